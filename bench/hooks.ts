@@ -4,10 +4,11 @@
  * (every position's logits; a forward that unembeds the last position alone is timed beside it). `npm run bench:hooks -- --json --only captures --rounds 5`
  */
 import "../src/node.ts";
-import { type Edit, Gpu, type HookedModel, metric, requestGpu } from "../src/index.ts";
+import { RandomSource, SHAPES } from "../src/bench/index.ts";
+import { type Edit, Gpu, type HookedModel, loadModel, metric, requestGpu } from "../src/index.ts";
 import { type Bound, bound, interleave, ratio, report } from "./measure.ts";
-import { GPT2_SMALL, randomModel } from "./random-model.ts";
 
+const GPT2_SMALL = SHAPES.gpt2;
 const ids = (count: number) => Array.from({ length: count }, (_, index) => (index * 7919) % GPT2_SMALL.vocab_size);
 const last = metric.logit(11);
 
@@ -117,7 +118,7 @@ const argument = (name: string) =>
 const rounds = Number(argument("--rounds") ?? 5);
 const only = argument("--only");
 const gpu = new Gpu(await requestGpu());
-const model = await randomModel(gpu, GPT2_SMALL);
+const model = await loadModel(await RandomSource.create(GPT2_SMALL), { gpu });
 const bounds = [
   ...(only === "sweeps" ? [] : await captures(model)),
   ...(only === "captures" ? [] : await sweeps(model)),

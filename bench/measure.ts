@@ -1,4 +1,5 @@
 /** Timing: sides interleaved in one run, since a machine's speed drifts; medians after a warm-up. */
+import { median } from "../src/bench/statistics.ts";
 import type { AdapterInfo } from "../src/index.ts";
 
 export interface Side {
@@ -36,14 +37,6 @@ export function ratio(measured: readonly Measured[], name: string, against: stri
   const find = (wanted: string) => (measured.find((candidate) => candidate.name === wanted) as Measured).runs;
   const [top, bottom] = [find(name), find(against)];
   return median(top.map((time, round) => time / (bottom[round] as number)));
-}
-
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1
-    ? (sorted[middle] as number)
-    : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
 }
 
 export interface Bound {

@@ -5,6 +5,8 @@
  * - `index.js`, `deno.js`: everything inside, so that a page or Deno can import them without a bundler;
  * - `node.js`, `cli.js`: packages stay imports, since Node finds them in node_modules.
  *
+ * `bench/page.js` is the program of `bench/index.html`, which `superlens bench --serve` shows.
+ *
  * Shaders are bundled as text. `dist/types/` gets the declarations from tsc.
  */
 import { execFileSync } from "node:child_process";
@@ -83,6 +85,17 @@ async function buildWeb() {
   await build({ ...options, entryPoints: ["src/deno.ts"], external: ["node:*"], chunkNames: "deno/[name]-[hash]" });
 }
 
+/** The program of the benchmark's page. */
+export async function buildPage() {
+  const { build } = await loadEsbuild();
+  await build({
+    ...webOptions,
+    entryPoints: ["src/bench/page.ts"],
+    outfile: join(dist, "bench/page.js"),
+    minify: true,
+  });
+}
+
 function buildTypes() {
   const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
   execFileSync(process.execPath, [tsc, "-p", join(root, "tsconfig.build.json")], { stdio: "inherit" });
@@ -108,6 +121,6 @@ function modified(path) {
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
   rmSync(dist, { recursive: true, force: true });
-  await Promise.all([buildNode(), buildWeb()]);
+  await Promise.all([buildNode(), buildWeb(), buildPage()]);
   buildTypes();
 }

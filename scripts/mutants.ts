@@ -18,6 +18,7 @@ const GOLDEN = ["test/engine/golden.test.ts"];
 const EQUIVALENCE = ["test/engine/equivalence.test.ts"];
 const STORAGE = ["test/engine/storage.test.ts"];
 const FAILURES = ["test/engine/failures.test.ts"];
+const TUNER = ["test/kernels/tuner.test.ts"];
 
 export const MUTANTS: readonly Mutant[] = [
   {
@@ -313,5 +314,40 @@ export const MUTANTS: readonly Mutant[] = [
     from: "    this.pool.evict(buffer);\n",
     to: "",
     tests: FAILURES,
+  },
+  {
+    name: "the tuner's check lets everything pass",
+    file: "src/model/tuner.ts",
+    from: "if (error < TOLERANCE) return product;",
+    to: "if (error >= 0) return product;",
+    tests: TUNER,
+  },
+  {
+    name: "the tuner compares a kernel with itself",
+    file: "src/model/tuner.ts",
+    from: "await operands.product(REFERENCE_PRODUCT, rows, W)",
+    to: "await operands.product(product, rows, W)",
+    tests: TUNER,
+  },
+  {
+    name: "another adapter's choices are taken",
+    file: "src/model/tuning-store.ts",
+    from: "if (found !== key || typeof",
+    to: "if (typeof",
+    tests: TUNER,
+  },
+  {
+    name: "known classes are timed again",
+    file: "src/model/tuning.ts",
+    from: ".filter((shape) => !isTuned(gpu, keyOf(shape)))",
+    to: "",
+    tests: TUNER,
+  },
+  {
+    name: "a load that ends while it tunes keeps its weights",
+    file: "src/model/load.ts",
+    from: "    for (const buffer of weightBuffers(weights)) gpu.destroyBuffer(buffer);\n",
+    to: "",
+    tests: TUNER,
   },
 ];

@@ -14,9 +14,11 @@ struct Params {
   window: u32, // 0: unlimited
   keyCount: u32, // width of a row of scores, for the kernels that write them out
   scale: f32,
-  softCap: f32, // 0: none
+  softCap: f32,
+  splitKeys: u32, // keys a split, for attention_split
 }
 
+override HAS_SOFT_CAP: bool = false;
 override HAS_ALIBI: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -37,7 +39,7 @@ fn slotOf(sequence: u32, position: u32) -> u32 {
 
 fn finishScore(product: f32, head: u32, position: u32, key: u32) -> f32 {
   var score = product * params.scale;
-  if (params.softCap > 0.0) {
+  if (HAS_SOFT_CAP) {
     score = params.softCap * tanh(clamp(score / params.softCap, -10.0, 10.0));
   }
   if (HAS_ALIBI) {

@@ -1,8 +1,10 @@
-// Looks up one row of a table for each row of the batch: out[r, d] (+)= scale * table[index(r), d].
+// Looks up one row of a table for each row of the batch: out[r, d] = scale * table[index(r), d], and adds the row of a
+// second table that belongs to its position.
 //
-// index(r) is a column of the row table (1: position, 3: token) plus `indexOffset`. A table larger than one binding is
-// split by rows; each part is dispatched with its `firstRow` and writes only the rows it holds.
-// rowTable: vec4 (sequence, position, slot, token). Grid: x = ceil(rowCount * width / 64), folded into y.
+// index(r) = indices[indexStart + r * indexStride] + indexOffset: a column of the row table, or a list of tokens. A table
+// larger than one binding is split by rows; each part is dispatched with its `firstRow` and writes only the rows it holds.
+// rowTable: vec4 (sequence, position, slot, token). positions: f32, rows of `positionStride`.
+// Grid: x = ceil(rowCount * width / 64), folded into y.
 
 struct Params {
   rowCount: u32,
@@ -10,16 +12,21 @@ struct Params {
   tableStride: u32,
   firstRow: u32,
   tableRows: u32,
-  column: u32,
+  indexStart: u32,
+  indexStride: u32,
   indexOffset: u32,
+  positionOffset: u32,
+  positionStride: u32,
   scale: f32,
 }
 
-override ACCUMULATE: bool = false;
+override HAS_POSITIONS: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> rowTable: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> indices: array<u32>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
+@group(0) @binding(4) var<storage, read> rowTable: array<vec4<u32>>;
+@group(0) @binding(5) var<storage, read> positions: array<f32>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {
@@ -28,14 +35,14 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     return;
   }
   let row = at / params.width;
-  let index = rowTable[row][params.column] + params.indexOffset;
+  let column = at % params.width;
+  let index = indices[params.indexStart + row * params.indexStride] + params.indexOffset;
   if (index < params.firstRow || index >= params.firstRow + params.tableRows) {
     return;
   }
-  let value = params.scale * weight((index - params.firstRow) * params.tableStride + at % params.width);
-  if (ACCUMULATE) {
-    out[at] += value;
-  } else {
-    out[at] = value;
+  var value = params.scale * weight((index - params.firstRow) * params.tableStride + column);
+  if (HAS_POSITIONS) {
+    value += positions[(rowTable[row].y + params.positionOffset) * params.positionStride + column];
   }
+  out[at] = value;
 }

@@ -1,9 +1,9 @@
-// What the three matrix product kernels have in common: parameters, operands and the epilogue.
+// What the matrix product kernels have in common: parameters, operands and the epilogue.
 //
-//   out[r, n] (+)= cap(act((sum_k rows[r, k] * W[n, k] + bias[n]) * scale))
+//   out[r, n] (+ or *)= cap(act((sum_k rows[r, k] * W[n, k] + bias[n]) * scale))
 //
-// rows: [rowCount, width] at `rowStart` with stride `rowStride`; W: [outWidth, width], stride `weightStride` (a multiple
-// of four), from element `weightStart` (a multiple of four); out: at `outStart` with stride `outStride`.
+// rows: [rowCount, width] at `rowStart` with stride `rowStride`, or packed (pack_rows.wgsl) with `rowStride` vec4 from one
+// k to the next. W lies as `weights_linear` or `weights_conv1d` say. out: at `outStart` with stride `outStride`.
 
 struct Params {
   rowCount: u32,
@@ -11,18 +11,19 @@ struct Params {
   width: u32,
   rowStart: u32,
   rowStride: u32,
-  weightStart: u32,
-  weightStride: u32,
+  weightStart: u32, // the first element of W, a multiple of four
+  weightStride: u32, // elements from one row of W in memory to the next, a multiple of four
   outStart: u32,
   outStride: u32,
   biasStart: u32,
   scale: f32,
-  softCap: f32, // 0: none
+  softCap: f32,
 }
 
 override HAS_BIAS: bool = false;
-// Adds to `out` instead of replacing it: the residual stream is updated where it lies.
-override ACCUMULATE: bool = false;
+override HAS_SOFT_CAP: bool = false;
+// What becomes of what lies in `out`: 0 replaced, 1 added to (the residual stream), 2 multiplied (a gated MLP).
+override COMBINE: u32 = 0u;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
@@ -37,21 +38,25 @@ fn store(row: u32, column: u32, sum: f32) {
     value += bias[params.biasStart + column];
   }
   value = activate(value * params.scale);
-  if (params.softCap > 0.0) {
+  if (HAS_SOFT_CAP) {
     value = params.softCap * safeTanh(value / params.softCap);
   }
   let at = params.outStart + row * params.outStride + column;
-  if (ACCUMULATE) {
-    value += out[at];
+  switch COMBINE {
+    case 1u: { out[at] += value; }
+    case 2u: { out[at] *= value; }
+    default: { out[at] = value; }
   }
-  out[at] = value;
 }
 
-// Rows and columns past the end read the last one instead; `store` drops what they give.
+fn store4(row: u32, column: u32, sums: vec4<f32>) {
+  store(row, column, sums.x);
+  store(row, column + 1u, sums.y);
+  store(row, column + 2u, sums.z);
+  store(row, column + 3u, sums.w);
+}
+
+// Rows past the end read the last one instead; `store` drops what they give.
 fn rowBase(row: u32) -> u32 {
   return params.rowStart + min(row, params.rowCount - 1u) * params.rowStride;
-}
-
-fn weightBase(column: u32) -> u32 {
-  return (params.weightStart + min(column, params.outWidth - 1u) * params.weightStride) / 4u;
 }

@@ -1,5 +1,5 @@
 // LayerNorm and RMSNorm of each row in one go: out[r] (+)= (x[r] - mean) / sqrt(variance + eps) * (w + weightOffset) + b.
-// One workgroup of 64 a row, folded into y.
+// One workgroup a row, folded into y.
 // weights, bias: [width] f32, zeros bound where there is none.
 
 struct Params {
@@ -20,7 +20,7 @@ override ACCUMULATE: bool = false;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) grid: vec3<u32>,
@@ -33,7 +33,7 @@ fn main(
   let start = row * params.width;
   let mean = meanOf(start, thread);
   let factor = 1.0 / scaleOf(start, mean, thread);
-  for (var d = thread; d < params.width; d += 64u) {
+  for (var d = thread; d < params.width; d += THREADS) {
     var value = (x[start + d] - mean) * factor;
     if (HAS_WEIGHT) {
       value *= weights[d] + params.weightOffset;

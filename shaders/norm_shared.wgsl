@@ -1,5 +1,5 @@
 // Mean and scale of a vector, for every kernel that norms one. Joined to files that declare `x`, `params.width` and
-// `params.eps`; one workgroup of 64 a vector, which starts at element `start`.
+// `params.eps`; one workgroup a vector, which starts at element `start`.
 //
 // Mean and variance are taken in two passes: one pass (E[x^2] - E[x]^2) loses all digits when the mean is large against
 // the spread, and residual streams have such rows.
@@ -12,7 +12,7 @@ fn meanOf(start: u32, thread: u32) -> f32 {
     return 0.0;
   }
   var sum = 0.0;
-  for (var d = thread; d < params.width; d += 64u) {
+  for (var d = thread; d < params.width; d += THREADS) {
     sum += x[start + d];
   }
   return reduceSum(thread, sum) / f32(params.width);
@@ -21,7 +21,7 @@ fn meanOf(start: u32, thread: u32) -> f32 {
 // sqrt(mean((x - mean)^2) + eps): what the centred vector is divided by.
 fn scaleOf(start: u32, mean: f32, thread: u32) -> f32 {
   var squares = 0.0;
-  for (var d = thread; d < params.width; d += 64u) {
+  for (var d = thread; d < params.width; d += THREADS) {
     let centred = x[start + d] - mean;
     squares = fma(centred, centred, squares);
   }

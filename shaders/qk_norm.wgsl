@@ -2,7 +2,7 @@
 //
 // Each row has `groups` vectors of `width` starting at `start`: one a head (qwen3, gemma3), or one over all heads (olmo2).
 // Weights have `weightStride` elements a group: 0 shares one vector among the heads, `width` gives each its own.
-// One workgroup of 64 a (row, group), folded into y.
+// One workgroup a (row, group), folded into y.
 
 struct Params {
   rowCount: u32,
@@ -22,7 +22,7 @@ override HAS_BIAS: bool = false;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read_write> x: array<f32>;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) workgroup: vec3<u32>,
   @builtin(num_workgroups) grid: vec3<u32>,
@@ -36,7 +36,7 @@ fn main(
   let start = (index / params.groups) * params.rowStride + params.start + group * params.width;
   let mean = meanOf(start, thread);
   let factor = 1.0 / scaleOf(start, mean, thread);
-  for (var d = thread; d < params.width; d += 64u) {
+  for (var d = thread; d < params.width; d += THREADS) {
     let w = group * params.weightStride + d;
     var value = (x[start + d] - mean) * factor * (weights[w] + params.weightOffset);
     if (HAS_BIAS) {

@@ -27,5 +27,17 @@ export { type LoadOptions, type ModelSource, openModelSource, readSpec } from ".
 export { Logits } from "./model/logits.ts";
 export type { ForwardOptions, LogitsSelection } from "./model/model.ts";
 export type * from "./model/spec.ts";
+export {
+  type ClassTimings,
+  classesOf,
+  type ProductTiming,
+  type ShapeClass,
+  type TuneOptions,
+  type TuneProgress,
+  type TuneReport,
+  tune,
+} from "./model/tuner.ts";
+export { keepChoices } from "./model/tuning.ts";
+export { registerTuningStore, type TuningStore } from "./model/tuning-store.ts";
 export * from "./theory/index.ts";
 export type { Tokenizer } from "./tokenizer/index.ts";

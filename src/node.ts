@@ -1,11 +1,14 @@
 /**
- * The entry for Node: the main entry, with Dawn as the GPU, folders as checkpoint sources and downloads kept on disk.
+ * The entry for Node: the main entry, with Dawn as the GPU, folders as checkpoint sources, and downloads and the
+ * tuner's choices kept on disk.
  */
 import { registerNodeSources } from "./checkpoint/register.node.ts";
 import { nodeGpuProvider } from "./gpu/adapter.node.ts";
 import { registerGpuProvider } from "./gpu/host.ts";
+import { registerFolderTuningStore } from "./model/tuning-store.node.ts";
 
 registerGpuProvider(nodeGpuProvider);
 registerNodeSources();
+registerFolderTuningStore();
 
 export * from "./index.ts";

@@ -4,6 +4,7 @@
  */
 import { Command, CommanderError } from "commander";
 import "../node.ts";
+import { benchCommand } from "./commands/bench.ts";
 import { constructCommand } from "./commands/construct.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { forwardCommand } from "./commands/forward.ts";
@@ -11,6 +12,7 @@ import { generateCommand } from "./commands/generate.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { probsCommand } from "./commands/probs.ts";
 import { tokenizeCommand } from "./commands/tokenize.ts";
+import { tuneCommand } from "./commands/tune.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { addGlobalOptions, examples } from "./options.ts";
 import { reportFailure } from "./output.ts";
@@ -29,6 +31,8 @@ const COMMANDS = [
   forwardCommand,
   constructCommand,
   verifyCommand,
+  benchCommand,
+  tuneCommand,
 ];
 
 const MODELS = `

@@ -15,6 +15,8 @@ export interface GlobalOptions {
   checkFinite?: boolean;
   /** Nothing on stderr but errors. */
   quiet?: boolean;
+  /** False: the default kernels, without timing others first. */
+  tune?: boolean;
 }
 
 /** What a model is to run on: text or ids. */
@@ -34,7 +36,8 @@ export function addGlobalOptions(program: Command): Command {
     .addOption(adapter.choices(ADAPTER_CHOICES))
     .option("--json", "print one JSON value, for programs")
     .option("--check-finite", "refuse weights that are NaN or infinite (reads every element)")
-    .option("--quiet", "write nothing but errors to stderr");
+    .option("--quiet", "write nothing but errors to stderr")
+    .option("--no-tune", "run with the default kernels, do not time variants first");
 }
 
 export function addBosOption(command: Command): Command {

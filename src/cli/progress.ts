@@ -1,8 +1,9 @@
 /**
- * Progress of loading, on stderr: a bar that redraws itself on a terminal; in a log, a line every few seconds, so that a
+ * Progress of loading and of timing kernels, on stderr: a bar that redraws itself on a terminal; in a log, a line every few seconds, so that a
  * short load says nothing; with `--quiet` nothing at all.
  */
 import type { CheckpointProgress } from "../checkpoint/index.ts";
+import type { TuneProgress } from "../model/tuner.ts";
 import { bar, bytes } from "./output.ts";
 
 const REDRAW_MS = 80;
@@ -11,13 +12,13 @@ const BAR_WIDTH = 24;
 const DEFAULT_COLUMNS = 80;
 const CLEAR_LINE = "\r\x1b[K";
 
-export interface Progress {
-  update(progress: CheckpointProgress): void;
+export interface Progress<Event = CheckpointProgress> {
+  update(progress: Event): void;
   /** Removes the bar. */
   end(): void;
 }
 
-const SILENT: Progress = { update: () => undefined, end: () => undefined };
+const SILENT: Progress<unknown> = { update: () => undefined, end: () => undefined };
 
 /** A display for loading `label` on `stream`. */
 export function showProgress(label: string, quiet: boolean, stream: NodeJS.WriteStream = process.stderr): Progress {
@@ -53,6 +54,27 @@ function logLines(label: string, stream: NodeJS.WriteStream): Progress {
       stream.write(`superlens: loading ${label}: ${amounts(progress)}\n`);
     },
     end: () => undefined,
+  };
+}
+
+/** A display for the tuner, which takes seconds once: the kernel that is being timed, or in a log one line. */
+export function showTuning(quiet: boolean, stream: NodeJS.WriteStream = process.stderr): Progress<TuneProgress> {
+  if (quiet) return SILENT;
+  let isShown = false;
+  return {
+    update({ class: shapes, product, done, total }) {
+      const what = "timing kernels for this adapter";
+      if (stream.isTTY) {
+        const line = `${what}, once ▕${bar(done / total, BAR_WIDTH).padEnd(BAR_WIDTH)}▏ ${shapes}: ${product}`;
+        stream.write(CLEAR_LINE + line.slice(0, (stream.columns || DEFAULT_COLUMNS) - 1));
+      } else if (!isShown) {
+        stream.write(`superlens: ${what}, once (--no-tune does without)\n`);
+      }
+      isShown = true;
+    },
+    end() {
+      if (isShown && stream.isTTY) stream.write(CLEAR_LINE);
+    },
   };
 }
 

@@ -1,8 +1,11 @@
-/** A loaded model for the length of a command: progress while it loads, and the GPU's memory freed however it ends. */
+/**
+ * A loaded model for the length of a command: progress while it loads and while kernels are timed for it, and the GPU's
+ * memory freed however it ends.
+ */
 import { basename } from "node:path";
 import { type HookedModel, loadModel } from "../hooks/index.ts";
 import type { GlobalOptions } from "./options.ts";
-import { showProgress } from "./progress.ts";
+import { showProgress, showTuning } from "./progress.ts";
 import { stop } from "./stop.ts";
 
 /** Loads the model that `source` names, runs `body` with it and frees it. */
@@ -19,8 +22,12 @@ export async function withModel<T>(
   }
 }
 
-async function load(source: string, { adapter, quiet = false, checkFinite }: GlobalOptions): Promise<HookedModel> {
+async function load(
+  source: string,
+  { adapter, quiet = false, checkFinite, tune }: GlobalOptions,
+): Promise<HookedModel> {
   const progress = showProgress(basename(source), quiet);
+  const tuning = showTuning(quiet);
   try {
     return await loadModel(source, {
       adapter,
@@ -28,9 +35,15 @@ async function load(source: string, { adapter, quiet = false, checkFinite }: Glo
       checkFinite,
       signal: stop.signal,
       onProgress: progress.update,
+      tune,
+      onTune(event) {
+        progress.end();
+        tuning.update(event);
+      },
       ...(!quiet && { onNotice: (message: string) => console.error(`superlens: ${message}`) }),
     });
   } finally {
     progress.end();
+    tuning.end();
   }
 }

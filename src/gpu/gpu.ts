@@ -6,9 +6,11 @@
  * error scopes, so that an out-of-memory or validation error surfaces at the call that caused it.
  */
 import { GpuError, SuperlensError } from "../errors.ts";
+import { newCounters } from "./counters.ts";
 import type { GpuHost } from "./host.ts";
 import { PipelineCache } from "./kernel.ts";
 import { BufferPool } from "./pool.ts";
+import { type KernelTime, Profiler } from "./profiler.ts";
 import { Tensor, type TensorType } from "./tensor.ts";
 import { STORAGE_USAGE, UNIFORM_AND_COPY_DST } from "./usage.ts";
 
@@ -31,6 +33,12 @@ export class Gpu {
   readonly zeros: Tensor;
   /** Bytes and buffers alive now, pooled ones included. */
   readonly memory = { bytes: 0, buffers: 0 };
+  /** The most bytes that were alive at once since `resetPeak()`. */
+  peakBytes = 0;
+  /** What was dispatched since the device was made. */
+  readonly counters = newCounters();
+  /** There while `profile` runs. */
+  profiler: Profiler | undefined;
   #params: GPUBuffer | undefined;
   #nextId = 1;
   #ids = new WeakMap<GPUBuffer, number>();
@@ -100,6 +108,7 @@ export class Gpu {
     );
     this.memory.bytes += size;
     this.memory.buffers += 1;
+    this.peakBytes = Math.max(this.peakBytes, this.memory.bytes);
     return buffer;
   }
 
@@ -189,6 +198,27 @@ export class Gpu {
       this.#params = larger;
     }
     return this.#params;
+  }
+
+  /** Lets `peakBytes` begin again at what is alive now. */
+  resetPeak(): void {
+    this.peakBytes = this.memory.bytes;
+  }
+
+  /**
+   * Runs `work` with every dispatch timed, and tells what each kernel took. `work` is slower than otherwise.
+   * @throws GpuError `gpu/no-timestamps` when the device has no timestamp queries.
+   */
+  async profile(work: () => Promise<void>): Promise<Map<string, KernelTime>> {
+    const profiler = new Profiler(this);
+    this.profiler = profiler;
+    try {
+      await work();
+    } finally {
+      this.profiler = undefined;
+      await profiler.finish();
+    }
+    return profiler.times;
   }
 
   /** Resolves when everything submitted so far has run. */

@@ -6,25 +6,32 @@
  * (`layout: "auto"`) lets kernels share layouts and makes a wrong call fail with the kernel's name.
  */
 import { GpuError } from "../errors.ts";
+import { type Tile, withTile } from "./unroll.ts";
 
 export type Access = "read" | "write";
 export type ParamType = "u32" | "i32" | "f32";
 
 export interface Kernel<Param extends string = string> {
   readonly name: string;
-  /** WGSL, the parts in order. */
-  readonly sources: readonly string[];
+  /** WGSL, whole. */
+  readonly code: string;
   readonly entryPoint: string;
   readonly bindings: readonly Access[];
   /** The fields of the WGSL `Params` struct, in order; scalars only. */
   readonly params: Readonly<Record<Param, ParamType>>;
 }
 
+/** A kernel from its WGSL, the parts in order, and constants (see `unroll.ts`); the name must tell them apart. */
 export function defineKernel<const Param extends string>(
-  kernel: Omit<Kernel<Param>, "entryPoint" | "sources"> & { sources: string | readonly string[]; entryPoint?: string },
+  kernel: Omit<Kernel<Param>, "entryPoint" | "code"> & {
+    sources: string | readonly string[];
+    entryPoint?: string;
+    tile?: Tile;
+    sizes?: Tile;
+  },
 ): Kernel<Param> {
-  const { sources, entryPoint = "main", ...rest } = kernel;
-  return { ...rest, entryPoint, sources: typeof sources === "string" ? [sources] : sources };
+  const { sources, entryPoint = "main", tile = {}, sizes = {}, ...rest } = kernel;
+  return { ...rest, entryPoint, code: withTile([sources].flat().join("\n"), tile, sizes) };
 }
 
 export type Constants = Readonly<Record<string, number>>;
@@ -122,7 +129,7 @@ export class PipelineCache {
   }
 
   #module(kernel: Kernel): GPUShaderModule {
-    const code = kernel.sources.join("\n");
+    const { code } = kernel;
     let module = this.#modules.get(code);
     if (!module) {
       // The scope keeps a compile error from becoming an uncaptured one; createComputePipelineAsync reports it.
@@ -158,7 +165,7 @@ async function shaderError(kernel: Kernel, module: GPUShaderModule, cause: unkno
   const info = await module.getCompilationInfo().catch(() => undefined);
   const message = info?.messages.find((candidate) => candidate.type === "error");
   const where = message ? `line ${message.lineNum}: ${message.message}` : String(cause);
-  const line = message && kernel.sources.join("\n").split("\n")[message.lineNum - 1]?.trim();
+  const line = message && kernel.code.split("\n")[message.lineNum - 1]?.trim();
   return new GpuError("gpu/shader", `Kernel ${kernel.name} does not compile, ${where}${line ? `\n    ${line}` : ""}`, {
     cause,
   });

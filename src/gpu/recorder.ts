@@ -6,10 +6,14 @@
  * counted before paying for them.
  */
 import { GpuError } from "../errors.ts";
+import { type Command, encodeCommands, PARAM_STRIDE } from "./commands.ts";
+import type { Work } from "./counters.ts";
 import type { Gpu } from "./gpu.ts";
 import { type Constants, type Kernel, type Pipeline, PipelineCache } from "./kernel.ts";
+import { Program } from "./program.ts";
 import { Readback } from "./readback.ts";
 import { Tensor } from "./tensor.ts";
+import { UNIFORM_AND_COPY_DST } from "./usage.ts";
 
 /** A buffer, or the part of it from byte `offset` (a multiple of 256) with `size` bytes. */
 export interface BufferSlice {
@@ -25,6 +29,8 @@ export interface Dispatch<Param extends string> {
   /** Workgroups; a grid longer in x than the device allows is folded into y by the caller (see `foldGrid`). */
   workgroups: readonly [number, number?, number?];
   constants?: Constants;
+  /** What it does, for `gpu.counters`. */
+  work?: Partial<Work>;
 }
 
 interface Recorded {
@@ -34,9 +40,9 @@ interface Recorded {
   params: Readonly<Record<string, number>>;
   buffers: readonly BufferSlice[];
   workgroups: readonly [number, number, number];
+  work: Partial<Work> | undefined;
 }
 
-const PARAM_STRIDE = 256; // the largest minUniformBufferOffsetAlignment WebGPU allows
 const NO_CONSTANTS: Constants = {};
 
 export class Recorder {
@@ -117,6 +123,7 @@ export class Recorder {
       params: call.params,
       buffers: call.buffers,
       workgroups: [x, y, z],
+      work: call.work,
     });
   }
 
@@ -177,31 +184,44 @@ export class Recorder {
     await Promise.all([...missing].map(([key, op]) => pipelines.compile(key, op.kernel, op.constants)));
   }
 
-  #encode(ops: readonly Recorded[], readbacks: readonly Readback[] = []): void {
+  /**
+   * Makes a program of what was recorded: the same dispatches on the same buffers, to be run again and again. It takes
+   * over temporaries and uploads; what was uploaded is written now, once.
+   */
+  async keep(): Promise<Program> {
+    if (this.#hostSteps.length > 0 || this.#readbacks.length > 0) {
+      throw new GpuError("gpu/program", `${this.label} reads on the host, so it cannot be kept as a program.`);
+    }
+    await this.#compileMissing();
     const { gpu } = this;
-    const arena = this.#writeParams(ops);
-    for (const { buffer, data } of this.#uploads.splice(0))
-      gpu.device.queue.writeBuffer(buffer, 0, data as Float32Array<ArrayBuffer>);
-    const encoder = gpu.device.createCommandEncoder({ label: this.label });
-    const pass = encoder.beginComputePass({ label: this.label });
-    let current: GPUComputePipeline | undefined;
-    ops.forEach((op, index) => {
-      const pipeline = gpu.pipelines.ready(op.key) as Pipeline;
-      if (pipeline.pipeline !== current) {
-        current = pipeline.pipeline;
-        pass.setPipeline(current);
-      }
-      pass.setBindGroup(0, this.#bindGroup(op, pipeline, arena), [index * PARAM_STRIDE]);
-      pass.dispatchWorkgroups(...op.workgroups);
-    });
-    pass.end();
-    for (const readback of readbacks) readback.encode(encoder);
-    gpu.device.queue.submit([encoder.finish()]);
+    const params = gpu.createBuffer(this.#ops.length * PARAM_STRIDE, UNIFORM_AND_COPY_DST, "parameters of a program");
+    const commands = this.#commands(this.#ops, params);
+    this.#writeUploads();
+    const [temporaries, uploads] = [this.#acquired.splice(0), this.#uploadBuffers.splice(0)];
+    const program = new Program(gpu, this.label, commands, { params, temporaries, uploads });
+    this.discard();
+    return program;
   }
 
-  #writeParams(ops: readonly Recorded[]): GPUBuffer {
+  #encode(ops: readonly Recorded[], readbacks: readonly Readback[] = []): void {
     const { gpu } = this;
-    const arena = gpu.paramArena(ops.length * PARAM_STRIDE);
+    const commands = this.#commands(ops, gpu.paramArena(ops.length * PARAM_STRIDE));
+    this.#writeUploads();
+    const encoder = gpu.device.createCommandEncoder({ label: this.label });
+    encodeCommands(gpu, encoder, this.label, commands);
+    for (const readback of readbacks) readback.encode(encoder);
+    gpu.device.queue.submit([encoder.finish()]);
+    gpu.counters.submits += 1;
+  }
+
+  #writeUploads(): void {
+    for (const { buffer, data } of this.#uploads.splice(0))
+      this.gpu.device.queue.writeBuffer(buffer, 0, data as Float32Array<ArrayBuffer>);
+  }
+
+  /** Writes the parameters of all ops into `arena` and resolves pipelines and bind groups. */
+  #commands(ops: readonly Recorded[], arena: GPUBuffer): Command[] {
+    const { gpu } = this;
     const bytes = new ArrayBuffer(ops.length * PARAM_STRIDE);
     const view = new DataView(bytes);
     ops.forEach((op, index) => {
@@ -212,7 +232,17 @@ export class Recorder {
       }
     });
     gpu.device.queue.writeBuffer(arena, 0, bytes);
-    return arena;
+    return ops.map((op, index) => {
+      const pipeline = gpu.pipelines.ready(op.key) as Pipeline;
+      return {
+        name: op.kernel.name,
+        pipeline: pipeline.pipeline,
+        group: this.#bindGroup(op, pipeline, arena),
+        offset: Uint32Array.of(index * PARAM_STRIDE),
+        workgroups: op.workgroups,
+        work: op.work,
+      };
+    });
   }
 
   #bindGroup(op: Recorded, pipeline: Pipeline, arena: GPUBuffer): GPUBindGroup {

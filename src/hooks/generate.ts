@@ -60,8 +60,10 @@ export async function* generateHooked(
       return plan.run;
     },
   };
+  // Where nobody looks, tokens may be decoded ahead of the host.
+  const isPlain = edits.length === 0 && capture === undefined;
   try {
-    for await (const step of generateSteps(model, input, options, hooks)) yield { ...step, cache };
+    for await (const step of generateSteps(model, input, options, isPlain ? {} : hooks)) yield { ...step, cache };
   } finally {
     cache.destroy();
   }

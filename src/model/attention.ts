@@ -9,10 +9,11 @@ import type { Constants } from "../gpu/kernel.ts";
 import type { BufferSlice } from "../gpu/recorder.ts";
 import { foldGrid } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import { attentionFor } from "./attentions.ts";
 import { type BlockContext, offer, rowsView } from "./context.ts";
 import * as kernels from "./kernels.ts";
 import { addBranch } from "./norms.ts";
-import { elementGrid, matmul, projectHeads, sumHeads } from "./ops.ts";
+import { elementGrid, matmul, projectHeads, reduceConstants, sumHeads } from "./ops.ts";
 import type { LayerSpec } from "./spec.ts";
 import type { ActivationView } from "./taps.ts";
 import type { BlockWeights, NormWeights } from "./weights.ts";
@@ -80,7 +81,11 @@ function recordQkNorm(
     },
     buffers: [weights?.w ?? recorder.gpu.zeros, weights?.b ?? recorder.gpu.zeros, qkv],
     workgroups: foldGrid(recorder.gpu, rows.count * groups),
-    constants: { SUBTRACT_MEAN: qkNormSpec.kind === "layer" ? 1 : 0, HAS_BIAS: weights?.b ? 1 : 0 },
+    constants: {
+      SUBTRACT_MEAN: qkNormSpec.kind === "layer" ? 1 : 0,
+      HAS_BIAS: weights?.b ? 1 : 0,
+      ...reduceConstants(recorder),
+    },
   });
 }
 
@@ -161,23 +166,22 @@ function attentionCall(context: BlockContext) {
       keyCount: pass.keyCount,
       scale: layer.attentionScale ?? spec.attention.scale,
       softCap: spec.attention.softCap ?? 0,
+      splitKeys: 0,
     },
+    work: { operations: 4 * rows.keysSeen(layer.window) * spec.nHeads * spec.dHead },
     shared: [rowTable, pass.slotTable, pass.alibi ?? recorder.gpu.zeros] as BufferSlice[],
-    constants: (pass.alibi ? { HAS_ALIBI: 1 } : {}) as Constants,
+    constants: {
+      ...(pass.alibi && { HAS_ALIBI: 1 }),
+      ...(spec.attention.softCap && { HAS_SOFT_CAP: 1 }),
+    } as Constants,
   };
 }
 
 function recordFusedHeads(context: BlockContext, qkv: Tensor, z: Tensor): void {
-  const { recorder, spec, rows } = context;
-  const { params, shared, constants } = attentionCall(context);
-  const call = { params, constants, buffers: [...shared, qkv, ...cacheOf(context), z] };
-  const heads = rows.count * spec.nHeads;
-  if (recorder.gpu.host.adapterInfo.isSoftware && spec.dHead <= kernels.MAX_DIRECT_D_HEAD) {
-    recorder.dispatch(kernels.ATTENTION_DIRECT, { ...call, workgroups: elementGrid(recorder, heads) });
-    return;
-  }
-  const workgroups = [...foldGrid(recorder.gpu, heads), Math.ceil(spec.dHead / 256)] as const;
-  recorder.dispatch(kernels.ATTENTION, { ...call, workgroups });
+  const { recorder, rows } = context;
+  const { shared, ...call } = attentionCall(context);
+  const attention = attentionFor(recorder.gpu, call.params, rows.runs);
+  attention.record(recorder, { ...call, buffers: [...shared, qkv, ...cacheOf(context)] }, z);
 }
 
 function recordPattern(context: BlockContext, qkv: Tensor, z: Tensor): void {
@@ -224,7 +228,7 @@ export function recordAttentionOut(context: BlockContext, block: BlockWeights, z
   const resultPoint = `blocks.${layer}.attn.hook_result`;
   if (spec.block.norms === "pre" && !taps.wants(point) && !taps.wants(resultPoint)) {
     const scale = spec.block.residualScale;
-    matmul(recorder, z, rows.count, block.W_O, residual, { bias: block.b_O, scale, accumulate: true });
+    matmul(recorder, z, rows.count, block.W_O, residual, { bias: block.b_O, scale, combine: "add" });
     recorder.release(z);
     return;
   }

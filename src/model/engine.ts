@@ -27,6 +27,10 @@ export interface PassRequest {
   join?: Pass["join"];
   outputRows?: readonly number[] | undefined;
   stopAtLayer?: number | undefined;
+  /** Token ids [rows] on the GPU, in place of those in `rows`. */
+  tokens?: Tensor | undefined;
+  /** Tables on the GPU that the caller keeps up, in place of those made of `rows` and `cache`. */
+  tables?: { rowTable: Tensor; slotTable: Tensor; slotStride: number } | undefined;
   /** Width of a row of scores; default: the longest sequence that has rows in the pass. */
   keyCount?: number | undefined;
 }
@@ -105,14 +109,15 @@ export class Engine {
   /** Records embedding and blocks for the rows of `request`. */
   recordPass(recorder: Recorder, request: PassRequest): PassOutput & { context: PassContext } {
     this.assertAlive();
-    const { rows, cache, taps = NO_TAPS, ...rest } = request;
-    const longest = longestPresent(cache, rows);
+    const { rows, cache, tables, taps = NO_TAPS, ...rest } = request;
+    const longest = tables?.slotStride ?? longestPresent(cache, rows);
     const keyCount = request.keyCount ?? longest;
     const pass: Pass = {
       ...rest,
       rows,
+      rowTable: tables?.rowTable ?? recorder.upload(rows.data),
       store: cache.store,
-      slotTable: recorder.upload(slotTableOf(cache, keyCount)),
+      slotTable: tables?.slotTable ?? recorder.upload(slotTableOf(cache, keyCount)),
       slotStride: keyCount,
       keyCount,
       ropeTables: this.#tablesFor(recorder, longest),

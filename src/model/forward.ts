@@ -23,6 +23,8 @@ import type { BlockWeights, Matrix, Weights } from "./weights.ts";
 export interface Pass {
   /** Ordered so that the rows present at a layer are a prefix: rows that join later come later. */
   rows: RowTable;
+  /** The same on the GPU, [rows] vec4. */
+  rowTable: Tensor;
   store: SlotStore;
   /** [sequence, slotStride]: the slot of each position, as far as it is needed. */
   slotTable: Tensor;
@@ -33,6 +35,8 @@ export interface Pass {
   ropeTables: Tensor[];
   /** ALiBi slopes [nHeads], when the model has them. */
   alibi: Tensor | undefined;
+  /** Token ids [rows] on the GPU, in place of those in the row table. */
+  tokens?: Tensor | undefined;
   /** In place of token embeddings: rows `firstRow`.. of [.., dModel]. */
   inputsEmbeds?: { tensor: Tensor; firstRow: number } | undefined;
   /** Rows present from each layer on, when not all enter at layer 0; see `joins`. */
@@ -61,9 +65,8 @@ export function recordBlocks(
   pass: Pass,
   taps: Taps,
 ): PassOutput {
-  const allRows = recorder.upload(pass.rows.data);
   let rows = pass.activeRows ? pass.rows.slice(0, pass.activeRows[0] as number) : pass.rows;
-  let rowTable = allRows;
+  let { rowTable } = pass;
   let residual = recorder.temp(pass.rows.count, spec.dModel);
   recordEmbedding({ recorder, spec, pass, taps, rows, rowTable }, weights, residual);
   const end = Math.min(pass.stopAtLayer ?? spec.nLayers, spec.nLayers);
@@ -81,7 +84,7 @@ export function recordBlocks(
 }
 
 function recordEmbedding(context: PassContext, weights: Weights, residual: Tensor): void {
-  const { recorder, spec, pass, rows, rowTable } = context;
+  const { recorder, spec, pass, taps, rows, rowTable } = context;
   const count = rows.count;
   if (count === 0) return;
   if (pass.inputsEmbeds) {
@@ -94,37 +97,44 @@ function recordEmbedding(context: PassContext, weights: Weights, residual: Tenso
     const source = { buffer: slice, start, rowStride: 0 };
     gather(recorder, source, { buffer: residual, rowStride: 0 }, whole, 1, count * spec.dModel);
   } else {
-    embed(recorder, rowTable, count, weights.W_E, residual, { by: "token", scale: spec.embed.scale });
+    const lookup = { by: "token" as const, scale: spec.embed.scale, tokens: pass.tokens };
+    const apart = taps.wants("hook_embed") || taps.wants("hook_pos_embed") || weights.W_pos?.parts.length !== 1;
+    const positions = apart ? undefined : positionsOf(spec, weights);
+    embed(recorder, rowTable, count, weights.W_E, residual, { ...lookup, positions });
+    if (positions) {
+      finishEmbedding(context, weights, residual);
+      return;
+    }
   }
   offer(context, "hook_embed", () => rowsView(residual, spec.dModel));
-  if (weights.W_pos && spec.positions.kind === "learned") {
-    recordPositions(context, weights.W_pos, spec.positions.offset, residual);
-  }
-  if (spec.embed.norm) {
-    const normed = recorder.temp(count, spec.dModel);
-    recordNorm(context, residual, weights.embedNorm, normed);
-    copyRows(recorder, normed, residual, count * spec.dModel);
-    recorder.release(normed);
-  }
+  recordPositions(context, weights, residual);
+  finishEmbedding(context, weights, residual);
 }
 
-function recordPositions(
-  context: PassContext,
-  W_pos: NonNullable<Weights["W_pos"]>,
-  offset: number,
-  residual: Tensor,
-): void {
-  const { recorder, spec, taps, rows, rowTable } = context;
-  const lookup = { by: "position" as const, indexOffset: offset };
-  if (!taps.wants("hook_pos_embed")) {
-    embed(recorder, rowTable, rows.count, W_pos, residual, { ...lookup, accumulate: true });
-    return;
-  }
+/** The table of learned positions, if the model has one. */
+function positionsOf({ positions }: ModelSpec, { W_pos }: Weights): { table: Matrix; offset: number } | undefined {
+  return W_pos && positions.kind === "learned" ? { table: W_pos, offset: positions.offset } : undefined;
+}
+
+/** Adds learned positions in a step of its own, where the embedding without them or they themselves are looked at. */
+function recordPositions(context: PassContext, weights: Weights, residual: Tensor): void {
+  const { recorder, spec, rows, rowTable } = context;
+  const learned = positionsOf(spec, weights);
+  if (!learned) return;
   const positions = recorder.temp(rows.count, spec.dModel);
-  embed(recorder, rowTable, rows.count, W_pos, positions, lookup);
+  embed(recorder, rowTable, rows.count, learned.table, positions, { by: "position", indexOffset: learned.offset });
   offer(context, "hook_pos_embed", () => rowsView(positions, spec.dModel));
   add(recorder, positions, residual, rows.count * spec.dModel);
   recorder.release(positions);
+}
+
+function finishEmbedding(context: PassContext, weights: Weights, residual: Tensor): void {
+  const { recorder, spec, rows } = context;
+  if (!spec.embed.norm) return;
+  const normed = recorder.temp(rows.count, spec.dModel);
+  recordNorm(context, residual, weights.embedNorm, normed);
+  copyRows(recorder, normed, residual, rows.count * spec.dModel);
+  recorder.release(normed);
 }
 
 /**
@@ -152,7 +162,7 @@ function recordBlock(
       offer(here.context, `blocks.${context.layer}.hook_resid_mid`, () => rowsView(here.residual, spec.dModel));
       here.mlpInput = inputNorm(here.context, "ln2", here.residual, block.ln2);
     }
-    if (block.mlpIn) recordMlp(here.context, block, here.mlpInput, here.residual);
+    if (block.W_in) recordMlp(here.context, block, here.mlpInput, here.residual);
     if (here.mlpInput !== here.residual) recorder.release(here.mlpInput);
   }
   if (attentionInput !== residual) recorder.release(attentionInput);

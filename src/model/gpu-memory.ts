@@ -24,8 +24,6 @@ export interface GpuMemory {
 const STACKS: readonly (readonly WeightName[])[] = [
   ["attn.W_Q", "attn.W_K", "attn.W_V"],
   ["attn.b_Q", "attn.b_K", "attn.b_V"],
-  ["mlp.W_gate", "mlp.W_in"],
-  ["mlp.b_gate", "mlp.b_in"],
 ];
 
 /** A weight and the tensor it is cut from; without one it is absent and counts as zeros. */
@@ -67,9 +65,13 @@ function bufferBytes(spec: ModelSpec, found: readonly Found[], layer: number): n
   const rows = shapes.reduce((sum, [out]) => sum + (out as number), 0);
   const isVector = found.every(({ name }) => !name.includes("W_"));
   if (isVector) return Math.max(16, 4 * shapes.reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0));
-  const stride = Math.ceil((shapes[0]?.[1] as number) / 4) * 4;
+  const width = shapes[0]?.[1] as number;
   const dtypes = found.flatMap(({ info }) => info?.dtype ?? []);
-  return Math.max(16, rows * stride * ELEMENT_BYTES[commonStorage(dtypes)]);
+  const isConv1d =
+    new Set(dtypes).size === 1 && found.every(({ name }) => isPerBlock(name) && spec.weights[name]?.transpose);
+  const elements = isConv1d ? width * Math.ceil(rows / 4) * 4 : rows * Math.ceil(width / 4) * 4;
+  const storage = found[0]?.name === "embed.W_pos" ? "f32" : commonStorage(dtypes);
+  return Math.max(16, elements * ELEMENT_BYTES[storage]);
 }
 
 /** The tensor a weight is cut from; undefined for an optional one that the checkpoint lacks. */

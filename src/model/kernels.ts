@@ -5,8 +5,6 @@
 import activation from "../../shaders/activation.wgsl";
 import add from "../../shaders/add.wgsl";
 import argmax from "../../shaders/argmax.wgsl";
-import attention from "../../shaders/attention.wgsl";
-import attentionDirect from "../../shaders/attention_direct.wgsl";
 import attentionMix from "../../shaders/attention_mix.wgsl";
 import attentionScores from "../../shaders/attention_scores.wgsl";
 import attentionShared from "../../shaders/attention_shared.wgsl";
@@ -15,20 +13,15 @@ import embed from "../../shaders/embed.wgsl";
 import gather from "../../shaders/gather.wgsl";
 import logProb from "../../shaders/log_prob.wgsl";
 import logSumExp from "../../shaders/log_sum_exp.wgsl";
-import matmulDirect from "../../shaders/matmul_direct.wgsl";
-import matmulShared from "../../shaders/matmul_shared.wgsl";
-import matmulTiled from "../../shaders/matmul_tiled.wgsl";
-import matvec from "../../shaders/matvec.wgsl";
 import mlpAct from "../../shaders/mlp_act.wgsl";
 import norm from "../../shaders/norm.wgsl";
 import normShared from "../../shaders/norm_shared.wgsl";
 import normStages from "../../shaders/norm_stages.wgsl";
 import orderedKey from "../../shaders/ordered_key.wgsl";
+import packRows from "../../shaders/pack_rows.wgsl";
 import qkNorm from "../../shaders/qk_norm.wgsl";
 import reduce from "../../shaders/reduce.wgsl";
 import ropeStore from "../../shaders/rope_store.wgsl";
-import rowsAligned from "../../shaders/rows_aligned.wgsl";
-import rowsAny from "../../shaders/rows_any.wgsl";
 import sample from "../../shaders/sample.wgsl";
 import samplePenalty from "../../shaders/sample_penalty.wgsl";
 import sumHeads from "../../shaders/sum_heads.wgsl";
@@ -40,72 +33,39 @@ import { defineKernel } from "../gpu/kernel.ts";
 /** How a weight matrix lies on the GPU. Compute is in f32 whatever the storage. */
 export type StorageType = "f32" | "f16" | "bf16";
 
-const STORAGE_SOURCE: Record<StorageType, string> = { f32: weightsF32, f16: weightsF16, bf16: weightsBf16 };
-const ROW_SOURCE = { aligned: rowsAligned, any: rowsAny };
-const PRODUCT_SOURCE = { direct: matmulDirect, tiled: matmulTiled, vec: matvec };
-
-export type ProductKind = keyof typeof PRODUCT_SOURCE;
-type RowKind = keyof typeof ROW_SOURCE;
-
-const MATMUL_PARAMS = {
-  rowCount: "u32",
-  outWidth: "u32",
-  width: "u32",
-  rowStart: "u32",
-  rowStride: "u32",
-  weightStart: "u32",
-  weightStride: "u32",
-  outStart: "u32",
-  outStride: "u32",
-  biasStart: "u32",
-  scale: "f32",
-  softCap: "f32",
-} as const;
-
-function matmulKernel(product: ProductKind, storage: StorageType, rows: RowKind) {
-  return defineKernel({
-    name: `matmul ${product} ${storage} ${rows}`,
-    sources: [STORAGE_SOURCE[storage], ROW_SOURCE[rows], activation, matmulShared, PRODUCT_SOURCE[product]],
-    bindings: ["read", "read", "read", "write"],
-    params: MATMUL_PARAMS,
-  });
-}
+export const STORAGE_SOURCE: Record<StorageType, string> = { f32: weightsF32, f16: weightsF16, bf16: weightsBf16 };
 
 function embedKernel(storage: StorageType) {
   return defineKernel({
     name: `embed ${storage}`,
     sources: [STORAGE_SOURCE[storage], embed],
-    bindings: ["read", "read", "write"],
+    bindings: ["read", "read", "write", "read", "read"],
     params: {
       rowCount: "u32",
       width: "u32",
       tableStride: "u32",
       firstRow: "u32",
       tableRows: "u32",
-      column: "u32",
+      indexStart: "u32",
+      indexStride: "u32",
       indexOffset: "u32",
+      positionOffset: "u32",
+      positionStride: "u32",
       scale: "f32",
     },
   });
 }
 
-const STORAGE_TYPES = Object.keys(STORAGE_SOURCE) as StorageType[];
-type MatmulKernel = ReturnType<typeof matmulKernel>;
+export const STORAGE_TYPES = Object.keys(STORAGE_SOURCE) as StorageType[];
 
-function table<Key extends string, Value>(keys: readonly Key[], make: (key: Key) => Value): Record<Key, Value> {
-  return Object.fromEntries(keys.map((key) => [key, make(key)])) as Record<Key, Value>;
-}
+export const PACK_ROWS = defineKernel({
+  name: "pack rows",
+  sources: packRows,
+  bindings: ["read", "write"],
+  params: { rowCount: "u32", width: "u32", rowStart: "u32", rowStride: "u32" },
+});
 
-/** `MATMUL[product][storage][rows]`. */
-export const MATMUL: Record<ProductKind, Record<StorageType, Record<RowKind, MatmulKernel>>> = table(
-  Object.keys(PRODUCT_SOURCE) as ProductKind[],
-  (product) =>
-    table(STORAGE_TYPES, (storage) =>
-      table(Object.keys(ROW_SOURCE) as RowKind[], (rows) => matmulKernel(product, storage, rows)),
-    ),
-);
-
-export const EMBED = table(STORAGE_TYPES, embedKernel);
+export const EMBED = { f32: embedKernel("f32"), f16: embedKernel("f16"), bf16: embedKernel("bf16") } as const;
 
 const NORM_PARAMS = { rowCount: "u32", width: "u32", eps: "f32", weightOffset: "f32" } as const;
 
@@ -154,7 +114,7 @@ export const ROPE_STORE = defineKernel({
   params: { rowCount: "u32", nHeads: "u32", nKvHeads: "u32", dHead: "u32", rotaryDim: "u32" },
 });
 
-const ATTENTION_PARAMS = {
+export const ATTENTION_PARAMS = {
   rowCount: "u32",
   nHeads: "u32",
   nKvHeads: "u32",
@@ -165,24 +125,8 @@ const ATTENTION_PARAMS = {
   keyCount: "u32",
   scale: "f32",
   softCap: "f32",
+  splitKeys: "u32",
 } as const;
-
-export const ATTENTION = defineKernel({
-  name: "attention",
-  sources: [attentionShared, reduce, attention],
-  bindings: ["read", "read", "read", "read", "read", "read", "write"],
-  params: ATTENTION_PARAMS,
-});
-
-export const ATTENTION_DIRECT = defineKernel({
-  name: "attention direct",
-  sources: [attentionShared, attentionDirect],
-  bindings: ["read", "read", "read", "read", "read", "read", "write"],
-  params: ATTENTION_PARAMS,
-});
-
-/** Widest head `ATTENTION_DIRECT` has room for. */
-export const MAX_DIRECT_D_HEAD = 256;
 
 export const ATTENTION_SCORES = defineKernel({
   name: "attention scores",

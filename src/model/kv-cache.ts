@@ -156,6 +156,26 @@ export class KvCache {
     return added;
   }
 
+  /**
+   * Slots for `count` more tokens of a sequence that are not part of it yet: `append` or `giveBack` each of them.
+   * @throws InputError `input/too-long` beyond the model's positions.
+   */
+  reserve(sequence: number, count: number): number[] {
+    this.assertAlive();
+    assertFits(this.store.shape, sequence, (this.sequences[sequence] as number[]).length + count);
+    return this.store.take(count);
+  }
+
+  /** Makes a reserved slot the next of a sequence. */
+  append(sequence: number, slot: number): void {
+    (this.sequences[sequence] as number[]).push(slot);
+  }
+
+  /** Frees reserved slots. */
+  giveBack(slots: readonly number[]): void {
+    this.store.drop(slots);
+  }
+
   /** Forgets all but the first `length` tokens of a sequence. */
   truncate(sequence: number, length: number): void {
     this.assertAlive();

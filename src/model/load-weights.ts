@@ -9,6 +9,7 @@ import type { Tensor } from "../gpu/tensor.ts";
 import { STORAGE_USAGE } from "../gpu/usage.ts";
 import { resolveEmbedding, resolveTensorName, resolveUnembed, resolveUnembedBias } from "./families/resolve.ts";
 import { assertFinite } from "./finite.ts";
+import type { StorageType } from "./kernels.ts";
 import { nearestNames } from "./nearest.ts";
 import type { ModelSpec, TensorSource, WeightName } from "./spec.ts";
 import { commonStorage, toStorage, transposeBytes } from "./storage.ts";
@@ -74,6 +75,14 @@ interface Piece {
   runs: { first: number; count: number }[];
 }
 
+/** Rows that pieces give together. */
+function countRows(pieces: readonly Piece[]): number {
+  return pieces.reduce((sum, piece) => sum + piece.runs.reduce((rows, run) => rows + run.count, 0), 0);
+}
+
+/** Elements of a row in memory, a multiple of four. */
+const padded = (elements: number) => Math.ceil(elements / 4) * 4;
+
 class WeightLoader {
   #buffers: GPUBuffer[] = [];
   #undrained = 0;
@@ -116,7 +125,6 @@ class WeightLoader {
     const dMlp = dMlpOf(spec, layer);
     const q = spec.nHeads * dHead;
     const kv = spec.nKvHeads * dHead;
-    const gated = spec.mlp.kind === "gated";
     // One after the other: a failure must find nothing under way that would still allocate.
     const block: BlockWeights = {
       ln1: await this.#norm("ln1", dModel, layer),
@@ -131,19 +139,12 @@ class WeightLoader {
       b_O: await this.#vector("attn.b_O", dModel, layer),
     };
     if (spec.mlp.absent) return block;
-    const names: WeightName[] = gated ? ["mlp.W_gate", "mlp.W_in"] : ["mlp.W_in"];
-    const biases: WeightName[] = gated ? ["mlp.b_gate", "mlp.b_in"] : ["mlp.b_in"];
-    block.mlpIn = await this.#stack(
-      names,
-      names.map(() => dMlp),
-      dModel,
-      layer,
-    );
-    block.mlpInBias = await this.#stackVectors(
-      biases,
-      biases.map(() => dMlp),
-      layer,
-    );
+    if (spec.mlp.kind === "gated") {
+      block.W_gate = await this.#stack(["mlp.W_gate"], [dMlp], dModel, layer);
+      block.b_gate = await this.#vector("mlp.b_gate", dMlp, layer);
+    }
+    block.W_in = await this.#stack(["mlp.W_in"], [dMlp], dModel, layer);
+    block.b_in = await this.#vector("mlp.b_in", dMlp, layer);
     block.W_out = await this.#stack(["mlp.W_out"], [dModel], dMlp, layer);
     block.b_out = await this.#vector("mlp.b_out", dModel, layer);
     return block;
@@ -174,7 +175,9 @@ class WeightLoader {
         `${info.file}: tensor ${info.name} has shape [${info.shape.join(", ")}]; config.json needs at least ${needed} rows, one a position. Config and weights must belong together.`,
       );
     }
-    return this.#stack(["embed.W_pos"], [info.shape[0] as number], this.spec.dModel, 0);
+    // In f32 like a vector, so that one kernel adds it to an embedding of any type.
+    const piece = this.#piece(source, 0, info.shape[0] as number, spec.dModel) as Piece;
+    return this.#upload([piece], spec.dModel, "f32");
   }
 
   /** The checkpoint's tensor for a source; undefined when it is optional and absent. */
@@ -205,7 +208,64 @@ class WeightLoader {
       const source = this.spec.weights[name] ?? { tensor: name };
       return this.#piece({ ...source, optional: false }, layer, rows[index] as number, width) as Piece;
     });
-    return this.#upload(pieces, width);
+    return this.#staysConv1d(pieces, width) ? this.#uploadConv1d(pieces, width) : this.#upload(pieces, width);
+  }
+
+  /** Whether a block's matrix keeps the layout [in, out] it is stored in: all of it has it, in one type and one binding. */
+  #staysConv1d(pieces: readonly Piece[], width: number): boolean {
+    const dtypes = new Set(pieces.map(({ info }) => info.dtype));
+    if (dtypes.size > 1 || !pieces.every(({ source }) => source.transpose)) return false;
+    const storage = commonStorage([...dtypes]);
+    const rowBytes = padded(countRows(pieces)) * ELEMENT_BYTES[storage];
+    return width <= rowsPerPart(this.gpu, rowBytes);
+  }
+
+  /** Pieces [in, out] beside each other, [in, all out]; what lies in one tensor is read once. */
+  async #uploadConv1d(pieces: readonly Piece[], width: number): Promise<Matrix> {
+    const [first] = pieces as [Piece, ...Piece[]];
+    const storage = commonStorage([first.info.dtype]);
+    const outWidth = countRows(pieces);
+    const stride = padded(outWidth);
+    const rowBytes = stride * ELEMENT_BYTES[storage];
+    const { name, dtype } = first.info;
+    const [part] = await this.gpu.guard(`allocating ${name}`, () => this.#allocate(width, rowBytes, name));
+    const perRead = Math.max(1, Math.floor(PIECE_BYTES / (outWidth * bytesPerElement(dtype))));
+    for (let row = 0; row < width; row += perRead) {
+      const count = Math.min(perRead, width - row);
+      const bytes = await this.#besideEachOther(pieces, row, count, outWidth);
+      await this.#writeRows(part as MatrixPart, row, rowBytes, toStorage(bytes, dtype, storage, outWidth, stride));
+    }
+    const parts = [{ ...(part as MatrixPart), rows: outWidth }];
+    return { outWidth, width, layout: "conv1d", stride, storage, parts };
+  }
+
+  /** Rows `first .. first + count` of the pieces' tensors, cut to the columns taken. */
+  async #besideEachOther(
+    pieces: readonly Piece[],
+    first: number,
+    count: number,
+    outWidth: number,
+  ): Promise<Uint8Array> {
+    const size = bytesPerElement((pieces[0] as Piece).info.dtype);
+    const read = new Map<string, Uint8Array>();
+    const target = new Uint8Array(count * outWidth * size);
+    let column = 0;
+    for (const { info, rows, runs } of pieces) {
+      const rowBytes = rows * size;
+      const known = read.get(info.name);
+      const bytes = known ?? (await this.checkpoint.read(info.name, first * rowBytes, (first + count) * rowBytes));
+      this.options.signal?.throwIfAborted();
+      if (!known && this.options.checkFinite) assertFinite(bytes, info);
+      read.set(info.name, bytes);
+      for (const run of runs) {
+        for (let row = 0; row < count; row++) {
+          const from = row * rowBytes + run.first * size;
+          target.set(bytes.subarray(from, from + run.count * size), (row * outWidth + column) * size);
+        }
+        column += run.count;
+      }
+    }
+    return target;
   }
 
   /** Checks a tensor against the rows and width expected of it. */
@@ -247,14 +307,17 @@ class WeightLoader {
     return { info, source, rows: total, width, runs };
   }
 
-  async #upload(pieces: readonly Piece[], width: number): Promise<Matrix> {
-    const storage = commonStorage(pieces.map((piece) => piece.info.dtype));
-    const outWidth = pieces.reduce((sum, piece) => sum + piece.runs.reduce((rows, run) => rows + run.count, 0), 0);
-    const stride = Math.ceil(width / 4) * 4;
+  async #upload(
+    pieces: readonly Piece[],
+    width: number,
+    storage: StorageType = commonStorage(pieces.map((piece) => piece.info.dtype)),
+  ): Promise<Matrix> {
+    const outWidth = countRows(pieces);
+    const stride = padded(width);
     const rowBytes = stride * ELEMENT_BYTES[storage];
     const label = pieces[0]?.info.name ?? "weights";
     const parts = await this.gpu.guard(`allocating ${label}`, () => this.#allocate(outWidth, rowBytes, label));
-    const matrix: Matrix = { outWidth, width, stride, storage, parts };
+    const matrix: Matrix = { outWidth, width, layout: "linear", stride, storage, parts };
     let row = 0;
     for (const piece of pieces) {
       for await (const { bytes, rows } of this.#rowsOf(piece, PIECE_BYTES)) {
@@ -313,12 +376,12 @@ class WeightLoader {
       const to = Math.min(firstRow + rows, part.firstRow + part.rows);
       if (from >= to) continue;
       const slice = bytes.subarray((from - firstRow) * rowBytes, (to - firstRow) * rowBytes);
-      this.gpu.device.queue.writeBuffer(
-        part.buffer,
-        (from - part.firstRow) * rowBytes,
-        slice as Uint8Array<ArrayBuffer>,
-      );
+      await this.#writeRows(part, from - part.firstRow, rowBytes, slice);
     }
+  }
+
+  async #writeRows({ buffer }: MatrixPart, firstRow: number, rowBytes: number, bytes: Uint8Array): Promise<void> {
+    this.gpu.device.queue.writeBuffer(buffer, firstRow * rowBytes, bytes as Uint8Array<ArrayBuffer>);
     this.#undrained += bytes.byteLength;
     if (this.#undrained < DRAIN_BYTES) return;
     this.#undrained = 0;

@@ -15,7 +15,8 @@ import { loadTokenizer, type Tokenizer } from "../tokenizer/index.ts";
 import { specFromConfig } from "./families/index.ts";
 import { loadWeights } from "./load-weights.ts";
 import type { ModelSpec } from "./spec.ts";
-import type { Weights } from "./weights.ts";
+import { type TuningOptions, takeTuning } from "./tuning.ts";
+import { type Weights, weightBuffers } from "./weights.ts";
 
 /**
  * Where a model is: a folder, an `http(s)://` prefix, `hf:owner/name[@revision]`, the files a person chose in a
@@ -24,7 +25,7 @@ import type { Weights } from "./weights.ts";
 export type ModelSource = string | readonly File[] | CheckpointSource;
 
 /** Options of `loadModel`. */
-export interface LoadOptions extends GpuRequest {
+export interface LoadOptions extends GpuRequest, Pick<TuningOptions, "tune" | "onTune"> {
   /** A device to share; the model then leaves it alone when destroyed. */
   gpu?: Gpu;
   /** Another file than `model.safetensors`. */
@@ -101,12 +102,24 @@ export async function loadParts(source: ModelSource, options: LoadOptions = {}):
       { modelType, vocabSize: spec.vocabSize },
     );
     gpu = options.gpu ?? new Gpu(await requestGpu(options));
-    const weights = await loadWeights(gpu, spec, checkpoint, options);
+    const weights = await loadTuned(gpu, spec, checkpoint, options);
     return { gpu, spec, weights, tokenizer, label: checkpoint.label, ownsGpu: !options.gpu };
   } catch (error) {
     if (!options.gpu) gpu?.destroy();
     throw error;
   } finally {
     await checkpoint.close();
+  }
+}
+
+/** Loads the weights, and lets the device use what is known to be fast for them. */
+async function loadTuned(gpu: Gpu, spec: ModelSpec, checkpoint: Checkpoint, options: LoadOptions): Promise<Weights> {
+  const weights = await loadWeights(gpu, spec, checkpoint, options);
+  try {
+    await takeTuning(gpu, weights, options);
+    return weights;
+  } catch (error) {
+    for (const buffer of weightBuffers(weights)) gpu.destroyBuffer(buffer);
+    throw error;
   }
 }

@@ -6,7 +6,7 @@ import { matmul, mlpActivation } from "./ops.ts";
 import { dMlpOf } from "./weight-shapes.ts";
 import type { BlockWeights, Matrix } from "./weights.ts";
 
-/** x, residual [rows, dModel]. A plain MLP activates inside its first product unless `hook_pre` is wanted. */
+/** x, residual [rows, dModel]. Activation and gate are part of the products unless what lies before them is wanted. */
 export function recordMlp(context: BlockContext, block: BlockWeights, x: Tensor, residual: Tensor): void {
   const { recorder, spec, rows, layer, taps } = context;
   const post = recordHidden(context, block, x);
@@ -17,7 +17,7 @@ export function recordMlp(context: BlockContext, block: BlockWeights, x: Tensor,
     matmul(recorder, post, rows.count, W_out, residual, {
       bias: block.b_out,
       scale: spec.block.residualScale,
-      accumulate: true,
+      combine: "add",
     });
     recorder.release(post);
     return;
@@ -31,21 +31,39 @@ export function recordMlp(context: BlockContext, block: BlockWeights, x: Tensor,
 /** The hidden layer after its nonlinearity, [rows, dMlp]. */
 function recordHidden(context: BlockContext, block: BlockWeights, x: Tensor): Tensor {
   const { recorder, spec, rows, layer, taps } = context;
-  const mlpIn = block.mlpIn as Matrix;
   const at = `blocks.${layer}.mlp`;
-  const dMlp = dMlpOf(spec, layer);
-  const post = recorder.temp(rows.count, dMlp);
-  if (spec.mlp.kind === "plain" && !taps.wants(`${at}.hook_pre`)) {
-    matmul(recorder, x, rows.count, mlpIn, post, { bias: block.mlpInBias, activation: spec.mlp.activation });
+  const post = recorder.temp(rows.count, dMlpOf(spec, layer));
+  if (taps.wants(`${at}.hook_pre`) || taps.wants(`${at}.hook_pre_linear`)) {
+    recordActivation(context, block, x, post);
     return post;
   }
-  const pre = recorder.temp(rows.count, mlpIn.outWidth);
-  matmul(recorder, x, rows.count, mlpIn, pre, { bias: block.mlpInBias });
-  offer(context, `${at}.hook_pre`, () => rowsView(pre, dMlp, 0, mlpIn.outWidth));
-  if (spec.mlp.kind === "gated") {
-    offer(context, `${at}.hook_pre_linear`, () => rowsView(pre, dMlp, dMlp, mlpIn.outWidth));
+  const { activation } = spec.mlp;
+  const W_in = block.W_in as Matrix;
+  if (!block.W_gate) {
+    matmul(recorder, x, rows.count, W_in, post, { bias: block.b_in, activation });
+    return post;
   }
+  matmul(recorder, x, rows.count, block.W_gate, post, { bias: block.b_gate, activation });
+  matmul(recorder, x, rows.count, W_in, post, { bias: block.b_in, combine: "multiply" });
+  return post;
+}
+
+/** The same with the values before the nonlinearity written out: [rows, dMlp], or gate and input side by side. */
+function recordActivation(context: BlockContext, block: BlockWeights, x: Tensor, post: Tensor): void {
+  const { recorder, spec, rows, layer } = context;
+  const at = `blocks.${layer}.mlp`;
+  const dMlp = dMlpOf(spec, layer);
+  const width = block.W_gate ? 2 * dMlp : dMlp;
+  const pre = recorder.temp(rows.count, width);
+  const inStart = width - dMlp;
+  if (block.W_gate) matmul(recorder, x, rows.count, block.W_gate, pre, { bias: block.b_gate, outStride: width });
+  matmul(recorder, x, rows.count, block.W_in as Matrix, pre, {
+    bias: block.b_in,
+    outStart: inStart,
+    outStride: width,
+  });
+  offer(context, `${at}.hook_pre`, () => rowsView(pre, dMlp, 0, width));
+  if (block.W_gate) offer(context, `${at}.hook_pre_linear`, () => rowsView(pre, dMlp, dMlp, width));
   mlpActivation(recorder, pre, rows.count, dMlp, spec.mlp, post);
   recorder.release(pre);
-  return post;
 }

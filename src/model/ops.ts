@@ -4,12 +4,15 @@
  * "Rows" are tokens: a batch of sequences, whatever their lengths, is one list of rows without padding. A row table says
  * for each its sequence, position, cache slot and token.
  */
+import type { Constants } from "../gpu/kernel.ts";
 import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
 import { foldGrid } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import { productFor } from "./choices.ts";
 import * as kernels from "./kernels.ts";
+import type { Product } from "./products.ts";
 import type { MlpSpec, NormSpec } from "./spec.ts";
-import type { Matrix, NormWeights } from "./weights.ts";
+import { ELEMENT_BYTES, type Matrix, type NormWeights } from "./weights.ts";
 
 /** Code of each activation in `shaders/activation.wgsl`. */
 const ACTIVATION_CODE: Record<MlpSpec["activation"], number> = {
@@ -29,11 +32,12 @@ export function elementGrid(recorder: Recorder, elements: number): [number, numb
 export interface MatmulOptions {
   bias?: Tensor | undefined;
   activation?: MlpSpec["activation"];
-  accumulate?: boolean;
+  /** What becomes of what lies in `out`: replaced (default), added to, or multiplied. */
+  combine?: "replace" | "add" | "multiply";
   scale?: number;
   softCap?: number | null;
-  /** The kernel to use; default: the one measured fastest on this kind of adapter. */
-  product?: kernels.ProductKind;
+  /** The kernel to use; default: what the tuner chose, or the one expected to win on this kind of adapter. */
+  product?: Product;
   /** Element of a row of `x` where the operand starts, and the row's stride; default: the whole of `x`. */
   rowStart?: number;
   rowStride?: number;
@@ -45,12 +49,9 @@ export interface MatmulOptions {
   outStride?: number;
 }
 
-/**
- * out[r, n] (+)= cap(act((x[r] · W[n] + bias[n]) * scale)); x [rows, width], out [rows, outWidth].
- *
- * Up to four rows are limited by reading W and take `matvec`; more take `tiled`. Software adapters take `direct` for any
- * number of rows, see the measurements in `shaders/matmul_direct.wgsl`.
- */
+const COMBINE_CODE = { replace: 0, add: 1, multiply: 2 };
+
+/** out[r, n] (+ or *)= cap(act((x[r] · W[n] + bias[n]) * scale)); x [rows, width], out [rows, outWidth]. */
 export function matmul(
   recorder: Recorder,
   x: Tensor,
@@ -60,49 +61,63 @@ export function matmul(
   options: MatmulOptions = {},
 ): void {
   const { gpu } = recorder;
+  const product = options.product ?? productFor(gpu, rows, W.layout, W.storage);
   const width = options.width ?? W.width;
-  const rowStart = options.rowStart ?? 0;
-  const rowStride = options.rowStride ?? width;
-  const outStride = options.outStride ?? W.outWidth;
-  const onGpu = rows <= 4 ? "vec" : "tiled";
-  const product = options.product ?? (gpu.host.adapterInfo.isSoftware ? "direct" : onGpu);
-  const aligned = width % 4 === 0 && rowStart % 4 === 0 && rowStride % 4 === 0;
-  const kernel = kernels.MATMUL[product][W.storage][aligned ? "aligned" : "any"];
+  const operand = rowOperand(recorder, x, rows, width, product, options);
+  const aligned = [width, operand.rowStart, operand.rowStride].every((count) => count % 4 === 0);
+  const weightColumn = options.weightColumn ?? 0;
   for (const part of W.parts) {
-    recorder.dispatch(kernel, {
+    recorder.dispatch(product.kernel(W.storage, W.layout, aligned), {
       params: {
         rowCount: rows,
         outWidth: part.rows,
         width,
-        rowStart,
-        rowStride,
-        weightStart: options.weightColumn ?? 0,
+        rowStart: operand.rowStart,
+        rowStride: operand.rowStride,
+        weightStart: W.layout === "linear" ? weightColumn : weightColumn * W.stride,
         weightStride: W.stride,
         outStart: (options.outStart ?? 0) + part.firstRow,
-        outStride,
+        outStride: options.outStride ?? W.outWidth,
         biasStart: part.firstRow,
         scale: options.scale ?? 1,
         softCap: options.softCap ?? 0,
       },
-      buffers: [x, part, options.bias ?? gpu.zeros, out],
-      workgroups: matmulGrid(recorder, product, rows, part.rows),
+      buffers: [operand.tensor, part, options.bias ?? gpu.zeros, out],
+      workgroups: product.grid(gpu, rows, part.rows),
       constants: {
         ...(options.activation && { ACTIVATION: ACTIVATION_CODE[options.activation] }),
         ...(options.bias && { HAS_BIAS: 1 }),
-        ...(options.accumulate && { ACCUMULATE: 1 }),
+        ...(options.softCap && { HAS_SOFT_CAP: 1 }),
+        ...(options.combine && { COMBINE: COMBINE_CODE[options.combine] }),
+      },
+      work: {
+        operations: 2 * rows * width * part.rows,
+        weightBytes: part.rows * width * ELEMENT_BYTES[W.storage],
       },
     });
   }
+  if (operand.tensor !== x) recorder.release(operand.tensor);
 }
 
-function matmulGrid(
+/** The rows as the product reads them: where they lie, or packed into a temporary. */
+function rowOperand(
   recorder: Recorder,
-  product: kernels.ProductKind,
+  x: Tensor,
   rows: number,
-  columns: number,
-): [number, number, number] {
-  if (product === "vec") return [...foldGrid(recorder.gpu, Math.ceil(columns / 4)), Math.ceil(rows / 4)];
-  return [Math.ceil(columns / 64), Math.ceil(rows / (product === "direct" ? 16 : 64)), 1];
+  width: number,
+  product: Product,
+  { rowStart = 0, rowStride = width }: MatmulOptions,
+): { tensor: Tensor; rowStart: number; rowStride: number } {
+  if (!product.packed) return { tensor: x, rowStart, rowStride };
+  const rowCount4 = Math.ceil(rows / 4);
+  const width4 = Math.ceil(width / 4);
+  const packed = recorder.temp(4 * width4, 4 * rowCount4);
+  recorder.dispatch(kernels.PACK_ROWS, {
+    params: { rowCount: rows, width, rowStart, rowStride },
+    buffers: [x, packed],
+    workgroups: [Math.ceil(width4 / 8), Math.ceil(rowCount4 / 8)],
+  });
+  return { tensor: packed, rowStart: 0, rowStride: rowCount4 };
 }
 
 export interface EmbedOptions {
@@ -110,18 +125,22 @@ export interface EmbedOptions {
   by: "token" | "position";
   indexOffset?: number;
   scale?: number;
-  accumulate?: boolean;
+  /** Token ids [rows] in place of those in the row table: what the last step of decoding chose. */
+  tokens?: Tensor | undefined;
+  /** A second table, in f32, whose row for the position plus an offset is added. */
+  positions?: { table: Matrix; offset: number } | undefined;
 }
 
-/** out[r] (+)= scale * table[index of row r]; out [rows, width]. */
+/** out[r] = scale * table[index of row r] (+ positions[position of row r]); out [rows, width]. */
 export function embed(
   recorder: Recorder,
   rowTable: Tensor,
   rows: number,
   table: Matrix,
   out: Tensor,
-  options: EmbedOptions,
+  { by, indexOffset = 0, scale = 1, tokens, positions }: EmbedOptions,
 ): void {
+  const indices = tokens ? { indexStart: 0, indexStride: 1 } : { indexStart: by === "token" ? 3 : 1, indexStride: 4 };
   for (const part of table.parts) {
     recorder.dispatch(kernels.EMBED[table.storage], {
       params: {
@@ -130,15 +149,23 @@ export function embed(
         tableStride: table.stride,
         firstRow: part.firstRow,
         tableRows: part.rows,
-        column: options.by === "token" ? 3 : 1,
-        indexOffset: options.indexOffset ?? 0,
-        scale: options.scale ?? 1,
+        ...indices,
+        indexOffset,
+        positionOffset: positions?.offset ?? 0,
+        positionStride: positions?.table.stride ?? 0,
+        scale,
       },
-      buffers: [rowTable, part, out],
+      buffers: [tokens ?? rowTable, part, out, rowTable, positions?.table.parts[0] ?? recorder.gpu.zeros],
       workgroups: elementGrid(recorder, rows * table.width),
-      constants: options.accumulate ? { ACCUMULATE: 1 } : {},
+      constants: positions ? { HAS_POSITIONS: 1 } : {},
+      work: { weightBytes: (rows * table.width * ELEMENT_BYTES[table.storage]) / table.parts.length },
     });
   }
+}
+
+/** Constants of `reduce.wgsl`: narrow workgroups on CPUs, where barriers between many invocations cost most. */
+export function reduceConstants(recorder: Recorder): Constants {
+  return recorder.gpu.host.adapterInfo.isSoftware ? { THREADS: 16, FOLDS: 4 } : {};
 }
 
 /** The constants and bindings that the fused norm and its stages share. */
@@ -177,7 +204,8 @@ export function norm(
   accumulate = false,
 ): void {
   const { w, b, ...call } = normCall(recorder, rows, width, spec, weights, accumulate);
-  recorder.dispatch(kernels.NORM, { ...call, buffers: [x, w, b, out] });
+  const constants = { ...call.constants, ...reduceConstants(recorder) };
+  recorder.dispatch(kernels.NORM, { ...call, constants, buffers: [x, w, b, out] });
 }
 
 /** The three stages of `norm`, each with its output; between them the caller may look or change. */

@@ -32,6 +32,23 @@ export class RowTable {
     return this.data[row * FIELDS + 2] as number;
   }
 
+  /** Runs of neighbouring rows of one sequence. */
+  get runs(): number {
+    let runs = 0;
+    for (let row = 0; row < this.count; row++) {
+      if (row === 0 || this.sequence(row) !== this.sequence(row - 1)) runs += 1;
+    }
+    return runs;
+  }
+
+  /** Keys that all rows see together, each itself and those before it, as far as a window reaches (null: all). */
+  keysSeen(window: number | null): number {
+    let keys = 0;
+    for (let row = 0; row < this.count; row++)
+      keys += Math.min(this.position(row) + 1, window ?? Number.POSITIVE_INFINITY);
+    return keys;
+  }
+
   /** The table of some of the rows, in the order given. */
   select(rows: readonly number[]): RowTable {
     const table = new RowTable(rows.length);

@@ -93,24 +93,22 @@ export function recordPenalty(
 
 /**
  * Records the choice of a token for each of the first `rows` rows of logits [.., vocab]; the penalty is already applied.
- * `uniforms` holds a number in [0, 1) a row; greedy needs none. Returns a temporary with a u32 a row: see `chosenTokens`.
+ * `draws` holds a number in [0, 1) a row; greedy needs none. Returns `tokens`, with a u32 a row: see `chosenTokens`.
  */
 export function recordChoice(
   recorder: Recorder,
   logits: Tensor,
   rows: number,
   sampling: Sampling,
-  uniforms: Float32Array,
+  draws: Tensor | undefined,
+  tokens: Tensor = recorder.temp(rows),
 ): Tensor {
   const vocab = logits.shape[1] as number;
-  const tokens = recorder.temp(rows);
-  const greedy = sampling.temperature === 0;
-  const draws = greedy ? undefined : recorder.upload(uniforms);
   const { topK, topP, minP, temperature } = sampling;
   for (const block of logitBlocks(recorder, logits, 0, rows, vocab)) {
     const params = { rowCount: block.rows, firstRow: block.first, vocab };
     const workgroups = foldGrid(recorder.gpu, block.rows);
-    if (!draws) {
+    if (sampling.temperature === 0 || !draws) {
       recorder.dispatch(kernels.ARGMAX, { params, buffers: [block.slice, tokens], workgroups });
     } else {
       recorder.dispatch(kernels.SAMPLE, {

@@ -1,17 +1,18 @@
 /**
  * Weights on the GPU: shapes, storage and the layout the kernels expect.
  *
- * A matrix [outWidth, width] keeps the checkpoint's type. Its rows are padded to a multiple of four elements, and it is
- * cut into parts by rows where it exceeds what the adapter can bind at once (128 MB on many; GPT-2's embedding has 154).
+ * A matrix [outWidth, width] keeps the checkpoint's type and layout. Its rows are padded to a multiple of four elements,
+ * and it is cut into parts where it exceeds what the adapter can bind at once (128 MB on many; GPT-2's embedding has 154).
  * Vectors (biases, norms) are f32: bf16 and f16 widen to it without loss, and they are too small to matter.
  */
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { StorageType } from "./kernels.ts";
+import type { WeightLayout } from "./products.ts";
 
 export interface MatrixPart {
   readonly buffer: GPUBuffer;
-  /** First output row held here, and how many. */
+  /** First column of the result whose weights are held here, and how many. */
   readonly firstRow: number;
   readonly rows: number;
 }
@@ -19,7 +20,12 @@ export interface MatrixPart {
 export interface Matrix {
   readonly outWidth: number;
   readonly width: number;
-  /** Elements from one row to the next: `width` rounded up to a multiple of four. */
+  /**
+   * `linear`: [outWidth, width] in memory, cut into parts where it exceeds a binding. `conv1d`: [width, outWidth], as
+   * GPT-2 stores its blocks, in one part.
+   */
+  readonly layout: WeightLayout;
+  /** Elements from one row in memory to the next: its length rounded up to a multiple of four. */
   readonly stride: number;
   readonly storage: StorageType;
   readonly parts: readonly MatrixPart[];
@@ -43,9 +49,12 @@ export interface BlockWeights {
   kNorm?: NormWeights;
   W_O: Matrix;
   b_O?: Tensor;
-  /** [dMlp, dModel], or gate and input stacked: [2 dMlp, dModel]. Absent without an MLP. */
-  mlpIn?: Matrix;
-  mlpInBias?: Tensor;
+  /** [dMlp, dModel]; the gate in gated MLPs alone, the others in those that have one. */
+  W_gate?: Matrix;
+  b_gate?: Tensor;
+  W_in?: Matrix;
+  b_in?: Tensor;
+  /** [dModel, dMlp]. */
   W_out?: Matrix;
   b_out?: Tensor;
 }

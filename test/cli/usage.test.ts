@@ -6,7 +6,7 @@ import { writeSafetensors } from "../../src/checkpoint/index.ts";
 import { fileWithHeader, inTempFolder } from "../checkpoint/support.ts";
 import { LLAMA, type Run, superlens } from "./support.ts";
 
-const COMMANDS = ["inspect", "tokenize", "generate", "probs", "forward"];
+const COMMANDS = ["inspect", "tokenize", "generate", "probs", "forward", "tune"];
 
 // The first run after an edit of the sources bundles them.
 beforeAll(async () => {
@@ -67,6 +67,7 @@ describe("wrong usage ends with exit code 2", () => {
       /--temperature <t>.*at least 0/,
     ],
     ["sampling without a temperature", ["generate", LLAMA, "--ids", "1", "--top-k", "5"], /--top-k is for sampling/],
+    ["a budget below nothing", ["tune", "--budget", "-1"], /--budget <seconds>.*at least 0/],
     ["a fraction of a token", ["generate", LLAMA, "--ids", "1", "--max-new-tokens", "1.5"], /whole number, at least 1/],
     ["no prompt", ["generate", LLAMA], /give a prompt, or token ids/],
     ["a prompt and ids", ["generate", LLAMA, "a", "--ids", "1"], /not both/],

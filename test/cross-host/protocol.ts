@@ -1,6 +1,4 @@
-/** How a host tells its runner what happened: one line of JSON a check. Imports only types, so both sides can load it. */
-import type { Claim } from "../../src/theory/index.ts";
-
+/** How a host tells its runner what happened: one line of JSON a check. Imports nothing, so both sides can load it. */
 export interface CheckResult {
   name: string;
   ok: boolean;
@@ -12,8 +10,8 @@ export interface CheckResult {
 /** Marks a result among whatever else a host prints. */
 export const RESULT_MARK = "@superlens-check ";
 
-/** What the verification says, a line each: first the adapter, then every claim; or why it ended early. */
-export type VerifyLine = { adapter: string } | { claim: Claim } | { failure: string };
+/** What a program says (`programs.ts`), a line each: whatever its reader expects, or why it ended early. */
+export type ProgramLine = { said: unknown } | { failure: string; code?: string };
 
-/** Marks a line of the verification. */
-export const CLAIM_MARK = "@superlens-claim ";
+/** Marks a line of a program. */
+export const PROGRAM_MARK = "@superlens-line ";

@@ -33,17 +33,18 @@ export async function runChromium(isPrinting = false): Promise<HostReport> {
 }
 
 /**
- * Runs a program in a page, with `settings` in its module's address; `onLine` gets all it prints.
- * Fails with the page's error, a crash, or the time limit.
+ * Runs a program in a page, with `settings` in its module's address; `onLine` gets all it prints. A `modelFolder` is served
+ * beside it, as `/model/`. Fails with the page's error, a crash, or the time limit.
  */
 export async function inChromium(
   entry: Entry,
   settings: Record<string, string>,
   onLine: (line: string) => void,
   timeLimit: number,
+  modelFolder?: string,
 ): Promise<void> {
   const body = await bundleSuite(entry);
-  const server = await serve({ "/suite.js": { type: "text/javascript", body } });
+  const server = await serve({ "/suite.js": { type: "text/javascript", body } }, modelFolder);
   const browser = await launch();
   try {
     const address = `/suite.js?${new URLSearchParams(settings)}`;
@@ -73,7 +74,8 @@ async function runPage(
   await Promise.race([page.evaluate(`import(${JSON.stringify(address)}).then(() => undefined)`), crashed]);
 }
 
-async function launch(): Promise<Browser> {
+/** Starts a headless Chromium with WebGPU. The caller closes it. */
+export async function launch(): Promise<Browser> {
   const folder = unpackChromium();
   return chromium.launch({
     executablePath: join(folder, "chromium"),

@@ -27,7 +27,8 @@ export async function runDeno(isPrinting = false): Promise<HostReport> {
 }
 
 /**
- * Runs a program in Deno with the fixtures' URL and `args` as arguments; `onLine` gets all it prints.
+ * Runs a program in Deno with the fixtures' URL and `args` as arguments; `onLine` gets all it prints. A `modelFolder` is
+ * served beside the fixtures, as `/model/`.
  * @returns the exit code or the signal that ended Deno.
  */
 export async function inDeno(
@@ -35,8 +36,9 @@ export async function inDeno(
   args: readonly string[],
   onLine: (line: string) => void,
   timeLimit: number,
+  modelFolder?: string,
 ): Promise<number | string | null> {
-  const server = await serve();
+  const server = await serve({}, modelFolder);
   const folder = await mkdtemp(join(tmpdir(), "superlens-deno-"));
   try {
     const bundle = join(folder, "suite.mjs");

@@ -2,8 +2,9 @@
  * What the runners of other hosts share: bundling the suite, serving it with the fixtures on localhost (a secure context,
  * which WebGPU needs), and collecting the results a host prints.
  */
-import { readFile } from "node:fs/promises";
-import { createServer } from "node:http";
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join, normalize, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -27,8 +28,8 @@ const SERVED: Record<string, string> = {
   "/weights/": fileURLToPath(new URL("../../weights/", import.meta.url)),
 };
 
-/** Programs for hosts: the suite, and the verification alone. */
-export type Entry = `${"entry" | "verify"}-${"deno" | "browser"}.ts`;
+/** What hosts run: the suite, or one of the programs of the command line. */
+export type Entry = `${"entry" | "program"}-${"deno" | "browser"}.ts`;
 
 /** One file of JavaScript with the entry and all it imports, without Node's modules. */
 export async function bundleSuite(entry: Entry): Promise<Uint8Array> {
@@ -51,24 +52,21 @@ export interface TestServer {
   close(): Promise<void>;
 }
 
-/** Serves `/` (an empty page), `/fixtures/…` and `/weights/…` with ranges, and `files` by path, on a free port of localhost. */
+/**
+ * Serves `/` (an empty page), `/fixtures/…` and `/weights/…` with ranges, `/model/…` likewise when a model's folder is given, and
+ * `files` by path, on a free port of localhost.
+ */
 export async function serve(
   files: Record<string, { type: string; body: Uint8Array | string }> = {},
+  modelFolder?: string,
 ): Promise<TestServer> {
   const pages: typeof files = { "/": { type: "text/html", body: "<!doctype html><title>superlens</title>" }, ...files };
+  const folders = modelFolder === undefined ? SERVED : { ...SERVED, "/model/": modelFolder };
   const server = createServer(async (request, response) => {
     const { pathname } = new URL(request.url ?? "/", "http://localhost");
     const page = pages[pathname];
     if (page) return response.writeHead(200, { "content-type": page.type }).end(page.body);
-    const body = await readServed(pathname);
-    if (!body) return response.writeHead(404).end();
-    const range = parseRange(request.headers.range, body.length);
-    const headers = { "content-type": "application/octet-stream", "accept-ranges": "bytes" };
-    if (!range) return response.writeHead(200, { ...headers, "content-length": body.length }).end(body);
-    const part = body.subarray(range.start, range.end + 1);
-    const contentRange = `bytes ${range.start}-${range.end}/${body.length}`;
-    const partHeaders = { ...headers, "content-length": part.length, "content-range": contentRange };
-    return response.writeHead(206, partHeaders).end(part);
+    return sendFile(response, servedPath(folders, pathname), request.headers.range);
   });
   await new Promise<void>((resolve) => server.listen(0, "localhost", resolve));
   const origin = `http://localhost:${(server.address() as AddressInfo).port}`;
@@ -114,13 +112,33 @@ export async function runAsProgram(
   process.exitCode = results.length > 0 && results.every(({ ok }) => ok) ? 0 : 1;
 }
 
-async function readServed(pathname: string): Promise<Uint8Array | undefined> {
-  const prefix = Object.keys(SERVED).find((candidate) => pathname.startsWith(candidate));
+/** Sends a file, or the range of it that was asked for; 404 when there is none. */
+async function sendFile(response: ServerResponse, path: string | undefined, header: string | undefined): Promise<void> {
+  const file = path === undefined ? undefined : await stat(path).catch(() => undefined);
+  if (path === undefined || !file?.isFile()) {
+    response.writeHead(404).end();
+    return;
+  }
+  const { size } = file;
+  const range = parseRange(header, size);
+  const { start, end } = range ?? { start: 0, end: size - 1 };
+  response.writeHead(range ? 206 : 200, {
+    "content-type": "application/octet-stream",
+    "accept-ranges": "bytes",
+    "content-length": end - start + 1,
+    ...(range && { "content-range": `bytes ${start}-${end}/${size}` }),
+  });
+  if (size === 0) response.end();
+  else createReadStream(path, { start, end }).pipe(response);
+}
+
+/** The path of a file below one of the folders. */
+function servedPath(folders: Record<string, string>, pathname: string): string | undefined {
+  const prefix = Object.keys(folders).find((candidate) => pathname.startsWith(candidate));
   if (prefix === undefined) return undefined;
-  const folder = SERVED[prefix] as string;
+  const folder = folders[prefix] as string;
   const path = normalize(join(folder, decodeURIComponent(pathname).slice(prefix.length)));
-  if (!path.startsWith(folder.replace(/\/?$/, sep))) return undefined;
-  return readFile(path).catch(() => undefined);
+  return path.startsWith(folder.replace(/\/?$/, sep)) ? path : undefined;
 }
 
 function parseRange(header: string | undefined, size: number): { start: number; end: number } | undefined {

@@ -21,7 +21,7 @@ async function choose(gpu: Gpu, logits: Float32Array, vocab: number, options: Sa
   const rows = logits.length / vocab;
   using tensor = gpu.tensorFrom(logits, [rows, vocab], "logits");
   const readback = await Recorder.run(gpu, "choice", (recorder) =>
-    recorder.readback(recordChoice(recorder, tensor, rows, resolveSampling(options), uniforms)),
+    recorder.readback(recordChoice(recorder, tensor, rows, resolveSampling(options), recorder.upload(uniforms))),
   );
   return chosenTokens(readback.bytes, [...new Array(rows).keys()]);
 }

@@ -1,14 +1,7 @@
 /** Attention: fused and in three steps against one reference; rotation and the write into the cache. */
 import { expect, it } from "vitest";
-import {
-  ATTENTION,
-  ATTENTION_DIRECT,
-  ATTENTION_MIX,
-  ATTENTION_SCORES,
-  ATTENTION_SOFTMAX,
-  MAX_DIRECT_D_HEAD,
-  ROPE_STORE,
-} from "../../src/model/kernels.ts";
+import { ATTENTIONS, type Attention } from "../../src/model/attentions.ts";
+import { ATTENTION_MIX, ATTENTION_SCORES, ATTENTION_SOFTMAX, ROPE_STORE } from "../../src/model/kernels.ts";
 import { gaussians, integer, relativeError, seeded } from "../support/numbers.ts";
 import { type AttentionCase, attentionReference, rotated } from "./attention.reference.ts";
 import { compute, describeOnGrids, dispatchGroups } from "./harness.ts";
@@ -37,6 +30,23 @@ const SHAPES: Shape[] = [
   { name: "one row, one key", rows: [[0, 0]], heads: [1, 1], dHead: 4 },
   { name: "a whole prompt", rows: whole(19), heads: [4, 4], dHead: 8, padding: 64 },
   { name: "two sequences of unequal length", rows: [...whole(5), ...whole(9, 1)], heads: [2, 2], dHead: 64 },
+  {
+    name: "sequences in turn",
+    rows: [
+      [0, 3],
+      [1, 9],
+      [0, 4],
+      [1, 2],
+      [2, 0],
+      [2, 1],
+      [0, 30],
+      [0, 31],
+      [0, 32],
+      [1, 33],
+    ],
+    heads: [4, 2],
+    dHead: 8,
+  },
   { name: "grouped queries", rows: [...whole(7), [1, 3]], heads: [6, 2], dHead: 16, padding: 64 },
   { name: "multi-query", rows: whole(6), heads: [5, 1], dHead: 20 },
   { name: "dHead 80", rows: whole(9), heads: [2, 1], dHead: 80 },
@@ -93,6 +103,7 @@ const SHAPES: Shape[] = [
   { name: "dHead 260, two slices of output", rows: [...whole(3), [1, 290]], heads: [2, 1], dHead: 260 },
   { name: "dHead 512", rows: [...whole(2), [1, 260]], heads: [1, 1], dHead: 512 },
   { name: "dHead 1024, the widest", rows: whole(3), heads: [1, 1], dHead: 1024 },
+  { name: "dHead 128", rows: [...whole(21), [1, 70]], heads: [2, 1], dHead: 128 },
   { name: "many rows and heads", rows: whole(40), heads: [12, 12], dHead: 4 },
 ];
 
@@ -131,8 +142,8 @@ function callOf(test: AttentionCase & { keyCount: number }) {
   const rowCount = test.rowTable.length / 4;
   const params = { rowCount, nHeads, nKvHeads, dHead, queryStride, slotStride, keyCount, scale };
   return {
-    params: { ...params, window: test.window ?? 0, softCap: test.softCap ?? 0 },
-    constants: { HAS_ALIBI: test.slopes ? 1 : 0 },
+    params: { ...params, window: test.window ?? 0, softCap: test.softCap ?? 0, splitKeys: 0 },
+    constants: { HAS_ALIBI: test.slopes ? 1 : 0, HAS_SOFT_CAP: test.softCap ? 1 : 0 },
   };
 }
 
@@ -146,24 +157,21 @@ const dense = (rows: readonly Map<number, number>[], keyCount: number, rest: num
   rows.flatMap((row) => Array.from({ length: keyCount }, (_, key) => row.get(key) ?? rest));
 
 describeOnGrids("attention in one kernel", (gpu) => {
-  const run = async (kernel: typeof ATTENTION, shape: Shape, groupsOf: (heads: number) => number) => {
+  const run = async (attention: Attention, shape: Shape) => {
     const test = build(shape);
-    const { params, constants } = callOf(test);
+    const call = callOf(test);
     const expected = attentionReference(test);
     const z = new Float32Array(expected.z.length).fill(-5);
     const result = await compute(await gpu(), { ...arraysOf(test), z }, ["z"], (recorder, t) => {
-      const buffers = [t.rowTable, t.slotTable, t.slopes, t.queries, t.keys, t.values, t.z];
-      const slices = kernel === ATTENTION ? Math.ceil(test.dHead / 256) : 1;
-      const groups = groupsOf(params.rowCount * params.nHeads);
-      dispatchGroups(recorder, kernel, params, buffers, groups, { constants, slices });
+      const buffers = [t.rowTable, t.slotTable, t.slopes, t.queries, t.keys, t.values];
+      attention.record(recorder, { ...call, buffers }, t.z);
     });
     // Scores of 10^4 are off by 10^-3 in f32, and weights by as much.
     expect(relativeError(result.z, expected.z)).toBeLessThan((shape.scale ?? 1) === 1e4 ? 1e-2 : TOLERANCE);
   };
-  it.each(SHAPES)("$name", (shape) => run(ATTENTION, shape, (heads) => heads));
-  it.each(SHAPES.filter(({ dHead }) => dHead <= MAX_DIRECT_D_HEAD))("without workgroup memory: $name", (shape) =>
-    run(ATTENTION_DIRECT, shape, (heads) => Math.ceil(heads / 64)),
-  );
+  for (const attention of Object.values(ATTENTIONS)) {
+    it.each(SHAPES)(`${attention.name}: $name`, (shape) => run(attention, shape));
+  }
 });
 
 describeOnGrids("attention in three kernels", (gpu) => {

@@ -39,7 +39,7 @@ function tableOn(gpu: Gpu, values: Float32Array, width: number, storage: Storage
     parts.push({ buffer: tensor.buffer, firstRow, rows });
     firstRow += rows;
   }
-  return { outWidth, width, stride, storage, parts } satisfies Matrix;
+  return { outWidth, width, layout: "linear", stride, storage, parts } satisfies Matrix;
 }
 
 function roundedTo(values: Float32Array, storage: StorageType): Float32Array {
@@ -69,36 +69,44 @@ describeOnGrids("embed", (gpu) => {
       offset: 2,
     },
     {
-      name: `${storage} added`,
+      name: `${storage} of tokens in a list, with positions`,
       storage,
-      width: 300,
+      width: 301,
       parts: [4, 7],
       by: "token" as const,
-      scale: 1,
+      scale: 0.5,
       offset: 0,
-      accumulate: true,
+      listed: true,
+      positionOffset: 2,
     },
   ]);
-  it.each(cases)("$name", async ({ storage, width, parts, by, scale, offset, accumulate = false }) => {
+  it.each(cases)("$name", async ({ storage, width, parts, by, scale, offset, listed, positionOffset }) => {
     const random = seeded(width);
     const values = gaussians(random, 11 * width);
     const out = gaussians(random, ROWS.length * width);
     const table = tableOn(await gpu(), values, width, storage, parts);
-    const arrays = { out, rowTable: rowTableOf(ROWS) };
+    const learned = gaussians(random, 11 * width);
+    const positionTable = tableOn(await gpu(), learned, width, "f32", [11]);
+    const rows = listed ? ROWS.map(([position]): [number, number] => [position, 99]) : ROWS;
+    const tokens = Uint32Array.from(ROWS, ([, token]) => token);
+    const arrays = { out, rowTable: rowTableOf(rows), tokens };
     const result = await compute(await gpu(), arrays, ["out"], (recorder, tensors) =>
       embed(recorder, tensors.rowTable, ROWS.length, table, tensors.out, {
         by,
         scale,
         indexOffset: offset,
-        accumulate,
+        ...(listed && { tokens: tensors.tokens }),
+        ...(positionOffset !== undefined && { positions: { table: positionTable, offset: positionOffset } }),
       }),
     );
-    for (const part of table.parts) (await gpu()).destroyBuffer(part.buffer);
+    for (const part of [...table.parts, ...positionTable.parts]) (await gpu()).destroyBuffer(part.buffer);
     const rounded = roundedTo(values, storage);
-    const expected = ROWS.flatMap(([position, token], row) =>
+    const expected = ROWS.flatMap(([position, token]) =>
       Array.from({ length: width }, (_, d) => {
         const index = (by === "token" ? token : position) + offset;
-        return scale * (rounded[index * width + d] as number) + (accumulate ? (out[row * width + d] as number) : 0);
+        const learnedValue =
+          positionOffset === undefined ? 0 : (learned[(position + positionOffset) * width + d] as number);
+        return scale * (rounded[index * width + d] as number) + learnedValue;
       }),
     );
     expect(relativeError(result.out, expected)).toBeLessThan(1e-6);

@@ -15,10 +15,10 @@ export interface Product {
   options: Omit<MatmulOptions, "bias">;
 }
 
-/** `out` after out[r, n] (+)= cap(act((x[r] · W[n] + bias[n]) * scale)). */
+/** `out` after out[r, n] (+ or *)= cap(act((x[r] · W[n] + bias[n]) * scale)). */
 export function matmulReference({ x, rows, W, outWidth, columns, before, bias, options }: Product): Float64Array {
   const { width = columns, rowStart = 0, weightColumn = 0, outStart = 0, scale = 1 } = options;
-  const { rowStride = width, outStride = outWidth, activation = "identity", accumulate = false } = options;
+  const { rowStride = width, outStride = outWidth, activation = "identity", combine = "replace" } = options;
   const out = Float64Array.from(before);
   for (let row = 0; row < rows; row++) {
     for (let n = 0; n < outWidth; n++) {
@@ -28,7 +28,8 @@ export function matmulReference({ x, rows, W, outWidth, columns, before, bias, o
       }
       const value = softCapped(ACTIVATIONS[activation](sum * scale), options.softCap);
       const at = outStart + row * outStride + n;
-      out[at] = accumulate ? (out[at] as number) + value : value;
+      const before = out[at] as number;
+      out[at] = { replace: value, add: before + value, multiply: before * value }[combine];
     }
   }
   return out;

@@ -1,16 +1,18 @@
-/** Matrix products: all three kernels, all storage types, all shapes, whichever of them the adapter would get. */
-import { expect, it } from "vitest";
+/** Matrix products: every kernel there is, on every layout, storage and shape, whichever of them the adapter would get. */
+import { describe, expect, it } from "vitest";
 import { f32ToBf16, f32ToF16, toFloat32 } from "../../src/checkpoint/index.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import type { ProductKind, StorageType } from "../../src/model/kernels.ts";
+import type { StorageType } from "../../src/model/kernels.ts";
 import { type MatmulOptions, matmul } from "../../src/model/ops.ts";
+import { fits, PRODUCTS, type Product, REFERENCE_PRODUCT, type WeightLayout } from "../../src/model/products.ts";
 import { ELEMENT_BYTES, type Matrix, type MatrixPart } from "../../src/model/weights.ts";
+import { gpuWithLimits, testGpu } from "../support/gpu.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
 import { ACTIVATION_NAMES } from "./activations.reference.ts";
 import { compute, describeOnGrids } from "./harness.ts";
 import { matmulReference } from "./matmul.reference.ts";
 
-const PRODUCTS: ProductKind[] = ["direct", "tiled", "vec"];
+const ALL_PRODUCTS = [REFERENCE_PRODUCT, ...PRODUCTS];
 const STORAGES: StorageType[] = ["f32", "f16", "bf16"];
 /** f32 sums of up to a thousand products; seen: 2e-7 to 2e-6. */
 const TOLERANCE = 1e-5;
@@ -54,9 +56,10 @@ const SHAPES: Case[] = [
 
 const FEATURES: Case[] = [
   { ...shape(7, 12, 18), name: "bias", bias: true },
-  { ...shape(7, 12, 18), name: "accumulate", options: { accumulate: true } },
+  { ...shape(7, 12, 18), name: "add", options: { combine: "add" } },
+  { ...shape(7, 12, 18), name: "multiply", bias: true, options: { combine: "multiply", activation: "silu" } },
   { ...shape(7, 12, 18), name: "scale after bias", bias: true, options: { scale: 0.37 } },
-  { ...shape(7, 12, 18), name: "accumulate with scale and bias", bias: true, options: { scale: 3, accumulate: true } },
+  { ...shape(7, 12, 18), name: "add with scale and bias", bias: true, options: { scale: 3, combine: "add" } },
   { ...shape(7, 12, 18), name: "soft cap after scale", bias: true, options: { softCap: 2, scale: 1.5 } },
   { ...shape(7, 12, 18), name: "soft cap of large sums", options: { softCap: 30, scale: 1e6 } },
   { ...shape(7, 12, 18), name: "activation", bias: true, options: { activation: "gelu", scale: 2 } },
@@ -70,13 +73,13 @@ const FEATURES: Case[] = [
     ...shape(9, 7, 20),
     name: "the same at odd places",
     columns: 23,
-    options: { rowStart: 3, rowStride: 11, width: 7, weightColumn: 4, outStart: 1, outStride: 21, accumulate: true },
+    options: { rowStart: 3, rowStride: 11, width: 7, weightColumn: 4, outStart: 1, outStride: 21, combine: "add" },
   },
   { ...shape(5, 10, 100), name: "three parts, bias", bias: true, parts: [1, 66, 33] },
-  { ...shape(70, 6, 21), name: "parts of 5 rows, accumulate", parts: [5, 5, 5, 5, 1], options: { accumulate: true } },
+  { ...shape(70, 6, 21), name: "parts of 5 rows, added", parts: [5, 5, 5, 5, 1], options: { combine: "add" } },
 ];
 
-/** The epilogue is the same code in all three kernels, so one shows every activation. */
+/** The epilogue is the same code in all kernels, so one shows every activation. */
 const ACTIVATION_CASES: Case[] = ACTIVATION_NAMES.map((activation) => ({
   ...shape(3, 8, 70),
   name: activation,
@@ -84,7 +87,19 @@ const ACTIVATION_CASES: Case[] = ACTIVATION_NAMES.map((activation) => ({
 }));
 
 /** The bytes of W as the loader lays them out, rows padded to a multiple of four, and the values they stand for. */
-function stored(values: Float32Array, columns: number, storage: StorageType) {
+function stored(W: Float32Array, outWidth: number, storage: StorageType, layout: WeightLayout) {
+  if (layout === "linear") return storedRows(W, W.length / outWidth, storage);
+  const { values, ...rest } = storedRows(transposed(W, outWidth), outWidth, storage);
+  return { ...rest, values: transposed(values, W.length / outWidth) };
+}
+
+/** [rows, columns] to [columns, rows]. */
+function transposed(values: Float32Array, rows: number): Float32Array {
+  const columns = values.length / rows;
+  return values.map((_, index) => values[(index % rows) * columns + Math.floor(index / rows)] as number);
+}
+
+function storedRows(values: Float32Array, columns: number, storage: StorageType) {
   const stride = Math.ceil(columns / 4) * 4;
   const rows = values.length / columns;
   const padded = new Float32Array(rows * stride).fill(7); // what lies in the padding must not matter
@@ -115,10 +130,16 @@ function upload(gpu: Gpu, bytes: Uint8Array, matrix: Omit<Matrix, "parts">, part
   return { ...matrix, parts };
 }
 
-async function check(gpu: Gpu, product: ProductKind, storage: StorageType, test: Case): Promise<number> {
+async function check(
+  gpu: Gpu,
+  product: Product,
+  layout: WeightLayout,
+  storage: StorageType,
+  test: Case,
+): Promise<number> {
   const { rows, width, outWidth, columns = width, parts = [outWidth], options = {} } = test;
   const random = seeded(rows * 31 + width * 7 + outWidth);
-  const W = stored(gaussians(random, outWidth * columns), columns, storage);
+  const W = stored(gaussians(random, outWidth * columns), outWidth, storage, layout);
   const xLength = (options.rowStart ?? 0) + rows * (options.rowStride ?? width);
   const outLength = (options.outStart ?? 0) + rows * (options.outStride ?? outWidth);
   const x = gaussians(random, xLength);
@@ -128,7 +149,11 @@ async function check(gpu: Gpu, product: ProductKind, storage: StorageType, test:
     ...{ x, rows, W: W.values, outWidth, columns, before: out, options },
     bias: test.bias ? bias : undefined,
   });
-  const matrix = upload(gpu, W.bytes, { outWidth, width: columns, stride: W.stride, storage }, parts);
+  const shape = { outWidth, width: columns, layout, stride: W.stride, storage };
+  const matrix =
+    layout === "linear"
+      ? upload(gpu, W.bytes, shape, parts)
+      : withOutWidth(upload(gpu, W.bytes, shape, [columns]), outWidth);
   const result = await compute(gpu, { x, bias, out }, ["out"], (recorder, tensors) => {
     matmul(recorder, tensors.x, rows, matrix, tensors.out, {
       ...options,
@@ -140,18 +165,42 @@ async function check(gpu: Gpu, product: ProductKind, storage: StorageType, test:
   return relativeError(result.out, expected);
 }
 
-describeOnGrids("matmul", (gpu) => {
-  for (const product of PRODUCTS) {
-    it.each(SHAPES)(`${product}: $name, every storage type`, async (test) => {
-      for (const storage of STORAGES) expect(await check(await gpu(), product, storage, test)).toBeLessThan(TOLERANCE);
+/** One part in memory rows is one part in columns of the result. */
+function withOutWidth(matrix: Matrix, outWidth: number): Matrix {
+  return { ...matrix, parts: matrix.parts.map((part) => ({ ...part, rows: outWidth })) };
+}
+
+/** Those that are taken without being timed get every storage type and feature; the rest of a family differs in its tile. */
+const isDefault = ({ expectedOn, name }: Product) => expectedOn !== "nowhere" || name === REFERENCE_PRODUCT.name;
+
+function describeProduct(gpu: () => Promise<Gpu>, product: Product): void {
+  for (const layout of product.layouts) {
+    const suits = ({ rows, parts }: Case) =>
+      rows >= product.rows.least && rows <= product.rows.most && (layout === "linear" || !parts);
+    it.each(SHAPES.filter(suits))(`${product.name}, ${layout}: $name`, async (test) => {
+      if (!fits(await gpu(), product, test.rows, layout)) return; // a feature that this device has not
+      for (const storage of isDefault(product) ? STORAGES : (["f32", "bf16"] as const)) {
+        expect(await check(await gpu(), product, layout, storage, test)).toBeLessThan(TOLERANCE);
+      }
     });
-    it.each(FEATURES)(`${product}: $name`, async (test) => {
-      expect(await check(await gpu(), product, "f32", test)).toBeLessThan(TOLERANCE);
+    if (!isDefault(product)) continue;
+    const features = FEATURES.map((test) => ({ ...test, rows: Math.min(test.rows, product.rows.most) }));
+    it.each(features.filter(suits))(`${product.name}, ${layout}: $name`, async (test) => {
+      expect(await check(await gpu(), product, layout, "f32", test)).toBeLessThan(TOLERANCE);
     });
   }
-  it.each(ACTIVATION_CASES)("vec: activation $name", async (test) => {
-    expect(await check(await gpu(), "vec", "bf16", test)).toBeLessThan(TOLERANCE);
+}
+
+describe("matmul", () => {
+  for (const product of ALL_PRODUCTS) describeProduct(testGpu, product);
+  it.each(ACTIVATION_CASES)("activation $name", async (test) => {
+    expect(await check(await testGpu(), REFERENCE_PRODUCT, "linear", "bf16", test)).toBeLessThan(TOLERANCE);
   });
+});
+
+describe("matmul, grid folded", () => {
+  const folding = gpuWithLimits({ maxComputeWorkgroupsPerDimension: 7 });
+  for (const product of ALL_PRODUCTS) if (/lanes|shared/.test(product.name)) describeProduct(() => folding, product);
 });
 
 describeOnGrids("matmul, by itself choosing the kernel", (gpu) => {
@@ -160,9 +209,12 @@ describeOnGrids("matmul, by itself choosing the kernel", (gpu) => {
     const x = gaussians(random, rows * width);
     const values = gaussians(random, outWidth * width);
     const out = new Float32Array(rows * outWidth);
-    const W = upload(await gpu(), new Uint8Array(values.buffer), { outWidth, width, stride: width, storage: "f32" }, [
-      outWidth,
-    ]);
+    const W = upload(
+      await gpu(),
+      new Uint8Array(values.buffer),
+      { outWidth, width, layout: "linear", stride: width, storage: "f32" },
+      [outWidth],
+    );
     const result = await compute(await gpu(), { x, out }, ["out"], (recorder, tensors) =>
       matmul(recorder, tensors.x, rows, W, tensors.out),
     );

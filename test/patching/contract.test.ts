@@ -194,5 +194,6 @@ it("applies the edits of a withEdits scope to both runs", async () => {
   const grid = await model.withEdits([{ at, op: "zero", positions: [-1] }], (edited) =>
     activationPatch(edited, { clean, corrupted, metric: DIFF, at: "resid_pre", layers: [1] }),
   );
-  expect(grid.clean).toBe(grid.corrupted);
+  // The runs unembed different numbers of rows, for which different kernels add up in different order.
+  expect(grid.clean).toBeCloseTo(grid.corrupted, 5);
 });

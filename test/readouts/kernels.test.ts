@@ -45,7 +45,7 @@ describe("the transposed product", () => {
         firstRow += count;
         return { buffer, firstRow: firstRow - count, rows: count };
       });
-      const matrix: Matrix = { outWidth: out, width, stride, storage, parts: buffers };
+      const matrix: Matrix = { outWidth: out, width, layout: "linear", stride, storage, parts: buffers };
       const read = await Recorder.run(gpu, "transposed", (recorder) =>
         recorder.readback(matmulTransposed(recorder, recorder.upload(x), rows, matrix)),
       );

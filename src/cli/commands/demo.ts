@@ -97,7 +97,8 @@ async function demo(options: DemoOptions): Promise<void> {
   }
   const blueprint = await readBlueprint(source);
   const prompts = promptsOf(blueprint, options);
-  const story = await withModel(source, options, (model) => tell({ model, blueprint }, prompts));
+  // A model this small runs no faster for being tuned.
+  const story = await withModel(source, { ...options, tune: false }, (model) => tell({ model, blueprint }, prompts));
   if (options.json) printJson({ model: blueprint.program.definition.name, ...story });
   else printStory(blueprint, story, wantsColour() ? painted : plain);
   checkDifference(Object.values(story));

@@ -7,14 +7,10 @@ import { SuperlensError } from "../../errors.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { requestGpu } from "../../gpu/host.ts";
 import { type Claim, GRID_NAMES, GROUPS, type GridName, type Group, verify } from "../../theory/index.ts";
+import { HOSTS, type Host, type OtherHost, runElsewhere } from "../elsewhere.ts";
 import { examples, type GlobalOptions } from "../options.ts";
 import { print, printJson } from "../output.ts";
 import { stop } from "../stop.ts";
-import { verifyElsewhere } from "../verify-elsewhere.ts";
-
-const HOSTS = ["node", "deno", "chrome"] as const;
-
-type Host = (typeof HOSTS)[number];
 
 interface VerifyOptions extends GlobalOptions {
   grid: GridName;
@@ -80,7 +76,7 @@ async function measure(
   { host, grid, adapter, quiet = false }: VerifyOptions,
   groups: readonly Group[],
 ): Promise<{ adapter: string; measured: AsyncIterable<Claim> }> {
-  if (host !== "node") return verifyElsewhere(host, grid, groups);
+  if (host !== "node") return measureElsewhere(host, { grid, groups }, adapter);
   const gpu = new Gpu(await requestGpu({ adapter, quiet }));
   async function* run() {
     try {
@@ -90,6 +86,25 @@ async function measure(
     }
   }
   return { adapter: gpu.host.adapterInfo.name, measured: run() };
+}
+
+/** What the verification says on another host: first the adapter, then every claim. */
+type Said = { adapter: string } | { claim: Claim };
+
+async function measureElsewhere(
+  host: OtherHost,
+  settings: { grid: GridName; groups: readonly Group[] },
+  adapter: VerifyOptions["adapter"],
+): Promise<{ adapter: string; measured: AsyncIterable<Claim> }> {
+  const lines = runElsewhere<Said>(host, { program: "verify", settings, adapter });
+  const first = await lines.next();
+  if (first.done || !("adapter" in first.value)) {
+    throw new SuperlensError("cli/host", `The verification on ${host} did not say its adapter. Update the clone.`);
+  }
+  async function* claims() {
+    for await (const line of lines) if ("claim" in line) yield line.claim;
+  }
+  return { adapter: first.value.adapter, measured: claims() };
 }
 
 const NAME_WIDTH = 66;

@@ -98,6 +98,7 @@ export function recordDots(recorder: Recorder, x: Tensor, rows: number, directio
   const { buffer } = recorder.upload(packed);
   const matrix: Matrix = {
     outWidth: directions.length,
+    layout: "linear",
     width,
     stride,
     storage: "f32",

@@ -11,7 +11,7 @@ import { defineKernel } from "../../gpu/kernel.ts";
 import { foldGrid, type Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import type { StorageType } from "../../model/kernels.ts";
-import { elementGrid } from "../../model/ops.ts";
+import { elementGrid, matmul } from "../../model/ops.ts";
 import type { Matrix } from "../../model/weights.ts";
 
 const transposed = (storage: StorageType, source: string) =>
@@ -52,6 +52,10 @@ const ATTENTION_SUMS = defineKernel({
 /** x [rows, W.outWidth] times W: a temporary [rows, W.width]. */
 export function matmulTransposed(recorder: Recorder, x: Tensor, rows: number, W: Matrix): Tensor {
   const out = recorder.temp(rows, W.width);
+  if (W.layout === "conv1d") {
+    matmul(recorder, x, rows, turned(W), out);
+    return out;
+  }
   W.parts.forEach((part, index) => {
     recorder.dispatch(TRANSPOSED[W.storage], {
       params: {
@@ -68,6 +72,12 @@ export function matmulTransposed(recorder: Recorder, x: Tensor, rows: number, W:
     });
   });
   return out;
+}
+
+/** A matrix [in, out] is, the other way around, one that lies as [out, in]. */
+function turned(W: Matrix): Matrix {
+  const parts = W.parts.map((part) => ({ ...part, rows: W.width }));
+  return { ...W, layout: "linear", outWidth: W.width, width: W.outWidth, parts };
 }
 
 /** A temporary [rows, count, 2] with index and bits of the `count` largest of each row of x [rows, width], falling. */

@@ -1,18 +1,19 @@
-// Attention without workgroup memory: one invocation does all of one (row, head), with a running softmax over its keys
-// four at a time and its output in registers or on the stack. Same result and operands as attention.wgsl.
+// Attention of many rows without workgroup memory: one invocation does all of one (row, head), with a running softmax
+// (Milakov and Gimelshein 2018, arXiv 1805.02867) over its keys four at a time and its output on the stack.
 //
-// For adapters that run on a CPU, where attention.wgsl spends nearly all its time in barriers: 12 heads of 64, 128 rows take
-// 13 ms here against 364 ms on lavapipe and 94 against 1985 ms on SwiftShader; one row 0.5 against 2.8 and 1.9 against 11.5
-// (medians of 4, two busy cores, sides interleaved).
-// Neighbouring invocations take neighbouring rows of one head, so that they walk the same keys together.
-// dHead up to 256. Grid: x = ceil(rowCount * nHeads / 64), folded into y.
+// For prompts on adapters that run on a CPU, where attention.wgsl spends nearly all its time in barriers: 12 heads of 64,
+// 128 rows take 13 ms here against 364 ms on lavapipe and 94 against 1985 ms on SwiftShader (medians of 4, sides
+// interleaved). Neighbouring invocations take neighbouring rows of one head, so that they walk the same keys together.
+//
+// The loops over a head stay loops. Written out, with query and sums in registers and eight keys at a time, it ran no faster and
+// lavapipe took 69 s to compile it (25 s with four keys, 11 s with one): every load of a buffer becomes a gather there,
+// which costs the compiler some 50 ms.
+// D4: vec4 of a head. Grid: x = ceil(rowCount * nHeads / 64), folded into y.
 
 @group(0) @binding(4) var<storage, read> queries: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> keys: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read> values: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> z: array<vec4<f32>>;
-
-const MAX_D_HEAD4 = 64u;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {
@@ -25,17 +26,17 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   let sequence = rowTable[row].x;
   let position = rowTable[row].y;
   let kvHead = head / (params.nHeads / params.nKvHeads);
-  let dHead4 = params.dHead / 4u;
+  let dHead4 = params.dHead / 4u; // D4, but no constant: drivers unroll loops over constants
   let queryAt = (row * params.queryStride + head * params.dHead) / 4u;
 
-  var sums: array<vec4<f32>, MAX_D_HEAD4>;
+  var sums: array<vec4<f32>, D4>;
   var largest = -3.0e38;
   var total = 0.0;
   for (var key = firstVisible(position); key <= position; key += 4u) {
     // Keys past the end repeat the last one and get no weight.
     var at: vec4<u32>;
     for (var i = 0u; i < 4u; i++) {
-      at[i] = (slotOf(sequence, min(key + i, position)) * params.nKvHeads + kvHead) * dHead4;
+      at[i] = (slotOf(sequence, min(key + i, position)) * params.nKvHeads + kvHead) * D4;
     }
     var products = vec4<f32>();
     for (var d = 0u; d < dHead4; d++) {
@@ -64,7 +65,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
         + weights.w * values[at.w + d];
     }
   }
-  let out = (row * params.nHeads + head) * dHead4;
+  let out = (row * params.nHeads + head) * D4;
   for (var d = 0u; d < dHead4; d++) {
     z[out + d] = sums[d] / total;
   }

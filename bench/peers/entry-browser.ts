@@ -1,0 +1,13 @@
+/** What the page imports; the module's address holds the job. */
+import { jaxRuntime } from "./jax.ts";
+import { type Job, type PeerMaker, type PeerName, runJob } from "./job.ts";
+import { ortWebRuntime } from "./ort-web.ts";
+
+const PEERS: Record<PeerName, PeerMaker> = {
+  jax: { make: jaxRuntime },
+  ort: { make: (weights) => ortWebRuntime(weights, "plain") },
+  "ort-fused": { make: (weights) => ortWebRuntime(weights, "fused") },
+};
+
+const job = JSON.parse(new URL(import.meta.url).searchParams.get("job") as string) as Job;
+await runJob(job, PEERS[job.peer]);

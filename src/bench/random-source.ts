@@ -1,0 +1,139 @@
+/**
+ * A checkpoint of random weights that was never written: a source whose `model.safetensors` is computed where it is read.
+ *
+ * Each number depends on its tensor's name and its place alone, so every host and every order of reading gives the same
+ * model. Matrices keep the size of what goes through them (variance one over their inputs), norms are near 1 and biases
+ * are not 0: logits then tell tokens apart, and whatever part a kernel leaves out shows in them.
+ */
+import { type CheckpointSource, type LazyTensorEntry, parseHeader, streamSafetensors } from "../checkpoint/index.ts";
+import { checkRange, notFound } from "../checkpoint/source.ts";
+import { specFromConfig } from "../model/families/index.ts";
+import type { ModelSpec, WeightName } from "../model/spec.ts";
+import { isPerBlock, tensorShape, weightShape } from "../model/weight-shapes.ts";
+
+const WEIGHTS_FILE = "model.safetensors";
+const CONFIG_FILE = "config.json";
+
+/** Values of a tensor: uniform in `centre` ± `halfWidth`. */
+interface Range {
+  centre: number;
+  halfWidth: number;
+}
+
+const SCALE: Range = { centre: 1, halfWidth: 0.1 };
+const BIAS: Range = { centre: 0, halfWidth: 0.05 };
+
+/** A tensor in the file that is not there. */
+interface RandomTensor extends Range {
+  seed: number;
+  byteStart: number;
+  byteEnd: number;
+}
+
+/** A model folder with `config.json` and weights that the config's shape calls for. */
+export class RandomSource implements CheckpointSource {
+  private constructor(
+    readonly label: string,
+    private readonly config: Uint8Array,
+    private readonly header: Uint8Array,
+    private readonly tensors: readonly RandomTensor[],
+  ) {}
+
+  static async create(config: object, label = "random model"): Promise<RandomSource> {
+    const spec = specFromConfig(config, label);
+    const ranges = tensorRanges(spec);
+    const entries: LazyTensorEntry[] = [...ranges].map(([name, { shape }]) => ({
+      name,
+      dtype: "F32",
+      shape,
+      data: () => new Uint8Array(),
+    }));
+    const header = (await streamSafetensors(entries).next()).value as Uint8Array;
+    const byteLength = entries.reduce((sum, { shape }) => sum + 4 * elements(shape), header.length);
+    const { tensors } = parseHeader(header, byteLength, label);
+    const random = tensors.map(({ name, byteStart, byteEnd }) => {
+      const { centre, halfWidth } = ranges.get(name) as Range;
+      return { centre, halfWidth, seed: seedOf(name), byteStart, byteEnd };
+    });
+    return new RandomSource(label, new TextEncoder().encode(JSON.stringify(config)), header, random);
+  }
+
+  async list(): Promise<string[]> {
+    return [CONFIG_FILE, WEIGHTS_FILE];
+  }
+
+  async exists(file: string): Promise<boolean> {
+    return file === CONFIG_FILE || file === WEIGHTS_FILE;
+  }
+
+  async size(file: string): Promise<number> {
+    if (file === CONFIG_FILE) return this.config.length;
+    if (file === WEIGHTS_FILE) return this.tensors.at(-1)?.byteEnd ?? this.header.length;
+    throw notFound(file, this.label);
+  }
+
+  async read(file: string, start: number, end: number): Promise<Uint8Array> {
+    checkRange(file, start, end, await this.size(file));
+    if (file === CONFIG_FILE) return this.config.slice(start, end);
+    const bytes = new Uint8Array(end - start);
+    bytes.set(this.header.subarray(start, end));
+    for (const tensor of this.tensors) {
+      const first = Math.max(start, tensor.byteStart);
+      const last = Math.min(end, tensor.byteEnd);
+      if (first < last)
+        bytes.set(randomBytes(tensor, first - tensor.byteStart, last - tensor.byteStart), first - start);
+    }
+    return bytes;
+  }
+
+  async readAll(file: string): Promise<Uint8Array> {
+    return this.read(file, 0, await this.size(file));
+  }
+}
+
+const elements = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);
+
+/** Shape and values of every tensor that the spec's weights are cut from. */
+function tensorRanges(spec: ModelSpec): Map<string, Range & { shape: number[] }> {
+  const ranges = new Map<string, Range & { shape: number[] }>();
+  for (const [key, source] of Object.entries(spec.weights)) {
+    const weight = key as WeightName;
+    const layers = isPerBlock(weight) ? spec.nLayers : 1;
+    for (let layer = 0; layer < layers; layer++) {
+      const shape = tensorShape(spec, weight, layer);
+      const name = source.tensor.replaceAll("{i}", String(layer));
+      ranges.set(name, { ...rangeOf(weight, weightShape(spec, weight, layer)), shape });
+    }
+  }
+  return ranges;
+}
+
+function rangeOf(weight: WeightName, shape: readonly number[]): Range {
+  const inputs = shape[1];
+  if (inputs !== undefined) return { centre: 0, halfWidth: Math.sqrt(3 / inputs) };
+  return weight.endsWith(".w") ? SCALE : BIAS;
+}
+
+/** FNV-1a of a name. */
+function seedOf(name: string): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193);
+  return hash >>> 0;
+}
+
+/** Bytes `start` to `end` of a tensor. */
+function randomBytes({ seed, centre, halfWidth }: RandomTensor, start: number, end: number): Uint8Array {
+  const first = Math.floor(start / 4);
+  const values = new Float32Array(Math.ceil(end / 4) - first);
+  const scale = halfWidth / 2 ** 31;
+  for (let i = 0; i < values.length; i++) values[i] = centre + scale * mixed(seed + first + i);
+  return new Uint8Array(values.buffer, start - 4 * first, end - start);
+}
+
+/** A number's bits, well mixed (the finaliser of MurmurHash3), as a signed integer of 32 bits. */
+function mixed(value: number): number {
+  let bits = Math.imul(value, 0x9e3779b1);
+  bits = Math.imul(bits ^ (bits >>> 16), 0x85ebca6b);
+  bits = Math.imul(bits ^ (bits >>> 13), 0xc2b2ae35);
+  return bits ^ (bits >>> 16);
+}

@@ -1,0 +1,127 @@
+/**
+ * One benchmark from beginning to end, the same code in Node, in Deno and in a page: load on a new device, ceilings, tests,
+ * profile. It ends in a report, or in the error that made its numbers worthless.
+ */
+import type { GpuRequest } from "../gpu/host.ts";
+import type { HookedModel } from "../hooks/index.ts";
+import { measureCeilings } from "./ceilings.ts";
+import { hostFacts } from "./host-facts.ts";
+import { measureTest } from "./measure.ts";
+import { type BenchOptions, planTests, type TestPlan } from "./options.ts";
+import { assertTimestamps, profileTest } from "./profile.ts";
+import { Reference } from "./reference.ts";
+import type { Ceilings, ModelShape, Profile, Report, TestResult } from "./report.ts";
+import { loadSubject, type Subject } from "./subject.ts";
+import { makeTest } from "./tests.ts";
+
+/** Where a benchmark is. */
+export interface BenchProgress {
+  /** `load`, `ceilings`, a test's name, or `profile`. */
+  stage: string;
+  detail: string;
+}
+
+export interface RunOptions extends BenchOptions, GpuRequest {
+  /** Of superlens, for the report. */
+  commit: string;
+  onProgress?: (progress: BenchProgress) => void;
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Benchmarks `subject`.
+ * @throws SuperlensError `bench/wrong-output` when a run's output is not the reference's; InputError for tests that the
+ *   model has no positions for; GpuError `gpu/no-timestamps` for a profile that cannot be made; whatever loading throws.
+ */
+export async function runBench(subject: Subject, options: RunOptions): Promise<Report> {
+  const { commit, onProgress = () => undefined, signal, adapter, powerPreference, onAdapter, quiet } = options;
+  const detailOf = (stage: string) => (detail: string) => onProgress({ stage, detail });
+  const date = new Date().toISOString();
+  let plans: TestPlan[] = [];
+  const onLoaded = async ({ spec, gpu }: HookedModel) => {
+    plans = planTests(options, spec);
+    if (options.profile) await assertTimestamps(gpu);
+  };
+  const { model, load, label, isRandom } = await loadSubject(subject, {
+    ...definedOf({ adapter, powerPreference, onAdapter, quiet }),
+    signal,
+    onDetail: detailOf("load"),
+    onLoaded,
+  });
+  const { gpu } = model;
+  try {
+    const ceilings = options.ceilings
+      ? await measureCeilings(gpu, { onDetail: detailOf("ceilings"), signal })
+      : undefined;
+    const tests = await measureAll(model, plans, options, ceilings, detailOf);
+    const profile = options.profile ? await profileAll(model, plans, detailOf("profile")) : undefined;
+    const { name, kind, host } = gpu.host.adapterInfo;
+    return {
+      date,
+      commit,
+      ...hostFacts(host),
+      adapter: { name, kind },
+      model: label,
+      isRandom,
+      shape: shapeOf(model),
+      storage: model.base.engine.weights.W_E.storage,
+      load,
+      tests,
+      ...(ceilings && { ceilings }),
+      ...(profile && { profile }),
+    };
+  } finally {
+    model.destroy();
+    gpu.destroy();
+  }
+}
+
+async function measureAll(
+  model: HookedModel,
+  plans: readonly TestPlan[],
+  { runs, signal }: RunOptions,
+  ceilings: Ceilings | undefined,
+  detailOf: (stage: string) => (detail: string) => void,
+): Promise<TestResult[]> {
+  const reference = new Reference(model);
+  const results: TestResult[] = [];
+  for (const plan of plans) {
+    signal?.throwIfAborted();
+    const test = await makeTest(model, plan);
+    const onDetail = detailOf(plan.name);
+    try {
+      results.push(await measureTest(model.gpu, test, reference, { runs, ceilings, signal, onDetail }));
+    } finally {
+      test.destroy();
+    }
+  }
+  return results;
+}
+
+async function profileAll(
+  model: HookedModel,
+  plans: readonly TestPlan[],
+  onDetail: (detail: string) => void,
+): Promise<Profile[]> {
+  const profiles: Profile[] = [];
+  for (const plan of plans) {
+    onDetail(plan.name);
+    const test = await makeTest(model, plan);
+    try {
+      profiles.push(await profileTest(model.gpu, test));
+    } finally {
+      test.destroy();
+    }
+  }
+  return profiles;
+}
+
+function shapeOf({ spec }: HookedModel): ModelShape {
+  const { family, nLayers, dModel, nHeads, nKvHeads, dMlp, vocabSize, maxPositions } = spec;
+  return { family, layers: nLayers, dModel, heads: nHeads, kvHeads: nKvHeads, dMlp, vocabSize, maxPositions };
+}
+
+/** Without the keys that are undefined. */
+function definedOf<T extends object>(values: T): T {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as T;
+}

@@ -1,0 +1,91 @@
+/**
+ * What is benchmarked, brought onto a new device with a watch in hand: request of the device, load, first token. They come
+ * in the order in which a person waits for them, and nothing is compiled before.
+ */
+import { type CheckpointSource, FilesSource, openSource } from "../checkpoint/index.ts";
+import { Gpu } from "../gpu/gpu.ts";
+import { type GpuRequest, requestGpu } from "../gpu/host.ts";
+import { type HookedModel, loadModel } from "../hooks/index.ts";
+import type { ModelSource } from "../model/load.ts";
+import { RandomSource } from "./random-source.ts";
+import type { LoadTimes } from "./report.ts";
+import { SHAPES, type ShapeName } from "./shapes.ts";
+import { timed } from "./statistics.ts";
+import { firstToken } from "./tests.ts";
+import { TimedSource } from "./timed-source.ts";
+
+/** A shape with random weights, or a model. `label` names it in the report where its source does not. */
+export type Subject = { shape: ShapeName } | { source: ModelSource; label?: string; isRandom?: boolean };
+
+export interface LoadedSubject {
+  /** On a device of its own, which the caller destroys after it. */
+  model: HookedModel;
+  /** Its name in the report. */
+  label: string;
+  isRandom: boolean;
+  load: LoadTimes;
+}
+
+export interface LoadSubjectOptions extends GpuRequest {
+  signal?: AbortSignal | undefined;
+  onDetail: (detail: string) => void;
+  /** Called with the loaded model, before its first token; refuses what cannot be measured. */
+  onLoaded: (model: HookedModel) => Promise<void>;
+}
+
+/** Prompt whose first token is timed. */
+const PROMPT_TOKENS = 128;
+
+export async function loadSubject(subject: Subject, options: LoadSubjectOptions): Promise<LoadedSubject> {
+  const { signal, onDetail, onLoaded, ...request } = options;
+  onDetail("opening");
+  const { source, file, label } = await openSubject(subject);
+  const timedSource = new TimedSource(source);
+  const started = performance.now();
+  const gpu = new Gpu(await requestGpu(request));
+  const deviceAt = performance.now();
+  try {
+    const onProgress = ({ loaded, total }: { loaded: number; total: number }) =>
+      onDetail(`${Math.floor((100 * loaded) / total)}%`);
+    const model = await loadModel(timedSource, { gpu, onProgress, ...(signal && { signal }), ...(file && { file }) });
+    const loadedAt = performance.now();
+    await onLoaded(model);
+    onDetail("first token");
+    const promptTokens = Math.min(PROMPT_TOKENS, model.spec.maxPositions);
+    const firstTokenMs = await timed(() => firstToken(model, promptTokens));
+    const load: LoadTimes = {
+      from: "shape" in subject ? "memory" : "files",
+      bytes: timedSource.bytes,
+      deviceMs: deviceAt - started,
+      ms: loadedAt - deviceAt,
+      readMs: timedSource.readMs,
+      promptTokens,
+      firstTokenMs,
+      coldFirstTokenMs: loadedAt - started + firstTokenMs,
+    };
+    return { model, label, isRandom: "shape" in subject || subject.isRandom === true, load };
+  } catch (error) {
+    gpu.destroy();
+    throw error;
+  }
+}
+
+interface OpenedSubject {
+  source: CheckpointSource;
+  file?: string | undefined;
+  label: string;
+}
+
+async function openSubject(subject: Subject): Promise<OpenedSubject> {
+  if ("shape" in subject) {
+    const { shape } = subject;
+    return { source: await RandomSource.create(SHAPES[shape], shape), label: shape };
+  }
+  const { source: given } = subject;
+  const opened = typeof given === "string" ? await openSource(given) : { source: asSource(given) };
+  return { ...opened, label: subject.label ?? opened.source.label };
+}
+
+function asSource(given: Exclude<ModelSource, string>): CheckpointSource {
+  return "read" in given ? given : new FilesSource(given);
+}

@@ -1,0 +1,108 @@
+/**
+ * One benchmark on each host that was asked for. Node runs it in this process; Deno and Chromium are started with the same
+ * code, and get a folder on disk over HTTP.
+ */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import {
+  type BenchOptions,
+  type BenchProgress,
+  RandomSource,
+  type Report,
+  runBench,
+  SHAPES,
+  type ShapeName,
+  type Subject,
+} from "../bench/index.ts";
+import { parseSourceSpec } from "../checkpoint/index.ts";
+import { SuperlensError } from "../errors.ts";
+import { type AdapterChoice, type AdapterKind, requestGpu } from "../gpu/host.ts";
+import { type Host, type OtherHost, runElsewhere } from "./elsewhere.ts";
+import { stop } from "./stop.ts";
+import { writeFileWhole } from "./write-file.ts";
+
+/** What to benchmark: a shape, or a model by what the command line calls it. */
+export type Target = { shape: ShapeName } | { model: string; label: string; isRandom: boolean };
+
+export interface HostRun {
+  target: Target;
+  options: BenchOptions;
+  adapter: AdapterChoice | undefined;
+  quiet: boolean;
+  commit: string;
+  onProgress: (progress: BenchProgress) => void;
+}
+
+/** The report of one host. */
+export function benchOn(host: Host, run: HostRun): Promise<Report> {
+  return host === "node" ? benchHere(run) : benchElsewhere(host, run);
+}
+
+function benchHere({ target, options, ...rest }: HostRun): Promise<Report> {
+  const { adapter, ...others } = rest;
+  const subject: Subject = "shape" in target ? target : { ...target, source: target.model };
+  return runBench(subject, { ...options, ...others, ...(adapter && { adapter }), signal: stop.signal });
+}
+
+/** What the program says while it runs. */
+type Said = { progress: BenchProgress } | { report: Report };
+
+async function benchElsewhere(host: OtherHost, { target, options, commit, ...run }: HostRun): Promise<Report> {
+  const { subject, modelFolder } = "shape" in target ? { subject: target } : remoteSubject(target);
+  // Chromium is started with the one adapter that it brings; Deno shall take what Node takes.
+  const adapter = host === "deno" ? await adapterOfNode(run.adapter) : undefined;
+  const settings = { subject, options: { ...options, commit, ...(adapter && { adapter }) } };
+  let report: Report | undefined;
+  for await (const said of runElsewhere<Said>(host, { program: "bench", settings, adapter, modelFolder })) {
+    if ("report" in said) report = said.report;
+    else run.onProgress(said.progress);
+  }
+  if (report) return report;
+  throw new SuperlensError("cli/host", `The benchmark on ${host} ended without a report. Run it again with -r 1.`);
+}
+
+/** How another host finds the model: a folder through the launcher's server, anything else by its own name. */
+function remoteSubject({ model, label, isRandom }: { model: string; label: string; isRandom: boolean }) {
+  const spec = parseSourceSpec(model);
+  if (spec.kind !== "folder") return { subject: { source: model, label, isRandom } };
+  return { subject: { served: spec.file ?? "", label, isRandom }, modelFolder: resolve(spec.path) };
+}
+
+/** The adapter that Node takes; Deno by itself would take another where there are several. */
+async function adapterOfNode(adapter: AdapterChoice | undefined): Promise<AdapterChoice> {
+  const { device, adapterInfo } = await requestGpu({ ...(adapter && { adapter }), quiet: true });
+  device.destroy();
+  const kinds: Record<AdapterKind, AdapterChoice> = {
+    hardware: "hardware",
+    lavapipe: "lavapipe",
+    swiftshader: "swiftshader",
+    software: "auto",
+  };
+  return kinds[adapterInfo.kind];
+}
+
+/** Bytes written at once. */
+const PIECE_BYTES = 16 << 20;
+
+/** Runs `body` with a folder that holds the shape as a checkpoint on disk, and removes it. */
+export async function withShapeFolder<Result>(
+  shape: ShapeName,
+  body: (folder: string) => Promise<Result>,
+): Promise<Result> {
+  const folder = await mkdtemp(join(tmpdir(), "superlens-bench-"));
+  try {
+    const source = await RandomSource.create(SHAPES[shape], shape);
+    for (const file of await source.list()) await writeFileWhole(join(folder, file), pieces(source, file));
+    return await body(folder);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function* pieces(source: RandomSource, file: string): AsyncGenerator<Uint8Array> {
+  const size = await source.size(file);
+  for (let start = 0; start < size; start += PIECE_BYTES) {
+    yield source.read(file, start, Math.min(size, start + PIECE_BYTES));
+  }
+}

@@ -1,0 +1,192 @@
+/**
+ * `superlens bench`: how fast a model runs here, and on the other hosts of this computer. Rows are llama-bench's: `pp128` is
+ * a prompt of 128 tokens, `tg32` are 32 tokens one by one. Exit code 1 when a run's output is not the reference's.
+ */
+import { Command, InvalidArgumentError, Option } from "commander";
+import {
+  type BenchOptions,
+  type BenchProgress,
+  DEFAULT_OPTIONS,
+  markdown,
+  notesOf,
+  type Report,
+  SHAPE_NAMES,
+  type ShapeName,
+  tablesOf,
+} from "../../bench/index.ts";
+import { benchOn, type HostRun, type Target, withShapeFolder } from "../bench-hosts.ts";
+import { servePage } from "../bench-page.ts";
+import { commitName } from "../commit.ts";
+import { HOSTS, type Host } from "../elsewhere.ts";
+import { examples, type GlobalOptions, usageError, wholeNumber } from "../options.ts";
+import { note, print, printJson, table } from "../output.ts";
+import { stop } from "../stop.ts";
+
+interface BenchCommandOptions extends GlobalOptions {
+  shape?: ShapeName;
+  prompt: number[];
+  generate: number[];
+  batch: number[];
+  runs: number;
+  depth: number;
+  host: Host[];
+  ceilings?: boolean;
+  profile?: boolean;
+  cold?: boolean;
+  tune: boolean;
+  md?: boolean;
+  serve?: boolean;
+  port: number;
+}
+
+const DEFAULT_SHAPE: ShapeName = "mini";
+const DEFAULT_PORT = 8080;
+
+export function benchCommand(): Command {
+  const { prompts, generate, batches, runs, depth } = DEFAULT_OPTIONS;
+  const numbers = (flags: string, meaning: string, least: number, preset: readonly number[]) =>
+    new Option(flags, meaning).argParser(listOf(wholeNumber(least))).default([...preset], preset.join(","));
+  return new Command("bench")
+    .summary("measure speed, and what the adapter allows")
+    .description(
+      "Times prompts (pp128: a prompt of 128 tokens) and decoding (tg32: 32 tokens, one by one) of MODEL, or of a shape with random weights, which needs no download. Each test has a warm-up apart and then several runs, of which the median and the spread are shown. Every run's output is compared with that of slow reference kernels; exit code 1 if it differs.",
+    )
+    .argument("[model]", "folder, address or hf:owner/name; without it a shape")
+    .addOption(
+      new Option("--shape <name>", `a shape with random weights (default: ${DEFAULT_SHAPE})`).choices(SHAPE_NAMES),
+    )
+    .addOption(numbers("-p, --prompt <lengths>", "prompt lengths, with commas between them; 0 for none", 0, prompts))
+    .addOption(numbers("-n, --generate <counts>", "tokens to decode; 0 for none", 0, generate))
+    .addOption(
+      numbers("-b, --batch <sizes>", "sequences at once: as many prompts, or rows decoded together", 1, batches),
+    )
+    .addOption(new Option("-r, --runs <n>", "timed runs of each test").argParser(wholeNumber(1)).default(runs))
+    .addOption(
+      new Option("-d, --depth <n>", "positions in the cache before decoding").argParser(wholeNumber(0)).default(depth),
+    )
+    .addOption(
+      new Option(
+        "--host <list>",
+        "where to run: node, deno, chrome; the last two need a clone with its development dependencies",
+      )
+        .argParser(listOf(parseHost))
+        .default(["node"] satisfies Host[], "node"),
+    )
+    .option("--ceilings", "also measure what the adapter can do: products, reading of weights, dispatches")
+    .option("--profile", "also time each kernel, by timestamp queries, in a run of its own")
+    .option("--cold", "load a shape from a folder on disk, so that the cold times are those of a model")
+    .option("--no-tune", "take the kernels expected to be the fastest, without timing them first")
+    .option("--md", "print Markdown")
+    .option("--serve", "serve a page that does the same in your browser")
+    .addOption(
+      new Option("--port <n>", "of the page; 0 for a free one").argParser(wholeNumber(0)).default(DEFAULT_PORT),
+    )
+    .addHelpText(
+      "after",
+      examples(
+        ["bench", `the shape ${DEFAULT_SHAPE}, a prompt of 128 and 32 tokens`],
+        ["bench ./TinyStories-656K -p 128,512 -n 32 -b 1,8 -r 5", "a model: two prompts, one and eight sequences"],
+        ["bench --shape gpt2 --ceilings", "GPT-2's shape, each result as a part of what the adapter can do"],
+        ["bench --shape gpt2 --host node,deno,chrome --md", "three hosts in one Markdown table"],
+        ["bench --shape gpt2 --profile -n 0", "where the time of a prompt goes, kernel by kernel"],
+        ["bench --serve", "in the browser you open the printed address with"],
+      ),
+    )
+    .action(async (model: string | undefined, _options: unknown, command: Command) => bench(model, command));
+}
+
+async function bench(model: string | undefined, command: Command): Promise<void> {
+  const options = command.optsWithGlobals<BenchCommandOptions>();
+  if (options.serve) return serve(options);
+  if (model !== undefined && options.shape) usageError(command, "give either a model or --shape, not both");
+  if (options.json && options.md) usageError(command, "give either --json or --md, not both");
+  if (options.cold && model !== undefined) usageError(command, "--cold is for shapes; a model is loaded cold anyway");
+  const shape = options.shape ?? DEFAULT_SHAPE;
+  if (model !== undefined) return runAll({ model, label: model, isRandom: false }, options);
+  if (!options.cold) return runAll({ shape }, options);
+  return withShapeFolder(shape, (folder) => runAll({ model: folder, label: shape, isRandom: true }, options));
+}
+
+/** Runs on one host after another. What was measured is printed, also when a later host fails. */
+async function runAll(target: Target, options: BenchCommandOptions): Promise<void> {
+  const reports: Report[] = [];
+  const commit = commitName();
+  try {
+    for (const host of options.host) reports.push(await runOn(host, target, commit, options));
+  } finally {
+    if (reports.length > 0) printReports(reports, options);
+  }
+}
+
+async function runOn(host: Host, target: Target, commit: string, options: BenchCommandOptions): Promise<Report> {
+  const { adapter, quiet = false } = options;
+  const progress = showStages(host, quiet);
+  const run: HostRun = { target, options: benchOptions(options), adapter, quiet, commit, onProgress: progress.update };
+  try {
+    return await benchOn(host, run);
+  } finally {
+    progress.end();
+  }
+}
+
+function benchOptions(options: BenchCommandOptions): BenchOptions {
+  const { prompt, generate, batch, runs, depth, ceilings = false, profile = false, tune } = options;
+  return { prompts: prompt, generate, batches: batch, runs, depth, ceilings, profile, tune };
+}
+
+function printReports(reports: readonly Report[], { json, md }: BenchCommandOptions): void {
+  if (json) printJson({ reports });
+  else if (md) print(markdown(reports));
+  else printText(reports);
+}
+
+function printText(reports: readonly Report[]): void {
+  for (const { title, rows, alignments } of tablesOf(reports)) print(title, "", ...table(rows, alignments), "");
+  print(...notesOf(reports));
+}
+
+interface Stages {
+  update(progress: BenchProgress): void;
+  end(): void;
+}
+
+const CLEAR_LINE = "\r\x1b[K";
+
+/** Progress on stderr: a line that redraws itself on a terminal, else a line for each part that begins. */
+function showStages(host: Host, quiet: boolean): Stages {
+  if (quiet) return { update: () => undefined, end: () => undefined };
+  if (process.stderr.isTTY) {
+    return {
+      update: ({ stage, detail }) => void process.stderr.write(`${CLEAR_LINE}${host}: ${stage}: ${detail}`),
+      end: () => void process.stderr.write(CLEAR_LINE),
+    };
+  }
+  let last = "";
+  return {
+    update({ stage }) {
+      if (stage !== last) note(`superlens: ${host}: ${stage}`);
+      last = stage;
+    },
+    end: () => undefined,
+  };
+}
+
+/** Serves the page until the command is interrupted. */
+async function serve({ port, quiet }: BenchCommandOptions): Promise<void> {
+  const page = await servePage(port);
+  print(page.address);
+  if (!quiet) note("superlens: open this address in a browser with WebGPU; Ctrl-C ends the server");
+  await new Promise<void>((resolve) => stop.signal.addEventListener("abort", () => resolve(), { once: true }));
+  page.close();
+}
+
+/** A parser for "a,b,c". */
+function listOf<Value>(parse: (text: string) => Value): (text: string) => Value[] {
+  return (text) => text.split(",").map((part) => parse(part.trim()));
+}
+
+function parseHost(text: string): Host {
+  const host = HOSTS.find((candidate) => candidate === text);
+  if (host) return host;
+  throw new InvalidArgumentError(`"${text}" is no host. Use ${HOSTS.join(", ")}, with commas between several.`);
+}

@@ -1,0 +1,103 @@
+/**
+ * `superlens tune`: times the kernels of matrix products on this adapter and keeps the fastest, for every later run. Other
+ * commands do the same for the shapes they meet first; here it can take longer, and shows what it found.
+ */
+import { Command, Option } from "commander";
+import { Gpu } from "../../gpu/gpu.ts";
+import { requestGpu } from "../../gpu/host.ts";
+import { type ClassTimings, classesOf, type ShapeClass, type TuneReport, tune } from "../../model/tuner.ts";
+import { keepChoices } from "../../model/tuning.ts";
+import { examples, type GlobalOptions, numberBetween } from "../options.ts";
+import { note, print, printJson, table } from "../output.ts";
+import { showTuning } from "../progress.ts";
+import { withModel } from "../session.ts";
+import { stop } from "../stop.ts";
+
+interface TuneCommandOptions extends GlobalOptions {
+  budget: number;
+}
+
+export function tuneCommand(): Command {
+  return new Command("tune")
+    .summary("time the kernels on this adapter and keep the fastest")
+    .description(
+      "Times the variants of matrix products on this adapter for the shapes of MODEL (without one: F32 weights in both layouts), checks the fastest against the reference kernel and keeps it for later runs, in place of what was kept before. `generate`, `probs` and `forward` do the same the first time, for 3 seconds at most.",
+    )
+    .argument("[model]", "folder, address or hf:owner/name")
+    .addOption(
+      new Option("--budget <seconds>", "time for all shapes together; those not reached keep what they had")
+        .argParser(numberBetween(0))
+        .default(30),
+    )
+    .addHelpText(
+      "after",
+      examples(
+        ["tune --budget 120", "F32 weights, whatever the model, with time for every kernel"],
+        ["tune hf:openai-community/gpt2", "the shapes of one model"],
+        ["tune --json", "every timing, for a program"],
+      ),
+    )
+    .action(async (model: string | undefined, _options: unknown, command: Command) =>
+      tuneAndKeep(model, command.optsWithGlobals()),
+    );
+}
+
+async function tuneAndKeep(source: string | undefined, options: TuneCommandOptions): Promise<void> {
+  const report = source === undefined ? await tuneAdapter(options) : await tuneFor(source, options);
+  if (options.json) return printJson(report);
+  print(...table(rowsOf(report), ["left", "left", "right", "right", "right"]));
+  if (options.quiet) return;
+  for (const { class: shapes, product, reason } of report.rejected)
+    note(`superlens: ${shapes}: ${product} rejected: ${reason}`);
+  if (report.skipped.length > 0)
+    note(`superlens: not reached within ${options.budget} s: ${report.skipped.join("; ")}`);
+}
+
+async function tuneAdapter(options: TuneCommandOptions): Promise<TuneReport> {
+  const gpu = new Gpu(await requestGpu(options));
+  try {
+    return await tuneOn(gpu, options);
+  } finally {
+    gpu.destroy();
+  }
+}
+
+function tuneFor(source: string, options: TuneCommandOptions): Promise<TuneReport> {
+  return withModel(source, { ...options, tune: false }, ({ gpu, base }) =>
+    tuneOn(gpu, options, classesOf(base.engine.weights)),
+  );
+}
+
+async function tuneOn(
+  gpu: Gpu,
+  { budget, quiet = false }: TuneCommandOptions,
+  classes?: ShapeClass[],
+): Promise<TuneReport> {
+  const progress = showTuning(quiet);
+  try {
+    const report = await tune(gpu, {
+      ...(classes && { classes }),
+      budgetMs: 1000 * budget,
+      onProgress: progress.update,
+      signal: stop.signal,
+    });
+    await keepChoices(gpu, report.choices);
+    return report;
+  } finally {
+    progress.end();
+  }
+}
+
+function rowsOf({ timings }: TuneReport): string[][] {
+  const head = ["class", "kernel", "ms", "GFLOP/s", "GB/s", ""];
+  return [head, ...timings.flatMap(classRows)];
+}
+
+function classRows({ class: shapes, default: home, choice, products }: ClassTimings): string[][] {
+  const fastestFirst = [...products].sort((a, b) => a.ms - b.ms);
+  return fastestFirst.map(({ product, ms, gflops, gigabytesPerSecond }, index) => {
+    const marks = [product === choice && "chosen", product === home && "default"].filter(Boolean).join(", ");
+    const numbers = [ms.toFixed(3), gflops.toFixed(1), gigabytesPerSecond.toFixed(1)];
+    return [index === 0 ? shapes : "", product, ...numbers, marks];
+  });
+}

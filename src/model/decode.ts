@@ -1,0 +1,138 @@
+/**
+ * Decoding: one program for every token. The pass over one row a sequence, the unembedding and the choice of the next token
+ * are recorded once and run again and again; a chosen token goes from the end of one run to the embedding of the next
+ * without leaving the GPU. So runs may be submitted ahead of what has been read: the GPU never waits for the host, and a
+ * host that is slow to learn of results (Deno takes 12 ms) costs nothing.
+ *
+ * Slots for the tokens to come are reserved when the program is made, and become part of the cache as tokens are delivered.
+ */
+import type { Program } from "../gpu/program.ts";
+import { Recorder } from "../gpu/recorder.ts";
+import type { Tensor } from "../gpu/tensor.ts";
+import type { KvCache } from "./kv-cache.ts";
+import type { Model } from "./model.ts";
+import { RowTable } from "./rows.ts";
+import { chosenTokens, recordChoice, type Sampling } from "./sampling.ts";
+
+/** What a decoder is to do. */
+export interface DecodeRequest {
+  cache: KvCache;
+  /** Sequences of the cache that go on, and the newest token of each, which is not in the cache yet. */
+  sequences: readonly number[];
+  tokens: readonly number[];
+  /** Runs at most. */
+  steps: number;
+  sampling: Sampling;
+  /** [sequences, vocabSize], for the decoder's use. */
+  logits: Tensor;
+}
+
+export class Decoder {
+  /** Reserved slots, [sequences][steps]. */
+  readonly #slots: number[][];
+  readonly #capacity: number;
+  #submitted = 0;
+  #delivered = 0;
+
+  private constructor(
+    private readonly model: Model,
+    private readonly request: DecodeRequest,
+    slots: number[][],
+    private readonly program: Program,
+    private readonly rows: RowTable,
+    private readonly buffers: { rowTable: Tensor; tokens: Tensor; draws: Tensor | undefined },
+  ) {
+    this.#slots = slots;
+    this.#capacity = request.cache.store.capacity;
+  }
+
+  static async create(model: Model, request: DecodeRequest): Promise<Decoder> {
+    const { cache, sequences, steps } = request;
+    const slots: number[][] = [];
+    try {
+      for (const sequence of sequences) slots.push(cache.reserve(sequence, steps));
+      return await recordDecoder(model, request, slots, (...parts) => new Decoder(model, request, slots, ...parts));
+    } catch (error) {
+      for (const list of slots) cache.giveBack(list);
+      throw error;
+    }
+  }
+
+  /** Whether another run may be submitted: there are slots, and the store has not moved to larger buffers meanwhile. */
+  get canSubmit(): boolean {
+    return this.#submitted < this.request.steps && this.request.cache.store.capacity === this.#capacity;
+  }
+
+  /**
+   * Submits the next run; resolves with the token it chose for each sequence. `draws` holds a number in [0, 1) a sequence;
+   * greedy needs none.
+   */
+  async submit(draws: Float32Array): Promise<number[]> {
+    const { rows, buffers } = this;
+    const { queue } = this.model.gpu.device;
+    const step = this.#submitted++;
+    const lengths = this.request.cache.lengths;
+    this.request.sequences.forEach((sequence, row) => {
+      const position = (lengths[sequence] as number) + step - this.#delivered;
+      rows.set(row, row, position, this.#slots[row]?.[step] as number, 0);
+    });
+    queue.writeBuffer(buffers.rowTable.buffer, 0, rows.data as Uint32Array<ArrayBuffer>);
+    if (buffers.draws) queue.writeBuffer(buffers.draws.buffer, 0, draws as Float32Array<ArrayBuffer>);
+    return chosenTokens(await this.program.run(buffers.tokens), this.request.sequences);
+  }
+
+  /** Takes the oldest run that was not delivered into the cache, for the sequences that are still going. */
+  deliver(isGoing: (sequence: number) => boolean): void {
+    const step = this.#delivered++;
+    this.request.sequences.forEach((sequence, row) => {
+      const slot = this.#slots[row]?.[step] as number;
+      if (isGoing(sequence)) this.request.cache.append(sequence, slot);
+      else this.request.cache.giveBack([slot]);
+    });
+  }
+
+  /** Gives back what was reserved and not delivered. Runs in flight must have ended. */
+  destroy(): void {
+    this.program.destroy();
+    if (this.request.cache.destroyed) return;
+    for (const list of this.#slots) this.request.cache.giveBack(list.slice(this.#delivered));
+  }
+}
+
+/** Records the program, on tables of its own: row r is sequence r, with the slots it has and those reserved for it. */
+async function recordDecoder(
+  model: Model,
+  { cache, sequences, tokens: first, steps, sampling, logits }: DecodeRequest,
+  slots: readonly number[][],
+  make: (
+    program: Program,
+    rows: RowTable,
+    buffers: { rowTable: Tensor; tokens: Tensor; draws: Tensor | undefined },
+  ) => Decoder,
+): Promise<Decoder> {
+  const { gpu, engine } = model;
+  const held = sequences.map((sequence) => cache.sequences[sequence] as number[]);
+  const longest = Math.max(...held.map((list) => list.length)) + steps;
+  const slotTable = new Uint32Array(sequences.length * longest);
+  held.forEach((list, row) => {
+    slotTable.set(list, row * longest);
+    slotTable.set(slots[row] as number[], row * longest + list.length);
+  });
+  const rows = new RowTable(sequences.length);
+  held.forEach((list, row) => {
+    rows.set(row, row, list.length, slots[row]?.[0] as number, 0);
+  });
+  const recorder = new Recorder(gpu, "decoding");
+  try {
+    const tokens = recorder.upload(Uint32Array.from(first));
+    const draws = sampling.temperature === 0 ? undefined : recorder.upload(new Float32Array(sequences.length));
+    const rowTable = recorder.upload(rows.data);
+    const tables = { rowTable, slotTable: recorder.upload(slotTable), slotStride: longest };
+    const output = engine.recordPass(recorder, { rows, cache, tables, tokens });
+    engine.recordLogits(output, undefined, logits);
+    recordChoice(recorder, logits, sequences.length, sampling, draws, tokens);
+    return make(await recorder.keep(), rows, { rowTable, tokens, draws });
+  } finally {
+    recorder.discard();
+  }
+}

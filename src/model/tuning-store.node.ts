@@ -1,0 +1,61 @@
+/**
+ * The tuner's choices on disk, for Node and Deno: one small JSON file a key in the folder `tuning` of the cache, written
+ * beside its place and renamed. Two programs that tune at once write the same kind of thing; the later one stays.
+ */
+import { createHash, randomUUID } from "node:crypto";
+import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { defaultCacheFolder } from "../checkpoint/cache-folder.node.ts";
+import type { Choices } from "./choices.ts";
+import { entryText, parseEntry, registerTuningStore, type TuningStore } from "./tuning-store.ts";
+
+/** A `TuningStore` in a folder, made when it is first written. */
+export class FolderTuningStore implements TuningStore {
+  /** @param folder default: `tuning` in the cache folder, which is looked up when it is needed. */
+  constructor(private readonly folder?: string) {}
+
+  async read(key: string): Promise<Choices | undefined> {
+    try {
+      return parseEntry(await readFile(this.#pathOf(key), "utf8"), key);
+    } catch {
+      return undefined; // not there, or not to be read: the defaults serve
+    }
+  }
+
+  async write(key: string, choices: Choices): Promise<void> {
+    const path = this.#pathOf(key);
+    const partial = `${path}.${randomUUID()}`;
+    await mkdir(this.#root(), { recursive: true });
+    try {
+      await writeFile(partial, entryText(key, choices));
+      await rename(partial, path);
+    } catch (error) {
+      await rm(partial, { force: true }).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  #root(): string {
+    return this.folder ?? join(defaultCacheFolder(), "tuning");
+  }
+
+  #pathOf(key: string): string {
+    return join(this.#root(), `${createHash("sha256").update(key).digest("hex").slice(0, 32)}.json`);
+  }
+}
+
+/** What Deno says about permissions, as far as it matters here. */
+interface DenoPermissions {
+  permissions: { querySync(wanted: { name: string }): { state: string } };
+}
+
+/** Call once, when the package's Node or Deno entry is loaded. */
+export function registerFolderTuningStore(): void {
+  if (mayUseDisk()) registerTuningStore(new FolderTuningStore());
+}
+
+/** Deno asks the person before it lets a program at the disk: a cache is no reason to ask. */
+function mayUseDisk(): boolean {
+  const { Deno } = globalThis as { Deno?: DenoPermissions };
+  return !Deno || ["env", "read", "write"].every((name) => Deno.permissions.querySync({ name }).state === "granted");
+}

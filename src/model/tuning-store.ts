@@ -1,0 +1,83 @@
+/**
+ * Where the tuner's choices are kept between runs: under the adapter, its driver, the host and the version of the kernels,
+ * so that whatever could change the outcome of a race makes it start anew. Node and Deno keep files (see
+ * `tuning-store.node.ts`), a page keeps them in `localStorage`; where there is neither, nothing is kept.
+ */
+import type { Gpu } from "../gpu/gpu.ts";
+import type { Choices } from "./choices.ts";
+import { PRODUCTS } from "./products.ts";
+
+export interface TuningStore {
+  /** Undefined when there is nothing under the key, or nothing that can be read. */
+  read(key: string): Promise<Choices | undefined>;
+  write(key: string, choices: Choices): Promise<void>;
+}
+
+let registered: TuningStore | undefined;
+
+/** Replaces the browser's store. The Node and Deno entries do this once, when they are loaded. */
+export function registerTuningStore(store: TuningStore | undefined): void {
+  registered = store;
+}
+
+/** The store of this host, or undefined where nothing is kept. */
+export function tuningStore(): TuningStore | undefined {
+  return registered ?? pageStore();
+}
+
+/** What choices depend on, as text. */
+export function tuningKey({ host }: Gpu): string {
+  const { vendor, architecture, name, host: hostName } = host.adapterInfo;
+  const program = globalThis.navigator?.userAgent ?? "";
+  return [vendor, architecture, name, hostName, program, `kernels ${kernelVersion()}`].filter(Boolean).join("; ");
+}
+
+let version: string | undefined;
+
+/** A number for the kernels that race, from their WGSL (FNV-1a): it changes when one of them does. */
+function kernelVersion(): string {
+  if (version) return version;
+  let hash = 0x811c9dc5;
+  for (const { name, layouts, kernel } of PRODUCTS) {
+    for (const layout of layouts) {
+      const text = name + kernel("f32", layout, true).code;
+      for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+    }
+  }
+  version = (hash >>> 0).toString(16);
+  return version;
+}
+
+/** An entry as it is written down; the key is in it, as names of files are too short for one. */
+export function entryText(key: string, choices: Choices): string {
+  return JSON.stringify({ key, choices }, null, 2);
+}
+
+/** The choices of an entry, or undefined when it is damaged or another key's. */
+export function parseEntry(text: string, key: string): Choices | undefined {
+  let entry: unknown;
+  try {
+    entry = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  const { key: found, choices } = Object(entry) as { key?: unknown; choices?: unknown };
+  if (found !== key || typeof choices !== "object" || choices === null) return undefined;
+  return Object.values(choices).every((name) => typeof name === "string") ? (choices as Choices) : undefined;
+}
+
+const PREFIX = "superlens tuning: ";
+
+/** `localStorage`, which workers have not, and some private windows refuse. */
+function pageStore(): TuningStore | undefined {
+  if (!("document" in globalThis)) return undefined;
+  try {
+    const storage = globalThis.localStorage;
+    return {
+      read: async (key) => parseEntry(storage.getItem(PREFIX + key) ?? "", key),
+      write: async (key, choices) => storage.setItem(PREFIX + key, entryText(key, choices)),
+    };
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,46 @@
+/**
+ * When a device is tuned: as a model is loaded, once its weights say which classes of shapes there will be. What was found
+ * before on the same adapter is taken from the store, and only what is missing is timed.
+ */
+import type { Gpu } from "../gpu/gpu.ts";
+import { applyChoices, type Choices, isTuned } from "./choices.ts";
+import { classesOf, keyOf, type TuneProgress, tune } from "./tuner.ts";
+import { tuningKey, tuningStore } from "./tuning-store.ts";
+import type { Weights } from "./weights.ts";
+
+export interface TuningOptions {
+  /**
+   * `true`: take what was found on this adapter before; time what was not (3 s at most) and keep it. `false`: the default
+   * kernels, unless the device was tuned already. Default: take what was found before, time nothing.
+   */
+  tune?: boolean;
+  /** Called for each kernel that is timed. */
+  onTune?: ((progress: TuneProgress) => void) | undefined;
+  /** Told when the choices could not be kept. */
+  onNotice?: ((message: string) => void) | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** Lets the device use the fastest kernels known for a model with such weights. */
+export async function takeTuning(gpu: Gpu, weights: Weights, options: TuningOptions): Promise<void> {
+  const { tune: wanted, onTune, onNotice, signal } = options;
+  if (wanted === false) return;
+  applyChoices(gpu, (await tuningStore()?.read(tuningKey(gpu))) ?? {});
+  if (!wanted) return;
+  const classes = classesOf(weights).filter((shape) => !isTuned(gpu, keyOf(shape)));
+  if (classes.length === 0) return;
+  const { choices } = await tune(gpu, { classes, onProgress: onTune, signal });
+  try {
+    await keepChoices(gpu, choices);
+  } catch (error) {
+    onNotice?.(`the tuner's choices could not be kept, and will be found again: ${(error as Error).message}`);
+  }
+}
+
+/** Adds choices to those that are kept for the device's adapter, in place of older ones of the same classes. */
+export async function keepChoices(gpu: Gpu, choices: Choices): Promise<void> {
+  const store = tuningStore();
+  if (!store || Object.keys(choices).length === 0) return;
+  const key = tuningKey(gpu);
+  await store.write(key, { ...(await store.read(key)), ...choices });
+}

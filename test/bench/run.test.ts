@@ -1,0 +1,150 @@
+/** The run itself: what a report holds, and what ends it. */
+import { describe, expect, it } from "vitest";
+import { measureCeilings } from "../../src/bench/ceilings.ts";
+import { DEFAULT_OPTIONS, planTests, type Report, type RunOptions, runBench } from "../../src/bench/index.ts";
+import { fractionOf } from "../../src/bench/measure.ts";
+import { RandomSource } from "../../src/bench/random-source.ts";
+import { SHAPES } from "../../src/bench/shapes.ts";
+import { newGpu, testGpu } from "../support/gpu.ts";
+
+const SMALL: RunOptions = {
+  ...DEFAULT_OPTIONS,
+  prompts: [16],
+  generate: [4],
+  batches: [1, 3],
+  runs: 3,
+  depth: 8,
+  commit: "abc1234",
+  quiet: true,
+};
+
+describe("a report", () => {
+  it("has every test with its times, work and check, and how long loading took", async () => {
+    const stages: string[] = [];
+    const report = await runBench({ shape: "tiny" }, { ...SMALL, onProgress: ({ stage }) => stages.push(stage) });
+    expect(report).toMatchObject({
+      commit: "abc1234",
+      host: "node",
+      hostVersion: process.versions.node,
+      backend: "Dawn",
+      model: "tiny",
+      isRandom: true,
+      storage: "f32",
+      shape: { family: "gpt2", layers: 2, dModel: 64, vocabSize: 512, maxPositions: 1024 },
+      load: { from: "memory", bytes: expect.any(Number), promptTokens: 128 },
+    });
+    expect(JSON.parse(JSON.stringify(report))).toEqual(report);
+    expect(report.tests.map(({ name }) => name)).toEqual(["pp16", "tg4", "pp16 b3", "tg4 b3"]);
+    expect([...new Set(stages)]).toEqual(["load", "pp16", "tg4", "pp16 b3", "tg4 b3"]);
+    for (const test of report.tests) expectPlausible(test);
+    expectTotals(report);
+  });
+
+  it("has a line for every kernel when they are profiled", async () => {
+    const options = { ...SMALL, batches: [1], generate: [0], runs: 1, profile: true };
+    const { profile = [] } = await runBench({ shape: "tiny" }, options);
+    expect(profile.map(({ test }) => test)).toEqual(["pp16"]);
+    const kernels = profile[0]?.kernels ?? [];
+    expect(kernels.some(({ kernel }) => kernel.startsWith("matmul"))).toBe(true);
+    expect(kernels.reduce((sum, { share }) => sum + share, 0)).toBeCloseTo(1);
+  });
+
+  it("frees everything: a second run finds the memory that the first one found", async () => {
+    const options = { ...SMALL, batches: [1], runs: 1 };
+    const [first, second] = [await runBench({ shape: "tiny" }, options), await runBench({ shape: "tiny" }, options)];
+    expect(second.tests.map(({ peakBytes }) => peakBytes)).toEqual(first.tests.map(({ peakBytes }) => peakBytes));
+  });
+});
+
+function expectPlausible(test: Report["tests"][number]): void {
+  const { runs, medianMs, spread, tokens, batch } = test;
+  expect(runs).toHaveLength(SMALL.runs);
+  expect(medianMs).toBe([...runs].sort((a, b) => a - b)[1]);
+  expect(spread).toEqual({ minMs: Math.min(...runs), maxMs: Math.max(...runs) });
+  expect(test.tokensPerSecond).toBeCloseTo((1000 * tokens * batch) / medianMs);
+  expect(test.check).toBe("ok");
+  expect(test.largestError).toBeLessThan(1e-5);
+  expect(test.dispatchesPerToken).toBeGreaterThan(0);
+}
+
+/** Numbers that follow from the shape. */
+function expectTotals({ tests, load }: Report): void {
+  const [pp, tg, ppBatch, tgBatch] = tests as [
+    Report["tests"][0],
+    Report["tests"][0],
+    Report["tests"][0],
+    Report["tests"][0],
+  ];
+  const { n_embd: d, n_layer, vocab_size } = SHAPES.tiny;
+  const weights = 12 * d * d * n_layer + d * vocab_size;
+  // Attention's own operations come on top of the products'.
+  expect(tg.operations / (2 * weights * 4)).toBeGreaterThan(1);
+  expect(tg.operations / (2 * weights * 4)).toBeLessThan(1.2);
+  // And the embedding's rows to the weights of products.
+  expect(tg.bytesReadPerToken / (4 * weights)).toBeCloseTo(1, 2);
+  expect(tgBatch.bytesReadPerToken / (4 * weights)).toBeCloseTo(1 / 3, 2);
+  expect(ppBatch.operations / pp.operations).toBeCloseTo(3, 1);
+  expect(load.bytes).toBeGreaterThan(4 * weights);
+  expect(pp.peakBytes).toBeGreaterThan(load.bytes * 0.9);
+}
+
+describe("what cannot be measured", () => {
+  it("is a test of more positions than the model has", () => {
+    const plan = (options: Partial<RunOptions>) => () => planTests({ ...SMALL, ...options }, { maxPositions: 100 });
+    expect(plan({ prompts: [101] })).toThrow(/pp101 needs 101 positions, and the model has 100/);
+    expect(plan({ generate: [93] })).toThrow(/tg93 needs 101 positions.*At most 92 tokens fit after 8 positions/);
+    expect(plan({ depth: 100 })).toThrow(/Lower the depth of 100/);
+  });
+
+  it("is nothing at all", () => {
+    expect(() => planTests({ ...SMALL, prompts: [0], generate: [0] }, { maxPositions: 100 })).toThrow(/Give a length/);
+  });
+
+  it("is a model that does not load; the device goes with it", async () => {
+    const config = { ...SHAPES.tiny, n_head: 7 };
+    await expect(RandomSource.create(config)).rejects.toMatchObject({ code: expect.stringMatching(/^config\//) });
+    await expect(runBench({ source: "./no/such/folder" }, SMALL)).rejects.toThrow(/no\/such\/folder/);
+  });
+
+  it("ends with the reason of the signal", async () => {
+    const signal = AbortSignal.abort(new Error("enough"));
+    await expect(runBench({ shape: "tiny" }, { ...SMALL, signal })).rejects.toThrow("enough");
+  });
+});
+
+describe("ceilings", () => {
+  it("are positive, name their kernel and leave no memory behind", async () => {
+    const gpu = await newGpu();
+    const sizes = {
+      manyRows: [{ rows: 32, width: 64, outWidth: 128 }],
+      oneRow: [{ rows: 1, width: 64, outWidth: 128 }],
+    };
+    const ceilings = await measureCeilings(gpu, { sizes });
+    expect(ceilings).toMatchObject({ product: { rows: 32, kernel: expect.any(String) }, weights: { outWidth: 128 } });
+    for (const value of [ceilings.product.gflops, ceilings.weights.gigabytesPerSecond, ceilings.dispatchMicroseconds]) {
+      expect(value).toBeGreaterThan(0);
+    }
+    const { bytes } = gpu.memory;
+    await measureCeilings(gpu, { sizes });
+    expect(gpu.memory.bytes).toBe(bytes);
+    gpu.destroy();
+  });
+
+  it("bound a run by whichever takes longer", async () => {
+    const ceilings = {
+      product: { gflops: 10, kernel: "", rows: 1, width: 1, outWidth: 1 },
+      weights: { gigabytesPerSecond: 2, kernel: "", width: 1, outWidth: 1 },
+      dispatchMicroseconds: 1,
+    };
+    const of = (operations: number, weightBytes: number) => fractionOf({ operations, weightBytes }, 4, ceilings);
+    expect(of(20e6, 2e6)).toEqual({ fractionOfCeiling: 0.5, boundBy: "products" });
+    expect(of(5e6, 2e6)).toEqual({ fractionOfCeiling: 0.25, boundBy: "weights" });
+    expect(fractionOf({ operations: 1, weightBytes: 1 }, 4, undefined)).toEqual({});
+  });
+});
+
+describe("the test process", () => {
+  it("keeps its own device through all of this", async () => {
+    await (await testGpu()).idle();
+  });
+});

@@ -1,0 +1,144 @@
+/**
+ * Decoding by one program that runs ahead of the host, against the same generation pass by pass (which a hook that changes
+ * nothing forces), and what a token costs.
+ */
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { GenerateHooks, GenerateOptions } from "../../src/model/generate.ts";
+import { generateSteps } from "../../src/model/generate.ts";
+import type { Model } from "../../src/model/model.ts";
+import { loadFixture } from "../support/fixtures.ts";
+import { collect } from "./support.ts";
+
+const PROMPTS = [
+  [5, 6, 7],
+  [9, 1],
+  [3, 3, 3, 8],
+];
+const BY_PASSES: GenerateHooks = { afterPass: () => undefined };
+
+describe.each(["gpt2", "llama", "bloom", "gemma2"])("decoding ahead, %s", (family) => {
+  let model: Model;
+  beforeAll(async () => {
+    model = await loadFixture(family);
+  });
+  afterAll(() => model.destroy());
+
+  const both = async (options: GenerateOptions) => [
+    await collect(generateSteps(model, PROMPTS, options)),
+    await collect(generateSteps(model, PROMPTS, options, BY_PASSES)),
+  ];
+
+  it.each([
+    ["greedy", { maxNewTokens: 12 }],
+    ["sampled", { maxNewTokens: 12, temperature: 0.8, topK: 20, seed: 4 }],
+    ["two tokens", { maxNewTokens: 2 }],
+  ])("gives the tokens that passes give, %s", async (_, options) => {
+    const [ahead, passes] = await both(options);
+    expect(ahead?.tokens).toEqual(passes?.tokens);
+    expect(ahead?.finished).toEqual(passes?.finished);
+  });
+
+  it("goes on with the others when a sequence ends, and with their draws", async () => {
+    const free = await collect(generateSteps(model, PROMPTS, { maxNewTokens: 14, temperature: 1, seed: 7 }));
+    const eos = [free.tokens[0]?.[3], free.tokens[2]?.[6]] as number[];
+    const [ahead, passes] = await both({ maxNewTokens: 14, temperature: 1, seed: 7, eos });
+    expect(ahead?.tokens).toEqual(passes?.tokens);
+    expect(ahead?.finished).toEqual(passes?.finished);
+    expect(ahead?.steps).toEqual(passes?.steps);
+  });
+});
+
+describe("a cache that is decoded into", () => {
+  let model: Model;
+  beforeAll(async () => {
+    model = await loadFixture("gpt2");
+  });
+  afterAll(() => model.destroy());
+
+  it("holds all but the newest token at every step, and after an early end", async () => {
+    using cache = model.createCache({ sequences: 1, capacity: 4 });
+    let steps = 0;
+    for await (const { step } of generateSteps(model, [5, 6, 7], { maxNewTokens: 20, cache })) {
+      expect(cache.lengths).toEqual([3 + step]);
+      steps = step;
+      if (step === 6) break;
+    }
+    expect(steps).toBe(6);
+    const rest = await collect(generateSteps(model, [5], { maxNewTokens: 3, cache }));
+    expect(cache.lengths).toEqual([3 + 6 + 3]);
+    expect(rest.tokens[0]).toHaveLength(3);
+  });
+
+  it("may grow while it is decoded into", async () => {
+    const expected = await collect(generateSteps(model, [5, 6, 7], { maxNewTokens: 10 }));
+    using cache = model.createCache({ sequences: 1, capacity: 16 });
+    const tokens: number[] = [];
+    for await (const step of generateSteps(model, [5, 6, 7], { maxNewTokens: 10, cache })) {
+      tokens.push(step.tokens[0] as number);
+      if (step.step !== 2) continue;
+      using fork = cache.fork();
+      const before = cache.store.capacity;
+      (await model.forward(Array.from({ length: before }, () => 1).slice(0, 20), { cache: fork })).destroy();
+      (await model.forward(new Array(20).fill(2), { cache: fork })).destroy();
+      expect(cache.store.capacity).toBeGreaterThan(before);
+    }
+    expect(tokens).toEqual(expected.tokens[0]);
+  });
+
+  it("ends with the signal's reason", async () => {
+    const stop = new AbortController();
+    const run = async () => {
+      for await (const { step } of generateSteps(model, [5], { maxNewTokens: 30, signal: stop.signal }))
+        if (step === 4) stop.abort(new Error("enough"));
+    };
+    await expect(run()).rejects.toThrow("enough");
+  });
+});
+
+describe("a decoded token", () => {
+  it("makes no buffer and leaves at most 10 kB of garbage", () => {
+    const program = fileURLToPath(new URL("garbage.ts", import.meta.url));
+    const loader = fileURLToPath(new URL("../../scripts/wgsl-loader.mjs", import.meta.url));
+    const flags = ["--expose-gc", "--max-semi-space-size=64", "--import", "tsx", "--import", loader];
+    const { stdout, stderr } = spawnSync(process.execPath, [...flags, program], { encoding: "utf8" });
+    const measured = JSON.parse(stdout || `{"error": ${JSON.stringify(stderr)}}`) as Record<string, number>;
+    expect(measured).toMatchObject({ buffers: 0, bytes: 0, calls: 60 });
+    expect(measured.garbagePerToken).toBeLessThan(10_000);
+    expect(measured.garbagePerToken).toBeGreaterThan(0);
+  });
+
+  it("is at most eight dispatches a block and six around them, of GPT-2; nine a block of Llama", async () => {
+    for (const [family, perBlock] of [
+      ["gpt2", 8],
+      ["llama", 9],
+    ] as const) {
+      const model = await loadFixture(family);
+      const { gpu, spec } = model;
+      const counts: number[] = [];
+      for await (const { step } of generateSteps(model, [5, 6], { maxNewTokens: 9 })) {
+        if (step === 0) counts.push(gpu.counters.dispatches);
+      }
+      const perToken = (gpu.counters.dispatches - (counts[0] as number)) / 8;
+      expect(perToken).toBeLessThanOrEqual(perBlock * spec.nLayers + 6);
+      model.destroy();
+    }
+  });
+
+  it("reads each weight once", async () => {
+    const model = await loadFixture("gpt2");
+    const { gpu } = model;
+    let before = 0;
+    for await (const { step } of generateSteps(model, [5, 6], { maxNewTokens: 9 })) {
+      if (step === 0) before = gpu.counters.weightBytes;
+    }
+    const perToken = (gpu.counters.weightBytes - before) / 8;
+    const { W_E, blocks } = model.engine.weights;
+    const matrices = [W_E, ...blocks.flatMap(({ qkv, W_O, W_in, W_out }) => [qkv, W_O, W_in, W_out])];
+    const bytes = matrices.reduce((sum, matrix) => sum + (matrix ? 4 * matrix.outWidth * matrix.width : 0), 0);
+    expect(perToken / bytes).toBeLessThan(1.02);
+    expect(perToken / bytes).toBeGreaterThan(0.98);
+    model.destroy();
+  });
+});

@@ -3,7 +3,7 @@
 // qkv: [row, nHeads + 2 nKvHeads, dHead], queries first, then keys, then values. The first `rotaryDim` dimensions of each
 // query and key rotate by position * frequency (Su et al. 2021, arXiv 2104.09864); cosines and sines come in a table
 // [position, rotaryDim / 2, (cos, sin)] computed on the host. Keys and values go to keys, values: [slot, nKvHeads, dHead].
-// Both steps are separate constants because a run that changes rotated keys does them apart.
+// Without STORE it only rotates, for runs that change rotated keys; store_kv.wgsl stores them then.
 // rowTable: vec4 (sequence, position, slot, token).
 //
 // One invocation a pair of dimensions. Grid: x = ceil(rowCount * heads * dHead / 2 / 64), folded into y.
@@ -16,7 +16,6 @@ struct Params {
   rotaryDim: u32,
 }
 
-override ROTATE: bool = true;
 override STORE: bool = true;
 // Pairs (2i, 2i + 1) instead of (i, i + rotaryDim / 2).
 override INTERLEAVED: bool = false;
@@ -42,10 +41,10 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   let half = params.rotaryDim / 2u;
   let isValue = head >= params.nHeads + params.nKvHeads;
   // Which two dimensions this invocation owns: a rotating pair, or two neighbours among those that pass.
-  let rotates = ROTATE && !isValue && pair < half;
+  let rotates = !isValue && pair < half;
   var first = 2u * pair;
   var second = first + 1u;
-  if (ROTATE && !INTERLEAVED && pair < half) {
+  if (!INTERLEAVED && pair < half) {
     first = pair;
     second = pair + half;
   }

@@ -4,6 +4,7 @@
  */
 import type { GpuRequest } from "../gpu/host.ts";
 import type { HookedModel } from "../hooks/index.ts";
+import { takeTuning } from "../model/tuning.ts";
 import { measureCeilings } from "./ceilings.ts";
 import { hostFacts } from "./host-facts.ts";
 import { measureTest } from "./measure.ts";
@@ -50,6 +51,9 @@ export async function runBench(subject: Subject, options: RunOptions): Promise<R
   });
   const { gpu } = model;
   try {
+    // After the load, whose times are those of a first visit: with the kernels that nobody has timed.
+    const onTune = ({ product }: { product: string }) => detailOf("tune")(product);
+    await takeTuning(gpu, model.base.engine.weights, { tune: options.tune, onTune, signal });
     const ceilings = options.ceilings
       ? await measureCeilings(gpu, { onDetail: detailOf("ceilings"), signal })
       : undefined;

@@ -47,7 +47,13 @@ export async function loadSubject(subject: Subject, options: LoadSubjectOptions)
   try {
     const onProgress = ({ loaded, total }: { loaded: number; total: number }) =>
       onDetail(`${Math.floor((100 * loaded) / total)}%`);
-    const model = await loadModel(timedSource, { gpu, onProgress, ...(signal && { signal }), ...(file && { file }) });
+    const model = await loadModel(timedSource, {
+      gpu,
+      onProgress,
+      tune: false,
+      ...(signal && { signal }),
+      ...(file && { file }),
+    });
     const loadedAt = performance.now();
     await onLoaded(model);
     onDetail("first token");

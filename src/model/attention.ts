@@ -14,7 +14,7 @@ import { type BlockContext, offer, rowsView } from "./context.ts";
 import * as kernels from "./kernels.ts";
 import { addBranch } from "./norms.ts";
 import { elementGrid, matmul, projectHeads, reduceConstants, sumHeads } from "./ops.ts";
-import type { LayerSpec } from "./spec.ts";
+import type { LayerSpec, RopeSpec } from "./spec.ts";
 import type { ActivationView } from "./taps.ts";
 import type { BlockWeights, NormWeights } from "./weights.ts";
 
@@ -46,16 +46,28 @@ export function recordQkv(context: BlockContext, block: BlockWeights, x: Tensor)
     recordQkNorm(context, qkv, 0, nHeads, block.qNorm);
     recordQkNorm(context, qkv, nHeads * dHead, nKvHeads, block.kNorm);
   }
-  const rotates = layerOf(context).rope !== null;
-  if (rotates && (context.taps.wants(`${at}.hook_rot_q`) || context.taps.wants(`${at}.hook_rot_k`))) {
-    rotateAndStore(context, qkv, { rotate: true, store: false });
+  const ropeIndex = layerOf(context).rope;
+  if (ropeIndex === null) {
+    storeKeysAndValues(context, qkv);
+  } else if (context.taps.wants(`${at}.hook_rot_q`) || context.taps.wants(`${at}.hook_rot_k`)) {
+    rotate(context, qkv, ropeIndex, { store: false });
     offer(context, `${at}.hook_rot_q`, view(0, nHeads));
     offer(context, `${at}.hook_rot_k`, view(nHeads, nKvHeads));
-    rotateAndStore(context, qkv, { rotate: false, store: true });
+    storeKeysAndValues(context, qkv);
   } else {
-    rotateAndStore(context, qkv, { rotate: rotates, store: true });
+    rotate(context, qkv, ropeIndex, { store: true });
   }
   return qkv;
+}
+
+function storeKeysAndValues(context: BlockContext, qkv: Tensor): void {
+  const { recorder, spec, rows, rowTable } = context;
+  const { nHeads, nKvHeads, dHead } = spec;
+  recorder.dispatch(kernels.STORE_KV, {
+    params: { rowCount: rows.count, nHeads, nKvHeads, dHead },
+    buffers: [rowTable, qkv, ...cacheOf(context)],
+    workgroups: elementGrid(recorder, (rows.count * nKvHeads * dHead) / 4),
+  });
 }
 
 function recordQkNorm(
@@ -89,11 +101,11 @@ function recordQkNorm(
   });
 }
 
-function rotateAndStore(context: BlockContext, qkv: Tensor, steps: { rotate: boolean; store: boolean }): void {
+/** Rotates queries and keys in place, and stores keys and values in the same step unless somebody looks between. */
+function rotate(context: BlockContext, qkv: Tensor, ropeIndex: number, { store }: { store: boolean }): void {
   const { recorder, spec, rows, rowTable, pass } = context;
-  const ropeIndex = layerOf(context).rope;
-  const rope = ropeIndex === null ? undefined : spec.ropes[ropeIndex];
-  const table = ropeIndex === null ? recorder.gpu.zeros : (pass.ropeTables[ropeIndex] as Tensor);
+  const rope = spec.ropes[ropeIndex] as RopeSpec;
+  const table = pass.ropeTables[ropeIndex] as Tensor;
   const heads = spec.nHeads + 2 * spec.nKvHeads;
   recorder.dispatch(kernels.ROPE_STORE, {
     params: {
@@ -101,15 +113,11 @@ function rotateAndStore(context: BlockContext, qkv: Tensor, steps: { rotate: boo
       nHeads: spec.nHeads,
       nKvHeads: spec.nKvHeads,
       dHead: spec.dHead,
-      rotaryDim: rope?.rotaryDim ?? 0,
+      rotaryDim: rope.rotaryDim,
     },
     buffers: [rowTable, table, qkv, ...cacheOf(context)],
     workgroups: elementGrid(recorder, (rows.count * heads * spec.dHead) / 2),
-    constants: {
-      ROTATE: steps.rotate ? 1 : 0,
-      STORE: steps.store ? 1 : 0,
-      ...(rope?.style === "interleaved" && { INTERLEAVED: 1 }),
-    },
+    constants: { STORE: store ? 1 : 0, ...(rope.style === "interleaved" && { INTERLEAVED: 1 }) },
   });
 }
 

@@ -22,8 +22,11 @@ import packRows from "../../shaders/pack_rows.wgsl";
 import qkNorm from "../../shaders/qk_norm.wgsl";
 import reduce from "../../shaders/reduce.wgsl";
 import ropeStore from "../../shaders/rope_store.wgsl";
+import rowsAligned from "../../shaders/rows_aligned.wgsl";
+import rowsAny from "../../shaders/rows_any.wgsl";
 import sample from "../../shaders/sample.wgsl";
 import samplePenalty from "../../shaders/sample_penalty.wgsl";
+import storeKv from "../../shaders/store_kv.wgsl";
 import sumHeads from "../../shaders/sum_heads.wgsl";
 import weightsBf16 from "../../shaders/weights_bf16.wgsl";
 import weightsF16 from "../../shaders/weights_f16.wgsl";
@@ -58,12 +61,16 @@ function embedKernel(storage: StorageType) {
 
 export const STORAGE_TYPES = Object.keys(STORAGE_SOURCE) as StorageType[];
 
-export const PACK_ROWS = defineKernel({
-  name: "pack rows",
-  sources: packRows,
-  bindings: ["read", "write"],
-  params: { rowCount: "u32", width: "u32", rowStart: "u32", rowStride: "u32" },
-});
+function packKernel(rows: "aligned" | "any") {
+  return defineKernel({
+    name: `pack rows ${rows}`,
+    sources: [{ aligned: rowsAligned, any: rowsAny }[rows], packRows],
+    bindings: ["read", "write"],
+    params: { rowCount: "u32", width: "u32", rowStart: "u32", rowStride: "u32" },
+  });
+}
+
+export const PACK_ROWS = { aligned: packKernel("aligned"), any: packKernel("any") };
 
 export const EMBED = { f32: embedKernel("f32"), f16: embedKernel("f16"), bf16: embedKernel("bf16") } as const;
 
@@ -112,6 +119,13 @@ export const ROPE_STORE = defineKernel({
   sources: ropeStore,
   bindings: ["read", "read", "write", "write", "write"],
   params: { rowCount: "u32", nHeads: "u32", nKvHeads: "u32", dHead: "u32", rotaryDim: "u32" },
+});
+
+export const STORE_KV = defineKernel({
+  name: "store keys and values",
+  sources: storeKv,
+  bindings: ["read", "read", "write", "write"],
+  params: { rowCount: "u32", nHeads: "u32", nKvHeads: "u32", dHead: "u32" },
 });
 
 export const ATTENTION_PARAMS = {

@@ -112,7 +112,8 @@ function rowOperand(
   const rowCount4 = Math.ceil(rows / 4);
   const width4 = Math.ceil(width / 4);
   const packed = recorder.temp(4 * width4, 4 * rowCount4);
-  recorder.dispatch(kernels.PACK_ROWS, {
+  const aligned = [width, rowStart, rowStride].every((count) => count % 4 === 0);
+  recorder.dispatch(kernels.PACK_ROWS[aligned ? "aligned" : "any"], {
     params: { rowCount: rows, width, rowStart, rowStride },
     buffers: [x, packed],
     workgroups: [Math.ceil(width4 / 8), Math.ceil(rowCount4 / 8)],

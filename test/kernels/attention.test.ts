@@ -1,7 +1,7 @@
 /** Attention: fused and in three steps against one reference; rotation and the write into the cache. */
 import { expect, it } from "vitest";
 import { ATTENTIONS, type Attention } from "../../src/model/attentions.ts";
-import { ATTENTION_MIX, ATTENTION_SCORES, ATTENTION_SOFTMAX, ROPE_STORE } from "../../src/model/kernels.ts";
+import { ATTENTION_MIX, ATTENTION_SCORES, ATTENTION_SOFTMAX, ROPE_STORE, STORE_KV } from "../../src/model/kernels.ts";
 import { gaussians, integer, relativeError, seeded } from "../support/numbers.ts";
 import { type AttentionCase, attentionReference, rotated } from "./attention.reference.ts";
 import { compute, describeOnGrids, dispatchGroups } from "./harness.ts";
@@ -247,8 +247,7 @@ const ROPE_CASES: RopeCase[] = [
   rope("two of the dimensions", { dHead: 4, rotaryDim: 2 }),
   rope("rotation alone", { store: false }),
   rope("the write alone", { rotate: false }),
-  rope("the write alone, neighbours", { rotate: false, style: "interleaved", dHead: 12 }),
-  rope("without RoPE", { rotate: false, rotaryDim: 0 }),
+  rope("the write alone, many rows", { rotate: false, rows: 50, heads: [5, 3], dHead: 12 }),
   rope("one row, one head", { rows: 1, heads: [1, 1], dHead: 64, rotaryDim: 64 }),
   rope("multi-query, many rows", { rows: 50, heads: [5, 1], dHead: 12, rotaryDim: 12 }),
 ];
@@ -271,8 +270,14 @@ describeOnGrids("rotation and write into the cache", (gpu) => {
       values: gaussians(random, slots * nKvHeads * dHead),
     };
     const result = await compute(await gpu(), arrays, ["qkv", "keys", "values"], (recorder, t) => {
+      if (!rotate) {
+        const params = { rowCount: rows, nHeads, nKvHeads, dHead };
+        const groups = Math.ceil((rows * nKvHeads * dHead) / 4 / 64);
+        dispatchGroups(recorder, STORE_KV, params, [t.rowTable, t.qkv, t.keys, t.values], groups);
+        return;
+      }
       const params = { rowCount: rows, nHeads, nKvHeads, dHead, rotaryDim };
-      const constants = { ROTATE: rotate ? 1 : 0, STORE: store ? 1 : 0, INTERLEAVED: style === "interleaved" ? 1 : 0 };
+      const constants = { STORE: store ? 1 : 0, INTERLEAVED: style === "interleaved" ? 1 : 0 };
       const buffers = [t.rowTable, t.table, t.qkv, t.keys, t.values];
       dispatchGroups(recorder, ROPE_STORE, params, buffers, Math.ceil((rows * heads * dHead) / 2 / 64), { constants });
     });

@@ -75,7 +75,6 @@ export function benchCommand(): Command {
     .option("--ceilings", "also measure what the adapter can do: products, reading of weights, dispatches")
     .option("--profile", "also time each kernel, by timestamp queries, in a run of its own")
     .option("--cold", "load a shape from a folder on disk, so that the cold times are those of a model")
-    .option("--no-tune", "take the kernels expected to be the fastest, without timing them first")
     .option("--md", "print Markdown")
     .option("--serve", "serve a page that does the same in your browser")
     .addOption(

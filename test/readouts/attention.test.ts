@@ -14,7 +14,8 @@ import {
 import { relativeError } from "../support/numbers.ts";
 import { capture, placesOf, type Subject, subjectOf } from "./definitions.ts";
 
-const TOLERANCE = 2e-6;
+/** The summary's pass fuses the attention that the captured one takes apart, and gemma2 carries the last digit on: seen 2.2e-6. */
+const TOLERANCE = 5e-6;
 const HEADS = 4;
 const PATTERNS = [0, 1, 2].map((layer) => `blocks.${layer}.attn.hook_pattern`);
 

@@ -20,7 +20,7 @@ interface Outcome {
 }
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const COPIED = ["src", "shaders", "test", "package.json", "tsconfig.json", "vitest.config.ts"];
+const COPIED = ["src", "shaders", "scripts", "test", "package.json", "tsconfig.json", "vitest.config.ts"];
 
 function copyTree(): string {
   const copy = mkdtempSync(join(tmpdir(), "superlens-mutate-"));

@@ -71,6 +71,19 @@ describe("a cache that is decoded into", () => {
     expect(rest.tokens[0]).toHaveLength(3);
   });
 
+  it("takes nothing more for a sequence that has ended", async () => {
+    const free = await collect(generateSteps(model, PROMPTS, { maxNewTokens: 14, temperature: 1, seed: 7 }));
+    const options = { maxNewTokens: 14, temperature: 1, seed: 7, eos: free.tokens[0]?.[3] as number };
+    const lengths = [];
+    for (const hooks of [{}, BY_PASSES]) {
+      using cache = model.createCache({ sequences: 3 });
+      await collect(generateSteps(model, PROMPTS, { ...options, cache }, hooks));
+      lengths.push(cache.lengths);
+    }
+    expect(lengths[0]).toEqual(lengths[1]);
+    expect(new Set(lengths[0]).size).toBeGreaterThan(1);
+  });
+
   it("may grow while it is decoded into", async () => {
     const expected = await collect(generateSteps(model, [5, 6, 7], { maxNewTokens: 10 }));
     using cache = model.createCache({ sequences: 1, capacity: 16 });

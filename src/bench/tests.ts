@@ -2,7 +2,7 @@
  * The two things that are timed, each as a run and a check of what it gave.
  *
  * A prompt (`pp`) is one `forward` and the last position's logits read back. Tokens (`tg`) are a `generate` behind a cache
- * that was filled before: as many passes of one row a sequence as tokens, each choice read back before the next pass.
+ * that was filled before: as many passes of one row a sequence as tokens, each choice read back, a few passes behind.
  */
 import type { HookedModel } from "../hooks/index.ts";
 import type { KvCache } from "../model/kv-cache.ts";

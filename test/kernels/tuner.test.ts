@@ -44,8 +44,11 @@ function altered(product: Product, name: string, change: (code: string) => strin
   };
 }
 
-/** Next to nothing to do, and wrong. */
-const HASTY = altered(productNamed("lanes 2x8"), "hasty", (code) => code.replace(/k < params\.width/g, "k < 4u"));
+const MANY_ROWS: ShapeClass = { rows: ROW_CLASSES[3], layout: "linear", storage: "f32" };
+/** Next to nothing to do, and wrong. The right ones of many rows take a hundred times as long, on a busy machine too. */
+const HASTY = altered(productNamed("block 16x8x8"), "hasty", (code) =>
+  code.replace("k4 * 4u < params.width", "k4 < 1u"),
+);
 
 describe("tune", () => {
   it("chooses a product that fits, and lets the device use it", async () => {
@@ -70,13 +73,17 @@ describe("tune", () => {
 
   it("rejects a product that is fast and wrong", async () => {
     await withGpu(async (gpu) => {
-      const report = await tune(gpu, { classes: [ONE_ROW], budgetMs: AMPLE, products: [...FEW, HASTY] });
+      const report = await tune(gpu, { classes: [MANY_ROWS], budgetMs: AMPLE, products: [HASTY] });
       const { products, choice } = report.timings[0] as (typeof report.timings)[0];
       const fastest = [...products].sort((a, b) => a.ms - b.ms)[0];
       expect(fastest?.product).toBe("hasty");
       expect(choice).not.toBe("hasty");
       expect(report.rejected).toEqual([
-        { class: KEY, product: "hasty", reason: expect.stringMatching(/^differs from the reference by \d/) },
+        {
+          class: keyOf(MANY_ROWS),
+          product: "hasty",
+          reason: expect.stringMatching(/^differs from the reference by \d/),
+        },
       ]);
     });
   });

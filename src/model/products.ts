@@ -27,6 +27,7 @@ import rowsVector from "../../shaders/rows_vector.wgsl";
 import weightsConv1d from "../../shaders/weights_conv1d.wgsl";
 import weightsLinear from "../../shaders/weights_linear.wgsl";
 import type { Gpu } from "../gpu/gpu.ts";
+import type { AdapterInfo } from "../gpu/host.ts";
 import { defineKernel, type Kernel } from "../gpu/kernel.ts";
 import { foldGrid } from "../gpu/recorder.ts";
 import type { Tile } from "../gpu/unroll.ts";
@@ -48,6 +49,8 @@ export interface Product {
   /** Where it is expected to win, and is taken without being timed. */
   readonly expectedOn: "software" | "hardware" | "nowhere";
   readonly feature?: GPUFeatureName;
+  /** Adapters that must not be given it. */
+  excludes?(adapter: AdapterInfo): boolean;
   readonly invocations: number;
   kernel(storage: StorageType, layout: WeightLayout, aligned: boolean): Kernel<MatmulParam>;
   grid(gpu: Gpu, rows: number, columns: number): Grid;
@@ -117,6 +120,9 @@ function kernelsOf({ name, files, access, tile = {}, sizes = {} }: ProductText):
 const MANY = Number.POSITIVE_INFINITY;
 const BOTH: readonly WeightLayout[] = ["linear", "conv1d"];
 
+/** SwiftShader compiles what naga makes of 16 columns an invocation for minutes (in 1 to 2 s what Tint makes of it). */
+const neverCompiles = ({ host, kind }: AdapterInfo) => host === "deno" && kind === "swiftshader";
+
 function block(rows: number, columns: number, lanes: number, expectedOn: Product["expectedOn"] = "nowhere"): Product {
   const name = `block ${rows}x${columns}x${lanes}`;
   const files = { linear: matmulBlockLinear, conv1d: matmulBlockConv1d };
@@ -128,6 +134,7 @@ function block(rows: number, columns: number, lanes: number, expectedOn: Product
     rows: { least: Math.max(2, (rows > 4 ? rows / 2 : 0) + 1), most: rows <= 8 ? rows : MANY },
     packed: true,
     expectedOn,
+    ...(columns >= 16 && { excludes: neverCompiles }),
     invocations: lanes,
     kernel: kernelsOf({ name, files, access: "own", tile, sizes: { LANES: lanes } }),
     grid: (_, rowCount, outWidth) => [Math.ceil(outWidth / (columns * lanes)), Math.ceil(rowCount / rows), 1],
@@ -277,7 +284,8 @@ export function fits(gpu: Gpu, product: Product, rows: number, layout: WeightLay
     rows >= product.rows.least &&
     rows <= product.rows.most &&
     product.invocations <= gpu.limits.maxComputeInvocationsPerWorkgroup &&
-    (product.feature === undefined || gpu.host.features.has(product.feature))
+    (product.feature === undefined || gpu.host.features.has(product.feature)) &&
+    !product.excludes?.(gpu.host.adapterInfo)
   );
 }
 

@@ -6,6 +6,7 @@ import { editChecks } from "./edits.ts";
 import { familyChecks } from "./families.ts";
 import type { Check } from "./harness.ts";
 import { hookChecks } from "./hooks.ts";
+import { kernelChecks } from "./kernels.ts";
 import { theoryChecks } from "./theory.ts";
 
 const ADD_VECTORS = `
@@ -73,6 +74,7 @@ export const suite: Check[] = [
       return undefined;
     },
   },
+  ...kernelChecks,
   ...familyChecks,
   ...editChecks,
   ...theoryChecks,

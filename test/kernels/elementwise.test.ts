@@ -8,7 +8,8 @@ import type { Matrix, MatrixPart } from "../../src/model/weights.ts";
 import { testGpu } from "../support/gpu.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
 import { ACTIVATION_NAMES, ACTIVATIONS } from "./activations.reference.ts";
-import { compute, describeOnGrids, dispatchGroups } from "./harness.ts";
+import { compute } from "./compute.ts";
+import { describeOnGrids, dispatchGroups } from "./harness.ts";
 
 /** Columns of the row table: sequence, position, slot, token. */
 const rowTableOf = (rows: readonly [position: number, token: number][]) =>

@@ -4,7 +4,8 @@ import { QK_NORM } from "../../src/model/kernels.ts";
 import { norm, normStages } from "../../src/model/ops.ts";
 import type { NormSpec } from "../../src/model/spec.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
-import { compute, describeOnGrids, dispatchGroups } from "./harness.ts";
+import { compute } from "./compute.ts";
+import { describeOnGrids, dispatchGroups } from "./harness.ts";
 import { normalized, normReference } from "./norm.reference.ts";
 
 /** Seen: 1e-7 to 6e-7. */

@@ -1,0 +1,48 @@
+/** Every way to compute a product and attention, on odd shapes: which of them an adapter takes by itself is its own choice. */
+import { ATTENTIONS } from "../../src/model/attentions.ts";
+import { fits } from "../../src/model/products.ts";
+import { SHAPES as ATTENTION_SHAPES, attentionError, toleranceOf } from "../kernels/attention.cases.ts";
+import { ALL_PRODUCTS, SHAPES as MATMUL_SHAPES, matmulError, suits, TOLERANCE } from "../kernels/matmul.cases.ts";
+import { sharedGpu } from "./families.ts";
+import type { Check } from "./harness.ts";
+
+const show = (worst: number) => `worst ${worst.toExponential(1)}`;
+
+function below(error: number, tolerance: number, what: string): number {
+  if (!(error < tolerance)) throw new Error(`${what}: differs from the reference by ${error}`);
+  return error;
+}
+
+const productChecks: Check[] = ALL_PRODUCTS.flatMap((product) =>
+  product.layouts.map((layout) => ({
+    name: `product ${product.name}, ${layout}`,
+    async run(context) {
+      const gpu = await sharedGpu(context);
+      const shapes = MATMUL_SHAPES.filter((shape) => suits(product, layout, shape));
+      if (!fits(gpu, product, shapes[0]?.rows as number, layout)) return "not for this adapter";
+      let worst = 0;
+      for (const shape of shapes) {
+        for (const storage of ["f32", "bf16"] as const) {
+          const error = await matmulError(gpu, product, layout, storage, shape);
+          worst = Math.max(worst, below(error, TOLERANCE, `${shape.name}, ${storage}`));
+        }
+      }
+      return show(worst);
+    },
+  })),
+);
+
+const attentionChecks: Check[] = Object.values(ATTENTIONS).map((attention) => ({
+  name: `attention ${attention.name}`,
+  async run(context) {
+    const gpu = await sharedGpu(context);
+    let worst = 0;
+    for (const shape of ATTENTION_SHAPES) {
+      const error = below(await attentionError(gpu, attention, shape), toleranceOf(shape), shape.name);
+      if (shape.scale !== 1e4) worst = Math.max(worst, error);
+    }
+    return show(worst);
+  },
+}));
+
+export const kernelChecks: Check[] = [...productChecks, ...attentionChecks];

@@ -204,6 +204,27 @@ export const MUTANTS: readonly Mutant[] = [
     tests: MATMUL,
   },
   {
+    name: "values written where keys belong",
+    file: "shaders/put_cache.wgsl",
+    from: "values[at - params.kvWidth]",
+    to: "values[at]",
+    tests: MATMUL,
+  },
+  {
+    name: "a part of the weights counts its own columns as queries",
+    file: "shaders/put_cache.wgsl",
+    from: "let n = params.biasStart + column;",
+    to: "let n = column;",
+    tests: MATMUL,
+  },
+  {
+    name: "keys and values in the cache before hooks have changed them",
+    file: "src/model/attention.ts",
+    from: "!hasQkNorm && !isWanted",
+    to: "!hasQkNorm",
+    tests: ["test/hooks/edits.test.ts"],
+  },
+  {
     name: "tile of weights four k late",
     file: "shaders/matmul_tiled.wgsl",
     from: "b = weightBlock(firstColumn + lane, first + k);",

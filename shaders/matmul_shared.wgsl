@@ -1,7 +1,8 @@
 // What the matrix product kernels have in common: parameters, operands and the epilogue.
 //
-//   out[r, n] (+ or *)= cap(act((sum_k rows[r, k] * W[n, k] + bias[n]) * scale))
+//   cap(act((sum_k rows[r, k] * W[n, k] + bias[n]) * scale))
 //
+// Joined to `put_out` or `put_cache`, which say what becomes of that.
 // rows: [rowCount, width] at `rowStart` with stride `rowStride`, or packed (pack_rows.wgsl) with `rowStride` vec4 from one
 // k to the next. W lies as `weights_linear` or `weights_conv1d` say. out: at `outStart` with stride `outStride`.
 
@@ -18,12 +19,12 @@ struct Params {
   biasStart: u32,
   scale: f32,
   softCap: f32,
+  queryWidth: u32, // for put_cache: columns that are queries, and as many as are keys, or values
+  kvWidth: u32,
 }
 
 override HAS_BIAS: bool = false;
 override HAS_SOFT_CAP: bool = false;
-// What becomes of what lies in `out`: 0 replaced, 1 added to (the residual stream), 2 multiplied (a gated MLP).
-override COMBINE: u32 = 0u;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
@@ -41,12 +42,7 @@ fn store(row: u32, column: u32, sum: f32) {
   if (HAS_SOFT_CAP) {
     value = params.softCap * safeTanh(value / params.softCap);
   }
-  let at = params.outStart + row * params.outStride + column;
-  switch COMBINE {
-    case 1u: { out[at] += value; }
-    case 2u: { out[at] *= value; }
-    default: { out[at] = value; }
-  }
+  put(row, column, value);
 }
 
 fn store4(row: u32, column: u32, sums: vec4<f32>) {

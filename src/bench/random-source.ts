@@ -5,11 +5,20 @@
  * model. Matrices keep the size of what goes through them (variance one over their inputs), norms are near 1 and biases
  * are not 0: logits then tell tokens apart, and whatever part a kernel leaves out shows in them.
  */
-import { type CheckpointSource, type LazyTensorEntry, parseHeader, streamSafetensors } from "../checkpoint/index.ts";
+import {
+  type CheckpointSource,
+  f32ToBf16,
+  f32ToF16,
+  type LazyTensorEntry,
+  parseHeader,
+  streamSafetensors,
+} from "../checkpoint/index.ts";
 import { checkRange, notFound } from "../checkpoint/source.ts";
 import { specFromConfig } from "../model/families/index.ts";
+import type { StorageType } from "../model/kernels.ts";
 import type { ModelSpec, WeightName } from "../model/spec.ts";
 import { isPerBlock, tensorShape, weightShape } from "../model/weight-shapes.ts";
+import { ELEMENT_BYTES } from "../model/weights.ts";
 
 const WEIGHTS_FILE = "model.safetensors";
 const CONFIG_FILE = "config.json";
@@ -23,8 +32,16 @@ interface Range {
 const SCALE: Range = { centre: 1, halfWidth: 0.1 };
 const BIAS: Range = { centre: 0, halfWidth: 0.05 };
 
+/** How a storage type is called in safetensors, and what writes it. */
+const FORMATS = {
+  f32: { dtype: "F32", encode: (values: Float32Array) => values },
+  f16: { dtype: "F16", encode: f32ToF16 },
+  bf16: { dtype: "BF16", encode: f32ToBf16 },
+} as const;
+
 /** A tensor in the file that is not there. */
 interface RandomTensor extends Range {
+  storage: StorageType;
   seed: number;
   byteStart: number;
   byteEnd: number;
@@ -39,21 +56,24 @@ export class RandomSource implements CheckpointSource {
     private readonly tensors: readonly RandomTensor[],
   ) {}
 
-  static async create(config: object, label = "random model"): Promise<RandomSource> {
+  static async create(config: object, label = "random model", storage: StorageType = "f32"): Promise<RandomSource> {
     const spec = specFromConfig(config, label);
     const ranges = tensorRanges(spec);
     const entries: LazyTensorEntry[] = [...ranges].map(([name, { shape }]) => ({
       name,
-      dtype: "F32",
+      dtype: FORMATS[storage].dtype,
       shape,
       data: () => new Uint8Array(),
     }));
     const header = (await streamSafetensors(entries).next()).value as Uint8Array;
-    const byteLength = entries.reduce((sum, { shape }) => sum + 4 * elements(shape), header.length);
+    const byteLength = entries.reduce(
+      (sum, { shape }) => sum + ELEMENT_BYTES[storage] * elements(shape),
+      header.length,
+    );
     const { tensors } = parseHeader(header, byteLength, label);
     const random = tensors.map(({ name, byteStart, byteEnd }) => {
       const { centre, halfWidth } = ranges.get(name) as Range;
-      return { centre, halfWidth, seed: seedOf(name), byteStart, byteEnd };
+      return { centre, halfWidth, storage, seed: seedOf(name), byteStart, byteEnd };
     });
     return new RandomSource(label, new TextEncoder().encode(JSON.stringify(config)), header, random);
   }
@@ -122,12 +142,13 @@ function seedOf(name: string): number {
 }
 
 /** Bytes `start` to `end` of a tensor. */
-function randomBytes({ seed, centre, halfWidth }: RandomTensor, start: number, end: number): Uint8Array {
-  const first = Math.floor(start / 4);
-  const values = new Float32Array(Math.ceil(end / 4) - first);
+function randomBytes({ storage, seed, centre, halfWidth }: RandomTensor, start: number, end: number): Uint8Array {
+  const size = ELEMENT_BYTES[storage];
+  const first = Math.floor(start / size);
+  const values = new Float32Array(Math.ceil(end / size) - first);
   const scale = halfWidth / 2 ** 31;
   for (let i = 0; i < values.length; i++) values[i] = centre + scale * mixed(seed + first + i);
-  return new Uint8Array(values.buffer, start - 4 * first, end - start);
+  return new Uint8Array(FORMATS[storage].encode(values).buffer, start - size * first, end - start);
 }
 
 /** A number's bits, well mixed (the finaliser of MurmurHash3), as a signed integer of 32 bits. */

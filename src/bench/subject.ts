@@ -6,6 +6,7 @@ import { type CheckpointSource, FilesSource, openSource } from "../checkpoint/in
 import { Gpu } from "../gpu/gpu.ts";
 import { type GpuRequest, requestGpu } from "../gpu/host.ts";
 import { type HookedModel, loadModel } from "../hooks/index.ts";
+import type { StorageType } from "../model/kernels.ts";
 import type { ModelSource } from "../model/load.ts";
 import { RandomSource } from "./random-source.ts";
 import type { LoadTimes } from "./report.ts";
@@ -14,8 +15,10 @@ import { timed } from "./statistics.ts";
 import { firstToken } from "./tests.ts";
 import { TimedSource } from "./timed-source.ts";
 
-/** A shape with random weights, or a model. `label` names it in the report where its source does not. */
-export type Subject = { shape: ShapeName } | { source: ModelSource; label?: string; isRandom?: boolean };
+/** A shape with random weights, of type f32 unless another is said, or a model. `label` names it in the report where its source does not. */
+export type Subject =
+  | { shape: ShapeName; dtype?: StorageType }
+  | { source: ModelSource; label?: string; isRandom?: boolean };
 
 export interface LoadedSubject {
   /** On a device of its own, which the caller destroys after it. */
@@ -84,8 +87,8 @@ interface OpenedSubject {
 
 async function openSubject(subject: Subject): Promise<OpenedSubject> {
   if ("shape" in subject) {
-    const { shape } = subject;
-    return { source: await RandomSource.create(SHAPES[shape], shape), label: shape };
+    const { shape, dtype } = subject;
+    return { source: await RandomSource.create(SHAPES[shape], shape, dtype), label: shape };
   }
   const { source: given } = subject;
   const opened = typeof given === "string" ? await openSource(given) : { source: asSource(given) };

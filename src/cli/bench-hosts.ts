@@ -18,12 +18,19 @@ import {
 import { parseSourceSpec } from "../checkpoint/index.ts";
 import { SuperlensError } from "../errors.ts";
 import { type AdapterChoice, type AdapterKind, requestGpu } from "../gpu/host.ts";
+import type { StorageType } from "../model/kernels.ts";
 import { type Host, type OtherHost, runElsewhere } from "./elsewhere.ts";
 import { stop } from "./stop.ts";
 import { writeFileWhole } from "./write-file.ts";
 
+/** A shape, and the type of its weights. */
+export interface ShapeTarget {
+  shape: ShapeName;
+  dtype: StorageType;
+}
+
 /** What to benchmark: a shape, or a model by what the command line calls it. */
-export type Target = { shape: ShapeName } | { model: string; label: string; isRandom: boolean };
+export type Target = ShapeTarget | { model: string; label: string; isRandom: boolean };
 
 export interface HostRun {
   target: Target;
@@ -87,12 +94,12 @@ const PIECE_BYTES = 16 << 20;
 
 /** Runs `body` with a folder that holds the shape as a checkpoint on disk, and removes it. */
 export async function withShapeFolder<Result>(
-  shape: ShapeName,
+  { shape, dtype }: ShapeTarget,
   body: (folder: string) => Promise<Result>,
 ): Promise<Result> {
   const folder = await mkdtemp(join(tmpdir(), "superlens-bench-"));
   try {
-    const source = await RandomSource.create(SHAPES[shape], shape);
+    const source = await RandomSource.create(SHAPES[shape], shape, dtype);
     for (const file of await source.list()) await writeFileWhole(join(folder, file), pieces(source, file));
     return await body(folder);
   } finally {

@@ -22,15 +22,25 @@ const layerOf = ({ spec, layer }: BlockContext) => spec.layers[layer] as LayerSp
 
 /**
  * Projects x [rows, dModel] to queries, keys and values, norms and rotates them, and stores keys and values.
- * Returns [rows, nHeads + 2 nKvHeads, dHead], rotated.
+ * Returns [rows, nHeads + 2 nKvHeads, dHead], rotated; keys and values in it are left out where the product itself stores
+ * them, which it does when nothing happens to them in between.
  */
 export function recordQkv(context: BlockContext, block: BlockWeights, x: Tensor): Tensor {
   const { recorder, spec, rows, layer } = context;
   const { nHeads, nKvHeads, dHead } = spec;
   const width = (nHeads + 2 * nKvHeads) * dHead;
   const qkv = recorder.temp(rows.count, width);
-  matmul(recorder, x, rows.count, block.qkv, qkv, { bias: block.qkvBias });
   const at = `blocks.${layer}.attn`;
+  const hasQkNorm = spec.attention.qkNorm !== "none" && spec.attention.qkNormSpec.kind !== "none";
+  const ropeIndex = layerOf(context).rope;
+  const isWanted = ["q", "k", "v"].some((name) => context.taps.wants(`${at}.hook_${name}`));
+  if (ropeIndex === null && !hasQkNorm && !isWanted) {
+    const [keys, values] = cacheOf(context);
+    const cache = { rowTable: context.rowTable, keys, values, kvWidth: nKvHeads * dHead };
+    matmul(recorder, x, rows.count, block.qkv, qkv, { bias: block.qkvBias, cache });
+    return qkv;
+  }
+  matmul(recorder, x, rows.count, block.qkv, qkv, { bias: block.qkvBias });
   const view = (start: number, heads: number) => (): ActivationView => ({
     buffer: qkv,
     start: start * dHead,
@@ -42,11 +52,10 @@ export function recordQkv(context: BlockContext, block: BlockWeights, x: Tensor)
   offer(context, `${at}.hook_q`, view(0, nHeads));
   offer(context, `${at}.hook_k`, view(nHeads, nKvHeads));
   offer(context, `${at}.hook_v`, view(nHeads + nKvHeads, nKvHeads));
-  if (spec.attention.qkNorm !== "none" && spec.attention.qkNormSpec.kind !== "none") {
+  if (hasQkNorm) {
     recordQkNorm(context, qkv, 0, nHeads, block.qNorm);
     recordQkNorm(context, qkv, nHeads * dHead, nKvHeads, block.kNorm);
   }
-  const ropeIndex = layerOf(context).rope;
   if (ropeIndex === null) {
     storeKeysAndValues(context, qkv);
   } else if (context.taps.wants(`${at}.hook_rot_q`) || context.taps.wants(`${at}.hook_rot_k`)) {

@@ -47,6 +47,8 @@ export interface MatmulOptions {
   /** Element of `out` where the result starts, and its row stride; default: the whole of `out`. */
   outStart?: number;
   outStride?: number;
+  /** The last columns of the result are keys and values, and go to their rows' slots instead. */
+  cache?: { rowTable: BufferSlice; keys: BufferSlice; values: BufferSlice; kvWidth: number };
 }
 
 const COMBINE_CODE = { replace: 0, add: 1, multiply: 2 };
@@ -66,8 +68,10 @@ export function matmul(
   const operand = rowOperand(recorder, x, rows, width, product, options);
   const aligned = [width, operand.rowStart, operand.rowStride].every((count) => count % 4 === 0);
   const weightColumn = options.weightColumn ?? 0;
+  const { cache } = options;
+  const kvWidth = cache?.kvWidth ?? 0;
   for (const part of W.parts) {
-    recorder.dispatch(product.kernel(W.storage, W.layout, aligned), {
+    recorder.dispatch(product.kernel(W.storage, W.layout, aligned, cache ? "cache" : "out"), {
       params: {
         rowCount: rows,
         outWidth: part.rows,
@@ -81,8 +85,13 @@ export function matmul(
         biasStart: part.firstRow,
         scale: options.scale ?? 1,
         softCap: options.softCap ?? 0,
+        queryWidth: W.outWidth - 2 * kvWidth,
+        kvWidth,
       },
-      buffers: [operand.tensor, part, options.bias ?? gpu.zeros, out],
+      buffers: [
+        ...[operand.tensor, part, options.bias ?? gpu.zeros, out],
+        ...(cache ? [cache.rowTable, cache.keys, cache.values] : []),
+      ],
       workgroups: product.grid(gpu, rows, part.rows),
       constants: {
         ...(options.activation && { ACTIVATION: ACTIVATION_CODE[options.activation] }),

@@ -21,6 +21,8 @@ import matvecLanesLinear from "../../shaders/matvec_lanes_linear.wgsl";
 import matvecSharedConv1d from "../../shaders/matvec_shared_conv1d.wgsl";
 import matvecSharedLinear from "../../shaders/matvec_shared_linear.wgsl";
 import matvecSubgroupLinear from "../../shaders/matvec_subgroup_linear.wgsl";
+import putCache from "../../shaders/put_cache.wgsl";
+import putOut from "../../shaders/put_out.wgsl";
 import rowsAligned from "../../shaders/rows_aligned.wgsl";
 import rowsAny from "../../shaders/rows_any.wgsl";
 import rowsVector from "../../shaders/rows_vector.wgsl";
@@ -35,6 +37,9 @@ import { STORAGE_SOURCE, type StorageType } from "./kernels.ts";
 
 /** How a matrix lies in memory: [out, in], as torch.nn.Linear has it, or [in, out], as GPT-2's Conv1D has it. */
 export type WeightLayout = "linear" | "conv1d";
+
+/** Where a product goes: to one buffer, or queries there and keys and values to the cache. */
+export type ProductTarget = "out" | "cache";
 
 export type Grid = [number, number, number];
 
@@ -52,7 +57,7 @@ export interface Product {
   /** Adapters that must not be given it. */
   excludes?(adapter: AdapterInfo): boolean;
   readonly invocations: number;
-  kernel(storage: StorageType, layout: WeightLayout, aligned: boolean): Kernel<MatmulParam>;
+  kernel(storage: StorageType, layout: WeightLayout, aligned: boolean, target?: ProductTarget): Kernel<MatmulParam>;
   grid(gpu: Gpu, rows: number, columns: number): Grid;
 }
 
@@ -69,6 +74,13 @@ const MATMUL_PARAMS = {
   biasStart: "u32",
   scale: "f32",
   softCap: "f32",
+  queryWidth: "u32",
+  kvWidth: "u32",
+} as const;
+
+const TARGETS = {
+  out: { source: putOut, bindings: [] },
+  cache: { source: putCache, bindings: ["read", "write", "write"] },
 } as const;
 
 export type MatmulParam = keyof typeof MATMUL_PARAMS;
@@ -87,12 +99,12 @@ interface ProductText {
   sizes?: Tile;
 }
 
-/** Kernels by storage, layout and alignment, made when first asked for. */
+/** Kernels by storage, layout, alignment and target, made when first asked for. */
 function kernelsOf({ name, files, access, tile = {}, sizes = {} }: ProductText): Product["kernel"] {
   const made = new Map<string, Kernel<MatmulParam>>();
-  return (storage, layout, aligned) => {
+  return (storage, layout, aligned, target = "out") => {
     const rowsName = access === "four" ? (aligned ? "aligned" : "any") : access;
-    const full = `matmul ${name} ${layout} ${storage} ${rowsName}`;
+    const full = `matmul ${name} ${layout} ${storage} ${rowsName}${target === "out" ? "" : ` to ${target}`}`;
     let kernel = made.get(full);
     if (!kernel) {
       const rowSource = { own: "", vector: rowsVector, aligned: rowsAligned, any: rowsAny }[rowsName];
@@ -103,10 +115,11 @@ function kernelsOf({ name, files, access, tile = {}, sizes = {} }: ProductText):
           rowSource,
           activation,
           matmulShared,
+          TARGETS[target].source,
           LAYOUT_SOURCE[layout],
           files[layout] as string,
         ],
-        bindings: ["read", "read", "read", "write"],
+        bindings: ["read", "read", "read", "write", ...TARGETS[target].bindings],
         params: MATMUL_PARAMS,
         tile,
         sizes,

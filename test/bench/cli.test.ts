@@ -69,6 +69,7 @@ describe("wrong usage ends with exit code 2", () => {
     ["no number", ["-p", "128,many"], /--prompt <lengths>.*whole number, at least 0/],
     ["a batch of nothing", ["-b", "0"], /--batch <sizes>.*at least 1/],
     ["two formats", ["--json", "--md"], /either --json or --md/],
+    ["a model's dtype", [LLAMA, "--dtype", "f16"], /--dtype is for shapes/],
     ["a cold model", [LLAMA, "--cold"], /--cold is for shapes/],
   ])("%s", async (_name, args, message) => {
     const { code, stdout, stderr } = await superlens(["bench", ...args]);

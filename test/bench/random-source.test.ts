@@ -8,6 +8,7 @@ import { loadModel } from "../../src/hooks/index.ts";
 import "../../src/node.ts";
 import { inTempFolder } from "../checkpoint/support.ts";
 import { testGpu } from "../support/gpu.ts";
+import { relativeError } from "../support/numbers.ts";
 
 const IDS = [5, 6, 7, 8];
 
@@ -22,6 +23,16 @@ describe("random weights", () => {
       pieces.push(await source.read("model.safetensors", start, Math.min(size, start + 100_001)));
     }
     expect(Buffer.concat(pieces).equals(whole)).toBe(true);
+  });
+
+  it.each(["f16", "bf16"] as const)("in %s are those of f32, rounded, in half the bytes", async (storage) => {
+    const full = await openCheckpoint(await RandomSource.create(SHAPES.tiny));
+    const half = await openCheckpoint(await RandomSource.create(SHAPES.tiny, "half", storage));
+    const name = "transformer.h.0.mlp.c_fc.weight";
+    const [exact, rounded] = [await full.read(name), await half.read(name)];
+    expect(rounded).toHaveLength(exact.length / 2);
+    const values = toFloat32(rounded, storage === "f16" ? "F16" : "BF16");
+    expect(relativeError(values, toFloat32(exact, "F32"))).toBeLessThan(storage === "f16" ? 2 ** -11 : 2 ** -8);
   });
 
   it("keep what goes through them in size: matrices by their inputs, norms near 1, biases off 0", async () => {

@@ -56,7 +56,7 @@ export function suits(product: Product, layout: WeightLayout, { rows, parts }: C
 }
 
 /** The bytes of W as the loader lays them out, rows padded to a multiple of four, and the values they stand for. */
-function stored(W: Float32Array, outWidth: number, storage: StorageType, layout: WeightLayout) {
+export function stored(W: Float32Array, outWidth: number, storage: StorageType, layout: WeightLayout) {
   if (layout === "linear") return storedRows(W, W.length / outWidth, storage);
   const { values, ...rest } = storedRows(transposed(W, outWidth), outWidth, storage);
   return { ...rest, values: transposed(values, W.length / outWidth) };
@@ -141,6 +141,6 @@ export async function matmulError(
 }
 
 /** One part in memory rows is one part in columns of the result. */
-function withOutWidth(matrix: Matrix, outWidth: number): Matrix {
+export function withOutWidth(matrix: Matrix, outWidth: number): Matrix {
   return { ...matrix, parts: matrix.parts.map((part) => ({ ...part, rows: outWidth })) };
 }

@@ -3,13 +3,24 @@ import { describe, expect, it } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import type { StorageType } from "../../src/model/kernels.ts";
 import { matmul } from "../../src/model/ops.ts";
-import { fits, type Product, REFERENCE_PRODUCT } from "../../src/model/products.ts";
+import { fits, type Product, REFERENCE_PRODUCT, type WeightLayout } from "../../src/model/products.ts";
 import { gpuWithLimits, testGpu } from "../support/gpu.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
 import { ACTIVATION_NAMES } from "./activations.reference.ts";
 import { compute } from "./compute.ts";
 import { describeOnGrids } from "./harness.ts";
-import { ALL_PRODUCTS, type Case, matmulError, SHAPES, shape, suits, TOLERANCE, upload } from "./matmul.cases.ts";
+import {
+  ALL_PRODUCTS,
+  type Case,
+  matmulError,
+  SHAPES,
+  shape,
+  stored,
+  suits,
+  TOLERANCE,
+  upload,
+  withOutWidth,
+} from "./matmul.cases.ts";
 import { matmulReference } from "./matmul.reference.ts";
 
 const STORAGES: StorageType[] = ["f32", "f16", "bf16"];
@@ -70,6 +81,53 @@ describe("matmul", () => {
   for (const product of ALL_PRODUCTS) describeProduct(testGpu, product);
   it.each(ACTIVATION_CASES)("activation $name", async (test) => {
     expect(await matmulError(await testGpu(), REFERENCE_PRODUCT, "linear", "bf16", test)).toBeLessThan(TOLERANCE);
+  });
+});
+
+/** The product's queries, and the slots of keys and values after it: what each holds is its column of the reference. */
+async function cacheError(product: Product, layout: WeightLayout): Promise<number> {
+  const gpu = await testGpu();
+  const [rows, width, queryWidth, kvWidth, slots] = [Math.min(7, product.rows.most), 12, 20, 9, 11];
+  const outWidth = queryWidth + 2 * kvWidth;
+  const random = seeded(rows);
+  const W = stored(gaussians(random, outWidth * width), outWidth, "f32", layout);
+  const shape = { outWidth, width, layout, stride: W.stride, storage: "f32" as const };
+  const matrix =
+    layout === "linear"
+      ? upload(gpu, W.bytes, shape, [18, 13, 7])
+      : withOutWidth(upload(gpu, W.bytes, shape, [width]), outWidth);
+  const slotOf = (row: number) => slots - 1 - row;
+  const arrays = {
+    x: gaussians(random, rows * width),
+    bias: gaussians(random, outWidth),
+    out: gaussians(random, rows * outWidth),
+    rowTable: Uint32Array.from(Array.from({ length: rows }, (_, row) => [0, 0, slotOf(row), 0]).flat()),
+    keys: gaussians(random, slots * kvWidth),
+    values: gaussians(random, slots * kvWidth),
+  };
+  const result = await compute(gpu, arrays, ["out", "keys", "values"], (recorder, t) => {
+    const cache = { rowTable: t.rowTable, keys: t.keys, values: t.values, kvWidth };
+    matmul(recorder, t.x, rows, matrix, t.out, { product, bias: t.bias, cache });
+  });
+  for (const part of matrix.parts) gpu.destroyBuffer(part.buffer);
+  const before = new Float32Array(rows * outWidth);
+  const { x, bias } = arrays;
+  const product64 = matmulReference({ x, rows, W: W.values, outWidth, columns: width, before, bias, options: {} });
+  const expected = { out: arrays.out.slice(), keys: arrays.keys.slice(), values: arrays.values.slice() };
+  for (let row = 0; row < rows; row++) {
+    const line = product64.subarray(row * outWidth, (row + 1) * outWidth);
+    expected.out.set(line.subarray(0, queryWidth), row * outWidth);
+    expected.keys.set(line.subarray(queryWidth, queryWidth + kvWidth), slotOf(row) * kvWidth);
+    expected.values.set(line.subarray(queryWidth + kvWidth), slotOf(row) * kvWidth);
+  }
+  return Math.max(...(["out", "keys", "values"] as const).map((name) => relativeError(result[name], expected[name])));
+}
+
+describe("matmul of queries, keys and values into the cache", () => {
+  const cases = ALL_PRODUCTS.flatMap((product) => product.layouts.map((layout) => ({ product, layout })));
+  it.each(cases)("$product.name, $layout", async ({ product, layout }) => {
+    if (!fits(await testGpu(), product, Math.min(7, product.rows.most), layout)) return;
+    expect(await cacheError(product, layout)).toBeLessThan(TOLERANCE);
   });
 });
 

@@ -14,6 +14,7 @@ import {
   type ShapeName,
   tablesOf,
 } from "../../bench/index.ts";
+import { STORAGE_TYPES, type StorageType } from "../../model/kernels.ts";
 import { benchOn, type HostRun, type Target, withShapeFolder } from "../bench-hosts.ts";
 import { servePage } from "../bench-page.ts";
 import { commitName } from "../commit.ts";
@@ -24,6 +25,7 @@ import { stop } from "../stop.ts";
 
 interface BenchCommandOptions extends GlobalOptions {
   shape?: ShapeName;
+  dtype?: StorageType;
   prompt: number[];
   generate: number[];
   batch: number[];
@@ -55,6 +57,7 @@ export function benchCommand(): Command {
     .addOption(
       new Option("--shape <name>", `a shape with random weights (default: ${DEFAULT_SHAPE})`).choices(SHAPE_NAMES),
     )
+    .addOption(new Option("--dtype <type>", "type of a shape's weights (default: f32)").choices(STORAGE_TYPES))
     .addOption(numbers("-p, --prompt <lengths>", "prompt lengths, with commas between them; 0 for none", 0, prompts))
     .addOption(numbers("-n, --generate <counts>", "tokens to decode; 0 for none", 0, generate))
     .addOption(
@@ -87,6 +90,7 @@ export function benchCommand(): Command {
         ["bench ./TinyStories-656K -p 128,512 -n 32 -b 1,8 -r 5", "a model: two prompts, one and eight sequences"],
         ["bench --shape gpt2 --ceilings", "GPT-2's shape, each result as a part of what the adapter can do"],
         ["bench --shape gpt2 --host node,deno,chrome --md", "three hosts in one Markdown table"],
+        ["bench --shape gpt2 --dtype bf16", "the same in half the memory"],
         ["bench --shape gpt2 --profile -n 0", "where the time of a prompt goes, kernel by kernel"],
         ["bench --serve", "in the browser you open the printed address with"],
       ),
@@ -100,10 +104,11 @@ async function bench(model: string | undefined, command: Command): Promise<void>
   if (model !== undefined && options.shape) usageError(command, "give either a model or --shape, not both");
   if (options.json && options.md) usageError(command, "give either --json or --md, not both");
   if (options.cold && model !== undefined) usageError(command, "--cold is for shapes; a model is loaded cold anyway");
-  const shape = options.shape ?? DEFAULT_SHAPE;
+  if (options.dtype && model !== undefined) usageError(command, "--dtype is for shapes; a model has its own");
   if (model !== undefined) return runAll({ model, label: model, isRandom: false }, options);
-  if (!options.cold) return runAll({ shape }, options);
-  return withShapeFolder(shape, (folder) => runAll({ model: folder, label: shape, isRandom: true }, options));
+  const target = { shape: options.shape ?? DEFAULT_SHAPE, dtype: options.dtype ?? "f32" };
+  if (!options.cold) return runAll(target, options);
+  return withShapeFolder(target, (folder) => runAll({ model: folder, label: target.shape, isRandom: true }, options));
 }
 
 /** Runs on one host after another. What was measured is printed, also when a later host fails. */

@@ -1,0 +1,21 @@
+// Queries, keys and values in one product: queries go to `out`, keys and values of row r to the slot rowTable[r].z. Saves a
+// dispatch a layer where keys are not rotated in between.
+// keys, values: [slot, kvWidth].
+
+@group(0) @binding(5) var<storage, read> rowTable: array<vec4<u32>>;
+@group(0) @binding(6) var<storage, read_write> keys: array<f32>;
+@group(0) @binding(7) var<storage, read_write> values: array<f32>;
+
+fn put(row: u32, column: u32, value: f32) {
+  let n = params.biasStart + column; // of the whole matrix, of which this may be a part
+  if (n < params.queryWidth) {
+    out[params.outStart + row * params.outStride + column] = value;
+    return;
+  }
+  let at = rowTable[row].z * params.kvWidth + n - params.queryWidth;
+  if (n < params.queryWidth + params.kvWidth) {
+    keys[at] = value;
+  } else {
+    values[at - params.kvWidth] = value;
+  }
+}

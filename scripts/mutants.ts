@@ -415,7 +415,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "the tuner compares a kernel with itself",
-    file: "src/model/tuner.ts",
+    file: "src/model/tuner-operands.ts",
     from: "await operands.product(REFERENCE_PRODUCT, rows, W)",
     to: "await operands.product(product, rows, W)",
     tests: TUNER,

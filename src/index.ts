@@ -21,6 +21,7 @@ export {
 } from "./gpu/host.ts";
 export { Tensor } from "./gpu/tensor.ts";
 export * from "./hooks/index.ts";
+export type { ShapeClass } from "./model/choices.ts";
 export type { EmbedsInput, EncodeInputOptions, ModelInput } from "./model/input.ts";
 export { KvCache } from "./model/kv-cache.ts";
 export { type LoadOptions, type ModelSource, openModelSource, readSpec } from "./model/load.ts";
@@ -31,7 +32,6 @@ export {
   type ClassTimings,
   classesOf,
   type ProductTiming,
-  type ShapeClass,
   type TuneOptions,
   type TuneProgress,
   type TuneReport,

@@ -1,6 +1,5 @@
 /** The hosts: each runs one job in a process of its own and gives back every line it prints. */
 import { spawn } from "node:child_process";
-import { writeFileSync } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
@@ -10,9 +9,8 @@ import { extname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
-import { chromium } from "playwright-core";
 import { webOptions } from "../../scripts/build.mjs";
-import { chromiumPackage, readBrotli, unpackOnce, unpackTar } from "../../src/gpu/swiftshader.node.ts";
+import { launch as launchChromium } from "../../test/cross-host/run-chromium.ts";
 import { type AdapterName, driverEnvironment } from "./drivers.ts";
 import type { HostName, Job } from "./job.ts";
 
@@ -62,22 +60,10 @@ async function runProcess(program: string, args: string[], { adapter, timeLimit,
   if (end !== 0) throw new Error(`the process ended with ${end}`);
 }
 
-const FLAGS = [
-  "--no-sandbox", // Chromium refuses its sandbox to root, which containers are
-  "--enable-unsafe-webgpu",
-  "--use-webgpu-adapter=swiftshader",
-  "--enable-features=Vulkan",
-];
-
 /** Chromium always runs on the SwiftShader that comes with it. */
 async function chrome({ job, timeLimit, onLine }: Launch): Promise<void> {
   const server = await serve({ "/job.js": await bundle("entry-browser.ts") });
-  const folder = unpackChromium();
-  const browser = await chromium.launch({
-    executablePath: join(folder, "chromium"),
-    args: FLAGS,
-    env: { ...process.env, LD_LIBRARY_PATH: join(folder, "lib") } as Record<string, string>,
-  });
+  const browser = await launchChromium();
   try {
     const page = await browser.newPage();
     page.on("console", (message) => onLine(message.text()));
@@ -93,17 +79,6 @@ async function chrome({ job, timeLimit, onLine }: Launch): Promise<void> {
     await browser.close();
     server.close();
   }
-}
-
-function unpackChromium(): string {
-  const source = chromiumPackage();
-  if (!source) throw new Error("@sparticuz/chromium is not installed or not made for this platform (Linux x64)");
-  return unpackOnce(`chromium-${source.version}`, (folder) => {
-    const read = (name: string) => readBrotli(join(source.bin, name));
-    writeFileSync(join(folder, "chromium"), read("chromium.br"), { mode: 0o755 });
-    unpackTar(read("swiftshader.tar.br"), folder);
-    unpackTar(read("al2023.tar.br"), folder);
-  });
 }
 
 /** One file of JavaScript with the entry and all it imports. */

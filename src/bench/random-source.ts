@@ -15,6 +15,7 @@ import {
 } from "../checkpoint/index.ts";
 import { checkRange, notFound } from "../checkpoint/source.ts";
 import { specFromConfig } from "../model/families/index.ts";
+import { fnv1a } from "../model/fnv1a.ts";
 import type { StorageType } from "../model/kernels.ts";
 import type { ModelSpec, WeightName } from "../model/spec.ts";
 import { isPerBlock, tensorShape, weightShape } from "../model/weight-shapes.ts";
@@ -73,7 +74,7 @@ export class RandomSource implements CheckpointSource {
     const { tensors } = parseHeader(header, byteLength, label);
     const random = tensors.map(({ name, byteStart, byteEnd }) => {
       const { centre, halfWidth } = ranges.get(name) as Range;
-      return { centre, halfWidth, storage, seed: seedOf(name), byteStart, byteEnd };
+      return { centre, halfWidth, storage, seed: fnv1a(name), byteStart, byteEnd };
     });
     return new RandomSource(label, new TextEncoder().encode(JSON.stringify(config)), header, random);
   }
@@ -132,13 +133,6 @@ function rangeOf(weight: WeightName, shape: readonly number[]): Range {
   const inputs = shape[1];
   if (inputs !== undefined) return { centre: 0, halfWidth: Math.sqrt(3 / inputs) };
   return weight.endsWith(".w") ? SCALE : BIAS;
-}
-
-/** FNV-1a of a name. */
-function seedOf(name: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193);
-  return hash >>> 0;
 }
 
 /** Bytes `start` to `end` of a tensor. */

@@ -18,6 +18,13 @@ export const ROW_CLASSES = [
 
 export type RowClass = (typeof ROW_CLASSES)[number];
 
+/** What a product is chosen for. */
+export interface ShapeClass {
+  readonly rows: RowClass;
+  readonly layout: WeightLayout;
+  readonly storage: StorageType;
+}
+
 /** Names of products by class, as the tuner writes them down. */
 export type Choices = Record<string, string>;
 

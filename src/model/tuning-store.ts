@@ -3,9 +3,11 @@
  * so that whatever could change the outcome of a race makes it start anew. Node and Deno keep files (see
  * `tuning-store.node.ts`), a page keeps them in `localStorage`; where there is neither, nothing is kept.
  */
+
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Choices } from "./choices.ts";
-import { PRODUCTS } from "./products.ts";
+import { fnv1a } from "./fnv1a.ts";
+import { PRODUCTS, type Product } from "./products.ts";
 
 export interface TuningStore {
   /** Undefined when there is nothing under the key, or nothing that can be read. */
@@ -34,17 +36,10 @@ export function tuningKey({ host }: Gpu): string {
 
 let version: string | undefined;
 
-/** A number for the kernels that race, from their WGSL (FNV-1a): it changes when one of them does. */
+/** A number for the kernels that race, from their WGSL: it changes when one of them does. */
 function kernelVersion(): string {
-  if (version) return version;
-  let hash = 0x811c9dc5;
-  for (const { name, layouts, kernel } of PRODUCTS) {
-    for (const layout of layouts) {
-      const text = name + kernel("f32", layout, true).code;
-      for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-    }
-  }
-  version = (hash >>> 0).toString(16);
+  const text = ({ name, layouts, kernel }: Product) => layouts.map((layout) => name + kernel("f32", layout, true).code);
+  version ??= fnv1a(PRODUCTS.flatMap(text).join("")).toString(16);
   return version;
 }
 

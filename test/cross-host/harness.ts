@@ -56,6 +56,9 @@ export async function runCheck(check: Check, context: CheckContext): Promise<Che
   }
 }
 
+/** The note of a check that compares numbers. */
+export const showWorst = (worst: number) => `worst ${worst.toExponential(1)}`;
+
 /** Runs all checks and prints each result; for hosts that are another process. */
 export async function runAndPrint(checks: readonly Check[], context: CheckContext): Promise<void> {
   for (const check of checks) console.log(RESULT_MARK + JSON.stringify(await runCheck(check, context)));

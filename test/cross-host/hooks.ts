@@ -12,7 +12,7 @@ import {
   openCheckpoint,
 } from "../../src/index.ts";
 import { checkClose, sharedGpu } from "./families.ts";
-import type { Check, CheckContext } from "./harness.ts";
+import { type Check, type CheckContext, showWorst } from "./harness.ts";
 
 const IDS = [3, 14, 15, 92, 65, 35, 89, 79, 32, 38];
 
@@ -42,14 +42,12 @@ function expectSame(actual: unknown, expected: unknown, what: string): void {
   if (is !== should) throw new Error(`${what}: expected ${should}, got ${is}`);
 }
 
-const show = (worst: number) => `worst ${worst.toExponential(1)}`;
-
 const lookAtEverything: Body = async (model) => {
   const plain = await logitsOf(model);
   using all = await model.forward(IDS, { capture: "*", positions: [-1, 2] });
   expectSame(all.cache.names, model.pointNames(), "names");
   const logits = await all.cache.read("logits", { positions: [-1] });
-  return show(checkClose(logits, plain.slice(-logits.length), "captured logits"));
+  return showWorst(checkClose(logits, plain.slice(-logits.length), "captured logits"));
 };
 
 const saveAndLoad: Body = async (model) => {
@@ -92,7 +90,7 @@ const editsAsCallbacks: Body = async (model) => {
     using called = await model.runWithHooks(IDS, [[at, call]]);
     worst = Math.max(worst, checkClose(await logitsOf(model, [{ ...edit, at }]), await called.logits.read(), edit.op));
   }
-  return show(worst);
+  return showWorst(worst);
 };
 
 const sweepAsPasses: Body = async (model) => {
@@ -111,7 +109,7 @@ const sweepAsPasses: Body = async (model) => {
   const { values } = await model.sweep({ input: IDS, cells, metric: metric.logits([1, 2, 3]) });
   const rows = [];
   for (const edits of cells) rows.push(...(await logitsOf(model, edits)).slice(-model.spec.vocabSize).slice(1, 4));
-  return show(checkClose(values, Float32Array.from(rows), "values"));
+  return showWorst(checkClose(values, Float32Array.from(rows), "values"));
 };
 
 const compileErrors: Body = async (model) => {
@@ -123,7 +121,7 @@ const compileErrors: Body = async (model) => {
   expectSame(error?.code, "gpu/shader", "code");
   if (!error?.message.includes("x + nowhere"))
     throw new Error(`the message does not name the expression: ${error?.message}`);
-  return show(checkClose(await logitsOf(model), plain, "logits afterwards"));
+  return showWorst(checkClose(await logitsOf(model), plain, "logits afterwards"));
 };
 
 export const hookChecks: Check[] = [

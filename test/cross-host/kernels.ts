@@ -4,9 +4,7 @@ import { fits } from "../../src/model/products.ts";
 import { SHAPES as ATTENTION_SHAPES, attentionError, toleranceOf } from "../kernels/attention.cases.ts";
 import { ALL_PRODUCTS, SHAPES as MATMUL_SHAPES, matmulError, suits, TOLERANCE } from "../kernels/matmul.cases.ts";
 import { sharedGpu } from "./families.ts";
-import type { Check } from "./harness.ts";
-
-const show = (worst: number) => `worst ${worst.toExponential(1)}`;
+import { type Check, showWorst } from "./harness.ts";
 
 function below(error: number, tolerance: number, what: string): number {
   if (!(error < tolerance)) throw new Error(`${what}: differs from the reference by ${error}`);
@@ -27,7 +25,7 @@ const productChecks: Check[] = ALL_PRODUCTS.flatMap((product) =>
           worst = Math.max(worst, below(error, TOLERANCE, `${shape.name}, ${storage}`));
         }
       }
-      return show(worst);
+      return showWorst(worst);
     },
   })),
 );
@@ -41,7 +39,7 @@ const attentionChecks: Check[] = Object.values(ATTENTIONS).map((attention) => ({
       const error = below(await attentionError(gpu, attention, shape), toleranceOf(shape), shape.name);
       if (shape.scale !== 1e4) worst = Math.max(worst, error);
     }
-    return show(worst);
+    return showWorst(worst);
   },
 }));
 

@@ -15,7 +15,7 @@ import {
 } from "../../src/theory/index.ts";
 import { largestDifference } from "../../src/theory/mixture.ts";
 import { sharedGpu } from "./families.ts";
-import type { Check } from "./harness.ts";
+import { type Check, showWorst } from "./harness.ts";
 
 /** Bound on |p - p*| in float32, see docs/theory.md. */
 const BOUND = 2e-5;
@@ -47,7 +47,7 @@ const shipped: Check = {
     donor.destroy();
     model.destroy();
     if (!(worst <= BOUND)) throw new Error(`off by ${worst}, allowed ${BOUND}`);
-    return `worst ${worst.toExponential(1)}`;
+    return showWorst(worst);
   },
 };
 

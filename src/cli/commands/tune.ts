@@ -5,7 +5,8 @@
 import { Command, Option } from "commander";
 import { Gpu } from "../../gpu/gpu.ts";
 import { requestGpu } from "../../gpu/host.ts";
-import { type ClassTimings, classesOf, type ShapeClass, type TuneReport, tune } from "../../model/tuner.ts";
+import type { ShapeClass } from "../../model/choices.ts";
+import { type ClassTimings, classesOf, type TuneReport, tune } from "../../model/tuner.ts";
 import { keepChoices } from "../../model/tuning.ts";
 import { examples, type GlobalOptions, numberBetween } from "../options.ts";
 import { note, print, printJson, table } from "../output.ts";

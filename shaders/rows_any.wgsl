@@ -18,3 +18,7 @@ fn row4(start: u32, column: u32, width: u32) -> vec4<f32> {
     rowElement(start, column + 3u, width),
   );
 }
+
+fn row2(start: u32, column: u32, width: u32) -> vec2<f32> {
+  return vec2<f32>(rowElement(start, column, width), rowElement(start, column + 1u, width));
+}

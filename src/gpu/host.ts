@@ -35,6 +35,8 @@ export interface AdapterInfo {
   vendor: string;
   architecture: string;
   description: string;
+  /** Invocations that a subgroup has at least; 0 where the adapter has no subgroups or does not say. */
+  subgroupMinSize: number;
 }
 
 /** Features asked for when the adapter has them. None is needed; kernels may have faster variants that use them. */
@@ -127,11 +129,11 @@ export function parseAdapterChoice(value: string, source: string): AdapterChoice
 
 /** What kind of adapter this is. Browsers hide most of `GPUAdapterInfo`, so every field is looked at. */
 export function describeAdapter(adapter: GPUAdapter, host: HostName): AdapterInfo {
-  const { vendor, architecture, device, description, isFallbackAdapter } = adapter.info;
+  const { vendor, architecture, device, description, isFallbackAdapter, subgroupMinSize = 0 } = adapter.info;
   const kind = adapterKind([vendor, architecture, device, description].join(" "), isFallbackAdapter);
   const names = [device.replace(/-+$/, ""), description].filter((part) => /\D/.test(part));
   const name = names.join(", ") || `${vendor} ${architecture}`.trim() || "unnamed adapter";
-  return { host, kind, isSoftware: kind !== "hardware", name, vendor, architecture, description };
+  return { host, kind, isSoftware: kind !== "hardware", name, vendor, architecture, description, subgroupMinSize };
 }
 
 /** One line for people: which adapter runs, and that it is slow when it is software. */

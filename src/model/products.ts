@@ -4,15 +4,19 @@
  * Which is fastest depends on the adapter, so none is chosen by taste: `tuner.ts` times those that fit and keeps the
  * winner, and without a tuned entry the first of the table that suits the kind of adapter is taken.
  *
- *   block    16 x 8 blocks in registers, rows packed         CPUs: no workgroup memory, no barrier
- *   lanes    one row, columns in registers                   CPUs
- *   tiled    tiles of both operands in workgroup memory      GPUs, many rows
- *   shared   one to four rows, weights read coalesced        GPUs, decoding
- *   subgroup the same with subgroupAdd                       GPUs, decoding
+ *   broadcast  blocks in registers, rows by subgroupBroadcast  CPUs that offer subgroups
+ *   block      blocks in registers, rows packed                CPUs: no workgroup memory, no barrier
+ *   lanes      one row, columns in registers                   CPUs
+ *   tiled      tiles of both operands in workgroup memory      GPUs, many rows
+ *   shared     one to four rows, weights read coalesced        GPUs, decoding
+ *   subgroup   the same with subgroupAdd                       GPUs, decoding
  */
 import activation from "../../shaders/activation.wgsl";
+import broadcastConv1d from "../../shaders/broadcast_conv1d.wgsl";
+import broadcastLinear from "../../shaders/broadcast_linear.wgsl";
 import matmulBlockConv1d from "../../shaders/matmul_block_conv1d.wgsl";
 import matmulBlockLinear from "../../shaders/matmul_block_linear.wgsl";
+import matmulBroadcast from "../../shaders/matmul_broadcast.wgsl";
 import matmulReference from "../../shaders/matmul_reference.wgsl";
 import matmulShared from "../../shaders/matmul_shared.wgsl";
 import matmulTiled from "../../shaders/matmul_tiled.wgsl";
@@ -25,6 +29,7 @@ import putCache from "../../shaders/put_cache.wgsl";
 import putOut from "../../shaders/put_out.wgsl";
 import rowsAligned from "../../shaders/rows_aligned.wgsl";
 import rowsAny from "../../shaders/rows_any.wgsl";
+import rowsPairs from "../../shaders/rows_pairs.wgsl";
 import rowsVector from "../../shaders/rows_vector.wgsl";
 import weightsConv1d from "../../shaders/weights_conv1d.wgsl";
 import weightsLinear from "../../shaders/weights_linear.wgsl";
@@ -54,6 +59,8 @@ export interface Product {
   /** Where it is expected to win, and is taken without being timed. */
   readonly expectedOn: "software" | "hardware" | "nowhere";
   readonly feature?: GPUFeatureName;
+  /** Invocations that a subgroup must have. */
+  readonly subgroupSize?: number;
   /** Adapters that must not be given it. */
   excludes?(adapter: AdapterInfo): boolean;
   readonly invocations: number;
@@ -87,13 +94,15 @@ export type MatmulParam = keyof typeof MATMUL_PARAMS;
 
 const LAYOUT_SOURCE = { linear: weightsLinear, conv1d: weightsConv1d };
 
-/** How a kernel reads its rows: by itself, element by element, or four at a time from any width. */
-type RowAccess = "own" | "vector" | "four";
+/** How a kernel reads its rows: by itself, element by element, or two or four at a time from any width. */
+type RowAccess = "own" | "vector" | "two" | "four";
+
+const ALIGNED_ROWS = { own: "", vector: rowsVector, two: rowsPairs, four: rowsAligned };
 
 interface ProductText {
   name: string;
-  /** The kernel's file for each layout it has one for. */
-  files: Partial<Record<WeightLayout, string>>;
+  /** The kernel's files for each layout it has some for. */
+  files: Partial<Record<WeightLayout, string | readonly string[]>>;
   access: RowAccess;
   tile?: Tile;
   sizes?: Tile;
@@ -103,21 +112,20 @@ interface ProductText {
 function kernelsOf({ name, files, access, tile = {}, sizes = {} }: ProductText): Product["kernel"] {
   const made = new Map<string, Kernel<MatmulParam>>();
   return (storage, layout, aligned, target = "out") => {
-    const rowsName = access === "four" ? (aligned ? "aligned" : "any") : access;
-    const full = `matmul ${name} ${layout} ${storage} ${rowsName}${target === "out" ? "" : ` to ${target}`}`;
+    const isAny = !aligned && (access === "two" || access === "four");
+    const full = `matmul ${name} ${layout} ${storage} ${isAny ? "any" : access}${target === "out" ? "" : ` to ${target}`}`;
     let kernel = made.get(full);
     if (!kernel) {
-      const rowSource = { own: "", vector: rowsVector, aligned: rowsAligned, any: rowsAny }[rowsName];
       kernel = defineKernel({
         name: full,
         sources: [
           STORAGE_SOURCE[storage],
-          rowSource,
+          isAny ? rowsAny : ALIGNED_ROWS[access],
           activation,
           matmulShared,
           TARGETS[target].source,
           LAYOUT_SOURCE[layout],
-          files[layout] as string,
+          ...[files[layout] ?? []].flat(),
         ],
         bindings: ["read", "read", "read", "write", ...TARGETS[target].bindings],
         params: MATMUL_PARAMS,
@@ -133,6 +141,47 @@ function kernelsOf({ name, files, access, tile = {}, sizes = {} }: ProductText):
 const MANY = Number.POSITIVE_INFINITY;
 const BOTH: readonly WeightLayout[] = ["linear", "conv1d"];
 
+function broadcast(
+  layout: WeightLayout,
+  rows: number,
+  columns: number,
+  lanes: number,
+  expectedOn: Product["expectedOn"],
+): Product {
+  const name = `broadcast ${rows}x${columns}x${lanes}`;
+  const STEP = layout === "linear" ? 4 : 2;
+  const tile = {
+    ROWS: rows,
+    COLUMNS4: columns / 4,
+    PARTS: Math.ceil(rows / lanes),
+    SHARE: Math.min(rows, lanes),
+    STEP,
+  };
+  return {
+    name,
+    layouts: [layout],
+    rows: leastAndMost(rows),
+    packed: false,
+    expectedOn,
+    feature: "subgroups",
+    subgroupSize: lanes,
+    invocations: lanes,
+    kernel: kernelsOf({
+      name,
+      files: { linear: [broadcastLinear, matmulBroadcast], conv1d: [broadcastConv1d, matmulBroadcast] },
+      access: layout === "linear" ? "four" : "two",
+      tile,
+      sizes: { LANES: lanes },
+    }),
+    grid: (_, rowCount, outWidth) => [Math.ceil(outWidth / (columns * lanes)), Math.ceil(rowCount / rows), 1],
+  };
+}
+
+/** A block that is mostly empty never wins, so it is not timed either; low ones are for few rows alone. */
+function leastAndMost(rows: number): Product["rows"] {
+  return { least: Math.max(2, (rows > 4 ? rows / 2 : 0) + 1), most: rows <= 8 ? rows : MANY };
+}
+
 /** SwiftShader compiles what naga makes of 16 columns an invocation for minutes (in 1 to 2 s what Tint makes of it). */
 const neverCompiles = ({ host, kind }: AdapterInfo) => host === "deno" && kind === "swiftshader";
 
@@ -143,8 +192,7 @@ function block(rows: number, columns: number, lanes: number, expectedOn: Product
   return {
     name,
     layouts: BOTH,
-    // A block that is mostly empty never wins, so it is not timed either.
-    rows: { least: Math.max(2, (rows > 4 ? rows / 2 : 0) + 1), most: rows <= 8 ? rows : MANY },
+    rows: leastAndMost(rows),
     packed: true,
     expectedOn,
     ...(columns >= 16 && { excludes: neverCompiles }),
@@ -253,6 +301,19 @@ function subgroup(threads: number, columns: number): Product {
 export const PRODUCTS: readonly Product[] = [
   lanes("conv1d", 8, 8, "software"),
   lanes("linear", 2, 8, "software"),
+  broadcast("conv1d", 4, 8, 8, "software"),
+  broadcast("conv1d", 8, 8, 8, "software"),
+  broadcast("conv1d", 16, 8, 8, "software"),
+  broadcast("linear", 4, 8, 8, "software"),
+  broadcast("linear", 8, 8, 8, "software"),
+  broadcast("linear", 32, 4, 8, "software"),
+  broadcast("linear", 16, 4, 8, "software"),
+  broadcast("conv1d", 4, 8, 4, "software"),
+  broadcast("conv1d", 8, 8, 4, "software"),
+  broadcast("conv1d", 16, 8, 4, "software"),
+  broadcast("linear", 4, 8, 4, "software"),
+  broadcast("linear", 8, 8, 4, "software"),
+  broadcast("linear", 16, 8, 4, "software"),
   block(4, 8, 8, "software"),
   block(8, 8, 8, "software"),
   block(16, 8, 8, "software"),
@@ -298,6 +359,7 @@ export function fits(gpu: Gpu, product: Product, rows: number, layout: WeightLay
     rows <= product.rows.most &&
     product.invocations <= gpu.limits.maxComputeInvocationsPerWorkgroup &&
     (product.feature === undefined || gpu.host.features.has(product.feature)) &&
+    (product.subgroupSize === undefined || product.subgroupSize === gpu.host.adapterInfo.subgroupMinSize) &&
     !product.excludes?.(gpu.host.adapterInfo)
   );
 }

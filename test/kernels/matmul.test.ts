@@ -1,5 +1,5 @@
 /** Matrix products: every kernel there is, on every layout, storage and shape, whichever of them the adapter would get. */
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, type TestContext } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import type { StorageType } from "../../src/model/kernels.ts";
 import { matmul } from "../../src/model/ops.ts";
@@ -63,15 +63,19 @@ const isDefault = ({ expectedOn, name }: Product) => expectedOn !== "nowhere" ||
 function describeProduct(gpu: () => Promise<Gpu>, product: Product): void {
   for (const layout of product.layouts) {
     const suited = (test: Case) => suits(product, layout, test);
-    it.each(SHAPES.filter(suited))(`${product.name}, ${layout}: $name`, async (test) => {
-      if (!fits(await gpu(), product, test.rows, layout)) return; // a feature that this device has not
+    const skipUnless = async (rows: number, { skip }: TestContext) => {
+      if (!fits(await gpu(), product, rows, layout)) skip("not for this adapter");
+    };
+    it.for(SHAPES.filter(suited))(`${product.name}, ${layout}: $name`, async (test, context) => {
+      await skipUnless(test.rows, context);
       for (const storage of isDefault(product) ? STORAGES : (["f32", "bf16"] as const)) {
         expect(await matmulError(await gpu(), product, layout, storage, test)).toBeLessThan(TOLERANCE);
       }
     });
     if (!isDefault(product)) continue;
     const features = FEATURES.map((test) => ({ ...test, rows: Math.min(test.rows, product.rows.most) }));
-    it.each(features.filter(suited))(`${product.name}, ${layout}: $name`, async (test) => {
+    it.for(features.filter(suited))(`${product.name}, ${layout}: $name`, async (test, context) => {
+      await skipUnless(test.rows, context);
       expect(await matmulError(await gpu(), product, layout, "f32", test)).toBeLessThan(TOLERANCE);
     });
   }
@@ -125,8 +129,8 @@ async function cacheError(product: Product, layout: WeightLayout): Promise<numbe
 
 describe("matmul of queries, keys and values into the cache", () => {
   const cases = ALL_PRODUCTS.flatMap((product) => product.layouts.map((layout) => ({ product, layout })));
-  it.each(cases)("$product.name, $layout", async ({ product, layout }) => {
-    if (!fits(await testGpu(), product, Math.min(7, product.rows.most), layout)) return;
+  it.for(cases)("$product.name, $layout", async ({ product, layout }, { skip }) => {
+    if (!fits(await testGpu(), product, Math.min(7, product.rows.most), layout)) skip("not for this adapter");
     expect(await cacheError(product, layout)).toBeLessThan(TOLERANCE);
   });
 });

@@ -1,0 +1,66 @@
+// Matrix product by outer products in registers, rows handed round by the subgroup: each invocation keeps ROWS rows and
+// COLUMNS4 x 4 columns of the result. It reads the weights of its own columns, and of the rows only every LANES-th; the
+// others it has from its neighbours. Rows are read as they lie, so nothing has to be packed. Joined to
+// `broadcast_linear` or `broadcast_conv1d`, which say how many k a step are.
+//
+// For adapters that run on a CPU. There a load costs every invocation ten instructions (a test whether it is active, one
+// whether the address is in bounds), also where all of them load the same number, which is what the rows of
+// matmul_block_linear.wgsl and matmul_block_conv1d.wgsl do; a broadcast costs one or two.
+// 128 x 768 x 3072, GFLOP/s, medians of 5 in one run, rows x columns, 8 invocations on lavapipe (Dawn), 4 on SwiftShader:
+//              [in, out]: block 16 x 8, this 16 x 8, 32 x 4   [out, in]: block 16 x 8, this 16 x 8, 32 x 4
+//   lavapipe             32.7           48.9     28 to 47               11.5           36.5     52.3
+//   SwiftShader           4.6            5.5     5.6                     4.9            7.0      6.4
+//
+// A workgroup is one subgroup: the product table gives this to adapters whose subgroups have LANES invocations.
+// Grid: x = ceil(outWidth / (COLUMNS4 * 4 * LANES)), y = ceil(rowCount / ROWS).
+
+enable subgroups;
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+  // No invocation leaves early, since all take part in broadcasts: columns past the end read what is there, as rows do.
+  let column = (group.x * LANES + lane) * COLUMNS4 * 4u;
+  let row = group.y * ROWS;
+  var start: array<u32, PARTS>;
+  for (var p = 0u; p < PARTS; p++) {
+    start[p] = rowBase(row + p * LANES + lane);
+  }
+  var sums: array<vec4<f32>, ROWS * COLUMNS4>;
+  for (var k = 0u; k < params.width; k += STEP) {
+    var x: array<RowStep, PARTS>;
+    for (var p = 0u; p < PARTS; p++) {
+      x[p] = rowStep(start[p], k);
+    }
+    var w: array<vec4<f32>, COLUMNS4 * STEP>;
+    for (var c = 0u; c < COLUMNS4; c++) {
+      let block = weightStep(column + 4u * c, k);
+      for (var j = 0u; j < STEP; j++) {
+        w[c * STEP + j] = block[j];
+      }
+    }
+    for (var p = 0u; p < PARTS; p++) {
+      for (var l = 0u; l < SHARE; l++) {
+        for (var j = 0u; j < STEP; j++) {
+          let y = vec4<f32>(subgroupBroadcast(x[p][j], l));
+          for (var c = 0u; c < COLUMNS4; c++) {
+            sums[(p * LANES + l) * COLUMNS4 + c] = fma(y, w[c * STEP + j], sums[(p * LANES + l) * COLUMNS4 + c]);
+          }
+        }
+      }
+    }
+  }
+  // One row after the other, so that the epilogue is compiled once: see matmul_block_linear.wgsl.
+  for (var i = 0u; i < min(ROWS, params.rowCount - row); i++) {
+    var line: array<vec4<f32>, COLUMNS4>;
+    for (var r = 0u; r < ROWS; r++) {
+      if (i == r) {
+        for (var c = 0u; c < COLUMNS4; c++) {
+          line[c] = sums[r * COLUMNS4 + c];
+        }
+      }
+    }
+    for (var c = 0u; c < COLUMNS4; c++) {
+      store4(row + i, column + 4u * c, line[c]);
+    }
+  }
+}

@@ -15,6 +15,7 @@ import logProb from "../../shaders/log_prob.wgsl";
 import logSumExp from "../../shaders/log_sum_exp.wgsl";
 import mlpAct from "../../shaders/mlp_act.wgsl";
 import norm from "../../shaders/norm.wgsl";
+import normRows from "../../shaders/norm_rows.wgsl";
 import normShared from "../../shaders/norm_shared.wgsl";
 import normStages from "../../shaders/norm_stages.wgsl";
 import orderedKey from "../../shaders/ordered_key.wgsl";
@@ -79,6 +80,14 @@ const NORM_PARAMS = { rowCount: "u32", width: "u32", eps: "f32", weightOffset: "
 export const NORM = defineKernel({
   name: "norm",
   sources: [reduce, normShared, norm],
+  bindings: ["read", "read", "read", "write"],
+  params: NORM_PARAMS,
+});
+
+/** The same, a row an invocation: for CPUs, and widths of whole vec4. */
+export const NORM_ROWS = defineKernel({
+  name: "norm rows",
+  sources: normRows,
   bindings: ["read", "read", "read", "write"],
   params: NORM_PARAMS,
 });

@@ -214,8 +214,16 @@ export function norm(
   accumulate = false,
 ): void {
   const { w, b, ...call } = normCall(recorder, rows, width, spec, weights, accumulate);
-  const constants = { ...call.constants, ...reduceConstants(recorder) };
-  recorder.dispatch(kernels.NORM, { ...call, constants, buffers: [x, w, b, out] });
+  const { gpu } = recorder;
+  const byRow = gpu.host.adapterInfo.isSoftware && width % 4 === 0;
+  const workgroups = foldGrid(gpu, byRow ? Math.ceil(rows / 8) : rows);
+  const constants = byRow ? call.constants : { ...call.constants, ...reduceConstants(recorder) };
+  recorder.dispatch(byRow ? kernels.NORM_ROWS : kernels.NORM, {
+    ...call,
+    workgroups,
+    constants,
+    buffers: [x, w, b, out],
+  });
 }
 
 /** The three stages of `norm`, each with its output; between them the caller may look or change. */

@@ -41,8 +41,11 @@ const CASES: Case[] = [
   { name: "equal elements", rows: 3, width: 32, kind: "layer", w: true, b: true, mean: 8, deviation: 0 },
   { name: "tiny elements, under eps", rows: 3, width: 100, kind: "rms", w: true, deviation: 1e-6, eps: 1e-5 },
   { name: "large elements", rows: 3, width: 100, kind: "layer", w: true, deviation: 1e15 },
+  { name: "rms, accumulate, whole vec4", rows: 19, width: 12, kind: "rms", w: true, offset: 1, accumulate: true },
+  { name: "layer, accumulate with bias, whole vec4", rows: 17, width: 20, kind: "layer", b: true, accumulate: true },
   // The f32 mean of a row is off by some 1e-4 of the spread here; E[x^2] - E[x]^2 would be off by all of it.
   { name: "mean 10^4 spreads", rows: 3, width: 777, kind: "layer", w: true, b: true, mean: 1e4, tolerance: 1e-3 },
+  { name: "mean 10^4 spreads, whole vec4", rows: 3, width: 776, kind: "layer", w: true, mean: 1e4, tolerance: 1e-3 },
 ];
 
 function data(test: Case) {

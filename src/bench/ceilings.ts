@@ -4,7 +4,8 @@
  * would compare machines.
  *
  * Every kernel that fits is tried once; those far from the best so far are left at that. Of the others several repetitions
- * go into one submit, and the median of five counts, less what a submit of nothing takes (12 ms under Deno).
+ * go into one submit, and the median of five counts, less what a submit of nothing takes (12 ms under Deno). The two
+ * winners can be timed again, beside whatever is held against them: a machine's speed changes within seconds.
  */
 import type { Gpu } from "../gpu/gpu.ts";
 import { Recorder } from "../gpu/recorder.ts";
@@ -42,6 +43,8 @@ const GPT2_SIZES: CeilingSizes = {
 
 const LAYOUTS: readonly WeightLayout[] = ["linear", "conv1d"];
 const MEASUREMENTS = 5;
+/** Submits of a winner that is timed again. */
+const PROBES = 3;
 /** A submit should take as long as this, in milliseconds. */
 const SUBMIT_MS = 25;
 const MAX_REPETITIONS = 64;
@@ -56,36 +59,109 @@ export interface CeilingOptions {
   sizes?: CeilingSizes;
 }
 
-export async function measureCeilings(gpu: Gpu, options: CeilingOptions = {}): Promise<Ceilings> {
-  const { onDetail = () => undefined, signal, sizes = GPT2_SIZES } = options;
-  onDetail(`${DISPATCHES} dispatches`);
-  const { dispatch, wait } = await dispatchMs(gpu);
-  const best = async (list: readonly Sizes[]) => {
-    let winner: Timed | undefined;
-    for (const one of list) {
-      onDetail(`products of ${one.rows} x ${one.width} x ${one.outWidth}`);
-      winner = await bestProduct(gpu, one, wait, winner, signal);
+/** The two ceilings at one moment. */
+export interface Rates {
+  gflops: number;
+  gigabytesPerSecond: number;
+}
+
+/** The fastest product of many rows and that of one row, with their operands. */
+export class CeilingProbe {
+  readonly #rates: Rates[] = [];
+
+  private constructor(
+    private readonly many: Runner,
+    private readonly one: Runner,
+    private readonly cost: DispatchCost,
+  ) {}
+
+  /** Tries every kernel. The caller ends it with `destroy()`. */
+  static async find(gpu: Gpu, options: CeilingOptions = {}): Promise<CeilingProbe> {
+    const { onDetail = () => undefined, signal, sizes = GPT2_SIZES } = options;
+    onDetail(`${DISPATCHES} dispatches`);
+    const cost = await dispatchCost(gpu);
+    const best = async (list: readonly Sizes[]) => {
+      let winner: Timed | undefined;
+      for (const one of list) {
+        onDetail(`products of ${one.rows} x ${one.width} x ${one.outWidth}`);
+        winner = await bestProduct(gpu, one, cost.waitMs, winner, signal);
+      }
+      return new Runner(gpu, winner as Timed, cost.waitMs);
+    };
+    const many = await best(sizes.manyRows);
+    const probe = new CeilingProbe(many, await best(sizes.oneRow), cost);
+    await probe.measure();
+    return probe;
+  }
+
+  /** Both ceilings now: each the best of three submits. */
+  async measure(): Promise<Rates> {
+    const gflops = operationsOf(this.many.entry.sizes) / (1e6 * (await this.many.ms()));
+    const { width, outWidth } = this.one.entry.sizes;
+    const gigabytesPerSecond = (4 * width * outWidth) / (1e6 * (await this.one.ms()));
+    const rates = { gflops, gigabytesPerSecond };
+    this.#rates.push(rates);
+    return rates;
+  }
+
+  /** Medians of all that was measured. */
+  get ceilings(): Ceilings {
+    const { many, one } = this;
+    return {
+      product: {
+        gflops: median(this.#rates.map(({ gflops }) => gflops)),
+        kernel: many.entry.product.name,
+        ...many.entry.sizes,
+      },
+      weights: {
+        gigabytesPerSecond: median(this.#rates.map(({ gigabytesPerSecond }) => gigabytesPerSecond)),
+        kernel: one.entry.product.name,
+        width: one.entry.sizes.width,
+        outWidth: one.entry.sizes.outWidth,
+      },
+      dispatchMicroseconds: 1000 * this.cost.dispatchMs,
+    };
+  }
+
+  destroy(): void {
+    this.many.destroy();
+    this.one.destroy();
+  }
+}
+
+/** A winner, ready to run again. */
+class Runner {
+  readonly #operands: Operands;
+
+  constructor(
+    private readonly gpu: Gpu,
+    readonly entry: Timed,
+    private readonly waitMs: number,
+  ) {
+    this.#operands = makeOperands(gpu, entry.sizes);
+  }
+
+  /** Of one product: the best of three submits. */
+  async ms(): Promise<number> {
+    const { product, layout, repetitions } = this.entry;
+    const times: number[] = [];
+    for (let i = 0; i < PROBES; i++) {
+      times.push(await eachMs(this.gpu, product, this.#operands, layout, repetitions, this.waitMs));
     }
-    return winner as Timed;
-  };
-  const many = await best(sizes.manyRows);
-  const one = await best(sizes.oneRow);
-  const bytes = 4 * one.sizes.width * one.sizes.outWidth;
-  return {
-    product: { gflops: operationsOf(many.sizes) / (1e6 * many.ms), kernel: many.product.name, ...many.sizes },
-    weights: {
-      gigabytesPerSecond: bytes / (1e6 * one.ms),
-      kernel: one.product.name,
-      width: one.sizes.width,
-      outWidth: one.sizes.outWidth,
-    },
-    dispatchMicroseconds: 1000 * dispatch,
-  };
+    return Math.min(...times);
+  }
+
+  destroy(): void {
+    destroyOperands(this.#operands);
+  }
 }
 
 interface Timed {
   product: Product;
+  layout: WeightLayout;
   sizes: Sizes;
+  /** Products of a submit. */
+  repetitions: number;
   /** Of one product. */
   ms: number;
 }
@@ -107,12 +183,12 @@ async function bestProduct(
   try {
     for (const { product, layout } of candidates(gpu, sizes.rows)) {
       signal?.throwIfAborted();
-      const ms = await productMs(gpu, product, operands, layout, wait, best && operationsOf(sizes) / rateOf(best));
-      const here = { product, sizes, ms };
+      const time = await timeProduct(gpu, product, operands, layout, wait, best && operationsOf(sizes) / rateOf(best));
+      const here = { product, layout, sizes, ...time };
       if (!best || rateOf(here) > rateOf(best)) best = here;
     }
   } finally {
-    for (const tensor of Object.values(operands.tensors)) tensor.destroy();
+    destroyOperands(operands);
   }
   return best;
 }
@@ -146,31 +222,45 @@ function matrixOf({ width, outWidth, tensors }: Operands, layout: WeightLayout):
   return { outWidth, width, layout, stride, storage: "f32", parts };
 }
 
+function destroyOperands({ tensors }: Operands): void {
+  for (const tensor of Object.values(tensors)) tensor.destroy();
+}
+
 /** Milliseconds of one product; only roughly where it is hopeless against `bestMs`. */
-async function productMs(
+async function timeProduct(
   gpu: Gpu,
   product: Product,
   operands: Operands,
   layout: WeightLayout,
   wait: number,
   bestMs: number | undefined,
-): Promise<number> {
-  const W = matrixOf(operands, layout);
-  const { x, out } = operands.tensors;
-  const each = async (repetitions: number) => {
-    const ms = await submitMs(gpu, (recorder) => {
-      for (let i = 0; i < repetitions; i++) matmul(recorder, x, operands.rows, W, out, { product });
-    });
-    return Math.max(ms - wait, ms / 10) / repetitions;
-  };
+): Promise<Pick<Timed, "ms" | "repetitions">> {
+  const each = (repetitions: number) => eachMs(gpu, product, operands, layout, repetitions, wait);
   await each(1); // compiles
   const once = await each(3);
   const repetitions = Math.max(1, Math.min(MAX_REPETITIONS, Math.round(SUBMIT_MS / once)));
   const first = await each(repetitions);
-  if (bestMs !== undefined && first > HOPELESS * bestMs) return first;
+  if (bestMs !== undefined && first > HOPELESS * bestMs) return { ms: first, repetitions };
   const times = [first];
   while (times.length < MEASUREMENTS) times.push(await each(repetitions));
-  return median(times);
+  return { ms: median(times), repetitions };
+}
+
+/** Milliseconds of one of several products in a submit, less the wait for one of nothing. */
+async function eachMs(
+  gpu: Gpu,
+  product: Product,
+  operands: Operands,
+  layout: WeightLayout,
+  repetitions: number,
+  wait: number,
+): Promise<number> {
+  const W = matrixOf(operands, layout);
+  const { x, out } = operands.tensors;
+  const ms = await submitMs(gpu, (recorder) => {
+    for (let i = 0; i < repetitions; i++) matmul(recorder, x, operands.rows, W, out, { product });
+  });
+  return Math.max(ms - wait, ms / 10) / repetitions;
 }
 
 /** Milliseconds from the submission of what `record` records to its end on the GPU. */
@@ -187,8 +277,14 @@ async function submitMs(gpu: Gpu, record: (recorder: Recorder) => void): Promise
   }
 }
 
-/** Milliseconds of one dispatch among many that do next to nothing, each after the one before, and of a submit of one. */
-async function dispatchMs(gpu: Gpu): Promise<{ dispatch: number; wait: number }> {
+interface DispatchCost {
+  /** One among many that do next to nothing, each after the one before. */
+  dispatchMs: number;
+  /** A submit of one. */
+  waitMs: number;
+}
+
+async function dispatchCost(gpu: Gpu): Promise<DispatchCost> {
   const x = gpu.tensor([64], "nothing");
   const medianOf = async (dispatches: number) => {
     const times: number[] = [];
@@ -202,8 +298,8 @@ async function dispatchMs(gpu: Gpu): Promise<{ dispatch: number; wait: number }>
   };
   try {
     await medianOf(1); // compiles
-    const wait = await medianOf(1);
-    return { wait, dispatch: ((await medianOf(DISPATCHES)) - wait) / (DISPATCHES - 1) };
+    const waitMs = await medianOf(1);
+    return { waitMs, dispatchMs: ((await medianOf(DISPATCHES)) - waitMs) / (DISPATCHES - 1) };
   } finally {
     x.destroy();
   }

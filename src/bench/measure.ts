@@ -1,51 +1,94 @@
 /**
- * Times one test: a warm-up apart, then the runs, then the check of everything they gave. The check comes last, so that
- * its own passes disturb neither times nor memory.
+ * Times tests in rounds: a warm-up of each apart, then every test once a round, so that a machine which changes its speed
+ * does so for all of them, and the ceilings beside each run. The check comes last, so that its own passes disturb neither
+ * times nor memory.
  */
-import type { Counters } from "../gpu/counters.ts";
+import { type Counters, newCounters } from "../gpu/counters.ts";
 import type { Gpu } from "../gpu/gpu.ts";
+import type { CeilingProbe, Rates } from "./ceilings.ts";
 import type { Reference } from "./reference.ts";
-import type { Ceilings, TestResult } from "./report.ts";
+import type { TestResult } from "./report.ts";
 import { median } from "./statistics.ts";
 import type { BenchTest, Check } from "./tests.ts";
 
 export interface MeasureOptions {
   runs: number;
-  ceilings: Ceilings | undefined;
+  /** Made after the warm-ups, whose memory is what counts. */
+  findCeilings: (() => Promise<CeilingProbe>) | undefined;
   signal: AbortSignal | undefined;
-  /** Told what comes next. */
-  onDetail: (detail: string) => void;
+  /** Told which test comes next, and what of it. */
+  onDetail: (test: string, detail: string) => void;
 }
 
-export async function measureTest(
+/** One test as far as it got. */
+interface Entry {
+  test: BenchTest;
+  peakBytes: number;
+  checks: Check[];
+  times: number[];
+  /** The ceilings before and after each run, averaged. */
+  rates: Rates[];
+  work: Counters;
+}
+
+export async function measureTests(
   gpu: Gpu,
-  test: BenchTest,
+  tests: readonly BenchTest[],
   reference: Reference,
-  { runs, ceilings, signal, onDetail }: MeasureOptions,
-): Promise<TestResult> {
+  { runs, findCeilings, signal, onDetail }: MeasureOptions,
+): Promise<TestResult[]> {
+  const entries: Entry[] = [];
+  const heldBytes = tests.reduce((sum, test) => sum + test.heldBytes, 0);
+  for (const test of tests) {
+    signal?.throwIfAborted();
+    onDetail(test.plan.name, "warm-up");
+    entries.push(await warmUp(gpu, test, heldBytes - test.heldBytes));
+  }
+  const probe = await findCeilings?.();
+  try {
+    let rates = await probe?.measure();
+    for (let run = 1; run <= runs; run++) {
+      for (const entry of entries) {
+        signal?.throwIfAborted();
+        onDetail(entry.test.plan.name, `run ${run} of ${runs}`);
+        await timeRun(gpu, entry);
+        const next = await probe?.measure();
+        if (rates && next) entry.rates.push(meanOf(rates, next));
+        rates = next;
+      }
+    }
+  } finally {
+    probe?.destroy();
+  }
+  const results: TestResult[] = [];
+  for (const entry of entries) {
+    signal?.throwIfAborted();
+    onDetail(entry.test.plan.name, "checking the output");
+    results.push({ ...resultOf(entry, runs), check: "ok", largestError: await worstOf(entry.checks, reference) });
+  }
+  return results;
+}
+
+/** Runs a test for the first time, and finds the memory it takes: all but what the other tests hold meanwhile. */
+async function warmUp(gpu: Gpu, test: BenchTest, othersBytes: number): Promise<Entry> {
   gpu.pool.trim();
   gpu.resetPeak();
-  onDetail("warm-up");
   const checks = [await test.run()];
-  const times: number[] = [];
+  return { test, peakBytes: gpu.peakBytes - othersBytes, checks, times: [], rates: [], work: newCounters() };
+}
+
+async function timeRun(gpu: Gpu, { test, checks, times, work }: Entry): Promise<void> {
   const before = { ...gpu.counters };
-  for (let run = 1; run <= runs; run++) {
-    signal?.throwIfAborted();
-    onDetail(`run ${run} of ${runs}`);
-    const started = performance.now();
-    checks.push(await test.run());
-    times.push(performance.now() - started);
-  }
-  const work = perRun(before, gpu.counters, runs);
-  const { peakBytes } = gpu;
-  onDetail("checking the output");
-  const largestError = await worstOf(checks, reference);
+  const started = performance.now();
+  checks.push(await test.run());
+  times.push(performance.now() - started);
+  for (const name of Object.keys(work) as (keyof Counters)[]) work[name] += gpu.counters[name] - before[name];
+}
+
+function meanOf(a: Rates, b: Rates): Rates {
   return {
-    ...resultOf(test, times, work),
-    ...fractionOf(work, median(times), ceilings),
-    peakBytes,
-    check: "ok",
-    largestError,
+    gflops: (a.gflops + b.gflops) / 2,
+    gigabytesPerSecond: (a.gigabytesPerSecond + b.gigabytesPerSecond) / 2,
   };
 }
 
@@ -55,35 +98,38 @@ async function worstOf(checks: readonly Check[], reference: Reference): Promise<
   return worst;
 }
 
-function perRun(before: Counters, after: Counters, runs: number): Counters {
-  const per = (name: keyof Counters) => (after[name] - before[name]) / runs;
-  return {
-    dispatches: per("dispatches"),
-    submits: per("submits"),
-    operations: per("operations"),
-    weightBytes: per("weightBytes"),
-  };
-}
-
-function resultOf({ plan }: BenchTest, runs: readonly number[], work: Counters) {
-  const { name, batch, tokens, depth } = plan;
-  const medianMs = median(runs);
+function resultOf({ test, peakBytes, times, rates, work }: Entry, runs: number) {
+  const { name, batch, tokens, depth } = test.plan;
+  const medianMs = median(times);
   const all = tokens * batch;
+  const operations = work.operations / runs;
+  const shares = rates.map((each, run) => fractionOf(work, runs * (times[run] as number), each));
   return {
     name,
     batch,
     tokens,
     depth,
-    runs: [...runs],
+    runs: [...times],
     medianMs,
-    spread: { minMs: Math.min(...runs), maxMs: Math.max(...runs) },
+    spread: { minMs: Math.min(...times), maxMs: Math.max(...times) },
     tokensPerSecond: (1000 * all) / medianMs,
-    operations: work.operations,
-    gflops: work.operations / (1e6 * medianMs),
-    bytesReadPerToken: work.weightBytes / all,
-    dispatchesPerToken: work.dispatches / all,
-    submitsPerToken: work.submits / all,
+    operations,
+    gflops: operations / (1e6 * medianMs),
+    bytesReadPerToken: work.weightBytes / runs / all,
+    dispatchesPerToken: work.dispatches / runs / all,
+    submitsPerToken: work.submits / runs / all,
+    peakBytes,
+    ...medianShare(shares),
   };
+}
+
+interface Share {
+  fractionOfCeiling: number;
+  boundBy: "products" | "weights";
+}
+
+function medianShare(shares: readonly Share[]): Share | undefined {
+  return [...shares].sort((a, b) => a.fractionOfCeiling - b.fractionOfCeiling)[(shares.length - 1) >> 1];
 }
 
 /**
@@ -93,11 +139,10 @@ function resultOf({ plan }: BenchTest, runs: readonly number[], work: Counters) 
 export function fractionOf(
   { operations, weightBytes }: Pick<Counters, "operations" | "weightBytes">,
   ms: number,
-  ceilings: Ceilings | undefined,
-): Pick<TestResult, "fractionOfCeiling" | "boundBy"> {
-  if (!ceilings) return {};
-  const productMs = operations / (1e6 * ceilings.product.gflops);
-  const weightMs = weightBytes / (1e6 * ceilings.weights.gigabytesPerSecond);
+  { gflops, gigabytesPerSecond }: Rates,
+): Share {
+  const productMs = operations / (1e6 * gflops);
+  const weightMs = weightBytes / (1e6 * gigabytesPerSecond);
   return {
     fractionOfCeiling: Math.max(productMs, weightMs) / ms,
     boundBy: productMs > weightMs ? "products" : "weights",

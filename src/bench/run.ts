@@ -5,15 +5,15 @@
 import type { GpuRequest } from "../gpu/host.ts";
 import type { HookedModel } from "../hooks/index.ts";
 import { takeTuning } from "../model/tuning.ts";
-import { measureCeilings } from "./ceilings.ts";
+import { CeilingProbe } from "./ceilings.ts";
 import { hostFacts } from "./host-facts.ts";
-import { measureTest } from "./measure.ts";
+import { measureTests } from "./measure.ts";
 import { type BenchOptions, planTests, type TestPlan } from "./options.ts";
 import { assertTimestamps, profileTest } from "./profile.ts";
 import { Reference } from "./reference.ts";
 import type { Ceilings, ModelShape, Profile, Report, TestResult } from "./report.ts";
 import { loadSubject, type Subject } from "./subject.ts";
-import { makeTest } from "./tests.ts";
+import { type BenchTest, makeTest } from "./tests.ts";
 
 /** Where a benchmark is. */
 export interface BenchProgress {
@@ -54,10 +54,7 @@ export async function runBench(subject: Subject, options: RunOptions): Promise<R
     // After the load, whose times are those of a first visit: with the kernels that nobody has timed.
     const onTune = ({ product }: { product: string }) => detailOf("tune")(product);
     await takeTuning(gpu, model.base.engine.weights, { tune: options.tune, onTune, signal });
-    const ceilings = options.ceilings
-      ? await measureCeilings(gpu, { onDetail: detailOf("ceilings"), signal })
-      : undefined;
-    const tests = await measureAll(model, plans, options, ceilings, detailOf);
+    const { tests, ceilings } = await measureAll(model, plans, options, detailOf);
     const profile = options.profile ? await profileAll(model, plans, detailOf("profile")) : undefined;
     const { name, kind, host } = gpu.host.adapterInfo;
     return {
@@ -83,23 +80,28 @@ export async function runBench(subject: Subject, options: RunOptions): Promise<R
 async function measureAll(
   model: HookedModel,
   plans: readonly TestPlan[],
-  { runs, signal }: RunOptions,
-  ceilings: Ceilings | undefined,
+  { runs, ceilings, signal }: RunOptions,
   detailOf: (stage: string) => (detail: string) => void,
-): Promise<TestResult[]> {
-  const reference = new Reference(model);
-  const results: TestResult[] = [];
-  for (const plan of plans) {
-    signal?.throwIfAborted();
-    const test = await makeTest(model, plan);
-    const onDetail = detailOf(plan.name);
-    try {
-      results.push(await measureTest(model.gpu, test, reference, { runs, ceilings, signal, onDetail }));
-    } finally {
-      test.destroy();
-    }
+): Promise<{ tests: TestResult[]; ceilings: Ceilings | undefined }> {
+  const { gpu } = model;
+  const tests: BenchTest[] = [];
+  let probe: CeilingProbe | undefined;
+  const findCeilings = async () => {
+    probe = await CeilingProbe.find(gpu, { onDetail: detailOf("ceilings"), signal });
+    return probe;
+  };
+  try {
+    for (const plan of plans) tests.push(await makeTest(model, plan));
+    const results = await measureTests(gpu, tests, new Reference(model), {
+      runs,
+      findCeilings: ceilings ? findCeilings : undefined,
+      signal,
+      onDetail: (test, detail) => detailOf(test)(detail),
+    });
+    return { tests: results, ceilings: probe?.ceilings };
+  } finally {
+    for (const test of tests) test.destroy();
   }
-  return results;
 }
 
 async function profileAll(

@@ -13,6 +13,8 @@ import { checkGreedy, checkLogits, type Reference } from "./reference.ts";
 /** What the timing needs to know of a test. */
 export interface BenchTest {
   readonly plan: TestPlan;
+  /** GPU memory that it holds between runs. */
+  readonly heldBytes: number;
   /** One run; it resolves when the result is on the host. The check holds that result against the reference. */
   run(): Promise<Check>;
   destroy(): void;
@@ -29,6 +31,7 @@ async function promptTest(model: HookedModel, plan: TestPlan): Promise<BenchTest
   const ids = promptBatch(model.spec, plan.tokens, plan.batch);
   return {
     plan,
+    heldBytes: 0,
     async run() {
       using result = await model.forward(ids, { logits: "last" });
       const logits = await result.logits.read();
@@ -60,6 +63,9 @@ async function generateTest(model: HookedModel, plan: TestPlan): Promise<BenchTe
   const before = promptBatch(model.spec, depth + 1, batch);
   const prompts = before.map((ids) => ids.slice(0, depth));
   const next = before.map((ids) => ids.slice(depth));
+  const { gpu } = model;
+  gpu.pool.trim();
+  const bytesBefore = gpu.memory.bytes;
   const cache = model.createCache({ sequences: batch, capacity: batch * (depth + tokens) });
   try {
     if (depth > 0) (await model.forward(prompts, { cache, logits: "none" })).destroy();
@@ -67,8 +73,10 @@ async function generateTest(model: HookedModel, plan: TestPlan): Promise<BenchTe
     cache.destroy();
     throw error;
   }
+  gpu.pool.trim();
   return {
     plan,
+    heldBytes: gpu.memory.bytes - bytesBefore,
     async run() {
       const steps = await decode(model, cache, next, tokens);
       cache.restore(prompts.map(({ length }) => length));

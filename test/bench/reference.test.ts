@@ -1,6 +1,6 @@
 /** The check of outputs must pass what is right and stop what is not. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { measureTest } from "../../src/bench/measure.ts";
+import { measureTests } from "../../src/bench/measure.ts";
 import type { TestPlan } from "../../src/bench/options.ts";
 import { RandomSource } from "../../src/bench/random-source.ts";
 import { checkGreedy, checkLogits, Reference, TOLERANCE } from "../../src/bench/reference.ts";
@@ -43,8 +43,9 @@ const PLANS: TestPlan[] = [
 async function measure(plan: TestPlan, reference: Reference) {
   const test = await makeTest(model, plan);
   try {
-    const options = { runs: 1, ceilings: undefined, signal: undefined, onDetail: () => undefined };
-    return await measureTest(model.gpu, test, reference, options);
+    const options = { runs: 1, findCeilings: undefined, signal: undefined, onDetail: () => undefined };
+    const [result] = await measureTests(model.gpu, [test], reference, options);
+    return result;
   } finally {
     test.destroy();
   }

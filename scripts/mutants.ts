@@ -107,23 +107,30 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "a block of rows attends to a key after it",
-    file: "shaders/attention_broadcast.wgsl",
+    file: "shaders/attention_broadcast_rows.wgsl",
     from: "key[c] <= position &&",
     to: "key[c] <= position + 1u &&",
     tests: ATTENTION,
   },
   {
     name: "rows of a block attend for those of another sequence",
-    file: "shaders/attention_broadcast.wgsl",
+    file: "shaders/attention_broadcast_rows.wgsl",
     from: "let isRow = r >= begin && r < end;",
     to: "let isRow = r < end;",
     tests: ATTENTION,
   },
   {
     name: "the last keys of a block give no values",
-    file: "shaders/attention_broadcast.wgsl",
+    file: "shaders/attention_broadcast_rows.wgsl",
     from: "(lastKey - first) / 4u + 1u);",
     to: "(lastKey - first) / 4u);",
+    tests: ATTENTION,
+  },
+  {
+    name: "each invocation adds up its own key's values",
+    file: "shaders/attention_broadcast_keys.wgsl",
+    from: "let valueAt = subgroupShuffle(at, i);",
+    to: "let valueAt = at;",
     tests: ATTENTION,
   },
   {

@@ -1,15 +1,17 @@
 /**
  * Attention in one kernel: a small family that computes the same thing, and which of them takes a pass.
  *
- *   broadcast  prompts in registers, for CPUs that offer subgroups: eight rows at a time, queries handed round
- *   rows       prompts without workgroup memory, for CPUs: the rows of a workgroup walk the same keys
- *   keys       few rows without much of it, for CPUs: the invocations of a workgroup share out the keys
- *   tiled      prompts on a GPU: tiles of keys and values in workgroup memory
- *   single     few rows on a GPU: a workgroup a (row, head)
- *   split      few rows and many keys on a GPU: several workgroups a (row, head), joined by a second kernel
+ *   broadcastRows  prompts in registers, for CPUs that offer subgroups: eight rows at a time, queries handed round
+ *   broadcastKeys  few rows, likewise: a key an invocation, weights handed round
+ *   rows           prompts without workgroup memory, for CPUs: the rows of a workgroup walk the same keys
+ *   keys           few rows without much of it, for CPUs: the invocations of a workgroup share out the keys
+ *   tiled          prompts on a GPU: tiles of keys and values in workgroup memory
+ *   single         few rows on a GPU: a workgroup a (row, head)
+ *   split          few rows and many keys on a GPU: several workgroups a (row, head), joined by a second kernel
  */
 import attention from "../../shaders/attention.wgsl";
-import attentionBroadcast from "../../shaders/attention_broadcast.wgsl";
+import attentionBroadcastKeys from "../../shaders/attention_broadcast_keys.wgsl";
+import attentionBroadcastRows from "../../shaders/attention_broadcast_rows.wgsl";
 import attentionJoin from "../../shaders/attention_join.wgsl";
 import attentionKeys from "../../shaders/attention_keys.wgsl";
 import attentionRows from "../../shaders/attention_rows.wgsl";
@@ -88,23 +90,37 @@ const rows = attentionOf(
 
 /** Rows of a block. 16 are up to 1.3 times as fast on lavapipe, no faster on SwiftShader, and take 3 times as long to compile. */
 const BROADCAST_ROWS = 8;
-/** Parts of a head that an invocation keeps: more than these compile for many seconds. */
-const MOST_PARTS = 8;
+/** vec4 of a head that an invocation keeps: more than these compile for many seconds. */
+const MOST_PER = 8;
 const lanesOf = (gpu: Gpu) => gpu.host.adapterInfo.subgroupMinSize;
+const perOf = (gpu: Gpu, dHead: number) => Math.ceil(dHead / 4 / lanesOf(gpu));
+const canBroadcast = (gpu: Gpu, dHead: number) =>
+  gpu.host.features.has("subgroups") && [4, 8].includes(lanesOf(gpu)) && perOf(gpu, dHead) <= MOST_PER;
 
-const broadcast: Attention = {
+const broadcastRows: Attention = {
   ...attentionOf(
-    "broadcast",
+    "broadcast rows",
     (dHead, gpu) => {
       const LANES = lanesOf(gpu);
-      const [D4, ROWS, SHARE] = [dHead / 4, BROADCAST_ROWS, Math.min(BROADCAST_ROWS, LANES)];
-      const tile = { ROWS, PARTS: ROWS / SHARE, SHARE, PER: Math.ceil(D4 / LANES), FOUR: 4 };
-      return kernelFor("broadcast", [attentionBroadcast], { D4, LANES }, tile);
+      const [ROWS, SHARE] = [BROADCAST_ROWS, Math.min(BROADCAST_ROWS, LANES)];
+      const tile = { ROWS, PARTS: ROWS / SHARE, SHARE, PER: perOf(gpu, dHead), FOUR: 4 };
+      return kernelFor("broadcast rows", [attentionBroadcastRows], { D4: dHead / 4, LANES }, tile);
     },
     (_, { rowCount, nHeads }) => [Math.ceil(rowCount / BROADCAST_ROWS), nHeads, 1],
   ),
-  fits: (gpu, dHead) =>
-    gpu.host.features.has("subgroups") && [4, 8].includes(lanesOf(gpu)) && dHead <= 4 * lanesOf(gpu) * MOST_PARTS,
+  fits: canBroadcast,
+};
+
+const broadcastKeys: Attention = {
+  ...attentionOf(
+    "broadcast keys",
+    (dHead, gpu) => {
+      const sizes = { D4: dHead / 4, LANES: lanesOf(gpu) };
+      return kernelFor("broadcast keys", [attentionBroadcastKeys], sizes, { PER: perOf(gpu, dHead) });
+    },
+    (gpu, { rowCount, nHeads }) => [...foldGrid(gpu, rowCount * nHeads), 1],
+  ),
+  fits: canBroadcast,
 };
 
 /** Invocations that share out the keys; wide heads have fewer, since each keeps a head's width in workgroup memory. */
@@ -170,7 +186,7 @@ const split: Attention = {
 };
 
 /** Every one there is, by name. */
-export const ATTENTIONS = { broadcast, rows, keys, tiled, single, split };
+export const ATTENTIONS = { broadcastRows, broadcastKeys, rows, keys, tiled, single, split };
 
 /** Keys from which a GPU splits them: below, one workgroup a (row, head) is done before a second kernel would start. */
 const SPLIT_FROM = 1024;
@@ -181,8 +197,8 @@ const LONG_RUN = 3;
 export function attentionFor(gpu: Gpu, params: Readonly<Record<AttentionParam, number>>, runs: number): Attention {
   const isPrompt = params.rowCount >= LONG_RUN * runs;
   if (gpu.host.adapterInfo.isSoftware) {
-    if (!isPrompt) return keys;
-    return broadcast.fits?.(gpu, params.dHead) ? broadcast : rows;
+    if (canBroadcast(gpu, params.dHead)) return isPrompt ? broadcastRows : broadcastKeys;
+    return isPrompt ? rows : keys;
   }
   if (isPrompt) return tiled;
   const fitsGrid = params.rowCount * params.nHeads <= gpu.limits.maxComputeWorkgroupsPerDimension;

@@ -4,6 +4,11 @@
 // adds up the values of all keys for its own dimensions of the head, weights handed round. For prompts on adapters that run
 // on a CPU and have subgroups.
 //
+// Milliseconds for 12 heads of 64 and a prompt of 128, this against attention_rows.wgsl, medians of 7 in one run: 1.9 and 5.0
+// on lavapipe, 9.1 and 20.0 on SwiftShader; 4 heads and a prompt of 512: 6.6 and 25.0, 38 and 106. It takes 0.8 to 1.8 s to
+// compile. With 16 rows a block: 1.8 and 5.2 ms on lavapipe, the same on SwiftShader, and 2.7 to 4.6 s. With the four keys of
+// an invocation in a loop: as fast on lavapipe, 1.3 times slower on SwiftShader.
+//
 // Rows of several sequences are taken one sequence after the other, and the others hidden meanwhile.
 // PER: vec4 of a head that an invocation keeps, of D4 in all. PARTS: queries it reads. A workgroup is one subgroup.
 // Grid: x = ceil(rowCount / ROWS), y = nHeads.

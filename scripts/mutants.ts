@@ -134,10 +134,10 @@ export const MUTANTS: readonly Mutant[] = [
     tests: ATTENTION,
   },
   {
-    name: "gemma's weight offset forgotten where a row is an invocation",
+    name: "variance about zero where a row is an invocation",
     file: "shaders/norm_rows.wgsl",
-    from: "value *= weights[d] + params.weightOffset;",
-    to: "value *= weights[d];",
+    from: "let centred = x[start + d] - mean;",
+    to: "let centred = x[start + d];",
     tests: NORM,
   },
   {
@@ -331,7 +331,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "gemma's weight offset forgotten",
-    file: "shaders/norm.wgsl",
+    file: "shaders/norm_affine.wgsl",
     from: "value *= weights[d] + params.weightOffset;",
     to: "value *= weights[d];",
     tests: NORM,

@@ -10,7 +10,8 @@
 // an invocation in a loop: as fast on lavapipe, 1.3 times slower on SwiftShader.
 //
 // Rows of several sequences are taken one sequence after the other, and the others hidden meanwhile.
-// PER: vec4 of a head that an invocation keeps, of D4 in all. PARTS: queries it reads. A workgroup is one subgroup.
+// PER: vec4 of a head that an invocation keeps, of D4 in all. PARTS: queries it reads.
+// FOUR: its keys, a constant so that the loop over them is written out. A workgroup is one subgroup.
 // Grid: x = ceil(rowCount / ROWS), y = nHeads.
 
 enable subgroups;

@@ -5,23 +5,9 @@
 // Mean and variance in two passes, as norm_shared.wgsl has them and says why. width: a multiple of four.
 // Grid: x = ceil(rowCount / 8), folded into y.
 
-struct Params {
-  rowCount: u32,
-  width: u32,
-  eps: f32,
-  weightOffset: f32,
-}
+alias Element = vec4<f32>;
 
-override SUBTRACT_MEAN: bool = true;
-override HAS_WEIGHT: bool = true;
-override HAS_BIAS: bool = false;
-override ACCUMULATE: bool = false;
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> out: array<vec4<f32>>;
+override SUBTRACT_MEAN: bool = true; // as in norm_shared.wgsl
 
 @compute @workgroup_size(8)
 fn main(
@@ -49,16 +35,6 @@ fn main(
   }
   let factor = 1.0 / sqrt(dot(squares, vec4<f32>(1.0)) / f32(params.width) + params.eps);
   for (var d = 0u; d < width4; d++) {
-    var value = (x[start + d] - mean) * factor;
-    if (HAS_WEIGHT) {
-      value *= weights[d] + params.weightOffset;
-    }
-    if (HAS_BIAS) {
-      value += bias[d];
-    }
-    if (ACCUMULATE) {
-      value += out[start + d];
-    }
-    out[start + d] = value;
+    affineTo(start + d, d, (x[start + d] - mean) * factor);
   }
 }

@@ -2,24 +2,9 @@
 //   scale:     scales[r] = sqrt(variance(x[r]) + eps)          (hook_scale)
 //   normalize: out[r] = (x[r] - mean) / scales[r]              (hook_normalized)
 //   affine:    out[r] (+)= x[r] * (w + weightOffset) + b
-// One workgroup of 64 a row, folded into y.
+// One workgroup of 64 a row, folded into y. The second stage finds its scales [rowCount] in place of weights.
 
-struct Params {
-  rowCount: u32,
-  width: u32,
-  eps: f32,
-  weightOffset: f32,
-}
-
-override HAS_WEIGHT: bool = true;
-override HAS_BIAS: bool = false;
-override ACCUMULATE: bool = false;
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> weights: array<f32>; // for `normalize`: scales [rowCount]
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+alias Element = f32;
 
 @compute @workgroup_size(64)
 fn scale(
@@ -68,16 +53,6 @@ fn affine(
   }
   let start = row * params.width;
   for (var d = thread; d < params.width; d += 64u) {
-    var value = x[start + d];
-    if (HAS_WEIGHT) {
-      value *= weights[d] + params.weightOffset;
-    }
-    if (HAS_BIAS) {
-      value += bias[d];
-    }
-    if (ACCUMULATE) {
-      value += out[start + d];
-    }
-    out[start + d] = value;
+    affineTo(start + d, d, x[start + d]);
   }
 }

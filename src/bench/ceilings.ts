@@ -89,9 +89,7 @@ export class CeilingProbe {
       return new Runner(gpu, winner as Timed, cost.waitMs);
     };
     const many = await best(sizes.manyRows);
-    const probe = new CeilingProbe(many, await best(sizes.oneRow), cost);
-    await probe.measure();
-    return probe;
+    return new CeilingProbe(many, await best(sizes.oneRow), cost);
   }
 
   /** Both ceilings now: each the best of three submits. */
@@ -104,7 +102,7 @@ export class CeilingProbe {
     return rates;
   }
 
-  /** Medians of all that was measured. */
+  /** Medians of all that was measured: NaN before `measure`. */
   get ceilings(): Ceilings {
     const { many, one } = this;
     return {

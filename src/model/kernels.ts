@@ -15,6 +15,7 @@ import logProb from "../../shaders/log_prob.wgsl";
 import logSumExp from "../../shaders/log_sum_exp.wgsl";
 import mlpAct from "../../shaders/mlp_act.wgsl";
 import norm from "../../shaders/norm.wgsl";
+import normAffine from "../../shaders/norm_affine.wgsl";
 import normRows from "../../shaders/norm_rows.wgsl";
 import normShared from "../../shaders/norm_shared.wgsl";
 import normStages from "../../shaders/norm_stages.wgsl";
@@ -79,7 +80,7 @@ const NORM_PARAMS = { rowCount: "u32", width: "u32", eps: "f32", weightOffset: "
 
 export const NORM = defineKernel({
   name: "norm",
-  sources: [reduce, normShared, norm],
+  sources: [normAffine, reduce, normShared, norm],
   bindings: ["read", "read", "read", "write"],
   params: NORM_PARAMS,
 });
@@ -87,7 +88,7 @@ export const NORM = defineKernel({
 /** The same, a row an invocation: for CPUs, and widths of whole vec4. */
 export const NORM_ROWS = defineKernel({
   name: "norm rows",
-  sources: normRows,
+  sources: [normAffine, normRows],
   bindings: ["read", "read", "read", "write"],
   params: NORM_PARAMS,
 });
@@ -96,7 +97,7 @@ function normStage(entryPoint: "scale" | "normalize" | "affine") {
   return defineKernel({
     name: "norm stage",
     entryPoint,
-    sources: [reduce, normShared, normStages],
+    sources: [normAffine, reduce, normShared, normStages],
     // A stage leaves the bindings it does not need unread.
     bindings: ["read", "read", "read", "write"],
     params: NORM_PARAMS,

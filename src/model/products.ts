@@ -173,8 +173,13 @@ function broadcast(
       tile,
       sizes: { LANES: lanes },
     }),
-    grid: (_, rowCount, outWidth) => [Math.ceil(outWidth / (columns * lanes)), Math.ceil(rowCount / rows), 1],
+    grid: blockGrid(rows, columns * lanes),
   };
+}
+
+/** Workgroups that each compute a block of the result. */
+function blockGrid(rows: number, columns: number): Product["grid"] {
+  return (_, rowCount, outWidth) => [Math.ceil(outWidth / columns), Math.ceil(rowCount / rows), 1];
 }
 
 /** A block that is mostly empty never wins, so it is not timed either; low ones are for few rows alone. */
@@ -198,7 +203,7 @@ function block(rows: number, columns: number, lanes: number, expectedOn: Product
     ...(columns >= 16 && { excludes: neverCompiles }),
     invocations: lanes,
     kernel: kernelsOf({ name, files, access: "own", tile, sizes: { LANES: lanes } }),
-    grid: (_, rowCount, outWidth) => [Math.ceil(outWidth / (columns * lanes)), Math.ceil(rowCount / rows), 1],
+    grid: blockGrid(rows, columns * lanes),
   };
 }
 
@@ -235,7 +240,7 @@ function tiled(side: number, expectedOn: Product["expectedOn"]): Product {
       access: "four",
       sizes: { LANES: lanes },
     }),
-    grid: (_, rowCount, outWidth) => [Math.ceil(outWidth / side), Math.ceil(rowCount / side), 1],
+    grid: blockGrid(side, side),
   };
 }
 

@@ -5,10 +5,10 @@
 // and adds the block's values. queries: [row, head, dHead] with `queryStride`; z: [row, head, dHead].
 // Grid: x, y = rowCount * nHeads folded; z = ceil(dHead / 256): wider heads repeat the scores for each slice of the output.
 
-@group(0) @binding(4) var<storage, read> queries: array<f32>;
-@group(0) @binding(5) var<storage, read> keys: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read> values: array<f32>;
-@group(0) @binding(7) var<storage, read_write> z: array<f32>;
+@group(1) @binding(3) var<storage, read> queries: array<f32>;
+@group(1) @binding(4) var<storage, read> keys: array<vec4<f32>>;
+@group(1) @binding(5) var<storage, read> values: array<f32>;
+@group(1) @binding(6) var<storage, read_write> z: array<f32>;
 
 const BLOCK = 256u;
 const MAX_D_HEAD4 = 256u; // dHead up to 1024

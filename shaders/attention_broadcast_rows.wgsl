@@ -16,10 +16,10 @@
 
 enable subgroups;
 
-@group(0) @binding(4) var<storage, read> queries: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read> keys: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read> values: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read_write> z: array<vec4<f32>>;
+@group(1) @binding(3) var<storage, read> queries: array<vec4<f32>>;
+@group(1) @binding(4) var<storage, read> keys: array<vec4<f32>>;
+@group(1) @binding(5) var<storage, read> values: array<vec4<f32>>;
+@group(1) @binding(6) var<storage, read_write> z: array<vec4<f32>>;
 
 const HIDDEN = -3.0e38;
 

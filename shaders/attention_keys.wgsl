@@ -4,10 +4,10 @@
 //
 // D4: vec4 of a head. Grid: x, y = rowCount * nHeads folded. Workgroup memory: 4 LANES (4 D4 + 2) bytes.
 
-@group(0) @binding(4) var<storage, read> queries: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read> keys: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read> values: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read_write> z: array<vec4<f32>>;
+@group(1) @binding(3) var<storage, read> queries: array<vec4<f32>>;
+@group(1) @binding(4) var<storage, read> keys: array<vec4<f32>>;
+@group(1) @binding(5) var<storage, read> values: array<vec4<f32>>;
+@group(1) @binding(6) var<storage, read_write> z: array<vec4<f32>>;
 
 var<workgroup> partSums: array<array<vec4<f32>, D4>, LANES>;
 var<workgroup> partTotals: array<f32, LANES>;

@@ -1,9 +1,9 @@
 // Pattern times values: z[row, head, d] = sum over the keys the query can see of pattern[row, head, key] * v[key, d].
 // One invocation an output. Grid: x = ceil(rowCount * nHeads * dHead / 64), folded into y.
 
-@group(0) @binding(4) var<storage, read> pattern: array<f32>;
-@group(0) @binding(5) var<storage, read> values: array<f32>;
-@group(0) @binding(6) var<storage, read_write> z: array<f32>;
+@group(1) @binding(3) var<storage, read> pattern: array<f32>;
+@group(1) @binding(4) var<storage, read> values: array<f32>;
+@group(1) @binding(5) var<storage, read_write> z: array<f32>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {

@@ -10,10 +10,10 @@
 // which costs the compiler some 50 ms.
 // D4: vec4 of a head. Grid: x = ceil(rowCount * nHeads / 64), folded into y.
 
-@group(0) @binding(4) var<storage, read> queries: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read> keys: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read> values: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read_write> z: array<vec4<f32>>;
+@group(1) @binding(3) var<storage, read> queries: array<vec4<f32>>;
+@group(1) @binding(4) var<storage, read> keys: array<vec4<f32>>;
+@group(1) @binding(5) var<storage, read> values: array<vec4<f32>>;
+@group(1) @binding(6) var<storage, read_write> z: array<vec4<f32>>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {

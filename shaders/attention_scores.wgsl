@@ -2,10 +2,10 @@
 // ALiBi. Keys the query cannot see get `masked`, minus infinity.
 // One invocation a score. Grid: x = ceil(rowCount * nHeads * keyCount / 64), folded into y.
 
-@group(0) @binding(4) var<storage, read> queries: array<f32>;
-@group(0) @binding(5) var<storage, read> keys: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read> masked: array<f32>;
-@group(0) @binding(7) var<storage, read_write> scores: array<f32>;
+@group(1) @binding(3) var<storage, read> queries: array<f32>;
+@group(1) @binding(4) var<storage, read> keys: array<vec4<f32>>;
+@group(1) @binding(5) var<storage, read> masked: array<f32>;
+@group(1) @binding(6) var<storage, read_write> scores: array<f32>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {

@@ -22,9 +22,9 @@ override HAS_SOFT_CAP: bool = false;
 override HAS_ALIBI: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> rowTable: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> slotTable: array<u32>;
-@group(0) @binding(3) var<storage, read> alibiSlopes: array<f32>;
+@group(1) @binding(0) var<storage, read> rowTable: array<vec4<u32>>;
+@group(1) @binding(1) var<storage, read> slotTable: array<u32>;
+@group(1) @binding(2) var<storage, read> alibiSlopes: array<f32>;
 
 fn firstVisible(position: u32) -> u32 {
   if (params.window == 0u || position < params.window) {

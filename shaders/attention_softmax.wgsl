@@ -2,7 +2,7 @@
 // What is written at masked keys has no effect: causality and the window are not the scores' to change.
 // One workgroup of 64 a (row, head), folded into y.
 
-@group(0) @binding(4) var<storage, read_write> x: array<f32>;
+@group(1) @binding(3) var<storage, read_write> x: array<f32>;
 
 @compute @workgroup_size(64)
 fn main(

@@ -4,10 +4,10 @@
 // for attention_join.wgsl. Scores are made by LANES invocations, a key each; then each owns output dimensions.
 // Grid: x = rowCount * nHeads, y = splits, z = ceil(dHead / LANES / 4).
 
-@group(0) @binding(4) var<storage, read> queries: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read> keys: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read> values: array<f32>;
-@group(0) @binding(7) var<storage, read_write> parts: array<f32>;
+@group(1) @binding(3) var<storage, read> queries: array<vec4<f32>>;
+@group(1) @binding(4) var<storage, read> keys: array<vec4<f32>>;
+@group(1) @binding(5) var<storage, read> values: array<f32>;
+@group(1) @binding(6) var<storage, read_write> parts: array<f32>;
 
 const HIDDEN = -3.0e38;
 

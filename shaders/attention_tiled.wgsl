@@ -7,10 +7,10 @@
 // D4: vec4 of a slice (D4 = dHead / 4 but for wide heads). Grid: x = ceil(rowCount / ROWS), y = nHeads,
 // z = dHead / (4 D4). Workgroup memory: 16 ROWS D4 + 32 KEYS D4 + 4 ROWS KEYS bytes, 14 KB with 16, 16 and 64 wide heads.
 
-@group(0) @binding(4) var<storage, read> queries: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read> keys: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read> values: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read_write> z: array<vec4<f32>>;
+@group(1) @binding(3) var<storage, read> queries: array<vec4<f32>>;
+@group(1) @binding(4) var<storage, read> keys: array<vec4<f32>>;
+@group(1) @binding(5) var<storage, read> values: array<vec4<f32>>;
+@group(1) @binding(6) var<storage, read_write> z: array<vec4<f32>>;
 
 const HIDDEN = -3.0e38;
 const THREADS = ROWS * SHARE;

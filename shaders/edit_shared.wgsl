@@ -31,10 +31,10 @@ override LISTED_DIMS: bool = false;
 override BY_COORDINATE: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> targets: array<Target>;
-@group(0) @binding(2) var<storage, read> dims: array<u32>;
-@group(0) @binding(3) var<storage, read> values: array<f32>;
-@group(0) @binding(4) var<storage, read_write> x: array<f32>;
+@group(1) @binding(0) var<storage, read> targets: array<Target>;
+@group(1) @binding(1) var<storage, read> dims: array<u32>;
+@group(1) @binding(2) var<storage, read> values: array<f32>;
+@group(1) @binding(3) var<storage, read_write> x: array<f32>;
 
 fn dimension(i: u32) -> u32 {
   if (LISTED_DIMS) {

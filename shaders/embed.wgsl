@@ -23,10 +23,10 @@ struct Params {
 override HAS_POSITIONS: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> indices: array<u32>;
-@group(0) @binding(3) var<storage, read_write> out: array<f32>;
-@group(0) @binding(4) var<storage, read> rowTable: array<vec4<u32>>;
-@group(0) @binding(5) var<storage, read> positions: array<f32>;
+@group(1) @binding(0) var<storage, read> indices: array<u32>;
+@group(1) @binding(2) var<storage, read_write> out: array<f32>;
+@group(1) @binding(3) var<storage, read> rowTable: array<vec4<u32>>;
+@group(1) @binding(4) var<storage, read> positions: array<f32>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {

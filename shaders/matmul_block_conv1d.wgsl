@@ -15,7 +15,7 @@
 //
 // Grid: x = ceil(outWidth / (COLUMNS4 * 4 * LANES)), y = ceil(rowCount / ROWS).
 
-@group(0) @binding(1) var<storage, read> rows: array<vec4<f32>>;
+@group(1) @binding(0) var<storage, read> rows: array<vec4<f32>>;
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {

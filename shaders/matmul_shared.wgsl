@@ -27,8 +27,8 @@ override HAS_BIAS: bool = false;
 override HAS_SOFT_CAP: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(1) @binding(2) var<storage, read> bias: array<f32>;
+@group(1) @binding(3) var<storage, read_write> out: array<f32>;
 
 fn store(row: u32, column: u32, sum: f32) {
   if (row >= params.rowCount || column >= params.outWidth) {

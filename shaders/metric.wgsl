@@ -15,11 +15,11 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> logits: array<f32>;
-@group(0) @binding(2) var<storage, read> tokens: array<u32>;
-@group(0) @binding(3) var<storage, read> reference: array<f32>;
-@group(0) @binding(4) var<storage, read> outIndex: array<u32>;
-@group(0) @binding(5) var<storage, read_write> outputs: array<f32>;
+@group(1) @binding(0) var<storage, read> logits: array<f32>;
+@group(1) @binding(1) var<storage, read> tokens: array<u32>;
+@group(1) @binding(2) var<storage, read> reference: array<f32>;
+@group(1) @binding(3) var<storage, read> outIndex: array<u32>;
+@group(1) @binding(4) var<storage, read_write> outputs: array<f32>;
 
 fn logSumExp(base: u32, thread: u32) -> f32 {
   var largest = -3.0e38;

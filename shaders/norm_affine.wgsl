@@ -15,10 +15,10 @@ override HAS_BIAS: bool = false;
 override ACCUMULATE: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<Element>;
-@group(0) @binding(2) var<storage, read> weights: array<Element>;
-@group(0) @binding(3) var<storage, read> bias: array<Element>;
-@group(0) @binding(4) var<storage, read_write> out: array<Element>;
+@group(1) @binding(0) var<storage, read> x: array<Element>;
+@group(1) @binding(1) var<storage, read> weights: array<Element>;
+@group(1) @binding(2) var<storage, read> bias: array<Element>;
+@group(1) @binding(3) var<storage, read_write> out: array<Element>;
 
 // out[at] (+)= normalized * (w[d] + weightOffset) + b[d]
 fn affineTo(at: u32, d: u32, normalized: Element) {

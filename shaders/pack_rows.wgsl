@@ -15,7 +15,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read_write> packed: array<vec4<f32>>;
+@group(1) @binding(1) var<storage, read_write> packed: array<vec4<f32>>;
 
 fn fourOf(row: u32, k: u32) -> vec4<f32> {
   return row4(params.rowStart + min(row, params.rowCount - 1u) * params.rowStride, k, params.width);

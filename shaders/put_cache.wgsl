@@ -2,9 +2,9 @@
 // dispatch a layer where keys are not rotated in between.
 // keys, values: [slot, kvWidth].
 
-@group(0) @binding(5) var<storage, read> rowTable: array<vec4<u32>>;
-@group(0) @binding(6) var<storage, read_write> keys: array<f32>;
-@group(0) @binding(7) var<storage, read_write> values: array<f32>;
+@group(1) @binding(4) var<storage, read> rowTable: array<vec4<u32>>;
+@group(1) @binding(5) var<storage, read_write> keys: array<f32>;
+@group(1) @binding(6) var<storage, read_write> values: array<f32>;
 
 fn put(row: u32, column: u32, value: f32) {
   let n = params.biasStart + column; // of the whole matrix, of which this may be a part

@@ -18,9 +18,9 @@ struct Params {
 override HAS_BIAS: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> weights: array<f32>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read_write> x: array<f32>;
+@group(1) @binding(0) var<storage, read> weights: array<f32>;
+@group(1) @binding(1) var<storage, read> bias: array<f32>;
+@group(1) @binding(2) var<storage, read_write> x: array<f32>;
 
 @compute @workgroup_size(THREADS)
 fn main(

@@ -20,10 +20,10 @@ const NO_QUERY = 0xffffffffu;
 const SUMS = 7u;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> pattern: array<f32>;
-@group(0) @binding(2) var<storage, read> queryPositions: array<u32>;
-@group(0) @binding(3) var<storage, read> tokens: array<u32>;
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(1) @binding(0) var<storage, read> pattern: array<f32>;
+@group(1) @binding(1) var<storage, read> queryPositions: array<u32>;
+@group(1) @binding(2) var<storage, read> tokens: array<u32>;
+@group(1) @binding(3) var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(64)
 fn main(

@@ -10,8 +10,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<u32>;
-@group(0) @binding(2) var<storage, read_write> out: array<vec2<u32>>;
+@group(1) @binding(0) var<storage, read> x: array<u32>;
+@group(1) @binding(1) var<storage, read_write> out: array<vec2<u32>>;
 
 const THREADS = 256u;
 

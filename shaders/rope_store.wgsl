@@ -21,11 +21,11 @@ override STORE: bool = true;
 override INTERLEAVED: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> rowTable: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> ropeTable: array<vec2<f32>>;
-@group(0) @binding(3) var<storage, read_write> qkv: array<f32>;
-@group(0) @binding(4) var<storage, read_write> keys: array<f32>;
-@group(0) @binding(5) var<storage, read_write> values: array<f32>;
+@group(1) @binding(0) var<storage, read> rowTable: array<vec4<u32>>;
+@group(1) @binding(1) var<storage, read> ropeTable: array<vec2<f32>>;
+@group(1) @binding(2) var<storage, read_write> qkv: array<f32>;
+@group(1) @binding(3) var<storage, read_write> keys: array<f32>;
+@group(1) @binding(4) var<storage, read_write> values: array<f32>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {

@@ -1,7 +1,7 @@
 // The left operand of a matrix product with any width and start; elements past the width read as zero.
 // See rows_aligned.wgsl.
 
-@group(0) @binding(1) var<storage, read> rows: array<f32>;
+@group(1) @binding(0) var<storage, read> rows: array<f32>;
 
 fn rowElement(start: u32, column: u32, width: u32) -> f32 {
   if (column >= width) {

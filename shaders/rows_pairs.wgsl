@@ -1,6 +1,6 @@
 // The left operand of a matrix product, two elements at a time; start and width are even. See rows_aligned.wgsl.
 
-@group(0) @binding(1) var<storage, read> rows: array<vec2<f32>>;
+@group(1) @binding(0) var<storage, read> rows: array<vec2<f32>>;
 
 // Elements column and column + 1 of the row that starts at element `start`; `column` is even.
 fn row2(start: u32, column: u32, width: u32) -> vec2<f32> {

@@ -1,3 +1,3 @@
 // The left operand of a matrix product, element by element. See rows_aligned.wgsl.
 
-@group(0) @binding(1) var<storage, read> rows: array<f32>;
+@group(1) @binding(0) var<storage, read> rows: array<f32>;

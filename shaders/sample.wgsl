@@ -27,9 +27,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> logits: array<u32>;
-@group(0) @binding(2) var<storage, read> uniforms: array<f32>;
-@group(0) @binding(3) var<storage, read_write> tokens: array<u32>;
+@group(1) @binding(0) var<storage, read> logits: array<u32>;
+@group(1) @binding(1) var<storage, read> uniforms: array<f32>;
+@group(1) @binding(2) var<storage, read_write> tokens: array<u32>;
 
 const THREADS = 128u;
 const DIGITS = 16u;

@@ -8,8 +8,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> seen: array<u32>;
-@group(0) @binding(2) var<storage, read_write> logits: array<f32>;
+@group(1) @binding(0) var<storage, read> seen: array<u32>;
+@group(1) @binding(1) var<storage, read_write> logits: array<f32>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {

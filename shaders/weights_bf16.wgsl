@@ -1,7 +1,7 @@
 // Weights stored as bf16, two to a u32, the lower half first. A bf16 is the upper half of an f32, so unpacking is a shift.
 // See weights_f32.wgsl.
 
-@group(0) @binding(2) var<storage, read> weights: array<vec2<u32>>;
+@group(1) @binding(1) var<storage, read> weights: array<vec2<u32>>;
 
 fn unpackPair(packed: u32) -> vec2<f32> {
   return bitcast<vec2<f32>>(vec2<u32>(packed << 16u, packed & 0xffff0000u));

@@ -1,7 +1,7 @@
 // Weights stored as f16, two to a u32, the lower half first. Needs no `shader-f16`: unpack2x16float is core WGSL.
 // See weights_f32.wgsl.
 
-@group(0) @binding(2) var<storage, read> weights: array<vec2<u32>>;
+@group(1) @binding(1) var<storage, read> weights: array<vec2<u32>>;
 
 fn weight4(index: u32) -> vec4<f32> {
   let packed = weights[index];

@@ -2,7 +2,7 @@
 // same two functions over packed halves, so a kernel is written once and knows nothing of the storage type.
 // Rows are padded to a multiple of four elements, so a row always starts at a whole vec4.
 
-@group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>;
+@group(1) @binding(1) var<storage, read> weights: array<vec4<f32>>;
 
 // Four consecutive weights; `index` counts groups of four.
 fn weight4(index: u32) -> vec4<f32> {

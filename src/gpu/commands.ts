@@ -9,9 +9,8 @@ export interface Command {
   /** The kernel's. */
   readonly name: string;
   readonly pipeline: GPUComputePipeline;
-  readonly group: GPUBindGroup;
-  /** Where its parameters are; an array, since WebGPU takes it without a copy that way. */
-  readonly offset: Uint32Array;
+  readonly params: GPUBindGroup;
+  readonly buffers: GPUBindGroup;
   readonly workgroups: readonly [number, number, number];
   readonly work: Partial<Work> | undefined;
 }
@@ -44,11 +43,12 @@ export function encodeCommands(
 function encodeCommand(
   gpu: Gpu,
   pass: GPUComputePassEncoder,
-  { pipeline, group, offset, workgroups, work }: Command,
+  { pipeline, params, buffers, workgroups, work }: Command,
   current: GPUComputePipeline | undefined,
 ): void {
   if (pipeline !== current) pass.setPipeline(pipeline);
-  pass.setBindGroup(0, group, offset, 0, 1);
+  pass.setBindGroup(0, params);
+  pass.setBindGroup(1, buffers);
   pass.dispatchWorkgroups(workgroups[0], workgroups[1], workgroups[2]);
   countDispatch(gpu.counters, work);
 }

@@ -237,15 +237,22 @@ export class Recorder {
       return {
         name: op.kernel.name,
         pipeline: pipeline.pipeline,
-        group: this.#bindGroup(op, pipeline, arena),
-        offset: Uint32Array.of(index * PARAM_STRIDE),
+        params: this.#paramsGroup(arena, index * PARAM_STRIDE),
+        buffers: this.#buffersGroup(op, pipeline),
         workgroups: op.workgroups,
         work: op.work,
       };
     });
   }
 
-  #bindGroup(op: Recorded, pipeline: Pipeline, arena: GPUBuffer): GPUBindGroup {
+  #paramsGroup(arena: GPUBuffer, offset: number): GPUBindGroup {
+    const { pipelines } = this.gpu;
+    const id = this.gpu.idOf(arena);
+    const entries = () => [{ binding: 0, resource: { buffer: arena, offset, size: PARAM_STRIDE } }];
+    return pipelines.bindGroup(pipelines.paramsLayout, [id], entries, `params:${id}@${offset}`);
+  }
+
+  #buffersGroup(op: Recorded, pipeline: Pipeline): GPUBindGroup {
     const { gpu } = this;
     if (op.buffers.length !== op.kernel.bindings.length) {
       throw new GpuError(
@@ -261,21 +268,16 @@ export class Recorder {
         `Kernel ${op.kernel.name} binds ${size} bytes of ${buffer.label}; this adapter binds at most ${limit}. Run fewer rows or positions at once.`,
       );
     }
-    const ids = [gpu.idOf(arena)];
-    let key = `${pipeline.layoutId}:${ids[0]}`;
+    const ids: number[] = [];
+    let key = pipeline.layoutId;
     for (const { buffer, offset = 0, size = 0 } of op.buffers) {
       const id = gpu.idOf(buffer);
       ids.push(id);
       key += `,${id}@${offset}+${size}`;
     }
-    const entries = () => [
-      { binding: 0, resource: { buffer: arena, offset: 0, size: PARAM_STRIDE } },
-      ...op.buffers.map(({ buffer, offset, size }, index) => ({
-        binding: index + 1,
-        resource: { buffer, offset, size },
-      })),
-    ];
-    return gpu.pipelines.bindGroup(pipeline, ids, entries as () => GPUBindGroupEntry[], key);
+    const entries = () =>
+      op.buffers.map(({ buffer, offset, size }, binding) => ({ binding, resource: { buffer, offset, size } }));
+    return gpu.pipelines.bindGroup(pipeline.layout, ids, entries as () => GPUBindGroupEntry[], key);
   }
 }
 

@@ -340,7 +340,7 @@ describe("a device that is lost", () => {
 describe("kernels that are wrong", () => {
   const HEAD = `struct Params { count: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> out: array<f32>;`;
+@group(1) @binding(0) var<storage, read_write> out: array<f32>;`;
   const kernel = (name: string, body: string) =>
     defineKernel({ name, sources: [HEAD, body], bindings: ["write"], params: { count: "u32" } });
   const run = (wrong: ReturnType<typeof kernel>, buffers = 1) =>

@@ -1,8 +1,13 @@
 // Matrix product of a single row with weights [in, out], each invocation keeping COLUMNS4 x 4 columns: neighbouring ones
 // read one run of memory at each k, and nothing is shared between them.
 //
-// For adapters that run on a CPU. 768 x 3072 in f32, GB/s of weights, medians of 7 in one run: columns x invocations
-// 8 x 8 6.3 and 4.1, 16 x 8 6.3 and 4.1, 4 x 8 5.1 and 3.8 (lavapipe with Dawn, with wgpu); four k a step: 5.1 and 3.3.
+// For adapters that run on a CPU. 768 x 3072 in f32, GB/s of weights, medians of 7 in one run, columns x invocations (k a
+// step):
+//                        8 x 8   16 x 8   32 x 8   8 x 8 (2)   16 x 8 (2)   16 x 8 (4)
+//   lavapipe, Dawn         7.6      8.3      7.9         8.1          7.9
+//   lavapipe, wgpu        14.4     14.3     10.8        11.1          8.9
+//   SwiftShader, Dawn      2.1      3.1      3.1         3.1          4.2          2.6
+//   SwiftShader, wgpu      2.2      2.9                               3.5          2.3
 // Grid: x = ceil(outWidth / (COLUMNS4 * 4 * LANES)), folded into y.
 
 @compute @workgroup_size(LANES)
@@ -20,11 +25,18 @@ fn main(
   for (var c = 0u; c < COLUMNS4; c++) {
     base[c] = columnBase(column + 4u * c);
   }
-  for (var k = 0u; k < params.width; k++) {
-    let x = rows[params.rowStart + k];
+  let next = params.weightStride / 4u;
+  for (var k = 0u; k < params.width; k += STEP) {
+    // Past the width a zero meets the last row of W again.
+    let last = params.width - 1u - k;
+    for (var j = 0u; j < STEP; j++) {
+      let x = vec4<f32>(select(0.0, rows[params.rowStart + k + j], j <= last));
+      for (var c = 0u; c < COLUMNS4; c++) {
+        sums[c] = fma(x, weight4(base[c] + min(j, last) * next), sums[c]);
+      }
+    }
     for (var c = 0u; c < COLUMNS4; c++) {
-      sums[c] = fma(vec4<f32>(x), weight4(base[c]), sums[c]);
-      base[c] += params.weightStride / 4u;
+      base[c] += STEP * next;
     }
   }
   for (var c = 0u; c < COLUMNS4; c++) {

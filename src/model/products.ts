@@ -57,7 +57,7 @@ export interface Product {
   /** Whether it wants its rows packed (`pack_rows.wgsl`). */
   readonly packed: boolean;
   /** Where it is expected to win, and is taken without being timed. */
-  readonly expectedOn: "software" | "hardware" | "nowhere";
+  readonly expectedOn: "software" | "swiftshader" | "hardware" | "nowhere";
   readonly feature?: GPUFeatureName;
   /** Invocations that a subgroup must have. */
   readonly subgroupSize?: number;
@@ -207,10 +207,17 @@ function block(rows: number, columns: number, lanes: number, expectedOn: Product
   };
 }
 
-function lanes(layout: WeightLayout, columns: number, count: number, expectedOn: Product["expectedOn"]): Product {
-  const name = `lanes ${columns}x${count}`;
+/** `step`: k at a time, of [in, out]. */
+function lanes(
+  layout: WeightLayout,
+  columns: number,
+  count: number,
+  expectedOn: Product["expectedOn"],
+  step = 1,
+): Product {
+  const name = `lanes ${columns}x${count}${step > 1 ? `, ${step} a step` : ""}`;
   const conv1d = layout === "conv1d";
-  const tile: Tile = conv1d ? { COLUMNS4: columns / 4 } : { COLUMNS: columns };
+  const tile: Tile = conv1d ? { COLUMNS4: columns / 4, STEP: step } : { COLUMNS: columns };
   const files = conv1d ? { conv1d: matvecLanesConv1d } : { linear: matvecLanesLinear };
   return {
     name,
@@ -304,6 +311,8 @@ function subgroup(threads: number, columns: number): Product {
 
 /** Every product there is. Of those that fit, the first that is expected on the kind of adapter is the default. */
 export const PRODUCTS: readonly Product[] = [
+  lanes("conv1d", 16, 8, "swiftshader", 2),
+  lanes("linear", 8, 8, "swiftshader"),
   lanes("conv1d", 8, 8, "software"),
   lanes("linear", 2, 8, "software"),
   broadcast("conv1d", 4, 8, 8, "software"),
@@ -371,7 +380,8 @@ export function fits(gpu: Gpu, product: Product, rows: number, layout: WeightLay
 
 /** What is taken where nothing was timed. */
 export function defaultProduct(gpu: Gpu, rows: number, layout: WeightLayout): Product {
-  const kind = gpu.host.adapterInfo.isSoftware ? "software" : "hardware";
-  const product = PRODUCTS.find((each) => each.expectedOn === kind && fits(gpu, each, rows, layout));
+  const { kind, isSoftware } = gpu.host.adapterInfo;
+  const kinds: string[] = [kind, isSoftware ? "software" : "hardware"];
+  const product = PRODUCTS.find((each) => kinds.includes(each.expectedOn) && fits(gpu, each, rows, layout));
   return product ?? REFERENCE_PRODUCT;
 }

@@ -312,9 +312,8 @@ function subgroup(threads: number, columns: number): Product {
 /** Every product there is. Of those that fit, the first that is expected on the kind of adapter is the default. */
 export const PRODUCTS: readonly Product[] = [
   lanes("conv1d", 16, 8, "swiftshader", 2),
-  lanes("linear", 8, 8, "swiftshader"),
   lanes("conv1d", 8, 8, "software"),
-  lanes("linear", 2, 8, "software"),
+  lanes("linear", 8, 8, "software"),
   broadcast("conv1d", 4, 8, 8, "software"),
   broadcast("conv1d", 8, 8, 8, "software"),
   broadcast("conv1d", 16, 8, 8, "software"),
@@ -336,6 +335,7 @@ export const PRODUCTS: readonly Product[] = [
   tiled(64, "hardware"),
   lanes("conv1d", 16, 8, "nowhere"),
   lanes("conv1d", 4, 32, "nowhere"),
+  lanes("linear", 2, 8, "nowhere"),
   lanes("linear", 4, 8, "nowhere"),
   lanes("linear", 1, 32, "nowhere"),
   block(8, 16, 8),

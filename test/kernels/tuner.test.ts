@@ -17,9 +17,10 @@ const KEY = keyOf(ONE_ROW);
 /** Time enough for every candidate of a class on any adapter. */
 const AMPLE = 60_000;
 
-const productNamed = (name: string) => PRODUCTS.find((product) => product.name === name) as Product;
+const productNamed = (name: string) =>
+  PRODUCTS.find((product) => product.name === name && product.layouts.includes("linear")) as Product;
 /** Three of one row, among them the default of CPUs and that of GPUs. */
-const FEW = [productNamed("lanes 2x8"), productNamed("lanes 4x8"), productNamed("shared 4x16")];
+const FEW = [productNamed("lanes 8x8"), productNamed("lanes 4x8"), productNamed("shared 4x16")];
 
 async function withGpu(use: (gpu: Gpu) => Promise<void>): Promise<void> {
   const gpu = await newGpu();

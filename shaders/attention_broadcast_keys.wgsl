@@ -46,8 +46,8 @@ fn main(
       // Each invocation reads every LANES-th vec4 of the query. Past the head's end there are none, and zero is added.
       let d = p * LANES + lane;
       let query = select(vec4<f32>(), queries[queryAt + min(d, D4 - 1u)], d < D4);
-      for (var l = 0u; l < LANES; l++) {
-        product = fma(subgroupShuffle(query, l), keys[at + min(p * LANES + l, D4 - 1u)], product);
+      for (var l = 0u; l < NEIGHBOURS; l++) {
+        product = fma(subgroupBroadcast(query, l), keys[at + min(p * LANES + l, D4 - 1u)], product);
       }
     }
     let score = select(-3.0e38, finishScore(dot(product, vec4<f32>(1.0)), head, position, key), lane < count);
@@ -59,9 +59,9 @@ fn main(
     for (var p = 0u; p < PER; p++) {
       sums[p] *= correction;
     }
-    for (var i = 0u; i < count; i++) {
-      let share = subgroupShuffle(weight, i);
-      let valueAt = subgroupShuffle(at, i);
+    for (var i = 0u; i < NEIGHBOURS; i++) {
+      let share = subgroupBroadcast(weight, i);
+      let valueAt = subgroupBroadcast(at, i);
       for (var p = 0u; p < PER; p++) {
         sums[p] = fma(vec4<f32>(share), values[valueAt + min(p * LANES + lane, D4 - 1u)], sums[p]);
       }

@@ -43,8 +43,6 @@ const GPT2_SIZES: CeilingSizes = {
 
 const LAYOUTS: readonly WeightLayout[] = ["linear", "conv1d"];
 const MEASUREMENTS = 5;
-/** Submits of a winner that is timed again. */
-const PROBES = 3;
 /** A submit should take as long as this, in milliseconds. */
 const SUBMIT_MS = 25;
 const MAX_REPETITIONS = 64;
@@ -92,7 +90,7 @@ export class CeilingProbe {
     return new CeilingProbe(many, await best(sizes.oneRow), cost);
   }
 
-  /** Both ceilings now: each the best of three submits. */
+  /** Both ceilings now: each the median of five submits. */
   async measure(): Promise<Rates> {
     const gflops = operationsOf(this.many.entry.sizes) / (1e6 * (await this.many.ms()));
     const { width, outWidth } = this.one.entry.sizes;
@@ -139,14 +137,14 @@ class Runner {
     this.#operands = makeOperands(gpu, entry.sizes);
   }
 
-  /** Of one product: the best of three submits. */
+  /** Of one product: the median of five submits, as what is held against it is a median. */
   async ms(): Promise<number> {
     const { product, layout, repetitions } = this.entry;
     const times: number[] = [];
-    for (let i = 0; i < PROBES; i++) {
+    for (let i = 0; i < MEASUREMENTS; i++) {
       times.push(await eachMs(this.gpu, product, this.#operands, layout, repetitions, this.waitMs));
     }
-    return Math.min(...times);
+    return median(times);
   }
 
   destroy(): void {

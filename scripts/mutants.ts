@@ -142,7 +142,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "block writes past the rows",
-    file: "shaders/matmul_block_conv1d.wgsl",
+    file: "shaders/matmul_block.wgsl",
     from: "store4(row + i, column + 4u * c, line[c]);",
     to: "store4(row + i, column + 4u * c + 1u, line[c]);",
     tests: MATMUL,

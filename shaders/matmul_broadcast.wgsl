@@ -5,7 +5,7 @@
 //
 // For adapters that run on a CPU. There a load costs every invocation ten instructions (a test whether it is active, one
 // whether the address is in bounds), also where all of them load the same number, which is what the rows of
-// matmul_block_linear.wgsl and matmul_block_conv1d.wgsl do; a broadcast costs one or two.
+// matmul_block.wgsl does; a broadcast costs one or two.
 // 128 x 768 x 3072, GFLOP/s, medians of 5 in one run, rows x columns, 8 invocations on lavapipe (Dawn), 4 on SwiftShader:
 //              [in, out]: block 16 x 8, this 16 x 8, 32 x 4   [out, in]: block 16 x 8, this 16 x 8, 32 x 4
 //   lavapipe             32.7           48.9     28 to 47               11.5           36.5     52.3
@@ -49,7 +49,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
       }
     }
   }
-  // One row after the other, so that the epilogue is compiled once: see matmul_block_linear.wgsl.
+  // One row after the other, so that the epilogue is compiled once: see matmul_block.wgsl.
   for (var i = 0u; i < min(ROWS, params.rowCount - row); i++) {
     var line: array<vec4<f32>, COLUMNS4>;
     for (var r = 0u; r < ROWS; r++) {

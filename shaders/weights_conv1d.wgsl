@@ -22,3 +22,14 @@ fn weightBlock(column: u32, k: u32) -> mat4x4<f32> {
 fn weightAt(column: u32, k: u32) -> f32 {
   return weight(params.weightStart + k * params.weightStride + column);
 }
+
+// Where columns n .. n + 3 of the result begin, n a multiple of four, and their weights at one k.
+alias Columns4 = u32;
+
+fn columns4(column: u32) -> Columns4 {
+  return columnBase(column);
+}
+
+fn weightsAt(columns: Columns4, k: u32) -> vec4<f32> {
+  return weight4(columns + k * params.weightStride / 4u);
+}

@@ -19,3 +19,15 @@ fn weightBlock(column: u32, k: u32) -> mat4x4<f32> {
 fn weightAt(column: u32, k: u32) -> f32 {
   return weight(params.weightStart + column * params.weightStride + k);
 }
+
+// Where columns n .. n + 3 of the result begin, in elements, and their weights at one k.
+alias Columns4 = vec4<u32>;
+
+fn columns4(column: u32) -> Columns4 {
+  let last = vec4<u32>(params.outWidth - 1u);
+  return params.weightStart + min(column + vec4<u32>(0u, 1u, 2u, 3u), last) * params.weightStride;
+}
+
+fn weightsAt(columns: Columns4, k: u32) -> vec4<f32> {
+  return vec4<f32>(weight(columns.x + k), weight(columns.y + k), weight(columns.z + k), weight(columns.w + k));
+}

@@ -14,8 +14,7 @@
 import activation from "../../shaders/activation.wgsl";
 import broadcastConv1d from "../../shaders/broadcast_conv1d.wgsl";
 import broadcastLinear from "../../shaders/broadcast_linear.wgsl";
-import matmulBlockConv1d from "../../shaders/matmul_block_conv1d.wgsl";
-import matmulBlockLinear from "../../shaders/matmul_block_linear.wgsl";
+import matmulBlock from "../../shaders/matmul_block.wgsl";
 import matmulBroadcast from "../../shaders/matmul_broadcast.wgsl";
 import matmulReference from "../../shaders/matmul_reference.wgsl";
 import matmulShared from "../../shaders/matmul_shared.wgsl";
@@ -192,8 +191,8 @@ const neverCompiles = ({ host, kind }: AdapterInfo) => host === "deno" && kind =
 
 function block(rows: number, columns: number, lanes: number, expectedOn: Product["expectedOn"] = "nowhere"): Product {
   const name = `block ${rows}x${columns}x${lanes}`;
-  const files = { linear: matmulBlockLinear, conv1d: matmulBlockConv1d };
-  const tile = { ROWS: rows, ROWS4: rows / 4, COLUMNS4: columns / 4, STEP: 4 };
+  const files = { linear: matmulBlock, conv1d: matmulBlock };
+  const tile = { ROWS: rows, ROWS4: rows / 4, COLUMNS4: columns / 4 };
   return {
     name,
     layouts: BOTH,

@@ -116,7 +116,10 @@ const broadcastKeys: Attention = {
     "broadcast keys",
     (dHead, gpu) => {
       const sizes = { D4: dHead / 4, LANES: lanesOf(gpu) };
-      return kernelFor("broadcast keys", [attentionBroadcastKeys], sizes, { PER: perOf(gpu, dHead), NEIGHBOURS: sizes.LANES });
+      return kernelFor("broadcast keys", [attentionBroadcastKeys], sizes, {
+        PER: perOf(gpu, dHead),
+        NEIGHBOURS: sizes.LANES,
+      });
     },
     (gpu, { rowCount, nHeads }) => [...foldGrid(gpu, rowCount * nHeads), 1],
   ),

@@ -47,9 +47,7 @@ function altered(product: Product, name: string, change: (code: string) => strin
 
 const MANY_ROWS: ShapeClass = { rows: ROW_CLASSES[3], layout: "linear", storage: "f32" };
 /** Next to nothing to do, and wrong. The right ones of many rows take a hundred times as long, on a busy machine too. */
-const HASTY = altered(productNamed("block 16x8x8"), "hasty", (code) =>
-  code.replace("k < params.width", "k < 1u"),
-);
+const HASTY = altered(productNamed("block 16x8x8"), "hasty", (code) => code.replace("k < params.width", "k < 1u"));
 
 describe("tune", () => {
   it("chooses a product that fits, and lets the device use it", async () => {

@@ -3,10 +3,11 @@
 // keys to the next (Milakov and Gimelshein 2018, arXiv 1805.02867). For decoding on adapters that run on a CPU and have
 // subgroups, where there are few rows.
 //
-// Milliseconds for 12 heads of 64 and 129 keys, this against attention_keys.wgsl, medians of 7 in one run: one row 0.36
-// and 0.42 on lavapipe, 0.7 and 0.9 to 1.0 on SwiftShader; eight rows 1.06 and 1.09, 5.0 and 6.2. Compiling it takes
-// SwiftShader 0.07 s instead of 0.4 s.
-// PER: vec4 of a head that an invocation keeps, of D4 in all. A workgroup is one subgroup.
+// Milliseconds for 12 heads of 64 and 129 keys, this against attention_keys.wgsl, medians of 7 in one run: one row 0.24
+// and 0.22 on lavapipe, 0.6 and 0.9 on SwiftShader; eight rows 1.13 and 1.01, 3.9 and 6.4. Compiling it takes
+// SwiftShader 0.17 s instead of 0.35 s. With subgroupShuffle, which takes any lane, SwiftShader is 1.2 times as slow.
+// PER: vec4 of a head that an invocation keeps, of D4 in all. A workgroup is one subgroup of LANES, in loops that are
+// written out NEIGHBOURS.
 // Grid: x, y = rowCount * nHeads folded.
 
 enable subgroups;

@@ -71,7 +71,7 @@ export async function measureTests(
 
 /** Runs a test for the first time, and finds the memory it takes: all but what the other tests hold meanwhile. */
 async function warmUp(gpu: Gpu, test: BenchTest, othersBytes: number): Promise<Entry> {
-  gpu.pool.trim();
+  gpu.trim();
   gpu.resetPeak();
   const checks = [await test.run()];
   return { test, peakBytes: gpu.peakBytes - othersBytes, checks, times: [], rates: [], work: newCounters() };

@@ -64,7 +64,7 @@ async function generateTest(model: HookedModel, plan: TestPlan): Promise<BenchTe
   const prompts = before.map((ids) => ids.slice(0, depth));
   const next = before.map((ids) => ids.slice(depth));
   const { gpu } = model;
-  gpu.pool.trim();
+  gpu.trim();
   const bytesBefore = gpu.memory.bytes;
   const cache = model.createCache({ sequences: batch, capacity: batch * (depth + tokens) });
   try {
@@ -73,7 +73,7 @@ async function generateTest(model: HookedModel, plan: TestPlan): Promise<BenchTe
     cache.destroy();
     throw error;
   }
-  gpu.pool.trim();
+  gpu.trim();
   return {
     plan,
     heldBytes: gpu.memory.bytes - bytesBefore,

@@ -11,6 +11,7 @@ import type { GpuHost } from "./host.ts";
 import { PipelineCache } from "./kernel.ts";
 import { BufferPool } from "./pool.ts";
 import { type KernelTime, Profiler } from "./profiler.ts";
+import { Recycler } from "./recycler.ts";
 import { Tensor, type TensorType } from "./tensor.ts";
 import { STORAGE_USAGE, UNIFORM_AND_COPY_DST } from "./usage.ts";
 
@@ -29,6 +30,8 @@ export class Gpu {
   readonly pool: BufferPool;
   /** Buffers filled from the host at the start of a submission. */
   readonly uploads: BufferPool;
+  /** Results and readbacks, for the next of the same size. */
+  readonly recycler: Recycler;
   /** A few zeros, bound where a kernel has an operand it will not read. */
   readonly zeros: Tensor;
   /** Bytes and buffers alive now, pooled ones included. */
@@ -53,6 +56,7 @@ export class Gpu {
     this.pipelines = new PipelineCache(host.device);
     this.pool = new BufferPool(this);
     this.uploads = new BufferPool(this);
+    this.recycler = new Recycler(this);
     this.zeros = this.tensor([4], "zeros");
     void this.device.lost.then((info) => {
       this.#lost = new GpuError(
@@ -120,13 +124,13 @@ export class Gpu {
     );
     this.pool.evict(buffer);
     this.uploads.evict(buffer);
+    this.recycler.evict(buffer);
     if (buffer === this.#params) {
       this.#params = undefined;
       this.destroyBuffer(buffer);
     }
     // What nobody holds may be what a second try needs.
-    this.pool.trim();
-    this.uploads.trim();
+    this.trim();
   }
 
   /** Frees a buffer of `createBuffer`, and the bind groups that hold it. */
@@ -141,6 +145,13 @@ export class Gpu {
   tensor(shape: readonly number[], label: string, dtype: TensorType = "f32"): Tensor {
     const count = shape.reduce((product, size) => product * size, 1);
     return new Tensor(this, this.createBuffer(count * 4, STORAGE_USAGE, label), shape, dtype);
+  }
+
+  /** The same for a result that will be written whole: contents undefined, and its buffer is kept for the next like it. */
+  result(shape: readonly number[], label: string): Tensor {
+    const bytes = 4 * shape.reduce((product, size) => product * size, 1);
+    const buffer = this.recycler.acquire(bytes, STORAGE_USAGE, label);
+    return new Tensor(this, buffer, shape, "f32", (used) => this.recycler.release(used));
   }
 
   /** A tensor holding `data`. The caller destroys it. */
@@ -200,6 +211,13 @@ export class Gpu {
     return this.#params;
   }
 
+  /** Frees the buffers that are kept for reuse. */
+  trim(): void {
+    this.pool.trim();
+    this.uploads.trim();
+    this.recycler.trim();
+  }
+
   /** Lets `peakBytes` begin again at what is alive now. */
   resetPeak(): void {
     this.peakBytes = this.memory.bytes;
@@ -229,8 +247,7 @@ export class Gpu {
 
   /** Ends the device; every tensor on it becomes unusable. */
   destroy(): void {
-    this.pool.trim();
-    this.uploads.trim();
+    this.trim();
     this.device.destroy();
   }
 }

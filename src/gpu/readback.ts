@@ -7,8 +7,8 @@ import type { Gpu } from "./gpu.ts";
 
 const MAP_READ_AND_COPY_DST = 0x1 | 0x8;
 const MAP_MODE_READ = 0x1;
-/** Staging above this size is destroyed after use instead of kept. */
-const KEEP_BYTES = 1 << 20;
+/** Staging of up to this size is kept here, by powers of two; larger goes to the recycler. */
+const KEEP_BYTES = 1 << 16;
 
 const idle = new WeakMap<Gpu, Map<number, GPUBuffer[]>>();
 
@@ -29,7 +29,7 @@ export class Readback {
   encode(encoder: GPUCommandEncoder): void {
     this.#staging =
       shelfOf(this.gpu, sizeClass(this.size)).pop() ??
-      this.gpu.createBuffer(sizeClass(this.size), MAP_READ_AND_COPY_DST, "readback");
+      this.gpu.recycler.acquire(sizeClass(this.size), MAP_READ_AND_COPY_DST, "readback");
     encoder.copyBufferToBuffer(this.buffer, this.offset, this.#staging, 0, this.size);
   }
 
@@ -45,7 +45,7 @@ export class Readback {
       throw error;
     }
     if (staging.size <= KEEP_BYTES) shelfOf(this.gpu, staging.size).push(staging);
-    else this.gpu.destroyBuffer(staging);
+    else this.gpu.recycler.release(staging);
   }
 
   /** What was read. */

@@ -16,6 +16,7 @@ export class Tensor {
     /** Sizes of the axes, the last one contiguous. */
     readonly shape: readonly number[],
     readonly dtype: TensorType = "f32",
+    private readonly free: (buffer: GPUBuffer) => void = (buffer) => gpu.destroyBuffer(buffer),
   ) {}
 
   /** Number of elements. */
@@ -54,7 +55,7 @@ export class Tensor {
   destroy(): void {
     if (this.#destroyed) return;
     this.#destroyed = true;
-    this.gpu.destroyBuffer(this.buffer);
+    this.free(this.buffer);
   }
 
   [Symbol.dispose](): void {

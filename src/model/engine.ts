@@ -199,8 +199,7 @@ export class Engine {
     for (const { tensor } of this.#ropeTables) tensor.destroy();
     for (const tensor of this.#outgrown) tensor.destroy();
     this.#alibi?.destroy();
-    this.gpu.pool.trim();
-    this.gpu.uploads.trim();
+    this.gpu.trim();
   }
 }
 

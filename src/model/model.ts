@@ -199,7 +199,7 @@ export class Model {
     const rows = this.engine.appendRows(cache, ids);
     let logits: Tensor | undefined;
     try {
-      logits = options.into ?? this.gpu.tensor([sum(selected), this.spec.vocabSize], "logits");
+      logits = options.into ?? this.gpu.result([sum(selected), this.spec.vocabSize], "logits");
       await this.#runChunks(rows, selected, logits, options);
       return new Logits(logits, selected, this.spec.vocabSize);
     } catch (error) {

@@ -49,8 +49,7 @@ async function failure<Failure extends SuperlensError>(run: () => unknown): Prom
 
 /** Buffers and bytes in use, those kept for reuse left out. */
 function memory(): { bytes: number; buffers: number } {
-  gpu.pool.trim();
-  gpu.uploads.trim();
+  gpu.trim();
   return { ...gpu.memory };
 }
 
@@ -302,7 +301,7 @@ describe("memory that is not there", () => {
     expect((await failure<GpuError>(() => Recorder.run(own, "too much again", record))).code).toBe("gpu/out-of-memory");
     await Recorder.run(own, "again", (recorder) => add(recorder, x, sum, 3));
     expect([...(await sum.read())]).toEqual([1, 2, 3]);
-    own.pool.trim();
+    own.trim();
     // What stays: parameters, the operand that was used, a readback buffer.
     expect(own.memory.bytes - before.bytes).toBeLessThan(100_000);
     own.destroy();

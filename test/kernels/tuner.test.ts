@@ -241,7 +241,7 @@ describe("loading", () => {
       const stop = new AbortController();
       const load = loadFixture("llama", { gpu, tune: true, signal: stop.signal, onTune: () => stop.abort("enough") });
       await expect(load).rejects.toBe("enough");
-      gpu.pool.trim();
+      gpu.trim();
       expect(gpu.memory.buffers).toBeLessThanOrEqual(before + 1); // the parameters of kernels
     });
   });

@@ -19,8 +19,58 @@ const EQUIVALENCE = ["test/engine/equivalence.test.ts"];
 const STORAGE = ["test/engine/storage.test.ts"];
 const FAILURES = ["test/engine/failures.test.ts"];
 const TUNER = ["test/kernels/tuner.test.ts"];
+const RECYCLER = ["test/engine/recycler.test.ts"];
 
 export const MUTANTS: readonly Mutant[] = [
+  {
+    name: "one row: the second k of a step is read past the width",
+    file: "shaders/matvec_lanes_conv1d.wgsl",
+    from: "select(0.0, rows[params.rowStart + k + j], j <= last)",
+    to: "rows[params.rowStart + k + j]",
+    tests: MATMUL,
+  },
+  {
+    name: "one row, [out, in]: columns of an invocation are neighbours when stored",
+    file: "shaders/matvec_lanes_linear.wgsl",
+    from: "store(0u, column + c * LANES,",
+    to: "store(0u, column + c,",
+    tests: MATMUL,
+  },
+  {
+    name: "block, [out, in]: columns past the end are not held to the last",
+    file: "shaders/weights_linear.wgsl",
+    from: "min(column + vec4<u32>(0u, 1u, 2u, 3u), last)",
+    to: "(column + vec4<u32>(0u, 0u, 2u, 3u))",
+    tests: MATMUL,
+  },
+  {
+    name: "parameters of all dispatches are those of the first",
+    file: "src/gpu/recorder.ts",
+    from: "this.#paramsGroup(arena, index * PARAM_STRIDE)",
+    to: "this.#paramsGroup(arena, 0)",
+    tests: GOLDEN,
+  },
+  {
+    name: "recycler: a buffer of another use is handed out",
+    file: "src/gpu/recycler.ts",
+    from: "keyOf({ size, usage })",
+    to: "keyOf({ size, usage: 0x80 | 0x4 | 0x8 })",
+    tests: RECYCLER,
+  },
+  {
+    name: "recycler: nothing bounds what is kept",
+    file: "src/gpu/recycler.ts",
+    from: "while (this.#bytes > MOST_BYTES_KEPT) this.#dropOldest();",
+    to: "",
+    tests: RECYCLER,
+  },
+  {
+    name: "recycler: a buffer without memory is kept",
+    file: "src/gpu/recycler.ts",
+    from: " || this.#evicted.has(buffer)",
+    to: "",
+    tests: RECYCLER,
+  },
   {
     name: "window one key too wide",
     file: "shaders/attention_shared.wgsl",

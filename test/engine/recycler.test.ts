@@ -1,0 +1,73 @@
+/** Buffers of results and readbacks that are used again: which, how many are kept, and that nothing of the last shows. */
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { Gpu } from "../../src/gpu/gpu.ts";
+import { STORAGE_USAGE } from "../../src/gpu/usage.ts";
+import { loadFixture } from "../support/fixtures.ts";
+import { newGpu } from "../support/gpu.ts";
+
+const MB = 1 << 20;
+
+describe("the recycler", () => {
+  let gpu: Gpu;
+  beforeEach(async () => {
+    gpu = await newGpu();
+  });
+  afterEach(() => gpu.destroy());
+
+  it("hands out a buffer again for the same size and use alone", () => {
+    const first = gpu.recycler.acquire(MB, STORAGE_USAGE, "first");
+    gpu.recycler.release(first);
+    const other = gpu.recycler.acquire(MB + 4, STORAGE_USAGE, "other");
+    const staging = gpu.recycler.acquire(MB, 0x1 | 0x8, "staging");
+    expect([other, staging]).not.toContain(first);
+    expect(gpu.recycler.acquire(MB, STORAGE_USAGE, "second")).toBe(first);
+    expect(first.label).toBe("second");
+    expect(gpu.recycler.acquire(MB, STORAGE_USAGE, "third")).not.toBe(first);
+  });
+
+  it("keeps 128 MB at most, the newest, and none of the small ones", () => {
+    const before = gpu.memory.bytes;
+    const buffers = Array.from({ length: 40 }, (_, index) =>
+      gpu.recycler.acquire(4 * MB + 4 * index, STORAGE_USAGE, "result"),
+    );
+    for (const buffer of buffers) gpu.recycler.release(buffer);
+    gpu.recycler.release(gpu.recycler.acquire(1024, STORAGE_USAGE, "small"));
+    expect(gpu.memory.bytes - before).toBeLessThanOrEqual(128 * MB);
+    expect(gpu.memory.bytes - before).toBeGreaterThan(120 * MB);
+    const newest = buffers[39] as GPUBuffer;
+    expect(gpu.recycler.acquire(newest.size, STORAGE_USAGE, "again")).toBe(newest);
+    const oldest = buffers[0] as GPUBuffer;
+    expect(gpu.recycler.acquire(oldest.size, STORAGE_USAGE, "again")).not.toBe(oldest);
+  });
+
+  it("frees what it keeps when asked, and destroys what had no memory", () => {
+    const before = { ...gpu.memory };
+    const bad = gpu.recycler.acquire(MB, STORAGE_USAGE, "bad");
+    gpu.recycler.evict(bad);
+    gpu.recycler.release(bad);
+    expect(gpu.memory).toEqual(before);
+    gpu.recycler.release(gpu.recycler.acquire(MB, STORAGE_USAGE, "good"));
+    expect(gpu.memory.bytes).toBe(before.bytes + MB);
+    gpu.trim();
+    expect(gpu.memory).toEqual(before);
+  });
+});
+
+it("logits in a used buffer are those of a fresh one, and are not read after destroy()", async () => {
+  const model = await loadFixture("gpt2");
+  const ids = Array.from({ length: 4 }, (_, sequence) => Array.from({ length: 100 }, (_, at) => (at + sequence) % 50));
+  const logitsOf = async (batch: number[][]) => {
+    const logits = await model.forward(batch);
+    return { logits, values: await logits.read() };
+  };
+  const first = await logitsOf(ids);
+  first.logits.destroy();
+  const other = await logitsOf([...ids].reverse());
+  expect(other.logits.tensor.buffer).toBe(first.logits.tensor.buffer);
+  other.logits.destroy();
+  const again = await logitsOf(ids);
+  expect(again.values).toEqual(first.values);
+  again.logits.destroy();
+  await expect(again.logits.read()).rejects.toMatchObject({ code: "gpu/destroyed" });
+  model.destroy();
+});

@@ -23,6 +23,13 @@ const RECYCLER = ["test/engine/recycler.test.ts"];
 
 export const MUTANTS: readonly Mutant[] = [
   {
+    name: "generate: a first token is not looked at",
+    file: "src/model/generate.ts",
+    from: "        id < spec.vocabSize &&\n",
+    to: "",
+    tests: ["test/generate/decode.test.ts"],
+  },
+  {
     name: "one row: the second k of a step is read past the width",
     file: "shaders/matvec_lanes_conv1d.wgsl",
     from: "select(0.0, rows[params.rowStart + k + j], j <= last)",

@@ -40,6 +40,35 @@ describe.each(["gpt2", "llama", "bloom", "gemma2"])("decoding ahead, %s", (famil
     expect(ahead?.finished).toEqual(passes?.finished);
   });
 
+  it("gives the same tokens where it begins with the newest of a cache", async () => {
+    const prompts = PROMPTS.map((ids) => ids.slice(0, -1));
+    const newest = PROMPTS.map((ids) => ids.slice(-1));
+    const results = [];
+    for (const hooks of [{}, BY_PASSES]) {
+      using cache = model.createCache({ sequences: 3 });
+      (await model.forward(prompts, { cache, logits: "none" })).destroy();
+      results.push(await collect(generateSteps(model, newest, { maxNewTokens: 5, cache }, hooks)));
+    }
+    expect(results[0]?.tokens).toEqual(results[1]?.tokens);
+    expect(results[0]?.steps).toEqual(results[1]?.steps);
+  });
+
+  it("refuses a first token that is none, and one for which there is no position", async () => {
+    const { vocabSize, maxPositions } = model.spec;
+    for (const id of [vocabSize, -1, 0.5]) {
+      await expect(collect(generateSteps(model, [id], { maxNewTokens: 3 }))).rejects.toMatchObject({
+        code: "input/token-range",
+      });
+    }
+    if (!Number.isFinite(maxPositions)) return;
+    using cache = model.createCache({ capacity: maxPositions });
+    const all = Array.from({ length: maxPositions }, () => 1);
+    (await model.forward(all, { cache, logits: "none" })).destroy();
+    await expect(collect(generateSteps(model, [1], { maxNewTokens: 3, cache }))).rejects.toMatchObject({
+      name: "InputError",
+    });
+  });
+
   it("goes on with the others when a sequence ends, and with their draws", async () => {
     const free = await collect(generateSteps(model, PROMPTS, { maxNewTokens: 14, temperature: 1, seed: 7 }));
     const eos = [free.tokens[0]?.[3], free.tokens[2]?.[6]] as number[];

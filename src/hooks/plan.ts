@@ -57,7 +57,12 @@ export function planPass(
   const tensors = new Map<string, Tensor>();
   const cache = new ActivationCache(gpu, tensors, positions);
   try {
-    for (const point of captured) tensors.set(point.name, gpu.tensor(pointShape(point, scope, positions), point.name));
+    // Where a sequence is shorter than the longest, zeros have to stand behind it.
+    const isRagged = positions.some((list) => list.length !== positions[0]?.length);
+    for (const point of captured) {
+      const shape = pointShape(point, scope, positions);
+      tensors.set(point.name, isRagged ? gpu.tensor(shape, point.name) : gpu.result(shape, point.name));
+    }
   } catch (error) {
     cache.destroy();
     throw error;

@@ -1,7 +1,8 @@
 // Copies rows between strided tensors: for each entry (source row, target row) of the list,
 // out[targetStart + target * targetRowStride + h * targetHeadStride + d] =
 //   x[sourceStart + source * sourceRowStride + h * sourceHeadStride + d]   for h < heads, d < width.
-// Captures, row selection and slices are this one kernel. Grid: x = ceil(entries * heads * width / 64), folded into y.
+// Captures, row selection and slices are this one kernel, for elements that are numbers or four of them (`Element`), with
+// widths, starts and strides in those. Grid: x = ceil(entries * heads * width / 64), folded into y.
 
 struct Params {
   entries: u32,
@@ -17,8 +18,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(1) @binding(0) var<storage, read> list: array<vec2<u32>>;
-@group(1) @binding(1) var<storage, read> x: array<f32>;
-@group(1) @binding(2) var<storage, read_write> out: array<f32>;
+@group(1) @binding(1) var<storage, read> x: array<Element>;
+@group(1) @binding(2) var<storage, read_write> out: array<Element>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {

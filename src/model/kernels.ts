@@ -194,22 +194,25 @@ export const SUM_HEADS = defineKernel({
   params: { rowCount: "u32", nHeads: "u32", width: "u32", scale: "f32" },
 });
 
-export const GATHER = defineKernel({
-  name: "gather",
-  sources: gather,
-  bindings: ["read", "read", "write"],
-  params: {
-    entries: "u32",
-    heads: "u32",
-    width: "u32",
-    sourceStart: "u32",
-    sourceRowStride: "u32",
-    sourceHeadStride: "u32",
-    targetStart: "u32",
-    targetRowStride: "u32",
-    targetHeadStride: "u32",
-  },
-});
+const gatherOf = (name: string, element: string) =>
+  defineKernel({
+    name,
+    sources: [`alias Element = ${element};`, gather],
+    bindings: ["read", "read", "write"],
+    params: {
+      entries: "u32",
+      heads: "u32",
+      width: "u32",
+      sourceStart: "u32",
+      sourceRowStride: "u32",
+      sourceHeadStride: "u32",
+      targetStart: "u32",
+      targetRowStride: "u32",
+      targetHeadStride: "u32",
+    },
+  });
+
+export const GATHER = { one: gatherOf("gather", "f32"), four: gatherOf("gather four", "vec4<f32>") };
 
 export const ARGMAX = defineKernel({
   name: "argmax",

@@ -296,20 +296,21 @@ export function gather(
   width: number,
 ): void {
   const entries = list.length / 2;
-  recorder.dispatch(kernels.GATHER, {
-    params: {
-      entries,
-      heads,
-      width,
-      sourceStart: source.start ?? 0,
-      sourceRowStride: source.rowStride,
-      sourceHeadStride: source.headStride ?? width,
-      targetStart: target.start ?? 0,
-      targetRowStride: target.rowStride,
-      targetHeadStride: target.headStride ?? width,
-    },
+  const lengths = {
+    width,
+    sourceStart: source.start ?? 0,
+    sourceRowStride: source.rowStride,
+    sourceHeadStride: source.headStride ?? width,
+    targetStart: target.start ?? 0,
+    targetRowStride: target.rowStride,
+    targetHeadStride: target.headStride ?? width,
+  };
+  const step = Object.values(lengths).every((length) => length % 4 === 0) ? 4 : 1;
+  const inSteps = Object.fromEntries(Object.entries(lengths).map(([name, length]) => [name, length / step]));
+  recorder.dispatch(step === 4 ? kernels.GATHER.four : kernels.GATHER.one, {
+    params: { entries, heads, ...(inSteps as typeof lengths) },
     buffers: [list, source.buffer, target.buffer],
-    workgroups: elementGrid(recorder, entries * heads * width),
+    workgroups: elementGrid(recorder, (entries * heads * width) / step),
   });
 }
 

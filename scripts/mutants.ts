@@ -24,8 +24,8 @@ const RECYCLER = ["test/engine/recycler.test.ts"];
 export const MUTANTS: readonly Mutant[] = [
   {
     name: "generate: a first token is not looked at",
-    file: "src/model/generate.ts",
-    from: "        id < spec.vocabSize &&\n",
+    file: "src/model/decode.ts",
+    from: "model.engine.checkIds([id], sequences[row] as number);",
     to: "",
     tests: ["test/generate/decode.test.ts"],
   },

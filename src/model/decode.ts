@@ -46,8 +46,12 @@ export class Decoder {
     this.#capacity = request.cache.store.capacity;
   }
 
+  /** @throws InputError for ids out of range and sequences longer than the model's positions. */
   static async create(model: Model, request: DecodeRequest): Promise<Decoder> {
-    const { cache, sequences, steps } = request;
+    const { cache, sequences, tokens, steps } = request;
+    tokens.forEach((id, row) => {
+      model.engine.checkIds([id], sequences[row] as number);
+    });
     const slots: number[][] = [];
     try {
       for (const sequence of sequences) slots.push(cache.reserve(sequence, steps));

@@ -79,7 +79,7 @@ export class Engine {
    * @throws InputError for ids out of range and sequences longer than the model's positions.
    */
   appendRows(cache: KvCache, tokens: readonly (readonly number[])[]): RowTable {
-    for (const [sequence, ids] of tokens.entries()) this.#checkIds(ids, sequence);
+    for (const [sequence, ids] of tokens.entries()) this.checkIds(ids, sequence);
     const table = new RowTable(tokens.reduce((sum, ids) => sum + ids.length, 0));
     const before = cache.lengths;
     let row = 0;
@@ -97,7 +97,8 @@ export class Engine {
     return table;
   }
 
-  #checkIds(ids: readonly number[], sequence: number): void {
+  /** @throws InputError `input/token-range` */
+  checkIds(ids: readonly number[], sequence: number): void {
     const bad = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= this.spec.vocabSize);
     if (bad === undefined) return;
     throw new InputError(

@@ -125,7 +125,7 @@ export async function* generateSteps(
     const isPlain = !hooks.tapsFor && !hooks.afterPass && canDecode(model, plan.sampling);
     for (let step = 0; step < plan.maxNewTokens && sequences.some(({ finished }) => !finished); step++) {
       options.signal?.throwIfAborted();
-      if (isPlain && areTokens(model, cache, inputs)) {
+      if (isPlain && inputs.every(({ length }) => length <= 1)) {
         const run = { model, plan, sequences, cache, logits, signal: options.signal };
         for await (const result of decodeAhead(run, step, inputs)) {
           ({ step } = result);
@@ -150,19 +150,6 @@ export async function* generateSteps(
 /** What the next pass reads: the newest token of each sequence that goes on. */
 function nextInputs(tokens: readonly (number | undefined)[], sequences: readonly Sequence[]): number[][] {
   return tokens.map((token, index) => (token === undefined || sequences[index]?.finished ? [] : [token]));
-}
-
-/** Whether no sequence goes on with more than one token. What a pass would refuse is left for it to refuse. */
-function areTokens({ spec }: Model, cache: KvCache, inputs: readonly (readonly number[])[]): boolean {
-  return inputs.every(
-    ([id, ...rest], sequence) =>
-      id === undefined ||
-      (rest.length === 0 &&
-        Number.isInteger(id) &&
-        id >= 0 &&
-        id < spec.vocabSize &&
-        (cache.lengths[sequence] as number) < spec.maxPositions),
-  );
 }
 
 /**
@@ -202,7 +189,8 @@ async function* decodeAhead(
   const decoder = await Decoder.create(model, {
     ...{ cache, logits, sequences: active, sampling: plan.sampling },
     tokens: active.map((index) => inputs[index]?.[0] as number),
-    steps: Math.min(PROGRAM_STEPS, plan.maxNewTokens - step, ...room),
+    // At least one, which is refused where there is no position for it.
+    steps: Math.max(1, Math.min(PROGRAM_STEPS, plan.maxNewTokens - step, ...room)),
   });
   const runs: Promise<number[]>[] = [];
   const isGoing = (index: number) => sequences[index]?.finished === undefined;

@@ -184,10 +184,24 @@ export const MUTANTS: readonly Mutant[] = [
     tests: ATTENTION,
   },
   {
-    name: "each invocation adds up its own key's values",
-    file: "shaders/attention_broadcast_keys.wgsl",
-    from: "let valueAt = subgroupShuffle(at, i);",
-    to: "let valueAt = at;",
+    name: "a step's keys all give the first one's values",
+    file: "shaders/attention_subgroup_keys.wgsl",
+    from: "values[at[j] + piece[p]]",
+    to: "values[at[0] + piece[p]]",
+    tests: ATTENTION,
+  },
+  {
+    name: "the key past the last counts where a step goes beyond it",
+    file: "shaders/attention_subgroup_keys.wgsl",
+    from: "select(0.0, exp(scores[j] - largest), first + j <= position)",
+    to: "exp(scores[j] - largest)",
+    tests: ATTENTION,
+  },
+  {
+    name: "an invocation takes the next one's keys as well as its own",
+    file: "shaders/attention_keys.wgsl",
+    from: "let key = min(first + j * LANES, position);",
+    to: "let key = min(first + j, position);",
     tests: ATTENTION,
   },
   {

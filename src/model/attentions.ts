@@ -2,7 +2,7 @@
  * Attention in one kernel: a small family that computes the same thing, and which of them takes a pass.
  *
  *   broadcastRows  prompts in registers, for CPUs that offer subgroups: eight rows at a time, queries handed round
- *   broadcastKeys  few rows, likewise: a key an invocation, weights handed round
+ *   subgroupKeys   few rows, likewise: the invocations of a subgroup share out the head's dimensions
  *   rows           prompts without workgroup memory, for CPUs: the rows of a workgroup walk the same keys
  *   keys           few rows without much of it, for CPUs: the invocations of a workgroup share out the keys
  *   tiled          prompts on a GPU: tiles of keys and values in workgroup memory
@@ -10,13 +10,13 @@
  *   split          few rows and many keys on a GPU: several workgroups a (row, head), joined by a second kernel
  */
 import attention from "../../shaders/attention.wgsl";
-import attentionBroadcastKeys from "../../shaders/attention_broadcast_keys.wgsl";
 import attentionBroadcastRows from "../../shaders/attention_broadcast_rows.wgsl";
 import attentionJoin from "../../shaders/attention_join.wgsl";
 import attentionKeys from "../../shaders/attention_keys.wgsl";
 import attentionRows from "../../shaders/attention_rows.wgsl";
 import attentionShared from "../../shaders/attention_shared.wgsl";
 import attentionSplit from "../../shaders/attention_split.wgsl";
+import attentionSubgroupKeys from "../../shaders/attention_subgroup_keys.wgsl";
 import attentionTiled from "../../shaders/attention_tiled.wgsl";
 import reduce from "../../shaders/reduce.wgsl";
 import type { Gpu } from "../gpu/gpu.ts";
@@ -94,7 +94,7 @@ const BROADCAST_ROWS = 8;
 const MOST_PER = 8;
 const lanesOf = (gpu: Gpu) => gpu.host.adapterInfo.subgroupMinSize;
 const perOf = (gpu: Gpu, dHead: number) => Math.ceil(dHead / 4 / lanesOf(gpu));
-const canBroadcast = (gpu: Gpu, dHead: number) =>
+const canShare = (gpu: Gpu, dHead: number) =>
   gpu.host.features.has("subgroups") && [4, 8].includes(lanesOf(gpu)) && perOf(gpu, dHead) <= MOST_PER;
 
 const broadcastRows: Attention = {
@@ -108,22 +108,19 @@ const broadcastRows: Attention = {
     },
     (_, { rowCount, nHeads }) => [Math.ceil(rowCount / BROADCAST_ROWS), nHeads, 1],
   ),
-  fits: canBroadcast,
+  fits: canShare,
 };
 
-const broadcastKeys: Attention = {
+const subgroupKeys: Attention = {
   ...attentionOf(
-    "broadcast keys",
+    "subgroup keys",
     (dHead, gpu) => {
       const sizes = { D4: dHead / 4, LANES: lanesOf(gpu) };
-      return kernelFor("broadcast keys", [attentionBroadcastKeys], sizes, {
-        PER: perOf(gpu, dHead),
-        NEIGHBOURS: sizes.LANES,
-      });
+      return kernelFor("subgroup keys", [attentionSubgroupKeys], sizes, { PER: perOf(gpu, dHead), STEP: 2 });
     },
     (gpu, { rowCount, nHeads }) => [...foldGrid(gpu, rowCount * nHeads), 1],
   ),
-  fits: canBroadcast,
+  fits: canShare,
 };
 
 /** Invocations that share out the keys; wide heads have fewer, since each keeps a head's width in workgroup memory. */
@@ -131,7 +128,7 @@ const keyLanes = (dHead: number) => (dHead <= 256 ? 8 : 2);
 
 const keys = attentionOf(
   "keys",
-  (dHead) => kernelFor("keys", [attentionKeys], { D4: dHead / 4, LANES: keyLanes(dHead) }),
+  (dHead) => kernelFor("keys", [attentionKeys], { D4: dHead / 4, LANES: keyLanes(dHead) }, { STEP: 4 }),
   (gpu, { rowCount, nHeads }) => [...foldGrid(gpu, rowCount * nHeads), 1],
 );
 
@@ -189,7 +186,7 @@ const split: Attention = {
 };
 
 /** Every one there is, by name. */
-export const ATTENTIONS = { broadcastRows, broadcastKeys, rows, keys, tiled, single, split };
+export const ATTENTIONS = { broadcastRows, subgroupKeys, rows, keys, tiled, single, split };
 
 /** Keys from which a GPU splits them: below, one workgroup a (row, head) is done before a second kernel would start. */
 const SPLIT_FROM = 1024;
@@ -200,7 +197,7 @@ const LONG_RUN = 3;
 export function attentionFor(gpu: Gpu, params: Readonly<Record<AttentionParam, number>>, runs: number): Attention {
   const isPrompt = params.rowCount >= LONG_RUN * runs;
   if (gpu.host.adapterInfo.isSoftware) {
-    if (canBroadcast(gpu, params.dHead)) return isPrompt ? broadcastRows : broadcastKeys;
+    if (canShare(gpu, params.dHead)) return isPrompt ? broadcastRows : subgroupKeys;
     return isPrompt ? rows : keys;
   }
   if (isPrompt) return tiled;

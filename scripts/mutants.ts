@@ -108,9 +108,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "wrong head mapping of grouped queries",
-    file: "shaders/attention.wgsl",
-    from: "let kvHead = head / (params.nHeads / params.nKvHeads);",
-    to: "let kvHead = head % params.nKvHeads;",
+    file: "shaders/attention_shared.wgsl",
+    from: "return head / (params.nHeads / params.nKvHeads);",
+    to: "return head % params.nKvHeads;",
     tests: ATTENTION,
   },
   {
@@ -181,6 +181,13 @@ export const MUTANTS: readonly Mutant[] = [
     file: "shaders/attention_broadcast_rows.wgsl",
     from: "(lastKey - first) / 4u + 1u);",
     to: "(lastKey - first) / 4u);",
+    tests: ATTENTION,
+  },
+  {
+    name: "wide heads are scored before their last slice",
+    file: "shaders/attention_tiled.wgsl",
+    from: "slice + D4 == dHead4);",
+    to: "slice == 0u);",
     tests: ATTENTION,
   },
   {

@@ -15,7 +15,7 @@ const MAX_D_HEAD4 = 256u; // dHead up to 1024
 
 var<workgroup> query: array<vec4<f32>, MAX_D_HEAD4>;
 var<workgroup> weights: array<f32, BLOCK>;
-var<workgroup> slots: array<u32, BLOCK>;
+var<workgroup> starts: array<u32, BLOCK>; // of each key's values
 
 @compute @workgroup_size(64)
 fn main(
@@ -31,7 +31,7 @@ fn main(
   let row = index / params.nHeads;
   let sequence = rowTable[row].x;
   let position = rowTable[row].y;
-  let kvHead = head / (params.nHeads / params.nKvHeads);
+  let kvHead = kvHeadOf(head);
   let dHead4 = params.dHead / 4u;
   for (var d = thread; d < dHead4; d += 64u) {
     let at = row * params.queryStride + head * params.dHead + d * 4u;
@@ -50,15 +50,15 @@ fn main(
     var blockMax = -3.0e38;
     for (var i = thread; i < here; i += 64u) {
       let key = firstKey + block + i;
-      let slot = slotOf(sequence, key);
-      let at = (slot * params.nKvHeads + kvHead) * dHead4;
+      let index = kvIndex(sequence, key, kvHead);
+      let at = index * dHead4;
       var product = 0.0;
       for (var d = 0u; d < dHead4; d++) {
         product += dot(query[d], keys[at + d]);
       }
       let score = finishScore(product, head, position, key);
       weights[i] = score;
-      slots[i] = (slot * params.nKvHeads + kvHead) * params.dHead;
+      starts[i] = index * params.dHead;
       blockMax = max(blockMax, score);
     }
     let newLargest = max(largest, reduceMax(thread, blockMax));
@@ -74,7 +74,7 @@ fn main(
     sums *= correction;
     for (var i = 0u; i < here; i++) {
       let weight = weights[i];
-      let at = slots[i] + slice;
+      let at = starts[i] + slice;
       for (var part = 0u; part < 4u; part++) {
         if (slice + part * 64u < params.dHead) {
           sums[part] = fma(weight, values[at + part * 64u], sums[part]);

@@ -31,7 +31,7 @@ fn rowOf(first: u32, r: u32) -> u32 {
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
   let head = group.y;
-  let kvHead = head / (params.nHeads / params.nKvHeads);
+  let kvHead = kvHeadOf(head);
   let firstRow = group.x * ROWS;
   let dHead4 = params.dHead / 4u; // D4, but no constant: drivers unroll loops over constants, see attention_rows.wgsl
   var queryAt: array<u32, PARTS>;
@@ -63,7 +63,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
       let key = first + 4u * lane + vec4<u32>(0u, 1u, 2u, 3u);
       var at: vec4<u32>;
       for (var c = 0u; c < 4u; c++) {
-        at[c] = (slotOf(sequence, min(key[c], lastKey)) * params.nKvHeads + kvHead) * D4;
+        at[c] = kvIndex(sequence, min(key[c], lastKey), kvHead) * D4;
       }
       var scores: array<vec4<f32>, ROWS>;
       for (var r = 0u; r < ROWS; r++) {

@@ -31,7 +31,7 @@ fn main(
   let row = index / params.nHeads;
   let sequence = rowTable[row].x;
   let position = rowTable[row].y;
-  let kvHead = head / (params.nHeads / params.nKvHeads);
+  let kvHead = kvHeadOf(head);
   let dHead4 = params.dHead / 4u; // D4, but no constant: drivers unroll loops over constants, see attention_rows.wgsl
   let queryAt = (row * params.queryStride + head * params.dHead) / 4u;
 
@@ -43,7 +43,7 @@ fn main(
     var at: array<u32, STEP>;
     for (var j = 0u; j < STEP; j++) {
       let key = min(first + j * LANES, position);
-      at[j] = (slotOf(sequence, key) * params.nKvHeads + kvHead) * D4;
+      at[j] = kvIndex(sequence, key, kvHead) * D4;
     }
     var products = array<f32, STEP>();
     for (var d = 0u; d < dHead4; d++) {

@@ -15,10 +15,10 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   let rowHead = index / params.dHead;
   let head = rowHead % params.nHeads;
   let entry = rowTable[rowHead / params.nHeads];
-  let kvHead = head / (params.nHeads / params.nKvHeads);
+  let kvHead = kvHeadOf(head);
   var sum = 0.0;
   for (var key = firstVisible(entry.y); key <= entry.y; key++) {
-    let at = (slotOf(entry.x, key) * params.nKvHeads + kvHead) * params.dHead + d;
+    let at = kvIndex(entry.x, key, kvHead) * params.dHead + d;
     sum = fma(pattern[rowHead * params.keyCount + key], values[at], sum);
   }
   z[index] = sum;

@@ -25,7 +25,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   let head = index / params.rowCount;
   let sequence = rowTable[row].x;
   let position = rowTable[row].y;
-  let kvHead = head / (params.nHeads / params.nKvHeads);
+  let kvHead = kvHeadOf(head);
   let dHead4 = params.dHead / 4u; // D4, but no constant: drivers unroll loops over constants
   let queryAt = (row * params.queryStride + head * params.dHead) / 4u;
 
@@ -36,7 +36,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     // Keys past the end repeat the last one and get no weight.
     var at: vec4<u32>;
     for (var i = 0u; i < 4u; i++) {
-      at[i] = (slotOf(sequence, min(key + i, position)) * params.nKvHeads + kvHead) * D4;
+      at[i] = kvIndex(sequence, min(key + i, position), kvHead) * D4;
     }
     var products = vec4<f32>();
     for (var d = 0u; d < dHead4; d++) {

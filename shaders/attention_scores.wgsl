@@ -21,8 +21,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     scores[index] = masked[0];
     return;
   }
-  let kvHead = head / (params.nHeads / params.nKvHeads);
-  let keyAt = (slotOf(rowTable[row].x, key) * params.nKvHeads + kvHead) * (params.dHead / 4u);
+  let keyAt = kvIndex(rowTable[row].x, key, kvHeadOf(head)) * (params.dHead / 4u);
   let queryAt = row * params.queryStride + head * params.dHead;
   var product = 0.0;
   for (var d = 0u; d < params.dHead; d += 4u) {

@@ -2,7 +2,6 @@
 //
 // A row of the batch is one token: (sequence, position, slot, token). The keys and values of position j of sequence s lie
 // in slot slotTable[s * slotStride + j]; sequences may share slots (a forked cache, a sweep over one base run).
-// Query head h reads key-value head h / (nHeads / nKvHeads).
 
 struct Params {
   rowCount: u32,
@@ -33,8 +32,14 @@ fn firstVisible(position: u32) -> u32 {
   return position + 1u - params.window;
 }
 
-fn slotOf(sequence: u32, position: u32) -> u32 {
-  return slotTable[sequence * params.slotStride + position];
+// The key-value head that a query head reads.
+fn kvHeadOf(head: u32) -> u32 {
+  return head / (params.nHeads / params.nKvHeads);
+}
+
+// Where the key and the value of a position lie, counted in heads.
+fn kvIndex(sequence: u32, position: u32, kvHead: u32) -> u32 {
+  return slotTable[sequence * params.slotStride + position] * params.nKvHeads + kvHead;
 }
 
 fn finishScore(product: f32, head: u32, position: u32, key: u32) -> f32 {

@@ -12,7 +12,7 @@
 const HIDDEN = -3.0e38;
 
 var<workgroup> weights: array<f32, LANES>;
-var<workgroup> slots: array<u32, LANES>;
+var<workgroup> starts: array<u32, LANES>; // of each key's values
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -24,7 +24,7 @@ fn main(
   let row = group.x / params.nHeads;
   let sequence = rowTable[row].x;
   let position = rowTable[row].y;
-  let kvHead = head / (params.nHeads / params.nKvHeads);
+  let kvHead = kvHeadOf(head);
   let dHead4 = params.dHead / 4u;
   let queryAt = (row * params.queryStride + head * params.dHead) / 4u;
   let first = firstVisible(position);
@@ -38,13 +38,13 @@ fn main(
     let key = block + thread;
     var score = HIDDEN;
     if (key < end) {
-      let slot = slotOf(sequence, key) * params.nKvHeads + kvHead;
+      let index = kvIndex(sequence, key, kvHead);
       var product = 0.0;
       for (var i = 0u; i < dHead4; i++) {
-        product += dot(queries[queryAt + i], keys[slot * dHead4 + i]);
+        product += dot(queries[queryAt + i], keys[index * dHead4 + i]);
       }
       score = finishScore(product, head, position, key);
-      slots[thread] = slot * params.dHead;
+      starts[thread] = index * params.dHead;
     }
     let newLargest = max(largest, reduceMax(thread, score));
     let weight = select(0.0, exp(score - newLargest), key < end);
@@ -57,7 +57,7 @@ fn main(
     for (var i = 0u; i < min(end - block, 64u); i++) {
       for (var part = 0u; part < 4u; part++) {
         if (d + part * LANES < params.dHead) {
-          sums[part] = fma(weights[i], values[slots[i] + d + part * LANES], sums[part]);
+          sums[part] = fma(weights[i], values[starts[i] + d + part * LANES], sums[part]);
         }
       }
     }

@@ -33,7 +33,7 @@ fn main(
   let row = index / params.nHeads;
   let sequence = rowTable[row].x;
   let position = rowTable[row].y;
-  let kvHead = head / (params.nHeads / params.nKvHeads);
+  let kvHead = kvHeadOf(head);
   let queryAt = (row * params.queryStride + head * params.dHead) / 4u;
 
   // Past the head's end there is no query: zero meets the last vec4 of the key again, and nobody reads the sum.
@@ -54,7 +54,7 @@ fn main(
     var newLargest = largest;
     for (var j = 0u; j < STEP; j++) {
       let key = min(first + j, position);
-      at[j] = (slotOf(sequence, key) * params.nKvHeads + kvHead) * D4;
+      at[j] = kvIndex(sequence, key, kvHead) * D4;
       var product = 0.0;
       for (var p = 0u; p < PER; p++) {
         product += dot(query[p], keys[at[j] + piece[p]]);

@@ -32,7 +32,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let lane = thread % SHARE;
   let row = min(firstRow + own, params.rowCount - 1u);
   let head = group.y;
-  let kvHead = head / (params.nHeads / params.nKvHeads);
+  let kvHead = kvHeadOf(head);
   let dHead4 = params.dHead / 4u;
   let position = rowTable[row].y;
   let start = firstVisible(position);
@@ -71,7 +71,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
           queryTile[i / D4][i % D4] = queries[(tileRow * params.queryStride + head * params.dHead) / 4u + slice + i % D4];
         }
         for (var i = thread; i < KEYS * D4; i += THREADS) {
-          let at = (slotOf(sequence, min(key + i / D4, last)) * params.nKvHeads + kvHead) * dHead4;
+          let at = kvIndex(sequence, min(key + i / D4, last), kvHead) * dHead4;
           keyTile[i / D4][i % D4] = keys[at + slice + i % D4];
           if (slice == 0u) {
             valueTile[i / D4][i % D4] = values[at + group.z * D4 + i % D4];
@@ -83,15 +83,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
           for (var d = 0u; d < D4; d++) {
             product += dot(queryTile[own][d], keyTile[j][d]);
           }
-          scoreTile[own][j] = product;
+          let visible = isHere && key + j >= start && key + j <= position;
+          let score = select(HIDDEN, finishScore(product, head, position, key + j), visible);
+          scoreTile[own][j] = select(product, score, slice + D4 == dHead4);
         }
         workgroupBarrier();
       }
       var newLargest = largest;
       for (var j = 0u; j < KEYS; j++) {
-        let visible = isHere && key + j >= start && key + j <= position;
-        let score = select(HIDDEN, finishScore(scoreTile[own][j], head, position, key + j), visible);
-        newLargest = max(newLargest, score);
+        newLargest = max(newLargest, scoreTile[own][j]);
       }
       let correction = exp(largest - newLargest);
       largest = newLargest;
@@ -100,9 +100,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         sums[i] *= correction;
       }
       for (var j = 0u; j < KEYS; j++) {
-        let visible = isHere && key + j >= start && key + j <= position;
-        let score = finishScore(scoreTile[own][j], head, position, key + j);
-        let weight = select(0.0, exp(score - largest), visible);
+        let score = scoreTile[own][j];
+        let weight = select(0.0, exp(score - largest), score != HIDDEN);
         total += weight;
         for (var i = 0u; i < OWN4; i++) {
           sums[i] = fma(vec4<f32>(weight), valueTile[j][min(lane + i * SHARE, D4 - 1u)], sums[i]);

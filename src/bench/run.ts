@@ -54,7 +54,7 @@ export async function runBench(subject: Subject, options: RunOptions): Promise<R
     // After the load, whose times are those of a first visit: with the kernels that nobody has timed.
     const onTune = ({ product }: { product: string }) => detailOf("tune")(product);
     await takeTuning(gpu, model.base.engine.weights, { tune: options.tune, onTune, signal });
-    const { tests, ceilings } = await measureAll(model, plans, options, detailOf);
+    const { tests, ceilings } = await measureAll(model, plans, options, load.bytes, detailOf);
     const profile = options.profile ? await profileAll(model, plans, detailOf("profile")) : undefined;
     const { name, kind, host } = gpu.host.adapterInfo;
     return {
@@ -81,13 +81,14 @@ async function measureAll(
   model: HookedModel,
   plans: readonly TestPlan[],
   { runs, ceilings, signal }: RunOptions,
+  weightBytes: number,
   detailOf: (stage: string) => (detail: string) => void,
 ): Promise<{ tests: TestResult[]; ceilings: Ceilings | undefined }> {
   const { gpu } = model;
   const tests: BenchTest[] = [];
   let probe: CeilingProbe | undefined;
   const findCeilings = async () => {
-    probe = await CeilingProbe.find(gpu, { onDetail: detailOf("ceilings"), signal });
+    probe = await CeilingProbe.find(gpu, { onDetail: detailOf("ceilings"), signal, weightBytes });
     return probe;
   };
   try {

@@ -311,7 +311,7 @@ function subgroup(threads: number, columns: number): Product {
 /** Every product there is. Of those that fit, the first that is expected on the kind of adapter is the default. */
 export const PRODUCTS: readonly Product[] = [
   lanes("conv1d", 16, 8, "swiftshader", 2),
-  lanes("conv1d", 8, 8, "software"),
+  lanes("conv1d", 16, 8, "software"),
   lanes("linear", 8, 8, "software"),
   broadcast("conv1d", 4, 8, 8, "software"),
   broadcast("conv1d", 8, 8, 8, "software"),
@@ -332,7 +332,7 @@ export const PRODUCTS: readonly Product[] = [
   sharedLinear(4, 16, "hardware"),
   sharedConv1d(16, 16, "hardware"),
   tiled(64, "hardware"),
-  lanes("conv1d", 16, 8, "nowhere"),
+  lanes("conv1d", 8, 8, "nowhere"),
   lanes("conv1d", 4, 32, "nowhere"),
   lanes("linear", 2, 8, "nowhere"),
   lanes("linear", 4, 8, "nowhere"),

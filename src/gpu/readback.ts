@@ -1,16 +1,11 @@
-/**
- * Reading GPU memory: copy into a mappable buffer, map it, copy out. Staging buffers are kept by size class, since a
- * greedy decode reads 4 bytes a token and creating a buffer for each would cost more than the read.
- */
+/** Reading GPU memory: copy into a mappable buffer, map it, copy out. */
 import { GpuError } from "../errors.ts";
 import type { Gpu } from "./gpu.ts";
 
 const MAP_READ_AND_COPY_DST = 0x1 | 0x8;
 const MAP_MODE_READ = 0x1;
-/** Staging of up to this size is kept here, by powers of two; larger goes to the recycler. */
-const KEEP_BYTES = 1 << 16;
-
-const idle = new WeakMap<Gpu, Map<number, GPUBuffer[]>>();
+/** Up to this size staging comes in powers of two, which many readbacks can share; beyond, rounding up could double a gigabyte. */
+const SHARED_BYTES = 1 << 16;
 
 /** One copy on its way from the GPU to the host: `encode` it, submit, `finish`, then take the bytes. */
 export class Readback {
@@ -27,9 +22,7 @@ export class Readback {
 
   /** Adds the copy to a command encoder, outside of any pass. */
   encode(encoder: GPUCommandEncoder): void {
-    this.#staging =
-      shelfOf(this.gpu, sizeClass(this.size)).pop() ??
-      this.gpu.recycler.acquire(sizeClass(this.size), MAP_READ_AND_COPY_DST, "readback");
+    this.#staging = this.gpu.recycler.acquire(stagingBytes(this.size), MAP_READ_AND_COPY_DST, "readback");
     encoder.copyBufferToBuffer(this.buffer, this.offset, this.#staging, 0, this.size);
   }
 
@@ -44,8 +37,7 @@ export class Readback {
       this.gpu.destroyBuffer(staging);
       throw error;
     }
-    if (staging.size <= KEEP_BYTES) shelfOf(this.gpu, staging.size).push(staging);
-    else this.gpu.recycler.release(staging);
+    this.gpu.recycler.release(staging);
   }
 
   /** What was read. */
@@ -73,16 +65,6 @@ export async function readBuffer(gpu: Gpu, buffer: GPUBuffer, offset: number, si
   });
 }
 
-/** Powers of two as far as buffers are kept; beyond, rounding up could double a gigabyte. */
-function sizeClass(size: number): number {
-  if (size > KEEP_BYTES) return Math.ceil(size / 4) * 4;
-  return 2 ** Math.ceil(Math.log2(Math.max(256, size)));
-}
-
-function shelfOf(gpu: Gpu, size: number): GPUBuffer[] {
-  const shelves = idle.get(gpu) ?? new Map<number, GPUBuffer[]>();
-  idle.set(gpu, shelves);
-  const shelf = shelves.get(size) ?? [];
-  shelves.set(size, shelf);
-  return shelf;
+function stagingBytes(size: number): number {
+  return size > SHARED_BYTES ? size : 2 ** Math.ceil(Math.log2(Math.max(256, size)));
 }

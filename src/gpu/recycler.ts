@@ -1,5 +1,5 @@
 /**
- * Large buffers of results and readbacks that were given back, kept for the next of exactly the same size. Fresh memory is
+ * Buffers of large results and of readbacks that were given back, kept for the next of exactly the same size. Fresh memory is
  * cleared by the implementation and comes page by page from the system: a forward of 128 tokens and their 4 MB of logits,
  * read, takes 50 ms with buffers used again and 81 without (4 layers of 256, vocabulary 8192, lavapipe, Node).
  *
@@ -7,8 +7,9 @@
  */
 import type { Gpu } from "./gpu.ts";
 
-/** Below this a buffer is made as fast as it is found. */
+/** Below this a buffer is made as fast as it is found, unless it is one to map: those are wanted 4 bytes at a time, for every token. */
 const LEAST_BYTES = 1 << 16;
+const MAP_READ = 0x1;
 const MOST_BYTES_KEPT = 1 << 27;
 
 export class Recycler {
@@ -31,7 +32,8 @@ export class Recycler {
 
   /** Takes a buffer that nobody needs any more. */
   release(buffer: GPUBuffer): void {
-    if (buffer.size < LEAST_BYTES || buffer.size > MOST_BYTES_KEPT || this.#evicted.has(buffer)) {
+    const isSmall = buffer.size < LEAST_BYTES && (buffer.usage & MAP_READ) === 0;
+    if (isSmall || buffer.size > MOST_BYTES_KEPT || this.#evicted.has(buffer)) {
       this.gpu.destroyBuffer(buffer);
       return;
     }

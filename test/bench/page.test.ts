@@ -46,6 +46,8 @@ describe("the page of bench --serve", () => {
     ]);
     expect(await page.locator("#plot rect").count()).toBe(2);
     expect(await page.textContent("#tables table")).toContain("pp16");
+    const kept = await page.evaluate<string[]>("Object.values(localStorage)"); // by the tuner, for the next visit
+    expect(kept.map((entry) => Object.values(JSON.parse(entry).choices).length > 0)).toEqual([true]);
     await page.click("#clear");
     expect(await page.isVisible("#results")).toBe(false);
     expect(errors).toEqual([]);

@@ -1,10 +1,11 @@
 /** Commands on a small model, each in a process of its own, and the files and JSON they leave. */
-import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { f32ToBf16, type TensorEntry, toFloat32, writeSafetensors } from "../../src/checkpoint/index.ts";
 import { loadParts, openModelSource } from "../../src/model/load.ts";
 import { Model } from "../../src/model/model.ts";
+import type { TuneReport } from "../../src/model/tuner.ts";
 import "../../src/node.ts";
 import { inTempFolder, seededRandom } from "../checkpoint/support.ts";
 import { LLAMA, ROOT, readTensors, relativeDifference, superlens } from "./support.ts";
@@ -274,3 +275,22 @@ async function rewriteWeights(folder: string, change: (tensor: F32Tensor) => Ten
   await checkpoint.close();
   await writeFile(join(folder, "model.safetensors"), writeSafetensors(tensors));
 }
+
+describe("superlens tune", () => {
+  it("times the kernels for a model's shapes and keeps the fastest", async () => {
+    await inTempFolder(async (folder) => {
+      vi.stubEnv("SUPERLENS_CACHE", folder);
+      try {
+        const { code, stdout } = await superlens(["tune", LLAMA, "--budget", "3", "--json"]);
+        expect(code).toBe(0);
+        const { choices, timings } = JSON.parse(stdout) as TuneReport;
+        expect(timings.map((timing) => timing.class)).toContain("1 row, linear, f32");
+        expect(Object.keys(choices)).toEqual(timings.map((timing) => timing.class));
+        const [entry] = (await readdir(join(folder, "tuning"))) as [string];
+        expect(JSON.parse(await readFile(join(folder, "tuning", entry), "utf8"))).toMatchObject({ choices });
+      } finally {
+        vi.unstubAllEnvs();
+      }
+    });
+  });
+});

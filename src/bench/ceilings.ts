@@ -4,7 +4,8 @@
  * would compare machines.
  *
  * Every kernel that fits is tried once; those far from the best so far are left at that. Of the others several repetitions
- * go into one submit, and the median of five counts, less what a submit of nothing takes (12 ms under Deno). The two
+ * go into one submit, and the median of five counts, less half of what a submit of nothing takes: a host that looks for the
+ * end every 12 ms (Deno) takes 12 ms for nothing, and learns of anything longer half of that late, on average. The two
  * winners can be timed again, beside whatever is held against them: a machine's speed changes within seconds.
  *
  * A matrix alone lies in a cache from one repetition to the next. So one row meets several in turn, as many as a model's
@@ -46,12 +47,12 @@ const GPT2_SIZES: CeilingSizes = {
 
 const LAYOUTS: readonly WeightLayout[] = ["linear", "conv1d"];
 const MEASUREMENTS = 5;
-/** A submit should take as long as this, in milliseconds. */
-const SUBMIT_MS = 25;
-const MAX_REPETITIONS = 64;
+/** A submit should take as long as this, in milliseconds: much longer than the 12 in which Deno looks for its end. */
+const SUBMIT_MS = 100;
+const MAX_REPETITIONS = 256;
 /** A kernel this many times slower than the best is given up after its first try. */
 const HOPELESS = 2;
-const DISPATCHES = 1000;
+const DISPATCHES = 3000;
 /** More weights than this lie in no cache. */
 const MOST_WEIGHT_BYTES = 256 << 20;
 
@@ -255,7 +256,7 @@ async function timeProduct(
   return { ms: median(times), repetitions };
 }
 
-/** Milliseconds of one of several products in a submit, less the wait for one of nothing. */
+/** Milliseconds of one of several products in a submit, less the wait for the news of its end. */
 async function eachMs(
   gpu: Gpu,
   product: Product,
@@ -288,7 +289,7 @@ async function submitMs(gpu: Gpu, record: (recorder: Recorder) => void): Promise
 interface DispatchCost {
   /** One among many that do next to nothing, each after the one before. */
   dispatchMs: number;
-  /** A submit of one. */
+  /** From the end of a submit until the host knows. */
   waitMs: number;
 }
 
@@ -306,8 +307,8 @@ async function dispatchCost(gpu: Gpu): Promise<DispatchCost> {
   };
   try {
     await medianOf(1); // compiles
-    const waitMs = await medianOf(1);
-    return { waitMs, dispatchMs: ((await medianOf(DISPATCHES)) - waitMs) / (DISPATCHES - 1) };
+    const waitMs = (await medianOf(1)) / 2;
+    return { waitMs, dispatchMs: ((await medianOf(DISPATCHES)) - waitMs) / DISPATCHES };
   } finally {
     x.destroy();
   }

@@ -50,15 +50,15 @@ fn main(
     var blockMax = -3.0e38;
     for (var i = thread; i < here; i += 64u) {
       let key = firstKey + block + i;
-      let index = kvIndex(sequence, key, kvHead);
-      let at = index * dHead4;
+      let kv = kvIndex(sequence, key, kvHead);
+      let at = kv * dHead4;
       var product = 0.0;
       for (var d = 0u; d < dHead4; d++) {
         product += dot(query[d], keys[at + d]);
       }
       let score = finishScore(product, head, position, key);
       weights[i] = score;
-      starts[i] = index * params.dHead;
+      starts[i] = kv * params.dHead;
       blockMax = max(blockMax, score);
     }
     let newLargest = max(largest, reduceMax(thread, blockMax));

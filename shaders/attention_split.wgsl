@@ -38,13 +38,13 @@ fn main(
     let key = block + thread;
     var score = HIDDEN;
     if (key < end) {
-      let index = kvIndex(sequence, key, kvHead);
+      let kv = kvIndex(sequence, key, kvHead);
       var product = 0.0;
       for (var i = 0u; i < dHead4; i++) {
-        product += dot(queries[queryAt + i], keys[index * dHead4 + i]);
+        product += dot(queries[queryAt + i], keys[kv * dHead4 + i]);
       }
       score = finishScore(product, head, position, key);
-      starts[thread] = index * params.dHead;
+      starts[thread] = kv * params.dHead;
     }
     let newLargest = max(largest, reduceMax(thread, score));
     let weight = select(0.0, exp(score - newLargest), key < end);

@@ -315,6 +315,7 @@ export const PRODUCTS: readonly Product[] = [
   lanes("linear", 8, 8, "software"),
   broadcast("conv1d", 4, 8, 8, "software"),
   broadcast("conv1d", 8, 8, 8, "software"),
+  broadcast("conv1d", 32, 8, 8, "software"),
   broadcast("conv1d", 16, 8, 8, "software"),
   broadcast("linear", 4, 8, 8, "software"),
   broadcast("linear", 8, 8, 8, "software"),

@@ -234,7 +234,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "Conv1D pieces overlap",
-    file: "src/model/load-weights.ts",
+    file: "src/model/weight-pieces.ts",
     from: "        column += run.count;",
     to: "        column += run.count - 1;",
     tests: GOLDEN,
@@ -444,7 +444,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "q, k and v of a head taken from the wrong place",
-    file: "src/model/load-weights.ts",
+    file: "src/model/weight-pieces.ts",
     from: "first: group * selection.groupSize + selection.start",
     to: "first: group * selection.count + selection.start",
     tests: GOLDEN,

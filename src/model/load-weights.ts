@@ -1,18 +1,17 @@
 /**
- * From checkpoint to GPU, one piece at a time: a tensor is read by rows in pieces of at most 16 MB, brought into the
- * layout of `weights.ts`, written to the GPU and dropped, so that JavaScript never holds more than a few pieces.
+ * From checkpoint to GPU, one piece at a time: rows of a tensor are brought into the layout of `weights.ts`, written to the
+ * GPU and dropped, so that JavaScript never holds more than a few pieces.
  */
-import { bytesPerElement, type Checkpoint, isFloat, type TensorInfo, toFloat32 } from "../checkpoint/index.ts";
+import { type Checkpoint, toFloat32 } from "../checkpoint/index.ts";
 import { CheckpointError, ConfigError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { STORAGE_USAGE } from "../gpu/usage.ts";
-import { resolveEmbedding, resolveTensorName, resolveUnembed, resolveUnembedBias } from "./families/resolve.ts";
-import { assertFinite } from "./finite.ts";
+import { resolveEmbedding, resolveUnembed, resolveUnembedBias } from "./families/resolve.ts";
 import type { StorageType } from "./kernels.ts";
-import { nearestNames } from "./nearest.ts";
 import type { ModelSpec, TensorSource, WeightName } from "./spec.ts";
-import { commonStorage, toStorage, transposeBytes } from "./storage.ts";
+import { commonStorage, toStorage } from "./storage.ts";
+import { countRows, type Piece, PieceReader, type ReadOptions } from "./weight-pieces.ts";
 import { dMlpOf } from "./weight-shapes.ts";
 import {
   type BlockWeights,
@@ -24,26 +23,19 @@ import {
   type Weights,
 } from "./weights.ts";
 
-const PIECE_BYTES = 16 << 20;
 /** The queue is drained after this much, or the driver's staging copies would add up to the size of the model. */
 const DRAIN_BYTES = 64 << 20;
 
-export interface LoadWeightsOptions {
-  /** Refuse NaN and infinite weights. */
-  checkFinite?: boolean;
-  signal?: AbortSignal | undefined;
-}
-
 /**
  * Loads every weight the spec names.
- * @throws ConfigError `config/unsupported` for a width of heads that no kernel can run; CheckpointError `checkpoint/missing-tensor`, `checkpoint/shape`, `checkpoint/dtype`, `checkpoint/not-finite`,
- * naming the tensor; GpuError when memory runs out. Nothing stays on the GPU then.
+ * @throws ConfigError `config/unsupported` for a width of heads that no kernel can run; CheckpointError `checkpoint/missing-tensor`,
+ * `checkpoint/shape`, `checkpoint/dtype`, `checkpoint/not-finite`, naming the tensor; GpuError when memory runs out. Nothing stays on the GPU then.
  */
 export async function loadWeights(
   gpu: Gpu,
   spec: ModelSpec,
   checkpoint: Checkpoint,
-  options: LoadWeightsOptions = {},
+  options: ReadOptions = {},
 ): Promise<Weights> {
   assertHeads(spec, checkpoint.label);
   const loader = new WeightLoader(gpu, spec, checkpoint, options);
@@ -64,37 +56,22 @@ function assertHeads({ dHead }: ModelSpec, label: string): void {
   );
 }
 
-/** A checkpoint tensor with the rows wanted of it. */
-interface Piece {
-  info: TensorInfo;
-  source: TensorSource;
-  /** Rows of the whole tensor after `transpose`, and their width. */
-  rows: number;
-  width: number;
-  /** Rows taken, as runs of consecutive ones. */
-  runs: { first: number; count: number }[];
-}
-
-/** Rows that pieces give together. */
-function countRows(pieces: readonly Piece[]): number {
-  return pieces.reduce((sum, piece) => sum + piece.runs.reduce((rows, run) => rows + run.count, 0), 0);
-}
-
 /** Elements of a row in memory, a multiple of four. */
 const padded = (elements: number) => Math.ceil(elements / 4) * 4;
 
 class WeightLoader {
   #buffers: GPUBuffer[] = [];
   #undrained = 0;
-  /** The tensor turned last: queries, keys and values are cut from one, which is then read once. */
-  #turned: { name: string; bytes: Uint8Array } | undefined;
+  readonly #reader: PieceReader;
 
   constructor(
     private readonly gpu: Gpu,
     private readonly spec: ModelSpec,
     private readonly checkpoint: Checkpoint,
-    private readonly options: LoadWeightsOptions,
-  ) {}
+    options: ReadOptions,
+  ) {
+    this.#reader = new PieceReader(checkpoint, options);
+  }
 
   destroy(): void {
     for (const buffer of this.#buffers) this.gpu.destroyBuffer(buffer);
@@ -167,7 +144,7 @@ class WeightLoader {
   async #positions(): Promise<Matrix> {
     const { spec } = this;
     const source = { ...(spec.weights["embed.W_pos"] as TensorSource), optional: false };
-    const info = this.#find(source, 0) as TensorInfo;
+    const info = this.#reader.find(source, 0) as Piece["info"];
     const needed = spec.maxPositions + (spec.positions.kind === "learned" ? spec.positions.offset : 0);
     if ((info.shape[0] as number) < needed) {
       throw new CheckpointError(
@@ -176,37 +153,24 @@ class WeightLoader {
       );
     }
     // In f32 like a vector, so that one kernel adds it to an embedding of any type.
-    const piece = this.#piece(source, 0, info.shape[0] as number, spec.dModel) as Piece;
+    const piece = this.#reader.piece(source, 0, info.shape[0] as number, spec.dModel) as Piece;
     return this.#upload([piece], spec.dModel, "f32");
-  }
-
-  /** The checkpoint's tensor for a source; undefined when it is optional and absent. */
-  #find(source: TensorSource, layer: number): TensorInfo | undefined {
-    const name = source.tensor.replaceAll("{i}", String(layer));
-    const { tensors, label } = this.checkpoint;
-    const found = resolveTensorName(name, (candidate) => tensors.has(candidate));
-    if (found === undefined && source.optional) return undefined;
-    if (found === undefined) {
-      const near = nearestNames(name, tensors.keys(), 3).join(", ");
-      throw new CheckpointError(
-        "checkpoint/missing-tensor",
-        `${label}: tensor ${name} is missing. Nearest: ${near}. The config may belong to another checkpoint.`,
-      );
-    }
-    return tensors.get(found);
   }
 
   /** One matrix from a weight whose tensor name is settled already. */
   #stackNamed(weight: WeightName, [rows, width]: [number, number], name: string | undefined): Promise<Matrix> {
     const source = this.spec.weights[weight] ?? { tensor: weight };
-    return this.#upload([this.#piece({ ...source, tensor: name ?? source.tensor }, 0, rows, width) as Piece], width);
+    return this.#upload(
+      [this.#reader.piece({ ...source, tensor: name ?? source.tensor }, 0, rows, width) as Piece],
+      width,
+    );
   }
 
   /** Matrices stacked by rows: `rows[i]` rows from `names[i]`, all of the same width. */
   #stack(names: readonly WeightName[], rows: readonly number[], width: number, layer: number): Promise<Matrix> {
     const pieces = names.map((name, index) => {
       const source = this.spec.weights[name] ?? { tensor: name };
-      return this.#piece({ ...source, optional: false }, layer, rows[index] as number, width) as Piece;
+      return this.#reader.piece({ ...source, optional: false }, layer, rows[index] as number, width) as Piece;
     });
     return this.#staysConv1d(pieces, width) ? this.#uploadConv1d(pieces, width) : this.#upload(pieces, width);
   }
@@ -229,82 +193,13 @@ class WeightLoader {
     const rowBytes = stride * ELEMENT_BYTES[storage];
     const { name, dtype } = first.info;
     const [part] = await this.gpu.guard(`allocating ${name}`, () => this.#allocate(width, rowBytes, name));
-    const perRead = Math.max(1, Math.floor(PIECE_BYTES / (outWidth * bytesPerElement(dtype))));
-    for (let row = 0; row < width; row += perRead) {
-      const count = Math.min(perRead, width - row);
-      const bytes = await this.#besideEachOther(pieces, row, count, outWidth);
+    let row = 0;
+    for await (const { bytes, rows } of this.#reader.besideEachOther(pieces)) {
       await this.#writeRows(part as MatrixPart, row, rowBytes, toStorage(bytes, dtype, storage, outWidth, stride));
+      row += rows;
     }
     const parts = [{ ...(part as MatrixPart), rows: outWidth }];
     return { outWidth, width, layout: "conv1d", stride, storage, parts };
-  }
-
-  /** Rows `first .. first + count` of the pieces' tensors, cut to the columns taken. */
-  async #besideEachOther(
-    pieces: readonly Piece[],
-    first: number,
-    count: number,
-    outWidth: number,
-  ): Promise<Uint8Array> {
-    const size = bytesPerElement((pieces[0] as Piece).info.dtype);
-    const read = new Map<string, Uint8Array>();
-    const target = new Uint8Array(count * outWidth * size);
-    let column = 0;
-    for (const { info, rows, runs } of pieces) {
-      const rowBytes = rows * size;
-      const known = read.get(info.name);
-      const bytes = known ?? (await this.checkpoint.read(info.name, first * rowBytes, (first + count) * rowBytes));
-      this.options.signal?.throwIfAborted();
-      if (!known && this.options.checkFinite) assertFinite(bytes, info);
-      read.set(info.name, bytes);
-      for (const run of runs) {
-        for (let row = 0; row < count; row++) {
-          const from = row * rowBytes + run.first * size;
-          target.set(bytes.subarray(from, from + run.count * size), (row * outWidth + column) * size);
-        }
-        column += run.count;
-      }
-    }
-    return target;
-  }
-
-  /** Checks a tensor against the rows and width expected of it. */
-  #piece(source: TensorSource, layer: number, expectedRows: number, width: number): Piece | undefined {
-    const info = this.#find(source, layer);
-    if (!info) return undefined;
-    if (!isFloat(info.dtype)) {
-      throw new CheckpointError(
-        "checkpoint/dtype",
-        `${info.file}: tensor ${info.name} is ${info.dtype}; weights must be a float type.`,
-      );
-    }
-    const [outer = 1, inner = 1] = info.shape;
-    const isVector = width === 1 && info.shape.length <= 2;
-    const [total, actualWidth] = isVector
-      ? [info.shape.reduce((a, b) => a * b, 1), 1]
-      : source.transpose
-        ? [inner, outer]
-        : [outer, inner];
-    const selection = source.rows ?? { groups: 1, groupSize: total, start: 0, count: total };
-    const taken = selection.groups * selection.count;
-    const packed = selection.groups * selection.groupSize;
-    if (actualWidth !== width || taken !== expectedRows || packed !== total || (!isVector && info.shape.length !== 2)) {
-      const wanted =
-        width === 1
-          ? `[${packed === taken ? expectedRows : packed}]`
-          : source.transpose
-            ? `[${width}, ${packed}]`
-            : `[${packed === taken ? expectedRows : packed}, ${width}]`;
-      throw new CheckpointError(
-        "checkpoint/shape",
-        `${info.file}: tensor ${info.name} has shape [${info.shape.join(", ")}]; config.json makes it ${wanted}. Config and weights must belong together.`,
-      );
-    }
-    const runs = Array.from({ length: selection.groups }, (_, group) => ({
-      first: group * selection.groupSize + selection.start,
-      count: selection.count,
-    }));
-    return { info, source, rows: total, width, runs };
   }
 
   async #upload(
@@ -320,7 +215,7 @@ class WeightLoader {
     const matrix: Matrix = { outWidth, width, layout: "linear", stride, storage, parts };
     let row = 0;
     for (const piece of pieces) {
-      for await (const { bytes, rows } of this.#rowsOf(piece, PIECE_BYTES)) {
+      for await (const { bytes, rows } of this.#reader.rowsOf(piece)) {
         await this.#write(matrix, row, rows, toStorage(bytes, piece.info.dtype, storage, width, stride));
         row += rows;
       }
@@ -338,35 +233,6 @@ class WeightLoader {
       parts.push({ buffer, firstRow, rows: here });
     }
     return parts;
-  }
-
-  /** The rows of a piece in order, at most `limit` bytes at a time, in the checkpoint's type. */
-  async *#rowsOf(piece: Piece, limit: number): AsyncGenerator<{ bytes: Uint8Array; rows: number }> {
-    const { info, source } = piece;
-    const rowBytes = piece.width * bytesPerElement(info.dtype);
-    const whole = source.transpose ? await this.#transposed(piece) : undefined;
-    const perRead = Math.max(1, Math.floor(limit / rowBytes));
-    for (const run of piece.runs) {
-      for (let done = 0; done < run.count; done += perRead) {
-        const rows = Math.min(perRead, run.count - done);
-        const start = (run.first + done) * rowBytes;
-        const end = start + rows * rowBytes;
-        const bytes = whole ? whole.subarray(start, end) : await this.checkpoint.read(info.name, start, end);
-        this.options.signal?.throwIfAborted();
-        if (this.options.checkFinite) assertFinite(bytes, info);
-        yield { bytes, rows };
-      }
-    }
-  }
-
-  /** A tensor stored as [in, out], turned around. Such tensors (GPT-2's) are small enough to be held whole. */
-  async #transposed({ info, width, rows }: Piece): Promise<Uint8Array> {
-    if (this.#turned?.name !== info.name) {
-      this.#turned = undefined; // before the next one is read: two would stand in memory
-      const bytes = await this.checkpoint.read(info.name);
-      this.#turned = { name: info.name, bytes: transposeBytes(bytes, width, rows, bytesPerElement(info.dtype)) };
-    }
-    return this.#turned.bytes;
   }
 
   async #write(matrix: Matrix, firstRow: number, rows: number, bytes: Uint8Array): Promise<void> {
@@ -396,11 +262,11 @@ class WeightLoader {
   ): Promise<Float32Array | undefined> {
     const source = this.spec.weights[weight];
     if (!source) return undefined;
-    const piece = this.#piece(name ? { ...source, tensor: name } : source, layer, length, 1);
+    const piece = this.#reader.piece(name ? { ...source, tensor: name } : source, layer, length, 1);
     if (!piece) return undefined;
     const values = new Float32Array(length);
     let at = 0;
-    for await (const { bytes, rows } of this.#rowsOf(piece, PIECE_BYTES)) {
+    for await (const { bytes, rows } of this.#reader.rowsOf(piece)) {
       values.set(toFloat32(bytes, piece.info.dtype), at);
       at += rows;
     }

@@ -51,18 +51,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
       }
     }
   }
-  // One row after the other, so that the epilogue is compiled once: see matmul_block.wgsl.
-  for (var i = 0u; i < min(ROWS, params.rowCount - row); i++) {
-    var line: array<vec4<f32>, COLUMNS4>;
-    for (var r = 0u; r < ROWS; r++) {
-      if (i == r) {
-        for (var c = 0u; c < COLUMNS4; c++) {
-          line[c] = sums[r * COLUMNS4 + c];
-        }
-      }
-    }
-    for (var c = 0u; c < COLUMNS4; c++) {
-      store4(row + i, column + 4u * c, line[c]);
-    }
-  }
+  storeBlock(row, column, &sums);
 }

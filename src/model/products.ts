@@ -30,6 +30,7 @@ import rowsAligned from "../../shaders/rows_aligned.wgsl";
 import rowsAny from "../../shaders/rows_any.wgsl";
 import rowsPairs from "../../shaders/rows_pairs.wgsl";
 import rowsVector from "../../shaders/rows_vector.wgsl";
+import storeBlock from "../../shaders/store_block.wgsl";
 import weightsConv1d from "../../shaders/weights_conv1d.wgsl";
 import weightsLinear from "../../shaders/weights_linear.wgsl";
 import type { Gpu } from "../gpu/gpu.ts";
@@ -167,7 +168,10 @@ function broadcast(
     invocations: lanes,
     kernel: kernelsOf({
       name,
-      files: { linear: [broadcastLinear, matmulBroadcast], conv1d: [broadcastConv1d, matmulBroadcast] },
+      files: {
+        linear: [broadcastLinear, storeBlock, matmulBroadcast],
+        conv1d: [broadcastConv1d, storeBlock, matmulBroadcast],
+      },
       access: layout === "linear" ? "four" : "two",
       tile,
       sizes: { LANES: lanes },
@@ -191,7 +195,8 @@ const neverCompiles = ({ host, kind }: AdapterInfo) => host === "deno" && kind =
 
 function block(rows: number, columns: number, lanes: number, expectedOn: Product["expectedOn"] = "nowhere"): Product {
   const name = `block ${rows}x${columns}x${lanes}`;
-  const files = { linear: matmulBlock, conv1d: matmulBlock };
+  const own = [storeBlock, matmulBlock];
+  const files = { linear: own, conv1d: own };
   const tile = { ROWS: rows, ROWS4: rows / 4, COLUMNS4: columns / 4 };
   return {
     name,

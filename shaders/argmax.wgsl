@@ -1,6 +1,7 @@
 // Greedy decoding: the token with the largest logit of each row; of equal ones the lowest id.
 // logits [rowCount, vocab] f32 (bound as bits), tokens [firstRow + rowCount] u32; row r goes to tokens[firstRow + r].
-// One workgroup of 256 a row, folded into y.
+// One workgroup a row, folded into y; with 16 invocations instead of 256 it takes 0.22 ms instead of 0.62 for 8192 logits on
+// SwiftShader, as long on lavapipe.
 
 struct Params {
   rowCount: u32,
@@ -12,8 +13,8 @@ struct Params {
 @group(1) @binding(0) var<storage, read> logits: array<u32>;
 @group(1) @binding(1) var<storage, read_write> tokens: array<u32>;
 
-const THREADS = 256u;
-const SCANS = 16u;
+override THREADS: u32 = 256u;
+override FOLDS: u32 = 16u; // its square root
 
 var<workgroup> keys: array<u32, THREADS>;
 var<workgroup> indices: array<u32, THREADS>;
@@ -51,16 +52,16 @@ fn main(
   keys[thread] = bestKey;
   indices[thread] = best;
   workgroupBarrier();
-  // Two steps of sixteen rather than a tree of eight: on adapters that run on a CPU a barrier costs most.
-  if (thread < SCANS) {
-    for (var i = 1u; i < SCANS; i++) {
-      keep(thread * SCANS, thread * SCANS + i);
+  // Two steps rather than a tree of eight: on adapters that run on a CPU a barrier costs most.
+  if (thread < FOLDS) {
+    for (var i = 1u; i < FOLDS; i++) {
+      keep(thread * FOLDS, thread * FOLDS + i);
     }
   }
   workgroupBarrier();
   if (thread == 0u) {
-    for (var i = 1u; i < SCANS; i++) {
-      keep(0u, i * SCANS);
+    for (var i = 1u; i < FOLDS; i++) {
+      keep(0u, i * FOLDS);
     }
     tokens[params.firstRow + row] = select(NOT_A_TOKEN, indices[0], isFinite(keys[0]));
   }

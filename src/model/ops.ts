@@ -173,7 +173,7 @@ export function embed(
   }
 }
 
-/** Constants of `reduce.wgsl`: narrow workgroups on CPUs, where barriers between many invocations cost most. */
+/** Constants of `reduce.wgsl` and `argmax.wgsl`: narrow workgroups on CPUs, where barriers between many invocations cost most. */
 export function reduceConstants(recorder: Recorder): Constants {
   return recorder.gpu.host.adapterInfo.isSoftware ? { THREADS: 16, FOLDS: 4 } : {};
 }

@@ -328,7 +328,7 @@ export const PRODUCTS: readonly Product[] = [
   broadcast("linear", 16, 4, 8, "software"),
   broadcast("conv1d", 4, 8, 4, "software"),
   broadcast("conv1d", 8, 8, 4, "software"),
-  broadcast("conv1d", 16, 8, 4, "software"),
+  broadcast("conv1d", 16, 4, 4, "software"),
   broadcast("linear", 4, 8, 4, "software"),
   broadcast("linear", 8, 8, 4, "software"),
   broadcast("linear", 16, 8, 4, "software"),

@@ -8,7 +8,7 @@ import { foldGrid } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { logitBlocks } from "./forward.ts";
 import * as kernels from "./kernels.ts";
-import { elementGrid } from "./ops.ts";
+import { elementGrid, reduceConstants } from "./ops.ts";
 
 /**
  * How the next token is chosen. The steps and their order are those of Hugging Face's `generate`
@@ -109,7 +109,8 @@ export function recordChoice(
     const params = { rowCount: block.rows, firstRow: block.first, vocab };
     const workgroups = foldGrid(recorder.gpu, block.rows);
     if (sampling.temperature === 0 || !draws) {
-      recorder.dispatch(kernels.ARGMAX, { params, buffers: [block.slice, tokens], workgroups });
+      const constants = reduceConstants(recorder);
+      recorder.dispatch(kernels.ARGMAX, { params, buffers: [block.slice, tokens], workgroups, constants });
     } else {
       recorder.dispatch(kernels.SAMPLE, {
         params: { ...params, topK: Math.min(topK, vocab), topP, minP, temperature },

@@ -219,10 +219,10 @@ export const MUTANTS: readonly Mutant[] = [
     tests: NORM,
   },
   {
-    name: "block writes past the rows",
-    file: "shaders/matmul_block.wgsl",
-    from: "store4(row + i, column + 4u * c, line[c]);",
-    to: "store4(row + i, column + 4u * c + 1u, line[c]);",
+    name: "a block stores its first four columns again",
+    file: "shaders/store_block.wgsl",
+    from: "block[i * COLUMNS4 + c]",
+    to: "block[i * COLUMNS4]",
     tests: MATMUL,
   },
   {
@@ -454,7 +454,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/model/storage.ts",
     from: "target[column * rows + row] = source[row * columns + column] as number;",
     to: "target[row * columns + column] = source[row * columns + column] as number;",
-    tests: GOLDEN,
+    tests: STORAGE,
   },
   {
     name: "weights of the second part at the first part's rows",

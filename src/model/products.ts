@@ -138,6 +138,9 @@ function kernelsOf({ name, files, access, tile = {}, sizes = {} }: ProductText):
   };
 }
 
+/** What kernels are put together from beside files of their own, other than in f32 at aligned places. */
+export const OTHER_SOURCES: readonly string[] = [...Object.values(STORAGE_SOURCE), rowsAny, putCache];
+
 const MANY = Number.POSITIVE_INFINITY;
 const BOTH: readonly WeightLayout[] = ["linear", "conv1d"];
 

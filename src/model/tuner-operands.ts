@@ -1,4 +1,5 @@
 /** What the tuner multiplies, and how it tells a right product from a wrong one. */
+import { GpuError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
@@ -10,6 +11,14 @@ import { ELEMENT_BYTES, type Matrix } from "./weights.ts";
 
 /** The side of the matrix that is timed: GPT-2's, small enough for a CPU. */
 export const SIDE = 768;
+
+/** Largest difference from the reference, relative to its largest value; right ones differ by 2e-7 to 2e-6. */
+export const TOLERANCE = 1e-5;
+
+/** Whether an error says that the driver does not take a kernel, and no more than that. */
+export function isRefused(error: unknown): error is GpuError {
+  return error instanceof GpuError && /shader|validation/.test(error.code);
+}
 
 /** The largest relative error of a product on the width that was timed, and on one where nothing is even. */
 export async function errorOf(operands: Operands, product: Product, { rows, ...kind }: ShapeClass): Promise<number> {

@@ -14,13 +14,12 @@
  * One run is many dispatches in one submission, enough for 12 ms of work: a wait costs up to 12 ms more under Deno, which
  * is the same for everybody.
  */
-import { GpuError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import { applyChoices, type Choices, classKey, ROW_CLASSES, type RowClass, type ShapeClass } from "./choices.ts";
 import { matmul } from "./ops.ts";
 import { defaultProduct, fits, PRODUCTS, type Product, REFERENCE_PRODUCT } from "./products.ts";
-import { errorOf, Operands, SIDE } from "./tuner-operands.ts";
+import { errorOf, isRefused, Operands, SIDE, TOLERANCE } from "./tuner-operands.ts";
 import { ELEMENT_BYTES, type Matrix, type Weights } from "./weights.ts";
 
 /** One product's time in a race. */
@@ -86,8 +85,6 @@ const BEATEN = 2;
 const HOPELESS = 4;
 /** What the default's time is multiplied by: another must beat that. */
 const HOME_ADVANTAGE = 0.95;
-/** Largest difference from the reference, relative to its largest value; right ones differ by 2e-7 to 2e-6. */
-const TOLERANCE = 1e-5;
 /** Decoding and prompts first. */
 const ROWS_IN_ORDER = [...ROW_CLASSES].sort((a, b) => urgency(b) - urgency(a));
 
@@ -228,7 +225,7 @@ class Race {
       await this.#run(product, 1); // compiles
       this.#entrants.push({ product, ms: await this.#time(product) });
     } catch (error) {
-      if (!(error instanceof GpuError) || !/shader|validation/.test(error.code)) throw error;
+      if (!isRefused(error)) throw error;
       this.#reject(product, error.message);
     }
   }

@@ -7,7 +7,7 @@
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Choices } from "./choices.ts";
 import { fnv1a } from "./fnv1a.ts";
-import { PRODUCTS, type Product } from "./products.ts";
+import { OTHER_SOURCES, PRODUCTS, type Product } from "./products.ts";
 
 export interface TuningStore {
   /** Undefined when there is nothing under the key, or nothing that can be read. */
@@ -39,7 +39,7 @@ let version: string | undefined;
 /** A number for the kernels that race, from their WGSL: it changes when one of them does. */
 function kernelVersion(): string {
   const text = ({ name, layouts, kernel }: Product) => layouts.map((layout) => name + kernel("f32", layout, true).code);
-  version ??= fnv1a(PRODUCTS.flatMap(text).join("")).toString(16);
+  version ??= fnv1a([...PRODUCTS.flatMap(text), ...OTHER_SOURCES].join("")).toString(16);
   return version;
 }
 

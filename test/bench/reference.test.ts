@@ -1,5 +1,6 @@
 /** The check of outputs must pass what is right and stop what is not. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { CeilingProbe } from "../../src/bench/ceilings.ts";
 import { measureTests } from "../../src/bench/measure.ts";
 import type { TestPlan } from "../../src/bench/options.ts";
 import { RandomSource } from "../../src/bench/random-source.ts";
@@ -7,6 +8,7 @@ import { checkGreedy, checkLogits, Reference, TOLERANCE } from "../../src/bench/
 import { SHAPES } from "../../src/bench/shapes.ts";
 import { makeTest } from "../../src/bench/tests.ts";
 import { type HookedModel, loadModel } from "../../src/hooks/index.ts";
+import { productNamed } from "../kernels/altered.ts";
 import { testGpu } from "../support/gpu.ts";
 
 let model: HookedModel;
@@ -40,16 +42,31 @@ const PLANS: TestPlan[] = [
   { name: "tg4", kind: "generate", tokens: 4, batch: 1, depth: 0 },
 ];
 
-async function measure(plan: TestPlan, reference: Reference) {
+async function measure(plan: TestPlan, reference: Reference, findCeilings?: () => Promise<CeilingProbe>) {
   const test = await makeTest(model, plan);
   try {
-    const options = { runs: 1, findCeilings: undefined, signal: undefined, onDetail: () => undefined };
+    const options = { runs: 1, findCeilings, signal: undefined, onDetail: () => undefined };
     const [result] = await measureTests(model.gpu, [test], reference, options);
     return result;
   } finally {
     test.destroy();
   }
 }
+
+describe("a run beside its ceilings", () => {
+  it.each(PLANS)("$name says which part of them it reached", async (plan) => {
+    const sizes = {
+      manyRows: [{ rows: 128, width: 256, outWidth: 256 }],
+      oneRow: [{ rows: 1, width: 256, outWidth: 256 }],
+    };
+    const products = [productNamed("block 16x8x8"), productNamed("lanes 8x8")];
+    const find = () => CeilingProbe.find(model.gpu, { sizes, products });
+    const { fractionOfCeiling, boundBy } = { ...(await measure(plan, new Reference(model), find)) };
+    expect(fractionOfCeiling).toBeGreaterThan(0);
+    expect(fractionOfCeiling).toBeLessThan(10);
+    expect(boundBy).toMatch(/^(products|weights)$/);
+  });
+});
 
 describe("the check of a benchmarked run", () => {
   it.each(PLANS)("passes $name", async (plan) => {

@@ -5,6 +5,7 @@ import { DEFAULT_OPTIONS, planTests, type Report, type RunOptions, runBench } fr
 import { fractionOf } from "../../src/bench/measure.ts";
 import { RandomSource } from "../../src/bench/random-source.ts";
 import { SHAPES } from "../../src/bench/shapes.ts";
+import { BROKEN, HASTY, productNamed } from "../kernels/altered.ts";
 import { newGpu, testGpu } from "../support/gpu.ts";
 
 const SMALL: RunOptions = {
@@ -133,6 +134,20 @@ describe("ceilings", () => {
     }
     probe.destroy();
     expect(gpu.memory.bytes).toBe(bytes);
+    gpu.destroy();
+  });
+
+  it("are set by no kernel that is wrong, or that the driver does not take", async () => {
+    const gpu = await newGpu();
+    const sizes = {
+      manyRows: [{ rows: 128, width: 256, outWidth: 256 }],
+      oneRow: [{ rows: 1, width: 256, outWidth: 256 }],
+    };
+    const right = [productNamed("block 16x8x8"), productNamed("lanes 8x8")];
+    const probe = await CeilingProbe.find(gpu, { sizes, products: [HASTY, BROKEN, ...right] });
+    await probe.measure();
+    expect(probe.ceilings).toMatchObject({ product: { kernel: "block 16x8x8" }, weights: { kernel: "lanes 8x8" } });
+    probe.destroy();
     gpu.destroy();
   });
 

@@ -45,4 +45,15 @@ const attentionChecks: Check[] = Object.values<Attention>(ATTENTIONS).map((atten
   },
 }));
 
-export const kernelChecks: Check[] = [...productChecks, ...attentionChecks];
+/** Checks of what an adapter cannot run pass, so that those it must be able to run are named here. */
+const subgroupCheck: Check = {
+  name: "Dawn's software adapters offer subgroups",
+  async run(context) {
+    const { adapterInfo, features } = (await sharedGpu(context)).host;
+    const needed = context.host !== "deno" && adapterInfo.isSoftware;
+    if (needed && !features.has("subgroups")) throw new Error(`${adapterInfo.name} has none`);
+    return undefined;
+  },
+};
+
+export const kernelChecks: Check[] = [subgroupCheck, ...productChecks, ...attentionChecks];

@@ -3,15 +3,9 @@
  * take others, so a `Gpu` here believes its adapter to be hardware.
  */
 import { describe, expect, it } from "vitest";
-import { Gpu } from "../../src/gpu/gpu.ts";
 import { FAMILIES, golden, loadFixture, readLogits } from "../support/fixtures.ts";
-import { testGpu } from "../support/gpu.ts";
+import { gpuTakenForHardware } from "../support/gpu.ts";
 import { relativeError } from "../support/numbers.ts";
-
-async function gpuTakenForHardware(): Promise<Gpu> {
-  const { host } = await testGpu();
-  return new Gpu({ ...host, adapterInfo: { ...host.adapterInfo, kind: "hardware", isSoftware: false } });
-}
 
 describe("the kernels of a hardware adapter", () => {
   it.each(FAMILIES)("%s: prompt, and token by token", async (family) => {

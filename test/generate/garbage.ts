@@ -1,5 +1,5 @@
 /**
- * Decodes, and prints what a token leaves on the JavaScript heap and how many buffers it makes. Run with --expose-gc.
+ * Decodes, and prints what a token leaves on the JavaScript heap and how many buffers and bind groups it makes. Run with --expose-gc.
  *
  * What Dawn's binding leaves while it polls for a result is not counted: 5 to 200 kB a millisecond of waiting, more the
  * faster it polls. So the heap is looked at around the calls that submit a token and take it in, in which nobody waits.
@@ -29,12 +29,24 @@ function counted<Arguments extends unknown[], Result>(call: (...given: Arguments
 
 Decoder.prototype.submit = counted(Decoder.prototype.submit);
 Decoder.prototype.deliver = counted(Decoder.prototype.deliver);
+let made = 0;
+const { device } = model.gpu;
+for (const name of ["createBuffer", "createBindGroup", "createComputePipeline"] as const) {
+  const create = device[name].bind(device) as (descriptor: never) => unknown;
+  Object.defineProperty(device, name, {
+    value: (descriptor: never) => {
+      made += 1;
+      return create(descriptor);
+    },
+  });
+}
 let before = { ...model.gpu.memory };
 let after = before;
 for await (const { step } of generateSteps(model, [5, 6, 7], { maxNewTokens: 100, ignoreEos: true })) {
   if (step === FROM) {
     collectGarbage();
     calls = [];
+    made = 0;
     before = { ...model.gpu.memory };
   }
   after = { ...model.gpu.memory };
@@ -49,6 +61,7 @@ console.log(
     calls: calls.length,
     buffers: after.buffers - before.buffers,
     bytes: after.bytes - before.bytes,
+    made,
   }),
 );
 model.destroy();

@@ -57,7 +57,7 @@ const ACTIVATION_CASES: Case[] = ACTIVATION_NAMES.map((activation) => ({
   options: { activation },
 }));
 
-/** Those that are taken without being timed get every storage type and feature; the rest of a family differs in its tile. */
+/** Those that are taken without being timed get every storage type; the rest of a family differs in its tile. */
 const isDefault = ({ expectedOn, name }: Product) => expectedOn !== "nowhere" || name === REFERENCE_PRODUCT.name;
 
 /** What this adapter cannot run is not in the tables; the cross-host tests run it where it can. */
@@ -71,7 +71,6 @@ function describeProduct(gpu: () => Promise<Gpu>, product: Product): void {
         expect(await matmulError(await gpu(), product, layout, storage, test)).toBeLessThan(TOLERANCE);
       }
     });
-    if (!isDefault(product)) continue;
     const features = FEATURES.map((test) => ({ ...test, rows: Math.min(test.rows, product.rows.most) }));
     it.each(features.filter(suited))(`${product.name}, ${layout}: $name`, async (test) => {
       expect(await matmulError(await gpu(), product, layout, "f32", test)).toBeLessThan(TOLERANCE);

@@ -4,21 +4,20 @@ import { join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { applyChoices, productFor, ROW_CLASSES, type ShapeClass } from "../../src/model/choices.ts";
-import { defaultProduct, PRODUCTS, type Product, REFERENCE_PRODUCT } from "../../src/model/products.ts";
+import { defaultProduct, REFERENCE_PRODUCT } from "../../src/model/products.ts";
 import { classesOf, keyOf, type TuneProgress, tune } from "../../src/model/tuner.ts";
 import { FolderTuningStore } from "../../src/model/tuning-store.node.ts";
 import { entryText, parseEntry, registerTuningStore, tuningKey } from "../../src/model/tuning-store.ts";
 import { inTempFolder } from "../checkpoint/support.ts";
 import { loadFixture } from "../support/fixtures.ts";
 import { newGpu } from "../support/gpu.ts";
+import { BROKEN, HASTY, productNamed } from "./altered.ts";
 
 const ONE_ROW: ShapeClass = { rows: ROW_CLASSES[0], layout: "linear", storage: "f32" };
 const KEY = keyOf(ONE_ROW);
 /** Time enough for every candidate of a class on any adapter. */
 const AMPLE = 60_000;
 
-const productNamed = (name: string) =>
-  PRODUCTS.find((product) => product.name === name && product.layouts.includes("linear")) as Product;
 /** Three of one row, among them the default of CPUs and that of GPUs. */
 const FEW = [productNamed("lanes 8x8"), productNamed("lanes 4x8"), productNamed("shared 4x16")];
 
@@ -31,24 +30,7 @@ async function withGpu(use: (gpu: Gpu) => Promise<void>): Promise<void> {
   }
 }
 
-/** A product under another name, with a change to its WGSL that must find something to change. */
-function altered(product: Product, name: string, change: (code: string) => string): Product {
-  return {
-    ...product,
-    name,
-    kernel(...shape) {
-      const kernel = product.kernel(...shape);
-      const code = change(kernel.code);
-      expect(code).not.toBe(kernel.code);
-      return { ...kernel, name: `${name} of ${kernel.name}`, code };
-    },
-  };
-}
-
 const MANY_ROWS: ShapeClass = { rows: ROW_CLASSES[3], layout: "linear", storage: "f32" };
-/** Next to nothing to do, and wrong. The right ones of many rows take a hundred times as long, on a busy machine too. */
-const HASTY = altered(productNamed("block 16x8x8"), "hasty", (code) => code.replace("k < params.width", "k < 1u"));
-
 describe("tune", () => {
   it("chooses a product that fits, and lets the device use it", async () => {
     await withGpu(async (gpu) => {
@@ -89,8 +71,7 @@ describe("tune", () => {
 
   it("rejects a product that the driver does not take", async () => {
     await withGpu(async (gpu) => {
-      const broken = altered(productNamed("lanes 4x8"), "broken", (code) => code.replace("fn main", "fnmain"));
-      const report = await tune(gpu, { classes: [ONE_ROW], budgetMs: AMPLE, products: [broken] });
+      const report = await tune(gpu, { classes: [ONE_ROW], budgetMs: AMPLE, products: [BROKEN] });
       expect(report.choices[KEY]).toBe(defaultProduct(gpu, 1, "linear").name);
       expect(report.rejected).toMatchObject([
         { product: "broken", reason: expect.stringContaining("does not compile") },

@@ -21,6 +21,16 @@ export function testGpu(): Promise<Gpu> {
   return shared;
 }
 
+let hardware: Promise<Gpu> | undefined;
+
+/** Another `Gpu` on the shared device that believes its adapter to be hardware, and takes the kernels for that. */
+export function gpuTakenForHardware(): Promise<Gpu> {
+  hardware ??= testGpu().then(
+    ({ host }) => new Gpu({ ...host, adapterInfo: { ...host.adapterInfo, kind: "hardware", isSoftware: false } }),
+  );
+  return hardware;
+}
+
 const limited = new Map<string, Promise<Gpu>>();
 
 /** Another `Gpu` on the shared device that believes in other limits; the same one for the same limits. */

@@ -1,0 +1,76 @@
+/** Which kernels each kind of adapter takes without being tuned, and that this one offers what they need. */
+import { describe, expect, it } from "vitest";
+import type { Gpu } from "../../src/gpu/gpu.ts";
+import { ATTENTIONS, attentionFor } from "../../src/model/attentions.ts";
+import { defaultProduct } from "../../src/model/products.ts";
+import { testGpu } from "../support/gpu.ts";
+
+/** As much of a `Gpu` as the choice depends on. */
+function adapter(kind: string, host: string, subgroupMinSize: number | undefined): Gpu {
+  const features = new Set(subgroupMinSize ? ["subgroups"] : []);
+  const adapterInfo = { kind, host, isSoftware: kind !== "hardware", subgroupMinSize };
+  const limits = { maxComputeInvocationsPerWorkgroup: 256, maxComputeWorkgroupsPerDimension: 65535 };
+  return { host: { adapterInfo, features }, limits } as unknown as Gpu;
+}
+
+const ADAPTERS = {
+  "lavapipe under Dawn": adapter("lavapipe", "node", 8),
+  "lavapipe under wgpu": adapter("lavapipe", "deno", undefined),
+  "SwiftShader under Dawn": adapter("swiftshader", "chromium", 4),
+  hardware: adapter("hardware", "chromium", 32),
+};
+
+/** Products of 1, 4, 8 and 128 rows: [in, out], [out, in]. */
+const PRODUCTS_TAKEN: Record<keyof typeof ADAPTERS, [string[], string[]]> = {
+  "lavapipe under Dawn": [
+    ["lanes 16x8", "broadcast 4x8x8", "broadcast 8x8x8", "broadcast 32x8x8"],
+    ["lanes 8x8", "broadcast 4x8x8", "broadcast 8x8x8", "broadcast 32x4x8"],
+  ],
+  "lavapipe under wgpu": [
+    ["lanes 16x8", "block 4x8x8", "block 8x8x8", "block 16x8x8"],
+    ["lanes 8x8", "block 4x8x8", "block 8x8x8", "block 16x8x8"],
+  ],
+  "SwiftShader under Dawn": [
+    ["lanes 16x8, 2 a step", "broadcast 4x8x4", "broadcast 8x8x4", "broadcast 16x4x4"],
+    ["lanes 8x8", "broadcast 4x8x4", "broadcast 8x8x4", "broadcast 16x8x4"],
+  ],
+  hardware: [
+    ["shared 16x16", "shared 16x16", "tiled 64x64", "tiled 64x64"],
+    ["shared 4x16", "shared 4x16", "tiled 64x64", "tiled 64x64"],
+  ],
+};
+
+/** Attention of a prompt, of one row, and of one row behind 2000 keys, for heads of 64. */
+const ATTENTIONS_TAKEN: Record<keyof typeof ADAPTERS, (keyof typeof ATTENTIONS)[]> = {
+  "lavapipe under Dawn": ["broadcastRows", "subgroupKeys", "subgroupKeys"],
+  "lavapipe under wgpu": ["rows", "keys", "keys"],
+  "SwiftShader under Dawn": ["broadcastRows", "subgroupKeys", "subgroupKeys"],
+  hardware: ["tiled", "single", "split"],
+};
+
+describe.each(Object.keys(ADAPTERS) as (keyof typeof ADAPTERS)[])("%s", (name) => {
+  const gpu = ADAPTERS[name];
+
+  it("takes these products", () => {
+    const taken = (["conv1d", "linear"] as const).map((layout) =>
+      [1, 4, 8, 128].map((rows) => defaultProduct(gpu, rows, layout).name),
+    );
+    expect(taken).toEqual(PRODUCTS_TAKEN[name]);
+  });
+
+  it("takes these attentions", () => {
+    const params = (rowCount: number, keyCount: number) =>
+      ({ rowCount, keyCount, nHeads: 12, nKvHeads: 12, dHead: 64 }) as Parameters<typeof attentionFor>[1];
+    const taken = [params(128, 128), params(1, 128), params(1, 2000)].map((each) => attentionFor(gpu, each, 1));
+    expect(taken.map((each) => each.name)).toEqual(ATTENTIONS_TAKEN[name].map((key) => ATTENTIONS[key].name));
+  });
+});
+
+describe("the adapter of these tests", () => {
+  it("offers subgroups where it is software: without, their kernels would go untested", async () => {
+    const { adapterInfo, features } = (await testGpu()).host;
+    if (!adapterInfo.isSoftware) return;
+    expect(features).toContain("subgroups");
+    expect([4, 8]).toContain(adapterInfo.subgroupMinSize);
+  });
+});

@@ -53,7 +53,8 @@ const MEASUREMENTS = 5;
 /** A submit should take as long as this, in milliseconds: much longer than the 12 in which Deno looks for its end. */
 const SUBMIT_MS = 100;
 const MAX_REPETITIONS = 256;
-/** A kernel this many times slower than the best is given up after its first try. */
+/** A kernel this many times slower than the best is given up: after one dispatch, and after a submit of many. */
+const HOPELESS_AT_ONCE = 4;
 const HOPELESS = 2;
 const DISPATCHES = 3000;
 /** More weights than this lie in no cache. */
@@ -277,6 +278,9 @@ async function timeProduct(
 ): Promise<Pick<Timed, "ms" | "repetitions">> {
   const each = (repetitions: number) => eachMs(gpu, product, operands, layout, repetitions, wait);
   await each(1); // compiles
+  const single = await each(1);
+  // News of its end may have come twice `wait` late, of which one is taken off already.
+  if (bestMs !== undefined && single - wait > HOPELESS_AT_ONCE * bestMs) return { ms: single, repetitions: 1 };
   const once = await each(3);
   const repetitions = Math.max(1, Math.min(MAX_REPETITIONS, Math.round(SUBMIT_MS / once)));
   const first = await each(repetitions);

@@ -3,11 +3,11 @@
  * second, and the price of a dispatch. A figure beside its ceiling says how much there is left to gain; without it one
  * would compare machines.
  *
- * Every kernel that fits is tried once; those far from the best so far are left at that, and what is faster than it must
- * agree with the reference. Of the others several repetitions
+ * Every kernel that fits is tried once; those far from the best so far are left at that. Of the others several repetitions
  * go into one submit, and the median of five counts, less half of what a submit of nothing takes: a host that looks for the
- * end every 12 ms (Deno) takes 12 ms for nothing, and learns of anything longer half of that late, on average. The two
- * winners can be timed again, beside whatever is held against them: a machine's speed changes within seconds.
+ * end every 12 ms (Deno) takes 12 ms for nothing, and learns of anything longer half of that late, on average. What is then
+ * faster than the best so far must also agree with the reference. The two winners can be timed again, beside whatever is
+ * held against them: a machine's speed changes within seconds.
  *
  * A matrix alone lies in a cache from one repetition to the next. So one row meets several in turn, as many as a model's
  * weights take: here 44 of 9 MB are read at 7.1 and 10.9 GB/s (Node, Deno) where one or eight are at 8.4 and 12.6.
@@ -15,7 +15,7 @@
 import type { Gpu } from "../gpu/gpu.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { ROW_CLASSES, type RowClass } from "../model/choices.ts";
+import { rowClassOf } from "../model/choices.ts";
 import { add, matmul } from "../model/ops.ts";
 import { fits, PRODUCTS, type Product, type WeightLayout } from "../model/products.ts";
 import { errorOf, isRefused, TOLERANCE, Operands as TunerOperands } from "../model/tuner-operands.ts";
@@ -218,9 +218,8 @@ function unlessRefused(error: unknown): undefined {
 /** Whether it computes what the reference does: what is fast and wrong sets no ceiling. */
 async function isRight(gpu: Gpu, product: Product, rows: number, layout: WeightLayout): Promise<boolean> {
   const operands = new TunerOperands(gpu);
-  const rowClass = ROW_CLASSES.find(({ most }) => rows <= most) as RowClass;
   try {
-    return (await errorOf(operands, product, { rows: rowClass, layout, storage: "f32" })) < TOLERANCE;
+    return (await errorOf(operands, product, { rows: rowClassOf(rows), layout, storage: "f32" })) < TOLERANCE;
   } finally {
     operands.destroy();
   }

@@ -36,7 +36,7 @@ export type AttentionCall = Omit<Dispatch<AttentionParam>, "workgroups">;
 /** One way to compute z [rows, nHeads, dHead], the last buffer, from the others. */
 export interface Attention {
   readonly name: string;
-  /** Whether the device can run it on heads of that width; default: any can. */
+  /** Whether the device can run it on heads of that width; without it every device can. */
   fits?(gpu: Gpu, dHead: number): boolean;
   record(recorder: Recorder, call: AttentionCall, z: Tensor): void;
 }

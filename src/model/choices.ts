@@ -35,11 +35,15 @@ export function classKey(rowClass: RowClass, layout: WeightLayout, storage: Stor
   return `${rowClass.name}, ${layout}, ${storage}`;
 }
 
+/** The class that a number of rows belongs to. */
+export function rowClassOf(rows: number): RowClass {
+  return ROW_CLASSES.find(({ most }) => rows <= most) as RowClass;
+}
+
 /** The product for that many rows of such a matrix on this device. */
 export function productFor(gpu: Gpu, rows: number, layout: WeightLayout, storage: StorageType): Product {
   if (referenceOnly.has(gpu)) return REFERENCE_PRODUCT;
-  const rowClass = ROW_CLASSES.find(({ most }) => rows <= most) as RowClass;
-  const choice = tuned.get(gpu)?.get(classKey(rowClass, layout, storage));
+  const choice = tuned.get(gpu)?.get(classKey(rowClassOf(rows), layout, storage));
   return choice && fits(gpu, choice, rows, layout) ? choice : defaultProduct(gpu, rows, layout);
 }
 

@@ -1,5 +1,6 @@
 /**
- * Decodes, and prints what a token leaves on the JavaScript heap and how many buffers and bind groups it makes. Run with --expose-gc.
+ * Decodes, and prints what a token leaves on the JavaScript heap and how many buffers, bind groups and pipelines it makes.
+ * Run with --expose-gc.
  *
  * What Dawn's binding leaves while it polls for a result is not counted: 5 to 200 kB a millisecond of waiting, more the
  * faster it polls. So the heap is looked at around the calls that submit a token and take it in, in which nobody waits.

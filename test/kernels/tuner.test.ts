@@ -31,6 +31,7 @@ async function withGpu(use: (gpu: Gpu) => Promise<void>): Promise<void> {
 }
 
 const MANY_ROWS: ShapeClass = { rows: ROW_CLASSES[3], layout: "linear", storage: "f32" };
+
 describe("tune", () => {
   it("chooses a product that fits, and lets the device use it", async () => {
     await withGpu(async (gpu) => {

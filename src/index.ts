@@ -21,23 +21,25 @@ export {
 } from "./gpu/host.ts";
 export { Tensor } from "./gpu/tensor.ts";
 export * from "./hooks/index.ts";
-export type { ShapeClass } from "./model/choices.ts";
+export type { AttentionClass } from "./model/attentions.ts";
 export type { EmbedsInput, EncodeInputOptions, ModelInput } from "./model/input.ts";
 export { KvCache } from "./model/kv-cache.ts";
 export { type LoadOptions, type ModelSource, openModelSource, readSpec } from "./model/load.ts";
 export { Logits } from "./model/logits.ts";
 export type { ForwardOptions, LogitsSelection } from "./model/model.ts";
+export type { ProductClass } from "./model/product-choice.ts";
 export type * from "./model/spec.ts";
+export { registerTuningStore, type TuningStore } from "./model/tuning/store.ts";
+export { keepChoices } from "./model/tuning/take.ts";
 export {
   type ClassTimings,
   classesOf,
-  type ProductTiming,
+  type KernelClass,
+  type KernelTiming,
   type TuneOptions,
   type TuneProgress,
   type TuneReport,
   tune,
-} from "./model/tuner.ts";
-export { keepChoices } from "./model/tuning.ts";
-export { registerTuningStore, type TuningStore } from "./model/tuning-store.ts";
+} from "./model/tuning/tuner.ts";
 export * from "./theory/index.ts";
 export type { Tokenizer } from "./tokenizer/index.ts";

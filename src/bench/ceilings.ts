@@ -15,10 +15,11 @@
 import type { Gpu } from "../gpu/gpu.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { rowClassOf } from "../model/choices.ts";
 import { add, matmul } from "../model/ops.ts";
+import { rowClassOf } from "../model/product-choice.ts";
 import { fits, PRODUCTS, type Product, type WeightLayout } from "../model/products.ts";
-import { errorOf, isRefused, TOLERANCE, Operands as TunerOperands } from "../model/tuner-operands.ts";
+import { isRefused, TOLERANCE } from "../model/tuning/contest.ts";
+import { ProductOperands, productError } from "../model/tuning/products.ts";
 import type { Matrix } from "../model/weights.ts";
 import type { Ceilings } from "./report.ts";
 import { median, timed } from "./statistics.ts";
@@ -217,12 +218,8 @@ function unlessRefused(error: unknown): undefined {
 
 /** Whether it computes what the reference does: what is fast and wrong sets no ceiling. */
 async function isRight(gpu: Gpu, product: Product, rows: number, layout: WeightLayout): Promise<boolean> {
-  const operands = new TunerOperands(gpu);
-  try {
-    return (await errorOf(operands, product, { rows: rowClassOf(rows), layout, storage: "f32" })) < TOLERANCE;
-  } finally {
-    operands.destroy();
-  }
+  using operands = new ProductOperands(gpu);
+  return (await productError(operands, product, { rows: rowClassOf(rows), layout, storage: "f32" })) < TOLERANCE;
 }
 
 function candidates(

@@ -4,7 +4,7 @@
  */
 import type { GpuRequest } from "../gpu/host.ts";
 import type { HookedModel } from "../hooks/index.ts";
-import { takeTuning } from "../model/tuning.ts";
+import { takeTuning } from "../model/tuning/take.ts";
 import { CeilingProbe } from "./ceilings.ts";
 import { hostFacts } from "./host-facts.ts";
 import { measureTests } from "./measure.ts";
@@ -52,8 +52,8 @@ export async function runBench(subject: Subject, options: RunOptions): Promise<R
   const { gpu } = model;
   try {
     // After the load, whose times are those of a first visit: with the kernels that nobody has timed.
-    const onTune = ({ product }: { product: string }) => detailOf("tune")(product);
-    await takeTuning(gpu, model.base.engine.weights, { tune: options.tune, onTune, signal });
+    const onTune = ({ kernel }: { kernel: string }) => detailOf("tune")(kernel);
+    await takeTuning(gpu, model.spec, model.base.engine.weights, { tune: options.tune, onTune, signal });
     const { tests, ceilings } = await measureAll(model, plans, options, load.bytes, detailOf);
     const profile = options.profile ? await profileAll(model, plans, detailOf("profile")) : undefined;
     const { name, kind, host } = gpu.host.adapterInfo;

@@ -3,7 +3,7 @@
  * short load says nothing; with `--quiet` nothing at all.
  */
 import type { CheckpointProgress } from "../checkpoint/index.ts";
-import type { TuneProgress } from "../model/tuner.ts";
+import type { TuneProgress } from "../model/tuning/tuner.ts";
 import { bar, bytes } from "./output.ts";
 
 const REDRAW_MS = 80;
@@ -62,10 +62,10 @@ export function showTuning(quiet: boolean, stream: NodeJS.WriteStream = process.
   if (quiet) return SILENT;
   let isShown = false;
   return {
-    update({ class: shapes, product, done, total }) {
+    update({ class: shapes, kernel, done, total }) {
       const what = "timing kernels for this adapter";
       if (stream.isTTY) {
-        const line = `${what}, once ▕${bar(done / total, BAR_WIDTH).padEnd(BAR_WIDTH)}▏ ${shapes}: ${product}`;
+        const line = `${what}, once ▕${bar(done / total, BAR_WIDTH).padEnd(BAR_WIDTH)}▏ ${shapes}: ${kernel}`;
         stream.write(CLEAR_LINE + line.slice(0, (stream.columns || DEFAULT_COLUMNS) - 1));
       } else if (!isShown) {
         stream.write(`superlens: ${what}, once (--no-tune does without)\n`);

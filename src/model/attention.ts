@@ -5,11 +5,10 @@
  * values are read from the cache by slot, so rows of this pass and of earlier ones look alike.
  */
 
-import type { Constants } from "../gpu/kernel.ts";
 import type { BufferSlice } from "../gpu/recorder.ts";
 import { foldGrid } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { attentionFor } from "./attentions.ts";
+import { type AttentionCall, attentionFor, recordSteps } from "./attentions.ts";
 import { type BlockContext, offer, rowsView } from "./context.ts";
 import * as kernels from "./kernels.ts";
 import { addBranch } from "./norms.ts";
@@ -167,8 +166,7 @@ export function recordHeads(context: BlockContext, qkv: Tensor): Tensor {
   return z;
 }
 
-/** Parameters, operands and constants that all attention kernels share. */
-function attentionCall(context: BlockContext) {
+function attentionCall(context: BlockContext, qkv: Tensor): AttentionCall {
   const { recorder, spec, rows, rowTable, pass } = context;
   const layer = layerOf(context);
   return {
@@ -186,56 +184,32 @@ function attentionCall(context: BlockContext) {
       splitKeys: 0,
     },
     work: { operations: 4 * rows.keysSeen(layer.window) * spec.nHeads * spec.dHead },
-    shared: [rowTable, pass.slotTable, pass.alibi ?? recorder.gpu.zeros] as BufferSlice[],
+    buffers: [rowTable, pass.slotTable, pass.alibi ?? recorder.gpu.zeros, qkv, ...cacheOf(context)],
     constants: {
       ...(pass.alibi && { HAS_ALIBI: 1 }),
       ...(spec.attention.softCap && { HAS_SOFT_CAP: 1 }),
-    } as Constants,
+    },
   };
 }
 
 function recordFusedHeads(context: BlockContext, qkv: Tensor, z: Tensor): void {
   const { recorder, rows } = context;
-  const { shared, ...call } = attentionCall(context);
-  const attention = attentionFor(recorder.gpu, call.params, rows.runs);
-  attention.record(recorder, { ...call, buffers: [...shared, qkv, ...cacheOf(context)] }, z);
+  const call = attentionCall(context, qkv);
+  attentionFor(recorder.gpu, call.params, rows.runs).record(recorder, call, z);
 }
 
 function recordPattern(context: BlockContext, qkv: Tensor, z: Tensor): void {
-  const { recorder, spec, rows, pass, layer } = context;
-  const { gpu } = recorder;
-  const { params, shared, constants } = attentionCall(context);
-  const [keys, values] = cacheOf(context);
-  const heads = rows.count * spec.nHeads;
-  const scores = recorder.temp(rows.count, spec.nHeads, pass.keyCount);
-  const view = (): ActivationView => ({
-    buffer: scores,
-    start: 0,
-    rowStride: spec.nHeads * pass.keyCount,
-    heads: spec.nHeads,
-    headStride: pass.keyCount,
-    width: pass.keyCount,
-  });
-  const call = { params, constants };
-  const masked = recorder.upload(new Float32Array([Number.NEGATIVE_INFINITY]));
-  recorder.dispatch(kernels.ATTENTION_SCORES, {
-    ...call,
-    buffers: [...shared, qkv, keys, masked, scores],
-    workgroups: elementGrid(recorder, heads * pass.keyCount),
-  });
-  offer(context, `blocks.${layer}.attn.hook_attn_scores`, view);
-  recorder.dispatch(kernels.ATTENTION_SOFTMAX, {
-    params,
-    buffers: [...shared, scores],
-    workgroups: foldGrid(gpu, heads),
-  });
-  offer(context, `blocks.${layer}.attn.hook_pattern`, view);
-  recorder.dispatch(kernels.ATTENTION_MIX, {
-    params,
-    buffers: [...shared, scores, values, z],
-    workgroups: elementGrid(recorder, heads * spec.dHead),
-  });
-  recorder.release(scores);
+  const { recorder, spec, pass, layer } = context;
+  recordSteps(recorder, attentionCall(context, qkv), z, (step, buffer) =>
+    offer(context, `blocks.${layer}.attn.hook_${step === "scores" ? "attn_scores" : "pattern"}`, () => ({
+      buffer,
+      start: 0,
+      rowStride: spec.nHeads * pass.keyCount,
+      heads: spec.nHeads,
+      headStride: pass.keyCount,
+      width: pass.keyCount,
+    })),
+  );
 }
 
 /** Projects z [rows, nHeads, dHead] and adds it to the residual; in place where no point between is wanted. */

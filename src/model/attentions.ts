@@ -1,5 +1,6 @@
 /**
- * Attention in one kernel: a small family that computes the same thing, and which of them takes a pass.
+ * Attention: a small family of kernels that compute the same thing, and which of them takes a pass. As with products, the
+ * tuner's choice does (`tuning/attention.ts`), or the first of the table that suits the kind of adapter.
  *
  *   broadcastRows  prompts in registers, for CPUs that offer subgroups: eight rows at a time, queries handed round
  *   subgroupKeys   few rows, likewise: the invocations of a subgroup share out the head's dimensions
@@ -8,6 +9,7 @@
  *   tiled          prompts on a GPU: tiles of keys and values in workgroup memory
  *   single         few rows on a GPU: a workgroup a (row, head)
  *   split          few rows and many keys on a GPU: several workgroups a (row, head), joined by a second kernel
+ *   reference      in three steps, with scores and pattern between them written out
  */
 import attention from "../../shaders/attention.wgsl";
 import attentionBroadcastRows from "../../shaders/attention_broadcast_rows.wgsl";
@@ -24,25 +26,54 @@ import { defineKernel, type Kernel } from "../gpu/kernel.ts";
 import { type BufferSlice, type Dispatch, foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { Tile } from "../gpu/unroll.ts";
-import { ATTENTION_PARAMS } from "./kernels.ts";
+import { choiceFor } from "./choices.ts";
+import { ATTENTION_MIX, ATTENTION_PARAMS, ATTENTION_SCORES, ATTENTION_SOFTMAX } from "./kernels.ts";
 import { elementGrid } from "./ops.ts";
-import type { Grid } from "./products.ts";
+import type { Grid, Product } from "./products.ts";
 
 export type AttentionParam = keyof typeof ATTENTION_PARAMS;
 
 /** Row table, slot table, ALiBi slopes, queries, keys and values; parameters and constants of `attention_shared.wgsl`. */
-export type AttentionCall = Omit<Dispatch<AttentionParam>, "workgroups">;
+export interface AttentionCall extends Omit<Dispatch<AttentionParam>, "workgroups" | "buffers"> {
+  buffers: readonly [BufferSlice, BufferSlice, BufferSlice, BufferSlice, BufferSlice, BufferSlice];
+}
+
+/** A kind of pass, and the rows and keys that stand for it when it is timed. */
+export interface Pass {
+  readonly name: string;
+  readonly rows: number;
+  readonly keys: number;
+}
+
+export const PROMPTS: Pass = { name: "prompts", rows: 128, keys: 128 };
+export const FEW_ROWS: Pass = { name: "few rows", rows: 1, keys: 256 };
+/** Keys from which a GPU splits them: below, one workgroup a (row, head) is done before a second kernel would start. */
+const MANY_KEYS = 1024;
+export const FEW_ROWS_MANY_KEYS: Pass = { name: `few rows, ${MANY_KEYS} keys or more`, rows: 1, keys: 2 * MANY_KEYS };
+export const PASSES: readonly Pass[] = [PROMPTS, FEW_ROWS, FEW_ROWS_MANY_KEYS];
+
+/** Of a pass, what decides whether an attention can take it. */
+export type PassShape = Pick<Readonly<Record<AttentionParam, number>>, "rowCount" | "nHeads" | "dHead">;
 
 /** One way to compute z [rows, nHeads, dHead], the last buffer, from the others. */
 export interface Attention {
   readonly name: string;
-  /** Whether the device can run it on heads of that width; without it every device can. */
-  fits?(gpu: Gpu, dHead: number): boolean;
+  /** Passes it is meant for. It can compute any. */
+  readonly passes: readonly Pass[];
+  /** Where it is expected to win, and is taken without being timed. */
+  readonly expectedOn: Exclude<Product["expectedOn"], "swiftshader">;
+  /** Whether the device can run it; without it every device can. */
+  fits?(gpu: Gpu, shape: PassShape): boolean;
   record(recorder: Recorder, call: AttentionCall, z: Tensor): void;
 }
 
-const BINDINGS = ["read", "read", "read", "read", "read", "read", "write"] as const;
+/** The files that attention is put together from, for the key under which choices are kept. */
+export const ATTENTION_SOURCES: readonly string[] = [
+  ...[attention, attentionBroadcastRows, attentionJoin, attentionKeys, attentionRows, attentionShared, attentionSplit],
+  ...[attentionSubgroupKeys, attentionTiled, reduce],
+];
 
+const BINDINGS = ["read", "read", "read", "read", "read", "read", "write"] as const;
 const made = new Map<string, Kernel<AttentionParam>>();
 
 /** A kernel for one width of heads, made when first asked for. */
@@ -66,15 +97,17 @@ function headSlice(dHead: number, most: number): number {
   return 1;
 }
 
-function attentionOf(
-  name: string,
-  kernel: (dHead: number, gpu: Gpu) => Kernel<AttentionParam>,
-  grid: (gpu: Gpu, params: Readonly<Record<AttentionParam, number>>) => Grid,
-): Attention {
+interface AttentionText extends Omit<Attention, "record"> {
+  kernel(gpu: Gpu, dHead: number): Kernel<AttentionParam>;
+  grid(gpu: Gpu, shape: PassShape): Grid;
+}
+
+/** An attention of one dispatch. */
+function attentionOf({ kernel, grid, ...attention }: AttentionText): Attention {
   return {
-    name,
+    ...attention,
     record: (recorder, call, z) =>
-      recorder.dispatch(kernel(call.params.dHead, recorder.gpu), {
+      recorder.dispatch(kernel(recorder.gpu, call.params.dHead), {
         ...call,
         buffers: [...call.buffers, z],
         workgroups: grid(recorder.gpu, call.params),
@@ -82,76 +115,88 @@ function attentionOf(
   };
 }
 
-const rows = attentionOf(
-  "rows",
-  (dHead) => kernelFor("rows", [attentionRows], { D4: dHead / 4 }),
-  (gpu, { rowCount, nHeads }) => [...foldGrid(gpu, Math.ceil((rowCount * nHeads) / 64)), 1],
-);
+/** A workgroup a (row, head). */
+const eachRowHead = (gpu: Gpu, { rowCount, nHeads }: PassShape) => foldGrid(gpu, rowCount * nHeads);
 
-/** Rows of a block. 16 are up to 1.3 times as fast on lavapipe, no faster on SwiftShader, and take 3 times as long to compile. */
-const BROADCAST_ROWS = 8;
+const rows = attentionOf({
+  name: "rows",
+  passes: [PROMPTS],
+  expectedOn: "software",
+  kernel: (_, dHead) => kernelFor("rows", [attentionRows], { D4: dHead / 4 }),
+  grid: (gpu, { rowCount, nHeads }) => [...foldGrid(gpu, Math.ceil((rowCount * nHeads) / 64)), 1],
+});
+
 /** vec4 of a head that an invocation keeps: more than these compile for many seconds. */
 const MOST_PER = 8;
 const lanesOf = (gpu: Gpu) => gpu.host.adapterInfo.subgroupMinSize;
 const perOf = (gpu: Gpu, dHead: number) => Math.ceil(dHead / 4 / lanesOf(gpu));
-const canShare = (gpu: Gpu, dHead: number) =>
+const canShare = (gpu: Gpu, { dHead }: PassShape) =>
   gpu.host.features.has("subgroups") && [4, 8].includes(lanesOf(gpu)) && perOf(gpu, dHead) <= MOST_PER;
 
-const broadcastRows: Attention = {
-  ...attentionOf(
-    "broadcast rows",
-    (dHead, gpu) => {
-      const LANES = lanesOf(gpu);
-      const [ROWS, SHARE] = [BROADCAST_ROWS, Math.min(BROADCAST_ROWS, LANES)];
-      const tile = { ROWS, PARTS: ROWS / SHARE, SHARE, PER: perOf(gpu, dHead), FOUR: 4 };
-      return kernelFor("broadcast rows", [attentionBroadcastRows], { D4: dHead / 4, LANES }, tile);
-    },
-    (_, { rowCount, nHeads }) => [Math.ceil(rowCount / BROADCAST_ROWS), nHeads, 1],
-  ),
-  fits: canShare,
-};
+/** Rows of a block. 16 are up to 1.3 times as fast on lavapipe, no faster on SwiftShader, and take 2 to 20 s to compile. */
+const BROADCAST_ROWS = 8;
 
-const subgroupKeys: Attention = {
-  ...attentionOf(
-    "subgroup keys",
-    (dHead, gpu) => {
-      const sizes = { D4: dHead / 4, LANES: lanesOf(gpu) };
-      return kernelFor("subgroup keys", [attentionSubgroupKeys], sizes, { PER: perOf(gpu, dHead), STEP: 2 });
-    },
-    (gpu, { rowCount, nHeads }) => [...foldGrid(gpu, rowCount * nHeads), 1],
-  ),
+const broadcastRows = attentionOf({
+  name: "broadcast rows",
+  passes: [PROMPTS],
+  expectedOn: "software",
   fits: canShare,
-};
+  kernel: (gpu, dHead) => {
+    const LANES = lanesOf(gpu);
+    const [ROWS, SHARE] = [BROADCAST_ROWS, Math.min(BROADCAST_ROWS, LANES)];
+    const tile = { ROWS, PARTS: ROWS / SHARE, SHARE, PER: perOf(gpu, dHead), FOUR: 4 };
+    return kernelFor("broadcast rows", [attentionBroadcastRows], { D4: dHead / 4, LANES }, tile);
+  },
+  grid: (_, { rowCount, nHeads }) => [Math.ceil(rowCount / BROADCAST_ROWS), nHeads, 1],
+});
+
+const subgroupKeys = attentionOf({
+  name: "subgroup keys",
+  passes: [FEW_ROWS, FEW_ROWS_MANY_KEYS],
+  expectedOn: "software",
+  fits: canShare,
+  kernel: (gpu, dHead) => {
+    const sizes = { D4: dHead / 4, LANES: lanesOf(gpu) };
+    return kernelFor("subgroup keys", [attentionSubgroupKeys], sizes, { PER: perOf(gpu, dHead), STEP: 2 });
+  },
+  grid: (gpu, shape) => [...eachRowHead(gpu, shape), 1],
+});
 
 /** Invocations that share out the keys; wide heads have fewer, since each keeps a head's width in workgroup memory. */
 const keyLanes = (dHead: number) => (dHead <= 256 ? 8 : 2);
 
-const keys = attentionOf(
-  "keys",
-  (dHead) => kernelFor("keys", [attentionKeys], { D4: dHead / 4, LANES: keyLanes(dHead) }, { STEP: 4 }),
-  (gpu, { rowCount, nHeads }) => [...foldGrid(gpu, rowCount * nHeads), 1],
-);
+const keys = attentionOf({
+  name: "keys",
+  passes: [FEW_ROWS, FEW_ROWS_MANY_KEYS],
+  expectedOn: "software",
+  kernel: (_, dHead) => kernelFor("keys", [attentionKeys], { D4: dHead / 4, LANES: keyLanes(dHead) }, { STEP: 4 }),
+  grid: (gpu, shape) => [...eachRowHead(gpu, shape), 1],
+});
 
 /** vec4 of a slice, and rows of a workgroup: what fits in 16 KB of workgroup memory. */
 const TILE4 = 32;
 const slicesOf = (dHead: number) => dHead / 4 / headSlice(dHead, TILE4);
 const tiledRows = (dHead: number) => (headSlice(dHead, TILE4) > 16 ? 8 : 16);
 
-const tiled = attentionOf(
-  "tiled",
-  (dHead) => {
+const tiled = attentionOf({
+  name: "tiled",
+  passes: [PROMPTS],
+  expectedOn: "hardware",
+  kernel: (_, dHead) => {
     const ROWS = tiledRows(dHead);
     const sizes = { D4: headSlice(dHead, TILE4), ROWS, KEYS: ROWS, SHARE: 64 / ROWS };
     return kernelFor("tiled", [attentionTiled], sizes);
   },
-  (_, { rowCount, nHeads, dHead }) => [Math.ceil(rowCount / tiledRows(dHead)), nHeads, slicesOf(dHead)],
-);
+  grid: (_, { rowCount, nHeads, dHead }) => [Math.ceil(rowCount / tiledRows(dHead)), nHeads, slicesOf(dHead)],
+});
 
-const single = attentionOf(
-  "single",
-  () => kernelFor("single", [reduce, attention], {}),
-  (gpu, { rowCount, nHeads, dHead }) => [...foldGrid(gpu, rowCount * nHeads), Math.ceil(dHead / 256)],
-);
+const single = attentionOf({
+  name: "single",
+  passes: [FEW_ROWS, FEW_ROWS_MANY_KEYS],
+  expectedOn: "hardware",
+  kernel: () => kernelFor("single", [reduce, attention], {}),
+  grid: (gpu, shape) => [...eachRowHead(gpu, shape), Math.ceil(shape.dHead / 256)],
+});
 
 const JOIN = defineKernel({
   name: "attention join",
@@ -165,6 +210,9 @@ const SPLIT_KEYS = 256;
 
 const split: Attention = {
   name: "split",
+  passes: [FEW_ROWS_MANY_KEYS],
+  expectedOn: "hardware",
+  fits: (gpu, { rowCount, nHeads }) => rowCount * nHeads <= gpu.limits.maxComputeWorkgroupsPerDimension,
   record(recorder, call, z) {
     const { rowCount, nHeads, dHead, keyCount } = call.params;
     const count = rowCount * nHeads;
@@ -185,22 +233,89 @@ const split: Attention = {
   },
 };
 
-/** Every one there is, by name. */
-export const ATTENTIONS = { broadcastRows, subgroupKeys, rows, keys, tiled, single, split };
+/** Every one there is. Of those that fit, the first that is expected on the kind of adapter is a pass's default. */
+export const ATTENTIONS: readonly Attention[] = [broadcastRows, subgroupKeys, rows, keys, tiled, split, single];
 
-/** Keys from which a GPU splits them: below, one workgroup a (row, head) is done before a second kernel would start. */
-const SPLIT_FROM = 1024;
+/**
+ * Attention step by step: scores and pattern, both [rowCount, nHeads, keyCount] and one buffer, then z. `onStep` may look
+ * at them, or change them, as soon as they are there.
+ */
+export function recordSteps(
+  recorder: Recorder,
+  call: AttentionCall,
+  z: Tensor,
+  onStep?: (step: "scores" | "pattern", buffer: Tensor) => void,
+): void {
+  const { params, constants } = call;
+  const [rowTable, slotTable, slopes, queries, keys, values] = call.buffers;
+  const { rowCount, nHeads, dHead, keyCount } = params;
+  const shared = [rowTable, slotTable, slopes];
+  const heads = rowCount * nHeads;
+  const scores = recorder.temp(rowCount, nHeads, keyCount);
+  const masked = recorder.upload(new Float32Array([Number.NEGATIVE_INFINITY]));
+  recorder.dispatch(ATTENTION_SCORES, {
+    ...{ params, ...(constants && { constants }) },
+    buffers: [...shared, queries, keys, masked, scores],
+    workgroups: elementGrid(recorder, heads * keyCount),
+  });
+  onStep?.("scores", scores);
+  recorder.dispatch(ATTENTION_SOFTMAX, {
+    params,
+    buffers: [...shared, scores],
+    workgroups: foldGrid(recorder.gpu, heads),
+  });
+  onStep?.("pattern", scores);
+  recorder.dispatch(ATTENTION_MIX, {
+    params,
+    buffers: [...shared, scores, values, z],
+    workgroups: elementGrid(recorder, heads * dHead),
+  });
+  recorder.release(scores);
+}
+
+/** What the others are checked against. */
+export const REFERENCE_ATTENTION: Attention = {
+  name: "reference",
+  passes: PASSES,
+  expectedOn: "nowhere",
+  record: recordSteps,
+};
+
+/** What an attention is chosen for. */
+export interface AttentionClass {
+  readonly pass: Pass;
+  readonly dHead: number;
+}
+
+/** Under which its choice is kept. */
+export function attentionKey({ pass, dHead }: AttentionClass): string {
+  return `attention of ${pass.name}, dHead ${dHead}`;
+}
+
+/** The attentions meant for such a pass that the device can run. */
+export function fittingAttentions(gpu: Gpu, pass: Pass, shape: PassShape, among = ATTENTIONS): Attention[] {
+  return among.filter((each) => each.passes.includes(pass) && each.fits?.(gpu, shape) !== false);
+}
+
+/** What is taken where nothing was timed. */
+export function defaultAttention(gpu: Gpu, pass: Pass, shape: PassShape): Attention {
+  const kind = gpu.host.adapterInfo.isSoftware ? "software" : "hardware";
+  return fittingAttentions(gpu, pass, shape).find(({ expectedOn }) => expectedOn === kind) ?? REFERENCE_ATTENTION;
+}
+
+/** What the tuner found for the class on this device, if it did. */
+export function chosenAttention(gpu: Gpu, wanted: AttentionClass): Attention | undefined {
+  const choice = choiceFor(gpu, attentionKey(wanted));
+  return [...ATTENTIONS, REFERENCE_ATTENTION].find(({ name }) => name === choice);
+}
+
 /** Rows of one sequence beside each other, on average, from which walking the keys together pays. */
 const LONG_RUN = 3;
 
-/** Which one takes a pass of `rowCount` rows in `runs` runs of one sequence each. */
-export function attentionFor(gpu: Gpu, params: Readonly<Record<AttentionParam, number>>, runs: number): Attention {
-  const isPrompt = params.rowCount >= LONG_RUN * runs;
-  if (gpu.host.adapterInfo.isSoftware) {
-    if (canShare(gpu, params.dHead)) return isPrompt ? broadcastRows : subgroupKeys;
-    return isPrompt ? rows : keys;
-  }
-  if (isPrompt) return tiled;
-  const fitsGrid = params.rowCount * params.nHeads <= gpu.limits.maxComputeWorkgroupsPerDimension;
-  return params.keyCount >= SPLIT_FROM && fitsGrid ? split : single;
+/** Which one takes a pass, whose rows lie in `runs` runs of one sequence each. */
+export function attentionFor(gpu: Gpu, params: AttentionCall["params"], runs: number): Attention {
+  const few = params.keyCount < MANY_KEYS ? FEW_ROWS : FEW_ROWS_MANY_KEYS;
+  const pass = params.rowCount >= LONG_RUN * runs ? PROMPTS : few;
+  const choice = chosenAttention(gpu, { pass, dHead: params.dHead });
+  return choice && choice.fits?.(gpu, params) !== false ? choice : defaultAttention(gpu, pass, params);
 }

@@ -15,7 +15,7 @@ import { loadTokenizer, type Tokenizer } from "../tokenizer/index.ts";
 import { specFromConfig } from "./families/index.ts";
 import { loadWeights } from "./load-weights.ts";
 import type { ModelSpec } from "./spec.ts";
-import { type TuningOptions, takeTuning } from "./tuning.ts";
+import { type TuningOptions, takeTuning } from "./tuning/take.ts";
 import { type Weights, weightBuffers } from "./weights.ts";
 
 /**
@@ -116,7 +116,7 @@ export async function loadParts(source: ModelSource, options: LoadOptions = {}):
 async function loadTuned(gpu: Gpu, spec: ModelSpec, checkpoint: Checkpoint, options: LoadOptions): Promise<Weights> {
   const weights = await loadWeights(gpu, spec, checkpoint, options);
   try {
-    await takeTuning(gpu, weights, options);
+    await takeTuning(gpu, spec, weights, options);
     return weights;
   } catch (error) {
     for (const buffer of weightBuffers(weights)) gpu.destroyBuffer(buffer);

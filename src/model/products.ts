@@ -1,7 +1,7 @@
 /**
  * Matrix products: a small family of kernels that compute the same thing, and a table of them.
  *
- * Which is fastest depends on the adapter, so none is chosen by taste: `tuner.ts` times those that fit and keeps the
+ * Which is fastest depends on the adapter, so none is chosen by taste: `tuning/` times those that fit and keeps the
  * winner, and without a tuned entry the first of the table that suits the kind of adapter is taken.
  *
  *   broadcast  blocks in registers, rows by subgroupBroadcast  CPUs that offer subgroups

@@ -5,7 +5,7 @@ import { describe, expect, it, vi } from "vitest";
 import { f32ToBf16, type TensorEntry, toFloat32, writeSafetensors } from "../../src/checkpoint/index.ts";
 import { loadParts, openModelSource } from "../../src/model/load.ts";
 import { Model } from "../../src/model/model.ts";
-import type { TuneReport } from "../../src/model/tuner.ts";
+import type { TuneReport } from "../../src/model/tuning/tuner.ts";
 import "../../src/node.ts";
 import { inTempFolder, seededRandom } from "../checkpoint/support.ts";
 import { LLAMA, ROOT, readTensors, relativeDifference, superlens } from "./support.ts";

@@ -1,7 +1,7 @@
 /** Every way to compute a product and attention, on odd shapes: which of them an adapter takes by itself is its own choice. */
-import { ATTENTIONS, type Attention } from "../../src/model/attentions.ts";
+import { ATTENTIONS, REFERENCE_ATTENTION } from "../../src/model/attentions.ts";
 import { fits } from "../../src/model/products.ts";
-import { SHAPES as ATTENTION_SHAPES, attentionError, toleranceOf } from "../kernels/attention.cases.ts";
+import { SHAPES as ATTENTION_SHAPES, attentionError, canRun, toleranceOf } from "../kernels/attention.cases.ts";
 import { ALL_PRODUCTS, SHAPES as MATMUL_SHAPES, matmulError, suits, TOLERANCE } from "../kernels/matmul.cases.ts";
 import { sharedGpu } from "./families.ts";
 import { type Check, showWorst } from "./harness.ts";
@@ -30,11 +30,11 @@ const productChecks: Check[] = ALL_PRODUCTS.flatMap((product) =>
   })),
 );
 
-const attentionChecks: Check[] = Object.values<Attention>(ATTENTIONS).map((attention) => ({
+const attentionChecks: Check[] = [...ATTENTIONS, REFERENCE_ATTENTION].map((attention) => ({
   name: `attention ${attention.name}`,
   async run(context) {
     const gpu = await sharedGpu(context);
-    const shapes = ATTENTION_SHAPES.filter(({ dHead }) => attention.fits?.(gpu, dHead) ?? true);
+    const shapes = ATTENTION_SHAPES.filter((shape) => canRun(gpu, attention, shape));
     if (shapes.length === 0) return "not for this adapter";
     let worst = 0;
     for (const shape of shapes) {

@@ -154,14 +154,19 @@ export const arraysOf = ({ rowTable, slotTable, queries, keys, values, slopes }:
   slopes: Float32Array.from(slopes ?? [0]),
 });
 
+/** Whether the device can run the attention on a case. */
+export function canRun(gpu: Gpu, attention: Attention, { rows, heads, dHead }: Shape): boolean {
+  return attention.fits?.(gpu, { rowCount: rows.length, nHeads: heads[0], dHead }) !== false;
+}
+
 /** The relative error of an attention on a case. */
 export async function attentionError(gpu: Gpu, attention: Attention, shape: Shape): Promise<number> {
   const test = build(shape);
   const expected = attentionReference(test);
   const z = new Float32Array(expected.z.length).fill(-5);
   const result = await compute(gpu, { ...arraysOf(test), z }, ["z"], (recorder, t) => {
-    const buffers = [t.rowTable, t.slotTable, t.slopes, t.queries, t.keys, t.values];
-    attention.record(recorder, { ...callOf(test), buffers }, t.z);
+    const { rowTable, slotTable, slopes, queries, keys, values } = t;
+    attention.record(recorder, { ...callOf(test), buffers: [rowTable, slotTable, slopes, queries, keys, values] }, t.z);
   });
   return relativeError(result.z, expected.z);
 }

@@ -1,10 +1,10 @@
 /** Attention: fused and in three steps against one reference; rotation and the write into the cache. */
 import { expect, it } from "vitest";
-import { ATTENTIONS, type Attention } from "../../src/model/attentions.ts";
+import { ATTENTIONS, REFERENCE_ATTENTION } from "../../src/model/attentions.ts";
 import { ATTENTION_MIX, ATTENTION_SCORES, ATTENTION_SOFTMAX, ROPE_STORE, STORE_KV } from "../../src/model/kernels.ts";
 import { testGpu } from "../support/gpu.ts";
 import { gaussians, integer, relativeError, seeded } from "../support/numbers.ts";
-import { arraysOf, attentionError, build, callOf, SHAPES, TOLERANCE, toleranceOf } from "./attention.cases.ts";
+import { arraysOf, attentionError, build, callOf, canRun, SHAPES, TOLERANCE, toleranceOf } from "./attention.cases.ts";
 import { attentionReference, rotated } from "./attention.reference.ts";
 import { compute } from "./compute.ts";
 import { describeOnGrids, dispatchGroups } from "./harness.ts";
@@ -17,8 +17,8 @@ const dense = (rows: readonly Map<number, number>[], keyCount: number, rest: num
 const adapter = await testGpu();
 
 describeOnGrids("attention in one kernel", (gpu) => {
-  for (const attention of Object.values<Attention>(ATTENTIONS)) {
-    const shapes = SHAPES.filter(({ dHead }) => attention.fits?.(adapter, dHead) !== false);
+  for (const attention of [...ATTENTIONS, REFERENCE_ATTENTION]) {
+    const shapes = SHAPES.filter((shape) => canRun(adapter, attention, shape));
     it.each(shapes)(`${attention.name}: $name`, async (shape) => {
       expect(await attentionError(await gpu(), attention, shape)).toBeLessThan(toleranceOf(shape));
     });

@@ -3,18 +3,31 @@ import { readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import { applyChoices, productFor, ROW_CLASSES, type ShapeClass } from "../../src/model/choices.ts";
+import {
+  type Attention,
+  type AttentionCall,
+  attentionFor,
+  attentionKey,
+  defaultAttention,
+  fittingAttentions,
+  PASSES,
+  REFERENCE_ATTENTION,
+} from "../../src/model/attentions.ts";
+import { applyChoices } from "../../src/model/choices.ts";
+import { type ProductClass, productFor, productKey, ROW_CLASSES } from "../../src/model/product-choice.ts";
 import { defaultProduct, REFERENCE_PRODUCT } from "../../src/model/products.ts";
-import { classesOf, keyOf, type TuneProgress, tune } from "../../src/model/tuner.ts";
-import { FolderTuningStore } from "../../src/model/tuning-store.node.ts";
-import { entryText, parseEntry, registerTuningStore, tuningKey } from "../../src/model/tuning-store.ts";
+import { AttentionOperands, attentionContest } from "../../src/model/tuning/attention.ts";
+import { TOLERANCE } from "../../src/model/tuning/contest.ts";
+import { FolderTuningStore } from "../../src/model/tuning/store.node.ts";
+import { entryText, parseEntry, registerTuningStore, tuningKey } from "../../src/model/tuning/store.ts";
+import { classesOf, type TuneProgress, tune } from "../../src/model/tuning/tuner.ts";
 import { inTempFolder } from "../checkpoint/support.ts";
 import { loadFixture } from "../support/fixtures.ts";
 import { newGpu } from "../support/gpu.ts";
 import { BROKEN, HASTY, productNamed } from "./altered.ts";
 
-const ONE_ROW: ShapeClass = { rows: ROW_CLASSES[0], layout: "linear", storage: "f32" };
-const KEY = keyOf(ONE_ROW);
+const ONE_ROW: ProductClass = { rows: ROW_CLASSES[0], layout: "linear", storage: "f32" };
+const KEY = productKey(ONE_ROW);
 /** Time enough for every candidate of a class on any adapter. */
 const AMPLE = 60_000;
 
@@ -30,7 +43,7 @@ async function withGpu(use: (gpu: Gpu) => Promise<void>): Promise<void> {
   }
 }
 
-const MANY_ROWS: ShapeClass = { rows: ROW_CLASSES[3], layout: "linear", storage: "f32" };
+const MANY_ROWS: ProductClass = { rows: ROW_CLASSES[3], layout: "linear", storage: "f32" };
 
 describe("tune", () => {
   it("chooses a product that fits, and lets the device use it", async () => {
@@ -42,10 +55,10 @@ describe("tune", () => {
         products: FEW,
         onProgress: (event) => events.push(event),
       });
-      const { products, choice } = report.timings[0] as (typeof report.timings)[0];
-      expect(products[0]?.product).toBe(defaultProduct(gpu, 1, "linear").name);
-      expect(products).toHaveLength(FEW.length);
-      for (const { ms, gflops } of products) expect(Math.min(ms, gflops)).toBeGreaterThan(0);
+      const { kernels, choice } = report.timings[0] as (typeof report.timings)[0];
+      expect(kernels[0]?.kernel).toBe(defaultProduct(gpu, 1, "linear").name);
+      expect(kernels).toHaveLength(FEW.length);
+      for (const { ms, gflops } of kernels) expect(Math.min(ms, gflops)).toBeGreaterThan(0);
       expect(report.choices).toEqual({ [KEY]: choice });
       expect(report).toMatchObject({ rejected: [], skipped: [] });
       expect(productFor(gpu, 1, "linear", "f32").name).toBe(choice);
@@ -56,14 +69,14 @@ describe("tune", () => {
   it("rejects a product that is fast and wrong", async () => {
     await withGpu(async (gpu) => {
       const report = await tune(gpu, { classes: [MANY_ROWS], budgetMs: AMPLE, products: [HASTY] });
-      const { products, choice } = report.timings[0] as (typeof report.timings)[0];
-      const fastest = [...products].sort((a, b) => a.ms - b.ms)[0];
-      expect(fastest?.product).toBe("hasty");
+      const { kernels, choice } = report.timings[0] as (typeof report.timings)[0];
+      const fastest = [...kernels].sort((a, b) => a.ms - b.ms)[0];
+      expect(fastest?.kernel).toBe("hasty");
       expect(choice).not.toBe("hasty");
       expect(report.rejected).toEqual([
         {
-          class: keyOf(MANY_ROWS),
-          product: "hasty",
+          class: productKey(MANY_ROWS),
+          kernel: "hasty",
           reason: expect.stringMatching(/^differs from the reference by \d/),
         },
       ]);
@@ -75,7 +88,7 @@ describe("tune", () => {
       const report = await tune(gpu, { classes: [ONE_ROW], budgetMs: AMPLE, products: [BROKEN] });
       expect(report.choices[KEY]).toBe(defaultProduct(gpu, 1, "linear").name);
       expect(report.rejected).toMatchObject([
-        { product: "broken", reason: expect.stringContaining("does not compile") },
+        { kernel: "broken", reason: expect.stringContaining("does not compile") },
       ]);
     });
   });
@@ -105,7 +118,7 @@ describe("tune", () => {
     await withGpu(async (gpu) => {
       const report = await tune(gpu, { budgetMs: 0 });
       expect(report).toMatchObject({ choices: {}, timings: [], rejected: [] });
-      expect(report.skipped).toHaveLength(2 * ROW_CLASSES.length);
+      expect(report.skipped).toHaveLength(2 * ROW_CLASSES.length + PASSES.length);
       expect(productFor(gpu, 1, "linear", "f32")).toBe(defaultProduct(gpu, 1, "linear"));
     });
   });
@@ -120,10 +133,87 @@ describe("tune", () => {
 
   it("knows a model's classes", async () => {
     using gpt2 = await loadFixture("gpt2");
-    const classes = classesOf(gpt2.engine.weights);
-    expect(classes.slice(0, 2).map(({ rows }) => rows.name)).toEqual(["1 row", "1 row"]);
-    expect(new Set(classes.map(({ layout }) => layout))).toEqual(new Set(["linear", "conv1d"]));
-    expect(classes).toHaveLength(2 * ROW_CLASSES.length);
+    const classes = classesOf(gpt2.engine.weights, gpt2.spec);
+    const products = classes.flatMap((each) => ("rows" in each ? [each] : []));
+    const passes = classes.flatMap((each) => ("pass" in each ? [each] : []));
+    expect(classes.slice(0, 2)).toMatchObject([{ rows: ROW_CLASSES[0] }, { rows: ROW_CLASSES[0] }]);
+    expect(new Set(products.map(({ layout }) => layout))).toEqual(new Set(["linear", "conv1d"]));
+    expect(products).toHaveLength(2 * ROW_CLASSES.length);
+    expect(new Set(passes.map(({ pass }) => pass))).toEqual(new Set(PASSES));
+    expect(passes.map(({ dHead }) => dHead)).toEqual(PASSES.map(() => gpt2.spec.dHead));
+  });
+});
+
+/** A pass as the engine describes it to `attentionFor`. */
+const paramsOf = ({ rows, keys }: (typeof PASSES)[number], dHead: number) =>
+  ({ rowCount: rows, keyCount: keys, nHeads: 2, nKvHeads: 1, dHead }) as AttentionCall["params"];
+
+describe.each(PASSES)("tune, attention of $name", (pass) => {
+  const wanted = { pass, dHead: 32 };
+  const key = attentionKey(wanted);
+
+  it("chooses one that fits, and lets the device use it on heads of that width", async () => {
+    await withGpu(async (gpu) => {
+      const report = await tune(gpu, { classes: [wanted], budgetMs: AMPLE });
+      const { kernels, choice, default: home } = report.timings[0] as (typeof report.timings)[0];
+      const candidates = fittingAttentions(gpu, pass, { rowCount: pass.rows, nHeads: 24, dHead: 32 });
+      expect(home).toBe(defaultAttention(gpu, pass, { rowCount: 1, nHeads: 1, dHead: 32 }).name);
+      expect(kernels[0]?.kernel).toBe(home);
+      expect(kernels.map(({ kernel }) => kernel).sort()).toEqual(candidates.map(({ name }) => name).sort());
+      for (const { ms, gflops } of kernels) expect(Math.min(ms, gflops)).toBeGreaterThan(0);
+      expect(report).toMatchObject({ choices: { [key]: choice }, rejected: [], skipped: [] });
+      expect(attentionFor(gpu, paramsOf(pass, 32), 1).name).toBe(choice);
+    });
+  });
+
+  it("rejects one that is fast and wrong", async () => {
+    await withGpu(async (gpu) => {
+      const idle: Attention = { ...REFERENCE_ATTENTION, name: "idle", record: () => undefined };
+      const report = await tune(gpu, { classes: [wanted], budgetMs: AMPLE, attentions: [idle] });
+      expect(report.choices[key]).toBe(report.timings[0]?.default);
+      const reason = expect.stringMatching(/^differs from the reference by \d/);
+      expect(report.rejected).toEqual([{ class: key, kernel: "idle", reason }]);
+    });
+  });
+
+  it("finds every mistake, and none in what is right", async () => {
+    await withGpu(async (gpu) => {
+      using operands = new AttentionOperands(gpu);
+      const wrong = (name: string, params: Partial<AttentionCall["params"]>): Attention => ({
+        ...REFERENCE_ATTENTION,
+        name,
+        record: (recorder, call, z) =>
+          REFERENCE_ATTENTION.record(recorder, { ...call, params: { ...call.params, ...params } }, z),
+      });
+      const mistakes = [
+        wrong("no window", { window: 0 }),
+        wrong("all read the first sequence", { slotStride: 0 }),
+        wrong("all heads are equal", { queryStride: 0, nHeads: 1 }),
+        wrong("no scale", { scale: 1 }),
+      ];
+      const { candidates } = attentionContest(operands, wanted, [REFERENCE_ATTENTION, ...mistakes]);
+      for (const { name, error } of candidates) {
+        const isWrong = mistakes.some((mistake) => mistake.name === name);
+        if (isWrong) expect(await error(), name).toBeGreaterThan(TOLERANCE);
+        else expect(await error(), name).toBeLessThan(TOLERANCE);
+      }
+      expect(candidates).toHaveLength(2 + mistakes.length);
+    });
+  });
+
+  it("takes a choice for heads of its width, where the device can run it", async () => {
+    await withGpu(async (gpu) => {
+      applyChoices(gpu, { [key]: REFERENCE_ATTENTION.name });
+      expect(attentionFor(gpu, paramsOf(pass, 32), 1)).toBe(REFERENCE_ATTENTION);
+      const other = paramsOf(pass, 64);
+      expect(attentionFor(gpu, other, 1)).toBe(defaultAttention(gpu, pass, other));
+      // Made for subgroups of 4 or 8 that keep a head in registers, which one of 1024 is too wide for.
+      const wide = paramsOf(pass, 1024);
+      applyChoices(gpu, { [attentionKey({ pass, dHead: 1024 })]: "subgroup keys" });
+      expect(attentionFor(gpu, wide, 1)).toBe(defaultAttention(gpu, pass, wide));
+      applyChoices(gpu, { [key]: "no such attention" });
+      expect(attentionFor(gpu, paramsOf(pass, 32), 1)).not.toBe(REFERENCE_ATTENTION);
+    });
   });
 });
 

@@ -1,13 +1,12 @@
 /**
- * `superlens tune`: times the kernels of matrix products on this adapter and keeps the fastest, for every later run. Other
+ * `superlens tune`: times the kernels of matrix products and attention on this adapter and keeps the fastest, for every later run. Other
  * commands do the same for the shapes they meet first; here it can take longer, and shows what it found.
  */
 import { Command, Option } from "commander";
 import { Gpu } from "../../gpu/gpu.ts";
 import { requestGpu } from "../../gpu/host.ts";
-import type { ShapeClass } from "../../model/choices.ts";
-import { type ClassTimings, classesOf, type TuneReport, tune } from "../../model/tuner.ts";
-import { keepChoices } from "../../model/tuning.ts";
+import { keepChoices } from "../../model/tuning/take.ts";
+import { type ClassTimings, classesOf, type KernelClass, type TuneReport, tune } from "../../model/tuning/tuner.ts";
 import { examples, type GlobalOptions, numberBetween } from "../options.ts";
 import { note, print, printJson, table } from "../output.ts";
 import { showTuning } from "../progress.ts";
@@ -22,7 +21,7 @@ export function tuneCommand(): Command {
   return new Command("tune")
     .summary("time the kernels on this adapter and keep the fastest")
     .description(
-      "Times the variants of matrix products on this adapter for the shapes of MODEL (without one: F32 weights in both layouts), checks the fastest against the reference kernel and keeps it for later runs, in place of what was kept before. `generate`, `probs` and `forward` do the same the first time, for 3 seconds at most.",
+      "Times the variants of matrix products and attention on this adapter for the shapes of MODEL (without one: F32 weights in both layouts, heads of 64), checks the fastest against the reference kernel and keeps it for later runs, in place of what was kept before. `generate`, `probs` and `forward` do the same the first time, for 3 seconds at most.",
     )
     .argument("[model]", "folder, address or hf:owner/name")
     .addOption(
@@ -33,7 +32,7 @@ export function tuneCommand(): Command {
     .addHelpText(
       "after",
       examples(
-        ["tune --budget 120", "F32 weights, whatever the model, with time for every kernel"],
+        ["tune --budget 120", "F32 weights and heads of 64, with time for every kernel"],
         ["tune hf:openai-community/gpt2", "the shapes of one model"],
         ["tune --json", "every timing, for a program"],
       ),
@@ -48,8 +47,8 @@ async function tuneAndKeep(source: string | undefined, options: TuneCommandOptio
   if (options.json) return printJson(report);
   print(...table(rowsOf(report), ["left", "left", "right", "right", "right"]));
   if (options.quiet) return;
-  for (const { class: shapes, product, reason } of report.rejected)
-    note(`superlens: ${shapes}: ${product} rejected: ${reason}`);
+  for (const { class: shapes, kernel, reason } of report.rejected)
+    note(`superlens: ${shapes}: ${kernel} rejected: ${reason}`);
   if (report.skipped.length > 0)
     note(`superlens: not reached within ${options.budget} s: ${report.skipped.join("; ")}`);
 }
@@ -65,14 +64,14 @@ async function tuneAdapter(options: TuneCommandOptions): Promise<TuneReport> {
 
 function tuneFor(source: string, options: TuneCommandOptions): Promise<TuneReport> {
   return withModel(source, { ...options, tune: false }, ({ gpu, base }) =>
-    tuneOn(gpu, options, classesOf(base.engine.weights)),
+    tuneOn(gpu, options, classesOf(base.engine.weights, base.spec)),
   );
 }
 
 async function tuneOn(
   gpu: Gpu,
   { budget, quiet = false }: TuneCommandOptions,
-  classes?: ShapeClass[],
+  classes?: KernelClass[],
 ): Promise<TuneReport> {
   const progress = showTuning(quiet);
   try {
@@ -94,11 +93,11 @@ function rowsOf({ timings }: TuneReport): string[][] {
   return [head, ...timings.flatMap(classRows)];
 }
 
-function classRows({ class: shapes, default: home, choice, products }: ClassTimings): string[][] {
-  const fastestFirst = [...products].sort((a, b) => a.ms - b.ms);
-  return fastestFirst.map(({ product, ms, gflops, gigabytesPerSecond }, index) => {
-    const marks = [product === choice && "chosen", product === home && "default"].filter(Boolean).join(", ");
+function classRows({ class: shapes, default: home, choice, kernels }: ClassTimings): string[][] {
+  const fastestFirst = [...kernels].sort((a, b) => a.ms - b.ms);
+  return fastestFirst.map(({ kernel, ms, gflops, gigabytesPerSecond }, index) => {
+    const marks = [kernel === choice && "chosen", kernel === home && "default"].filter(Boolean).join(", ");
     const numbers = [ms.toFixed(3), gflops.toFixed(1), gigabytesPerSecond.toFixed(1)];
-    return [index === 0 ? shapes : "", product, ...numbers, marks];
+    return [index === 0 ? shapes : "", kernel, ...numbers, marks];
   });
 }

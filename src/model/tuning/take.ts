@@ -2,11 +2,12 @@
  * When a device is tuned: as a model is loaded, once its weights say which classes of shapes there will be. What was found
  * before on the same adapter is taken from the store, and only what is missing is timed.
  */
-import type { Gpu } from "../gpu/gpu.ts";
-import { applyChoices, type Choices, isTuned } from "./choices.ts";
-import { classesOf, keyOf, type TuneProgress, tune } from "./tuner.ts";
-import { tuningKey, tuningStore } from "./tuning-store.ts";
-import type { Weights } from "./weights.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import { applyChoices, type Choices } from "../choices.ts";
+import type { ModelSpec } from "../spec.ts";
+import type { Weights } from "../weights.ts";
+import { tuningKey, tuningStore } from "./store.ts";
+import { classesOf, isTuned, type TuneProgress, tune } from "./tuner.ts";
 
 export interface TuningOptions {
   /**
@@ -22,12 +23,12 @@ export interface TuningOptions {
 }
 
 /** Lets the device use the fastest kernels known for a model with such weights. */
-export async function takeTuning(gpu: Gpu, weights: Weights, options: TuningOptions): Promise<void> {
+export async function takeTuning(gpu: Gpu, spec: ModelSpec, weights: Weights, options: TuningOptions): Promise<void> {
   const { tune: wanted, onTune, onNotice, signal } = options;
   if (wanted === false) return;
   applyChoices(gpu, (await tuningStore()?.read(tuningKey(gpu))) ?? {});
   if (!wanted) return;
-  const classes = classesOf(weights).filter((shape) => !isTuned(gpu, keyOf(shape)));
+  const classes = classesOf(weights, spec).filter((wanted) => !isTuned(gpu, wanted));
   if (classes.length === 0) return;
   const { choices } = await tune(gpu, { classes, onProgress: onTune, signal });
   try {

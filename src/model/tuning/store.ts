@@ -1,13 +1,14 @@
 /**
  * Where the tuner's choices are kept between runs: under the adapter, its driver, the host and the version of the kernels,
  * so that whatever could change the outcome of a race makes it start anew. Node and Deno keep files (see
- * `tuning-store.node.ts`), a page keeps them in `localStorage`; where there is neither, nothing is kept.
+ * `store.node.ts`), a page keeps them in `localStorage`; where there is neither, nothing is kept.
  */
 
-import type { Gpu } from "../gpu/gpu.ts";
-import type { Choices } from "./choices.ts";
-import { fnv1a } from "./fnv1a.ts";
-import { OTHER_SOURCES, PRODUCTS, type Product } from "./products.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import { ATTENTION_SOURCES } from "../attentions.ts";
+import type { Choices } from "../choices.ts";
+import { fnv1a } from "../fnv1a.ts";
+import { OTHER_SOURCES, PRODUCTS, type Product } from "../products.ts";
 
 export interface TuningStore {
   /** Undefined when there is nothing under the key, or nothing that can be read. */
@@ -39,7 +40,7 @@ let version: string | undefined;
 /** A number for the kernels that race, from their WGSL: it changes when one of them does. */
 function kernelVersion(): string {
   const text = ({ name, layouts, kernel }: Product) => layouts.map((layout) => name + kernel("f32", layout, true).code);
-  version ??= fnv1a([...PRODUCTS.flatMap(text), ...OTHER_SOURCES].join("")).toString(16);
+  version ??= fnv1a([...PRODUCTS.flatMap(text), ...OTHER_SOURCES, ...ATTENTION_SOURCES].join("")).toString(16);
   return version;
 }
 

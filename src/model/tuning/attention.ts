@@ -1,0 +1,149 @@
+/** Contests of attention: random queries, keys and values, about as wide in all as GPT-2's, in heads of the class's width. */
+import type { Gpu } from "../../gpu/gpu.ts";
+import { Recorder } from "../../gpu/recorder.ts";
+import type { Tensor } from "../../gpu/tensor.ts";
+import {
+  type Attention,
+  type AttentionCall,
+  type AttentionClass,
+  attentionKey,
+  defaultAttention,
+  fittingAttentions,
+  PASSES,
+  REFERENCE_ATTENTION,
+} from "../attentions.ts";
+import { type Candidate, type Contest, randomWords, relativeError } from "./contest.ts";
+
+/** Of all heads together, unless one head is wider. */
+const WIDTH = 768;
+const WIDEST_HEAD = 1024;
+const MOST_ROWS = Math.max(...PASSES.map(({ rows }) => rows));
+const SLOTS = Math.max(...PASSES.map(({ keys }) => keys));
+
+/** What is computed: rows of two sequences, of which the second has its keys in slots from the end. */
+interface Task {
+  readonly rows: readonly { readonly sequence: 0 | 1; readonly position: number }[];
+  readonly nHeads: number;
+  readonly nKvHeads: number;
+  readonly dHead: number;
+  /** 0: unlimited. */
+  readonly window: number;
+}
+
+/** The last `count` rows of a sequence that has `keys` positions. */
+const lastRows = (sequence: 0 | 1, count: number, keys: number): Task["rows"] =>
+  Array.from({ length: count }, (_, row) => ({ sequence, position: keys - count + row }));
+
+/** What is timed. */
+function timedTask({ pass, dHead }: AttentionClass): Task {
+  const nHeads = Math.max(1, Math.floor(WIDTH / dHead));
+  return { rows: lastRows(0, pass.rows, pass.keys), nHeads, nKvHeads: nHeads, dHead, window: 0 };
+}
+
+/** The same kind of pass where nothing is even: two sequences, a window, and one head of keys for all queries. */
+function oddTask(wanted: AttentionClass): Task {
+  const { rows: count, keys } = wanted.pass;
+  const rows =
+    count === 1
+      ? [...lastRows(0, 1, keys - 9), ...lastRows(1, 1, keys / 2 + 3)]
+      : [...lastRows(0, 13, 13), ...lastRows(1, 11, 30)];
+  return { ...timedTask(wanted), rows, nKvHeads: 1, window: Math.ceil(keys / 5) };
+}
+
+/** The attentions that the device can run on such a pass. */
+export function attentionContest(
+  operands: AttentionOperands,
+  wanted: AttentionClass,
+  attentions?: readonly Attention[],
+): Contest {
+  const { gpu } = operands;
+  const task = timedTask(wanted);
+  const shape = { ...task, rowCount: task.rows.length };
+  const candidate = (attention: Attention): Candidate => ({
+    name: attention.name,
+    record: (recorder) => attention.record(recorder, operands.call(task), operands.z),
+    error: () => attentionError(operands, attention, wanted),
+  });
+  const first = defaultAttention(gpu, wanted.pass, shape);
+  const others = fittingAttentions(gpu, wanted.pass, shape, attentions).filter((attention) => attention !== first);
+  const width = task.nHeads * task.dHead;
+  return {
+    key: attentionKey(wanted),
+    candidates: [candidate(first), ...others.map(candidate)],
+    reference: REFERENCE_ATTENTION.name,
+    operations: 4 * width * task.rows.reduce((sum, { position }) => sum + position + 1, 0),
+    bytes: 2 * 4 * width * wanted.pass.keys,
+  };
+}
+
+/** The largest relative error of an attention on the pass that is timed, and on an odd one. */
+async function attentionError(operands: AttentionOperands, attention: Attention, wanted: AttentionClass) {
+  let largest = 0;
+  for (const task of [timedTask(wanted), oddTask(wanted)]) {
+    const actual = await operands.attention(attention, task);
+    const expected = await operands.attention(REFERENCE_ATTENTION, task);
+    largest = Math.max(largest, relativeError(actual, expected));
+  }
+  return largest;
+}
+
+/** What is attended to: one buffer each of queries, keys and values, which serve every task. */
+export class AttentionOperands {
+  /** [row, head, dHead] */
+  readonly z: Tensor;
+  readonly #queries: Tensor;
+  readonly #keys: Tensor;
+  readonly #values: Tensor;
+  readonly #slots: Tensor;
+  readonly #rowTables = new Map<Task, Tensor>();
+
+  constructor(readonly gpu: Gpu) {
+    const words = randomWords(SLOTS * WIDEST_HEAD, "f32", 3);
+    const filled = (rows: number, label: string) =>
+      gpu.tensorFrom(words.subarray(0, rows * WIDEST_HEAD), [rows, WIDEST_HEAD], `${label} for timing`);
+    this.#queries = filled(MOST_ROWS, "queries");
+    this.#keys = filled(SLOTS, "keys");
+    this.#values = filled(SLOTS, "values");
+    const slots = Uint32Array.from({ length: 2 * SLOTS }, (_, i) => (i < SLOTS ? i : 2 * SLOTS - 1 - i));
+    this.#slots = gpu.tensorFrom(slots, [2, SLOTS], "slots for timing");
+    this.z = gpu.tensor([MOST_ROWS, WIDEST_HEAD], "result for timing");
+  }
+
+  call(task: Task): AttentionCall {
+    const { rows, nHeads, nKvHeads, dHead, window } = task;
+    const width = nHeads * dHead;
+    const keyCount = Math.max(...rows.map(({ position }) => position)) + 1;
+    const shape = { rowCount: rows.length, nHeads, nKvHeads, dHead, queryStride: width, slotStride: SLOTS, keyCount };
+    return {
+      params: { ...shape, window, scale: 1 / Math.sqrt(dHead), softCap: 0, splitKeys: 0 },
+      buffers: [this.#rowTable(task), this.#slots, this.gpu.zeros, this.#queries, this.#keys, this.#values],
+    };
+  }
+
+  #rowTable(task: Task): Tensor {
+    let table = this.#rowTables.get(task);
+    if (!table) {
+      const entries = Uint32Array.from(task.rows.flatMap(({ sequence, position }) => [sequence, position, 0, 0]));
+      table = this.gpu.tensorFrom(entries, [task.rows.length, 4], "rows for timing");
+      this.#rowTables.set(task, table);
+    }
+    return table;
+  }
+
+  /** What an attention computes, [row, head, dHead]; it starts from zeros, so that what it leaves out shows. */
+  async attention(attention: Attention, task: Task): Promise<Float32Array> {
+    using z = this.gpu.tensor([task.rows.length, task.nHeads, task.dHead], "result to check");
+    const result = await Recorder.run(this.gpu, `check of ${attention.name}`, (recorder) => {
+      attention.record(recorder, this.call(task), z);
+      return recorder.readback(z);
+    });
+    return new Float32Array(result.bytes);
+  }
+
+  [Symbol.dispose](): void {
+    const { z } = this;
+    for (const tensor of [z, this.#queries, this.#keys, this.#values, this.#slots, ...this.#rowTables.values()]) {
+      tensor.destroy();
+    }
+  }
+}

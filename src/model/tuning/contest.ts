@@ -1,0 +1,63 @@
+/** What the tuner compares: kernels that compute the same thing, and how a right result is told from a wrong one. */
+import { GpuError } from "../../errors.ts";
+import type { Recorder } from "../../gpu/recorder.ts";
+import type { StorageType } from "../kernels.ts";
+
+/** One kernel of a contest, with the operands that it is timed on. */
+export interface Candidate {
+  readonly name: string;
+  /** Records it once. */
+  record(recorder: Recorder): void;
+  /** Its largest difference from the reference, relative to the reference's largest value. */
+  error(): Promise<number>;
+}
+
+/** The kernels of one class of work. */
+export interface Contest {
+  /** The class, as `Choices` has it. */
+  readonly key: string;
+  /** The default first, others of its kind next. */
+  readonly candidates: readonly [Candidate, ...Candidate[]];
+  /** What is taken where every candidate is wrong. */
+  readonly reference: string;
+  /** Floating-point operations of one dispatch, and bytes of weights, or of keys and values, that it must read. */
+  readonly operations: number;
+  readonly bytes: number;
+}
+
+/** Largest difference from the reference, relative to its largest value; right ones differ by 1e-7 to 2e-6. */
+export const TOLERANCE = 1e-5;
+
+/** Whether an error says that the driver does not take a kernel, and no more than that. */
+export function isRefused(error: unknown): error is GpuError {
+  return error instanceof GpuError && /shader|validation/.test(error.code);
+}
+
+/** The largest difference, relative to the largest value expected; infinite when something is not a number. */
+export function relativeError(actual: Float32Array, expected: Float32Array): number {
+  const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  const difference = expected.reduce((most, value, i) => Math.max(most, Math.abs(value - (actual[i] as number))), 0);
+  return Number.isFinite(difference) ? difference / largest : Number.POSITIVE_INFINITY;
+}
+
+/**
+ * Bits that make any word a number, or two, of magnitude 0.5 to 1: random sign and fraction, the exponent of 0.5. Sums
+ * of their products stay in range, and no value is small enough for an error to hide in it.
+ */
+const EXPONENT: Record<StorageType, { keep: number; exponent: number }> = {
+  f32: { keep: 0x807fffff, exponent: 0x3f000000 },
+  f16: { keep: 0x83ff83ff, exponent: 0x38003800 },
+  bf16: { keep: 0x807f807f, exponent: 0x3f003f00 },
+};
+
+/** `count` words of random numbers, by xorshift32. */
+export function randomWords(count: number, storage: StorageType, seed: number): Uint32Array {
+  const { keep, exponent } = EXPONENT[storage];
+  let state = seed;
+  return new Uint32Array(count).map(() => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state & keep) | exponent;
+  });
+}

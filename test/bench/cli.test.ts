@@ -2,7 +2,7 @@
 import { get } from "node:http";
 import { describe, expect, it } from "vitest";
 import type { BenchDocument } from "../../src/bench/index.ts";
-import { LLAMA, superlens } from "../cli/support.ts";
+import { LLAMA, ROOT, superlens } from "../cli/support.ts";
 
 const SMALL = ["bench", "--shape", "tiny", "-p", "16", "-n", "4", "-r", "2", "-d", "8"];
 
@@ -41,7 +41,7 @@ describe("on this host", () => {
 
 describe("on the other hosts", () => {
   it.each(["deno", "chrome"])("runs the same code in %s, with a model from a folder", async (host) => {
-    const args = ["bench", LLAMA, "-p", "8", "-n", "2", "-d", "4", "-r", "1", "--host", host, "--json"];
+    const args = ["bench", LLAMA, "-p", "8", "-n", "2", "-d", "4", "-r", "1", "--profile", "--host", host, "--json"];
     const { code, stdout, stderr } = await superlens(args);
     expect(code, stderr).toBe(0);
     const { reports } = JSON.parse(stdout) as BenchDocument;
@@ -52,6 +52,9 @@ describe("on the other hosts", () => {
       ["tg2", "ok"],
     ]);
     expect(reports[0]?.load.bytes).toBeGreaterThan(10_000);
+    const profiles = reports[0]?.profile ?? [];
+    expect(profiles.map(({ test }) => test)).toEqual(["pp8", "tg2"]);
+    for (const { kernels } of profiles) expect(kernels.some(({ kernel }) => kernel.startsWith("matmul"))).toBe(true);
   });
 
   it("says what fails there, as here", async () => {
@@ -87,6 +90,17 @@ describe("what cannot run is exit code 1 and one line", () => {
     const { code, stdout, stderr } = await superlens(["bench", "--quiet", ...args]);
     expect(stderr).toMatch(/^superlens: .*\n$/);
     expect(stderr).toMatch(message);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+  });
+});
+
+describe("a driver that is fast and wrong", () => {
+  it("ends with exit code 1 and no figures", async () => {
+    const { code, stdout, stderr } = await superlens([...SMALL, "-p", "0", "--quiet", "--json"], undefined, [
+      "--import",
+      `${ROOT}test/bench/wrong-driver.mjs`,
+    ]);
+    expect(stderr).toMatch(/^superlens: tg4.*\n$/);
     expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
   });
 });

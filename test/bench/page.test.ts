@@ -1,8 +1,11 @@
 /** The page in headless Chromium: a person chooses a shape, presses Run, and gets a plot, tables and JSON. */
+import { readFileSync } from "node:fs";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { BenchDocument } from "../../src/bench/index.ts";
 import { type PageServer, servePage } from "../../src/cli/bench-page.ts";
+import { type Handler, serveFiles, startServer } from "../checkpoint/support.ts";
+import { LLAMA } from "../cli/support.ts";
 import { launch } from "../cross-host/run-chromium.ts";
 
 const RUN_MS = 110_000;
@@ -29,15 +32,29 @@ async function open(query = ""): Promise<{ page: Page; errors: string[] }> {
   return { page, errors };
 }
 
+/** Runs what the page is set to, and gives its JSON. */
+async function measure(page: Page): Promise<BenchDocument> {
+  await page.click("#run");
+  await page.waitForSelector("#results:visible, #problem:visible", { timeout: RUN_MS });
+  expect(await page.textContent("#problem")).toBe("");
+  return JSON.parse((await page.textContent("#json")) as string) as BenchDocument;
+}
+
+/** Lets pages from anywhere ask for what the other handlers answer, as model hubs do. */
+const forAllPages: Handler = ({ method }, response) => {
+  response.setHeader("access-control-allow-origin", "*");
+  response.setHeader("access-control-allow-headers", "range");
+  response.setHeader("access-control-expose-headers", "content-range");
+  if (method === "OPTIONS") response.writeHead(204).end();
+  return method === "OPTIONS";
+};
+
 describe("the page of bench --serve", () => {
   it("measures a shape and shows plot, tables and JSON", async () => {
     const { page, errors } = await open("?subject=tiny&p=16&n=4&r=2&ceilings=0");
     await page.waitForSelector("#run:enabled");
     expect(await page.textContent("#adapter")).toMatch(/WebGPU adapter: .*browser/);
-    await page.click("#run");
-    await page.waitForSelector("#results:visible, #problem:visible", { timeout: RUN_MS });
-    expect(await page.textContent("#problem")).toBe("");
-    const { reports } = JSON.parse((await page.textContent("#json")) as string) as BenchDocument;
+    const { reports } = await measure(page);
     expect(reports).toMatchObject([{ host: "chrome", backend: "Dawn", model: "tiny", isRandom: true }]);
     expect(reports[0]?.commit).toMatch(/^[\da-f]{7,}\+?$|^\d+\.\d+\.\d+/);
     expect(reports[0]?.tests.map(({ name, runs, check }) => [name, runs.length, check])).toEqual([
@@ -48,9 +65,73 @@ describe("the page of bench --serve", () => {
     expect(await page.textContent("#tables table")).toContain("pp16");
     const kept = await page.evaluate<string[]>("Object.values(localStorage)"); // by the tuner, for the next visit
     expect(kept.map((entry) => Object.values(JSON.parse(entry).choices).length > 0)).toEqual([true]);
+    await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+    for (const [button, what, pattern] of [
+      ["#copy-json", "JSON", /^\{\n {2}"reports": \[/],
+      ["#copy-markdown", "Markdown", /^\*\*Results\*\*\n\n\| model \| host /],
+    ] as const) {
+      await page.click(button);
+      await page.waitForFunction(`document.getElementById("copied").textContent === "${what} copied."`);
+      expect(await page.evaluate("navigator.clipboard.readText()")).toMatch(pattern);
+    }
     await page.click("#clear");
     expect(await page.isVisible("#results")).toBe(false);
     expect(errors).toEqual([]);
+    await page.close();
+  });
+
+  it("stops when it is told to, shows nothing, and can run again", async () => {
+    const { page, errors } = await open("?subject=tiny&p=8&n=0&r=1000000&ceilings=0");
+    await page.waitForSelector("#run:enabled");
+    await page.click("#run");
+    await page.waitForSelector("#stop:visible");
+    await page.waitForFunction('document.getElementById("progress").textContent.startsWith("pp8")', undefined, {
+      timeout: RUN_MS,
+    });
+    await page.click("#stop");
+    await page.waitForSelector("#run:enabled");
+    expect(await page.textContent("#progress")).toBe("Stopped.");
+    expect(await page.isVisible("#results")).toBe(false);
+    expect(await page.isVisible("#problem")).toBe(false);
+    await page.fill("[name=r]", "1");
+    expect((await measure(page)).reports).toMatchObject([{ model: "tiny", tests: [{ name: "pp8", check: "ok" }] }]);
+    expect(errors).toEqual([]);
+    await page.close();
+  });
+
+  it("measures a model at an address, and one in files", async () => {
+    const names = ["/config.json", "/model.safetensors"];
+    const files = Object.fromEntries(names.map((name) => [name, readFileSync(LLAMA + name)]));
+    const models = await startServer(forAllPages, serveFiles(files));
+    try {
+      const subject = encodeURIComponent("A model by its address");
+      const { page } = await open(`?subject=${subject}&address=${models.url}&p=8&n=0&r=1&ceilings=0`);
+      await page.waitForSelector("#run:enabled");
+      expect((await measure(page)).reports).toMatchObject([
+        { model: models.url, isRandom: false, tests: [{ name: "pp8", check: "ok" }] },
+      ]);
+      await page.click("#clear");
+      await page.selectOption("#subject", "A model in files");
+      await page.setInputFiles(
+        "#files",
+        names.map((name) => LLAMA + name),
+      );
+      expect((await measure(page)).reports).toMatchObject([{ isRandom: false, tests: [{ name: "pp8", check: "ok" }] }]);
+      await page.close();
+    } finally {
+      await models.close();
+    }
+  });
+
+  it.each([
+    ["A model by its address", "There is no address. Give hf:owner/name, or the URL of a model's folder."],
+    ["A model in files", "No files are chosen. Choose config.json and model.safetensors."],
+  ])("asks for what is missing: %s", async (subject, problem) => {
+    const { page } = await open(`?subject=${encodeURIComponent(subject)}`);
+    await page.waitForSelector("#run:enabled");
+    await page.click("#run");
+    await page.waitForSelector("#problem:visible");
+    expect(await page.textContent("#problem")).toBe(problem);
     await page.close();
   });
 

@@ -18,14 +18,21 @@ export interface Run {
 /** What a test may do to the running process with each piece of its output. */
 export type OnOutput = (child: ReturnType<typeof start>, stdoutSoFar: string) => void;
 
-function start(args: readonly string[]) {
+function start(args: readonly string[], nodeArgs: readonly string[]) {
   // Kernels that were timed on this machine before, or are timed now, have no part in a test.
-  return spawn(process.execPath, [BIN, "--no-tune", ...args], { cwd: ROOT, stdio: ["ignore", "pipe", "pipe"] });
+  return spawn(process.execPath, [...nodeArgs, BIN, "--no-tune", ...args], {
+    cwd: ROOT,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
 }
 
-/** `superlens …args`, to its end. */
-export function superlens(args: readonly string[], onOutput?: OnOutput): Promise<Run> {
-  const child = start(args);
+/** `superlens …args`, to its end; `nodeArgs` are Node's own. */
+export function superlens(
+  args: readonly string[],
+  onOutput?: OnOutput,
+  nodeArgs: readonly string[] = [],
+): Promise<Run> {
+  const child = start(args, nodeArgs);
   let stdout = "";
   let stderr = "";
   child.stdout.on("data", (chunk: Buffer) => {

@@ -87,26 +87,36 @@ async function attentionError(operands: AttentionOperands, attention: Attention,
   return largest;
 }
 
-/** What is attended to: one buffer each of queries, keys and values, which serve every task. */
+/** One buffer each of queries, keys, values and what comes of them. */
+function makeTensors(gpu: Gpu) {
+  const words = randomWords(SLOTS * WIDEST_HEAD, "f32", 3);
+  const filled = (rows: number, label: string) =>
+    gpu.tensorFrom(words.subarray(0, rows * WIDEST_HEAD), [rows, WIDEST_HEAD], `${label} for timing`);
+  const slots = Uint32Array.from({ length: 2 * SLOTS }, (_, i) => (i < SLOTS ? i : 2 * SLOTS - 1 - i));
+  return {
+    queries: filled(MOST_ROWS, "queries"),
+    keys: filled(SLOTS, "keys"),
+    values: filled(SLOTS, "values"),
+    slots: gpu.tensorFrom(slots, [2, SLOTS], "slots for timing"),
+    z: gpu.tensor([MOST_ROWS, WIDEST_HEAD], "result for timing"),
+  };
+}
+
+/** What is attended to. It serves every task, and is made with the first (0.08 s). */
 export class AttentionOperands {
-  /** [row, head, dHead] */
-  readonly z: Tensor;
-  readonly #queries: Tensor;
-  readonly #keys: Tensor;
-  readonly #values: Tensor;
-  readonly #slots: Tensor;
+  #made: ReturnType<typeof makeTensors> | undefined;
   readonly #rowTables = new Map<Task, Tensor>();
 
-  constructor(readonly gpu: Gpu) {
-    const words = randomWords(SLOTS * WIDEST_HEAD, "f32", 3);
-    const filled = (rows: number, label: string) =>
-      gpu.tensorFrom(words.subarray(0, rows * WIDEST_HEAD), [rows, WIDEST_HEAD], `${label} for timing`);
-    this.#queries = filled(MOST_ROWS, "queries");
-    this.#keys = filled(SLOTS, "keys");
-    this.#values = filled(SLOTS, "values");
-    const slots = Uint32Array.from({ length: 2 * SLOTS }, (_, i) => (i < SLOTS ? i : 2 * SLOTS - 1 - i));
-    this.#slots = gpu.tensorFrom(slots, [2, SLOTS], "slots for timing");
-    this.z = gpu.tensor([MOST_ROWS, WIDEST_HEAD], "result for timing");
+  constructor(readonly gpu: Gpu) {}
+
+  get #tensors() {
+    this.#made ??= makeTensors(this.gpu);
+    return this.#made;
+  }
+
+  /** [row, head, dHead] */
+  get z(): Tensor {
+    return this.#tensors.z;
   }
 
   call(task: Task): AttentionCall {
@@ -114,9 +124,10 @@ export class AttentionOperands {
     const width = nHeads * dHead;
     const keyCount = Math.max(...rows.map(({ position }) => position)) + 1;
     const shape = { rowCount: rows.length, nHeads, nKvHeads, dHead, queryStride: width, slotStride: SLOTS, keyCount };
+    const { slots, queries, keys, values } = this.#tensors;
     return {
       params: { ...shape, window, scale: 1 / Math.sqrt(dHead), softCap: 0, splitKeys: 0 },
-      buffers: [this.#rowTable(task), this.#slots, this.gpu.zeros, this.#queries, this.#keys, this.#values],
+      buffers: [this.#rowTable(task), slots, this.gpu.zeros, queries, keys, values],
     };
   }
 
@@ -141,9 +152,6 @@ export class AttentionOperands {
   }
 
   [Symbol.dispose](): void {
-    const { z } = this;
-    for (const tensor of [z, this.#queries, this.#keys, this.#values, this.#slots, ...this.#rowTables.values()]) {
-      tensor.destroy();
-    }
+    for (const tensor of [...Object.values(this.#made ?? {}), ...this.#rowTables.values()]) tensor.destroy();
   }
 }

@@ -53,11 +53,12 @@ const EXPONENT: Record<StorageType, { keep: number; exponent: number }> = {
 /** `count` words of random numbers, by xorshift32. */
 export function randomWords(count: number, storage: StorageType, seed: number): Uint32Array {
   const { keep, exponent } = EXPONENT[storage];
-  let state = seed;
-  return new Uint32Array(count).map(() => {
+  const words = new Uint32Array(count);
+  for (let state = seed, i = 0; i < count; i++) {
     state ^= state << 13;
     state ^= state >>> 17;
     state ^= state << 5;
-    return (state & keep) | exponent;
-  });
+    words[i] = (state & keep) | exponent;
+  }
+  return words;
 }

@@ -54,7 +54,7 @@ fn main(
     largest = newLargest;
     sums *= correction;
     workgroupBarrier();
-    for (var i = 0u; i < min(end - block, 64u); i++) {
+    for (var i = 0u; i < min(end - block, LANES); i++) {
       for (var part = 0u; part < 4u; part++) {
         if (d + part * LANES < params.dHead) {
           sums[part] = fma(weights[i], values[starts[i] + d + part * LANES], sums[part]);

@@ -46,10 +46,10 @@ export interface Pass {
 }
 
 export const PROMPTS: Pass = { name: "prompts", rows: 128, keys: 128 };
-export const FEW_ROWS: Pass = { name: "few rows", rows: 1, keys: 256 };
+export const FEW_ROWS: Pass = { name: "few rows", rows: 1, keys: 128 };
 /** Keys from which a GPU splits them: below, one workgroup a (row, head) is done before a second kernel would start. */
-const MANY_KEYS = 1024;
-export const FEW_ROWS_MANY_KEYS: Pass = { name: `few rows, ${MANY_KEYS} keys or more`, rows: 1, keys: 2 * MANY_KEYS };
+const MANY_KEYS = 256;
+export const FEW_ROWS_MANY_KEYS: Pass = { name: `few rows, ${MANY_KEYS} keys or more`, rows: 1, keys: 4 * MANY_KEYS };
 export const PASSES: readonly Pass[] = [PROMPTS, FEW_ROWS, FEW_ROWS_MANY_KEYS];
 
 /** Of a pass, what decides whether an attention can take it. */
@@ -62,7 +62,7 @@ export interface Attention {
   readonly passes: readonly Pass[];
   /** Where it is expected to win, and is taken without being timed. */
   readonly expectedOn: Exclude<Product["expectedOn"], "swiftshader">;
-  /** Whether the device can run it; without it every device can. */
+  /** Whether the device can run it, and should on so many rows and heads; without it every device can. */
   fits?(gpu: Gpu, shape: PassShape): boolean;
   record(recorder: Recorder, call: AttentionCall, z: Tensor): void;
 }
@@ -205,22 +205,26 @@ const JOIN = defineKernel({
   params: { count: "u32", dHead: "u32", splits: "u32" },
 });
 
-/** Keys of a split. */
-const SPLIT_KEYS = 256;
+/** Keys of a split at least, and splits at most: more keep no GPU busier, and the second kernel walks them one by one. */
+const SPLIT_KEYS = 64;
+const MOST_SPLITS = 32;
+/** With as many (row, head)s a GPU has enough to do without splitting. */
+const ENOUGH_ROW_HEADS = 512;
 
 const split: Attention = {
   name: "split",
   passes: [FEW_ROWS_MANY_KEYS],
   expectedOn: "hardware",
-  fits: (gpu, { rowCount, nHeads }) => rowCount * nHeads <= gpu.limits.maxComputeWorkgroupsPerDimension,
+  fits: (_, { rowCount, nHeads }) => rowCount * nHeads < ENOUGH_ROW_HEADS,
   record(recorder, call, z) {
     const { rowCount, nHeads, dHead, keyCount } = call.params;
     const count = rowCount * nHeads;
-    const splits = Math.ceil(keyCount / SPLIT_KEYS);
+    const splitKeys = SPLIT_KEYS * Math.ceil(keyCount / SPLIT_KEYS / MOST_SPLITS);
+    const splits = Math.ceil(keyCount / splitKeys);
     const parts = recorder.temp(count, splits, dHead + 2);
     recorder.dispatch(kernelFor("split", [reduce, attentionSplit], { LANES: 64 }), {
       ...call,
-      params: { ...call.params, splitKeys: SPLIT_KEYS },
+      params: { ...call.params, splitKeys },
       buffers: [...call.buffers, parts],
       workgroups: [count, splits, Math.ceil(dHead / 256)],
     });

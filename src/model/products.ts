@@ -56,8 +56,9 @@ export interface Product {
   readonly rows: { readonly least: number; readonly most: number };
   /** Whether it wants its rows packed (`pack_rows.wgsl`). */
   readonly packed: boolean;
-  /** Where it is expected to win, and is taken without being timed. */
+  /** Where it is expected to win, and is taken without being timed; `expectedTo`: on as many rows at most. */
   readonly expectedOn: "software" | "swiftshader" | "hardware" | "nowhere";
+  readonly expectedTo?: number;
   readonly feature?: GPUFeatureName;
   /** Invocations that a subgroup must have. */
   readonly subgroupSize?: number;
@@ -238,7 +239,7 @@ function lanes(
   };
 }
 
-function tiled(side: number, expectedOn: Product["expectedOn"]): Product {
+function tiled(side: number, expectedOn: Product["expectedOn"], expectedTo = MANY): Product {
   const name = `tiled ${side}x${side}`;
   const lanes = side / 4;
   return {
@@ -247,6 +248,7 @@ function tiled(side: number, expectedOn: Product["expectedOn"]): Product {
     rows: { least: 2, most: MANY },
     packed: false,
     expectedOn,
+    expectedTo,
     invocations: lanes * lanes,
     kernel: kernelsOf({
       name,
@@ -340,6 +342,7 @@ export const PRODUCTS: readonly Product[] = [
   block(16, 8, 8, "software"),
   sharedLinear(4, 16, "hardware"),
   sharedConv1d(16, 16, "hardware"),
+  tiled(32, "hardware", 32),
   tiled(64, "hardware"),
   lanes("conv1d", 8, 8, "nowhere"),
   lanes("conv1d", 4, 32, "nowhere"),
@@ -350,7 +353,6 @@ export const PRODUCTS: readonly Product[] = [
   block(8, 4, 8),
   block(16, 16, 8),
   block(16, 8, 16),
-  tiled(32, "nowhere"),
   sharedLinear(4, 64, "nowhere"),
   sharedConv1d(32, 8, "nowhere"),
   subgroup(32, 4),
@@ -390,6 +392,6 @@ export function fits(gpu: Gpu, product: Product, rows: number, layout: WeightLay
 export function defaultProduct(gpu: Gpu, rows: number, layout: WeightLayout): Product {
   const { kind, isSoftware } = gpu.host.adapterInfo;
   const kinds: string[] = [kind, isSoftware ? "software" : "hardware"];
-  const product = PRODUCTS.find((each) => kinds.includes(each.expectedOn) && fits(gpu, each, rows, layout));
-  return product ?? REFERENCE_PRODUCT;
+  const isExpected = ({ expectedOn, expectedTo = MANY }: Product) => kinds.includes(expectedOn) && rows <= expectedTo;
+  return PRODUCTS.find((each) => isExpected(each) && fits(gpu, each, rows, layout)) ?? REFERENCE_PRODUCT;
 }

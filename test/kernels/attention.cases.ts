@@ -72,6 +72,15 @@ export const SHAPES: Shape[] = [
     heads: [4, 2],
     dHead: 64,
   },
+  {
+    name: "2500 keys, more than splits of 64",
+    rows: [
+      [0, 2499],
+      [1, 2100],
+    ],
+    heads: [2, 1],
+    dHead: 8,
+  },
   { name: "window 1", rows: whole(5), heads: [2, 2], dHead: 8, window: 1 },
   { name: "window 3", rows: whole(12), heads: [2, 1], dHead: 8, window: 3 },
   { name: "window longer than the prompt", rows: whole(12), heads: [2, 1], dHead: 8, window: 100 },

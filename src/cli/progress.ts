@@ -63,12 +63,12 @@ export function showTuning(quiet: boolean, stream: NodeJS.WriteStream = process.
   let isShown = false;
   return {
     update({ class: shapes, kernel, done, total }) {
-      const what = "timing kernels for this adapter";
+      const what = "timing kernels";
       if (stream.isTTY) {
         const line = `${what}, once ▕${bar(done / total, BAR_WIDTH).padEnd(BAR_WIDTH)}▏ ${shapes}: ${kernel}`;
         stream.write(CLEAR_LINE + line.slice(0, (stream.columns || DEFAULT_COLUMNS) - 1));
       } else if (!isShown) {
-        stream.write(`superlens: ${what}, once (--no-tune does without)\n`);
+        stream.write(`superlens: ${what} for this adapter, once (--no-tune does without)\n`);
       }
       isShown = true;
     },

@@ -15,7 +15,7 @@ import {
 } from "../../src/model/attentions.ts";
 import { applyChoices } from "../../src/model/choices.ts";
 import { type ProductClass, productFor, productKey, ROW_CLASSES } from "../../src/model/product-choice.ts";
-import { defaultProduct, REFERENCE_PRODUCT } from "../../src/model/products.ts";
+import { defaultProduct, PRODUCTS, REFERENCE_PRODUCT } from "../../src/model/products.ts";
 import { AttentionOperands, attentionContest } from "../../src/model/tuning/attention.ts";
 import { TOLERANCE } from "../../src/model/tuning/contest.ts";
 import { FolderTuningStore } from "../../src/model/tuning/store.node.ts";
@@ -120,6 +120,41 @@ describe("tune", () => {
       expect(report).toMatchObject({ choices: {}, timings: [], rejected: [] });
       expect(report.skipped).toHaveLength(2 * ROW_CLASSES.length + PASSES.length);
       expect(productFor(gpu, 1, "linear", "f32")).toBe(defaultProduct(gpu, 1, "linear"));
+    });
+  });
+
+  it("starts nothing that would end after the budget, and gives no race more than a third of it", async () => {
+    await withGpu(async (gpu) => {
+      let now = 0;
+      vi.spyOn(performance, "now").mockImplementation(() => now);
+      for (const product of PRODUCTS) {
+        const { kernel } = product;
+        vi.spyOn(product, "kernel").mockImplementation((...shape) => {
+          now += 20; // what each dispatch takes
+          return kernel(...shape);
+        });
+      }
+      const classes = (["f32", "f16", "bf16"] as const).flatMap((storage) => [
+        { ...ONE_ROW, storage },
+        { ...MANY_ROWS, storage },
+      ]);
+      const started: { class: string; at: number }[] = [];
+      try {
+        const report = await tune(gpu, {
+          classes,
+          budgetMs: 2400,
+          onProgress: (event) => started.push({ class: event.class, at: now }),
+        });
+        const first = started.filter((event) => event.class === KEY);
+        // The default takes ten dispatches, others half of that; none begins that may take as long as the longest and end late.
+        expect(first.map(({ at }) => at)).toEqual([0, 200, 300, 400, 500]);
+        expect(started.at(-1)?.at).toBeLessThanOrEqual(2400 - 200);
+        const decided = report.timings.map((timing) => timing.class);
+        expect([...decided, ...report.skipped]).toEqual(classes.map(productKey));
+        expect(Math.min(decided.length, report.skipped.length)).toBeGreaterThan(0);
+      } finally {
+        vi.restoreAllMocks();
+      }
     });
   });
 

@@ -19,6 +19,9 @@ const EQUIVALENCE = ["test/engine/equivalence.test.ts"];
 const STORAGE = ["test/engine/storage.test.ts"];
 const FAILURES = ["test/engine/failures.test.ts"];
 const TUNER = ["test/kernels/tuner.test.ts"];
+const DEFAULTS = ["test/kernels/defaults.test.ts"];
+const BENCH = ["test/bench/reference.test.ts", "test/bench/run.test.ts"];
+const SAMPLING = ["test/generate/sampling.test.ts"];
 const RECYCLER = ["test/engine/recycler.test.ts"];
 
 export const MUTANTS: readonly Mutant[] = [
@@ -580,7 +583,119 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/model/attentions.ts",
     from: "params.rowCount >= LONG_RUN * runs",
     to: "params.rowCount >= runs",
-    tests: ["test/kernels/defaults.test.ts"],
+    tests: DEFAULTS,
+  },
+  {
+    name: "a choice is taken on rows that it cannot compute",
+    file: "src/model/product-choice.ts",
+    from: "choice && fits(gpu, choice, rows, layout) ? choice",
+    to: "choice ? choice",
+    tests: TUNER,
+  },
+  {
+    name: "a little faster than the default is enough",
+    file: "src/model/tuning/tuner.ts",
+    from: "const HOME_ADVANTAGE = 0.95;",
+    to: "const HOME_ADVANTAGE = 1;",
+    tests: TUNER,
+  },
+  {
+    name: "a race takes all the time there is",
+    file: "src/model/tuning/tuner.ts",
+    from: "Math.max(1 / 3, 2 / races)",
+    to: "1",
+    tests: TUNER,
+  },
+  {
+    name: "the tuner does not reckon with how long a kernel takes",
+    file: "src/model/tuning/tuner.ts",
+    from: "performance.now() + this.#longest <",
+    to: "performance.now() <",
+    tests: TUNER,
+  },
+  {
+    name: "products ignore the size of a subgroup",
+    file: "src/model/products.ts",
+    from: "(product.subgroupSize === undefined || product.subgroupSize === gpu.host.adapterInfo.subgroupMinSize)",
+    to: "true",
+    tests: DEFAULTS,
+  },
+  {
+    name: "an adapter is given what it compiles for minutes",
+    file: "src/model/products.ts",
+    from: "!product.excludes?.(gpu.host.adapterInfo)",
+    to: "true",
+    tests: DEFAULTS,
+  },
+  {
+    name: "tiles of 32 for any number of rows",
+    file: "src/model/products.ts",
+    from: "rows <= expectedTo",
+    to: "true",
+    tests: DEFAULTS,
+  },
+  {
+    name: "the last split of keys is forgotten",
+    file: "src/model/attentions.ts",
+    from: "const splits = Math.ceil(keyCount / splitKeys);",
+    to: "const splits = Math.max(1, Math.floor(keyCount / splitKeys));",
+    tests: ATTENTION,
+  },
+  {
+    name: "argmax: of equal logits not the lowest token",
+    file: "shaders/argmax.wgsl",
+    from: "index < indices[first]",
+    to: "index > indices[first]",
+    tests: SAMPLING,
+  },
+  {
+    name: "argmax: a part of the threads is not folded",
+    file: "shaders/argmax.wgsl",
+    from: "keep(0u, i * FOLDS);",
+    to: "keep(0u, i);",
+    tests: SAMPLING,
+  },
+  {
+    name: "bench: only the first run is checked",
+    file: "src/bench/measure.ts",
+    from: "checks.push(await test.run());",
+    to: "await test.run();",
+    tests: BENCH,
+  },
+  {
+    name: "bench: only the first sequence is checked",
+    file: "src/bench/tests.ts",
+    from: "of ids.entries()) {\n    const expected",
+    to: "of ids.slice(0, 1).entries()) {\n    const expected",
+    tests: BENCH,
+  },
+  {
+    name: "bench: NaN passes for right",
+    file: "src/bench/reference.ts",
+    from: "if (error <= TOLERANCE) return error;",
+    to: "if (!(error > TOLERANCE)) return error;",
+    tests: BENCH,
+  },
+  {
+    name: "bench: a ceiling is set by a kernel that is wrong",
+    file: "src/bench/ceilings.ts",
+    from: 'storage: "f32" })) < TOLERANCE;',
+    to: 'storage: "f32" })) >= 0;',
+    tests: BENCH,
+  },
+  {
+    name: "bench: a run is held against the lower ceiling",
+    file: "src/bench/measure.ts",
+    from: "Math.max(productMs, weightMs) / ms",
+    to: "Math.min(productMs, weightMs) / ms",
+    tests: BENCH,
+  },
+  {
+    name: "bench: medians are sorted as text",
+    file: "src/bench/statistics.ts",
+    from: "[...values].sort((a, b) => a - b)",
+    to: "[...values].sort()",
+    tests: BENCH,
   },
   {
     name: "another adapter's choices are taken",

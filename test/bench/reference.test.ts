@@ -3,10 +3,11 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CeilingProbe } from "../../src/bench/ceilings.ts";
 import { measureTests } from "../../src/bench/measure.ts";
 import type { TestPlan } from "../../src/bench/options.ts";
+import { promptBatch } from "../../src/bench/prompts.ts";
 import { RandomSource } from "../../src/bench/random-source.ts";
 import { checkGreedy, checkLogits, Reference, TOLERANCE } from "../../src/bench/reference.ts";
 import { SHAPES } from "../../src/bench/shapes.ts";
-import { makeTest } from "../../src/bench/tests.ts";
+import { type BenchTest, makeTest } from "../../src/bench/tests.ts";
 import { type HookedModel, loadModel } from "../../src/hooks/index.ts";
 import { productNamed } from "../kernels/altered.ts";
 import { testGpu } from "../support/gpu.ts";
@@ -76,6 +77,44 @@ describe("the check of a benchmarked run", () => {
   it("fails a prompt whose logits are off by a thousandth", async () => {
     const [prompt] = PLANS as [TestPlan];
     await expect(measure(prompt, new CorruptReference(model))).rejects.toMatchObject(WRONG);
+  });
+
+  it("fails a batch of which the second sequence alone is wrong", async () => {
+    const [prompt, tokens] = PLANS as [TestPlan, TestPlan];
+    for (const plan of [prompt, tokens]) {
+      const first = promptBatch(model.spec, plan.kind === "prompt" ? plan.tokens : plan.depth + 1, 2)[0] as number[];
+      const isFirst = (ids: readonly number[]) => first.every((id, index) => ids[index] === id);
+      class HalfRight extends Reference {
+        override async logits(ids: readonly number[], positions: readonly number[]): Promise<Float32Array> {
+          const logits = await super.logits(ids, positions);
+          return isFirst(ids) ? logits : logits.map((value) => -value);
+        }
+      }
+      await expect(measure(plan, new HalfRight(model))).rejects.toMatchObject({ message: /sequence 1/, ...WRONG });
+    }
+  });
+
+  it("fails when any run is wrong, not only the first", async () => {
+    const [plan] = PLANS as [TestPlan];
+    const asked: number[] = [];
+    let runs = 0;
+    const test: BenchTest = {
+      plan,
+      heldBytes: 0,
+      run: async () => {
+        const run = runs++;
+        return async () => {
+          asked.push(run);
+          if (run === 3) throw new Error("the last run is wrong");
+          return 0;
+        };
+      },
+      destroy: () => undefined,
+    };
+    const options = { runs: 3, findCeilings: undefined, signal: undefined, onDetail: () => undefined };
+    const results = measureTests(model.gpu, [test], new Reference(model), options);
+    await expect(results).rejects.toThrow("the last run is wrong");
+    expect(asked).toEqual([0, 1, 2, 3]);
   });
 
   it.each(PLANS.slice(1))("fails $name when the reference prefers other tokens", async (plan) => {

@@ -5,6 +5,7 @@ import { DEFAULT_OPTIONS, planTests, type Report, type RunOptions, runBench } fr
 import { fractionOf } from "../../src/bench/measure.ts";
 import { RandomSource } from "../../src/bench/random-source.ts";
 import { SHAPES } from "../../src/bench/shapes.ts";
+import { median } from "../../src/bench/statistics.ts";
 import { BROKEN, HASTY, productNamed } from "../kernels/altered.ts";
 import { newGpu, testGpu } from "../support/gpu.ts";
 
@@ -156,6 +157,13 @@ describe("ceilings", () => {
     const of = (operations: number, weightBytes: number) => fractionOf({ operations, weightBytes }, 4, rates);
     expect(of(20e6, 2e6)).toEqual({ fractionOfCeiling: 0.5, boundBy: "products" });
     expect(of(5e6, 2e6)).toEqual({ fractionOfCeiling: 0.25, boundBy: "weights" });
+  });
+});
+
+describe("a median", () => {
+  it("is the middle, or between the two middle ones, by size", () => {
+    expect(median([10, 9, 100])).toBe(10);
+    expect(median([100, 9, 1, 11])).toBe(10);
   });
 });
 

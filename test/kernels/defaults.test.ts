@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { attentionFor } from "../../src/model/attentions.ts";
-import { defaultProduct } from "../../src/model/products.ts";
+import { defaultProduct, fits, PRODUCTS } from "../../src/model/products.ts";
 import { testGpu } from "../support/gpu.ts";
 
 /** As much of a `Gpu` as the choice depends on. */
@@ -64,6 +64,14 @@ describe.each(Object.keys(ADAPTERS) as (keyof typeof ADAPTERS)[])("%s", (name) =
     const taken = [params(128, 128), params(1, 128), params(1, 1000)].map((each) => attentionFor(gpu, each, 1));
     expect(taken.map((each) => each.name)).toEqual(ATTENTIONS_TAKEN[name]);
   });
+});
+
+it("gives SwiftShader under wgpu no blocks of 16 columns, which it compiles for minutes", () => {
+  const fitting = (gpu: Gpu) => PRODUCTS.filter((product) => fits(gpu, product, 128, "conv1d")).map(({ name }) => name);
+  const refused = fitting(ADAPTERS["lavapipe under wgpu"]).filter(
+    (name) => !fitting(adapter("swiftshader", "deno", undefined)).includes(name),
+  );
+  expect(refused).toEqual(["block 16x16x8"]);
 });
 
 describe("the adapter of these tests", () => {

@@ -43,6 +43,19 @@ async function withGpu(use: (gpu: Gpu) => Promise<void>): Promise<void> {
   }
 }
 
+/** Stops the clock, which a dispatch of each product then moves by so many milliseconds. Until `vi.restoreAllMocks()`. */
+function runTheClockBy(ms: Record<string, number>): void {
+  let now = 0;
+  vi.spyOn(performance, "now").mockImplementation(() => now);
+  for (const product of PRODUCTS) {
+    const { kernel } = product;
+    vi.spyOn(product, "kernel").mockImplementation((...shape) => {
+      now += ms[product.name] ?? 0;
+      return kernel(...shape);
+    });
+  }
+}
+
 const MANY_ROWS: ProductClass = { rows: ROW_CLASSES[3], layout: "linear", storage: "f32" };
 
 describe("tune", () => {
@@ -123,17 +136,25 @@ describe("tune", () => {
     });
   });
 
+  it.each([
+    ["keeps the default against one that is 4% faster", 96, false],
+    ["takes one that is 6% faster", 94, true],
+  ])("%s", async (_name, ms, isTaken) => {
+    await withGpu(async (gpu) => {
+      const [home, other] = [defaultProduct(gpu, 1, "linear"), productNamed("lanes 1x32")];
+      runTheClockBy({ [home.name]: 100, [other.name]: ms });
+      try {
+        const { choices } = await tune(gpu, { classes: [ONE_ROW], budgetMs: AMPLE, products: [other] });
+        expect(choices[KEY]).toBe(isTaken ? other.name : home.name);
+      } finally {
+        vi.restoreAllMocks();
+      }
+    });
+  });
+
   it("starts nothing that would end after the budget, and gives no race more than a third of it", async () => {
     await withGpu(async (gpu) => {
-      let now = 0;
-      vi.spyOn(performance, "now").mockImplementation(() => now);
-      for (const product of PRODUCTS) {
-        const { kernel } = product;
-        vi.spyOn(product, "kernel").mockImplementation((...shape) => {
-          now += 20; // what each dispatch takes
-          return kernel(...shape);
-        });
-      }
+      runTheClockBy(Object.fromEntries(PRODUCTS.map(({ name }) => [name, 20])));
       const classes = (["f32", "f16", "bf16"] as const).flatMap((storage) => [
         { ...ONE_ROW, storage },
         { ...MANY_ROWS, storage },
@@ -143,7 +164,7 @@ describe("tune", () => {
         const report = await tune(gpu, {
           classes,
           budgetMs: 2400,
-          onProgress: (event) => started.push({ class: event.class, at: now }),
+          onProgress: (event) => started.push({ class: event.class, at: performance.now() }),
         });
         const first = started.filter((event) => event.class === KEY);
         // The default takes ten dispatches, others half of that; none begins that may take as long as the longest and end late.
@@ -292,6 +313,15 @@ describe("the tuning store", () => {
         expect(await store.read("a")).toBeUndefined();
       }
       expect(parseEntry(entryText("a", choices), "a")).toEqual(choices);
+    });
+  });
+
+  it("gives a product that was chosen for a class only the rows that it can compute", async () => {
+    await withGpu(async (gpu) => {
+      const key = productKey({ ...ONE_ROW, rows: ROW_CLASSES[1] });
+      applyChoices(gpu, { [key]: "block 4x8x8", [KEY]: "block 16x8x8" });
+      expect(productFor(gpu, 3, "linear", "f32").name).toBe("block 4x8x8");
+      expect(productFor(gpu, 1, "linear", "f32")).toBe(defaultProduct(gpu, 1, "linear"));
     });
   });
 

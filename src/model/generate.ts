@@ -292,7 +292,7 @@ async function nextTokens(
   const active = inputs.flatMap((list, index) => (list.length > 0 ? index : []));
   const here = active.map((index) => sequences[index] as Sequence);
   const draws = drawsFor(sampling, active, sequences);
-  let readback: Readback | undefined;
+  const readbacks: Readback[] = [];
   const afterLogits = (recorder: Recorder, logits: Tensor) => {
     if (sampling.repetitionPenalty !== 1) {
       recordPenalty(
@@ -303,10 +303,10 @@ async function nextTokens(
       );
     }
     const uploaded = draws.length > 0 ? recorder.upload(draws) : undefined;
-    readback = recorder.readback(recordChoice(recorder, logits, here.length, sampling, uploaded));
+    readbacks.push(recorder.readback(recordChoice(recorder, logits, here.length, sampling, uploaded)));
   };
   await model.run(inputs, { ...run, logits: "last", afterLogits });
-  const chosen = chosenTokens((readback as unknown as Readback).bytes, active);
+  const chosen = chosenTokens((readbacks[0] as Readback).bytes, active);
   const tokens = new Array<number | undefined>(inputs.length).fill(undefined);
   active.forEach((index, row) => {
     tokens[index] = chosen[row];

@@ -131,13 +131,13 @@ async function selectedLogProbs(
   entries: readonly Entry[],
   signal: AbortSignal | undefined,
 ): Promise<Float32Array> {
-  let readback: Readback | undefined;
+  const readbacks: Readback[] = [];
   const afterLogits = (recorder: Recorder, tensor: Tensor) => {
-    readback = recorder.readback(recordLogProbs(recorder, tensor, entries));
+    readbacks.push(recorder.readback(recordLogProbs(recorder, tensor, entries)));
   };
   const result = await model.run(inputs, { cache, logits, signal, afterLogits });
   result.destroy();
-  return new Float32Array((readback as unknown as Readback).bytes);
+  return new Float32Array((readbacks[0] as Readback).bytes);
 }
 
 /**

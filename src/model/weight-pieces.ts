@@ -137,7 +137,9 @@ export class PieceReader {
   /** Pieces stored as [in, out] side by side, in their one type: rows [in] of the columns taken, [all out]. */
   async *besideEachOther(pieces: readonly Piece[]): AsyncGenerator<Rows> {
     const [{ info, width }] = pieces as [Piece, ...Piece[]];
-    const perRead = Math.max(1, Math.floor(PIECE_BYTES / (countRows(pieces) * bytesPerElement(info.dtype))));
+    const rowWidths = new Map(pieces.map(({ info: { name }, rows }) => [name, rows])); // rows are read whole
+    const rowElements = [...rowWidths.values()].reduce((sum, count) => sum + count, 0);
+    const perRead = Math.max(1, Math.floor(PIECE_BYTES / (rowElements * bytesPerElement(info.dtype))));
     for (let row = 0; row < width; row += perRead) {
       const rows = Math.min(perRead, width - row);
       yield { bytes: await this.#columnsOf(pieces, row, rows), rows };

@@ -79,7 +79,8 @@ export async function planSweep(model: HookedModel, options: SweepOptions): Prom
     for (const resource of owned.reverse()) resource.destroy();
   };
   try {
-    const kv = own(model.createCache({ capacity: ids.length + rowLimit }));
+    const cellRows = cells.reduce((sum, { cone }) => sum + ids.length - cone.first, 0);
+    const kv = own(model.createCache({ capacity: ids.length + Math.min(rowLimit, cellRows) }));
     const base = own(await runBase(model, options, ids, end, cells, kv));
     const outputs = own(gpu.tensor([options.cells.length + 1, columns], "sweep results"));
     const references = metrics.map(({ reference }) =>

@@ -76,7 +76,7 @@ export class SlotStore {
   release(): void {
     this.#caches -= 1;
     if (this.#caches > 0) return;
-    for (const buffer of [...this.keys, ...this.values]) this.gpu.destroyBuffer(buffer);
+    for (const buffer of [...this.keys, ...this.values]) this.gpu.recycler.release(buffer);
     this.keys = [];
     this.values = [];
     this.capacity = 0;
@@ -94,12 +94,12 @@ export class SlotStore {
       );
     }
     const grow = (old: GPUBuffer | undefined, label: string) => {
-      const buffer = gpu.createBuffer(bytes, STORAGE_USAGE, label);
+      const buffer = gpu.recycler.acquire(bytes, STORAGE_USAGE, label);
       if (old) {
         const encoder = gpu.device.createCommandEncoder({ label: "cache growth" });
         encoder.copyBufferToBuffer(old, 0, buffer, 0, this.capacity * this.slotBytes);
         gpu.device.queue.submit([encoder.finish()]);
-        gpu.destroyBuffer(old);
+        gpu.recycler.release(old);
       }
       return buffer;
     };

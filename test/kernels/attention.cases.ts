@@ -118,7 +118,10 @@ export const SHAPES: Shape[] = [
   { name: "many rows and heads", rows: whole(40), heads: [12, 12], dHead: 4 },
 ];
 
-/** The case's arrays, with slots in random order among unused ones, and the first two positions of all shared. */
+/**
+ * The case's arrays, with slots in random order among unused ones, and the first two positions of all shared. In slots that
+ * no row can see lies NaN: a cache may get memory that was used before.
+ */
 export function build(shape: Shape): AttentionCase & { keyCount: number } {
   const { rows, heads, dHead, scale = 1 / Math.sqrt(dHead), padding = 0 } = shape;
   const [nHeads, nKvHeads] = heads;
@@ -135,13 +138,22 @@ export function build(shape: Shape): AttentionCase & { keyCount: number } {
       slotTable[sequence * slotStride + key] = slots[key < 2 ? key : sequence * keyCount + key] as number;
     }
   }
+  const seen = new Set(
+    rows.flatMap(([sequence, position]) => [
+      ...slotTable.subarray(sequence * slotStride, sequence * slotStride + position + 1),
+    ]),
+  );
+  const ofSlots = () =>
+    gaussians(random, slotCount * nKvHeads * dHead).map((value, i) =>
+      seen.has(Math.floor(i / (nKvHeads * dHead))) ? value : Number.NaN,
+    );
   const queryStride = nHeads * dHead + padding;
   return {
     ...{ nHeads, nKvHeads, dHead, slotTable, slotStride, queryStride, scale, keyCount },
     rowTable: Uint32Array.from(rows.flatMap(([sequence, position]) => [sequence, position, 0, 0])),
     queries: gaussians(random, rows.length * queryStride),
-    keys: gaussians(random, slotCount * nKvHeads * dHead),
-    values: gaussians(random, slotCount * nKvHeads * dHead),
+    keys: ofSlots(),
+    values: ofSlots(),
     window: shape.window ?? null,
     softCap: shape.softCap ?? null,
     slopes: shape.alibi ? Array.from({ length: nHeads }, (_, head) => 2 ** -(head + 1)) : null,

@@ -21,13 +21,13 @@ export {
 } from "./gpu/host.ts";
 export { Tensor } from "./gpu/tensor.ts";
 export * from "./hooks/index.ts";
-export type { AttentionClass } from "./model/attentions.ts";
+export { type AttentionClass, PASSES, type PassKind } from "./model/attentions.ts";
 export type { EmbedsInput, EncodeInputOptions, ModelInput } from "./model/input.ts";
 export { KvCache } from "./model/kv-cache.ts";
 export { type LoadOptions, type ModelSource, openModelSource, readSpec } from "./model/load.ts";
 export { Logits } from "./model/logits.ts";
 export type { ForwardOptions, LogitsSelection } from "./model/model.ts";
-export type { ProductClass } from "./model/product-choice.ts";
+export { type ProductClass, ROW_CLASSES, type RowClass } from "./model/product-choice.ts";
 export type * from "./model/spec.ts";
 export { registerTuningStore, type TuningStore } from "./model/tuning/store.ts";
 export { keepChoices } from "./model/tuning/take.ts";

@@ -44,7 +44,7 @@ export function planPass(
   const positions = options.positions
     ? allPositions.map((list, row) => pickPositions(options.positions as number[], list, row))
     : allPositions;
-  const stopAtLayer = checkStop(spec, options.stopAtLayer);
+  const stopAtLayer = checkStop(spec, options);
   const edits = compileEdits(options.edits ?? [], scope);
   const captured = options.capture === undefined ? [] : resolvePoints(spec, options.capture);
   const callbacks = hooks.flatMap(([pattern, call]) => resolvePoints(spec, pattern).map((point) => ({ point, call })));
@@ -100,13 +100,21 @@ function isPastLastKeys(spec: ModelSpec, point: Point): boolean {
   return point.order > lastKeys.order;
 }
 
-function checkStop(spec: ModelSpec, stopAtLayer: number | undefined): number | undefined {
+function checkStop({ nLayers }: ModelSpec, { stopAtLayer, cache }: HookedForwardOptions): number | undefined {
   if (stopAtLayer === undefined) return undefined;
-  if (Number.isInteger(stopAtLayer) && stopAtLayer >= 0 && stopAtLayer <= spec.nLayers) return stopAtLayer;
-  throw new InputError(
-    "input/stop-layer",
-    `stopAtLayer is ${stopAtLayer}; it must be a whole number from 0 to ${spec.nLayers}, the number of blocks.`,
-  );
+  if (!Number.isInteger(stopAtLayer) || stopAtLayer < 0 || stopAtLayer > nLayers) {
+    throw new InputError(
+      "input/stop-layer",
+      `stopAtLayer is ${stopAtLayer}; it must be a whole number from 0 to ${nLayers}, the number of blocks.`,
+    );
+  }
+  if (cache && stopAtLayer < nLayers) {
+    throw new InputError(
+      "input/stop-layer",
+      `stopAtLayer is ${stopAtLayer}, so that the cache would lack keys and values of the ${nLayers - stopAtLayer} blocks after it. Leave out stopAtLayer, or run the whole sequence without a cache.`,
+    );
+  }
+  return stopAtLayer;
 }
 
 export function isReached({ name, layer }: Point, stopAtLayer = Number.POSITIVE_INFINITY): boolean {

@@ -38,19 +38,17 @@ export interface AttentionCall extends Omit<Dispatch<AttentionParam>, "workgroup
   buffers: readonly [BufferSlice, BufferSlice, BufferSlice, BufferSlice, BufferSlice, BufferSlice];
 }
 
-/** A kind of pass, and the rows and keys that stand for it when it is timed. */
-export interface Pass {
-  readonly name: string;
-  readonly rows: number;
-  readonly keys: number;
-}
-
-export const PROMPTS: Pass = { name: "prompts", rows: 128, keys: 128 };
-export const FEW_ROWS: Pass = { name: "few rows", rows: 1, keys: 128 };
 /** Keys from which a GPU splits them: below, one workgroup a (row, head) is done before a second kernel would start. */
 const MANY_KEYS = 256;
-export const FEW_ROWS_MANY_KEYS: Pass = { name: `few rows, ${MANY_KEYS} keys or more`, rows: 1, keys: 4 * MANY_KEYS };
-export const PASSES: readonly Pass[] = [PROMPTS, FEW_ROWS, FEW_ROWS_MANY_KEYS];
+
+/** Kinds of passes, with the rows and keys that stand for them when they are timed. */
+export const PASSES = {
+  prompts: { rows: 128, keys: 128 },
+  "few rows": { rows: 1, keys: 128 },
+  "few rows, many keys": { rows: 1, keys: 4 * MANY_KEYS },
+} as const;
+
+export type PassKind = keyof typeof PASSES;
 
 /** Of a pass, what decides whether an attention can take it. */
 export type PassShape = Pick<Readonly<Record<AttentionParam, number>>, "rowCount" | "nHeads" | "dHead">;
@@ -59,7 +57,7 @@ export type PassShape = Pick<Readonly<Record<AttentionParam, number>>, "rowCount
 export interface Attention {
   readonly name: string;
   /** Passes it is meant for. It can compute any. */
-  readonly passes: readonly Pass[];
+  readonly passes: readonly PassKind[];
   /** Where it is expected to win, and is taken without being timed. */
   readonly expectedOn: Exclude<Product["expectedOn"], "swiftshader">;
   /** Whether the device can run it, and should on so many rows and heads; without it every device can. */
@@ -67,8 +65,8 @@ export interface Attention {
   record(recorder: Recorder, call: AttentionCall, z: Tensor): void;
 }
 
-/** The files that attention is put together from, for the key under which choices are kept. */
-export const ATTENTION_SOURCES: readonly string[] = [
+/** What attention is put together from, for the key under which choices are kept. */
+const SOURCES: readonly string[] = [
   ...[attention, attentionBroadcastRows, attentionJoin, attentionKeys, attentionRows, attentionShared, attentionSplit],
   ...[attentionSubgroupKeys, attentionTiled, reduce],
 ];
@@ -120,7 +118,7 @@ const eachRowHead = (gpu: Gpu, { rowCount, nHeads }: PassShape) => foldGrid(gpu,
 
 const rows = attentionOf({
   name: "rows",
-  passes: [PROMPTS],
+  passes: ["prompts"],
   expectedOn: "software",
   kernel: (_, dHead) => kernelFor("rows", [attentionRows], { D4: dHead / 4 }),
   grid: (gpu, { rowCount, nHeads }) => [...foldGrid(gpu, Math.ceil((rowCount * nHeads) / 64)), 1],
@@ -133,12 +131,12 @@ const perOf = (gpu: Gpu, dHead: number) => Math.ceil(dHead / 4 / lanesOf(gpu));
 const canShare = (gpu: Gpu, { dHead }: PassShape) =>
   gpu.host.features.has("subgroups") && [4, 8].includes(lanesOf(gpu)) && perOf(gpu, dHead) <= MOST_PER;
 
-/** Rows of a block. 16 are up to 1.3 times as fast on lavapipe, no faster on SwiftShader, and take 2 to 20 s to compile. */
+/** Rows of a block. 16 are up to 1.3 times as fast on lavapipe, no faster on SwiftShader, and take 2.7 s (heads of 64) to 20 s (of 256) to compile. */
 const BROADCAST_ROWS = 8;
 
 const broadcastRows = attentionOf({
   name: "broadcast rows",
-  passes: [PROMPTS],
+  passes: ["prompts"],
   expectedOn: "software",
   fits: canShare,
   kernel: (gpu, dHead) => {
@@ -152,7 +150,7 @@ const broadcastRows = attentionOf({
 
 const subgroupKeys = attentionOf({
   name: "subgroup keys",
-  passes: [FEW_ROWS, FEW_ROWS_MANY_KEYS],
+  passes: ["few rows", "few rows, many keys"],
   expectedOn: "software",
   fits: canShare,
   kernel: (gpu, dHead) => {
@@ -167,7 +165,7 @@ const keyLanes = (dHead: number) => (dHead <= 256 ? 8 : 2);
 
 const keys = attentionOf({
   name: "keys",
-  passes: [FEW_ROWS, FEW_ROWS_MANY_KEYS],
+  passes: ["few rows", "few rows, many keys"],
   expectedOn: "software",
   kernel: (_, dHead) => kernelFor("keys", [attentionKeys], { D4: dHead / 4, LANES: keyLanes(dHead) }, { STEP: 4 }),
   grid: (gpu, shape) => [...eachRowHead(gpu, shape), 1],
@@ -180,7 +178,7 @@ const tiledRows = (dHead: number) => (headSlice(dHead, TILE4) > 16 ? 8 : 16);
 
 const tiled = attentionOf({
   name: "tiled",
-  passes: [PROMPTS],
+  passes: ["prompts"],
   expectedOn: "hardware",
   kernel: (_, dHead) => {
     const ROWS = tiledRows(dHead);
@@ -192,7 +190,7 @@ const tiled = attentionOf({
 
 const single = attentionOf({
   name: "single",
-  passes: [FEW_ROWS, FEW_ROWS_MANY_KEYS],
+  passes: ["few rows", "few rows, many keys"],
   expectedOn: "hardware",
   kernel: () => kernelFor("single", [reduce, attention], {}),
   grid: (gpu, shape) => [...eachRowHead(gpu, shape), Math.ceil(shape.dHead / 256)],
@@ -213,14 +211,15 @@ const ENOUGH_ROW_HEADS = 512;
 
 const split: Attention = {
   name: "split",
-  passes: [FEW_ROWS_MANY_KEYS],
+  passes: ["few rows, many keys"],
   expectedOn: "hardware",
   fits: (_, { rowCount, nHeads }) => rowCount * nHeads < ENOUGH_ROW_HEADS,
   record(recorder, call, z) {
-    const { rowCount, nHeads, dHead, keyCount } = call.params;
+    const { rowCount, nHeads, dHead, keyCount, window } = call.params;
     const count = rowCount * nHeads;
-    const splitKeys = SPLIT_KEYS * Math.ceil(keyCount / SPLIT_KEYS / MOST_SPLITS);
-    const splits = Math.ceil(keyCount / splitKeys);
+    const mostSeen = window === 0 ? keyCount : Math.min(window, keyCount);
+    const splitKeys = SPLIT_KEYS * Math.ceil(mostSeen / SPLIT_KEYS / MOST_SPLITS);
+    const splits = Math.ceil(mostSeen / splitKeys);
     const parts = recorder.temp(count, splits, dHead + 2);
     recorder.dispatch(kernelFor("split", [reduce, attentionSplit], { LANES: 64 }), {
       ...call,
@@ -250,7 +249,7 @@ export function recordSteps(
   z: Tensor,
   onStep?: (step: "scores" | "pattern", buffer: Tensor) => void,
 ): void {
-  const { params, constants } = call;
+  const { params, constants, work } = call;
   const [rowTable, slotTable, slopes, queries, keys, values] = call.buffers;
   const { rowCount, nHeads, dHead, keyCount } = params;
   const shared = [rowTable, slotTable, slopes];
@@ -258,7 +257,7 @@ export function recordSteps(
   const scores = recorder.temp(rowCount, nHeads, keyCount);
   const masked = recorder.upload(new Float32Array([Number.NEGATIVE_INFINITY]));
   recorder.dispatch(ATTENTION_SCORES, {
-    ...{ params, ...(constants && { constants }) },
+    ...{ params, ...(constants && { constants }), ...(work && { work }) },
     buffers: [...shared, queries, keys, masked, scores],
     workgroups: elementGrid(recorder, heads * keyCount),
   });
@@ -280,29 +279,33 @@ export function recordSteps(
 /** What the others are checked against. */
 export const REFERENCE_ATTENTION: Attention = {
   name: "reference",
-  passes: PASSES,
+  passes: Object.keys(PASSES) as PassKind[],
   expectedOn: "nowhere",
   record: recordSteps,
 };
 
+/** All that a choice between them depends on, as text: it changes when one of them does. */
+export const attentionVersion = () =>
+  [...SOURCES, ...ATTENTIONS.map(({ name }) => name), BROADCAST_ROWS, TILE4, SPLIT_KEYS, MOST_SPLITS].join("");
+
 /** What an attention is chosen for. */
 export interface AttentionClass {
-  readonly pass: Pass;
+  readonly pass: PassKind;
   readonly dHead: number;
 }
 
 /** Under which its choice is kept. */
 export function attentionKey({ pass, dHead }: AttentionClass): string {
-  return `attention of ${pass.name}, dHead ${dHead}`;
+  return `attention of ${pass}, dHead ${dHead}`;
 }
 
 /** The attentions meant for such a pass that the device can run. */
-export function fittingAttentions(gpu: Gpu, pass: Pass, shape: PassShape, among = ATTENTIONS): Attention[] {
+export function fittingAttentions(gpu: Gpu, pass: PassKind, shape: PassShape, among = ATTENTIONS): Attention[] {
   return among.filter((each) => each.passes.includes(pass) && each.fits?.(gpu, shape) !== false);
 }
 
 /** What is taken where nothing was timed. */
-export function defaultAttention(gpu: Gpu, pass: Pass, shape: PassShape): Attention {
+export function defaultAttention(gpu: Gpu, pass: PassKind, shape: PassShape): Attention {
   const kind = gpu.host.adapterInfo.isSoftware ? "software" : "hardware";
   return fittingAttentions(gpu, pass, shape).find(({ expectedOn }) => expectedOn === kind) ?? REFERENCE_ATTENTION;
 }
@@ -318,8 +321,8 @@ const LONG_RUN = 3;
 
 /** Which one takes a pass, whose rows lie in `runs` runs of one sequence each. */
 export function attentionFor(gpu: Gpu, params: AttentionCall["params"], runs: number): Attention {
-  const few = params.keyCount < MANY_KEYS ? FEW_ROWS : FEW_ROWS_MANY_KEYS;
-  const pass = params.rowCount >= LONG_RUN * runs ? PROMPTS : few;
+  const few = params.keyCount < MANY_KEYS ? "few rows" : "few rows, many keys";
+  const pass = params.rowCount >= LONG_RUN * runs ? "prompts" : few;
   const choice = chosenAttention(gpu, { pass, dHead: params.dHead });
   return choice && choice.fits?.(gpu, params) !== false ? choice : defaultAttention(gpu, pass, params);
 }

@@ -30,7 +30,6 @@ export interface DecodeRequest {
 export class Decoder {
   /** Reserved slots, [sequences][steps]. */
   readonly #slots: number[][];
-  readonly #capacity: number;
   #submitted = 0;
   #delivered = 0;
 
@@ -41,9 +40,10 @@ export class Decoder {
     private readonly program: Program,
     private readonly rows: RowTable,
     private readonly buffers: { rowTable: Tensor; tokens: Tensor; draws: Tensor | undefined },
+    /** Of the store when its buffers became part of the program, or before. */
+    private readonly capacity: number,
   ) {
     this.#slots = slots;
-    this.#capacity = request.cache.store.capacity;
   }
 
   /** @throws InputError for ids out of range and sequences longer than the model's positions. */
@@ -55,7 +55,9 @@ export class Decoder {
     const slots: number[][] = [];
     try {
       for (const sequence of sequences) slots.push(cache.reserve(sequence, steps));
-      return await recordDecoder(model, request, slots, (...parts) => new Decoder(model, request, slots, ...parts));
+      const { capacity } = cache.store;
+      const make: MakeDecoder = (...parts) => new Decoder(model, request, slots, ...parts, capacity);
+      return await recordDecoder(model, request, slots, make);
     } catch (error) {
       for (const list of slots) cache.giveBack(list);
       throw error;
@@ -64,7 +66,7 @@ export class Decoder {
 
   /** Whether another run may be submitted: there are slots, and the store has not moved to larger buffers meanwhile. */
   get canSubmit(): boolean {
-    return this.#submitted < this.request.steps && this.request.cache.store.capacity === this.#capacity;
+    return this.#submitted < this.request.steps && this.request.cache.store.capacity === this.capacity;
   }
 
   /**
@@ -103,16 +105,18 @@ export class Decoder {
   }
 }
 
+type MakeDecoder = (
+  program: Program,
+  rows: RowTable,
+  buffers: { rowTable: Tensor; tokens: Tensor; draws: Tensor | undefined },
+) => Decoder;
+
 /** Records the program, on tables of its own: row r is sequence r, with the slots it has and those reserved for it. */
 async function recordDecoder(
   model: Model,
   { cache, sequences, tokens: first, steps, sampling, logits }: DecodeRequest,
   slots: readonly number[][],
-  make: (
-    program: Program,
-    rows: RowTable,
-    buffers: { rowTable: Tensor; tokens: Tensor; draws: Tensor | undefined },
-  ) => Decoder,
+  make: MakeDecoder,
 ): Promise<Decoder> {
   const { gpu, engine } = model;
   const held = sequences.map((sequence) => cache.sequences[sequence] as number[]);

@@ -123,12 +123,13 @@ export async function* generateSteps(
     logits = model.gpu.tensor([ids.length, model.spec.vocabSize], "logits");
     let inputs = ids;
     const isPlain = !hooks.tapsFor && !hooks.afterPass && canDecode(model, plan.sampling);
-    for (let step = 0; step < plan.maxNewTokens && sequences.some(({ finished }) => !finished); step++) {
+    let step = 0;
+    while (step < plan.maxNewTokens && sequences.some(({ finished }) => !finished)) {
       options.signal?.throwIfAborted();
       if (isPlain && inputs.every(({ length }) => length <= 1)) {
         const run = { model, plan, sequences, cache, logits, signal: options.signal };
         for await (const result of decodeAhead(run, step, inputs)) {
-          ({ step } = result);
+          step = result.step + 1;
           inputs = nextInputs(result.tokens, sequences);
           yield result;
         }
@@ -140,6 +141,7 @@ export async function* generateSteps(
       await hooks.afterPass?.(pass);
       yield endStep(step, tokens, sequences, plan, cache);
       inputs = nextInputs(tokens, sequences);
+      step += 1;
     }
   } finally {
     logits?.destroy();

@@ -31,7 +31,12 @@ export class SlotStore {
     readonly shape: KvShape,
     capacity: number,
   ) {
-    this.#resize(capacity);
+    try {
+      this.#resize(capacity);
+    } catch (error) {
+      this.#giveBack();
+      throw error;
+    }
   }
 
   /** Called by each cache that starts. */
@@ -72,15 +77,22 @@ export class SlotStore {
     }
   }
 
-  /** Called by each cache that ends: the last one frees the memory. */
+  /** Called by each cache that ends: the last one gives the memory back to the device, which may keep it for another cache. */
   release(): void {
     this.#caches -= 1;
     if (this.#caches > 0) return;
-    for (const buffer of [...this.keys, ...this.values]) this.gpu.recycler.release(buffer);
+    this.#giveBack();
     this.keys = [];
     this.values = [];
     this.capacity = 0;
     this.#free = [];
+  }
+
+  /** Last taken, first returned: the next store of that size then gets the same pairs, and passes find their bind groups. */
+  #giveBack(): void {
+    for (let layer = this.keys.length - 1; layer >= 0; layer--) {
+      for (const buffer of [this.values[layer], this.keys[layer]]) if (buffer) this.gpu.recycler.release(buffer);
+    }
   }
 
   #resize(capacity: number): void {
@@ -99,7 +111,7 @@ export class SlotStore {
         const encoder = gpu.device.createCommandEncoder({ label: "cache growth" });
         encoder.copyBufferToBuffer(old, 0, buffer, 0, this.capacity * this.slotBytes);
         gpu.device.queue.submit([encoder.finish()]);
-        gpu.recycler.release(old);
+        gpu.destroyBuffer(old); // not kept for others: sizes double, so that nobody asks for it again
       }
       return buffer;
     };
@@ -210,7 +222,7 @@ export class KvCache {
       throw new InputError("input/cache-destroyed", "This key-value cache was destroyed. Create or fork a new one.");
   }
 
-  /** Gives the slots back; the memory goes when no fork uses it any more. */
+  /** Gives the slots back, and the memory to the device when no fork uses it any more. */
   destroy(): void {
     if (this.#destroyed) return;
     this.#destroyed = true;

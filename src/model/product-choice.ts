@@ -14,7 +14,8 @@ export const ROW_CLASSES = [
   { name: "1 row", most: 1, typical: 1 },
   { name: "2-4 rows", most: 4, typical: 4 },
   { name: "5-8 rows", most: 8, typical: 8 },
-  { name: "9 rows or more", most: Number.POSITIVE_INFINITY, typical: 128 },
+  { name: "9-32 rows", most: 32, typical: 32 },
+  { name: "33 rows or more", most: Number.POSITIVE_INFINITY, typical: 128 },
 ] as const;
 
 export type RowClass = (typeof ROW_CLASSES)[number];

@@ -129,6 +129,23 @@ describe("a cache that is decoded into", () => {
     expect(tokens).toEqual(expected.tokens[0]);
   });
 
+  it("may grow while its program is made, at any moment", async () => {
+    const prompt = [5, 6, 7];
+    const run = async (moment?: number) => {
+      using cache = model.createCache({ sequences: 1, capacity: 16 });
+      (await model.forward(prompt, { cache })).destroy();
+      using fork = cache.fork();
+      const tokens = collect(generateSteps(model, [8], { maxNewTokens: 6, cache, ignoreEos: true }));
+      for (let tick = 0; tick < (moment ?? 0); tick++) await null;
+      if (moment !== undefined) fork.extend(0, 40);
+      const generated = (await tokens).tokens[0];
+      using logits = await model.forward([9], { cache });
+      return { generated, logits: await logits.read() };
+    };
+    const expected = await run();
+    for (let moment = 0; moment < 16; moment++) expect(await run(moment), `after ${moment} ticks`).toEqual(expected);
+  });
+
   it("ends with the signal's reason", async () => {
     const stop = new AbortController();
     const run = async () => {

@@ -134,6 +134,23 @@ describe("stopAtLayer", () => {
   });
 });
 
+describe("stopAtLayer with a cache", () => {
+  it("is refused, for the cache would lack the layers after it; up to the last block it is continued", async () => {
+    await withHooked("gpt2", async (model) => {
+      using kv = model.createCache();
+      await expect(model.forward([1, 2, 3], { cache: kv, stopAtLayer: 2 })).rejects.toMatchObject({
+        code: "input/stop-layer",
+        message: /^stopAtLayer is 2, so that the cache would lack keys and values of the 1 blocks after it\./,
+      });
+      expect(kv.lengths).toEqual([0]);
+      (await model.forward([1, 2, 3], { cache: kv, stopAtLayer: 3 })).destroy();
+      using rest = await model.forward([4], { cache: kv });
+      using whole = await model.forward([1, 2, 3, 4], { logits: "last" });
+      expect(relativeError(await rest.logits.read(), await whole.logits.read())).toBeLessThan(1e-5);
+    });
+  });
+});
+
 describe("runWithCache", () => {
   it("captures everything but what is quadratic or wide, unless told", async () => {
     await withHooked("gpt2", async (model) => {

@@ -20,32 +20,39 @@ const ADAPTERS = {
   hardware: adapter("hardware", "chromium", 32),
 };
 
-/** Products of 1, 4, 8 and 128 rows: [in, out], [out, in]. */
+/** Products of 1, 4, 8, 32, 33 and 128 rows: [in, out], [out, in]. */
 const PRODUCTS_TAKEN: Record<keyof typeof ADAPTERS, [string[], string[]]> = {
   "lavapipe under Dawn": [
-    ["lanes 16x8", "broadcast 4x8x8", "broadcast 8x8x8", "broadcast 32x8x8"],
-    ["lanes 8x8", "broadcast 4x8x8", "broadcast 8x8x8", "broadcast 32x4x8"],
+    ["lanes 16x8", "broadcast 4x8x8", "broadcast 8x8x8", "broadcast 32x8x8", "broadcast 32x8x8", "broadcast 32x8x8"],
+    ["lanes 8x8", "broadcast 4x8x8", "broadcast 8x8x8", "broadcast 32x4x8", "broadcast 32x4x8", "broadcast 32x4x8"],
   ],
   "lavapipe under wgpu": [
-    ["lanes 16x8", "block 4x8x8", "block 8x8x8", "block 16x8x8"],
-    ["lanes 8x8", "block 4x8x8", "block 8x8x8", "block 16x8x8"],
+    ["lanes 16x8", "block 4x8x8", "block 8x8x8", "block 16x8x8", "block 16x8x8", "block 16x8x8"],
+    ["lanes 8x8", "block 4x8x8", "block 8x8x8", "block 16x8x8", "block 16x8x8", "block 16x8x8"],
   ],
   "SwiftShader under Dawn": [
-    ["lanes 16x8, 2 a step", "broadcast 4x8x4", "broadcast 8x8x4", "broadcast 16x4x4"],
-    ["lanes 8x8", "broadcast 4x8x4", "broadcast 8x8x4", "broadcast 16x8x4"],
+    [
+      "lanes 16x8, 2 a step",
+      "broadcast 4x8x4",
+      "broadcast 8x8x4",
+      "broadcast 16x4x4",
+      "broadcast 16x4x4",
+      "broadcast 16x4x4",
+    ],
+    ["lanes 8x8", "broadcast 4x8x4", "broadcast 8x8x4", "broadcast 16x8x4", "broadcast 16x8x4", "broadcast 16x8x4"],
   ],
   hardware: [
-    ["shared 16x16", "shared 16x16", "tiled 32x32", "tiled 64x64"],
-    ["shared 4x16", "shared 4x16", "tiled 32x32", "tiled 64x64"],
+    ["shared 16x16", "shared 16x16", "tiled 32x32", "tiled 32x32", "tiled 64x64", "tiled 64x64"],
+    ["shared 4x16", "shared 4x16", "tiled 32x32", "tiled 32x32", "tiled 64x64", "tiled 64x64"],
   ],
 };
 
-/** Attention of a prompt, of one row, and of one row behind 1000 keys, for heads of 64. */
+/** Attention of a prompt, of one row before 255 keys and before 256, and of 42 and 43 rows before 256; 12 heads of 64. */
 const ATTENTIONS_TAKEN: Record<keyof typeof ADAPTERS, string[]> = {
-  "lavapipe under Dawn": ["broadcast rows", "subgroup keys", "subgroup keys"],
-  "lavapipe under wgpu": ["rows", "keys", "keys"],
-  "SwiftShader under Dawn": ["broadcast rows", "subgroup keys", "subgroup keys"],
-  hardware: ["tiled", "single", "split"],
+  "lavapipe under Dawn": ["broadcast rows", "subgroup keys", "subgroup keys", "subgroup keys", "subgroup keys"],
+  "lavapipe under wgpu": ["rows", "keys", "keys", "keys", "keys"],
+  "SwiftShader under Dawn": ["broadcast rows", "subgroup keys", "subgroup keys", "subgroup keys", "subgroup keys"],
+  hardware: ["tiled", "single", "split", "split", "single"],
 };
 
 describe.each(Object.keys(ADAPTERS) as (keyof typeof ADAPTERS)[])("%s", (name) => {
@@ -53,7 +60,7 @@ describe.each(Object.keys(ADAPTERS) as (keyof typeof ADAPTERS)[])("%s", (name) =
 
   it("takes these products", () => {
     const taken = (["conv1d", "linear"] as const).map((layout) =>
-      [1, 4, 8, 128].map((rows) => defaultProduct(gpu, rows, layout).name),
+      [1, 4, 8, 32, 33, 128].map((rows) => defaultProduct(gpu, rows, layout).name),
     );
     expect(taken).toEqual(PRODUCTS_TAKEN[name]);
   });
@@ -61,7 +68,8 @@ describe.each(Object.keys(ADAPTERS) as (keyof typeof ADAPTERS)[])("%s", (name) =
   it("takes these attentions", () => {
     const params = (rowCount: number, keyCount: number) =>
       ({ rowCount, keyCount, nHeads: 12, nKvHeads: 12, dHead: 64 }) as Parameters<typeof attentionFor>[1];
-    const taken = [params(128, 128), params(1, 128), params(1, 1000)].map((each) => attentionFor(gpu, each, 1));
+    const passes = [params(128, 128), params(1, 255), params(1, 256), params(42, 256), params(43, 256)];
+    const taken = passes.map((each) => attentionFor(gpu, each, each.rowCount === 128 ? 1 : each.rowCount));
     expect(taken.map((each) => each.name)).toEqual(ATTENTIONS_TAKEN[name]);
   });
 });

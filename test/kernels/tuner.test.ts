@@ -11,6 +11,7 @@ import {
   defaultAttention,
   fittingAttentions,
   PASSES,
+  type PassKind,
   REFERENCE_ATTENTION,
 } from "../../src/model/attentions.ts";
 import { applyChoices } from "../../src/model/choices.ts";
@@ -28,6 +29,7 @@ import { BROKEN, HASTY, productNamed } from "./altered.ts";
 
 const ONE_ROW: ProductClass = { rows: ROW_CLASSES[0], layout: "linear", storage: "f32" };
 const KEY = productKey(ONE_ROW);
+const PASS_KINDS = Object.keys(PASSES) as PassKind[];
 /** Time enough for every candidate of a class on any adapter. */
 const AMPLE = 60_000;
 
@@ -56,7 +58,7 @@ function runTheClockBy(ms: Record<string, number>): void {
   }
 }
 
-const MANY_ROWS: ProductClass = { rows: ROW_CLASSES[3], layout: "linear", storage: "f32" };
+const MANY_ROWS: ProductClass = { rows: ROW_CLASSES[4], layout: "linear", storage: "f32" };
 
 describe("tune", () => {
   it("chooses a product that fits, and lets the device use it", async () => {
@@ -131,7 +133,7 @@ describe("tune", () => {
     await withGpu(async (gpu) => {
       const report = await tune(gpu, { budgetMs: 0 });
       expect(report).toMatchObject({ choices: {}, timings: [], rejected: [] });
-      expect(report.skipped).toHaveLength(2 * ROW_CLASSES.length + PASSES.length);
+      expect(report.skipped).toHaveLength(2 * ROW_CLASSES.length + PASS_KINDS.length);
       expect(productFor(gpu, 1, "linear", "f32")).toBe(defaultProduct(gpu, 1, "linear"));
     });
   });
@@ -195,16 +197,18 @@ describe("tune", () => {
     expect(classes.slice(0, 2)).toMatchObject([{ rows: ROW_CLASSES[0] }, { rows: ROW_CLASSES[0] }]);
     expect(new Set(products.map(({ layout }) => layout))).toEqual(new Set(["linear", "conv1d"]));
     expect(products).toHaveLength(2 * ROW_CLASSES.length);
-    expect(new Set(passes.map(({ pass }) => pass))).toEqual(new Set(PASSES));
-    expect(passes.map(({ dHead }) => dHead)).toEqual(PASSES.map(() => gpt2.spec.dHead));
+    expect(new Set(passes.map(({ pass }) => pass))).toEqual(new Set(PASS_KINDS));
+    expect(passes.map(({ dHead }) => dHead)).toEqual(PASS_KINDS.map(() => gpt2.spec.dHead));
   });
 });
 
 /** A pass as the engine describes it to `attentionFor`. */
-const paramsOf = ({ rows, keys }: (typeof PASSES)[number], dHead: number) =>
-  ({ rowCount: rows, keyCount: keys, nHeads: 2, nKvHeads: 1, dHead }) as AttentionCall["params"];
+const paramsOf = (kind: PassKind, dHead: number) => {
+  const { rows, keys } = PASSES[kind];
+  return { rowCount: rows, keyCount: keys, nHeads: 2, nKvHeads: 1, dHead } as AttentionCall["params"];
+};
 
-describe.each(PASSES)("tune, attention of $name", (pass) => {
+describe.each(PASS_KINDS)("tune, attention of %s", (pass) => {
   const wanted = { pass, dHead: 32 };
   const key = attentionKey(wanted);
 
@@ -212,7 +216,7 @@ describe.each(PASSES)("tune, attention of $name", (pass) => {
     await withGpu(async (gpu) => {
       const report = await tune(gpu, { classes: [wanted], budgetMs: AMPLE });
       const { kernels, choice, default: home } = report.timings[0] as (typeof report.timings)[0];
-      const candidates = fittingAttentions(gpu, pass, { rowCount: pass.rows, nHeads: 24, dHead: 32 });
+      const candidates = fittingAttentions(gpu, pass, { rowCount: PASSES[pass].rows, nHeads: 24, dHead: 32 });
       expect(home).toBe(defaultAttention(gpu, pass, { rowCount: 1, nHeads: 1, dHead: 32 }).name);
       expect(kernels[0]?.kernel).toBe(home);
       expect(kernels.map(({ kernel }) => kernel).sort()).toEqual(candidates.map(({ name }) => name).sort());
@@ -241,11 +245,23 @@ describe.each(PASSES)("tune, attention of $name", (pass) => {
         record: (recorder, call, z) =>
           REFERENCE_ATTENTION.record(recorder, { ...call, params: { ...call.params, ...params } }, z),
       });
+      const confused = (
+        name: string,
+        change: (buffers: AttentionCall["buffers"]) => AttentionCall["buffers"],
+      ): Attention => ({
+        ...REFERENCE_ATTENTION,
+        name,
+        record: (recorder, call, z) =>
+          REFERENCE_ATTENTION.record(recorder, { ...call, buffers: change(call.buffers) }, z),
+      });
       const mistakes = [
         wrong("no window", { window: 0 }),
         wrong("all read the first sequence", { slotStride: 0 }),
         wrong("all heads are equal", { queryStride: 0, nHeads: 1 }),
         wrong("no scale", { scale: 1 }),
+        confused("keys for values", ([rows, slots, slopes, q, k]) => [rows, slots, slopes, q, k, k]),
+        confused("values for keys", ([rows, slots, slopes, q, k, v]) => [rows, slots, slopes, q, v, k]),
+        confused("queries for keys", ([rows, slots, slopes, q, , v]) => [rows, slots, slopes, q, q, v]),
       ];
       const { candidates } = attentionContest(operands, wanted, [REFERENCE_ATTENTION, ...mistakes]);
       for (const { name, error } of candidates) {

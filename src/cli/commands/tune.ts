@@ -1,6 +1,6 @@
 /**
- * `superlens tune`: times the kernels of matrix products and attention on this adapter and keeps the fastest, for every later run. Other
- * commands do the same for the shapes they meet first; here it can take longer, and shows what it found.
+ * `superlens tune`: times the kernels of matrix products and attention on this adapter and keeps the fastest, for every
+ * later run. Other commands do the same for the shapes they meet first; here it can take longer, and shows what it found.
  */
 import { Command, Option } from "commander";
 import { Gpu } from "../../gpu/gpu.ts";

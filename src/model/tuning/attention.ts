@@ -17,8 +17,8 @@ import { type Candidate, type Contest, randomWords, relativeError } from "./cont
 /** Of all heads together, unless one head is wider. */
 const WIDTH = 768;
 const WIDEST_HEAD = 1024;
-const MOST_ROWS = Math.max(...PASSES.map(({ rows }) => rows));
-const SLOTS = Math.max(...PASSES.map(({ keys }) => keys));
+const MOST_ROWS = Math.max(...Object.values(PASSES).map(({ rows }) => rows));
+const SLOTS = Math.max(...Object.values(PASSES).map(({ keys }) => keys));
 
 /** What is computed: rows of two sequences, of which the second has its keys in slots from the end. */
 interface Task {
@@ -37,12 +37,13 @@ const lastRows = (sequence: 0 | 1, count: number, keys: number): Task["rows"] =>
 /** What is timed. */
 function timedTask({ pass, dHead }: AttentionClass): Task {
   const nHeads = Math.max(1, Math.floor(WIDTH / dHead));
-  return { rows: lastRows(0, pass.rows, pass.keys), nHeads, nKvHeads: nHeads, dHead, window: 0 };
+  const { rows, keys } = PASSES[pass];
+  return { rows: lastRows(0, rows, keys), nHeads, nKvHeads: nHeads, dHead, window: 0 };
 }
 
 /** The same kind of pass where nothing is even: two sequences, a window, and one head of keys for all queries. */
 function oddTask(wanted: AttentionClass): Task {
-  const { rows: count, keys } = wanted.pass;
+  const { rows: count, keys } = PASSES[wanted.pass];
   const rows =
     count === 1
       ? [...lastRows(0, 1, keys - 9), ...lastRows(1, 1, keys / 2 + 3)]
@@ -58,11 +59,12 @@ export function attentionContest(
 ): Contest {
   const { gpu } = operands;
   const task = timedTask(wanted);
+  const tasks = [task, oddTask(wanted)];
   const shape = { ...task, rowCount: task.rows.length };
   const candidate = (attention: Attention): Candidate => ({
     name: attention.name,
     record: (recorder) => attention.record(recorder, operands.call(task), operands.z),
-    error: () => attentionError(operands, attention, wanted),
+    error: () => largestError(operands, attention, tasks),
   });
   const first = defaultAttention(gpu, wanted.pass, shape);
   const others = fittingAttentions(gpu, wanted.pass, shape, attentions).filter((attention) => attention !== first);
@@ -72,14 +74,13 @@ export function attentionContest(
     candidates: [candidate(first), ...others.map(candidate)],
     reference: REFERENCE_ATTENTION.name,
     operations: 4 * width * task.rows.reduce((sum, { position }) => sum + position + 1, 0),
-    bytes: 2 * 4 * width * wanted.pass.keys,
+    bytes: 2 * 4 * width * PASSES[wanted.pass].keys,
   };
 }
 
-/** The largest relative error of an attention on the pass that is timed, and on an odd one. */
-async function attentionError(operands: AttentionOperands, attention: Attention, wanted: AttentionClass) {
+async function largestError(operands: AttentionOperands, attention: Attention, tasks: readonly Task[]) {
   let largest = 0;
-  for (const task of [timedTask(wanted), oddTask(wanted)]) {
+  for (const task of tasks) {
     const actual = await operands.attention(attention, task);
     const expected = await operands.attention(REFERENCE_ATTENTION, task);
     largest = Math.max(largest, relativeError(actual, expected));
@@ -89,14 +90,13 @@ async function attentionError(operands: AttentionOperands, attention: Attention,
 
 /** One buffer each of queries, keys, values and what comes of them. */
 function makeTensors(gpu: Gpu) {
-  const words = randomWords(SLOTS * WIDEST_HEAD, "f32", 3);
-  const filled = (rows: number, label: string) =>
-    gpu.tensorFrom(words.subarray(0, rows * WIDEST_HEAD), [rows, WIDEST_HEAD], `${label} for timing`);
+  const filled = (rows: number, label: string, seed: number) =>
+    gpu.tensorFrom(randomWords(rows * WIDEST_HEAD, "f32", seed), [rows, WIDEST_HEAD], `${label} for timing`);
   const slots = Uint32Array.from({ length: 2 * SLOTS }, (_, i) => (i < SLOTS ? i : 2 * SLOTS - 1 - i));
   return {
-    queries: filled(MOST_ROWS, "queries"),
-    keys: filled(SLOTS, "keys"),
-    values: filled(SLOTS, "values"),
+    queries: filled(MOST_ROWS, "queries", 3),
+    keys: filled(SLOTS, "keys", 4),
+    values: filled(SLOTS, "values", 5),
     slots: gpu.tensorFrom(slots, [2, SLOTS], "slots for timing"),
     z: gpu.tensor([MOST_ROWS, WIDEST_HEAD], "result for timing"),
   };

@@ -5,7 +5,7 @@
  */
 
 import type { Gpu } from "../../gpu/gpu.ts";
-import { ATTENTION_SOURCES } from "../attentions.ts";
+import { attentionVersion } from "../attentions.ts";
 import type { Choices } from "../choices.ts";
 import { fnv1a } from "../fnv1a.ts";
 import { OTHER_SOURCES, PRODUCTS, type Product } from "../products.ts";
@@ -40,7 +40,7 @@ let version: string | undefined;
 /** A number for the kernels that race, from their WGSL: it changes when one of them does. */
 function kernelVersion(): string {
   const text = ({ name, layouts, kernel }: Product) => layouts.map((layout) => name + kernel("f32", layout, true).code);
-  version ??= fnv1a([...PRODUCTS.flatMap(text), ...OTHER_SOURCES, ...ATTENTION_SOURCES].join("")).toString(16);
+  version ??= fnv1a([...PRODUCTS.flatMap(text), ...OTHER_SOURCES, attentionVersion()].join("")).toString(16);
   return version;
 }
 

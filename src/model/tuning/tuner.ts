@@ -16,14 +16,7 @@
  */
 import type { Gpu } from "../../gpu/gpu.ts";
 import { Recorder } from "../../gpu/recorder.ts";
-import {
-  type Attention,
-  type AttentionClass,
-  chosenAttention,
-  FEW_ROWS,
-  FEW_ROWS_MANY_KEYS,
-  PROMPTS,
-} from "../attentions.ts";
+import { type Attention, type AttentionClass, chosenAttention } from "../attentions.ts";
 import { applyChoices, type Choices } from "../choices.ts";
 import { chosenProduct, type ProductClass, ROW_CLASSES } from "../product-choice.ts";
 import type { Product } from "../products.ts";
@@ -121,12 +114,12 @@ export function classesOf({ W_U, blocks }: Pick<Weights, "W_U" | "blocks">, { dH
 
 /** Decoding and prompts first, and products before attention, which takes less of both. */
 function inOrder(kinds: readonly MatrixKind[], dHead: number): KernelClass[] {
-  const [one, few, several, many] = ROW_CLASSES;
+  const [one, few, several, dozens, many] = ROW_CLASSES;
   const products = (rows: ProductClass["rows"]) => kinds.map((kind) => ({ rows, ...kind }));
   const attention = (pass: AttentionClass["pass"]) => ({ pass, dHead });
   return [
-    ...[...products(one), ...products(many), attention(FEW_ROWS), attention(PROMPTS)],
-    ...[...products(few), ...products(several), attention(FEW_ROWS_MANY_KEYS)],
+    ...[...products(one), ...products(many), attention("few rows"), attention("prompts")],
+    ...[...products(few), ...products(several), ...products(dozens), attention("few rows, many keys")],
   ];
 }
 

@@ -600,6 +600,13 @@ export const MUTANTS: readonly Mutant[] = [
     tests: TUNER,
   },
   {
+    name: "the default loses without a rematch",
+    file: "src/model/tuning/tuner.ts",
+    from: "    await this.#rematch();\n",
+    to: "",
+    tests: TUNER,
+  },
+  {
     name: "a race takes all the time there is",
     file: "src/model/tuning/tuner.ts",
     from: "Math.max(1 / 3, 2 / races)",

@@ -45,14 +45,18 @@ async function withGpu(use: (gpu: Gpu) => Promise<void>): Promise<void> {
   }
 }
 
-/** Stops the clock, which a dispatch of each product then moves by so many milliseconds. Until `vi.restoreAllMocks()`. */
-function runTheClockBy(ms: Record<string, number>): void {
+/**
+ * Stops the clock, which a dispatch of each product then moves by so many milliseconds, times the factor of the dispatch.
+ * Until `vi.restoreAllMocks()`.
+ */
+function runTheClockBy(ms: Record<string, number>, factor: (dispatch: number) => number = () => 1): void {
   let now = 0;
+  let dispatches = 0;
   vi.spyOn(performance, "now").mockImplementation(() => now);
   for (const product of PRODUCTS) {
     const { kernel } = product;
     vi.spyOn(product, "kernel").mockImplementation((...shape) => {
-      now += ms[product.name] ?? 0;
+      now += (ms[product.name] ?? 0) * factor(dispatches++);
       return kernel(...shape);
     });
   }
@@ -148,6 +152,21 @@ describe("tune", () => {
       try {
         const { choices } = await tune(gpu, { classes: [ONE_ROW], budgetMs: AMPLE, products: [other] });
         expect(choices[KEY]).toBe(isTaken ? other.name : home.name);
+      } finally {
+        vi.restoreAllMocks();
+      }
+    });
+  });
+
+  it("keeps the default where the machine was faster while another ran", async () => {
+    await withGpu(async (gpu) => {
+      const [home, other] = [defaultProduct(gpu, 1, "linear"), productNamed("lanes 1x32")];
+      // Each takes five dispatches; those of the second fall into the fast time.
+      runTheClockBy({ [home.name]: 100, [other.name]: 110 }, (dispatch) => (dispatch >= 5 && dispatch < 10 ? 0.5 : 1));
+      try {
+        const { choices, timings } = await tune(gpu, { classes: [ONE_ROW], budgetMs: AMPLE, products: [other] });
+        expect(timings[0]?.kernels).toMatchObject([{ ms: 100 }, { ms: 110 }]);
+        expect(choices[KEY]).toBe(home.name);
       } finally {
         vi.restoreAllMocks();
       }

@@ -7,7 +7,7 @@
  * place unless another beats it by 5%, so that noise alone seldom chooses.
  *
  * All races share one budget of time. Compiling counts, and is most of it on CPUs: SwiftShader takes 0.1 to 0.9 s for a
- * block kernel. So decoding and prompts race first, kernels like the default before others, and no race takes more than
+ * block kernel. So decoding and then prompts race first, kernels like the default before others, and no race takes more than
  * a third of what is left, or twice its share. A class that was not reached keeps its default. Pipelines come from the cache that the
  * engine uses, and stay there.
  *
@@ -112,13 +112,13 @@ export function classesOf({ W_U, blocks }: Pick<Weights, "W_U" | "blocks">, { dH
   return inOrder(kinds, dHead);
 }
 
-/** Decoding and prompts first, and products before attention, which takes less of both. */
+/** Decoding first, whose kernels compile fast; then prompts. Products before attention, which takes less of both. */
 function inOrder(kinds: readonly MatrixKind[], dHead: number): KernelClass[] {
   const [one, few, several, dozens, many] = ROW_CLASSES;
   const products = (rows: ProductClass["rows"]) => kinds.map((kind) => ({ rows, ...kind }));
   const attention = (pass: AttentionClass["pass"]) => ({ pass, dHead });
   return [
-    ...[...products(one), ...products(many), attention("few rows"), attention("prompts")],
+    ...[...products(one), attention("few rows"), ...products(many), attention("prompts")],
     ...[...products(few), ...products(several), ...products(dozens), attention("few rows, many keys")],
   ];
 }
@@ -173,7 +173,8 @@ export async function tune(gpu: Gpu, options: TuneOptions = {}): Promise<TuneRep
 class Clock {
   readonly #deadline: number;
   #raceEnd = 0;
-  #isFirst = true;
+  /** Entrants of the race so far. */
+  #entered = 0;
   /** The longest that an entrant took so far, compiling included. */
   #longest = 0;
 
@@ -185,19 +186,19 @@ class Clock {
   startRace(races: number): void {
     const now = performance.now();
     this.#raceEnd = Math.min(this.#deadline, now + Math.max(1 / 3, 2 / races) * (this.#deadline - now));
-    this.#isFirst = true;
+    this.#entered = 0;
   }
 
-  /** Whether there is time for one more; the first of a race may use all that is left. */
+  /** Whether there is time for one more; the first two of a race, without whom it decides nothing, may use all that is left. */
   hasTime(): boolean {
-    return performance.now() + this.#longest < (this.#isFirst ? this.#deadline : this.#raceEnd);
+    return performance.now() + this.#longest < (this.#entered < 2 ? this.#deadline : this.#raceEnd);
   }
 
   async count(work: () => Promise<void>): Promise<void> {
     const started = performance.now();
     await work();
     this.#longest = Math.max(this.#longest, performance.now() - started);
-    this.#isFirst = false;
+    this.#entered += 1;
   }
 }
 

@@ -545,16 +545,16 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "the tuner compares a kernel with itself",
-    file: "src/model/tuning/products.ts",
-    from: "await operands.product(REFERENCE_PRODUCT, rows, W)",
-    to: "await operands.product(product, rows, W)",
+    file: "src/model/tuning/contest.ts",
+    from: "await compute(reference, task)",
+    to: "await compute(kernel, task)",
     tests: TUNER,
   },
   {
     name: "the tuner compares an attention with itself",
     file: "src/model/tuning/attention.ts",
-    from: "await operands.attention(REFERENCE_ATTENTION, task)",
-    to: "await operands.attention(attention, task)",
+    from: "largestError(attention, REFERENCE_ATTENTION,",
+    to: "largestError(attention, attention,",
     tests: TUNER,
   },
   {

@@ -93,11 +93,13 @@ export class CeilingProbe {
     const { onDetail = () => undefined, signal, sizes = GPT2_SIZES, products = PRODUCTS, weightBytes = 0 } = options;
     onDetail(`${DISPATCHES} dispatches`);
     const cost = await dispatchCost(gpu);
+    using checking = new ProductOperands(gpu);
+    const search: Search = { gpu, products, checking, waitMs: cost.waitMs, signal };
     const best = async (list: readonly Sizes[], bytes: number) => {
       let winner: Timed | undefined;
       for (const one of list) {
         onDetail(`products of ${one.rows} x ${one.width} x ${one.outWidth}`);
-        winner = await bestProduct(gpu, products, one, bytes, cost.waitMs, winner, signal);
+        winner = await bestProduct(search, one, bytes, winner);
       }
       return winner as Timed;
     };
@@ -185,15 +187,22 @@ const operationsOf = ({ rows, width, outWidth }: Sizes) => 2 * rows * width * ou
 /** Operations a millisecond; for one row that is bytes, too, but for a factor. */
 const rateOf = ({ sizes, ms }: Timed) => operationsOf(sizes) / ms;
 
+/** What the search for a ceiling has at hand. */
+interface Search {
+  gpu: Gpu;
+  products: readonly Product[];
+  /** What a product is held against the reference with. */
+  checking: ProductOperands;
+  waitMs: number;
+  signal: AbortSignal | undefined;
+}
+
 /** The fastest right product of these sizes, or `winner` if none beats it. */
 async function bestProduct(
-  gpu: Gpu,
-  products: readonly Product[],
+  { gpu, products, checking, waitMs, signal }: Search,
   sizes: Sizes,
   weightBytes: number,
-  wait: number,
   winner: Timed | undefined,
-  signal: AbortSignal | undefined,
 ): Promise<Timed | undefined> {
   const operands = makeOperands(gpu, sizes, weightBytes);
   let best = winner;
@@ -201,9 +210,9 @@ async function bestProduct(
     for (const { product, layout } of candidates(gpu, products, sizes.rows)) {
       signal?.throwIfAborted();
       const bestMs = best && operationsOf(sizes) / rateOf(best);
-      const time = await timeProduct(gpu, product, operands, layout, wait, bestMs).catch(unlessRefused);
+      const time = await timeProduct(gpu, product, operands, layout, waitMs, bestMs).catch(unlessRefused);
       if (!time || (bestMs !== undefined && time.ms >= bestMs)) continue;
-      if (await isRight(gpu, product, sizes.rows, layout)) best = { product, layout, sizes, ...time };
+      if (await isRight(checking, product, sizes.rows, layout)) best = { product, layout, sizes, ...time };
     }
   } finally {
     destroyOperands(operands);
@@ -217,9 +226,13 @@ function unlessRefused(error: unknown): undefined {
 }
 
 /** Whether it computes what the reference does: what is fast and wrong sets no ceiling. */
-async function isRight(gpu: Gpu, product: Product, rows: number, layout: WeightLayout): Promise<boolean> {
-  using operands = new ProductOperands(gpu);
-  return (await productError(operands, product, { rows: rowClassOf(rows), layout, storage: "f32" })) < TOLERANCE;
+async function isRight(
+  checking: ProductOperands,
+  product: Product,
+  rows: number,
+  layout: WeightLayout,
+): Promise<boolean> {
+  return (await productError(checking, product, { rows: rowClassOf(rows), layout, storage: "f32" })) < TOLERANCE;
 }
 
 function candidates(

@@ -131,7 +131,10 @@ const perOf = (gpu: Gpu, dHead: number) => Math.ceil(dHead / 4 / lanesOf(gpu));
 const canShare = (gpu: Gpu, { dHead }: PassShape) =>
   gpu.host.features.has("subgroups") && [4, 8].includes(lanesOf(gpu)) && perOf(gpu, dHead) <= MOST_PER;
 
-/** Rows of a block. 16 are up to 1.3 times as fast on lavapipe, no faster on SwiftShader, and take 2.7 s (heads of 64) to 20 s (of 256) to compile. */
+/**
+ * Rows of a block. 16 are up to 1.3 times as fast on lavapipe, no faster on SwiftShader, and take 2.7 s (heads of 64) to
+ * 20 s (of 256) to compile.
+ */
 const BROADCAST_ROWS = 8;
 
 const broadcastRows = attentionOf({
@@ -249,7 +252,7 @@ export function recordSteps(
   z: Tensor,
   onStep?: (step: "scores" | "pattern", buffer: Tensor) => void,
 ): void {
-  const { params, constants, work } = call;
+  const { params } = call;
   const [rowTable, slotTable, slopes, queries, keys, values] = call.buffers;
   const { rowCount, nHeads, dHead, keyCount } = params;
   const shared = [rowTable, slotTable, slopes];
@@ -257,7 +260,7 @@ export function recordSteps(
   const scores = recorder.temp(rowCount, nHeads, keyCount);
   const masked = recorder.upload(new Float32Array([Number.NEGATIVE_INFINITY]));
   recorder.dispatch(ATTENTION_SCORES, {
-    ...{ params, ...(constants && { constants }), ...(work && { work }) },
+    ...call,
     buffers: [...shared, queries, keys, masked, scores],
     workgroups: elementGrid(recorder, heads * keyCount),
   });
@@ -283,6 +286,8 @@ export const REFERENCE_ATTENTION: Attention = {
   expectedOn: "nowhere",
   record: recordSteps,
 };
+
+const ALL_ATTENTIONS = [...ATTENTIONS, REFERENCE_ATTENTION];
 
 /** All that a choice between them depends on, as text: it changes when one of them does. */
 export const attentionVersion = () =>
@@ -313,7 +318,7 @@ export function defaultAttention(gpu: Gpu, pass: PassKind, shape: PassShape): At
 /** What the tuner found for the class on this device, if it did. */
 export function chosenAttention(gpu: Gpu, wanted: AttentionClass): Attention | undefined {
   const choice = choiceFor(gpu, attentionKey(wanted));
-  return [...ATTENTIONS, REFERENCE_ATTENTION].find(({ name }) => name === choice);
+  return ALL_ATTENTIONS.find(({ name }) => name === choice);
 }
 
 /** Rows of one sequence beside each other, on average, from which walking the keys together pays. */

@@ -37,9 +37,7 @@ export class Decoder {
     private readonly model: Model,
     private readonly request: DecodeRequest,
     slots: number[][],
-    private readonly program: Program,
-    private readonly rows: RowTable,
-    private readonly buffers: { rowTable: Tensor; tokens: Tensor; draws: Tensor | undefined },
+    private readonly recording: Recording,
     /** Of the store when its buffers became part of the program, or before. */
     private readonly capacity: number,
   ) {
@@ -56,8 +54,7 @@ export class Decoder {
     try {
       for (const sequence of sequences) slots.push(cache.reserve(sequence, steps));
       const { capacity } = cache.store;
-      const make: MakeDecoder = (...parts) => new Decoder(model, request, slots, ...parts, capacity);
-      return await recordDecoder(model, request, slots, make);
+      return new Decoder(model, request, slots, await recordDecoding(model, request, slots), capacity);
     } catch (error) {
       for (const list of slots) cache.giveBack(list);
       throw error;
@@ -74,7 +71,7 @@ export class Decoder {
    * greedy needs none.
    */
   async submit(draws: Float32Array): Promise<number[]> {
-    const { rows, buffers } = this;
+    const { program, rows, rowTable, tokens, draws: drawsTensor } = this.recording;
     const { queue } = this.model.gpu.device;
     const step = this.#submitted++;
     const lengths = this.request.cache.lengths;
@@ -82,9 +79,9 @@ export class Decoder {
       const position = (lengths[sequence] as number) + step - this.#delivered;
       rows.set(row, row, position, this.#slots[row]?.[step] as number, 0);
     });
-    queue.writeBuffer(buffers.rowTable.buffer, 0, rows.data as Uint32Array<ArrayBuffer>);
-    if (buffers.draws) queue.writeBuffer(buffers.draws.buffer, 0, draws as Float32Array<ArrayBuffer>);
-    return chosenTokens(await this.program.run(buffers.tokens), this.request.sequences);
+    queue.writeBuffer(rowTable.buffer, 0, rows.data as Uint32Array<ArrayBuffer>);
+    if (drawsTensor) queue.writeBuffer(drawsTensor.buffer, 0, draws as Float32Array<ArrayBuffer>);
+    return chosenTokens(await program.run(tokens), this.request.sequences);
   }
 
   /** Takes the oldest run that was not delivered into the cache, for the sequences that are still going. */
@@ -99,25 +96,27 @@ export class Decoder {
 
   /** Gives back what was reserved and not delivered. Runs in flight must have ended. */
   destroy(): void {
-    this.program.destroy();
+    this.recording.program.destroy();
     if (this.request.cache.destroyed) return;
     for (const list of this.#slots) this.request.cache.giveBack(list.slice(this.#delivered));
   }
 }
 
-type MakeDecoder = (
-  program: Program,
-  rows: RowTable,
-  buffers: { rowTable: Tensor; tokens: Tensor; draws: Tensor | undefined },
-) => Decoder;
+/** The program, and what is written before each run of it. */
+interface Recording {
+  readonly program: Program;
+  readonly rows: RowTable;
+  readonly rowTable: Tensor;
+  readonly tokens: Tensor;
+  readonly draws: Tensor | undefined;
+}
 
 /** Records the program, on tables of its own: row r is sequence r, with the slots it has and those reserved for it. */
-async function recordDecoder(
+async function recordDecoding(
   model: Model,
   { cache, sequences, tokens: first, steps, sampling, logits }: DecodeRequest,
   slots: readonly number[][],
-  make: MakeDecoder,
-): Promise<Decoder> {
+): Promise<Recording> {
   const { gpu, engine } = model;
   const held = sequences.map((sequence) => cache.sequences[sequence] as number[]);
   const longest = Math.max(...held.map((list) => list.length)) + steps;
@@ -139,7 +138,7 @@ async function recordDecoder(
     const output = engine.recordPass(recorder, { rows, cache, tables, tokens });
     engine.recordLogits(output, undefined, logits);
     recordChoice(recorder, logits, sequences.length, sampling, draws, tokens);
-    return make(await recorder.keep(), rows, { rowTable, tokens, draws });
+    return { program: await recorder.keep(), rows, rowTable, tokens, draws };
   } finally {
     recorder.discard();
   }

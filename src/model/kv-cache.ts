@@ -77,7 +77,7 @@ export class SlotStore {
     }
   }
 
-  /** Called by each cache that ends: the last one gives the memory back to the device, which may keep it for another cache. */
+  /** Called by each cache that ends: the last gives the memory back to the device, which may keep it for another cache. */
   release(): void {
     this.#caches -= 1;
     if (this.#caches > 0) return;

@@ -1,6 +1,5 @@
 /** Contests of attention: random queries, keys and values, about as wide in all as GPT-2's, in heads of the class's width. */
 import type { Gpu } from "../../gpu/gpu.ts";
-import { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import {
   type Attention,
@@ -12,7 +11,7 @@ import {
   PASSES,
   REFERENCE_ATTENTION,
 } from "../attentions.ts";
-import { type Candidate, type Contest, randomWords, relativeError } from "./contest.ts";
+import { type Candidate, type Contest, largestError, randomWords, resultOf } from "./contest.ts";
 
 /** Of all heads together, unless one head is wider. */
 const WIDTH = 768;
@@ -64,7 +63,7 @@ export function attentionContest(
   const candidate = (attention: Attention): Candidate => ({
     name: attention.name,
     record: (recorder) => attention.record(recorder, operands.call(task), operands.z),
-    error: () => largestError(operands, attention, tasks),
+    error: () => largestError(attention, REFERENCE_ATTENTION, tasks, (each, one) => operands.attention(each, one)),
   });
   const first = defaultAttention(gpu, wanted.pass, shape);
   const others = fittingAttentions(gpu, wanted.pass, shape, attentions).filter((attention) => attention !== first);
@@ -76,16 +75,6 @@ export function attentionContest(
     operations: 4 * width * task.rows.reduce((sum, { position }) => sum + position + 1, 0),
     bytes: 2 * 4 * width * PASSES[wanted.pass].keys,
   };
-}
-
-async function largestError(operands: AttentionOperands, attention: Attention, tasks: readonly Task[]) {
-  let largest = 0;
-  for (const task of tasks) {
-    const actual = await operands.attention(attention, task);
-    const expected = await operands.attention(REFERENCE_ATTENTION, task);
-    largest = Math.max(largest, relativeError(actual, expected));
-  }
-  return largest;
 }
 
 /** One buffer each of queries, keys, values and what comes of them. */
@@ -141,14 +130,11 @@ export class AttentionOperands {
     return table;
   }
 
-  /** What an attention computes, [row, head, dHead]; it starts from zeros, so that what it leaves out shows. */
-  async attention(attention: Attention, task: Task): Promise<Float32Array> {
-    using z = this.gpu.tensor([task.rows.length, task.nHeads, task.dHead], "result to check");
-    const result = await Recorder.run(this.gpu, `check of ${attention.name}`, (recorder) => {
-      attention.record(recorder, this.call(task), z);
-      return recorder.readback(z);
-    });
-    return new Float32Array(result.bytes);
+  /** What an attention computes, [row, head, dHead]. */
+  attention(attention: Attention, task: Task): Promise<Float32Array> {
+    return resultOf(this.gpu, attention.name, [task.rows.length, task.nHeads, task.dHead], (recorder, z) =>
+      attention.record(recorder, this.call(task), z),
+    );
   }
 
   [Symbol.dispose](): void {

@@ -1,6 +1,8 @@
 /** What the tuner compares: kernels that compute the same thing, and how a right result is told from a wrong one. */
 import { GpuError } from "../../errors.ts";
-import type { Recorder } from "../../gpu/recorder.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import { Recorder } from "../../gpu/recorder.ts";
+import type { Tensor } from "../../gpu/tensor.ts";
 import type { StorageType } from "../kernels.ts";
 
 /** One kernel of a contest, with the operands that it is timed on. */
@@ -33,8 +35,39 @@ export function isRefused(error: unknown): error is GpuError {
   return error instanceof GpuError && /shader|validation/.test(error.code);
 }
 
+/** What `record` computes into a tensor of that shape; it starts from zeros, so that what is left out shows. */
+export async function resultOf(
+  gpu: Gpu,
+  what: string,
+  shape: readonly number[],
+  record: (recorder: Recorder, out: Tensor) => void,
+): Promise<Float32Array> {
+  using out = gpu.tensor(shape, "result to check");
+  const result = await Recorder.run(gpu, `check of ${what}`, (recorder) => {
+    record(recorder, out);
+    return recorder.readback(out);
+  });
+  return new Float32Array(result.bytes);
+}
+
+/** The largest relative error of a kernel on several tasks; `compute` gives a kernel's result of one. */
+export async function largestError<Kernel, Task>(
+  kernel: Kernel,
+  reference: Kernel,
+  tasks: readonly Task[],
+  compute: (kernel: Kernel, task: Task) => Promise<Float32Array>,
+): Promise<number> {
+  let largest = 0;
+  for (const task of tasks) {
+    const actual = await compute(kernel, task);
+    const expected = await compute(reference, task);
+    largest = Math.max(largest, relativeError(actual, expected));
+  }
+  return largest;
+}
+
 /** The largest difference, relative to the largest value expected; infinite when something is not a number. */
-export function relativeError(actual: Float32Array, expected: Float32Array): number {
+function relativeError(actual: Float32Array, expected: Float32Array): number {
   const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   const difference = expected.reduce((most, value, i) => Math.max(most, Math.abs(value - (actual[i] as number))), 0);
   return Number.isFinite(difference) ? difference / largest : Number.POSITIVE_INFINITY;

@@ -1,13 +1,12 @@
 /** Contests of products: one random matrix for each storage, met by as many rows as stand for the class. */
 import type { Gpu } from "../../gpu/gpu.ts";
-import { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import type { StorageType } from "../kernels.ts";
 import { matmul } from "../ops.ts";
 import { type ProductClass, productKey, ROW_CLASSES } from "../product-choice.ts";
 import { defaultProduct, fits, PRODUCTS, type Product, REFERENCE_PRODUCT } from "../products.ts";
 import { ELEMENT_BYTES, type Matrix } from "../weights.ts";
-import { type Candidate, type Contest, randomWords, relativeError } from "./contest.ts";
+import { type Candidate, type Contest, largestError, randomWords, resultOf } from "./contest.ts";
 
 /** The side of the matrix that is timed: GPT-2's, small enough for a CPU. */
 const SIDE = 768;
@@ -43,20 +42,16 @@ export function productContest(
 }
 
 /** The largest relative error of a product on the width that is timed, and on one where nothing is even. */
-export async function productError(
+export function productError(
   operands: ProductOperands,
   product: Product,
   { rows, ...kind }: ProductClass,
 ): Promise<number> {
-  const timed = { rows: rows.typical, W: operands.matrix(kind, SIDE, 200) };
-  const odd = { rows: Math.max(1, rows.typical - 1), W: operands.matrix(kind, 70, 77) };
-  let largest = 0;
-  for (const { rows, W } of [timed, odd]) {
-    const actual = await operands.product(product, rows, W);
-    const expected = await operands.product(REFERENCE_PRODUCT, rows, W);
-    largest = Math.max(largest, relativeError(actual, expected));
-  }
-  return largest;
+  const tasks = [
+    { rows: rows.typical, W: operands.matrix(kind, SIDE, 200) },
+    { rows: Math.max(1, rows.typical - 1), W: operands.matrix(kind, 70, 77) },
+  ];
+  return largestError(product, REFERENCE_PRODUCT, tasks, (each, { rows, W }) => operands.product(each, rows, W));
 }
 
 /** What is multiplied: random rows, and for each storage one buffer of random weights, which serves every shape. */
@@ -87,14 +82,11 @@ export class ProductOperands {
     return weights;
   }
 
-  /** What a product computes, [rows, W.outWidth]; it starts from zeros, so that what it leaves out shows. */
-  async product(product: Product, rows: number, W: Matrix): Promise<Float32Array> {
-    using out = this.gpu.tensor([rows, W.outWidth], "result to check");
-    const result = await Recorder.run(this.gpu, `check of ${product.name}`, (recorder) => {
-      matmul(recorder, this.x, rows, W, out, { product });
-      return recorder.readback(out);
-    });
-    return new Float32Array(result.bytes);
+  /** What a product computes, [rows, W.outWidth]. */
+  product(product: Product, rows: number, W: Matrix): Promise<Float32Array> {
+    return resultOf(this.gpu, product.name, [rows, W.outWidth], (recorder, out) =>
+      matmul(recorder, this.x, rows, W, out, { product }),
+    );
   }
 
   [Symbol.dispose](): void {

@@ -7,9 +7,9 @@
  * place unless another beats it by 5%, so that noise alone seldom chooses.
  *
  * All races share one budget of time. Compiling counts, and is most of it on CPUs: SwiftShader takes 0.1 to 0.9 s for a
- * block kernel. So decoding and then prompts race first, kernels like the default before others, and no race takes more than
- * a third of what is left, or twice its share. A class that was not reached keeps its default. Pipelines come from the cache that the
- * engine uses, and stay there.
+ * block kernel. So decoding and then prompts race first, kernels like the default before others, and no race takes more
+ * than a third of what is left, or twice its share, unless its first two kernels need longer. A class that was not reached
+ * keeps its default. Pipelines come from the cache that the engine uses, and stay there.
  *
  * One run is many dispatches in one submission, enough for 12 ms of work: a wait costs up to 12 ms more under Deno, which
  * is the same for everybody.

@@ -4,27 +4,12 @@
  * memory never depends on the size of the file.
  */
 import { CheckpointError } from "../errors.ts";
-import type { Dtype } from "./dtype.ts";
-import { isObject, parseJsonBytes } from "./json.ts";
-import {
-  headerLength,
-  LENGTH_FIELD_BYTES,
-  parseHeader,
-  type SafetensorsHeader,
-  type SafetensorsTensor,
-} from "./safetensors.ts";
-import { type CheckpointSource, checkFileName, checkRange } from "./source.ts";
-
-/** One tensor and where it lies. `byteStart` and `byteEnd` count from the start of `file`. */
-export interface TensorInfo {
-  readonly name: string;
-  readonly dtype: Dtype;
-  readonly shape: readonly number[];
-  readonly file: string;
-  readonly byteStart: number;
-  readonly byteEnd: number;
-  readonly byteLength: number;
-}
+import { readJsonFile } from "./json-file.ts";
+import { readHeader } from "./read-header.ts";
+import { type Contents, readShards } from "./shards.ts";
+import { type CheckpointSource, checkRange } from "./source.ts";
+import { SubfolderSource } from "./subfolder.ts";
+import type { TensorInfo } from "./tensor-info.ts";
 
 /** Bytes of tensors read so far, each byte counted once, out of all in the checkpoint. */
 export interface CheckpointProgress {
@@ -35,10 +20,15 @@ export interface CheckpointProgress {
 
 /** Options of `openCheckpoint`. */
 export interface CheckpointOptions {
-  /** A `.safetensors` or `.safetensors.index.json` file to open instead of `model.safetensors` or its index. */
+  /**
+   * A `.safetensors` or `.safetensors.index.json` file to open instead of `model.safetensors` or its index. In a folder of
+   * the source, such as `run/model.safetensors`, it is opened with what lies beside it: config, tokenizer, shards.
+   */
   file?: string;
   /** Called after each read of a tensor. */
   onProgress?: (progress: CheckpointProgress) => void;
+  /** Told what a person should know about the files, such as a tensor that two shards hold. */
+  onNotice?: (message: string) => void;
 }
 
 /** An open checkpoint. */
@@ -49,6 +39,8 @@ export interface Checkpoint {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /** `__metadata__` of the files. */
   readonly metadata: Readonly<Record<string, string>>;
+  /** Tensors that an index lists and no shard holds, each with the shard it names. */
+  readonly absent: ReadonlyMap<string, string>;
   /** Bytes of all tensors. */
   readonly byteLength: number;
   /** The named JSON file beside the weights, such as `config.json`; undefined when there is none. */
@@ -62,120 +54,62 @@ export interface Checkpoint {
 const SINGLE_FILE = "model.safetensors";
 const INDEX_FILE = "model.safetensors.index.json";
 
-/** Read at once with the length field: most headers are shorter, and then need no second request. */
-const FIRST_READ_BYTES = 64 * 1024;
-
 /**
- * Opens `model.safetensors`, or the shards of `model.safetensors.index.json`, or `options.file`. The checkpoint owns
- * the source: `close()` closes it, and so does a failure to open.
- * @throws CheckpointError for a missing file or shard, a broken header, or an index that disagrees with its shards
+ * Opens `model.safetensors`, or the shards of `model.safetensors.index.json`, or `options.file`; without any of them, the
+ * one model in a folder of the source, if it can list its files. The checkpoint owns the source: `close()` closes it, and
+ * so does a failure to open.
+ * @throws CheckpointError for a missing file or shard, a broken header, or shards that contradict each other
  */
 export async function openCheckpoint(source: CheckpointSource, options: CheckpointOptions = {}): Promise<Checkpoint> {
+  const { onProgress, onNotice = () => {} } = options;
   try {
-    const file = options.file ?? (await findWeights(source));
-    const isIndex = file.endsWith(".json");
-    const { tensors, metadata } = isIndex ? await readShards(source, file) : await readSingle(source, file);
-    return new SourceCheckpoint(source, tensors, metadata, options.onProgress);
+    const path = options.file ?? (await findWeights(source, onNotice));
+    const folder = path.slice(0, path.lastIndexOf("/") + 1);
+    const file = path.slice(folder.length);
+    const place = folder === "" ? source : new SubfolderSource(source, folder);
+    const contents = file.endsWith(".json") ? await readShards(place, file, onNotice) : await readSingle(place, file);
+    return new SourceCheckpoint(place, contents, onProgress);
   } catch (error) {
     await source.close?.();
     throw error;
   }
 }
 
-async function findWeights(source: CheckpointSource): Promise<string> {
+async function findWeights(source: CheckpointSource, onNotice: (message: string) => void): Promise<string> {
   if (await source.exists(SINGLE_FILE)) return SINGLE_FILE;
   if (await source.exists(INDEX_FILE)) return INDEX_FILE;
-  const others = (await source.list?.())?.filter((name) => name.endsWith(".safetensors")) ?? [];
+  const files = (await source.list?.()) ?? [];
+  const models = nestedModels(files);
+  const [model] = models;
+  if (model !== undefined && models.length === 1) {
+    onNotice(`${source.label} has no model at its top; the one in it, ${model}, is opened.`);
+    return model;
+  }
+  const others = models.length > 0 ? models : files.filter((name) => name.endsWith(".safetensors"));
   const remedy =
     others.length > 0
-      ? `It has ${others.join(", ")}: name one as \`file\`.`
+      ? `It has ${others.join(", ")}: name one as \`file\`, or at the end of the path or address.`
       : "Only safetensors weights can be read: convert others with transformers' save_pretrained.";
   const message = `${source.label} has neither ${SINGLE_FILE} nor ${INDEX_FILE}. ${remedy}`;
   throw new CheckpointError("checkpoint/no-weights", message);
 }
 
-interface Contents {
-  tensors: Map<string, TensorInfo>;
-  metadata: Record<string, string>;
-}
-
-async function readHeader(source: CheckpointSource, file: string): Promise<SafetensorsHeader> {
-  const size = await source.size(file);
-  let bytes = await source.read(file, 0, Math.min(size, FIRST_READ_BYTES));
-  const end = LENGTH_FIELD_BYTES + headerLength(bytes, size, file);
-  if (end > bytes.length) bytes = await source.read(file, 0, end);
-  return parseHeader(bytes, size, file);
-}
-
-function toInfo(tensor: SafetensorsTensor, file: string): TensorInfo {
-  return { ...tensor, file, byteLength: tensor.byteEnd - tensor.byteStart };
+/** Each folder's `model.safetensors` or, where there is none, its index. */
+function nestedModels(files: readonly string[]): string[] {
+  const single = files.filter((file) => file.endsWith(`/${SINGLE_FILE}`));
+  const index = files.filter((file) => file.endsWith(`/${INDEX_FILE}`));
+  return [...single, ...index.filter((file) => !single.includes(file.replace(INDEX_FILE, SINGLE_FILE)))];
 }
 
 async function readSingle(source: CheckpointSource, file: string): Promise<Contents> {
   const { tensors, metadata } = await readHeader(source, file);
-  return { tensors: new Map(tensors.map((tensor) => [tensor.name, toInfo(tensor, file)])), metadata };
-}
-
-async function readShards(source: CheckpointSource, indexFile: string): Promise<Contents> {
-  const weightMap = await readWeightMap(source, indexFile);
-  const contents: Contents = { tensors: new Map(), metadata: {} };
-  for (const [shard, names] of namesByShard(weightMap)) {
-    if (!(await source.exists(shard))) {
-      const message = `${source.label}: the shard ${shard}, with ${names.length} tensors, is missing. Download it too.`;
-      throw new CheckpointError("checkpoint/missing-shard", message);
-    }
-    const header = await readHeader(source, shard);
-    for (const tensor of header.tensors) addShardTensor(contents.tensors, toInfo(tensor, shard));
-    Object.assign(contents.metadata, header.metadata);
-    const missing = names.find((name) => contents.tensors.get(name)?.file !== shard);
-    if (missing !== undefined) throw indexError(indexFile, `says tensor ${missing} is in ${shard}, which lacks it`);
-  }
-  return contents;
-}
-
-function addShardTensor(tensors: Map<string, TensorInfo>, tensor: TensorInfo): void {
-  const other = tensors.get(tensor.name);
-  if (other !== undefined) {
-    const message = `Tensor ${tensor.name} is in ${other.file} and in ${tensor.file}. Download the checkpoint again.`;
-    throw new CheckpointError("checkpoint/duplicate-tensor", message);
-  }
-  tensors.set(tensor.name, tensor);
-}
-
-function indexError(file: string, detail: string): CheckpointError {
-  return new CheckpointError("checkpoint/index", `${file} ${detail}. The index and its shards belong to one download.`);
-}
-
-async function readWeightMap(source: CheckpointSource, file: string): Promise<Record<string, string>> {
-  const index = await readJsonFile(source, file);
-  const weightMap = isObject(index) ? index.weight_map : undefined;
-  if (!isObject(weightMap)) throw indexError(file, "has no weight_map object");
-  for (const [name, shard] of Object.entries(weightMap)) {
-    if (typeof shard !== "string") throw indexError(file, `does not name the shard of tensor ${name}`);
-    checkFileName(shard, `${source.label}: ${file}`);
-  }
-  return weightMap as Record<string, string>;
-}
-
-function namesByShard(weightMap: Record<string, string>): Map<string, string[]> {
-  const shards = new Map<string, string[]>();
-  for (const [name, shard] of Object.entries(weightMap)) {
-    const names = shards.get(shard);
-    if (names === undefined) shards.set(shard, [name]);
-    else names.push(name);
-  }
-  return shards;
-}
-
-async function readJsonFile(source: CheckpointSource, file: string): Promise<unknown> {
-  const parsed = parseJsonBytes(await source.readAll(file));
-  if (parsed.kind === "value") return parsed.value;
-  const reason = parsed.kind === "not-json" ? parsed.reason : `the key ${JSON.stringify(parsed.key)} occurs twice`;
-  const message = `${source.label}: ${file} is not valid JSON: ${reason}. Download it again.`;
-  throw new CheckpointError("checkpoint/json", message);
+  return { tensors: new Map(tensors.map((tensor) => [tensor.name, tensor])), metadata, absent: new Map() };
 }
 
 class SourceCheckpoint implements Checkpoint {
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly absent: ReadonlyMap<string, string>;
   readonly byteLength: number;
   readonly #source: CheckpointSource;
   readonly #onProgress: CheckpointOptions["onProgress"];
@@ -183,15 +117,13 @@ class SourceCheckpoint implements Checkpoint {
   readonly #loadedOf = new Map<string, number>();
   #loaded = 0;
 
-  constructor(
-    source: CheckpointSource,
-    readonly tensors: ReadonlyMap<string, TensorInfo>,
-    readonly metadata: Readonly<Record<string, string>>,
-    onProgress: CheckpointOptions["onProgress"],
-  ) {
+  constructor(source: CheckpointSource, contents: Contents, onProgress: CheckpointOptions["onProgress"]) {
     this.#source = source;
     this.#onProgress = onProgress;
-    this.byteLength = [...tensors.values()].reduce((sum, tensor) => sum + tensor.byteLength, 0);
+    this.tensors = contents.tensors;
+    this.metadata = contents.metadata;
+    this.absent = contents.absent;
+    this.byteLength = [...contents.tensors.values()].reduce((sum, tensor) => sum + tensor.byteLength, 0);
   }
 
   get label(): string {

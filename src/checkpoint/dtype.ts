@@ -66,9 +66,9 @@ export function bytesPerElement(dtype: Dtype): number {
   return FACTS[dtype].bytes;
 }
 
-/** Whether the dtype is a floating-point format. Only these can hold weights to compute with. */
-export function isFloat(dtype: Dtype): boolean {
-  return FACTS[dtype].float;
+/** Whether the dtype is a floating-point format that can be read. Only these can hold weights to compute with. */
+export function isFloat(dtype: string): dtype is Dtype {
+  return isDtype(dtype) && FACTS[dtype].float;
 }
 
 /** Sign, `exponentBits` and `mantissaBits` of a small float to its value; the caller deals with NaN and infinity. */
@@ -187,9 +187,14 @@ const TO_FLOAT32: Readonly<Record<Dtype, (bytes: Uint8Array) => Float32Array>> =
  * Exact for every dtype but F64, which rounds to nearest. For F32 the result shares memory with `bytes` when they are
  * 4-byte aligned.
  * @throws CheckpointError `checkpoint/not-representable` for an integer f32 cannot hold exactly or an F64 out of
- *   range; `checkpoint/wrong-size` when the bytes are not a whole number of elements.
+ *   range; `checkpoint/wrong-size` when the bytes are not a whole number of elements; `checkpoint/dtype` for a dtype
+ *   that is not in `DTYPES`.
  */
-export function toFloat32(bytes: Uint8Array, dtype: Dtype): Float32Array {
+export function toFloat32(bytes: Uint8Array, dtype: string): Float32Array {
+  if (!isDtype(dtype)) {
+    const message = `A tensor has the dtype ${JSON.stringify(dtype)}, which cannot be read. Convert it to one of ${DTYPES.join(", ")}.`;
+    throw new CheckpointError("checkpoint/dtype", message);
+  }
   if (bytes.byteLength % bytesPerElement(dtype) !== 0) {
     throw new CheckpointError(
       "checkpoint/wrong-size",

@@ -29,11 +29,17 @@ export class FolderSource implements CheckpointSource {
     this.label = path;
   }
 
-  /** @throws CheckpointError `checkpoint/no-folder` */
+  /** The files of the folder, and those of the folders in it. @throws CheckpointError `checkpoint/no-folder` */
   async list(): Promise<string[]> {
     try {
       const entries = await readdir(this.label, { withFileTypes: true });
-      return entries.filter((entry) => !entry.isDirectory()).map((entry) => entry.name);
+      const files = entries.map(async (entry) => {
+        if (!entry.isDirectory()) return [entry.name];
+        // A folder that cannot be read has nothing to offer.
+        const inside = await readdir(join(this.label, entry.name)).catch(() => []);
+        return inside.map((file) => `${entry.name}/${file}`);
+      });
+      return (await Promise.all(files)).flat();
     } catch (cause) {
       const message = `${this.label} is not a folder that can be read. Give the folder with the model's files.`;
       throw new CheckpointError("checkpoint/no-folder", message, { cause });

@@ -9,7 +9,6 @@ export {
   type CheckpointOptions,
   type CheckpointProgress,
   openCheckpoint,
-  type TensorInfo,
 } from "./checkpoint.ts";
 export {
   bytesPerElement,
@@ -39,3 +38,4 @@ export {
   type SourceSpec,
 } from "./source-spec.ts";
 export { UrlSource, type UrlSourceOptions } from "./source-url.ts";
+export { sameTensor, type TensorInfo } from "./tensor-info.ts";

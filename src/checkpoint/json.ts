@@ -16,30 +16,57 @@ export interface NotJson {
   reason: string;
 }
 
+/** From a text to its value; throws where the text is none. */
+type Grammar = (text: string) => unknown;
+
 /** What `parseJson` found. */
 export type ParsedJson = { kind: "value"; value: unknown } | DuplicateKey | NotJson;
 
-/** Parses UTF-8 bytes (strictly: no byte order mark, no invalid sequence) as JSON without duplicate keys. */
-export function parseJsonBytes(bytes: Uint8Array): ParsedJson {
+/**
+ * Parses UTF-8 bytes (strictly: no byte order mark, no invalid sequence) as JSON without duplicate keys.
+ * @param grammar what a text means: JSON, or with `parsePythonJson` what Python writes under that name
+ */
+export function parseJsonBytes(bytes: Uint8Array, grammar: Grammar = JSON.parse): ParsedJson {
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
     return { kind: "not-json", reason: "the text is not valid UTF-8" };
   }
-  return parseJson(text);
+  return parseJson(text, grammar);
 }
 
 /** Parses JSON; a duplicate key in any object is reported instead of resolved. */
-export function parseJson(text: string): ParsedJson {
+export function parseJson(text: string, grammar: Grammar = JSON.parse): ParsedJson {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = grammar(text);
   } catch (error) {
     return { kind: "not-json", reason: error instanceof Error ? error.message : String(error) };
   }
   const key = findDuplicateKey(text);
   return key === undefined ? { kind: "value", value } : { kind: "duplicate-key", key };
+}
+
+/** A string, or one of the three words that Python's `json.dumps` writes for numbers that JSON does not have. */
+const STRING_OR_WORD = /"[^"\\]*(?:\\.[^"\\]*)*"|(?<![\w.])-?Infinity(?![\w.])|NaN/g;
+
+/** No file holds this string; it stands for NaN until the reviver sees it. A number too large for a double is infinite. */
+const NAN = "\0NaN\0";
+const WORDS: Readonly<Record<string, string>> = { Infinity: "1e999", "-Infinity": "-1e999", NaN: JSON.stringify(NAN) };
+
+/**
+ * Parses JSON, and `NaN`, `Infinity` and `-Infinity` as Python does, which writes them: into some `config.json`, say, for
+ * a limit that is off. @throws SyntaxError
+ */
+export function parsePythonJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    const plain = text.replace(STRING_OR_WORD, (token) => WORDS[token] ?? token);
+    if (plain === text) throw error;
+    return JSON.parse(plain, (_key, value) => (value === NAN ? Number.NaN : value));
+  }
 }
 
 /** Whether a parsed value is an object, neither an array nor null. */

@@ -185,6 +185,7 @@ function isPositiveInteger(value: unknown): boolean {
 
 /** A value as a short piece of JSON, for messages. */
 export function describe(value: unknown): string {
-  const json = JSON.stringify(value) ?? String(value);
+  // JSON has no infinities and no NaN, but a config that Python wrote may.
+  const json = typeof value === "number" ? String(value) : (JSON.stringify(value) ?? String(value));
   return json.length > 60 ? `${json.slice(0, 57)}...` : json;
 }

@@ -1,5 +1,5 @@
 /** Finds NaN and infinity in weights by their bits: an exponent of all ones, in every float type. */
-import { bytesPerElement, type Dtype, type TensorInfo } from "../checkpoint/index.ts";
+import { bytesPerElement, type Dtype } from "../checkpoint/index.ts";
 import { CheckpointError } from "../errors.ts";
 
 /** Bits of the exponent, within the element's last (most significant) one or two bytes, little-endian. */
@@ -12,7 +12,7 @@ const EXPONENT_MASK: Partial<Record<Dtype, number>> = {
 };
 
 /** @throws CheckpointError `checkpoint/not-finite` naming the tensor, for the first NaN or infinite element. */
-export function assertFinite(bytes: Uint8Array, info: TensorInfo): void {
+export function assertFinite(bytes: Uint8Array, info: { name: string; file: string; dtype: Dtype }): void {
   const size = bytesPerElement(info.dtype);
   const mask = EXPONENT_MASK[info.dtype];
   for (let at = 0; at < bytes.length; at += size) {

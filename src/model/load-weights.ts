@@ -3,16 +3,14 @@
  * GPU and dropped, so that JavaScript never holds more than a few pieces.
  */
 import { type Checkpoint, toFloat32 } from "../checkpoint/index.ts";
-import { CheckpointError, ConfigError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { STORAGE_USAGE } from "../gpu/usage.ts";
-import { resolveEmbedding, resolveUnembed, resolveUnembedBias } from "./families/resolve.ts";
 import type { StorageType } from "./kernels.ts";
-import type { ModelSpec, TensorSource, WeightName } from "./spec.ts";
+import type { ModelSpec, WeightName } from "./spec.ts";
 import { commonStorage, toStorage } from "./storage.ts";
 import { countRows, type Piece, PieceReader, type ReadOptions } from "./weight-pieces.ts";
-import { dMlpOf } from "./weight-shapes.ts";
+import { weightShape } from "./weight-shapes.ts";
 import {
   type BlockWeights,
   ELEMENT_BYTES,
@@ -27,9 +25,9 @@ import {
 const DRAIN_BYTES = 64 << 20;
 
 /**
- * Loads every weight the spec names.
- * @throws ConfigError `config/unsupported` for a width of heads that no kernel can run; CheckpointError `checkpoint/missing-tensor`,
- * `checkpoint/shape`, `checkpoint/dtype`, `checkpoint/not-finite`, naming the tensor; GpuError when memory runs out. Nothing stays on the GPU then.
+ * Loads every weight the spec names. The spec is the one that `fitCheckpoint` returns.
+ * @throws CheckpointError what `findWeight` throws, and `checkpoint/not-finite`, naming the tensor; GpuError when memory
+ * runs out. Nothing stays on the GPU then.
  */
 export async function loadWeights(
   gpu: Gpu,
@@ -37,7 +35,6 @@ export async function loadWeights(
   checkpoint: Checkpoint,
   options: ReadOptions = {},
 ): Promise<Weights> {
-  assertHeads(spec, checkpoint.label);
   const loader = new WeightLoader(gpu, spec, checkpoint, options);
   try {
     return await loader.load();
@@ -45,15 +42,6 @@ export async function loadWeights(
     loader.destroy();
     throw error;
   }
-}
-
-/** The attention kernels read heads as vectors of four, and hold a query of at most 1024 elements. */
-function assertHeads({ dHead }: ModelSpec, label: string): void {
-  if (dHead % 4 === 0 && dHead <= 1024) return;
-  throw new ConfigError(
-    "config/unsupported",
-    `${label}: dHead = ${dHead} cannot run; it must be a multiple of 4, at most 1024. Heads may be padded with zeros, if attention.scale stays what it was.`,
-  );
 }
 
 /** Elements of a row in memory, a multiple of four. */
@@ -67,10 +55,10 @@ class WeightLoader {
   constructor(
     private readonly gpu: Gpu,
     private readonly spec: ModelSpec,
-    private readonly checkpoint: Checkpoint,
+    checkpoint: Checkpoint,
     options: ReadOptions,
   ) {
-    this.#reader = new PieceReader(checkpoint, options);
+    this.#reader = new PieceReader(spec, checkpoint, options);
   }
 
   destroy(): void {
@@ -80,103 +68,74 @@ class WeightLoader {
 
   async load(): Promise<Weights> {
     const { spec } = this;
-    const has = (name: string) => this.checkpoint.tensors.has(name);
-    const W_E = await this.#stackNamed("embed.W_E", [spec.vocabSize, spec.dModel], resolveEmbedding(spec, has));
+    const W_E = await this.#linear("embed.W_E");
     const blocks: BlockWeights[] = [];
     for (let layer = 0; layer < spec.nLayers; layer++) blocks.push(await this.#block(layer));
-    const W_pos = spec.positions.kind === "learned" ? await this.#positions() : undefined;
-    const embedNorm = await this.#norm("embed.norm", spec.dModel);
-    const lnFinal = await this.#norm("lnFinal", spec.dModel);
-    const W_U = spec.unembed.tied
-      ? W_E
-      : await this.#stackNamed("unembed.W_U", [spec.vocabSize, spec.dModel], resolveUnembed(spec, has));
-    const biasName = resolveUnembedBias(spec, has);
-    const b_U = biasName ? await this.#vector("unembed.b_U", spec.vocabSize, 0, biasName) : undefined;
+    // In f32 like a vector, so that one kernel adds it to an embedding of any type.
+    const W_pos = spec.positions.kind === "learned" ? await this.#linear("embed.W_pos", "f32") : undefined;
+    const embedNorm = await this.#norm("embed.norm");
+    const lnFinal = await this.#norm("lnFinal");
+    const W_U = spec.unembed.tied ? W_E : await this.#linear("unembed.W_U");
+    const b_U = await this.#vector("unembed.b_U");
     await this.gpu.guard("loading the weights", () => this.gpu.device.queue.onSubmittedWorkDone());
     return { W_E, W_pos, embedNorm, blocks, lnFinal, W_U, b_U } as Weights;
   }
 
   async #block(layer: number): Promise<BlockWeights> {
-    const { spec } = this;
-    const { dModel, dHead } = spec;
-    const dMlp = dMlpOf(spec, layer);
-    const q = spec.nHeads * dHead;
-    const kv = spec.nKvHeads * dHead;
+    const { mlp } = this.spec;
     // One after the other: a failure must find nothing under way that would still allocate.
     const block: BlockWeights = {
-      ln1: await this.#norm("ln1", dModel, layer),
-      ln1Post: await this.#norm("ln1Post", dModel, layer),
-      ln2: await this.#norm("ln2", dModel, layer),
-      ln2Post: await this.#norm("ln2Post", dModel, layer),
-      qkv: await this.#stack(["attn.W_Q", "attn.W_K", "attn.W_V"], [q, kv, kv], dModel, layer),
-      qkvBias: await this.#stackVectors(["attn.b_Q", "attn.b_K", "attn.b_V"], [q, kv, kv], layer),
-      qNorm: await this.#norm("attn.qNorm", this.#qkNormWidth(q), layer),
-      kNorm: await this.#norm("attn.kNorm", this.#qkNormWidth(kv), layer),
-      W_O: await this.#stack(["attn.W_O"], [dModel], q, layer),
-      b_O: await this.#vector("attn.b_O", dModel, layer),
+      ln1: await this.#norm("ln1", layer),
+      ln1Post: await this.#norm("ln1Post", layer),
+      ln2: await this.#norm("ln2", layer),
+      ln2Post: await this.#norm("ln2Post", layer),
+      qkv: await this.#stack(["attn.W_Q", "attn.W_K", "attn.W_V"], layer),
+      qkvBias: await this.#stackVectors(["attn.b_Q", "attn.b_K", "attn.b_V"], layer),
+      qNorm: await this.#norm("attn.qNorm", layer),
+      kNorm: await this.#norm("attn.kNorm", layer),
+      W_O: await this.#stack(["attn.W_O"], layer),
+      b_O: await this.#vector("attn.b_O", layer),
     };
-    if (spec.mlp.absent) return block;
-    if (spec.mlp.kind === "gated") {
-      block.W_gate = await this.#stack(["mlp.W_gate"], [dMlp], dModel, layer);
-      block.b_gate = await this.#vector("mlp.b_gate", dMlp, layer);
+    if (mlp.absent) return block;
+    if (mlp.kind === "gated") {
+      block.W_gate = await this.#stack(["mlp.W_gate"], layer);
+      block.b_gate = await this.#vector("mlp.b_gate", layer);
     }
-    block.W_in = await this.#stack(["mlp.W_in"], [dMlp], dModel, layer);
-    block.b_in = await this.#vector("mlp.b_in", dMlp, layer);
-    block.W_out = await this.#stack(["mlp.W_out"], [dModel], dMlp, layer);
-    block.b_out = await this.#vector("mlp.b_out", dModel, layer);
+    block.W_in = await this.#stack(["mlp.W_in"], layer);
+    block.b_in = await this.#vector("mlp.b_in", layer);
+    block.W_out = await this.#stack(["mlp.W_out"], layer);
+    block.b_out = await this.#vector("mlp.b_out", layer);
     return block;
-  }
-
-  #qkNormWidth(width: number): number {
-    return this.spec.attention.qkNorm === "head" ? this.spec.dHead : width;
   }
 
   async #norm(
     name: "ln1" | "ln1Post" | "ln2" | "ln2Post" | "lnFinal" | "embed.norm" | "attn.qNorm" | "attn.kNorm",
-    width: number,
     layer = 0,
   ): Promise<NormWeights | undefined> {
-    const w = await this.#vector(`${name}.w`, width, layer);
-    const b = await this.#vector(`${name}.b`, width, layer);
+    const w = await this.#vector(`${name}.w`, layer);
+    const b = await this.#vector(`${name}.b`, layer);
     return w || b ? { ...(w && { w }), ...(b && { b }) } : undefined;
   }
 
-  async #positions(): Promise<Matrix> {
-    const { spec } = this;
-    const source = { ...(spec.weights["embed.W_pos"] as TensorSource), optional: false };
-    const info = this.#reader.find(source, 0) as Piece["info"];
-    const needed = spec.maxPositions + (spec.positions.kind === "learned" ? spec.positions.offset : 0);
-    if ((info.shape[0] as number) < needed) {
-      throw new CheckpointError(
-        "checkpoint/shape",
-        `${info.file}: tensor ${info.name} has shape [${info.shape.join(", ")}]; config.json needs at least ${needed} rows, one a position. Config and weights must belong together.`,
-      );
-    }
-    // In f32 like a vector, so that one kernel adds it to an embedding of any type.
-    const piece = this.#reader.piece(source, 0, info.shape[0] as number, spec.dModel) as Piece;
-    return this.#upload([piece], spec.dModel, "f32");
+  /** A matrix that the whole model shares, as [out, in] however it is stored. */
+  #linear(name: WeightName, storage?: StorageType): Promise<Matrix> {
+    return this.#upload([this.#matrix(name, 0)], storage);
   }
 
-  /** One matrix from a weight whose tensor name is settled already. */
-  #stackNamed(weight: WeightName, [rows, width]: [number, number], name: string | undefined): Promise<Matrix> {
-    const source = this.spec.weights[weight] ?? { tensor: weight };
-    return this.#upload(
-      [this.#reader.piece({ ...source, tensor: name ?? source.tensor }, 0, rows, width) as Piece],
-      width,
-    );
+  /** Matrices of a block stacked by rows, all of the same width. */
+  #stack(names: readonly WeightName[], layer: number): Promise<Matrix> {
+    const pieces = names.map((name) => this.#matrix(name, layer));
+    return this.#staysConv1d(pieces) ? this.#uploadConv1d(pieces) : this.#upload(pieces);
   }
 
-  /** Matrices stacked by rows: `rows[i]` rows from `names[i]`, all of the same width. */
-  #stack(names: readonly WeightName[], rows: readonly number[], width: number, layer: number): Promise<Matrix> {
-    const pieces = names.map((name, index) => {
-      const source = this.spec.weights[name] ?? { tensor: name };
-      return this.#reader.piece({ ...source, optional: false }, layer, rows[index] as number, width) as Piece;
-    });
-    return this.#staysConv1d(pieces, width) ? this.#uploadConv1d(pieces, width) : this.#upload(pieces, width);
+  /** `validateSpec` has seen to it that a matrix the model needs is in the spec and not optional. */
+  #matrix(name: WeightName, layer: number): Piece {
+    return this.#reader.piece(name, layer) as Piece;
   }
 
   /** Whether a block's matrix keeps the layout [in, out] it is stored in: all of it has it, in one type and one binding. */
-  #staysConv1d(pieces: readonly Piece[], width: number): boolean {
+  #staysConv1d(pieces: readonly Piece[]): boolean {
+    const [{ width }] = pieces as [Piece, ...Piece[]];
     const dtypes = new Set(pieces.map(({ info }) => info.dtype));
     if (dtypes.size > 1 || !pieces.every(({ source }) => source.transpose)) return false;
     const storage = commonStorage([...dtypes]);
@@ -185,12 +144,13 @@ class WeightLoader {
   }
 
   /** Pieces [in, out] beside each other, [in, all out]; what lies in one tensor is read once. */
-  async #uploadConv1d(pieces: readonly Piece[], width: number): Promise<Matrix> {
+  async #uploadConv1d(pieces: readonly Piece[]): Promise<Matrix> {
     const [first] = pieces as [Piece, ...Piece[]];
     const storage = commonStorage([first.info.dtype]);
     const outWidth = countRows(pieces);
     const stride = padded(outWidth);
     const rowBytes = stride * ELEMENT_BYTES[storage];
+    const { width } = first;
     const { name, dtype } = first.info;
     const [part] = await this.gpu.guard(`allocating ${name}`, () => this.#allocate(width, rowBytes, name));
     let row = 0;
@@ -204,14 +164,13 @@ class WeightLoader {
 
   async #upload(
     pieces: readonly Piece[],
-    width: number,
     storage: StorageType = commonStorage(pieces.map((piece) => piece.info.dtype)),
   ): Promise<Matrix> {
+    const [{ width, info }] = pieces as [Piece, ...Piece[]];
     const outWidth = countRows(pieces);
     const stride = padded(width);
     const rowBytes = stride * ELEMENT_BYTES[storage];
-    const label = pieces[0]?.info.name ?? "weights";
-    const parts = await this.gpu.guard(`allocating ${label}`, () => this.#allocate(outWidth, rowBytes, label));
+    const parts = await this.gpu.guard(`allocating ${info.name}`, () => this.#allocate(outWidth, rowBytes, info.name));
     const matrix: Matrix = { outWidth, width, layout: "linear", stride, storage, parts };
     let row = 0;
     for (const piece of pieces) {
@@ -254,17 +213,10 @@ class WeightLoader {
     await this.gpu.device.queue.onSubmittedWorkDone();
   }
 
-  async #vectorValues(
-    weight: WeightName,
-    length: number,
-    layer: number,
-    name?: string,
-  ): Promise<Float32Array | undefined> {
-    const source = this.spec.weights[weight];
-    if (!source) return undefined;
-    const piece = this.#reader.piece(name ? { ...source, tensor: name } : source, layer, length, 1);
+  async #vectorValues(weight: WeightName, layer: number): Promise<Float32Array | undefined> {
+    const piece = this.#reader.piece(weight, layer);
     if (!piece) return undefined;
-    const values = new Float32Array(length);
+    const values = new Float32Array(countRows([piece]));
     let at = 0;
     for await (const { bytes, rows } of this.#reader.rowsOf(piece)) {
       values.set(toFloat32(bytes, piece.info.dtype), at);
@@ -273,21 +225,16 @@ class WeightLoader {
     return values;
   }
 
-  async #vector(weight: WeightName, length: number, layer: number, name?: string): Promise<Tensor | undefined> {
-    const values = await this.#vectorValues(weight, length, layer, name);
+  async #vector(weight: WeightName, layer = 0): Promise<Tensor | undefined> {
+    const values = await this.#vectorValues(weight, layer);
     return values && this.#uploadVector(values, weight);
   }
 
   /** Vectors end to end; absent ones are zeros, and nothing when all are absent. */
-  async #stackVectors(
-    names: readonly WeightName[],
-    lengths: readonly number[],
-    layer: number,
-  ): Promise<Tensor | undefined> {
-    const vectors = await Promise.all(
-      names.map((name, index) => this.#vectorValues(name, lengths[index] as number, layer)),
-    );
+  async #stackVectors(names: readonly WeightName[], layer: number): Promise<Tensor | undefined> {
+    const vectors = await Promise.all(names.map((name) => this.#vectorValues(name, layer)));
     if (vectors.every((vector) => vector === undefined)) return undefined;
+    const lengths = names.map((name) => weightShape(this.spec, name, layer)[0] as number);
     const stacked = new Float32Array(lengths.reduce((sum, length) => sum + length, 0));
     let at = 0;
     vectors.forEach((vector, index) => {

@@ -13,6 +13,7 @@ import { Gpu } from "../gpu/gpu.ts";
 import { type GpuRequest, requestGpu } from "../gpu/host.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/index.ts";
 import { specFromConfig } from "./families/index.ts";
+import { fitCheckpoint } from "./fit-checkpoint.ts";
 import { loadWeights } from "./load-weights.ts";
 import type { ModelSpec } from "./spec.ts";
 import { type TuningOptions, takeTuning } from "./tuning/take.ts";
@@ -28,11 +29,11 @@ export type ModelSource = string | readonly File[] | CheckpointSource;
 export interface LoadOptions extends GpuRequest, Pick<TuningOptions, "tune" | "onTune"> {
   /** A device to share; the model then leaves it alone when destroyed. */
   gpu?: Gpu;
-  /** Another file than `model.safetensors`. */
+  /** Another file than `model.safetensors`; the model's other files are those beside it (`run/model.safetensors`). */
   file?: string;
   /** Called with bytes of tensors as they go to the GPU. */
   onProgress?: (progress: CheckpointProgress) => void;
-  /** Told what a person should know, such as that the Hub is out of reach and the cache is used. */
+  /** Told what a person should know: tensors that the model leaves out, or that the Hub is out of reach and the cache is used. */
   onNotice?: (message: string) => void;
   /** Refuse NaN and infinite weights; reads every element. */
   checkFinite?: boolean;
@@ -62,6 +63,7 @@ export async function openModelSource(source: ModelSource, options: OpenModelOpt
   return openCheckpoint(opened.source, {
     ...(file && { file }),
     ...(options.onProgress && { onProgress: options.onProgress }),
+    ...(options.onNotice && { onNotice: options.onNotice }),
   });
 }
 
@@ -96,7 +98,8 @@ export async function loadParts(source: ModelSource, options: LoadOptions = {}):
   const checkpoint = await openModelSource(source, options);
   let gpu: Gpu | undefined;
   try {
-    const { spec, modelType } = await readSpec(checkpoint);
+    const { spec: configSpec, modelType } = await readSpec(checkpoint);
+    const { spec } = await fitCheckpoint(configSpec, checkpoint, options.onNotice);
     const tokenizer = await loadTokenizer(
       { json: (name) => checkpoint.readJson(name) },
       { modelType, vocabSize: spec.vocabSize },

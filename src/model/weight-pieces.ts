@@ -1,20 +1,18 @@
 /**
- * The checkpoint's side of loading: which tensor a weight is, whether it has the shape that the config makes it, and its
- * rows, at most `PIECE_BYTES` of them at a time.
+ * The checkpoint's side of loading: the rows of each weight's tensor, at most `PIECE_BYTES` of them at a time.
  */
-import { bytesPerElement, type Checkpoint, isFloat, type TensorInfo } from "../checkpoint/index.ts";
-import { CheckpointError } from "../errors.ts";
-import { resolveTensorName } from "./families/resolve.ts";
+import { bytesPerElement, type Checkpoint } from "../checkpoint/index.ts";
 import { assertFinite } from "./finite.ts";
-import { nearestNames } from "./nearest.ts";
-import type { TensorSource } from "./spec.ts";
+import type { ModelSpec, TensorSource, WeightName } from "./spec.ts";
 import { transposeBytes } from "./storage.ts";
+import { weightShape } from "./weight-shapes.ts";
+import { type FloatTensor, findWeight, isVector } from "./weight-tensors.ts";
 
 const PIECE_BYTES = 16 << 20;
 
 /** A checkpoint tensor with the rows wanted of it. */
 export interface Piece {
-  info: TensorInfo;
+  info: FloatTensor;
   source: TensorSource;
   /** Rows of the whole tensor after `transpose`, and their width. */
   rows: number;
@@ -46,63 +44,21 @@ export class PieceReader {
   #turned: { name: string; bytes: Uint8Array } | undefined;
 
   constructor(
+    private readonly spec: ModelSpec,
     private readonly checkpoint: Checkpoint,
     private readonly options: ReadOptions,
   ) {}
 
-  /** The checkpoint's tensor for a source; undefined when it is optional and absent. */
-  find(source: TensorSource, layer: number): TensorInfo | undefined {
-    const name = source.tensor.replaceAll("{i}", String(layer));
-    const { tensors, label } = this.checkpoint;
-    const found = resolveTensorName(name, (candidate) => tensors.has(candidate));
-    if (found === undefined && source.optional) return undefined;
-    if (found === undefined) {
-      const near = nearestNames(name, tensors.keys(), 3).join(", ");
-      throw new CheckpointError(
-        "checkpoint/missing-tensor",
-        `${label}: tensor ${name} is missing. Nearest: ${near}. The config may belong to another checkpoint.`,
-      );
-    }
-    return tensors.get(found);
-  }
-
-  /** Checks a tensor against the rows and width expected of it. */
-  piece(source: TensorSource, layer: number, expectedRows: number, width: number): Piece | undefined {
-    const info = this.find(source, layer);
+  /** A weight's rows; of biases and norms, each element is one. Undefined, and checked, as in `findWeight`. */
+  piece(name: WeightName, layer: number): Piece | undefined {
+    const info = findWeight(this.spec, this.checkpoint, name, layer);
     if (!info) return undefined;
-    if (!isFloat(info.dtype)) {
-      throw new CheckpointError(
-        "checkpoint/dtype",
-        `${info.file}: tensor ${info.name} is ${info.dtype}; weights must be a float type.`,
-      );
-    }
-    const [outer = 1, inner = 1] = info.shape;
-    const isVector = width === 1 && info.shape.length <= 2;
-    const [total, actualWidth] = isVector
-      ? [info.shape.reduce((a, b) => a * b, 1), 1]
-      : source.transpose
-        ? [inner, outer]
-        : [outer, inner];
-    const selection = source.rows ?? { groups: 1, groupSize: total, start: 0, count: total };
-    const taken = selection.groups * selection.count;
-    const packed = selection.groups * selection.groupSize;
-    if (actualWidth !== width || taken !== expectedRows || packed !== total || (!isVector && info.shape.length !== 2)) {
-      const wanted =
-        width === 1
-          ? `[${packed === taken ? expectedRows : packed}]`
-          : source.transpose
-            ? `[${width}, ${packed}]`
-            : `[${packed === taken ? expectedRows : packed}, ${width}]`;
-      throw new CheckpointError(
-        "checkpoint/shape",
-        `${info.file}: tensor ${info.name} has shape [${info.shape.join(", ")}]; config.json makes it ${wanted}. Config and weights must belong together.`,
-      );
-    }
-    const runs = Array.from({ length: selection.groups }, (_, group) => ({
-      first: group * selection.groupSize + selection.start,
-      count: selection.count,
-    }));
-    return { info, source, rows: total, width, runs };
+    const source = this.spec.weights[name] as TensorSource;
+    const shape = weightShape(this.spec, name, layer);
+    const [taken, width] = isVector(name) ? [shape.reduce((a, b) => a * b, 1), 1] : (shape as [number, number]);
+    const { groups, groupSize, start, count } = source.rows ?? { groups: 1, groupSize: taken, start: 0, count: taken };
+    const runs = Array.from({ length: groups }, (_, group) => ({ first: group * groupSize + start, count }));
+    return { info, source, rows: groups * groupSize, width, runs };
   }
 
   /** The rows of a piece in order, in the checkpoint's type. */

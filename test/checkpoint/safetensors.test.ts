@@ -5,6 +5,7 @@ import { describe, expect, it } from "vitest";
 import {
   bytesPerElement,
   DTYPES,
+  type Dtype,
   parseHeader,
   streamSafetensors,
   type TensorEntry,
@@ -171,7 +172,7 @@ describe("writeSafetensors", () => {
       const written = tensors.find((entry) => entry.name === name);
       expect({ dtype, shape }).toEqual({ dtype: written?.dtype, shape: written?.shape });
       expect(file.slice(byteStart, byteEnd)).toEqual(written?.data);
-      expect(byteStart % bytesPerElement(dtype)).toBe(0);
+      expect(byteStart % bytesPerElement(dtype as Dtype)).toBe(0);
     }
     expect(header.tensors.length).toBe(DTYPES.length);
   });

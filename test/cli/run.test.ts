@@ -269,8 +269,8 @@ type F32Tensor = TensorEntry & { data: Float32Array };
 async function rewriteWeights(folder: string, change: (tensor: F32Tensor) => TensorEntry): Promise<void> {
   const checkpoint = await openModelSource(LLAMA);
   const tensors: TensorEntry[] = [];
-  for (const { name, dtype, shape } of checkpoint.tensors.values()) {
-    tensors.push(change({ name, dtype, shape, data: toFloat32(await checkpoint.read(name), dtype) }));
+  for (const { name, shape, dtype } of checkpoint.tensors.values()) {
+    tensors.push(change({ name, dtype: "F32", shape, data: toFloat32(await checkpoint.read(name), dtype) }));
   }
   await checkpoint.close();
   await writeFile(join(folder, "model.safetensors"), writeSafetensors(tensors));

@@ -35,7 +35,7 @@ export function tensorsOf(file: Uint8Array): TensorEntry[] {
   const { tensors } = parseHeader(file, file.length, "fixture");
   return tensors.map(({ name, dtype, shape, byteStart, byteEnd }) => ({
     name,
-    dtype,
+    dtype: dtype as Dtype,
     shape,
     data: file.slice(byteStart, byteEnd),
   }));

@@ -3,8 +3,9 @@
  * size is inspected at once and without a GPU; a damaged or unsupported one is refused here as it would be by loading.
  */
 import { Command } from "commander";
-import { bytesPerElement, type Checkpoint, type Dtype, isFloat, type TensorInfo } from "../../checkpoint/index.ts";
+import { type Checkpoint, isFloat, type TensorInfo } from "../../checkpoint/index.ts";
 import { assertFinite } from "../../model/finite.ts";
+import { fitCheckpoint, listTensors, type UnusedTensor } from "../../model/fit-checkpoint.ts";
 import { type GpuMemory, gpuMemory } from "../../model/gpu-memory.ts";
 import { openModelSource, readSpec } from "../../model/load.ts";
 import type { ModelSpec } from "../../model/spec.ts";
@@ -35,10 +36,13 @@ export function inspectCommand(): Command {
 }
 
 async function inspect(name: string, options: GlobalOptions): Promise<void> {
-  const checkpoint = await openModelSource(name);
+  const onNotice = (message: string) => {
+    if (!options.quiet) note(`superlens: ${message}`);
+  };
+  const checkpoint = await openModelSource(name, { onNotice });
   try {
     const isFile = /\.safetensors(\?|#|$)/.test(name);
-    const model = isFile ? undefined : await describeModel(checkpoint);
+    const model = isFile ? undefined : await describeModel(checkpoint, onNotice);
     if (options.checkFinite) await checkFinite(checkpoint, options.quiet);
     if (options.json) printJson(asJson(name, checkpoint, model));
     else printText(name, checkpoint, model);
@@ -51,23 +55,27 @@ async function inspect(name: string, options: GlobalOptions): Promise<void> {
 interface ModelFacts {
   spec: ModelSpec;
   memory: GpuMemory;
+  unused: readonly UnusedTensor[];
   tokenizer: Tokenizer | undefined;
 }
 
-async function describeModel(checkpoint: Checkpoint): Promise<ModelFacts> {
-  const { spec, modelType } = await readSpec(checkpoint);
+async function describeModel(checkpoint: Checkpoint, onNotice: (message: string) => void): Promise<ModelFacts> {
+  const { spec: configSpec, modelType } = await readSpec(checkpoint);
+  const { spec, unused } = await fitCheckpoint(configSpec, checkpoint, onNotice);
   const memory = gpuMemory(spec, checkpoint);
   const files = { json: (file: string) => checkpoint.readJson(file) };
   const tokenizer = await loadTokenizer(files, { modelType, vocabSize: spec.vocabSize });
-  return { spec, memory, tokenizer };
+  return { spec, memory, unused, tokenizer };
 }
 
 async function checkFinite(checkpoint: Checkpoint, quiet = false): Promise<void> {
   for (const info of checkpoint.tensors.values()) {
-    if (!isFloat(info.dtype)) continue;
+    const { name, file, dtype } = info;
+    if (!isFloat(dtype)) continue;
     for (let start = 0; start < info.byteLength; start += PIECE_BYTES) {
       stop.signal.throwIfAborted();
-      assertFinite(await checkpoint.read(info.name, start, Math.min(start + PIECE_BYTES, info.byteLength)), info);
+      const bytes = await checkpoint.read(name, start, Math.min(start + PIECE_BYTES, info.byteLength));
+      assertFinite(bytes, { name, file, dtype });
     }
   }
   if (!quiet) note("superlens: every element is finite");
@@ -80,11 +88,11 @@ interface Total {
 }
 
 function elementsOf(info: TensorInfo): number {
-  return info.byteLength / bytesPerElement(info.dtype);
+  return info.shape.reduce((product, size) => product * size, 1);
 }
 
-function totals({ tensors }: Checkpoint): Map<Dtype, Total> {
-  const sums = new Map<Dtype, Total>();
+function totals({ tensors }: Checkpoint): Map<string, Total> {
+  const sums = new Map<string, Total>();
   for (const info of tensors.values()) {
     const sum = sums.get(info.dtype) ?? { tensors: 0, elements: 0, bytes: 0 };
     sums.set(info.dtype, {
@@ -106,8 +114,9 @@ function asJson(name: string, checkpoint: Checkpoint, model: ModelFacts | undefi
   }));
   const listing = { tensors, totals: Object.fromEntries(totals(checkpoint)), metadata: checkpoint.metadata };
   if (!model) return { file: name, ...listing };
-  const { spec, memory, tokenizer } = model;
-  return { model: name, spec, tokenizer: tokenizer ? tokenizerFacts(tokenizer) : null, gpu: memory, ...listing };
+  const { spec, memory, unused, tokenizer } = model;
+  const facts = { spec, tokenizer: tokenizer ? tokenizerFacts(tokenizer) : null, gpu: memory, unused };
+  return { model: name, ...facts, ...listing };
 }
 
 function tokenizerFacts({ kind, vocabSize, bosId, addsBos, eosIds }: Tokenizer) {
@@ -134,8 +143,8 @@ function printText(name: string, checkpoint: Checkpoint, model: ModelFacts | und
   print("totals", ...table(sums, ["left", "right", "right", "right"]));
 }
 
-function modelLines({ spec, memory, tokenizer }: ModelFacts): [string, string][] {
-  const { weights, cachePerToken, unusedTensors } = memory;
+function modelLines({ spec, memory, unused, tokenizer }: ModelFacts): [string, string][] {
+  const { weights, cachePerToken } = memory;
   const lines: [string, string][] = [
     ...describeSpec(spec),
     ["tokenizer", tokenizer ? describeTokenizer(tokenizer) : "none: this model takes token ids"],
@@ -144,8 +153,16 @@ function modelLines({ spec, memory, tokenizer }: ModelFacts): [string, string][]
       `${bytes(weights)} of weights, and ${bytes(cachePerToken)} of keys and values a token (${bytes(cachePerToken * spec.maxPositions)} for the longest sequence)`,
     ],
   ];
-  if (unusedTensors.length > 0) lines.push(["not used", unusedTensors.join(", ")]);
-  return lines;
+  return [...lines, ...unusedLines(unused)];
+}
+
+/** Tensors that the model does without, those of one reason on one line. */
+function unusedLines(unused: readonly UnusedTensor[]): [string, string][] {
+  const reasons = [...new Set(unused.map(({ reason }) => reason))];
+  return reasons.map((wanted) => {
+    const names = unused.filter(({ reason }) => reason === wanted).map(({ name }) => name);
+    return ["not used", `${listTensors(names)}${wanted === undefined ? "" : ` (${wanted})`}`];
+  });
 }
 
 function describeTokenizer(tokenizer: Tokenizer): string {

@@ -3,7 +3,7 @@
  * as `wte.weight` and `transformer.wte.weight`; multimodal checkpoints put the text model one level deeper; and a head
  * tied to the embedding is stored under either name, or both.
  */
-import type { ModelSpec } from "../spec.ts";
+import type { ModelSpec, WeightName } from "../spec.ts";
 
 /** Prefixes in use, longest first where one contains another. The family's own name for a tensor has one of them. */
 const PREFIXES = [
@@ -37,13 +37,32 @@ export function resolveEmbedding(spec: ModelSpec, has: (name: string) => boolean
 }
 
 /**
- * The tensor that holds the unembedding. A tied model uses its embedding, even when the checkpoint holds a head of
- * its own as well: transformers ignores that one, too.
+ * The tensor that holds the unembedding: of a tied model, its embedding. (Where a checkpoint holds a head that differs from
+ * the embedding, its spec is made untied before anything is loaded: `fitCheckpoint`.)
  */
 export function resolveUnembed(spec: ModelSpec, has: (name: string) => boolean): string | undefined {
   if (spec.unembed.tied) return resolveEmbedding(spec, has);
   const own = spec.weights["unembed.W_U"]?.tensor;
   return own === undefined ? undefined : firstResolved(withAliases(own, HEAD_NAMES), has);
+}
+
+/** A head that is stored, whether or not the model has one of its own. */
+export function resolveHead(has: (name: string) => boolean): string | undefined {
+  return firstResolved(HEAD_NAMES, has);
+}
+
+/** The tensor a weight of block `layer` is cut from: heads and embeddings go by several names, the rest by prefixes. */
+export function resolveWeight(
+  spec: ModelSpec,
+  name: WeightName,
+  layer: number,
+  has: (name: string) => boolean,
+): string | undefined {
+  if (name === "embed.W_E") return resolveEmbedding(spec, has);
+  if (name === "unembed.W_U") return resolveUnembed(spec, has);
+  if (name === "unembed.b_U") return resolveUnembedBias(spec, has);
+  const tensor = spec.weights[name]?.tensor;
+  return tensor === undefined ? undefined : resolveTensorName(tensor.replaceAll("{i}", String(layer)), has);
 }
 
 /** The tensor that holds the unembedding's bias; undefined when the model has none. */

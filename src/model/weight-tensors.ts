@@ -1,0 +1,89 @@
+/**
+ * Which tensor of a checkpoint each weight is cut from: found under any of its names, of a type to compute with, and of
+ * the shape that the config makes it. Loading, `inspect` and the comparison of config and file all ask here.
+ */
+import { type Checkpoint, type Dtype, isFloat, type TensorInfo } from "../checkpoint/index.ts";
+import { CheckpointError } from "../errors.ts";
+import { resolveWeight } from "./families/resolve.ts";
+import { nearestNames } from "./nearest.ts";
+import type { ModelSpec, WeightName } from "./spec.ts";
+import { tensorShape } from "./weight-shapes.ts";
+
+/** A tensor that can be computed with. */
+export type FloatTensor = TensorInfo & { readonly dtype: Dtype };
+
+/**
+ * The tensor of a weight; undefined when the spec has none, or marks it optional and the checkpoint lacks it.
+ * @throws CheckpointError `checkpoint/missing-tensor`, `checkpoint/index` where an index promised it, `checkpoint/dtype`,
+ *   `checkpoint/shape`
+ */
+export function findWeight(
+  spec: ModelSpec,
+  checkpoint: Checkpoint,
+  name: WeightName,
+  layer = 0,
+): FloatTensor | undefined {
+  const source = spec.weights[name];
+  if (source === undefined) return undefined;
+  const tensor = source.tensor.replaceAll("{i}", String(layer));
+  const found = resolveWeight(spec, name, layer, (candidate) => checkpoint.tensors.has(candidate));
+  if (found === undefined && source.optional) return undefined;
+  if (found === undefined) throw missing(spec, checkpoint, name, tensor, layer);
+  const info = checkpoint.tensors.get(found) as TensorInfo;
+  checkShape(spec, name, layer, info);
+  return asFloat(info);
+}
+
+function asFloat(info: TensorInfo): FloatTensor {
+  if (isFloat(info.dtype)) return info as FloatTensor;
+  throw new CheckpointError(
+    "checkpoint/dtype",
+    `${info.file}: tensor ${info.name} is ${info.dtype}; weights must be a float type. Convert it to F32, F16 or BF16; if it holds codes of a quantized weight, dequantize the model first.`,
+  );
+}
+
+function missing(
+  spec: ModelSpec,
+  { label, tensors, absent }: Checkpoint,
+  name: WeightName,
+  tensor: string,
+  layer: number,
+): CheckpointError {
+  const promised = resolveWeight(spec, name, layer, (candidate) => absent.has(candidate));
+  if (promised !== undefined) {
+    const message = `${label}: the index says tensor ${promised} is in ${absent.get(promised)}, which lacks it, and the model needs it.`;
+    return new CheckpointError(
+      "checkpoint/index",
+      `${message} The index and its shards belong to one download: take all from one.`,
+    );
+  }
+  const remedy =
+    name === "unembed.W_U"
+      ? "The config does not tie the head to the embedding: if the model's head is its embedding, set tie_word_embeddings to true in config.json (unembed.tied in a spec); otherwise take the whole checkpoint."
+      : `Nearest: ${nearestNames(tensor, tensors.keys(), 3).join(", ")}. The config may belong to another checkpoint, or the download is incomplete.`;
+  return new CheckpointError("checkpoint/missing-tensor", `${label}: tensor ${tensor} is missing. ${remedy}`);
+}
+
+/** The shape must be the config's; biases and norms may have further axes of one. */
+function checkShape(spec: ModelSpec, name: WeightName, layer: number, { file, name: tensor, shape }: TensorInfo): void {
+  const expected = tensorShape(spec, name, layer);
+  if (isVector(name) ? count(shape) === count(expected) : isSame(shape, expected)) return;
+  const turned = isSame(shape.toReversed(), expected) ? " It looks transposed: store it the other way round." : "";
+  throw new CheckpointError(
+    "checkpoint/shape",
+    `${file}: tensor ${tensor} has shape [${shape.join(", ")}]; config.json makes it [${expected.join(", ")}].${turned} Config and weights must belong together.`,
+  );
+}
+
+/** Whether a weight is a bias or belongs to a norm. */
+export function isVector(name: WeightName): boolean {
+  return !name.includes("W_");
+}
+
+function count(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+function isSame(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((size, axis) => size === b[axis]);
+}

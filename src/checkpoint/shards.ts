@@ -44,7 +44,7 @@ export async function readShards(
     Object.assign(contents.metadata, header.metadata);
   }
   for (const [name, shard] of weightMap) if (!contents.tensors.has(name)) contents.absent.set(name, shard);
-  if (copies.length > 0) onNotice(`${source.label} holds tensors twice, with the same values: ${copies.join(", ")}.`);
+  if (copies.length > 0) onNotice(`${source.label}: stored twice, with the same values: ${copies.join(", ")}.`);
   return contents;
 }
 
@@ -55,7 +55,7 @@ async function describeCopies(source: CheckpointSource, a: TensorInfo, b: Tensor
   );
   const where = `${a.name} in ${a.file} and ${b.file}`;
   if (same) return where;
-  const message = `${source.label}: there is tensor ${where}, and the two differ. The shards are of two downloads: take all from one.`;
+  const message = `${source.label}: tensor ${where}: the two differ, so the shards are not of one model. Take index and shards from one download.`;
   throw new CheckpointError("checkpoint/duplicate-tensor", message);
 }
 

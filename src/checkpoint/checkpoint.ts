@@ -82,7 +82,7 @@ async function findWeights(source: CheckpointSource, onNotice: (message: string)
   const models = nestedModels(files);
   const [model] = models;
   if (model !== undefined && models.length === 1) {
-    onNotice(`${source.label} has no model at its top; the one in it, ${model}, is opened.`);
+    onNotice(`${source.label}: no model lies at the top, so the one below is opened: ${model}.`);
     return model;
   }
   const others = models.length > 0 ? models : files.filter((name) => name.endsWith(".safetensors"));

@@ -23,7 +23,7 @@ export function assertFinite(bytes: Uint8Array, info: { name: string; file: stri
     if (!broken) continue;
     throw new CheckpointError(
       "checkpoint/not-finite",
-      `${info.file}: tensor ${info.name} has a NaN or infinite element. The file is damaged, or training diverged.`,
+      `${info.file}: tensor ${info.name} has a NaN or infinite element. The file is damaged, or training diverged: take another copy; without checkFinite it is loaded as it is.`,
     );
   }
 }

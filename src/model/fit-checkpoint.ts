@@ -67,7 +67,7 @@ export async function fitCheckpoint(
       return { name: info.name, ...(reason !== undefined && { reason }) };
     });
   const unexplained = unused.filter(({ reason }) => reason === undefined).map(({ name }) => name);
-  refuseScales(checkpoint, used, unexplained);
+  refuseScales(checkpoint.label, used, [...unexplained, ...checkpoint.absent.keys()]);
   for (const notice of notices(checkpoint, used, unexplained)) onNotice(`${checkpoint.label}: ${notice}`);
   return { spec, unused };
 }
@@ -121,13 +121,13 @@ function usedTensors(spec: ModelSpec, checkpoint: Checkpoint): Map<string, Float
   return used;
 }
 
-function refuseScales({ label }: Checkpoint, used: Map<string, FloatTensor>, unexplained: readonly string[]): void {
-  const scales = unexplained.filter((name) => SCALE.test(name));
+function refuseScales(label: string, used: Map<string, FloatTensor>, unread: readonly string[]): void {
+  const scales = unread.filter((name) => SCALE.test(name));
   const codes = [...used.values()].find(({ dtype }) => dtype.startsWith("F8_"));
   if (scales.length === 0 || codes === undefined) return;
   throw new CheckpointError(
     "checkpoint/quantized",
-    `${label}: ${codes.name} is ${codes.dtype}, and the checkpoint holds scales that superlens does not apply: ${listTensors(scales)}. ` +
+    `${label}: ${codes.name} is ${codes.dtype}, and the checkpoint has scales that superlens does not apply: ${listTensors(scales)}. ` +
       "Multiply the weights by their scales and store them as BF16 or F32, without the scales.",
   );
 }

@@ -33,7 +33,10 @@ export interface LoadOptions extends GpuRequest, Pick<TuningOptions, "tune" | "o
   file?: string;
   /** Called with bytes of tensors as they go to the GPU. */
   onProgress?: (progress: CheckpointProgress) => void;
-  /** Told what a person should know: tensors that the model leaves out, or that the Hub is out of reach and the cache is used. */
+  /**
+   * Told what a person should know: tensors that the model leaves out, or that the Hub is out of reach and the cache is
+   * used. Without it the console is, unless `quiet`.
+   */
   onNotice?: (message: string) => void;
   /** Refuse NaN and infinite weights; reads every element. */
   checkFinite?: boolean;
@@ -95,11 +98,12 @@ export async function readSpec(checkpoint: Checkpoint): Promise<{ spec: ModelSpe
 
 /** Loads everything a model is made of. On failure nothing stays allocated. */
 export async function loadParts(source: ModelSource, options: LoadOptions = {}): Promise<ModelParts> {
-  const checkpoint = await openModelSource(source, options);
+  const { onNotice = options.quiet ? () => {} : warn } = options;
+  const checkpoint = await openModelSource(source, { ...options, onNotice });
   let gpu: Gpu | undefined;
   try {
     const { spec: configSpec, modelType } = await readSpec(checkpoint);
-    const { spec } = await fitCheckpoint(configSpec, checkpoint, options.onNotice);
+    const { spec } = await fitCheckpoint(configSpec, checkpoint, onNotice);
     const tokenizer = await loadTokenizer(
       { json: (name) => checkpoint.readJson(name) },
       { modelType, vocabSize: spec.vocabSize },
@@ -113,6 +117,10 @@ export async function loadParts(source: ModelSource, options: LoadOptions = {}):
   } finally {
     await checkpoint.close();
   }
+}
+
+function warn(message: string): void {
+  console.warn(`superlens: ${message}`);
 }
 
 /** Loads the weights, and lets the device use what is known to be fast for them. */

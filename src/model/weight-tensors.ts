@@ -59,8 +59,8 @@ function missing(
   }
   const remedy =
     name === "unembed.W_U"
-      ? "The config does not tie the head to the embedding: if the model's head is its embedding, set tie_word_embeddings to true in config.json (unembed.tied in a spec); otherwise take the whole checkpoint."
-      : `Nearest: ${nearestNames(tensor, tensors.keys(), 3).join(", ")}. The config may belong to another checkpoint, or the download is incomplete.`;
+      ? "The config does not tie the head to the embedding: if the model's head is its embedding, set tie_word_embeddings to true in config.json (unembed.tied in a spec); otherwise the download is incomplete: take all files from one."
+      : `Nearest: ${nearestNames(tensor, tensors.keys(), 3).join(", ")}. The config may belong to another checkpoint, or the download is incomplete: take all files from one download.`;
   return new CheckpointError("checkpoint/missing-tensor", `${label}: tensor ${tensor} is missing. ${remedy}`);
 }
 
@@ -68,10 +68,12 @@ function missing(
 function checkShape(spec: ModelSpec, name: WeightName, layer: number, { file, name: tensor, shape }: TensorInfo): void {
   const expected = tensorShape(spec, name, layer);
   if (isVector(name) ? count(shape) === count(expected) : isSame(shape, expected)) return;
-  const turned = isSame(shape.toReversed(), expected) ? " It looks transposed: store it the other way round." : "";
+  const turned = isSame(shape.toReversed(), expected)
+    ? " It looks transposed: store it the other way round, or correct the config."
+    : "";
   throw new CheckpointError(
     "checkpoint/shape",
-    `${file}: tensor ${tensor} has shape [${shape.join(", ")}]; config.json makes it [${expected.join(", ")}].${turned} Config and weights must belong together.`,
+    `${file}: tensor ${tensor} has shape [${shape.join(", ")}]; config.json makes it [${expected.join(", ")}].${turned || " Config and weights must belong together: take both from one download."}`,
   );
 }
 

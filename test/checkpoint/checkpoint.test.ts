@@ -57,6 +57,52 @@ describe("openCheckpoint", () => {
     expect([...new Float32Array((await checkpoint.read("c")).buffer)]).toEqual([1, 1.5]);
   });
 
+  it("reads shards that hold more or less than the index says, and knows what is not there", async () => {
+    const notices: string[] = [];
+    const checkpoint = await openCheckpoint(
+      source({
+        "model.safetensors.index.json": index({ a: "one.safetensors", gone: "one.safetensors", b: "one.safetensors" }),
+        "one.safetensors": weights("a", "extra", "b"),
+      }),
+      { onNotice: (message) => notices.push(message) },
+    );
+    expect(new Set(checkpoint.tensors.keys())).toEqual(new Set(["a", "b", "extra"]));
+    expect([...checkpoint.absent]).toEqual([["gone", "one.safetensors"]]);
+    expect(notices).toEqual([]); // whether it matters is for those to say who need the tensor
+  });
+
+  it("reads a tensor that two shards hold alike, and tells", async () => {
+    const notices: string[] = [];
+    const checkpoint = await openCheckpoint(
+      source({
+        "model.safetensors.index.json": index({ a: "one.safetensors", b: "two.safetensors" }),
+        "one.safetensors": weights("a", "b"),
+        "two.safetensors": weights("a", "b"),
+      }),
+      { onNotice: (message) => notices.push(message) },
+    );
+    expect([...new Float32Array((await checkpoint.read("b")).buffer)]).toEqual([1, 1.5]);
+    expect(checkpoint.byteLength).toBe(16);
+    expect(notices).toEqual([
+      "the test model: stored twice, with the same values: a in one.safetensors and two.safetensors, b in one.safetensors and two.safetensors.",
+    ]);
+  });
+
+  it("reads NaN and infinities beside the weights as Python does, and nothing else that is not JSON", async () => {
+    const json = '{"a": NaN, "b": [Infinity, -Infinity], "c": "NaN, -Infinity", "d\\"Infinity": 1}';
+    const files = { "model.safetensors": weights("a"), "config.json": json, "wrong.json": "[1Infinity]" };
+    const checkpoint = await openCheckpoint(source({ ...files, "naan.json": "[Naan, NaN]" }));
+    expect(await checkpoint.readJson("config.json")).toEqual({
+      a: Number.NaN,
+      b: [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY],
+      c: "NaN, -Infinity",
+      'd"Infinity': 1,
+    });
+    for (const file of ["wrong.json", "naan.json"]) {
+      expect((await checkpointError(() => checkpoint.readJson(file))).code).toBe("checkpoint/json");
+    }
+  });
+
   it("opens the file it is told to", async () => {
     const files = source({ "other.safetensors": weights("x"), "model.safetensors": weights("a") });
     const checkpoint = await openCheckpoint(files, { file: "other.safetensors" });
@@ -91,23 +137,20 @@ describe("openCheckpoint", () => {
       /one\.safetensors, with 1 tensors/,
     ],
     [
-      "a tensor its shard lacks",
-      {
-        "model.safetensors.index.json": index({ a: "one.safetensors", z: "one.safetensors" }),
-        "one.safetensors": weights("a"),
-      },
-      "index",
-      /tensor z is in one\.safetensors/,
-    ],
-    [
-      "a tensor in two shards",
+      "two different copies of a tensor",
       {
         "model.safetensors.index.json": index({ a: "one.safetensors", b: "two.safetensors" }),
         "one.safetensors": weights("a"),
-        "two.safetensors": weights("a", "b"),
+        "two.safetensors": weights("b", "a"),
       },
       "duplicate-tensor",
-      /a is in one\.safetensors and in two\.safetensors/,
+      /tensor a in one\.safetensors and two\.safetensors: the two differ/,
+    ],
+    [
+      "models in several folders",
+      { "one/model.safetensors": weights("a"), "two/model.safetensors.index.json": index({}) },
+      "no-weights",
+      /It has one\/model\.safetensors, two\/model\.safetensors\.index\.json: name one as `file`/,
     ],
     ["an index without weight_map", { "model.safetensors.index.json": "{}" }, "index", /no weight_map/],
     ["an index that is no object", { "model.safetensors.index.json": "[]" }, "index", /no weight_map/],

@@ -57,6 +57,10 @@ describe("toFloat32", () => {
     expect([...toFloat32(padded.subarray(1), "F32")]).toEqual([1.5, -2]);
   });
 
+  it.each(["C64", "toString"])("refuses the dtype %s, which it does not know", (dtype) => {
+    expect(() => toFloat32(new Uint8Array(8), dtype)).toThrow(new RegExp(`"${dtype}", which cannot be read`));
+  });
+
   it("refuses integers f32 cannot hold, with the number", () => {
     expect(() => toFloat32(bytesOf(new Int32Array([1, 16777217])), "I32")).toThrow(/Element 1 .* I32 .* 16777217/);
     expect(() => toFloat32(bytesOf(new BigInt64Array([2n ** 53n + 1n])), "I64")).toThrow(/9007199254740993/);

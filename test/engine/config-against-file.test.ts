@@ -3,7 +3,7 @@
  * or less than their index says. The logits are transformers' (5.18, float32) for the same files, and what is left out is told.
  */
 import { readFile } from "node:fs/promises";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, vi } from "vitest";
 import {
   type Dtype,
   FilesSource,
@@ -217,6 +217,21 @@ describe("runs as in transformers, and tells what it leaves out", () => {
     model.destroy();
     expect(relativeError(logits, values.get("logits") as Float32Array)).toBeLessThan(3e-6);
     expect(notices).toEqual([expect.stringContaining("the index lists lm_head.weight, which no shard holds")]);
+  });
+
+  it("tells the console when nobody else is to be told, and not when it is to be quiet", async () => {
+    const warn = vi.spyOn(console, "warn").mockImplementation(() => undefined);
+    try {
+      const source = async () => sourceOf(await stored("llama_tied_head_differs"));
+      new Model(await loadParts(await source(), { gpu, quiet: true })).destroy();
+      expect(warn.mock.calls).toEqual([]);
+      new Model(await loadParts(await source(), { gpu })).destroy();
+      expect(warn.mock.calls).toEqual([
+        [expect.stringMatching(/^superlens: changed fixture: .* lm_head\.weight differs/)],
+      ]);
+    } finally {
+      warn.mockRestore();
+    }
   });
 
   it("a constructed model, without a word", async () => {

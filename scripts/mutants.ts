@@ -448,9 +448,30 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "q, k and v of a head taken from the wrong place",
     file: "src/model/weight-pieces.ts",
-    from: "first: group * selection.groupSize + selection.start",
-    to: "first: group * selection.count + selection.start",
+    from: "first: group * groupSize + start",
+    to: "first: group * count + start",
     tests: GOLDEN,
+  },
+  {
+    name: "config against file: a head that differs from the embedding is left out",
+    file: "src/model/fit-checkpoint.ts",
+    from: "if (await sameTensor(head, embedding, read))",
+    to: "if (head.byteLength === embedding.byteLength)",
+    tests: ["test/engine/config-against-file.test.ts"],
+  },
+  {
+    name: "config against file: scales of f8 weights are left out",
+    file: "src/model/fit-checkpoint.ts",
+    from: "if (scales.length === 0 || codes === undefined) return;",
+    to: "if (scales.length > 0 || codes === undefined) return;",
+    tests: ["test/checkpoint/remedies.test.ts"],
+  },
+  {
+    name: "two tensors are compared in their first piece alone",
+    file: "src/checkpoint/tensor-info.ts",
+    from: "start = end;",
+    to: "start = a.byteLength;",
+    tests: ["test/checkpoint/checkpoint.test.ts"],
   },
   {
     name: "transposed split: rows and columns exchanged",

@@ -44,8 +44,8 @@ const HARMLESS: readonly { pattern: RegExp; axes?: readonly number[]; reason: st
   },
 ];
 
-/** What goes by "scale" beside a weight stored in eight bits multiplies it: without it every value is wrong. */
-const SCALE = /(?:^|[._])scales?(?:_inv|_\d+)?$/;
+/** Weights in eight bits are codes, which mean nothing without what is called their scale, by whatever tool. */
+const SCALE = /scale[^.]*$/i;
 
 /**
  * Compares a spec with the checkpoint it is to be loaded from.

@@ -8,6 +8,8 @@ import {
   type CheckpointSource,
   FilesSource,
   openCheckpoint,
+  sameTensor,
+  type TensorInfo,
   writeSafetensors,
 } from "../../src/checkpoint/index.ts";
 import { checkpointError, inTempFolder } from "./support.ts";
@@ -223,6 +225,39 @@ describe("openCheckpoint", () => {
     expect(closed).toBe(1);
     await checkpointError(() => openCheckpoint(closing(source({ "model.safetensors": "broken" }))));
     expect(closed).toBe(2);
+  });
+});
+
+describe("sameTensor", () => {
+  const BYTES = 1 << 20;
+  const info = (name: string, changes: Partial<TensorInfo> = {}): TensorInfo => ({
+    ...{ name, dtype: "U8", shape: [BYTES], file: name, byteStart: 0, byteEnd: BYTES, byteLength: BYTES },
+    ...changes,
+  });
+
+  /** Compares zeros with zeros but for the byte at `at`; also says how much was read. */
+  async function compare(at?: number, other: Partial<TensorInfo> = {}): Promise<{ same: boolean; read: number }> {
+    let read = 0;
+    const same = await sameTensor(info("a"), info("b", other), async ({ name }, start, end) => {
+      read += end - start;
+      const bytes = new Uint8Array(end - start);
+      if (name === "b" && at !== undefined && start <= at && at < end) bytes[at - start] = 1;
+      return bytes;
+    });
+    return { same, read };
+  }
+
+  it("looks at every byte of both, and no further than the first piece that differs", async () => {
+    expect(await compare()).toEqual({ same: true, read: 2 * BYTES });
+    expect(await compare(BYTES - 1)).toEqual({ same: false, read: 2 * BYTES });
+    expect(await compare(BYTES / 2)).toMatchObject({ same: false });
+    expect((await compare(7)).read).toBeLessThan(BYTES / 4);
+  });
+
+  it("reads nothing of tensors of another type or shape", async () => {
+    expect(await compare(undefined, { dtype: "I8" })).toEqual({ same: false, read: 0 });
+    expect(await compare(undefined, { shape: [BYTES / 2, 2] })).toEqual({ same: false, read: 0 });
+    expect(await compare(undefined, { shape: [BYTES, 1] })).toEqual({ same: false, read: 0 });
   });
 });
 

@@ -95,7 +95,6 @@ const transposed = (tensor: TensorEntry): TensorEntry => {
   const data = Float32Array.from(values, (_, i) => values[(i % rows) * columns + Math.floor(i / rows)] as number);
   return { ...tensor, shape: [columns, rows], data };
 };
-const scaled: TensorEntry[] = [{ name: `${K}_scale`, dtype: "F32", shape: [], data: new Float32Array([2]) }];
 const toF8 = (tensor: TensorEntry): TensorEntry => ({
   ...tensor,
   dtype: "F8_E4M3",
@@ -106,9 +105,10 @@ const rescaled = (tensor: TensorEntry): TensorEntry => ({
   ...tensor,
   data: valuesOf(toF8(tensor)).map((value) => 2 * value),
 });
-const withScales = (): Files => {
+const withScale = (name = `${K}_scale`): Files => {
   const f8 = tensors.map((tensor) => (tensor.name === K ? toF8(tensor) : tensor));
-  return { ...good, "model.safetensors": writeSafetensors([...f8, ...scaled]) };
+  const scale: TensorEntry = { name, dtype: "F32", shape: [], data: new Float32Array([2]) };
+  return { ...good, "model.safetensors": writeSafetensors([...f8, scale]) };
 };
 const first = tensors[0] as TensorEntry;
 const otherwise = { ...first, data: new Uint8Array((first.data as Uint8Array).length) };
@@ -259,7 +259,7 @@ const CASES: Case[] = [
   ],
   [
     "checkpoint/quantized",
-    { files: withScales() },
+    { files: withScale() },
     /Multiply the weights by their scales and store them as BF16 or F32, without the scales/,
     { files: changed(K, rescaled) },
   ],
@@ -282,6 +282,16 @@ describe("the way out of", () => {
     expect((error as SuperlensError).code).toBe(code);
     expect((error as SuperlensError).message).toMatch(remedy);
     await accept(mended);
+  });
+
+  it.each([
+    "model.layers.0.self_attn.k_proj.weight_scale_inv",
+    "model.layers.0.self_attn.k_proj.scale_weight",
+    "model.layers.0.self_attn.k_proj.weight.scale",
+    "scaled_fp8",
+  ])("f8 weights beside %s are refused", async (name) => {
+    const error = accept({ files: withScale(name) });
+    await expect(error).rejects.toMatchObject({ code: "checkpoint/quantized", message: expect.stringContaining(name) });
   });
 
   it("f8 weights whose scales an index lists, and no shard holds, are refused as well", async () => {

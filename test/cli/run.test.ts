@@ -213,6 +213,34 @@ describe("superlens inspect", () => {
   });
 });
 
+describe("superlens inspect, of a checkpoint that its config does not describe", () => {
+  const DIFFERS = `${ROOT}test/fixtures/checkpoints/llama_tied_head_differs`;
+
+  it("tells what is used, what is left out and why", async () => {
+    await inTempFolder(async (folder) => {
+      await copyFile(`${LLAMA}/config.json`, join(folder, "config.json"));
+      const extra = (name: string): TensorEntry => ({ name, dtype: "F32", shape: [4], data: new Float32Array(4) });
+      const bias = "model.layers.0.self_attn.q_proj.bias";
+      const frequencies = "model.layers.0.self_attn.rotary_emb.inv_freq";
+      await rewriteWeights(folder, (tensor) => tensor, [extra(bias), extra(frequencies)]);
+      const [text, quiet, report] = await Promise.all([
+        superlens(["inspect", folder]),
+        superlens(["inspect", DIFFERS, "--quiet"]),
+        json<{ unused: { name: string; reason?: string }[] }>(["inspect", folder, "--quiet"]),
+      ]);
+      expect(text.stderr).toContain(`gives these modules no such parameter: ${bias}.`);
+      expect(text.stdout).toMatch(/not used +model\.layers\.0\.self_attn\.q_proj\.bias\n/);
+      expect(text.stdout).toMatch(/not used +model\.layers\.0\.self_attn\.rotary_emb\.inv_freq \(rotary frequencies/);
+      expect(report.unused.map(({ name, reason }) => [name, reason !== undefined])).toEqual([
+        [bias, false],
+        [frequencies, true],
+      ]);
+      expect(quiet.stderr).toBe("");
+      expect(quiet.stdout).toMatch(/unembedding +weights of its own/);
+    });
+  });
+});
+
 describe("superlens tokenize", () => {
   it("shows ids and texts, with and without BOS", async () => {
     await inTempFolder(async (folder) => {
@@ -265,15 +293,19 @@ async function halfPrecisionCopy(folder: string): Promise<string> {
 
 type F32Tensor = TensorEntry & { data: Float32Array };
 
-/** Writes the fixture's weights to `folder`, each changed by `change`. */
-async function rewriteWeights(folder: string, change: (tensor: F32Tensor) => TensorEntry): Promise<void> {
+/** Writes the fixture's weights to `folder`, each changed by `change`, and `extra` ones. */
+async function rewriteWeights(
+  folder: string,
+  change: (tensor: F32Tensor) => TensorEntry,
+  extra: TensorEntry[] = [],
+): Promise<void> {
   const checkpoint = await openModelSource(LLAMA);
   const tensors: TensorEntry[] = [];
   for (const { name, shape, dtype } of checkpoint.tensors.values()) {
     tensors.push(change({ name, dtype: "F32", shape, data: toFloat32(await checkpoint.read(name), dtype) }));
   }
   await checkpoint.close();
-  await writeFile(join(folder, "model.safetensors"), writeSafetensors(tensors));
+  await writeFile(join(folder, "model.safetensors"), writeSafetensors([...tensors, ...extra]));
 }
 
 describe("superlens tune", () => {

@@ -103,7 +103,7 @@ async function settleHead(
   if (await sameTensor(head, embedding, read)) return { spec, equalHead: head.name };
   onNotice(
     `${label}: the config ties the head to the embedding (tie_word_embeddings), but ${head.name} differs from ${embedding.name}. ` +
-      "The stored head is used, as transformers does; with tie_word_embeddings false the config would say so.",
+      "Like transformers, superlens uses the stored head; set tie_word_embeddings to false to have the config say so.",
   );
   const unembed = { ...spec.unembed, tied: false };
   return { spec: { ...spec, unembed, weights: { ...spec.weights, "unembed.W_U": { tensor: head.name } } } };
@@ -141,10 +141,10 @@ function* notices(
   const modules = new Set([...used.keys()].map(moduleOf).filter((module) => module !== ""));
   const [extra, others] = partition(unexplained, (name) => modules.has(moduleOf(name)));
   if (extra.length > 0) {
-    yield `config.json gives these modules no such parameter: ${listTensors(extra)}. They are left out, as transformers does; if they belong to the model, config.json is wrong (attention_bias, mlp_bias and the like).`;
+    yield `config.json gives these modules no such parameter: ${listTensors(extra)}. Like transformers, superlens leaves them out; if they belong to the model, correct config.json (attention_bias, mlp_bias and the like).`;
   }
   if (others.length > 0) {
-    yield `no part of the model uses ${listTensors(others)}. Such tensors are left out, as transformers does.`;
+    yield `no part of the model uses ${listTensors(others)}. Like transformers, superlens leaves such tensors out.`;
   }
   if (absent.size > 0) {
     yield `the index lists ${listTensors([...absent.keys()])}, which no shard holds and the model does not need.`;

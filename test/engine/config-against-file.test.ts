@@ -109,7 +109,8 @@ async function inspect(source: FilesSource) {
 const half = (tensors: TensorEntry[]): [TensorEntry[], TensorEntry[]] => [tensors.slice(0, 9), tensors.slice(9)];
 
 describe("runs as in transformers, and tells what it leaves out", () => {
-  const DIFFERS = /lm_head\.weight differs from model\.embed_tokens\.weight. The stored head is used/;
+  const DIFFERS =
+    /lm_head\.weight differs from model\.embed_tokens\.weight\. Like transformers, superlens uses the stored head/;
   const cases: [name: string, source: (files: FixtureFiles) => FilesSource, notices: RegExp[]][] = [
     ["a head that is stored and differs, though tied by the config", (files) => sourceOf(files), [DIFFERS]],
     ["the same in shards", (files) => sourceOf(files, 3), [DIFFERS]],

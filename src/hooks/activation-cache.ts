@@ -10,8 +10,8 @@ import { HookError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { nearestNames } from "../model/nearest.ts";
 import { gather } from "../model/ops.ts";
+import { nearestNames } from "../schema/nearest.ts";
 
 /** Part of an activation: sequences, positions (as in the prompt) and heads; all when absent. */
 export interface ActivationSlice {

@@ -3,8 +3,9 @@
  * does not exist. `docs/hooks.md` prints this table; captures, edits and sweeps accept exactly these names.
  */
 import { HookError } from "../errors.ts";
-import { nearestNames } from "../model/nearest.ts";
 import type { LayerSpec, ModelSpec } from "../model/spec.ts";
+import { nearestNames } from "../schema/nearest.ts";
+import * as s from "../schema/schema.ts";
 
 export type Axis =
   | "batch"
@@ -261,6 +262,15 @@ function buildTable(spec: ModelSpec): Map<string, Point> {
 
 /** A name, a pattern in which `*` stands for anything, a regular expression, or a function of the name. */
 export type PointPattern = string | RegExp | ((name: string) => boolean);
+
+/** One pattern or several. */
+export const PATTERNS = s.oneOrMore<PointPattern>(
+  "such patterns",
+  s.simple(
+    "the name of a point, a pattern with *, a regular expression or a function of the name",
+    (value) => typeof value === "string" || value instanceof RegExp || typeof value === "function",
+  ),
+);
 
 /**
  * The points that match any of the patterns, in the order of the forward pass.

@@ -4,9 +4,9 @@
  */
 import { bytesPerElement, type Checkpoint, isFloat, type TensorInfo } from "../checkpoint/index.ts";
 import { CheckpointError } from "../errors.ts";
+import { nearestNames } from "../schema/nearest.ts";
 import { resolveTensorName } from "./families/resolve.ts";
 import { assertFinite } from "./finite.ts";
-import { nearestNames } from "./nearest.ts";
 import type { TensorSource } from "./spec.ts";
 import { transposeBytes } from "./storage.ts";
 

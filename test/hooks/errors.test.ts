@@ -296,9 +296,11 @@ describe("a sweep", () => {
   ])("%s is refused", async (_, changes, message) => {
     // The cache exists only once the tests run.
     const cells = (changes.cells ?? good.cells).map((each) =>
-      each.map((one) =>
-        typeof one.value === "object" && "name" in one.value ? { ...one, value: { ...one.value, cache } } : one,
-      ),
+      [each]
+        .flat()
+        .map((one) =>
+          typeof one.value === "object" && "name" in one.value ? { ...one, value: { ...one.value, cache } } : one,
+        ),
     );
     expect(await failureOf(() => model.sweep({ ...good, ...changes, cells }))).toMatch(message);
   });

@@ -6,7 +6,7 @@ import { HookError } from "../../errors.ts";
 import type { Readback } from "../../gpu/readback.ts";
 import { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
-import { nearestNames } from "../../model/nearest.ts";
+import { nearestNames } from "../../schema/nearest.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { pointTable } from "../points.ts";
 import { Decomposition } from "./decomposition.ts";

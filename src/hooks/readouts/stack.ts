@@ -1,7 +1,7 @@
 /** A stack of labelled residual vectors: [component, batch, pos, dModel] on the GPU until it is read. */
 import { HookError } from "../../errors.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
-import { nearestNames } from "../../model/nearest.ts";
+import { nearestNames } from "../../schema/nearest.ts";
 
 /**
  * Components of the residual stream on the GPU, [component, batch, pos, dModel], with a label each. The caller destroys

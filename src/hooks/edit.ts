@@ -7,7 +7,13 @@ import { Tensor } from "../gpu/tensor.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { dMlpOf } from "../model/weight-shapes.ts";
 import * as s from "../schema/schema.ts";
-import { ActivationCache, type ActivationLayout, type CacheEntry, layoutOf } from "./activation-cache.ts";
+import {
+  ActivationCache,
+  type ActivationLayout,
+  type CacheEntry,
+  ENTRY_PLACE_FIELDS,
+  layoutOf,
+} from "./activation-cache.ts";
 import { type Axis, type Point, resolvePoints } from "./points.ts";
 
 /**
@@ -54,8 +60,7 @@ export type CheckedEdit = s.Listed<Edit, "rows" | "positions" | "heads" | "dims"
 const cacheEntry = s.object<CacheEntry>("an entry of an activation cache", {
   cache: s.required(s.instance("an activation cache", ActivationCache)),
   name: s.required(s.text),
-  row: s.whole,
-  position: s.whole,
+  ...ENTRY_PLACE_FIELDS,
 });
 
 export const EDIT_VALUE = s.byForm<EditValue>(

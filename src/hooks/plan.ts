@@ -81,6 +81,12 @@ export function planPass(
     ? allPositions.map((list, row) => pickPositions(options.positions as number[], list, row))
     : allPositions;
   const stopAtLayer = checkStop(spec, options);
+  if (options.positions && options.capture === undefined)
+    s.refuseIdle(
+      "forward",
+      "positions",
+      "without capture: it says what is captured. Edits have positions of their own",
+    );
   const edits = compileEdits(options.edits ?? [], scope);
   const captured = options.capture === undefined ? [] : resolvePoints(spec, options.capture);
   const callbacks = hooks.flatMap(([pattern, call]) => resolvePoints(spec, pattern).map((point) => ({ point, call })));
@@ -136,7 +142,7 @@ function isPastLastKeys(spec: ModelSpec, point: Point): boolean {
   return point.order > lastKeys.order;
 }
 
-function checkStop({ nLayers }: ModelSpec, { stopAtLayer, cache }: CheckedForwardOptions): number | undefined {
+function checkStop({ nLayers }: ModelSpec, { stopAtLayer, cache, logits }: CheckedForwardOptions): number | undefined {
   if (stopAtLayer === undefined) return undefined;
   if (!Number.isInteger(stopAtLayer) || stopAtLayer < 0 || stopAtLayer > nLayers) {
     throw new InputError(
@@ -144,6 +150,8 @@ function checkStop({ nLayers }: ModelSpec, { stopAtLayer, cache }: CheckedForwar
       `stopAtLayer is ${stopAtLayer}; it must be a whole number from 0 to ${nLayers}, the number of blocks.`,
     );
   }
+  if (logits !== undefined && logits !== "none")
+    s.refuseIdle("forward", "logits", "beside stopAtLayer: a pass that stops has none");
   if (cache && stopAtLayer < nLayers) {
     throw new InputError(
       "input/stop-layer",

@@ -23,13 +23,13 @@ export class Logits {
     if (!positions)
       throw new InputError(
         "input/no-sequence",
-        `There are ${this.positions.length} sequences; there is no number ${sequence}.`,
+        `There are ${this.positions.length} sequences; there is no number ${String(sequence)}.`,
       );
     const index = position < 0 ? positions.length + position : positions.indexOf(position);
     if (!Number.isInteger(index) || index < 0 || index >= positions.length) {
       throw new InputError(
         "input/no-logits",
-        `Sequence ${sequence} has logits for positions ${positions.join(", ") || "none"}, not for ${position}.`,
+        `Sequence ${sequence} has logits for positions ${positions.join(", ") || "none"}, not for ${String(position)}.`,
       );
     }
     return this.positions.slice(0, sequence).reduce((sum, list) => sum + list.length, 0) + index;

@@ -95,6 +95,14 @@ export function readOptions<T>(schema: Schema<T>, value: unknown, call: string):
   return readArgument(schema, value ?? {}, call, "options");
 }
 
+/**
+ * Refuses a setting that changes nothing beside the others: whoever gives it expects that it does.
+ * @throws InputError `input/idle-option`
+ */
+export function refuseIdle(call: string, name: string, beside: string): never {
+  throw new InputError("input/idle-option", `${call}: ${name} does nothing ${beside}. Leave ${name} out.`);
+}
+
 /** A schema of one test. */
 export function simple<T>(takes: string, accepts: (value: unknown) => boolean): Schema<T> {
   return {

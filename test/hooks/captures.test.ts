@@ -221,12 +221,14 @@ describe("slices", () => {
           ...(hasHeads ? [{ heads: [heads - 1] }, { rows: [1], positions: [3], heads: [1, 0] }] : [{ heads: [0] }]),
         ];
         for (const slice of slices) {
-          const rows = slice.rows ?? [0, 1];
+          const rows = [slice.rows ?? [0, 1]].flat();
           const places = rows.map(() =>
-            (slice.positions ?? captured).map((position) => (position < 0 ? 5 + position : captured.indexOf(position))),
+            [slice.positions ?? captured]
+              .flat()
+              .map((position) => (position < 0 ? 5 + position : captured.indexOf(position))),
           );
           expect([...(await cache.read(name, slice))], `${name} ${JSON.stringify(slice)}`).toEqual(
-            picked(name, cache.shape(name), whole, rows, places, slice.heads),
+            picked(name, cache.shape(name), whole, rows, places, slice.heads && [slice.heads].flat()),
           );
         }
       }

@@ -77,6 +77,14 @@ export const ABLATE_OPTIONS = s.object<AblateOptions, CheckedAblateOptions>("the
   seed: s.whole,
 } satisfies s.Fields<AblateOptions>);
 
+/** Options that belong to some kinds alone. */
+const ONLY_FOR = {
+  reference: ["mean", "resample"],
+  meanOver: ["mean"],
+  samples: ["resample"],
+  seed: ["resample"],
+} as const satisfies Partial<Record<keyof AblateOptions, readonly AblationKind[]>>;
+
 /** Columns are heads, or the whole layer for sites without heads. */
 export class AblationGrid extends Grid {
   constructor(
@@ -119,6 +127,10 @@ interface Ablation {
 export async function ablate(model: HookedModel, given: AblateOptions): Promise<AblationGrid> {
   const options = readCall("ablate", model, ABLATE_OPTIONS, given);
   assertOneColumn(options.metric);
+  for (const [name, kinds] of Object.entries(ONLY_FOR) as [keyof typeof ONLY_FOR, readonly AblationKind[]][]) {
+    if (options[name] !== undefined && !kinds.includes(options.kind))
+      s.refuseIdle("ablate", name, `in a ${options.kind} ablation; it is for ${kinds.join(" and ")}`);
+  }
   const ids = sequenceOf(model, options.input, "input");
   const site = resolveSite(model.spec, options.at ?? "z", options.layers);
   const heads = pickHeads(site, options.heads);

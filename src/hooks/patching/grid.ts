@@ -45,7 +45,7 @@ export class Grid {
     const [axis, wanted] = row < 0 ? [this.rows, layer] : [this.columns, column];
     throw new HookError(
       "hook/not-in-grid",
-      `The grid has no ${axis.name} ${wanted}; it has ${axis.indices.join(", ")}.`,
+      `The grid has no ${axis.name} ${String(wanted)}; it has ${axis.indices.join(", ")}.`,
     );
   }
 

@@ -250,8 +250,6 @@ function makePlan(tokenizer: Tokenizer | undefined, options: GenerateOptions): P
       "Stop strings need text, and this model has no tokenizer. Use `eos` with token ids.",
     );
   }
-  if (options.ignoreEos && options.eos !== undefined)
-    s.refuseIdle("generate", "eos", "beside ignoreEos, which goes on after every end token");
   const eos = options.ignoreEos ? [] : [options.eos ?? tokenizer?.eosIds ?? []].flat();
   return { sampling: resolveSampling(options), maxNewTokens, stops, eos: new Set(eos) };
 }

@@ -119,6 +119,10 @@ export const flag = simple<boolean>("true or false", (value) => typeof value ===
 export const number = simple<number>("a number", (value) => typeof value === "number" && !Number.isNaN(value));
 export const finite = simple<number>("a finite number", (value) => Number.isFinite(value));
 export const positive = simple<number>("a positive number", (value) => Number.isFinite(value) && (value as number) > 0);
+export const notNegative = simple<number>(
+  "a number of at least 0",
+  (value) => Number.isFinite(value) && (value as number) >= 0,
+);
 export const whole = simple<number>("a whole number", isInteger);
 /** A whole number from `least` on. */
 export const wholeFrom = (least: number) =>

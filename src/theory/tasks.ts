@@ -85,8 +85,8 @@ export interface Program {
  * Checks a definition and resolves its words.
  * Throws `theory/definition`, `theory/vocabulary` or `theory/sum`.
  */
-export function compileTasks(given: TaskDefinition): Program {
-  const definition = asDefinition(given, "definition");
+export function compileTasks(definition: TaskDefinition): Program {
+  asDefinition(definition, "definition");
   checkForm(definition);
   const tokenId = indexVocabulary(definition.vocabulary);
   const slotTokens = definition.slots.map((slot) =>

@@ -123,7 +123,7 @@ describe("runWithHooks", () => {
     [
       "that returns too few numbers",
       [["blocks.1.hook_resid_mid", () => new Float32Array(3)]],
-      /^HookError hook\/value-shape: The hook at blocks\.1\.hook_resid_mid returned 3 numbers; the activation \[2, 7, 32\] has 448\./,
+      /^HookError hook\/value-shape: The hook at blocks\.1\.hook_resid_mid returned 3 numbers; the activation \[2, 7, 32\] has 448 numbers\. Return/,
     ],
     ["that throws", [["blocks.1.hook_resid_mid", () => Promise.reject(new RangeError("mine"))]], /^RangeError: mine/],
   ])("a hook %s ends the run, and leaves engine, cache and memory as they were", async (_, hooks, message) => {

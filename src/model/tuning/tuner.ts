@@ -105,7 +105,7 @@ export const TUNE_OPTIONS = s.object<TuneOptions>("the options of tune", {
       typeof value !== "object" || value === null ? undefined : "pass" in value ? attentionClass : productClass,
     ),
   ),
-  budgetMs: s.positive,
+  budgetMs: s.notNegative,
   onProgress: s.callback,
   signal: s.signal,
   products: s.list("products", kernel<Product>("a product")),

@@ -132,7 +132,7 @@ export async function requestGpu(options: GpuRequest = {}): Promise<GpuHost> {
  * @throws GpuError `gpu/unknown-adapter`
  */
 export function parseAdapterChoice(value: string, source: string): AdapterChoice {
-  const choice = ADAPTER_CHOICES.find((candidate) => candidate === value);
+  const choice = ADAPTER_CHOICES.find((candidate) => candidate === s.readArgument(s.text, value, "adapter", "value"));
   if (choice) return choice;
   const allowed = ADAPTER_CHOICES.join(", ");
   throw new GpuError("gpu/unknown-adapter", `${source} is ${JSON.stringify(value)}. Use one of: ${allowed}.`);

@@ -36,14 +36,15 @@ export const metric = {
   kl: (reference?: Float32Array): Metric => ({ kind: "kl", tokens: [], reference }),
 };
 
-export const METRIC_SCHEMA: s.Schema<Metric> = {
-  ...s.object<Metric>("a metric", {
-    kind: s.required(s.oneOf("logits", "logitDiff", "logProb", "prob", "rank", "kl")),
-    tokens: s.required(TOKEN_IDS),
-    reference: s.numbers,
-  }),
-  takes: "a metric such as metric.logitDiff(a, b)",
-};
+const metricFields = s.object<Metric>("a metric", {
+  kind: s.required(s.oneOf("logits", "logitDiff", "logProb", "prob", "rank", "kl")),
+  tokens: s.required(TOKEN_IDS),
+  reference: s.numbers,
+});
+
+export const METRIC_SCHEMA = s.byForm<Metric>("a metric such as metric.logitDiff(a, b)", (value) =>
+  typeof value === "object" && value !== null ? metricFields : undefined,
+);
 /** One metric or several. */
 export const METRICS = s.oneOrMore("metrics", METRIC_SCHEMA);
 

@@ -32,7 +32,7 @@ export const HOOKED_FORWARD_OPTIONS = s.object<HookedForwardOptions, CheckedForw
   capture: PATTERNS,
   positions: s.indices,
   edits: EDITS,
-  stopAtLayer: s.ranged("a whole one from 0 to the number of blocks"),
+  stopAtLayer: s.ranged("a whole number from 0 to the number of blocks"),
 } satisfies s.Fields<HookedForwardOptions>);
 
 /** A hook of `runWithHooks`: a point, pattern or predicate, and what to call there. */

@@ -242,7 +242,13 @@ export function pointTable(spec: ModelSpec): ReadonlyMap<string, Point> {
   return table;
 }
 
-function buildTable(spec: ModelSpec): Map<string, Point> {
+const SPEC = s.simple<ModelSpec>(
+  "a ModelSpec, such as model.spec",
+  (value) => typeof value === "object" && value !== null && "layers" in value && "norm" in value,
+);
+
+function buildTable(given: ModelSpec): Map<string, Point> {
+  const spec = s.readArgument(SPEC, given, "pointTable", "spec");
   const inBlock = POINT_KINDS.filter((kind) => kind.name.includes("{i}"));
   const before = POINT_KINDS.slice(0, POINT_KINDS.indexOf(inBlock[0] as PointKind));
   const after = POINT_KINDS.slice(before.length + inBlock.length);
@@ -276,10 +282,11 @@ export const PATTERNS = s.oneOrMore<PointPattern>(
  * The points that match any of the patterns, in the order of the forward pass.
  * @throws HookError `hook/no-such-point` for a pattern that matches nothing, with the nearest names.
  */
-export function resolvePoints(spec: ModelSpec, patterns: PointPattern | readonly PointPattern[]): Point[] {
+export function resolvePoints(spec: ModelSpec, given: PointPattern | readonly PointPattern[]): Point[] {
+  const patterns = s.readArgument(PATTERNS, given, "resolvePoints", "patterns");
   const table = pointTable(spec);
   const chosen = new Set<Point>();
-  for (const pattern of Array.isArray(patterns) ? patterns : [patterns]) {
+  for (const pattern of patterns) {
     const matching = [...table.values()].filter((candidate) => matches(pattern, candidate.name));
     if (matching.length === 0) throw noSuchPoint(spec, pattern, table);
     for (const match of matching) chosen.add(match);

@@ -48,7 +48,7 @@ export interface GenerateOptions extends SamplingOptions {
 
 export const GENERATE_FIELDS = {
   ...SAMPLING_FIELDS,
-  maxNewTokens: s.ranged("a whole one of at least 1"),
+  maxNewTokens: s.ranged("a whole number of at least 1"),
   stop: s.oneOrMore("texts", s.text),
   eos: s.indices,
   ignoreEos: s.flag,

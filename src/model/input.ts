@@ -27,7 +27,10 @@ export const ENCODE_FIELDS = { addBos: s.flag } as const;
 export const ENCODE_OPTIONS = s.object<EncodeInputOptions>("the options of text", ENCODE_FIELDS);
 
 /** Whether each is an id of the model is for the call to say, which knows the vocabulary. */
-export const TOKEN_IDS = s.list<number>("token ids", { takes: "a token id", read: (value) => value as number });
+export const TOKEN_IDS = s.list<number>("token ids", {
+  takes: "a token id",
+  read: (value, at) => (isSequence(value) ? at.refuse(value, "a token id") : (value as number)),
+});
 
 /** One text or the ids of one. */
 export const SEQUENCE = s.byForm<string | number[]>("text or token ids", (value) =>

@@ -51,11 +51,19 @@ export type Sampling = Required<Omit<SamplingOptions, "seed">>;
 
 /** Defaults, and the range of each setting. */
 const SETTINGS: Record<keyof Sampling, { off: number; range: string; ok: (value: number) => boolean }> = {
-  temperature: { off: 0, range: "0 or more", ok: (value) => value >= 0 && value < Number.POSITIVE_INFINITY },
-  topK: { off: 0, range: "an integer of 0 or more", ok: (value) => Number.isInteger(value) && value >= 0 },
-  topP: { off: 1, range: "0 to 1", ok: (value) => value >= 0 && value <= 1 },
-  minP: { off: 0, range: "0 to 1", ok: (value) => value >= 0 && value <= 1 },
-  repetitionPenalty: { off: 1, range: "above 0", ok: (value) => value > 0 && value < Number.POSITIVE_INFINITY },
+  temperature: {
+    off: 0,
+    range: "a number of at least 0",
+    ok: (value) => value >= 0 && value < Number.POSITIVE_INFINITY,
+  },
+  topK: { off: 0, range: "a whole number of at least 0", ok: (value) => Number.isInteger(value) && value >= 0 },
+  topP: { off: 1, range: "a number from 0 to 1", ok: (value) => value >= 0 && value <= 1 },
+  minP: { off: 0, range: "a number from 0 to 1", ok: (value) => value >= 0 && value <= 1 },
+  repetitionPenalty: {
+    off: 1,
+    range: "a number above 0",
+    ok: (value) => value > 0 && value < Number.POSITIVE_INFINITY,
+  },
 };
 
 export const SAMPLING_FIELDS = {
@@ -64,7 +72,7 @@ export const SAMPLING_FIELDS = {
   topP: s.ranged(SETTINGS.topP.range),
   minP: s.ranged(SETTINGS.minP.range),
   repetitionPenalty: s.ranged(SETTINGS.repetitionPenalty.range),
-  seed: s.ranged("an integer"),
+  seed: s.ranged("a whole number"),
 } as const satisfies s.Fields<SamplingOptions>;
 
 /**

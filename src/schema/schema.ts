@@ -70,7 +70,7 @@ export class Place {
 }
 
 /** A value as a short piece of text, for messages. */
-function describe(value: unknown): string {
+export function describe(value: unknown): string {
   if (typeof value === "function") return "a function";
   if (typeof value === "bigint" || typeof value === "symbol") return String(value);
   if (typeof value === "number") return Object.is(value, -0) ? "-0" : String(value);
@@ -112,6 +112,9 @@ export function simple<T>(takes: string, accepts: (value: unknown) => boolean): 
 }
 
 const isInteger = (value: unknown): value is number => Number.isSafeInteger(value);
+/** Whether a value is a whole number from `least` to `most`. */
+export const isWhole = (value: unknown, least: number, most: number): value is number =>
+  isInteger(value) && value >= least && value <= most;
 
 export const text = simple<string>("text", (value) => typeof value === "string");
 export const flag = simple<boolean>("true or false", (value) => typeof value === "boolean");
@@ -133,7 +136,7 @@ export const signal = simple<AbortSignal>(
   (value) => typeof value === "object" && value !== null && "aborted" in value && "throwIfAborted" in value,
 );
 /** A number whose range the call itself looks at, with an error of its own. */
-export const ranged = (range: string) => simple<number>(`a number, ${range}`, (value) => typeof value === "number");
+export const ranged = (takes: string) => simple<number>(takes, (value) => typeof value === "number");
 
 export function oneOf<T extends string | number>(...choices: readonly T[]): Schema<T> {
   return simple(`one of ${choices.map((choice) => JSON.stringify(choice)).join(", ")}`, (value) =>
@@ -197,6 +200,17 @@ export const numbers: Schema<Float32Array> = {
     return value instanceof Float32Array ? value : Float32Array.from(value as ArrayLike<number>);
   },
 };
+
+/** So many numbers, whatever they are. */
+export const anyNumbers = (length: number): Schema<Float32Array> => ({
+  takes: `a list of ${length} numbers`,
+  read: (value, at) => {
+    const isRight =
+      isListLike(value) && value.length === length && Array.from(value).every((x) => typeof x === "number");
+    if (!isRight) return at.refuse(value, `a list of ${length} numbers`);
+    return value instanceof Float32Array ? value : Float32Array.from(value as ArrayLike<number>);
+  },
+});
 
 /** A list of `schema`, or a single one, which becomes a list of one. */
 export function oneOrMore<T>(entries: string, schema: Schema<T>): Schema<T[]> {

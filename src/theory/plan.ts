@@ -23,12 +23,12 @@ export interface ConstructionOptions {
 }
 
 export const CONSTRUCTION_OPTIONS = s.object<ConstructionOptions>("the options of buildSuperposition", {
-  examples: s.required(s.ranged("a whole one of at least 1")),
-  heads: s.ranged("a whole one"),
+  examples: s.required(s.ranged("a whole number of at least 1")),
+  heads: s.ranged("a whole number"),
   layers: s.ranged("4 or 7"),
-  beta: s.ranged("a positive one"),
-  gamma: s.ranged("a positive one"),
-  bound: s.ranged("a positive one"),
+  beta: s.ranged("a positive number"),
+  gamma: s.ranged("a positive number"),
+  bound: s.ranged("a positive number"),
 } satisfies s.Fields<ConstructionOptions>);
 
 /** Constants that work in float32; measured in test/theory. */

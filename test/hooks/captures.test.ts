@@ -228,7 +228,14 @@ describe("slices", () => {
               .map((position) => (position < 0 ? 5 + position : captured.indexOf(position))),
           );
           expect([...(await cache.read(name, slice))], `${name} ${JSON.stringify(slice)}`).toEqual(
-            picked(name, cache.shape(name), whole, rows, places, slice.heads === undefined ? undefined : [slice.heads].flat()),
+            picked(
+              name,
+              cache.shape(name),
+              whole,
+              rows,
+              places,
+              slice.heads === undefined ? undefined : [slice.heads].flat(),
+            ),
           );
         }
       }

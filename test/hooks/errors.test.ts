@@ -217,7 +217,11 @@ describe("a pass", () => {
       { capture: "logits", positions: [2] },
       /^HookError hook\/position-range: Row 1 has no position 2 in this pass; it computes 0 to 1\./,
     ],
-    ["that captures half a position", { capture: "logits", positions: [0.5] }, /^InputError input\/argument: .*positions\[0\] is 0\.5/],
+    [
+      "that captures half a position",
+      { capture: "logits", positions: [0.5] },
+      /^InputError input\/argument: .*positions\[0\] is 0\.5/,
+    ],
     [
       "that captures all logits and wants some",
       { capture: "logits", logits: "last" },
@@ -238,6 +242,17 @@ describe("a pass", () => {
       { stopAtLayer: 4 },
       /^InputError input\/stop-layer: stopAtLayer is 4; it must be a whole number from 0 to 3/,
     ],
+    [
+      "with positions and nothing to capture",
+      { positions: 0 },
+      /^InputError input\/idle-option: .*positions does nothing/,
+    ],
+    [
+      "that stops and wants logits",
+      { stopAtLayer: 1, logits: "last" },
+      /^InputError input\/idle-option: .*logits does/,
+    ],
+    ["with BOS before ids", { addBos: true }, /^InputError input\/bos-of-ids/],
     ["that stops within a block", { stopAtLayer: 0.5 }, /^InputError input\/stop-layer/],
     ["of nothing", { capture: "logits" }, /^InputError input\/empty/, []],
     ["of no such token", { capture: "logits" }, /^InputError input\/token-range/, [96]],
@@ -284,6 +299,13 @@ describe("a sweep", () => {
       { metric: metric.logitDiff(1, 96) },
       /^HookError hook\/metric: Metric logitDiff: token 96 is out of range; ids go from 0 to 95/,
     ],
+    ...[undefined, null, Number.NaN, 1.5, -1, "5"].flatMap((token) =>
+      (["logit", "prob", "logProb", "rank"] as const).map((kind): [string, Partial<SweepOptions>, RegExp] => [
+        `of a ${kind} of ${token}`,
+        { metric: metric[kind](token as number) },
+        /^(HookError hook\/metric: Metric \w+: token .* is out of range|InputError input\/argument: )/,
+      ]),
+    ),
     ["of no tokens", { metric: metric.logits([]) }, /^HookError hook\/metric: Metric logits: give at least one token/],
     [
       "against a reference of another vocabulary",

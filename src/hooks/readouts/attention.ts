@@ -27,7 +27,7 @@ export const ATTENTION_SUMMARY_OPTIONS = s.object<AttentionSummaryOptions, s.Lis
   "the options of attentionSummary",
   {
     layers: s.indices,
-    topK: s.ranged("a whole one of at least 1"),
+    topK: s.ranged("a whole number of at least 1"),
     memoryBudget: s.positive,
   } satisfies s.Fields<AttentionSummaryOptions>,
 );

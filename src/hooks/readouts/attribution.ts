@@ -204,6 +204,9 @@ function constantTerms(model: HookedModel, ofRow: readonly LogitDirection[]): Te
   return terms;
 }
 
+const ROW = (batch: number) =>
+  s.simple<number>(`a whole number from 0 to ${batch - 1}`, (value) => s.isWhole(value, 0, batch - 1));
+
 function attribution(terms: readonly Terms[], total: Float64Array, softCap: number | null): LogitAttribution {
   const batch = total.length;
   const labels = terms.flatMap((term) => term.labels);
@@ -218,6 +221,7 @@ function attribution(terms: readonly Terms[], total: Float64Array, softCap: numb
     labels.reduce((left, _, index) => left - (values[index * batch + row] as number), value),
   );
   const one = (label: string, row = 0) => {
+    s.readArgument(s.whole, row, "LogitAttribution.at", "row");
     const index = labels.indexOf(s.readArgument(s.text, label, "LogitAttribution.at", "label"));
     if (index >= 0 && row >= 0 && row < batch) return values[index * batch + row] as number;
     const near = nearestNames(label, labels, 3).join(", ");
@@ -226,10 +230,13 @@ function attribution(terms: readonly Terms[], total: Float64Array, softCap: numb
       `There is no contribution of "${label}" in row ${row}. Nearest: ${near}; rows: ${batch}.`,
     );
   };
-  const top = (count = 10, row = 0) =>
-    labels
+  const top = (count = 10, row = 0) => {
+    s.readArgument(ROW(batch), row, "LogitAttribution.top", "row");
+    s.readArgument(s.wholeFrom(1), count, "LogitAttribution.top", "count");
+    return labels
       .map((label, index) => ({ label, value: values[index * batch + row] as number }))
       .sort((a, b) => Math.abs(b.value) - Math.abs(a.value))
       .slice(0, count);
+  };
   return { labels, values, batch, total, remainder, softCap, at: one, top };
 }

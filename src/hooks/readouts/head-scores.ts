@@ -111,8 +111,8 @@ export const REPEATED_TOKENS_OPTIONS = s.object<RepeatedTokensOptions, CheckedRe
   "the options of repeated tokens",
   {
     seed: s.whole,
-    length: s.ranged("a whole one of at least 2"),
-    batch: s.ranged("a whole one of at least 1"),
+    length: s.ranged("a whole number of at least 2"),
+    batch: s.ranged("a whole number of at least 1"),
     bos: s.nullable(s.wholeFrom(0)),
     tokens: s.object("a range of ids", { from: s.required(s.whole), to: s.required(s.whole) }),
     layers: s.indices,
@@ -211,6 +211,7 @@ async function scoreLayers(
 
 function scores(layers: readonly number[], nHeads: number, values: Float32Array): HeadScores {
   const at = (layer: number, head: number) => {
+    s.readArgument(s.whole, head, "HeadScores.at", "head");
     const index = layers.indexOf(layer);
     if (index >= 0 && head >= 0 && head < nHeads) return values[index * nHeads + head] as number;
     throw new HookError(
@@ -222,7 +223,7 @@ function scores(layers: readonly number[], nHeads: number, values: Float32Array)
     [...values]
       .map((score, index) => ({ layer: layers[Math.floor(index / nHeads)] as number, head: index % nHeads, score }))
       .sort((a, b) => b.score - a.score)
-      .slice(0, count);
+      .slice(0, s.readArgument(s.wholeFrom(1), count, "HeadScores.top", "count"));
   return { layers, nHeads, values, at, top };
 }
 

@@ -42,7 +42,7 @@ export const LOGIT_LENS_OPTIONS = s.object<LogitLensOptions, CheckedLensOptions>
   layers: s.indices,
   positions: s.indices,
   applyFinalNorm: s.oneOf("own", "run"),
-  topK: s.ranged("a whole one of at least 1"),
+  topK: s.ranged("a whole number of at least 1"),
   tokens: s.indices,
   full: s.flag,
 } satisfies s.Fields<LogitLensOptions>);
@@ -87,6 +87,8 @@ export class LogitLens {
    * @throws HookError for a label, row or position the lens does not have.
    */
   at(label: string, position = -1, row = 0): LensToken[] {
+    s.readArgument(s.whole, position, "LogitLens.at", "position");
+    s.readArgument(s.whole, row, "LogitLens.at", "row");
     const layer = this.labels.indexOf(label);
     const positions = this.positions[row] ?? [];
     const place = position < 0 ? positions.length + position : positions.indexOf(position);

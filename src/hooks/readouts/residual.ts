@@ -25,7 +25,7 @@ export interface ResidualOptions {
 }
 
 const RESIDUAL_FIELDS = {
-  layer: s.ranged("a whole one"),
+  layer: s.ranged("a whole number"),
   mlpInput: s.flag,
   positions: s.indices,
 } as const satisfies s.Fields<ResidualOptions>;

@@ -54,7 +54,7 @@ it.each<[unknown, string]>([
 
 it("says what a metric is when it is given a function", () => {
   expect(() => options(SWEEP_OPTIONS, { input: [1], cells: [], metric: () => 1 })).toThrow(
-    "metric is a function; it must be a metric such as metric.logitDiff(a, b), or a list of metrics",
+    "metric is a function; it must be a metric such as metric.logitDiff(a, b)",
   );
 });
 

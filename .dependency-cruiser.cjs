@@ -3,10 +3,10 @@
  *
  *   cli, web -> theory, experiments, bench -> hooks -> model -> checkpoint, gpu -> (nothing of ours)
  *
- * `src/errors.ts` is a leaf for all; `src/tokenizer` serves model and cli; files directly in `src/` are entry points
+ * `src/errors.ts` is a leaf for all; `src/schema` (what calls take) imports it alone and serves all; `src/tokenizer` serves model and cli; files directly in `src/` are entry points
  * that may import everything. What `src/index.ts` and the benchmark's page reach must run in a browser.
  */
-const ROOMS = ["cli", "web", "theory", "experiments", "bench", "hooks", "model", "tokenizer", "checkpoint", "gpu"];
+const ROOMS = ["cli", "web", "theory", "experiments", "bench", "hooks", "model", "tokenizer", "checkpoint", "gpu", "schema"];
 
 /** What each room may import, besides itself and the leaf. */
 const MAY_IMPORT = {
@@ -20,6 +20,7 @@ const MAY_IMPORT = {
   tokenizer: [],
   checkpoint: [],
   gpu: [],
+  schema: [],
 };
 
 /** Rooms whose users start a program, and which therefore may load the Node entry. */
@@ -37,7 +38,7 @@ const directionRules = ROOMS.map((room) => ({
     pathNot: [
       "^src/errors\\.ts$",
       "^src/wgsl\\.d\\.ts$",
-      ...[room, ...MAY_IMPORT[room]].map((other) => `^src/${other}/`),
+      ...[room, "schema", ...MAY_IMPORT[room]].map((other) => `^src/${other}/`),
       ...(MAY_USE_ENTRIES.includes(room) ? ["^src/[^/]+\\.ts$"] : []),
     ],
   },

@@ -2,7 +2,7 @@
 import { ablate, loadModel, metric } from "superlens";
 
 const model = await loadModel(process.argv[2] as string);
-const token = (word: string) => model.tokenize(word).at(-1) as number;
+const token = (word: string) => model.toSingleToken(word);
 const input = "Lily saw a cat. She liked the ";
 const reference = [
   "Lily saw a dog. She liked the ",

@@ -3,7 +3,7 @@ import { activationPatch, loadModel, metric } from "superlens";
 import { heatMap } from "./heat-map.ts";
 
 const model = await loadModel(process.argv[2] as string);
-const token = (word: string) => model.tokenize(word).at(-1) as number;
+const token = (word: string) => model.toSingleToken(word);
 const prompts = { clean: "Lily saw a cat. She liked the ", corrupted: "Lily saw a bird. She liked the " };
 const difference = metric.logitDiff(token("cat"), token("bird"));
 

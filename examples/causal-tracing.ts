@@ -2,7 +2,7 @@
 import { causalTrace, loadModel, metric } from "superlens";
 
 const model = await loadModel(process.argv[2] as string);
-const token = (word: string) => model.tokenize(word).at(-1) as number;
+const token = (word: string) => model.toSingleToken(word);
 const grid = await causalTrace(model, {
   prompt: "Lily saw a cat. She liked the ",
   subject: [4], // the position of "cat"

@@ -2,7 +2,7 @@
 import { injectAtLayers, loadModel, metric } from "superlens";
 
 const model = await loadModel(process.argv[2] as string);
-const token = (word: string) => model.tokenize(word).at(-1) as number;
+const token = (word: string) => model.toSingleToken(word);
 const other = await model.forward("Lily saw a bird. She liked the ", { capture: "*.hook_resid_post", positions: [-1] });
 const grid = await injectAtLayers(model, {
   input: "Lily saw a cat. She liked the ",

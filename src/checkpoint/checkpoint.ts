@@ -4,6 +4,7 @@
  * memory never depends on the size of the file.
  */
 import { CheckpointError } from "../errors.ts";
+import * as s from "../schema/schema.ts";
 import { readJsonFile } from "./json-file.ts";
 import { readHeader } from "./read-header.ts";
 import { type Contents, readShards } from "./shards.ts";
@@ -30,6 +31,17 @@ export interface CheckpointOptions {
   /** Told what a person should know about the files, such as a tensor that two shards hold. */
   onNotice?: (message: string) => void;
 }
+
+export const CHECKPOINT_OPTIONS = s.object<CheckpointOptions>("the options of openCheckpoint", {
+  file: s.text,
+  onProgress: s.callback,
+  onNotice: s.callback,
+} satisfies s.Fields<CheckpointOptions>);
+
+const SOURCE = s.simple<CheckpointSource>(
+  "a source, such as openSource() gives",
+  (value) => typeof value === "object" && value !== null && "read" in value && "exists" in value,
+);
 
 /** An open checkpoint. */
 export interface Checkpoint {
@@ -61,9 +73,14 @@ const INDEX_FILE = "model.safetensors.index.json";
  * @throws CheckpointError for a missing file or shard, a broken header, or shards that contradict each other
  */
 export async function openCheckpoint(source: CheckpointSource, options: CheckpointOptions = {}): Promise<Checkpoint> {
-  const { onProgress, onNotice = () => {} } = options;
+  s.readArgument(SOURCE, source, "openCheckpoint", "source");
   try {
-    const path = options.file ?? (await findWeights(source, onNotice));
+    const {
+      onProgress,
+      onNotice = () => {},
+      file: chosen,
+    } = s.readOptions(CHECKPOINT_OPTIONS, options, "openCheckpoint");
+    const path = chosen ?? (await findWeights(source, onNotice));
     const folder = path.slice(0, path.lastIndexOf("/") + 1);
     const file = path.slice(folder.length);
     const place = folder === "" ? source : new SubfolderSource(source, folder);

@@ -8,6 +8,7 @@
  * safetensors is little-endian, and so is every machine that runs WebGPU: bytes are reinterpreted, never swapped.
  */
 import { CheckpointError } from "../errors.ts";
+import * as s from "../schema/schema.ts";
 
 /** Element type of a safetensors tensor, as spelled in the file's header. */
 export type Dtype =
@@ -63,12 +64,21 @@ export function isDtype(text: unknown): text is Dtype {
 
 /** Bytes of one element. */
 export function bytesPerElement(dtype: Dtype): number {
-  return FACTS[dtype].bytes;
+  return factsOf(dtype).bytes;
 }
 
 /** Whether the dtype is a floating-point format that can be read. Only these can hold weights to compute with. */
 export function isFloat(dtype: string): dtype is Dtype {
   return isDtype(dtype) && FACTS[dtype].float;
+}
+
+const DTYPE = s.simple<Dtype>("one of DTYPES", isDtype);
+const F8_DTYPE = s.oneOf("F8_E4M3", "F8_E5M2");
+const BYTES = s.instance("a Uint8Array", Uint8Array);
+const FLOATS = s.instance("a Float32Array", Float32Array);
+
+function factsOf(dtype: Dtype): (typeof FACTS)[Dtype] {
+  return FACTS[s.readArgument(DTYPE, dtype, "dtype", "dtype")];
 }
 
 /** Sign, `exponentBits` and `mantissaBits` of a small float to its value; the caller deals with NaN and infinity. */
@@ -191,8 +201,9 @@ const TO_FLOAT32: Readonly<Record<Dtype, (bytes: Uint8Array) => Float32Array>> =
  *   that is not in `DTYPES`.
  */
 export function toFloat32(bytes: Uint8Array, dtype: string): Float32Array {
+  s.readArgument(BYTES, bytes, "toFloat32", "bytes");
   if (!isDtype(dtype)) {
-    const message = `A tensor has the dtype ${JSON.stringify(dtype)}, which cannot be read. Convert it to one of ${DTYPES.join(", ")}.`;
+    const message = `A tensor has the dtype ${String(dtype)}, which cannot be read. Convert it to one of ${DTYPES.join(", ")}.`;
     throw new CheckpointError("checkpoint/dtype", message);
   }
   if (bytes.byteLength % bytesPerElement(dtype) !== 0) {
@@ -212,6 +223,8 @@ const f8ToF16Tables: Partial<Record<F8Dtype, Uint16Array>> = {};
  * @returns f16 bit patterns, `[bytes.length]`.
  */
 export function widenF8ToF16(bytes: Uint8Array, dtype: F8Dtype): Uint16Array {
+  s.readArgument(BYTES, bytes, "widenF8ToF16", "bytes");
+  s.readArgument(F8_DTYPE, dtype, "widenF8ToF16", "dtype");
   f8ToF16Tables[dtype] ??= f32ToF16(f8Tables[dtype]());
   const table = f8ToF16Tables[dtype];
   const out = new Uint16Array(bytes.length);
@@ -242,6 +255,7 @@ function encodeF16(bits: number): number {
 
 /** f32 values as f16 bit patterns, rounded to nearest, ties to even; NaN stays NaN, too large becomes infinity. */
 export function f32ToF16(values: Float32Array): Uint16Array {
+  s.readArgument(FLOATS, values, "f32ToF16", "values");
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
   return Uint16Array.from(bits, encodeF16);
 }
@@ -253,6 +267,7 @@ function encodeBf16(bits: number): number {
 
 /** f32 values as bf16 bit patterns, rounded to nearest, ties to even; NaN stays NaN, too large becomes infinity. */
 export function f32ToBf16(values: Float32Array): Uint16Array {
+  s.readArgument(FLOATS, values, "f32ToBf16", "values");
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
   return Uint16Array.from(bits, encodeBf16);
 }

@@ -4,6 +4,7 @@
  * reader may map the file and use it in place. It is the order of the reference implementation, too.
  */
 import { CheckpointError } from "../errors.ts";
+import * as s from "../schema/schema.ts";
 import { bytesPerElement, type Dtype, isDtype } from "./dtype.ts";
 
 interface TensorDescription {
@@ -23,6 +24,30 @@ export interface LazyTensorEntry extends TensorDescription {
   data: ArrayBufferView | (() => ArrayBufferView | Promise<ArrayBufferView>);
 }
 
+const TENSORS: s.Schema<TensorDescription[]> = {
+  takes: "a list of { name, dtype, shape, data }",
+  read: (value, at) => {
+    const isList = typeof value === "object" && value !== null && Symbol.iterator in value;
+    const entries = isList ? [...(value as Iterable<unknown>)] : at.refuse(value, TENSORS.takes);
+    return entries.map((entry, index) => {
+      const { name, shape, data } = (entry ?? {}) as Partial<LazyTensorEntry>;
+      const isData = ArrayBuffer.isView(data) || typeof data === "function";
+      if (typeof name === "string" && Array.isArray(shape) && isData) return entry as TensorDescription;
+      return at.entry(index).refuse(entry, "{ name, dtype, shape, data }, data being a typed array");
+    });
+  },
+};
+
+const METADATA: s.Schema<Record<string, string>> = {
+  takes: "an object whose values are texts",
+  read: (value, at) => {
+    const isRecord = typeof value === "object" && value !== null && !s.isListLike(value);
+    if (isRecord && Object.values(value).every((entry) => typeof entry === "string"))
+      return value as Record<string, string>;
+    return at.refuse(value, METADATA.takes);
+  },
+};
+
 const HEADER_ALIGNMENT = 8;
 const LENGTH_FIELD_BYTES = 8;
 
@@ -38,8 +63,9 @@ function byteLengthOf({ name, dtype, shape }: TensorDescription): number {
   return length;
 }
 
-function sortForAlignment<Entry extends TensorDescription>(tensors: Iterable<Entry>): Entry[] {
+function sortForAlignment<Entry extends TensorDescription>(tensors: readonly Entry[]): Entry[] {
   const byName = (a: Entry, b: Entry) => (a.name < b.name ? -1 : 1);
+  for (const tensor of tensors) byteLengthOf(tensor);
   return [...tensors].sort((a, b) => bytesPerElement(b.dtype) - bytesPerElement(a.dtype) || byName(a, b));
 }
 
@@ -79,7 +105,8 @@ function bytesOf(tensor: TensorDescription, data: ArrayBufferView): Uint8Array {
  * @throws CheckpointError `checkpoint/write` for a duplicate or reserved name, or data whose size is not its shape's.
  */
 export function writeSafetensors(tensors: Iterable<TensorEntry>, metadata?: Record<string, string>): Uint8Array {
-  const sorted = sortForAlignment(tensors);
+  const sorted = sortForAlignment(s.readArgument(TENSORS, tensors, "writeSafetensors", "tensors") as TensorEntry[]);
+  if (metadata !== undefined) s.readArgument(METADATA, metadata, "writeSafetensors", "metadata");
   const parts = [encodeHeader(sorted, metadata), ...sorted.map((tensor) => bytesOf(tensor, tensor.data))];
   const file = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let offset = 0;
@@ -99,7 +126,10 @@ export async function* streamSafetensors(
   tensors: Iterable<LazyTensorEntry>,
   metadata?: Record<string, string>,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const sorted = sortForAlignment(tensors);
+  const sorted = sortForAlignment(
+    s.readArgument(TENSORS, tensors, "streamSafetensors", "tensors") as LazyTensorEntry[],
+  );
+  if (metadata !== undefined) s.readArgument(METADATA, metadata, "streamSafetensors", "metadata");
   yield encodeHeader(sorted, metadata);
   for (const tensor of sorted) {
     yield bytesOf(tensor, typeof tensor.data === "function" ? await tensor.data() : tensor.data);

@@ -5,6 +5,7 @@
  * Node and Deno entry registers what opens a folder, and what the Hub should use for a cache on that host.
  */
 import { CheckpointError } from "../errors.ts";
+import * as s from "../schema/schema.ts";
 import { openBrowserCache } from "./cache-opfs.ts";
 import type { CheckpointSource } from "./source.ts";
 import { type HubModel, HubSource, type HubSourceOptions } from "./source-hub.ts";
@@ -38,6 +39,7 @@ const WEIGHT_FILE = /[^/\\]+\.safetensors(?:\.index\.json)?$/;
  * @throws CheckpointError `checkpoint/bad-source` for an empty text, another scheme, or a malformed Hub name
  */
 export function parseSourceSpec(text: string): SourceSpec {
+  s.readArgument(s.text, text, "parseSourceSpec", "text");
   const hub = HUB.exec(text) ?? HUB_PAGE.exec(text);
   if (hub !== null) return { kind: "hub", repo: hub[1] as string, ...(hub[2] && { revision: hub[2] }) };
   if (/^https?:\/\//i.test(text)) return parseUrlSpec(text);

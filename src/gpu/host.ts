@@ -6,6 +6,7 @@
  * maximum is requested for every limit that compute depends on. Kernels read `device.limits`, never a constant.
  */
 import { GpuError } from "../errors.ts";
+import * as s from "../schema/schema.ts";
 import { noAdapterError } from "./no-adapter.ts";
 
 /**
@@ -53,6 +54,15 @@ export interface GpuRequest {
   /** Suppresses the default line on stderr. */
   quiet?: boolean;
 }
+
+export const GPU_REQUEST_FIELDS = {
+  adapter: s.text,
+  powerPreference: s.oneOf("low-power", "high-performance"),
+  onAdapter: s.callback,
+  quiet: s.flag,
+} as const satisfies s.Fields<GpuRequest>;
+
+export const GPU_REQUEST = s.object<GpuRequest>("the options of requestGpu", GPU_REQUEST_FIELDS);
 
 /** A device, and what there is to know about it. What `requestGpu` returns and `new Gpu` takes. */
 export interface GpuHost {
@@ -104,7 +114,8 @@ export function registerGpuProvider(provider: GpuProvider): void {
  * @throws GpuError `gpu/no-adapter` when there is none or not the one asked for, with what to install;
  *   `gpu/unknown-adapter` for a choice that does not exist; `gpu/no-device` when the adapter refuses a device.
  */
-export async function requestGpu(request: GpuRequest = {}): Promise<GpuHost> {
+export async function requestGpu(options: GpuRequest = {}): Promise<GpuHost> {
+  const request = s.readOptions(GPU_REQUEST, options, "requestGpu");
   const provider = registered ?? navigatorProvider;
   const choice = parseAdapterChoice(request.adapter ?? provider.defaultAdapter(), "The option `adapter`");
   const adapter = await provider.requestAdapter({ adapter: choice, powerPreference: request.powerPreference });
@@ -121,7 +132,7 @@ export async function requestGpu(request: GpuRequest = {}): Promise<GpuHost> {
  * @throws GpuError `gpu/unknown-adapter`
  */
 export function parseAdapterChoice(value: string, source: string): AdapterChoice {
-  const choice = ADAPTER_CHOICES.find((candidate) => candidate === value);
+  const choice = ADAPTER_CHOICES.find((candidate) => candidate === s.readArgument(s.text, value, "adapter", "value"));
   if (choice) return choice;
   const allowed = ADAPTER_CHOICES.join(", ");
   throw new GpuError("gpu/unknown-adapter", `${source} is ${JSON.stringify(value)}. Use one of: ${allowed}.`);

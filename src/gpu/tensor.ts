@@ -1,5 +1,6 @@
 /** A tensor on the GPU: one buffer, a shape, and the right to destroy it. Row-major, without padding. */
 import { GpuError } from "../errors.ts";
+import * as s from "../schema/schema.ts";
 import type { Gpu } from "./gpu.ts";
 import { readBuffer } from "./readback.ts";
 
@@ -44,7 +45,17 @@ export class Tensor {
     return new Uint32Array(bytes);
   }
 
-  #readBytes(start: number, end: number): Promise<ArrayBuffer> {
+  async #readBytes(start: number, end: number): Promise<ArrayBuffer> {
+    const [first, last] = [
+      s.readArgument(s.wholeFrom(0), start, "read", "start"),
+      s.readArgument(s.wholeFrom(0), end, "read", "end"),
+    ];
+    if (first > last || last > this.length) {
+      throw new GpuError(
+        "gpu/tensor-range",
+        `Tensor ${this.buffer.label} has ${this.length} elements; ${first} to ${last} is no part of them.`,
+      );
+    }
     if (this.#destroyed) {
       throw new GpuError("gpu/destroyed", `Tensor ${this.buffer.label} was destroyed; read it before destroy().`);
     }

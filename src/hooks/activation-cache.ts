@@ -7,28 +7,46 @@
 import { type Checkpoint, streamSafetensors, toFloat32, writeSafetensors } from "../checkpoint/index.ts";
 import { parseJson } from "../checkpoint/json.ts";
 import { HookError } from "../errors.ts";
-import type { Gpu } from "../gpu/gpu.ts";
+import { Gpu } from "../gpu/gpu.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { nearestNames } from "../model/nearest.ts";
 import { gather } from "../model/ops.ts";
+import { nearestNames } from "../schema/nearest.ts";
+import * as s from "../schema/schema.ts";
 
 /** Part of an activation: sequences, positions (as in the prompt) and heads; all when absent. */
 export interface ActivationSlice {
   /** Sequences of the batch. */
-  rows?: readonly number[];
+  rows?: s.Indices;
   /** Positions as in the prompt; negative from the end of each sequence. */
-  positions?: readonly number[];
+  positions?: s.Indices;
   /** Heads, at points that have them. */
-  heads?: readonly number[];
+  heads?: s.Indices;
 }
 
+type CheckedSlice = s.Listed<ActivationSlice, "rows" | "positions" | "heads">;
+
+export const ACTIVATION_SLICE = s.object<ActivationSlice, CheckedSlice>("a slice", {
+  rows: s.indices,
+  positions: s.indices,
+  heads: s.indices,
+});
+
+/** Another place of an entry than the edited one. */
+export interface EntryPlace {
+  /** Sequence of the batch. */
+  row?: number;
+  /** Position as in the prompt; negative from the last captured. */
+  position?: number;
+}
+
+export const ENTRY_PLACE_FIELDS = { row: s.whole, position: s.whole } as const satisfies s.Fields<EntryPlace>;
+const ENTRY_PLACE = s.object<EntryPlace>("a place", ENTRY_PLACE_FIELDS);
+
 /** An entry of a cache, used as the value of an edit; `row` and `position` read another place than the edited one. */
-export interface CacheEntry {
+export interface CacheEntry extends EntryPlace {
   cache: ActivationCache;
   name: string;
-  row?: number;
-  position?: number;
 }
 
 /**
@@ -71,7 +89,7 @@ export class ActivationCache {
    */
   tensor(name: string): Tensor {
     this.assertAlive();
-    const tensor = this.tensors.get(name);
+    const tensor = this.tensors.get(s.readArgument(s.text, name, "ActivationCache", "name"));
     if (!tensor) {
       const near = nearestNames(name, this.tensors.keys(), 3).join(", ");
       throw new HookError(
@@ -83,16 +101,18 @@ export class ActivationCache {
   }
 
   /** This entry as the value of an edit: the same coordinates, or another row or position. */
-  at(name: string, place: { row?: number; position?: number } = {}): CacheEntry {
+  at(name: string, place: EntryPlace = {}): CacheEntry {
     this.tensor(name);
-    return { cache: this, name, ...place };
+    const read = s.readOptions(ENTRY_PLACE, place, "ActivationCache.at");
+    if (read.row !== undefined) this.#checkRow(read.row);
+    return { cache: this, name, ...read };
   }
 
   /** The values, row-major. A slice is cut on the GPU, so only its numbers cross to the host. */
   async read(name: string, slice?: ActivationSlice): Promise<Float32Array> {
     const tensor = this.tensor(name);
     if (!slice) return tensor.read();
-    const part = await this.#cut(name, tensor, slice);
+    const part = await this.#cut(name, tensor, s.readOptions(ACTIVATION_SLICE, slice, "ActivationCache.read"));
     try {
       return await part.read();
     } finally {
@@ -107,7 +127,7 @@ export class ActivationCache {
     if (!Number.isInteger(place) || place < 0 || place >= positions.length) {
       throw new HookError(
         "hook/position-range",
-        `Row ${sequence} of the cache has positions ${summary(positions)}, not ${position}.`,
+        `Row ${sequence} of the cache has positions ${summary(positions)}, not ${String(position)}.`,
       );
     }
     return place;
@@ -117,10 +137,13 @@ export class ActivationCache {
   #checkRow(row: number): readonly number[] {
     const positions = this.positions[row];
     if (positions) return positions;
-    throw new HookError("hook/row-range", `The cache has ${this.positions.length} rows; there is no row ${row}.`);
+    throw new HookError(
+      "hook/row-range",
+      `The cache has ${this.positions.length} rows; there is no row ${String(row)}.`,
+    );
   }
 
-  async #cut(name: string, tensor: Tensor, slice: ActivationSlice): Promise<Tensor> {
+  async #cut(name: string, tensor: Tensor, slice: CheckedSlice): Promise<Tensor> {
     const view = layoutOf(name, tensor.shape);
     for (const [what, list] of Object.entries(slice)) {
       if (list?.length === 0)
@@ -191,6 +214,8 @@ export class ActivationCache {
 
   /** A cache from a checkpoint that `save` wrote. */
   static async load(gpu: Gpu, checkpoint: Checkpoint): Promise<ActivationCache> {
+    s.readArgument(GPU, gpu, "ActivationCache.load", "gpu");
+    s.readArgument(CHECKPOINT, checkpoint, "ActivationCache.load", "checkpoint");
     const positions = parsePositions(checkpoint);
     const tensors = new Map<string, Tensor>();
     try {
@@ -225,6 +250,12 @@ export class ActivationCache {
     this.destroy();
   }
 }
+
+const GPU = s.instance("a Gpu", Gpu);
+const CHECKPOINT = s.simple<Checkpoint>(
+  "a checkpoint that openCheckpoint() gave",
+  (value) => typeof value === "object" && value !== null && "tensors" in value && "read" in value,
+);
 
 /** How an activation of a given shape is addressed: element = rowIndex * rowStride + head * headStride + d. */
 export interface ActivationLayout {

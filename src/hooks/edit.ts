@@ -6,7 +6,14 @@ import { HookError } from "../errors.ts";
 import { Tensor } from "../gpu/tensor.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { dMlpOf } from "../model/weight-shapes.ts";
-import { type ActivationLayout, type CacheEntry, layoutOf } from "./activation-cache.ts";
+import * as s from "../schema/schema.ts";
+import {
+  ActivationCache,
+  type ActivationLayout,
+  type CacheEntry,
+  ENTRY_PLACE_FIELDS,
+  layoutOf,
+} from "./activation-cache.ts";
 import { type Axis, type Point, resolvePoints } from "./points.ts";
 
 /**
@@ -38,14 +45,49 @@ export interface Edit {
   /** For `wgsl`: a WGSL expression in x, v (f32) and b, p, h, d (u32: row, position, head, dimension). */
   expression?: string;
   /** Rows of the batch; all when absent. */
-  rows?: readonly number[];
+  rows?: s.Indices;
   /** Positions of the sequence (queries, for scores and pattern); negative from its end; all when absent. */
-  positions?: readonly number[];
+  positions?: s.Indices;
   /** Heads (key-value heads for k and v); all when absent. Not for points without heads. */
-  heads?: readonly number[];
+  heads?: s.Indices;
   /** Dimensions of the last axis (keys, for scores and pattern, of which a query's masked ones stay as they are); all when absent. */
-  dims?: readonly number[];
+  dims?: s.Indices;
 }
+
+/** An edit as it is read: what may be one index is a list. */
+export type CheckedEdit = s.Listed<Edit, "rows" | "positions" | "heads" | "dims">;
+
+const cacheEntry = s.object<CacheEntry>("an entry of an activation cache", {
+  cache: s.required(s.instance("an activation cache", ActivationCache)),
+  name: s.required(s.text),
+  ...ENTRY_PLACE_FIELDS,
+});
+
+export const EDIT_VALUE = s.byForm<EditValue>(
+  "a number, a flat list of numbers, a tensor, or an entry of a cache",
+  (given) => {
+    if (typeof given === "number") return s.number;
+    if (s.isListLike(given)) return s.numbers;
+    if (given instanceof Tensor) return s.instance("a tensor", Tensor);
+    return typeof given === "object" && given !== null ? cacheEntry : undefined;
+  },
+);
+
+export const EDIT_FIELDS = {
+  at: s.required(s.text),
+  op: s.required(s.text),
+  value: EDIT_VALUE,
+  alpha: s.finite,
+  expression: s.text,
+  rows: s.indices,
+  positions: s.indices,
+  heads: s.indices,
+  dims: s.indices,
+} as const satisfies s.Fields<Edit>;
+
+export const EDIT: s.Schema<CheckedEdit> = s.object<Edit, CheckedEdit>("an edit", EDIT_FIELDS);
+/** One edit or several. */
+export const EDITS = s.oneOrMore("edits", EDIT);
 
 /** What an edit is checked against: the sequences of the pass, and how many of their positions are new. */
 export interface EditScope {
@@ -101,19 +143,19 @@ const NEEDS_VALUE: Record<EditOp, boolean | undefined> = {
  * Checks and compiles edits, in order; a pattern compiles to one edit for each point.
  * @throws HookError naming the edit and what is wrong: point, selection, value shape, missing value or alpha.
  */
-export function compileEdits(edits: readonly Edit[], scope: EditScope): CompiledEdit[] {
+export function compileEdits(edits: readonly CheckedEdit[], scope: EditScope): CompiledEdit[] {
   return edits.flatMap((edit) => {
     checkForm(edit);
     return resolvePoints(scope.spec, edit.at).map((point) => compileAt(edit, point, scope));
   });
 }
 
-function fail(edit: Edit, code: string, message: string): HookError {
+function fail(edit: CheckedEdit, code: string, message: string): HookError {
   return new HookError(code, `Edit of ${edit.at} (${edit.op}): ${message}`);
 }
 
-function checkForm(edit: Edit): void {
-  if (!(edit.op in NEEDS_VALUE)) {
+function checkForm(edit: CheckedEdit): void {
+  if (!Object.hasOwn(NEEDS_VALUE, edit.op)) {
     throw fail(edit, "hook/unknown-op", `there is no such op. Use ${Object.keys(NEEDS_VALUE).join(", ")}.`);
   }
   const needs = NEEDS_VALUE[edit.op];
@@ -130,7 +172,7 @@ function checkForm(edit: Edit): void {
   }
 }
 
-function compileAt(edit: Edit, point: Point, scope: EditScope): CompiledEdit {
+function compileAt(edit: CheckedEdit, point: Point, scope: EditScope): CompiledEdit {
   const width = axisSize(point.kind.axes.at(-1) as Axis, scope, point.layer);
   const headAxis = point.kind.axes.find((axis) => axis === "head" || axis === "kvHead");
   if (edit.heads && !headAxis) throw fail(edit, "hook/head-range", `${point.name} has no heads.`);
@@ -202,14 +244,14 @@ export function axisSize(axis: Axis, { spec, lengths }: EditScope, layer = 0): n
 }
 
 function selectIndices(
-  edit: Edit,
+  edit: CheckedEdit,
   what: "heads" | "dims" | "rows",
   chosen: readonly number[] | undefined,
   size: number,
 ): number[] {
   if (!chosen) return Array.from({ length: size }, (_, index) => index);
   if (chosen.length === 0) throw fail(edit, "hook/empty-selection", `${what} is empty. Leave it out to select all.`);
-  const bad = chosen.find((index) => !Number.isInteger(index) || index < 0 || index >= size);
+  const bad = chosen.find((index) => index < 0 || index >= size);
   if (bad !== undefined)
     throw fail(
       edit,
@@ -226,7 +268,7 @@ interface Places {
 }
 
 /** The selected positions of each selected row. */
-function selectPlaces(edit: Edit, { lengths, starts }: EditScope): Places[] {
+function selectPlaces(edit: CheckedEdit, { lengths, starts }: EditScope): Places[] {
   const rows = selectIndices(edit, "rows", edit.rows, lengths.length);
   if (edit.positions?.length === 0)
     throw fail(edit, "hook/empty-selection", "positions is empty. Leave it out to select all.");
@@ -274,7 +316,7 @@ interface ValueSource {
   start(place: TargetPlace): number;
 }
 
-function valueSource(edit: Edit, point: Point, selection: Selection): ValueSource {
+function valueSource(edit: CheckedEdit, point: Point, selection: Selection): ValueSource {
   const { value } = edit;
   if (value === undefined || typeof value === "number") {
     return { values: new Float32Array([value ?? 0]), stride: 0, byCoordinate: false, start: () => 0 };
@@ -289,7 +331,7 @@ function valueSource(edit: Edit, point: Point, selection: Selection): ValueSourc
 
 /** Strides of a value whose length is that of the selection's trailing axes. */
 function broadcastSource(
-  edit: Edit,
+  edit: CheckedEdit,
   values: Tensor | Float32Array,
   { places, heads, dimCount, hasHeads }: Selection,
 ): ValueSource {
@@ -322,7 +364,7 @@ function broadcastSource(
 
 /** A cache entry is read at the coordinates of each target, or at the row and position it names. */
 function cacheSource(
-  edit: Edit,
+  edit: CheckedEdit,
   point: Point,
   entry: CacheEntry,
   { width, headCount, hasHeads }: Selection,

@@ -1,17 +1,19 @@
 /** Generation with hooks: edits in the prompt's pass, in every new token's pass, or in both, and captures of each pass. */
 import { HookError } from "../errors.ts";
 import {
+  GENERATE_FIELDS,
   type GenerateHooks,
   type GenerateOptions,
   type GenerateStep,
   generateSteps,
-  type TokenInput,
 } from "../model/generate.ts";
+import type { TokenInput } from "../model/input.ts";
 import type { Model } from "../model/model.ts";
+import * as s from "../schema/schema.ts";
 import { ActivationCache } from "./activation-cache.ts";
-import type { Edit } from "./edit.ts";
+import { type CheckedEdit, EDIT_FIELDS, type Edit } from "./edit.ts";
 import { planPass } from "./plan.ts";
-import type { PointPattern } from "./points.ts";
+import { PATTERNS, type PointPattern } from "./points.ts";
 
 /** An edit, and the passes it is made in. */
 export interface GenerateEdit extends Edit {
@@ -25,10 +27,31 @@ export interface GenerateEdit extends Edit {
 /** Options of `HookedModel.generate`. */
 export interface HookedGenerateOptions extends GenerateOptions {
   /** Changes to make; see `during`. */
-  edits?: readonly GenerateEdit[];
+  edits?: GenerateEdit | readonly GenerateEdit[];
   /** Points to capture in every pass. */
   capture?: PointPattern | readonly PointPattern[];
 }
+
+/** An edit of a generation as it is read. */
+export type CheckedGenerateEdit = CheckedEdit & Pick<GenerateEdit, "during">;
+
+/** The options of `HookedModel.generate` as they are read. */
+export type CheckedGenerateOptions = Omit<HookedGenerateOptions, "edits"> & { edits?: readonly CheckedGenerateEdit[] };
+
+export const HOOKED_GENERATE_OPTIONS = s.object<HookedGenerateOptions, CheckedGenerateOptions>(
+  "the options of generate",
+  {
+    ...GENERATE_FIELDS,
+    edits: s.oneOrMore(
+      "edits",
+      s.object<GenerateEdit, CheckedGenerateEdit>("an edit", {
+        ...EDIT_FIELDS,
+        during: s.oneOf("prompt", "tokens", "both"),
+      }),
+    ),
+    capture: PATTERNS,
+  } satisfies s.Fields<HookedGenerateOptions>,
+);
 
 /** One step of `HookedModel.generate`. */
 export interface HookedGenerateStep extends GenerateStep {
@@ -40,7 +63,7 @@ export interface HookedGenerateStep extends GenerateStep {
 export async function* generateHooked(
   model: Model,
   input: TokenInput,
-  options: HookedGenerateOptions,
+  options: CheckedGenerateOptions,
 ): AsyncGenerator<HookedGenerateStep> {
   const { edits = [], capture } = options;
   checkPasses(edits);
@@ -69,14 +92,14 @@ export async function* generateHooked(
   }
 }
 
-const duringOf = ({ during, positions }: GenerateEdit) => during ?? (positions ? "prompt" : "both");
+const duringOf = ({ during, positions }: CheckedGenerateEdit) => during ?? (positions ? "prompt" : "both");
 
-function isDuring(edit: GenerateEdit, kind: "prompt" | "token"): boolean {
+function isDuring(edit: CheckedGenerateEdit, kind: "prompt" | "token"): boolean {
   const during = duringOf(edit);
   return during === "both" || during === (kind === "prompt" ? "prompt" : "tokens");
 }
 
-function checkPasses(edits: readonly GenerateEdit[]): void {
+function checkPasses(edits: readonly CheckedGenerateEdit[]): void {
   const wrong = edits.find((edit) => edit.positions && duringOf(edit) !== "prompt");
   if (!wrong) return;
   throw new HookError(

@@ -6,19 +6,33 @@
  */
 import { HookError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
-import type { TokenInput } from "../model/generate.ts";
-import type { EncodeInputOptions, ModelInput } from "../model/input.ts";
+import { type EncodeInputOptions, MODEL_INPUT, type ModelInput, TOKEN_INPUT, type TokenInput } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
 import { type LoadOptions, loadParts, type ModelSource } from "../model/load.ts";
 import type { AnswerLogProb, LogProbsOptions } from "../model/log-probs.ts";
 import type { Logits } from "../model/logits.ts";
-import { Model } from "../model/model.ts";
+import { type CacheOptions, Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import * as s from "../schema/schema.ts";
 import type { ActivationCache } from "./activation-cache.ts";
-import type { Edit } from "./edit.ts";
-import { generateHooked, type HookedGenerateOptions, type HookedGenerateStep } from "./generate.ts";
-import { type Hook, type HookedForwardOptions, isReached, planPass } from "./plan.ts";
-import { type PointPattern, resolvePoint, resolvePoints } from "./points.ts";
+import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";
+import {
+  generateHooked,
+  HOOKED_GENERATE_OPTIONS,
+  type HookedGenerateOptions,
+  type HookedGenerateStep,
+} from "./generate.ts";
+import {
+  type CheckedForwardOptions,
+  HOOKED_FORWARD_OPTIONS,
+  HOOKS,
+  type Hook,
+  type HookedForwardOptions,
+  type Hooks,
+  isReached,
+  planPass,
+} from "./plan.ts";
+import { PATTERNS, type PointPattern, resolvePoint, resolvePoints } from "./points.ts";
 import { type SweepOptions, type SweepResult, sweep } from "./sweep.ts";
 
 /** What a forward pass gives. Works with `using`. */
@@ -40,7 +54,7 @@ export class HookedModel {
     /** The model without hooks, for those who build passes of their own. */
     readonly base: Model,
     /** Edits that every pass of this view applies first. */
-    readonly standing: readonly Edit[] = [],
+    readonly standing: readonly CheckedEdit[] = [],
     /** The view that this one was made in, whose end is this one's too. */
     private readonly outer?: HookedModel,
   ) {}
@@ -66,7 +80,7 @@ export class HookedModel {
   }
 
   /** An empty key-value cache; see `Model.createCache`. */
-  createCache(options?: { sequences?: number; capacity?: number }): KvCache {
+  createCache(options?: CacheOptions): KvCache {
     return this.base.createCache(options);
   }
 
@@ -75,9 +89,16 @@ export class HookedModel {
     return this.base.tokenize(text, options);
   }
 
+  /** The id of a text that is exactly one token; see `Model.toSingleToken`. @throws InputError `input/not-one-token` */
+  toSingleToken(text: string): number {
+    return this.base.toSingleToken(text);
+  }
+
   /** The names of every point this model has, in the order of the forward pass. */
   pointNames(patterns: PointPattern | readonly PointPattern[] = "*"): string[] {
-    return resolvePoints(this.spec, patterns).map((point) => point.name);
+    return resolvePoints(this.spec, s.readArgument(PATTERNS, patterns, "pointNames", "patterns")).map(
+      ({ name }) => name,
+    );
   }
 
   /**
@@ -86,7 +107,7 @@ export class HookedModel {
    * destroyed cache; InputError and GpuError as `Model.forward`.
    */
   async forward(input: ModelInput, options: HookedForwardOptions = {}): Promise<ForwardResult> {
-    return this.#forward(input, options, []);
+    return this.#forward("forward", input, s.readOptions(HOOKED_FORWARD_OPTIONS, options, "forward"), []);
   }
 
   /**
@@ -94,32 +115,33 @@ export class HookedModel {
    * pattern, result and logits.
    */
   async runWithCache(input: ModelInput, options: HookedForwardOptions = {}): Promise<ForwardResult> {
+    const read = s.readOptions(HOOKED_FORWARD_OPTIONS, options, "runWithCache");
     const usual = (name: string) =>
       !/hook_(attn_scores|pattern|result)$/.test(name) &&
       name !== "logits" &&
-      isReached(resolvePoint(this.spec, name), options.stopAtLayer);
-    return this.forward(input, { ...options, capture: options.capture ?? usual });
+      isReached(resolvePoint(this.spec, name), read.stopAtLayer);
+    return this.#forward("runWithCache", input, { ...read, capture: read.capture ?? usual }, []);
   }
 
   /**
    * Runs with JavaScript hooks, called in the order of the forward pass. Each call waits for the GPU, copies the
-   * activation to the host and, if the hook returned one, the changed copy back: prefer `edits` for anything they can say.
+   * activation to the host and what the hook made of it back: prefer `edits` for anything they can say. A hook may change
+   * the array in place, as in PyTorch, or return another.
    */
-  async runWithHooks(
-    input: ModelInput,
-    hooks: readonly Hook[],
-    options: HookedForwardOptions = {},
-  ): Promise<ForwardResult> {
-    return this.#forward(input, options, hooks);
+  async runWithHooks(input: ModelInput, hooks: Hooks, options: HookedForwardOptions = {}): Promise<ForwardResult> {
+    const read = s.readOptions(HOOKED_FORWARD_OPTIONS, options, "runWithHooks");
+    return this.#forward("runWithHooks", input, read, s.readArgument(HOOKS, hooks, "runWithHooks", "hooks"));
   }
 
   /**
    * Runs `body` with a view of the model that applies `edits` in every pass. The view ends with `body`: it cannot leak
    * into later runs, and using it afterwards is an error.
    */
-  async withEdits<T>(edits: readonly Edit[], body: (edited: HookedModel) => Promise<T>): Promise<T> {
+  async withEdits<T>(edits: Edit | readonly Edit[], body: (edited: HookedModel) => Promise<T>): Promise<T> {
     this.assertOpen();
-    const edited = new HookedModel(this.base, [...this.standing, ...edits], this);
+    const read = s.readArgument(EDITS, edits, "withEdits", "edits");
+    s.readArgument(s.callback, body, "withEdits", "body");
+    const edited = new HookedModel(this.base, [...this.standing, ...read], this);
     try {
       return await body(edited);
     } finally {
@@ -133,8 +155,10 @@ export class HookedModel {
    */
   async *generate(input: TokenInput, options: HookedGenerateOptions = {}): AsyncGenerator<HookedGenerateStep> {
     this.assertOpen();
-    const edits = [...this.standing, ...(options.edits ?? [])];
-    for await (const step of generateHooked(this.base, input, { ...options, edits })) {
+    const read = s.readOptions(HOOKED_GENERATE_OPTIONS, options, "generate");
+    const edits = [...this.standing, ...(read.edits ?? [])];
+    const prompt = s.readArgument(TOKEN_INPUT, input, "generate", "input");
+    for await (const step of generateHooked(this.base, prompt, { ...read, edits })) {
       yield step;
       this.assertOpen();
     }
@@ -164,9 +188,14 @@ export class HookedModel {
     return sweep(this, options);
   }
 
-  async #forward(input: ModelInput, options: HookedForwardOptions, hooks: readonly Hook[]): Promise<ForwardResult> {
+  async #forward(
+    call: string,
+    input: ModelInput,
+    options: CheckedForwardOptions,
+    hooks: readonly Hook[],
+  ): Promise<ForwardResult> {
     this.assertOpen();
-    return this.base.withInput(input, options, async (ids, run) => {
+    return this.base.withInput(s.readArgument(MODEL_INPUT, input, call, "input"), options, async (ids, run) => {
       const plan = planPass(
         this.base,
         ids,

@@ -5,6 +5,8 @@ import { HookError } from "../errors.ts";
 import { defineKernel } from "../gpu/kernel.ts";
 import { foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import { TOKEN_IDS } from "../model/input.ts";
+import * as s from "../schema/schema.ts";
 
 /** Made by the functions of `metric`. */
 export interface Metric {
@@ -34,6 +36,18 @@ export const metric = {
   kl: (reference?: Float32Array): Metric => ({ kind: "kl", tokens: [], reference }),
 };
 
+const metricFields = s.object<Metric>("a metric", {
+  kind: s.required(s.oneOf("logits", "logitDiff", "logProb", "prob", "rank", "kl")),
+  tokens: s.required(TOKEN_IDS),
+  reference: s.numbers,
+});
+
+export const METRIC_SCHEMA = s.byForm<Metric>("a metric such as metric.logitDiff(a, b)", (value) =>
+  typeof value === "object" && value !== null ? metricFields : undefined,
+);
+/** One metric or several. */
+export const METRICS = s.oneOrMore("metrics", METRIC_SCHEMA);
+
 const MODE: Record<Metric["kind"], number> = { logits: 0, logitDiff: 1, logProb: 2, prob: 3, rank: 4, kl: 5 };
 
 const METRIC = defineKernel({
@@ -60,11 +74,11 @@ export function checkMetrics(metrics: readonly Metric[], vocabSize: number): voi
 }
 
 function checkMetric({ kind, tokens, reference }: Metric, vocabSize: number): void {
-  const bad = tokens.find((token) => !Number.isInteger(token) || token < 0 || token >= vocabSize);
-  if (bad !== undefined)
+  const bad = tokens.findIndex((token) => !Number.isInteger(token) || token < 0 || token >= vocabSize);
+  if (bad >= 0)
     throw new HookError(
       "hook/metric",
-      `Metric ${kind}: token ${bad} is out of range; ids go from 0 to ${vocabSize - 1}.`,
+      `Metric ${kind}: token ${String(tokens[bad])} is out of range; ids go from 0 to ${vocabSize - 1}.`,
     );
   if (kind === "logits" && tokens.length === 0)
     throw new HookError("hook/metric", "Metric logits: give at least one token.");

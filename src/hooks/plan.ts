@@ -1,11 +1,12 @@
 /** The plan of one hooked pass: edits, captures and callbacks checked against the input, and what they make necessary. */
 import { HookError, InputError } from "../errors.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import type { ForwardOptions, Model, RunOptions } from "../model/model.ts";
+import { FORWARD_FIELDS, type ForwardOptions, type Model, type RunOptions } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import * as s from "../schema/schema.ts";
 import { ActivationCache } from "./activation-cache.ts";
-import { axisSize, compileEdits, type Edit, type EditScope } from "./edit.ts";
-import { type Point, type PointPattern, resolvePoint, resolvePoints } from "./points.ts";
+import { axisSize, type CheckedEdit, compileEdits, EDITS, type Edit, type EditScope } from "./edit.ts";
+import { PATTERNS, type Point, type PointPattern, resolvePoint, resolvePoints } from "./points.ts";
 import { type Callback, type HookFunction, HookTaps } from "./taps.ts";
 
 /** Options of `HookedModel.forward`. */
@@ -13,15 +14,50 @@ export interface HookedForwardOptions extends ForwardOptions {
   /** Points to capture: names, `*` patterns, regular expressions or predicates. */
   capture?: PointPattern | readonly PointPattern[];
   /** Capture only these positions; negative from the end. All of the pass when absent. */
-  positions?: readonly number[];
+  positions?: s.Indices;
   /** Interventions, applied in order where several meet at one point. */
-  edits?: readonly Edit[];
+  edits?: Edit | readonly Edit[];
   /** Run only the blocks before this one; there are no logits then. */
   stopAtLayer?: number;
 }
 
+/** The options of a hooked pass as they are read. */
+export type CheckedForwardOptions = Omit<HookedForwardOptions, "positions" | "edits"> & {
+  positions?: readonly number[];
+  edits?: readonly CheckedEdit[];
+};
+
+export const HOOKED_FORWARD_OPTIONS = s.object<HookedForwardOptions, CheckedForwardOptions>("the options of forward", {
+  ...FORWARD_FIELDS,
+  capture: PATTERNS,
+  positions: s.indices,
+  edits: EDITS,
+  stopAtLayer: s.ranged("a whole number from 0 to the number of blocks"),
+} satisfies s.Fields<HookedForwardOptions>);
+
 /** A hook of `runWithHooks`: a point, pattern or predicate, and what to call there. */
 export type Hook = readonly [PointPattern, HookFunction];
+
+/** Hooks in order, or by the names of their points. */
+export type Hooks = readonly Hook[] | Hook | Readonly<Record<string, HookFunction>>;
+
+const HOOKS_TAKE = "a list of pairs [point, function], or an object { point: function }";
+
+/** Reads `Hooks` to a list. */
+export const HOOKS: s.Schema<Hook[]> = {
+  takes: HOOKS_TAKE,
+  read: (value, at) => {
+    if (typeof value !== "object" || value === null) return at.refuse(value, HOOKS_TAKE);
+    const isOne = Array.isArray(value) && value.length === 2 && typeof value[1] === "function";
+    const pairs: unknown[] = isOne ? [value] : s.isListLike(value) ? Array.from(value) : Object.entries(value);
+    return pairs.map((pair, index): Hook => {
+      const place = isOne ? at : at.entry(index);
+      if (!Array.isArray(pair) || pair.length !== 2) return place.refuse(pair, "a pair [point, function]");
+      const [pattern] = PATTERNS.read([pair[0]], place) as [PointPattern];
+      return [pattern, s.callback.read(pair[1], place.entry(1)) as HookFunction];
+    });
+  },
+};
 
 export interface PassPlan {
   cache: ActivationCache;
@@ -33,7 +69,7 @@ export function planPass(
   model: Model,
   ids: readonly (readonly number[])[],
   run: RunOptions,
-  options: HookedForwardOptions,
+  options: CheckedForwardOptions,
   hooks: readonly Hook[] = [],
 ): PassPlan {
   const { spec, gpu } = model;
@@ -45,6 +81,12 @@ export function planPass(
     ? allPositions.map((list, row) => pickPositions(options.positions as number[], list, row))
     : allPositions;
   const stopAtLayer = checkStop(spec, options);
+  if (options.positions && options.capture === undefined)
+    s.refuseIdle(
+      "forward",
+      "positions",
+      "without capture: it says what is captured. Edits have positions of their own",
+    );
   const edits = compileEdits(options.edits ?? [], scope);
   const captured = options.capture === undefined ? [] : resolvePoints(spec, options.capture);
   const callbacks = hooks.flatMap(([pattern, call]) => resolvePoints(spec, pattern).map((point) => ({ point, call })));
@@ -100,7 +142,7 @@ function isPastLastKeys(spec: ModelSpec, point: Point): boolean {
   return point.order > lastKeys.order;
 }
 
-function checkStop({ nLayers }: ModelSpec, { stopAtLayer, cache }: HookedForwardOptions): number | undefined {
+function checkStop({ nLayers }: ModelSpec, { stopAtLayer, cache, logits }: CheckedForwardOptions): number | undefined {
   if (stopAtLayer === undefined) return undefined;
   if (!Number.isInteger(stopAtLayer) || stopAtLayer < 0 || stopAtLayer > nLayers) {
     throw new InputError(
@@ -108,6 +150,8 @@ function checkStop({ nLayers }: ModelSpec, { stopAtLayer, cache }: HookedForward
       `stopAtLayer is ${stopAtLayer}; it must be a whole number from 0 to ${nLayers}, the number of blocks.`,
     );
   }
+  if (logits !== undefined && logits !== "none")
+    s.refuseIdle("forward", "logits", "beside stopAtLayer: a pass that stops has none");
   if (cache && stopAtLayer < nLayers) {
     throw new InputError(
       "input/stop-layer",
@@ -132,7 +176,7 @@ function checkReached(wanted: readonly Point[], stopAtLayer: number | undefined)
     );
 }
 
-function checkLogits(looked: readonly Point[], options: HookedForwardOptions): void {
+function checkLogits(looked: readonly Point[], options: CheckedForwardOptions): void {
   const wantsLogits = looked.some(({ name }) => name === "logits");
   if (wantsLogits && (options.logits ?? "all") !== "all") {
     throw new HookError(

@@ -3,8 +3,9 @@
  * does not exist. `docs/hooks.md` prints this table; captures, edits and sweeps accept exactly these names.
  */
 import { HookError } from "../errors.ts";
-import { nearestNames } from "../model/nearest.ts";
 import type { LayerSpec, ModelSpec } from "../model/spec.ts";
+import { nearestNames } from "../schema/nearest.ts";
+import * as s from "../schema/schema.ts";
 
 export type Axis =
   | "batch"
@@ -241,7 +242,13 @@ export function pointTable(spec: ModelSpec): ReadonlyMap<string, Point> {
   return table;
 }
 
-function buildTable(spec: ModelSpec): Map<string, Point> {
+const SPEC = s.simple<ModelSpec>(
+  "a ModelSpec, such as model.spec",
+  (value) => typeof value === "object" && value !== null && "layers" in value && "norm" in value,
+);
+
+function buildTable(given: ModelSpec): Map<string, Point> {
+  const spec = s.readArgument(SPEC, given, "pointTable", "spec");
   const inBlock = POINT_KINDS.filter((kind) => kind.name.includes("{i}"));
   const before = POINT_KINDS.slice(0, POINT_KINDS.indexOf(inBlock[0] as PointKind));
   const after = POINT_KINDS.slice(before.length + inBlock.length);
@@ -262,14 +269,24 @@ function buildTable(spec: ModelSpec): Map<string, Point> {
 /** A name, a pattern in which `*` stands for anything, a regular expression, or a function of the name. */
 export type PointPattern = string | RegExp | ((name: string) => boolean);
 
+/** One pattern or several. */
+export const PATTERNS = s.oneOrMore<PointPattern>(
+  "such patterns",
+  s.simple(
+    "the name of a point, a pattern with *, a regular expression or a function of the name",
+    (value) => typeof value === "string" || value instanceof RegExp || typeof value === "function",
+  ),
+);
+
 /**
  * The points that match any of the patterns, in the order of the forward pass.
  * @throws HookError `hook/no-such-point` for a pattern that matches nothing, with the nearest names.
  */
-export function resolvePoints(spec: ModelSpec, patterns: PointPattern | readonly PointPattern[]): Point[] {
+export function resolvePoints(spec: ModelSpec, given: PointPattern | readonly PointPattern[]): Point[] {
+  const patterns = s.readArgument(PATTERNS, given, "resolvePoints", "patterns");
   const table = pointTable(spec);
   const chosen = new Set<Point>();
-  for (const pattern of Array.isArray(patterns) ? patterns : [patterns]) {
+  for (const pattern of patterns) {
     const matching = [...table.values()].filter((candidate) => matches(pattern, candidate.name));
     if (matching.length === 0) throw noSuchPoint(spec, pattern, table);
     for (const match of matching) chosen.add(match);

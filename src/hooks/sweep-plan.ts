@@ -13,7 +13,7 @@ import { type CompiledEdit, compileEdits, type EditScope } from "./edit.ts";
 import type { ForwardResult, HookedModel } from "./hooked-model.ts";
 import { checkMetrics, type Metric, metricWidth, readsOnlyTokens } from "./metrics.ts";
 import { rowWidth } from "./plan.ts";
-import type { SweepOptions } from "./sweep.ts";
+import type { CheckedSweepOptions } from "./sweep.ts";
 
 /** A cell whose edits can change what is measured. */
 export interface Cell {
@@ -56,9 +56,9 @@ const MAX_HEAD_TOKENS = 1024;
 export const checkpoint = (layer: number) => `blocks.${layer - 1}.hook_resid_post`;
 
 /** Checks everything, then runs the base. Nothing stays allocated when it fails. */
-export async function planSweep(model: HookedModel, options: SweepOptions): Promise<SweepPlan> {
+export async function planSweep(model: HookedModel, options: CheckedSweepOptions): Promise<SweepPlan> {
   const { spec, gpu } = model;
-  const metrics = metricsOf(options);
+  const metrics = options.metric;
   const columns = metrics.reduce((sum, metric) => sum + metricWidth(metric), 0);
   const all = singleSequence(model, options.input);
   const end = metricPosition(all, options.position ?? -1);
@@ -98,7 +98,7 @@ export async function planSweep(model: HookedModel, options: SweepOptions): Prom
 /** One pass over the whole sequence that keeps the residual wherever a cell's rows join. */
 function runBase(
   model: HookedModel,
-  { signal }: SweepOptions,
+  { signal }: CheckedSweepOptions,
   ids: readonly number[],
   end: number,
   cells: readonly Cell[],
@@ -140,12 +140,12 @@ function tokenHead(
   return { ...model.base.engine.headOf(tokens), metrics: numbered };
 }
 
-function metricsOf({ metric }: SweepOptions): readonly Metric[] {
-  return Array.isArray(metric) ? metric : [metric as Metric];
-}
-
-/** Rows of one pass within the memory budget: keys and values of every layer, and the widest activations. */
-function rowsOfPass({ spec, base }: HookedModel, options: SweepOptions, keyCount: number, widest: number): number {
+function rowsOfPass(
+  { spec, base }: HookedModel,
+  options: CheckedSweepOptions,
+  keyCount: number,
+  widest: number,
+): number {
   const budget = options.memoryBudget ?? DEFAULT_BUDGET;
   const keysAndValues = 2 * spec.nLayers * spec.nKvHeads * spec.dHead;
   const activations = 4 * spec.dModel + 2 * (spec.nHeads + spec.nKvHeads) * spec.dHead + 3 * widestMlp(spec);
@@ -185,7 +185,7 @@ function needsWholeSequence({ spec, standing }: HookedModel, edits: readonly Com
 }
 
 /** Cells whose edits can change the logits at `end`. */
-function compileCells(scope: EditScope, cells: SweepOptions["cells"], end: number): Cell[] {
+function compileCells(scope: EditScope, cells: CheckedSweepOptions["cells"], end: number): Cell[] {
   return cells.flatMap((edits, index) => {
     const compiled = inCell(index, () => compileEdits(edits, scope));
     const cone = coneOf(scope.spec, compiled, end);

@@ -9,14 +9,15 @@
  */
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import type { ModelInput } from "../model/input.ts";
+import { MODEL_INPUT, type ModelInput } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
 import { gather } from "../model/ops.ts";
 import { RowTable } from "../model/rows.ts";
-import type { Edit } from "./edit.ts";
+import * as s from "../schema/schema.ts";
+import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";
 import type { HookedModel } from "./hooked-model.ts";
 import { mergeEdits } from "./merge-edits.ts";
-import { type Metric, metricWidth, recordMetric } from "./metrics.ts";
+import { METRICS, type Metric, metricWidth, recordMetric } from "./metrics.ts";
 import { type Cell, checkpoint, planSweep, type SweepPlan } from "./sweep-plan.ts";
 import { HookTaps } from "./taps.ts";
 
@@ -25,7 +26,7 @@ export interface SweepOptions {
   /** One sequence. */
   input: ModelInput;
   /** The edits of each cell. A cell without edits gives the base value. */
-  cells: readonly (readonly Edit[])[];
+  cells: readonly (Edit | readonly Edit[])[];
   /** One metric, or several that share the passes. */
   metric: Metric | readonly Metric[];
   /** Position whose logits are measured; negative from the end. Default -1. */
@@ -37,6 +38,22 @@ export interface SweepOptions {
   /** Bytes of GPU memory that the cells of one pass may take. Default 256 MB. */
   memoryBudget?: number;
 }
+
+/** The options of a sweep as they are read. */
+export type CheckedSweepOptions = Omit<SweepOptions, "cells" | "metric"> & {
+  cells: readonly (readonly CheckedEdit[])[];
+  metric: readonly Metric[];
+};
+
+export const MEASURE_FIELDS = { onProgress: s.callback, signal: s.signal, memoryBudget: s.positive } as const;
+
+export const SWEEP_OPTIONS = s.object<SweepOptions, CheckedSweepOptions>("the options of sweep", {
+  input: s.required(MODEL_INPUT),
+  cells: s.required(s.list("lists of edits", EDITS)),
+  metric: s.required(METRICS),
+  position: s.whole,
+  ...MEASURE_FIELDS,
+} satisfies s.Fields<SweepOptions>);
 
 /** The numbers of a sweep, on the host. */
 export interface SweepResult {
@@ -55,8 +72,9 @@ export interface SweepResult {
  * @throws HookError for an edit that cannot be made (naming its cell) or a metric that does not fit; InputError for more
  * than one sequence or a position outside it; the signal's reason when aborted.
  */
-export async function sweep(model: HookedModel, options: SweepOptions): Promise<SweepResult> {
+export async function sweep(model: HookedModel, given: SweepOptions): Promise<SweepResult> {
   model.assertOpen();
+  const options = s.readOptions(SWEEP_OPTIONS, given, "sweep");
   const plan = await planSweep(model, options);
   try {
     return await new SweepRun(model, options, plan).finish();
@@ -71,7 +89,7 @@ class SweepRun {
 
   constructor(
     private readonly model: HookedModel,
-    private readonly options: SweepOptions,
+    private readonly options: CheckedSweepOptions,
     private readonly plan: SweepPlan,
   ) {}
 

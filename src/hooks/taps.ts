@@ -15,6 +15,7 @@ import { Tensor } from "../gpu/tensor.ts";
 import { elementGrid, gather } from "../model/ops.ts";
 import type { RowTable } from "../model/rows.ts";
 import type { ActivationView, Taps } from "../model/taps.ts";
+import * as s from "../schema/schema.ts";
 import { type ActivationLayout, layoutOf } from "./activation-cache.ts";
 import type { CompiledEdit, EditOp } from "./edit.ts";
 
@@ -62,11 +63,17 @@ export interface CaptureTarget {
   tensor: Tensor;
 }
 
-/** A JavaScript hook: gets the activation, shaped as a capture of it would be, and may return a changed copy. */
+/**
+ * A JavaScript hook: gets the activation, shaped as a capture of it would be. It may change the array in place, or return
+ * other numbers, as many; what it returns counts, or else what the array then holds.
+ */
 export type HookFunction = (
   activation: Float32Array,
   info: { name: string; shape: readonly number[] },
-) => Promise<Float32Array | undefined> | Float32Array | undefined;
+  // biome-ignore lint/suspicious/noConfusingVoidType: a function that returns nothing.
+) => Promise<HookResult | void> | HookResult | void;
+
+type HookResult = Float32Array | readonly number[] | undefined;
 
 export interface Callback {
   name: string;
@@ -176,14 +183,9 @@ export class HookTaps implements Taps {
     const packedView = { buffer: packed, ...strides(layout) };
     gather(recorder, view, packedView, lists.pairs, layout.heads, layout.width);
     recorder.host(async () => {
-      const after = await run(await packed.read(), { name, shape });
-      if (after === undefined) return;
-      if (after.length !== length) {
-        throw new HookError(
-          "hook/value-shape",
-          `The hook at ${name} returned ${after.length} numbers; the activation [${shape.join(", ")}] has ${length}.`,
-        );
-      }
+      const activation = await packed.read();
+      const returned = await run(activation, { name, shape });
+      const after = returned === undefined ? activation : hookResult(returned, name, shape, length);
       this.gpu.device.queue.writeBuffer(packed.buffer, 0, after as Float32Array<ArrayBuffer>);
     });
     gather(recorder, packedView, view, lists.reversed, layout.heads, layout.width);
@@ -222,6 +224,19 @@ export class HookTaps implements Taps {
     }
     return index;
   }
+}
+
+/** @throws HookError `hook/value-shape` for anything but as many numbers as the activation has. */
+function hookResult(returned: unknown, name: string, shape: readonly number[], length: number): Float32Array {
+  const takes = `the activation [${shape.join(", ")}] has ${length} numbers. Return a flat list of as many, or nothing to keep what the array holds.`;
+  if (!s.isListLike(returned))
+    throw new HookError("hook/value-shape", `The hook at ${name} returned no list of numbers; ${takes}`);
+  if (returned.length !== length)
+    throw new HookError("hook/value-shape", `The hook at ${name} returned ${returned.length} numbers; ${takes}`);
+  if (returned instanceof Float32Array) return returned;
+  const bad = Array.from(returned).findIndex((value) => typeof value !== "number");
+  if (bad < 0) return Float32Array.from(returned as ArrayLike<number>);
+  throw new HookError("hook/value-shape", `Entry ${bad} that the hook at ${name} returned is no number; ${takes}`);
 }
 
 function placesOf(positions: HookPlan["positions"]): Places {

@@ -99,11 +99,11 @@ export class Engine {
 
   /** @throws InputError `input/token-range` */
   checkIds(ids: readonly number[], sequence: number): void {
-    const bad = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= this.spec.vocabSize);
-    if (bad === undefined) return;
+    const bad = ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= this.spec.vocabSize);
+    if (bad < 0) return;
     throw new InputError(
       "input/token-range",
-      `Sequence ${sequence} has token id ${bad}; ids of this model go from 0 to ${this.spec.vocabSize - 1}.`,
+      `Sequence ${sequence} has token id ${String(ids[bad])} (entry ${bad}); ids of this model go from 0 to ${this.spec.vocabSize - 1}.`,
     );
   }
 

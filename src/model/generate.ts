@@ -6,10 +6,11 @@ import { InputError } from "../errors.ts";
 import type { Readback } from "../gpu/readback.ts";
 import type { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import * as s from "../schema/schema.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
 import { Decoder } from "./decode.ts";
-import { type EmbedsInput, type ModelInput, toIds } from "./input.ts";
-import type { KvCache } from "./kv-cache.ts";
+import { ENCODE_FIELDS, type TokenInput, toIds } from "./input.ts";
+import { KvCache } from "./kv-cache.ts";
 import type { Model, RunOptions } from "./model.ts";
 import { RandomStream, randomSeed } from "./random.ts";
 import {
@@ -17,6 +18,7 @@ import {
   recordChoice,
   recordPenalty,
   resolveSampling,
+  SAMPLING_FIELDS,
   type Sampling,
   type SamplingOptions,
 } from "./sampling.ts";
@@ -43,6 +45,20 @@ export interface GenerateOptions extends SamplingOptions {
   /** Ends the iteration with `signal.reason`, before the next pass. */
   signal?: AbortSignal;
 }
+
+export const GENERATE_FIELDS = {
+  ...SAMPLING_FIELDS,
+  maxNewTokens: s.ranged("a whole number of at least 1"),
+  stop: s.oneOrMore("texts", s.text),
+  eos: s.indices,
+  ignoreEos: s.flag,
+  ...ENCODE_FIELDS,
+  cache: s.instance("a KvCache, made by createCache()", KvCache),
+  history: s.list("lists of token ids", s.list("token ids", s.wholeFrom(0))),
+  signal: s.signal,
+} as const satisfies s.Fields<GenerateOptions>;
+
+export const GENERATE_OPTIONS = s.object<GenerateOptions>("the options of generate", GENERATE_FIELDS);
 
 /** One more token for every sequence that had not ended. */
 export interface GenerateStep {
@@ -85,9 +101,6 @@ const DEFAULT_MAX_NEW_TOKENS = 100;
 const RESERVED_TOKENS = 256;
 /** Tokens of the prompt that the detokenizer sees, so that the first new token keeps its leading space. */
 const TEXT_CONTEXT = 8;
-
-/** Text or token ids, one or a batch. */
-export type TokenInput = Exclude<ModelInput, EmbedsInput>;
 
 /** The settings, checked and with their defaults. */
 interface Plan {

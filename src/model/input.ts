@@ -1,5 +1,6 @@
 /** What a model may be given, and how it becomes token ids. */
 import { InputError } from "../errors.ts";
+import * as s from "../schema/schema.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
 
 /**
@@ -13,11 +14,48 @@ export interface EmbedsInput {
 /** Text or token ids, one or a batch; sequences may differ in length. */
 export type ModelInput = string | readonly string[] | readonly number[] | readonly (readonly number[])[] | EmbedsInput;
 
+/** Text or token ids, one or a batch. */
+export type TokenInput = Exclude<ModelInput, EmbedsInput>;
+
 /** How text becomes token ids. */
 export interface EncodeInputOptions {
-  /** Prepend BOS to text; default: what the model's tokenizer does. Ids are taken as they are. */
+  /** Prepend BOS to text; default: what the model's tokenizer does. Ids are taken as they are; `true` is refused for them. */
   addBos?: boolean;
 }
+
+export const ENCODE_FIELDS = { addBos: s.flag } as const;
+export const ENCODE_OPTIONS = s.object<EncodeInputOptions>("the options of text", ENCODE_FIELDS);
+
+/** Whether each is an id of the model is for the call to say, which knows the vocabulary. */
+export const TOKEN_IDS = s.list<number>("token ids", {
+  takes: "a token id",
+  read: (value, at) => (isSequence(value) ? at.refuse(value, "a token id") : (value as number)),
+});
+
+/** One text or the ids of one. */
+export const SEQUENCE = s.byForm<string | number[]>("text or token ids", (value) =>
+  typeof value === "string" ? s.text : s.isListLike(value) ? TOKEN_IDS : undefined,
+);
+
+const embeds = s.object<EmbedsInput>("embeddings", {
+  inputsEmbeds: s.required(s.list("arrays of numbers [pos, dModel], one a sequence", s.numbers)),
+});
+
+const isSequence = (value: unknown): boolean => typeof value === "string" || s.isListLike(value);
+
+/** One sequence or a batch of text or ids; not embeddings. */
+export const TOKEN_INPUT = s.byForm<TokenInput>("text, token ids, or a list of either", (value) => {
+  if (typeof value === "string") return s.text;
+  if (!s.isListLike(value)) return undefined;
+  return Array.from(value).some(isSequence)
+    ? (s.list("texts or token ids", SEQUENCE) as s.Schema<TokenInput>)
+    : TOKEN_IDS;
+});
+
+/** Everything a model may be given. */
+export const MODEL_INPUT = s.byForm<ModelInput>("text, token ids, a list of either, or { inputsEmbeds }", (value) =>
+  isSequence(value) ? TOKEN_INPUT : typeof value === "object" && value !== null ? embeds : undefined,
+);
 
 export function isEmbeds(input: ModelInput): input is EmbedsInput {
   return typeof input === "object" && "inputsEmbeds" in input;
@@ -25,19 +63,24 @@ export function isEmbeds(input: ModelInput): input is EmbedsInput {
 
 /**
  * Token ids of each sequence.
- * @throws InputError `input/no-tokenizer` for text without a tokenizer, `input/empty` for nothing to run.
+ * @throws InputError `input/no-tokenizer` for text without a tokenizer, `input/empty` for nothing to run,
+ *   `input/bos-of-ids` for a BOS that is to be put before ids.
  */
 export function toIds(
-  input: Exclude<ModelInput, EmbedsInput>,
+  input: TokenInput,
   tokenizer: Tokenizer | undefined,
   options: EncodeInputOptions = {},
 ): number[][] {
-  const sequences = (typeof input === "string" || typeof input[0] === "number" ? [input] : input) as readonly (
-    | string
-    | readonly number[]
-  )[];
+  const isBatch = typeof input !== "string" && (input.length === 0 || input.some(isSequence));
+  const sequences = (isBatch ? input : [input]) as readonly (string | readonly number[])[];
   const ids = sequences.map((sequence) => {
-    if (typeof sequence !== "string") return [...sequence];
+    if (typeof sequence !== "string") {
+      if (!options.addBos) return [...sequence];
+      throw new InputError(
+        "input/bos-of-ids",
+        "addBos is true, but token ids are taken as they are. Put the BOS token's id before them, or leave addBos out.",
+      );
+    }
     if (!tokenizer) {
       throw new InputError(
         "input/no-tokenizer",

@@ -8,6 +8,7 @@
 import { GpuError, InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { STORAGE_USAGE } from "../gpu/usage.ts";
+import * as s from "../schema/schema.ts";
 
 /** What the store must know of the model. */
 export interface KvShape {
@@ -191,6 +192,14 @@ export class KvCache {
   /** Forgets all but the first `length` tokens of a sequence. */
   truncate(sequence: number, length: number): void {
     this.assertAlive();
+    this.#checkSequence(sequence);
+    const held = (this.sequences[sequence] as number[]).length;
+    if (!Number.isInteger(length) || length < 0 || length > held) {
+      throw new InputError(
+        "input/cache-length",
+        `Sequence ${sequence} of the cache holds ${held} tokens; it cannot be cut to ${String(length)}. Give a whole number from 0 to ${held}.`,
+      );
+    }
     this.store.drop((this.sequences[sequence] as number[]).splice(length));
   }
 
@@ -200,20 +209,23 @@ export class KvCache {
   }
 
   /** A cache of its own that shares every token so far; `picks` names the sequence each new one continues. */
-  fork(picks: readonly number[] = this.sequences.map((_, index) => index)): KvCache {
+  fork(picks: s.Indices = this.sequences.map((_, index) => index)): KvCache {
     this.assertAlive();
-    const sequences = picks.map((pick) => {
-      const slots = this.sequences[pick];
-      if (!slots) {
-        throw new InputError(
-          "input/no-sequence",
-          `The cache has ${this.sequences.length} sequences; there is no number ${pick}.`,
-        );
-      }
-      return [...slots];
+    const sequences = s.readArgument(s.indices, picks, "fork", "picks").map((pick) => {
+      this.#checkSequence(pick);
+      return [...(this.sequences[pick] as number[])];
     });
     for (const slots of sequences) this.store.share(slots);
     return new KvCache(this.store, sequences);
+  }
+
+  /** @throws InputError `input/no-sequence` */
+  #checkSequence(sequence: number): void {
+    if (this.sequences[sequence] !== undefined && Number.isInteger(sequence)) return;
+    throw new InputError(
+      "input/no-sequence",
+      `The cache has ${this.sequences.length} sequences; there is no number ${String(sequence)}.`,
+    );
   }
 
   /** @throws InputError `input/cache-destroyed` */

@@ -10,7 +10,8 @@ import {
 } from "../checkpoint/index.ts";
 import { ConfigError } from "../errors.ts";
 import { Gpu } from "../gpu/gpu.ts";
-import { type GpuRequest, requestGpu } from "../gpu/host.ts";
+import { GPU_REQUEST_FIELDS, type GpuRequest, requestGpu } from "../gpu/host.ts";
+import * as s from "../schema/schema.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/index.ts";
 import { specFromConfig } from "./families/index.ts";
 import { fitCheckpoint } from "./fit-checkpoint.ts";
@@ -44,6 +45,42 @@ export interface LoadOptions extends GpuRequest, Pick<TuningOptions, "tune" | "o
   signal?: AbortSignal;
 }
 
+const OPEN_FIELDS = { file: s.text, onProgress: s.callback, onNotice: s.callback } as const;
+
+export const LOAD_OPTIONS = s.object<LoadOptions>("the options of loadModel", {
+  ...OPEN_FIELDS,
+  ...GPU_REQUEST_FIELDS,
+  gpu: s.instance("a Gpu", Gpu),
+  checkFinite: s.flag,
+  signal: s.signal,
+  tune: s.flag,
+  onTune: s.callback,
+} satisfies s.Fields<LoadOptions>);
+
+const OPEN_OPTIONS = s.object<OpenModelOptions>("the options of openModelSource", OPEN_FIELDS);
+
+const isSource = (value: unknown): value is CheckpointSource =>
+  typeof value === "object" && value !== null && "read" in value && typeof value.read === "function";
+
+const isFile = (value: unknown): boolean =>
+  typeof value === "object" && value !== null && ("blob" in value ? value.blob : value) instanceof Blob;
+
+/** Where a model is; a `FileList` and a single file as well. */
+export const MODEL_SOURCE = s.byForm<ModelSource>(
+  "a folder, an address, hf:owner/name, files, or a source of your own",
+  (value) => {
+    if (typeof value === "string") return s.text;
+    if (isSource(value)) return { takes: "a source", read: () => value };
+    const files = isFile(value) ? [value] : isIterable(value) ? [...value] : [];
+    return files.length > 0 && files.every(isFile)
+      ? { takes: "files", read: () => files as unknown as File[] }
+      : undefined;
+  },
+);
+
+const isIterable = (value: unknown): value is Iterable<unknown> =>
+  typeof value === "object" && value !== null && Symbol.iterator in value;
+
 export type OpenModelOptions = Pick<LoadOptions, "file" | "onProgress" | "onNotice">;
 
 /** What a model class is made of. */
@@ -60,7 +97,12 @@ export interface ModelParts {
  * Opens a checkpoint for any kind of source. The caller closes it. Downloads from the Hub into the cache report to
  * `onProgress`, too, with the file in place of the tensor.
  */
-export async function openModelSource(source: ModelSource, options: OpenModelOptions = {}): Promise<Checkpoint> {
+export async function openModelSource(from: ModelSource, given: OpenModelOptions = {}): Promise<Checkpoint> {
+  const source = s.readArgument(MODEL_SOURCE, from, "openModelSource", "source");
+  return open(source, s.readOptions(OPEN_OPTIONS, given, "openModelSource"));
+}
+
+async function open(source: ModelSource, options: OpenModelOptions): Promise<Checkpoint> {
   const opened = await resolveSource(source, options);
   const file = options.file ?? opened.file;
   return openCheckpoint(opened.source, {
@@ -97,9 +139,12 @@ export async function readSpec(checkpoint: Checkpoint): Promise<{ spec: ModelSpe
 }
 
 /** Loads everything a model is made of. On failure nothing stays allocated. */
-export async function loadParts(source: ModelSource, options: LoadOptions = {}): Promise<ModelParts> {
+export async function loadParts(from: ModelSource, given: LoadOptions = {}): Promise<ModelParts> {
+  const source = s.readArgument(MODEL_SOURCE, from, "loadModel", "source");
+  const options = s.readOptions(LOAD_OPTIONS, given, "loadModel");
+  if (options.gpu) refuseRequest(options);
   const { onNotice = options.quiet ? () => {} : warn } = options;
-  const checkpoint = await openModelSource(source, { ...options, onNotice });
+  const checkpoint = await open(source, { ...options, onNotice });
   let gpu: Gpu | undefined;
   try {
     const { spec: configSpec, modelType } = await readSpec(checkpoint);
@@ -108,7 +153,8 @@ export async function loadParts(source: ModelSource, options: LoadOptions = {}):
       { json: (name) => checkpoint.readJson(name) },
       { modelType, vocabSize: spec.vocabSize },
     );
-    gpu = options.gpu ?? new Gpu(await requestGpu(options));
+    const { adapter, powerPreference, onAdapter, quiet } = options;
+    gpu = options.gpu ?? new Gpu(await requestGpu({ adapter, powerPreference, onAdapter, quiet }));
     const weights = await loadTuned(gpu, spec, checkpoint, options);
     return { gpu, spec, weights, tokenizer, label: checkpoint.label, ownsGpu: !options.gpu };
   } catch (error) {
@@ -121,6 +167,12 @@ export async function loadParts(source: ModelSource, options: LoadOptions = {}):
 
 function warn(message: string): void {
   console.warn(`superlens: ${message}`);
+}
+
+/** A device that is given was chosen before; what says which one would do nothing. */
+function refuseRequest({ adapter, powerPreference }: LoadOptions): void {
+  for (const [name, value] of Object.entries({ adapter, powerPreference }))
+    if (value !== undefined) s.refuseIdle("loadModel", name, "beside gpu, which has an adapter already");
 }
 
 /** Loads the weights, and lets the device use what is known to be fast for them. */

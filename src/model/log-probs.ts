@@ -7,9 +7,10 @@ import { InputError } from "../errors.ts";
 import type { Readback } from "../gpu/readback.ts";
 import { foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import * as s from "../schema/schema.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
 import { logitBlocks } from "./forward.ts";
-import { toIds } from "./input.ts";
+import { ENCODE_FIELDS, SEQUENCE, toIds } from "./input.ts";
 import * as kernels from "./kernels.ts";
 import type { KvCache } from "./kv-cache.ts";
 import type { Model } from "./model.ts";
@@ -31,6 +32,15 @@ export interface LogProbsOptions {
   /** Ends the call with `signal.reason`, before the next pass. */
   signal?: AbortSignal;
 }
+
+export const LOG_PROBS_OPTIONS = s.object<LogProbsOptions>("the options of logProbs", {
+  ...ENCODE_FIELDS,
+  tokenization: s.oneOf("joint", "separate"),
+  signal: s.signal,
+});
+
+/** The answers of `logProbs`. */
+export const ANSWERS = s.list("texts or lists of token ids", SEQUENCE);
 
 export interface AnswerLogProb {
   /** Natural logarithm of the probability that the answer follows the prompt. */
@@ -198,11 +208,11 @@ function answerIds(
 function checkAnswer(model: Model, ids: readonly number[], index: number, promptLength: number): void {
   const { vocabSize, maxPositions } = model.spec;
   if (ids.length === 0) throw new InputError("input/empty-answer", `Answer ${index} has no tokens. Give at least one.`);
-  const bad = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
-  if (bad !== undefined) {
+  const bad = ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
+  if (bad >= 0) {
     throw new InputError(
       "input/token-range",
-      `Answer ${index} has token id ${bad}; ids of this model go from 0 to ${vocabSize - 1}.`,
+      `Answer ${index} has token id ${String(ids[bad])}; ids of this model go from 0 to ${vocabSize - 1}.`,
     );
   }
   // The last token is only predicted, so it needs no position.

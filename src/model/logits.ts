@@ -1,6 +1,7 @@
 /** Logits on the GPU, and where in the batch each row of them belongs. */
 import { InputError } from "../errors.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import * as s from "../schema/schema.ts";
 
 /** The logits of one forward pass, on the GPU until they are read. The caller destroys them. */
 export class Logits {
@@ -19,17 +20,19 @@ export class Logits {
 
   /** Row of `tensor` with the logits of a position; negative positions count from the sequence's last. */
   rowOf(sequence: number, position: number): number {
+    s.readArgument(s.whole, sequence, "Logits.at", "sequence");
     const positions = this.positions[sequence];
     if (!positions)
       throw new InputError(
         "input/no-sequence",
-        `There are ${this.positions.length} sequences; there is no number ${sequence}.`,
+        `There are ${this.positions.length} sequences; there is no number ${String(sequence)}.`,
       );
+    s.readArgument(s.whole, position, "Logits.at", "position");
     const index = position < 0 ? positions.length + position : positions.indexOf(position);
     if (!Number.isInteger(index) || index < 0 || index >= positions.length) {
       throw new InputError(
         "input/no-logits",
-        `Sequence ${sequence} has logits for positions ${positions.join(", ") || "none"}, not for ${position}.`,
+        `Sequence ${sequence} has logits for positions ${positions.join(", ") || "none"}, not for ${String(position)}.`,
       );
     }
     return this.positions.slice(0, sequence).reduce((sum, list) => sum + list.length, 0) + index;

@@ -8,13 +8,26 @@ import { InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import * as s from "../schema/schema.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
 import { Engine } from "./engine.ts";
-import { type GenerateOptions, type GenerateStep, generateSteps, type TokenInput } from "./generate.ts";
-import { type EmbedsInput, type EncodeInputOptions, isEmbeds, type ModelInput, toIds } from "./input.ts";
-import { assertFits, type KvCache } from "./kv-cache.ts";
+import { GENERATE_OPTIONS, type GenerateOptions, type GenerateStep, generateSteps } from "./generate.ts";
+import {
+  type EmbedsInput,
+  ENCODE_FIELDS,
+  ENCODE_OPTIONS,
+  type EncodeInputOptions,
+  isEmbeds,
+  MODEL_INPUT,
+  type ModelInput,
+  SEQUENCE,
+  TOKEN_INPUT,
+  type TokenInput,
+  toIds,
+} from "./input.ts";
+import { assertFits, KvCache } from "./kv-cache.ts";
 import type { ModelParts } from "./load.ts";
-import { type AnswerLogProb, answerLogProbs, type LogProbsOptions } from "./log-probs.ts";
+import { ANSWERS, type AnswerLogProb, answerLogProbs, LOG_PROBS_OPTIONS, type LogProbsOptions } from "./log-probs.ts";
 import { Logits } from "./logits.ts";
 import type { RowTable } from "./rows.ts";
 import type { ModelSpec } from "./spec.ts";
@@ -32,6 +45,34 @@ export interface ForwardOptions extends EncodeInputOptions {
   /** Checked between chunks of a long prompt. */
   signal?: AbortSignal;
 }
+
+export const FORWARD_FIELDS = {
+  ...ENCODE_FIELDS,
+  logits: s.byForm<LogitsSelection>('"all", "last", "none" or a list of positions', (value) =>
+    s.isListLike(value)
+      ? s.list("positions", s.whole)
+      : typeof value === "string"
+        ? s.oneOf("all", "last", "none")
+        : undefined,
+  ),
+  cache: s.instance("a KvCache, made by createCache()", KvCache),
+  signal: s.signal,
+} as const satisfies s.Fields<ForwardOptions>;
+
+const FORWARD_OPTIONS = s.object<ForwardOptions>("the options of forward", FORWARD_FIELDS);
+
+/** Options of `createCache`. */
+export interface CacheOptions {
+  /** How many sequences it holds. Default 1. */
+  sequences?: number;
+  /** Tokens in all before it has to grow. Default 64. */
+  capacity?: number;
+}
+
+export const CACHE_OPTIONS = s.object<CacheOptions>("the options of createCache", {
+  sequences: s.wholeFrom(1),
+  capacity: s.wholeFrom(1),
+});
 
 /** What passes need beyond the public options: who looks, and where to stop. */
 export interface RunOptions extends Omit<ForwardOptions, "cache"> {
@@ -70,14 +111,31 @@ export class Model {
   }
 
   /** An empty cache for `sequences` sequences, with room for `capacity` tokens in all before it has to grow. */
-  createCache({ sequences = 1, capacity = 64 }: { sequences?: number; capacity?: number } = {}): KvCache {
+  createCache(options: CacheOptions = {}): KvCache {
+    const { sequences = 1, capacity = 64 } = s.readOptions(CACHE_OPTIONS, options, "createCache");
     this.engine.assertAlive();
     return this.engine.createCache(sequences, capacity);
   }
 
   /** Token ids of text, as `forward` would make them. */
   tokenize(text: string, options: EncodeInputOptions = {}): number[] {
-    return toIds(text, this.tokenizer, options)[0] as number[];
+    const read = s.readArgument(s.text, text, "tokenize", "text");
+    return toIds(read, this.tokenizer, s.readOptions(ENCODE_OPTIONS, options, "tokenize"))[0] as number[];
+  }
+
+  /**
+   * The id of a text that is exactly one token, without BOS: an answer to measure. Most tokens begin with a space, so that
+   * " Lucy" is one where "Lucy" is several.
+   * @throws InputError `input/not-one-token` naming the tokens of any other text; `input/no-tokenizer`.
+   */
+  toSingleToken(text: string): number {
+    const ids = this.tokenize(text, { addBos: false });
+    if (ids.length === 1) return ids[0] as number;
+    const pieces = ids.map((id) => JSON.stringify(this.tokenizer?.tokenText(id))).join(", ");
+    throw new InputError(
+      "input/not-one-token",
+      `${JSON.stringify(text)} is ${ids.length} tokens: ${pieces}. Give a text that is one; many words are, with the space before them. logProbs() measures answers of several tokens.`,
+    );
   }
 
   /**
@@ -88,7 +146,10 @@ export class Model {
    * @throws InputError empty input, id out of range, longer than the context; GpuError out of memory, device lost.
    */
   async forward(input: ModelInput, options: ForwardOptions = {}): Promise<Logits> {
-    return this.withInput(input, options, (ids, run) => this.run(ids, run));
+    const read = s.readOptions(FORWARD_OPTIONS, options, "forward");
+    return this.withInput(s.readArgument(MODEL_INPUT, input, "forward", "input"), read, (ids, run) =>
+      this.run(ids, run),
+    );
   }
 
   /**
@@ -100,8 +161,9 @@ export class Model {
    * @throws InputError for a bad setting or prompt; GpuError `gpu/not-finite` for NaN logits, out of memory, device
    *   lost; `signal.reason` when aborted. All at the first or the next step, not at the call.
    */
-  generate(input: TokenInput, options: GenerateOptions = {}): AsyncGenerator<GenerateStep> {
-    return generateSteps(this, input, options);
+  async *generate(input: TokenInput, options: GenerateOptions = {}): AsyncGenerator<GenerateStep> {
+    const read = s.readOptions(GENERATE_OPTIONS, options, "generate");
+    yield* generateSteps(this, s.readArgument(TOKEN_INPUT, input, "generate", "input"), read);
   }
 
   /**
@@ -109,12 +171,17 @@ export class Model {
    * answers together. How text answers are tokenized stands at `LogProbsOptions`.
    * @throws InputError empty prompt or answer, id out of range, too long, or `input/answer-boundary`.
    */
-  logProbs(
+  async logProbs(
     prompt: string | readonly number[],
     answers: readonly (string | readonly number[])[],
     options: LogProbsOptions = {},
   ): Promise<AnswerLogProb[]> {
-    return answerLogProbs(this, prompt, answers, options);
+    return answerLogProbs(
+      this,
+      s.readArgument(SEQUENCE, prompt, "logProbs", "prompt"),
+      s.readArgument(ANSWERS, answers, "logProbs", "answers"),
+      s.readOptions(LOG_PROBS_OPTIONS, options, "logProbs"),
+    );
   }
 
   /** Resolves input and cache, calls `body`, and frees what was made for it. */

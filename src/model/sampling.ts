@@ -6,6 +6,7 @@ import { GpuError, InputError } from "../errors.ts";
 import type { Recorder } from "../gpu/recorder.ts";
 import { foldGrid } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import * as s from "../schema/schema.ts";
 import { logitBlocks } from "./forward.ts";
 import * as kernels from "./kernels.ts";
 import { elementGrid, reduceConstants } from "./ops.ts";
@@ -26,9 +27,13 @@ import { elementGrid, reduceConstants } from "./ops.ts";
  * 6. The token is drawn from the softmax of what is left. The most probable token always is.
  *
  * Computed in float32, as there; a token within rounding of a threshold may fall on either side.
+ *
+ * `topK`, `topP`, `minP` and `seed` are for sampling, so they are refused without a `temperature`: 1 samples from the
+ * model's own distribution, as transformers does with `do_sample`. A temperature of 0 that is given is a choice, the limit
+ * of small ones, and goes with all of them.
  */
 export interface SamplingOptions {
-  /** 0 or absent: greedy. */
+  /** 0 or absent: greedy. Needed by `topK`, `topP`, `minP` and `seed`. */
   temperature?: number;
   /** Integer; 0 or absent: off. */
   topK?: number;
@@ -46,16 +51,33 @@ export type Sampling = Required<Omit<SamplingOptions, "seed">>;
 
 /** Defaults, and the range of each setting. */
 const SETTINGS: Record<keyof Sampling, { off: number; range: string; ok: (value: number) => boolean }> = {
-  temperature: { off: 0, range: "0 or more", ok: (value) => value >= 0 && value < Number.POSITIVE_INFINITY },
-  topK: { off: 0, range: "an integer of 0 or more", ok: (value) => Number.isInteger(value) && value >= 0 },
-  topP: { off: 1, range: "0 to 1", ok: (value) => value >= 0 && value <= 1 },
-  minP: { off: 0, range: "0 to 1", ok: (value) => value >= 0 && value <= 1 },
-  repetitionPenalty: { off: 1, range: "above 0", ok: (value) => value > 0 && value < Number.POSITIVE_INFINITY },
+  temperature: {
+    off: 0,
+    range: "a number of at least 0",
+    ok: (value) => value >= 0 && value < Number.POSITIVE_INFINITY,
+  },
+  topK: { off: 0, range: "a whole number of at least 0", ok: (value) => Number.isInteger(value) && value >= 0 },
+  topP: { off: 1, range: "a number from 0 to 1", ok: (value) => value >= 0 && value <= 1 },
+  minP: { off: 0, range: "a number from 0 to 1", ok: (value) => value >= 0 && value <= 1 },
+  repetitionPenalty: {
+    off: 1,
+    range: "a number above 0",
+    ok: (value) => value > 0 && value < Number.POSITIVE_INFINITY,
+  },
 };
+
+export const SAMPLING_FIELDS = {
+  temperature: s.ranged(SETTINGS.temperature.range),
+  topK: s.ranged(SETTINGS.topK.range),
+  topP: s.ranged(SETTINGS.topP.range),
+  minP: s.ranged(SETTINGS.minP.range),
+  repetitionPenalty: s.ranged(SETTINGS.repetitionPenalty.range),
+  seed: s.ranged("a whole number"),
+} as const satisfies s.Fields<SamplingOptions>;
 
 /**
  * The settings with defaults filled in.
- * @throws InputError `input/sampling` naming the setting that is out of range.
+ * @throws InputError `input/sampling` naming the setting that is out of range, or that does nothing without a temperature.
  */
 export function resolveSampling(options: SamplingOptions): Sampling {
   const resolved = {} as Sampling;
@@ -67,7 +89,20 @@ export function resolveSampling(options: SamplingOptions): Sampling {
   if (options.seed !== undefined && !Number.isSafeInteger(options.seed)) {
     throw new InputError("input/sampling", `seed is ${options.seed}; it must be an integer.`);
   }
+  if (options.temperature === undefined) refuseIdle(resolved, options.seed);
   return resolved;
+}
+
+/** Whoever gives a setting of sampling expects that something is sampled. */
+function refuseIdle(sampling: Sampling, seed: number | undefined): void {
+  const filters = ["topK", "topP", "minP"] as const;
+  const idle: string[] = filters.filter((name) => sampling[name] !== SETTINGS[name].off);
+  if (seed !== undefined) idle.push("seed");
+  if (idle.length === 0) return;
+  throw new InputError(
+    "input/sampling",
+    `${idle.join(" and ")} ${idle.length === 1 ? "does" : "do"} nothing without a temperature: tokens are chosen greedily. Give temperature (1: the model's own probabilities), or leave ${idle.join(" and ")} out.`,
+  );
 }
 
 /** Records the repetition penalty on logits [rows, vocab], in place; `seen[r]` holds the tokens that occurred in row r. */

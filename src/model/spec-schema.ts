@@ -3,8 +3,8 @@
  * which accepts a value or says what it expected and where.
  */
 import { ConfigError } from "../errors.ts";
+import { nearestNames } from "../schema/nearest.ts";
 import { describe, isObject } from "./config.ts";
-import { nearestNames } from "./nearest.ts";
 import type { WeightName } from "./spec.ts";
 
 /** Accepts `value` or throws `ConfigError` `config/spec`, naming `path`. */

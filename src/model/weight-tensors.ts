@@ -4,8 +4,8 @@
  */
 import { type Checkpoint, type Dtype, isFloat, type TensorInfo } from "../checkpoint/index.ts";
 import { CheckpointError } from "../errors.ts";
+import { nearestNames } from "../schema/nearest.ts";
 import { resolveWeight } from "./families/resolve.ts";
-import { nearestNames } from "./nearest.ts";
 import type { ModelSpec, WeightName } from "./spec.ts";
 import { tensorShape } from "./weight-shapes.ts";
 

@@ -5,6 +5,8 @@
  * tasks, superpose their answers. Four layers hold one operation each; in the seven-layer layout every half has a
  * layer of its own, except the last two. Same maps, same result. See docs/theory.md.
  */
+
+import * as s from "../schema/schema.ts";
 import { type AssembledModel, assemble, type DenseTensor, denseTensors, type Ends, type Stage } from "./assemble.ts";
 import { binaryCode, isCounted, positionOf, promptLength } from "./codes.ts";
 import { TheoryError } from "./errors.ts";
@@ -13,6 +15,7 @@ import { matchHeads, roundMlp } from "./parts/match.ts";
 import { logMlp, superposeHeads } from "./parts/superpose.ts";
 import { logitMlp, weighHeads } from "./parts/weigh.ts";
 import {
+  CONSTRUCTION_OPTIONS,
   type Constants,
   type ConstructionOptions,
   chooseConstants,
@@ -64,7 +67,8 @@ export interface SuperpositionConfig {
  * Builds the model for a task definition.
  * Throws `TheoryError`: `theory/definition`, `theory/vocabulary`, `theory/sum`, `theory/heads` or `theory/size`.
  */
-export function buildSuperposition(definition: TaskDefinition, options: ConstructionOptions): SuperpositionModel {
+export function buildSuperposition(definition: TaskDefinition, asked: ConstructionOptions): SuperpositionModel {
+  const options = s.readOptions(CONSTRUCTION_OPTIONS, asked, "buildSuperposition");
   const program = compileTasks(definition);
   const plan = planConstruction(program, options);
   const nHeads = chooseHeads(headsNeeded(program), options.heads);

@@ -2,6 +2,7 @@
  * Is this JSON a task definition? Only the form: which keys, of which types. Whether its words and numbers fit together
  * is for `compileTasks` to say.
  */
+import * as s from "../schema/schema.ts";
 import { TheoryError } from "./errors.ts";
 import { NAMED_MAPS } from "./maps.ts";
 import type { TaskDefinition } from "./tasks.ts";
@@ -9,7 +10,7 @@ import type { TaskDefinition } from "./tasks.ts";
 type Check = (value: unknown, path: string) => void;
 
 function fail(path: string, value: unknown, expected: string): never {
-  const found = value === undefined ? "is missing" : `is ${JSON.stringify(value)?.slice(0, 60)}`;
+  const found = value === undefined ? "is missing" : `is ${s.describe(value)}`;
   throw new TheoryError("theory/definition", `${path} ${found}; it must be ${expected}`);
 }
 
@@ -100,6 +101,7 @@ const definition = object(
  * Throws `theory/definition` with the path of the first thing that is wrong.
  */
 export function asDefinition(value: unknown, label: string): TaskDefinition {
+  s.readArgument(s.text, label, "asDefinition", "label");
   definition(value, label);
   return { description: "", ...(value as Omit<TaskDefinition, "description">) };
 }

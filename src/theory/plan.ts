@@ -1,4 +1,6 @@
 /** The numbers a construction is made of, checked once and handed to every part. */
+
+import * as s from "../schema/schema.ts";
 import { bitsFor } from "./codes.ts";
 import { TheoryError } from "./errors.ts";
 import { along, type Combination, ResidualLayout, type SpaceName } from "./spaces.ts";
@@ -19,6 +21,15 @@ export interface ConstructionOptions {
   /** Stands for infinity in logit(1) = B; log(0) is -2B, and the null's logit -B. */
   bound?: number;
 }
+
+export const CONSTRUCTION_OPTIONS = s.object<ConstructionOptions>("the options of buildSuperposition", {
+  examples: s.required(s.ranged("a whole number of at least 1")),
+  heads: s.ranged("a whole number"),
+  layers: s.ranged("4 or 7"),
+  beta: s.ranged("a positive number"),
+  gamma: s.ranged("a positive number"),
+  bound: s.ranged("a positive number"),
+} satisfies s.Fields<ConstructionOptions>);
 
 /** Constants that work in float32; measured in test/theory. */
 export const DEFAULT_CONSTANTS = { beta: 32, gamma: 64, bound: 30 } as const;

@@ -1,4 +1,6 @@
 /** Prompts: m examples and a query, in words and as token ids. */
+
+import * as s from "../schema/schema.ts";
 import { TheoryError } from "./errors.ts";
 import type { Program } from "./tasks.ts";
 
@@ -14,6 +16,12 @@ export interface PromptIds {
   query: number[];
 }
 
+const WORDS = s.list("texts", s.text);
+const PROMPT = s.object<Prompt>("a prompt", {
+  examples: s.required(s.list("lists of texts", WORDS)),
+  query: s.required(WORDS),
+});
+
 /**
  * BOS, the examples, the query, as token ids: what the model is run on, 1 + m n + n - 1 ids.
  * Throws `theory/prompt` unless there are exactly m examples of n tokens and a query of n - 1, all in the vocabulary.
@@ -25,15 +33,17 @@ export function encodePrompt(program: Program, examples: number, prompt: Prompt)
 }
 
 /** Checks a prompt as `encodePrompt` does and resolves its words. */
-export function promptIds(program: Program, examples: number, prompt: Prompt): PromptIds {
+export function promptIds(program: Program, examples: number, given: Prompt): PromptIds {
+  s.readArgument(s.wholeFrom(1), examples, "promptIds", "examples");
+  const prompt = s.readArgument(PROMPT, given, "promptIds", "prompt");
   const n = program.exampleLength;
-  const given = prompt.examples.length;
-  if (given !== examples) {
+  const count = prompt.examples.length;
+  if (count !== examples) {
     const remedy =
-      given > examples ? "drop some, or build the model for more" : "add some, or build the model for fewer";
+      count > examples ? "drop some, or build the model for more" : "add some, or build the model for fewer";
     throw new TheoryError(
       "theory/prompt",
-      `the prompt has ${given} ${given === 1 ? "example" : "examples"} and the model was built for exactly ${examples}; ${remedy}`,
+      `the prompt has ${count} ${count === 1 ? "example" : "examples"} and the model was built for exactly ${examples}; ${remedy}`,
     );
   }
   const ids = (tokens: readonly string[], expected: number, what: string): number[] => {
@@ -56,7 +66,9 @@ export function promptIds(program: Program, examples: number, prompt: Prompt): P
 }
 
 /** The inverse of `encodePrompt`. Throws `theory/prompt` unless the ids are BOS and 1 + m n + n - 1 long. */
-export function decodePrompt(program: Program, examples: number, ids: readonly number[]): Prompt {
+export function decodePrompt(program: Program, examples: number, given: readonly number[]): Prompt {
+  s.readArgument(s.wholeFrom(1), examples, "decodePrompt", "examples");
+  const ids = s.readArgument(s.list("token ids", s.wholeFrom(0)), given, "decodePrompt", "ids");
   const n = program.exampleLength;
   const expected = 1 + examples * n + n - 1;
   if (ids.length !== expected || ids[0] !== program.bos) {
@@ -79,7 +91,8 @@ export function decodePrompt(program: Program, examples: number, ids: readonly n
 }
 
 /** An example in the definition's template, or its tokens with spaces. A query leaves the label empty. */
-export function formatExample(program: Program, tokens: readonly string[]): string {
+export function formatExample(program: Program, given: readonly string[]): string {
+  const tokens = s.readArgument(WORDS, given, "formatExample", "tokens");
   const { template, slots } = program.definition;
   if (template === undefined) return tokens.join(" ");
   return slots.reduce((text, slot, i) => text.replaceAll(`{${slot.name}}`, tokens[i] ?? ""), template).trimEnd();
@@ -91,7 +104,8 @@ export function formatExample(program: Program, tokens: readonly string[]): stri
  * Throws `theory/prompt` for an example that does not follow the template. Whether the words are tokens, and how many
  * examples there are, is for `promptIds` to check.
  */
-export function parsePrompt(program: Program, text: string): Prompt {
+export function parsePrompt(program: Program, given: string): Prompt {
+  const text = s.readArgument(s.text, given, "parsePrompt", "text");
   const lines = text.split(/[,\n]/).map((line) => line.trim());
   const groups = lines.filter((line) => line !== "").map((line) => parseExample(program, line));
   const query = groups.pop() ?? [];

@@ -4,6 +4,7 @@
  * A task is (source, map): take the token in one slot of the example, or the sum of the operand slots, and look the
  * answer up. `compileTasks` turns the JSON into tables of token ids and checks everything that can be wrong with it.
  */
+import { asDefinition } from "./definition-form.ts";
 import { TheoryError } from "./errors.ts";
 import { applyMap, isNamedMap, NAMED_MAPS, type TaskMap } from "./maps.ts";
 
@@ -85,6 +86,7 @@ export interface Program {
  * Throws `theory/definition`, `theory/vocabulary` or `theory/sum`.
  */
 export function compileTasks(definition: TaskDefinition): Program {
+  asDefinition(definition, "definition");
   checkForm(definition);
   const tokenId = indexVocabulary(definition.vocabulary);
   const slotTokens = definition.slots.map((slot) =>

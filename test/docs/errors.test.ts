@@ -11,7 +11,6 @@ const LITERAL = new RegExp(`"((?:${AREAS})/[a-z0-9-]+)"`, "g");
 const COMPOSED: { file: string; area: string; parts: RegExp; suffix?: string }[] = [
   { file: "src/checkpoint/safetensors.ts", area: "checkpoint", parts: /broken\(\s*"([a-z-]+)"/g },
   { file: "src/checkpoint/safetensors.ts", area: "checkpoint", parts: /\["(overlap)"|\["(hole)"/g },
-  { file: "src/hooks/patching/causal-trace.ts", area: "hook", parts: /assertAtLeast\("([a-z]+)"/g },
   { file: "src/hooks/patching/sites.ts", area: "hook", parts: /pick\([^;]*, "(layer|head)"\)/g, suffix: "-range" },
   { file: "src/hooks/edit.ts", area: "hook", parts: /"(rows|heads|dims)"/g, suffix: "-range" },
 ];

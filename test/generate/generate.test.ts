@@ -53,6 +53,15 @@ async function countSubmits(gpu: Gpu, work: () => Promise<unknown>): Promise<num
   }
 }
 
+describe("toSingleToken", () => {
+  it("gives the id of a text that is one token, and lists the tokens of any other", () => {
+    expect(writer.toSingleToken("b")).toBe(LETTERS.encode("b")[0]);
+    expect(() => writer.toSingleToken("ab")).toThrow(/"ab" is 2 tokens: "a", "b"\./);
+    expect(() => writer.toSingleToken("")).toThrow(/is empty/);
+    expect(() => model.toSingleToken("b")).toThrow(expect.objectContaining({ code: "input/no-tokenizer" }));
+  });
+});
+
 describe("cost", () => {
   it.each([
     ["greedy", {}],
@@ -321,6 +330,27 @@ describe("bad input", () => {
     ["input/sampling", PROMPT, { topP: 2 }],
   ] as const)("%s", async (code, input, options) => {
     await expect(collect(model.generate(input, options))).rejects.toMatchObject({ code });
+  });
+
+  it.each([
+    ["topK", { topK: 5 }],
+    ["topP", { topP: 0.9 }],
+    ["minP and seed", { minP: 0.1, seed: 1 }],
+    ["seed", { seed: 0 }],
+  ])("%s without a temperature, which would do nothing", async (names, options) => {
+    const failure = expect(collect(model.generate(PROMPT, options))).rejects;
+    await failure.toMatchObject({ code: "input/sampling" });
+    await failure.toThrow(`${names} ${names.includes(" ") ? "do" : "does"} nothing without a temperature`);
+  });
+
+  it("but not where a temperature of 0 is given, or the setting is off", async () => {
+    const greedy = await collect(model.generate(PROMPT, { maxNewTokens: 2 }));
+    for (const options of [
+      { temperature: 0, topP: 0.9, seed: 1 },
+      { topK: 0, topP: 1, minP: 0 },
+    ]) {
+      expect(await collect(model.generate(PROMPT, { maxNewTokens: 2, ...options }))).toEqual(greedy);
+    }
   });
 
   it("an empty stop string", async () => {

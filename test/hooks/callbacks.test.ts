@@ -1,10 +1,11 @@
 /** JavaScript hooks: what they are given, when they run, what they may return, and what happens when they fail. */
 import { describe, expect, it } from "vitest";
-import type { Hook } from "../../src/hooks/index.ts";
+import type { Hook, Hooks } from "../../src/hooks/index.ts";
 import { relativeError, seeded } from "../support/numbers.ts";
 import { captured, failureOf, logitsOf, randomIds, readAll, withHooked } from "./support.ts";
 
 const TOLERANCE = 1e-5;
+const MLP_OUT = "blocks.0.hook_mlp_out";
 const RAGGED = [randomIds(seeded(1), 7), randomIds(seeded(2), 4)];
 
 describe("runWithHooks", () => {
@@ -51,6 +52,31 @@ describe("runWithHooks", () => {
           TOLERANCE,
         );
       }
+    });
+  });
+
+  it.each<[string, Hooks]>([
+    ["changes in place", { [MLP_OUT]: (activation) => void activation.fill(0) }],
+    ["returns a plain list", [MLP_OUT, (activation) => Array.from(activation, () => 0)]],
+    ["changes in place after a while", [[MLP_OUT, async (activation) => void activation.fill(0)]]],
+    ["changes in place and returns another", [[MLP_OUT, (activation) => activation.fill(9).map(() => 0)]]],
+  ])("takes what a hook %s", async (_, hooks) => {
+    await withHooked("llama", async (model) => {
+      using run = await model.runWithHooks(RAGGED, hooks);
+      const zeroed = await logitsOf(model, RAGGED, { edits: { at: MLP_OUT, op: "zero" } });
+      expect(await run.logits.read()).toEqual(zeroed);
+    });
+  });
+
+  it.each<[string, unknown]>([
+    ["text", "zero"],
+    ["a number", 0],
+    ["null", null],
+    ["a list of something else", Array.from({ length: 2 * 7 * 32 }, () => "0")],
+  ])("refuses a hook that returns %s", async (_, returned) => {
+    await withHooked("llama", async (model) => {
+      const run = () => model.runWithHooks(RAGGED, { [MLP_OUT]: () => returned as never });
+      expect(await failureOf(run)).toMatch(/^HookError hook\/value-shape: .*Return a flat list of as many/);
     });
   });
 
@@ -123,7 +149,7 @@ describe("runWithHooks", () => {
     [
       "that returns too few numbers",
       [["blocks.1.hook_resid_mid", () => new Float32Array(3)]],
-      /^HookError hook\/value-shape: The hook at blocks\.1\.hook_resid_mid returned 3 numbers; the activation \[2, 7, 32\] has 448\./,
+      /^HookError hook\/value-shape: The hook at blocks\.1\.hook_resid_mid returned 3 numbers; the activation \[2, 7, 32\] has 448 numbers\. Return/,
     ],
     ["that throws", [["blocks.1.hook_resid_mid", () => Promise.reject(new RangeError("mine"))]], /^RangeError: mine/],
   ])("a hook %s ends the run, and leaves engine, cache and memory as they were", async (_, hooks, message) => {

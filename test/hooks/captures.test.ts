@@ -221,12 +221,21 @@ describe("slices", () => {
           ...(hasHeads ? [{ heads: [heads - 1] }, { rows: [1], positions: [3], heads: [1, 0] }] : [{ heads: [0] }]),
         ];
         for (const slice of slices) {
-          const rows = slice.rows ?? [0, 1];
+          const rows = [slice.rows ?? [0, 1]].flat();
           const places = rows.map(() =>
-            (slice.positions ?? captured).map((position) => (position < 0 ? 5 + position : captured.indexOf(position))),
+            [slice.positions ?? captured]
+              .flat()
+              .map((position) => (position < 0 ? 5 + position : captured.indexOf(position))),
           );
           expect([...(await cache.read(name, slice))], `${name} ${JSON.stringify(slice)}`).toEqual(
-            picked(name, cache.shape(name), whole, rows, places, slice.heads),
+            picked(
+              name,
+              cache.shape(name),
+              whole,
+              rows,
+              places,
+              slice.heads === undefined ? undefined : [slice.heads].flat(),
+            ),
           );
         }
       }
@@ -238,7 +247,7 @@ describe("slices", () => {
     [{ rows: [-1] }, /hook\/row-range/],
     [{ positions: [6] }, /^HookError hook\/position-range: Row 1 of the cache has positions 0, 1, 2, not 6\./],
     [{ positions: [-4] }, /hook\/position-range: Row 1 of the cache/],
-    [{ positions: [0.5] }, /hook\/position-range/],
+    [{ positions: [0.5] }, /^InputError input\/argument: .*positions\[0\] is 0\.5/],
     [{ heads: [4] }, /^HookError hook\/head-range: blocks\.0\.attn\.hook_z has 4 heads; there is no head 4\./],
     [{ rows: [] }, /^HookError hook\/empty-selection: The slice of blocks\.0\.attn\.hook_z has no rows\./],
     [{ positions: [] }, /no positions\. Leave positions out/],

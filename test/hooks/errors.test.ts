@@ -69,7 +69,6 @@ describe("an edit", () => {
       /none of the selected queries sees key 1/,
     ],
     ["of a row too many", { rows: [2] }, "row-range", /there is no row 2; they go from 0 to 1/],
-    ["of half a row", { rows: [0.5] }, "row-range", /there is no row 0\.5/],
     ["of a negative row", { rows: [-1] }, "row-range", /there is no row -1/],
     [
       "of a position that only one row has",
@@ -78,7 +77,6 @@ describe("an edit", () => {
       /row 1 has no position 3 in this pass; it computes 0 to 1/,
     ],
     ["of a position before the first", { positions: [-3] }, "position-range", /row 1 has no position -3/],
-    ["of no position at all", { positions: [Number.NaN] }, "position-range", /row 0 has no position NaN/],
     ["of a head too many", { at: Z, heads: [4] }, "head-range", /there is no head 4; they go from 0 to 3/],
     [
       "of a query head among keys",
@@ -219,7 +217,11 @@ describe("a pass", () => {
       { capture: "logits", positions: [2] },
       /^HookError hook\/position-range: Row 1 has no position 2 in this pass; it computes 0 to 1\./,
     ],
-    ["that captures half a position", { capture: "logits", positions: [0.5] }, /^HookError hook\/position-range/],
+    [
+      "that captures half a position",
+      { capture: "logits", positions: [0.5] },
+      /^InputError input\/argument: .*positions\[0\] is 0\.5/,
+    ],
     [
       "that captures all logits and wants some",
       { capture: "logits", logits: "last" },
@@ -240,6 +242,17 @@ describe("a pass", () => {
       { stopAtLayer: 4 },
       /^InputError input\/stop-layer: stopAtLayer is 4; it must be a whole number from 0 to 3/,
     ],
+    [
+      "with positions and nothing to capture",
+      { positions: 0 },
+      /^InputError input\/idle-option: .*positions does nothing/,
+    ],
+    [
+      "that stops and wants logits",
+      { stopAtLayer: 1, logits: "last" },
+      /^InputError input\/idle-option: .*logits does/,
+    ],
+    ["with BOS before ids", { addBos: true }, /^InputError input\/bos-of-ids/],
     ["that stops within a block", { stopAtLayer: 0.5 }, /^InputError input\/stop-layer/],
     ["of nothing", { capture: "logits" }, /^InputError input\/empty/, []],
     ["of no such token", { capture: "logits" }, /^InputError input\/token-range/, [96]],
@@ -286,6 +299,13 @@ describe("a sweep", () => {
       { metric: metric.logitDiff(1, 96) },
       /^HookError hook\/metric: Metric logitDiff: token 96 is out of range; ids go from 0 to 95/,
     ],
+    ...[undefined, null, Number.NaN, 1.5, -1, "5"].flatMap((token) =>
+      (["logit", "prob", "logProb", "rank"] as const).map((kind): [string, Partial<SweepOptions>, RegExp] => [
+        `of a ${kind} of ${token}`,
+        { metric: metric[kind](token as number) },
+        /^(HookError hook\/metric: Metric \w+: token .* is out of range|InputError input\/argument: )/,
+      ]),
+    ),
     ["of no tokens", { metric: metric.logits([]) }, /^HookError hook\/metric: Metric logits: give at least one token/],
     [
       "against a reference of another vocabulary",
@@ -296,9 +316,11 @@ describe("a sweep", () => {
   ])("%s is refused", async (_, changes, message) => {
     // The cache exists only once the tests run.
     const cells = (changes.cells ?? good.cells).map((each) =>
-      each.map((one) =>
-        typeof one.value === "object" && "name" in one.value ? { ...one, value: { ...one.value, cache } } : one,
-      ),
+      [each]
+        .flat()
+        .map((one) =>
+          typeof one.value === "object" && "name" in one.value ? { ...one, value: { ...one.value, cache } } : one,
+        ),
     );
     expect(await failureOf(() => model.sweep({ ...good, ...changes, cells }))).toMatch(message);
   });

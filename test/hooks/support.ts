@@ -98,7 +98,7 @@ export function randomEdit(random: () => number, spec: ModelSpec, length: number
         )
         .slice(0, 1),
     );
-  const edit: Edit = { at: point.name, op: pickOne(random, OPS), positions };
+  const edit: Edit & { dims?: number[] } = { at: point.name, op: pickOne(random, OPS), positions };
   if (heads > 0 && random() < 0.7) edit.heads = [integer(random, 0, heads - 1)];
   if (random() < 0.3) {
     // Of the keys a query always sees its own.

@@ -133,7 +133,9 @@ describe("headScores", () => {
   it("refuses what it cannot score", async () => {
     const { model } = await subjectOf("gpt2");
     using _ = model;
-    await expect(headScores(model, [1, 2], "copy" as HeadKind)).rejects.toThrow(/previous, duplicate or induction/);
+    await expect(headScores(model, [1, 2], "copy" as HeadKind)).rejects.toThrow(
+      /kind is "copy"; it must be one of "previous", "duplicate", "induction"/,
+    );
     await expect(headScores(model, { inputsEmbeds: [new Float32Array(32)] }, "previous")).rejects.toThrow(
       /compare tokens/,
     );

@@ -97,7 +97,12 @@ const bad: [what: string, code: string, message: RegExp, definition: TaskDefinit
     /allows "1", whose value is undefined/,
     withSum({ operands: ["x"], values: {} }),
   ],
-  ["fractional value", "theory/sum", /whose value is 0.5/, withSum({ operands: ["x"], values: { "1": 0.5, "2": 1 } })],
+  [
+    "fractional value",
+    "theory/definition",
+    /sum\.values\["1"\] is 0.5/,
+    withSum({ operands: ["x"], values: { "1": 0.5, "2": 1 } }),
+  ],
   [
     "sums out of range",
     "theory/sum",

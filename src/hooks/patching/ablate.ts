@@ -3,17 +3,28 @@
  * from anything the model has seen; a mean keeps what all prompts share; resampling, from another prompt at the same
  * positions, stays where the model lives (Chan et al. 2022, "Causal scrubbing").
  */
-import { HookError } from "../../errors.ts";
 import type { ModelInput } from "../../model/input.ts";
+import { MODEL_INPUT } from "../../model/input.ts";
 import { RandomStream } from "../../model/random.ts";
+import * as s from "../../schema/schema.ts";
+import { readCall } from "../call.ts";
 import type { Edit } from "../edit.ts";
 import type { HookedModel } from "../hooked-model.ts";
-import { assertOneColumn, type ExperimentOptions, referencePrompts, sequenceOf, sweepOptions } from "./experiment.ts";
+import {
+  assertOneColumn,
+  EXPERIMENT_FIELDS,
+  type ExperimentOptions,
+  PROMPT,
+  referencePrompts,
+  sequenceOf,
+  sweepOptions,
+} from "./experiment.ts";
 import { Grid, type GridAxis, type GridJson } from "./grid.ts";
 import { meansOf } from "./means.ts";
 import {
   type HeadSite,
   headAxis,
+  LAYER_OR_HEAD_SITE,
   type LayerSite,
   layerAxis,
   pickHeads,
@@ -32,11 +43,11 @@ export interface AblateOptions extends ExperimentOptions {
   kind: AblationKind;
   /** What is ablated, one head or one layer a cell. Default "z": the heads. */
   at?: LayerSite | HeadSite;
-  layers?: readonly number[];
+  layers?: s.Indices;
   /** Only for sites with heads. Default all. */
-  heads?: readonly number[];
+  heads?: s.Indices;
   /** Positions ablated together in every cell. Default all. */
-  positions?: readonly number[];
+  positions?: s.Indices;
   /** Prompts to take values from, for mean and resample; with enough tokens to have every ablated position. */
   reference?: ModelInput;
   /**
@@ -49,6 +60,30 @@ export interface AblateOptions extends ExperimentOptions {
   /** Seed of those draws. Default 0. */
   seed?: number;
 }
+
+type CheckedAblateOptions = s.Listed<AblateOptions, "layers" | "heads" | "positions">;
+
+export const ABLATE_OPTIONS = s.object<AblateOptions, CheckedAblateOptions>("the options of ablate", {
+  ...EXPERIMENT_FIELDS,
+  input: PROMPT,
+  kind: s.required(s.oneOf("zero", "mean", "resample")),
+  at: LAYER_OR_HEAD_SITE,
+  layers: s.indices,
+  heads: s.indices,
+  positions: s.indices,
+  reference: MODEL_INPUT,
+  meanOver: s.oneOf("all", "position"),
+  samples: s.wholeFrom(1),
+  seed: s.whole,
+} satisfies s.Fields<AblateOptions>);
+
+/** Options that belong to some kinds alone. */
+const ONLY_FOR = {
+  reference: ["mean", "resample"],
+  meanOver: ["mean"],
+  samples: ["resample"],
+  seed: ["resample"],
+} as const satisfies Partial<Record<keyof AblateOptions, readonly AblationKind[]>>;
 
 /** Columns are heads, or the whole layer for sites without heads. */
 export class AblationGrid extends Grid {
@@ -87,10 +122,15 @@ interface Ablation {
 
 /**
  * One sweep over the input, after the passes over the reference prompts.
- * @throws HookError `hook/no-reference`, `hook/reference-length`, `hook/samples`; as `sweep` otherwise.
+ * @throws HookError `hook/no-reference`, `hook/reference-length`; as `sweep` otherwise.
  */
-export async function ablate(model: HookedModel, options: AblateOptions): Promise<AblationGrid> {
+export async function ablate(model: HookedModel, given: AblateOptions): Promise<AblationGrid> {
+  const options = readCall("ablate", model, ABLATE_OPTIONS, given);
   assertOneColumn(options.metric);
+  for (const [name, kinds] of Object.entries(ONLY_FOR) as [keyof typeof ONLY_FOR, readonly AblationKind[]][]) {
+    if (options[name] !== undefined && !kinds.includes(options.kind))
+      s.refuseIdle("ablate", name, `in a ${options.kind} ablation; it is for ${kinds.join(" and ")}`);
+  }
   const ids = sequenceOf(model, options.input, "input");
   const site = resolveSite(model.spec, options.at ?? "z", options.layers);
   const heads = pickHeads(site, options.heads);
@@ -99,7 +139,7 @@ export async function ablate(model: HookedModel, options: AblateOptions): Promis
   const targets = site.names.flatMap((at): Target[] =>
     heads.length > 0 ? heads.map((head) => ({ at, positions, head })) : [{ at, positions, head: undefined }],
   );
-  const ablation = await ABLATIONS[kindOf(options)](model, options, site, positions);
+  const ablation = await ABLATIONS[options.kind](model, options, site, positions);
   try {
     const cells = targets.flatMap((target) => ablation.edits(target).map((edit) => [edit]));
     const { values, base } = await model.sweep({ ...sweepOptions(options), input: ids, cells, metric: options.metric });
@@ -113,17 +153,12 @@ export async function ablate(model: HookedModel, options: AblateOptions): Promis
 
 type Prepare = (
   model: HookedModel,
-  options: AblateOptions,
+  options: CheckedAblateOptions,
   site: ResolvedSite,
   positions: readonly number[],
 ) => Promise<Ablation>;
 
 const ABLATIONS: Record<AblationKind, Prepare> = { zero: zeroAblation, mean: meanAblation, resample: resampleAblation };
-
-function kindOf({ kind }: AblateOptions): AblationKind {
-  if (kind in ABLATIONS) return kind;
-  throw new HookError("hook/unknown-kind", `There is no ablation "${kind}". Use ${Object.keys(ABLATIONS).join(", ")}.`);
-}
 
 const select = ({ at, positions, head }: Target) => ({ at, positions, ...(head !== undefined && { heads: [head] }) });
 
@@ -133,7 +168,7 @@ async function zeroAblation(): Promise<Ablation> {
 
 async function meanAblation(
   model: HookedModel,
-  options: AblateOptions,
+  options: CheckedAblateOptions,
   site: ResolvedSite,
   positions: readonly number[],
 ): Promise<Ablation> {
@@ -151,13 +186,11 @@ async function meanAblation(
 /** The reference activations stay on the GPU, [prompts, positions, …] for each layer. */
 async function resampleAblation(
   model: HookedModel,
-  options: AblateOptions,
+  options: CheckedAblateOptions,
   site: ResolvedSite,
   positions: readonly number[],
 ): Promise<Ablation> {
   const { samples = 1, seed = 0, signal } = options;
-  if (!Number.isInteger(samples) || samples < 1)
-    throw new HookError("hook/samples", `samples is ${samples}; it must be a whole number of at least 1.`);
   const prompts = referencePrompts(model, options.reference, "resample", positions);
   const stopAtLayer = Math.max(...site.layers) + 1;
   const run = await model.forward(prompts, { capture: site.names, positions, stopAtLayer, signal });

@@ -6,9 +6,19 @@
  */
 import { HookError } from "../../errors.ts";
 import type { ModelInput } from "../../model/input.ts";
+import * as s from "../../schema/schema.ts";
+import { readCall } from "../call.ts";
 import type { Edit } from "../edit.ts";
 import type { ForwardResult, HookedModel } from "../hooked-model.ts";
-import { againstClean, assertOneColumn, type ExperimentOptions, sequenceOf, sweepOptions } from "./experiment.ts";
+import {
+  againstClean,
+  assertOneColumn,
+  EXPERIMENT_FIELDS,
+  type ExperimentOptions,
+  PROMPT,
+  sequenceOf,
+  sweepOptions,
+} from "./experiment.ts";
 import { PatchGrid } from "./grid.ts";
 import {
   headAxis,
@@ -21,6 +31,7 @@ import {
   positionAxis,
   type ResolvedSite,
   resolveSite,
+  SITE,
   type Site,
 } from "./sites.ts";
 
@@ -34,17 +45,34 @@ export interface ActivationPatchOptions extends ExperimentOptions {
   /** Default "denoising": clean into corrupted. */
   direction?: "denoising" | "noising";
   /** The columns; for sites with heads the positions (queries, for pattern) patched together. Default all. */
-  positions?: readonly number[];
-  layers?: readonly number[];
+  positions?: s.Indices;
+  layers?: s.Indices;
   /** Only for sites with heads. Default all. */
-  heads?: readonly number[];
+  heads?: s.Indices;
 }
+
+type CheckedPatchOptions = s.Listed<ActivationPatchOptions, "layers" | "heads" | "positions">;
+
+export const ACTIVATION_PATCH_OPTIONS = s.object<ActivationPatchOptions, CheckedPatchOptions>(
+  "the options of activationPatch",
+  {
+    ...EXPERIMENT_FIELDS,
+    clean: PROMPT,
+    corrupted: PROMPT,
+    at: s.required(SITE),
+    direction: s.oneOf("denoising", "noising"),
+    positions: s.indices,
+    layers: s.indices,
+    heads: s.indices,
+  } satisfies s.Fields<ActivationPatchOptions>,
+);
 
 /**
  * One forward pass of the prompt that gives, one sweep over the prompt that is patched.
  * @throws HookError `hook/patch-length` when the prompts differ in tokens; as `sweep` otherwise.
  */
-export async function activationPatch(model: HookedModel, options: ActivationPatchOptions): Promise<PatchGrid> {
+export async function activationPatch(model: HookedModel, given: ActivationPatchOptions): Promise<PatchGrid> {
+  const options = readCall("activationPatch", model, ACTIVATION_PATCH_OPTIONS, given);
   assertOneColumn(options.metric);
   const { clean, corrupted } = promptPair(model, options);
   const denoising = (options.direction ?? "denoising") === "denoising";
@@ -74,7 +102,7 @@ export async function activationPatch(model: HookedModel, options: ActivationPat
   }
 }
 
-function promptPair(model: HookedModel, options: ActivationPatchOptions): { clean: number[]; corrupted: number[] } {
+function promptPair(model: HookedModel, options: CheckedPatchOptions): { clean: number[]; corrupted: number[] } {
   const clean = sequenceOf(model, options.clean, "clean");
   const corrupted = sequenceOf(model, options.corrupted, "corrupted");
   if (clean.length === corrupted.length) return { clean, corrupted };

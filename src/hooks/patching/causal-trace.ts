@@ -5,15 +5,18 @@
  * The corrupted run of each noise sample is the base run of a sweep, so a cell computes only what its restored state can
  * have changed.
  */
-import { HookError } from "../../errors.ts";
 import type { ModelInput } from "../../model/input.ts";
+import { MODEL_INPUT } from "../../model/input.ts";
+import * as s from "../../schema/schema.ts";
+import { readCall } from "../call.ts";
 import type { Edit } from "../edit.ts";
 import type { ForwardResult, HookedModel } from "../hooked-model.ts";
-import type { Metric } from "../metrics.ts";
 import {
   againstClean,
   assertOneColumn,
+  EXPERIMENT_FIELDS,
   type ExperimentOptions,
+  PROMPT,
   sequenceOf,
   sequencesOf,
   sweepOptions,
@@ -21,6 +24,7 @@ import {
 import { type GridAxis, type GridJson, PatchGrid } from "./grid.ts";
 import { embeddingStd, gaussianNoise } from "./noise.ts";
 import {
+  LAYER_SITE,
   type LayerSite,
   lastResidual,
   layerAxis,
@@ -36,7 +40,7 @@ import {
 export interface CausalTraceOptions extends ExperimentOptions {
   prompt: ModelInput;
   /** Positions of the subject, whose embeddings get the noise. */
-  subject: readonly number[];
+  subject: s.Indices;
   /** Standard deviation of the noise, in standard deviations of the embeddings. Default 3, as in the paper. */
   noise?: number;
   /**
@@ -55,9 +59,27 @@ export interface CausalTraceOptions extends ExperimentOptions {
    * exist. Default 1; the paper takes 10 for mlp_out and attn_out.
    */
   window?: number;
-  positions?: readonly number[];
-  layers?: readonly number[];
+  positions?: s.Indices;
+  layers?: s.Indices;
 }
+
+type CheckedTraceOptions = s.Listed<Omit<CausalTraceOptions, "subject">, "layers" | "positions"> & {
+  subject: readonly number[];
+};
+
+export const CAUSAL_TRACE_OPTIONS = s.object<CausalTraceOptions, CheckedTraceOptions>("the options of causalTrace", {
+  ...EXPERIMENT_FIELDS,
+  prompt: PROMPT,
+  subject: s.required(s.indices),
+  noise: s.positive,
+  embeddingsOf: MODEL_INPUT,
+  samples: s.wholeFrom(1),
+  seed: s.whole,
+  at: LAYER_SITE,
+  window: s.wholeFrom(1),
+  positions: s.indices,
+  layers: s.indices,
+} satisfies s.Fields<CausalTraceOptions>);
 
 /** Values, `corrupted` and `base` are means over the samples. */
 export class TraceGrid extends PatchGrid {
@@ -81,15 +103,12 @@ export class TraceGrid extends PatchGrid {
 
 /**
  * One clean forward pass, then one sweep for each noise sample.
- * @throws HookError `hook/samples`, `hook/window`, `hook/noise`; as `sweep` otherwise.
+ * @throws HookError and InputError as `sweep`.
  */
-export async function causalTrace(model: HookedModel, options: CausalTraceOptions): Promise<TraceGrid> {
+export async function causalTrace(model: HookedModel, given: CausalTraceOptions): Promise<TraceGrid> {
+  const options = readCall("causalTrace", model, CAUSAL_TRACE_OPTIONS, given);
   assertOneColumn(options.metric);
   const { samples = 10, seed = 0, noise = 3 } = options;
-  assertAtLeast("samples", samples, 1);
-  assertAtLeast("window", options.window ?? 1, 1);
-  if (!(noise > 0 && noise < Number.POSITIVE_INFINITY))
-    throw new HookError("hook/noise", `noise is ${noise}; it must be a positive number of standard deviations.`);
   const ids = sequenceOf(model, options.prompt, "prompt");
   const subject = pickPositions(options.subject, ids.length);
   const positions = pickPositions(options.positions, ids.length);
@@ -132,7 +151,7 @@ interface TracePlan {
 /** The mean of every cell over the samples, and the corrupted metric of each sample. */
 async function traceSamples(
   model: HookedModel,
-  options: CausalTraceOptions & { metric: Metric },
+  options: CheckedTraceOptions,
   plan: TracePlan,
 ): Promise<{ means: Float32Array; bases: Float32Array }> {
   const { ids, subject, cells, noises } = plan;
@@ -178,9 +197,4 @@ function windowAt(layer: number, width: number, nLayers: number): number[] {
   const start = Math.max(0, layer - Math.floor(width / 2));
   const end = Math.min(nLayers, layer + Math.ceil(width / 2));
   return Array.from({ length: end - start }, (_, index) => start + index);
-}
-
-function assertAtLeast(name: "samples" | "window", value: number, least: number): void {
-  if (Number.isInteger(value) && value >= least) return;
-  throw new HookError(`hook/${name}`, `${name} is ${value}; it must be a whole number of at least ${least}.`);
 }

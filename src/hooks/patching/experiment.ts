@@ -1,10 +1,11 @@
 /** What all experiments share: their options, prompts as ids, and a metric that is one number. */
 import { HookError, InputError } from "../../errors.ts";
-import { isEmbeds, type ModelInput, toIds } from "../../model/input.ts";
+import { isEmbeds, MODEL_INPUT, type ModelInput, toIds } from "../../model/input.ts";
 import type { Logits } from "../../model/logits.ts";
+import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
-import { type Metric, metric, metricWidth } from "../metrics.ts";
-import type { SweepOptions } from "../sweep.ts";
+import { METRIC_SCHEMA, type Metric, metric, metricWidth } from "../metrics.ts";
+import { MEASURE_FIELDS, type SweepOptions } from "../sweep.ts";
 
 /** What every experiment takes. */
 export interface ExperimentOptions extends Pick<SweepOptions, "onProgress" | "signal" | "memoryBudget"> {
@@ -13,6 +14,15 @@ export interface ExperimentOptions extends Pick<SweepOptions, "onProgress" | "si
   /** Position whose logits are measured; negative from the end. Default -1. */
   metricPosition?: number;
 }
+
+export const EXPERIMENT_FIELDS = {
+  ...MEASURE_FIELDS,
+  metric: s.required(METRIC_SCHEMA),
+  metricPosition: s.whole,
+} as const satisfies s.Fields<ExperimentOptions>;
+
+/** A prompt of an experiment. */
+export const PROMPT: s.Schema<ModelInput> = s.required(MODEL_INPUT);
 
 /** The part of a sweep's options that experiments hand on. */
 export function sweepOptions({

@@ -3,6 +3,7 @@
  * a head, or the whole layer.
  */
 import { HookError } from "../../errors.ts";
+import * as s from "../../schema/schema.ts";
 
 /** The rows or columns of a grid: what they are, and which. */
 export interface GridAxis {
@@ -12,6 +13,8 @@ export interface GridAxis {
   /** One text for each: `L0`, `H3`, `5:Lily`, `all`. */
   readonly labels: readonly string[];
 }
+
+const DIGITS = s.simple<number>("a whole number from 0 to 100", (value) => s.isWhole(value, 0, 100));
 
 /** A grid as plain data, for JSON. */
 export interface GridJson {
@@ -45,7 +48,7 @@ export class Grid {
     const [axis, wanted] = row < 0 ? [this.rows, layer] : [this.columns, column];
     throw new HookError(
       "hook/not-in-grid",
-      `The grid has no ${axis.name} ${wanted}; it has ${axis.indices.join(", ")}.`,
+      `The grid has no ${axis.name} ${String(wanted)}; it has ${axis.indices.join(", ")}.`,
     );
   }
 
@@ -57,9 +60,11 @@ export class Grid {
   /** The values, or others of the same shape such as `change()`, as text with one line a layer. */
   toTable(values: Float32Array = this.values, digits = 3): string {
     const width = this.columns.labels.length;
+    const places = s.readArgument(DIGITS, digits, "Grid.toTable", "digits");
+    const shown = s.readArgument(s.anyNumbers(this.values.length), values, "Grid.toTable", "values");
     const body = this.rows.labels.map((label, row) => [
       label,
-      ...[...values.subarray(row * width, (row + 1) * width)].map((value) => value.toFixed(digits)),
+      ...[...shown.subarray(row * width, (row + 1) * width)].map((value) => value.toFixed(places)),
     ]);
     const lines = [["", ...this.columns.labels], ...body];
     const widths =

@@ -5,11 +5,20 @@
  */
 import { HookError } from "../../errors.ts";
 import type { ModelInput } from "../../model/input.ts";
-import type { Edit, EditValue } from "../edit.ts";
+import * as s from "../../schema/schema.ts";
+import { readCall } from "../call.ts";
+import { EDIT_VALUE, type Edit, type EditValue } from "../edit.ts";
 import type { HookedModel } from "../hooked-model.ts";
-import { assertOneColumn, type ExperimentOptions, sequenceOf, sweepOptions } from "./experiment.ts";
+import {
+  assertOneColumn,
+  EXPERIMENT_FIELDS,
+  type ExperimentOptions,
+  PROMPT,
+  sequenceOf,
+  sweepOptions,
+} from "./experiment.ts";
 import { Grid } from "./grid.ts";
-import { type LayerSite, layerAxis, pickPositions, positionAxis, resolveSite } from "./sites.ts";
+import { LAYER_SITE, type LayerSite, layerAxis, pickPositions, positionAxis, resolveSite } from "./sites.ts";
 
 /** Options of `injectAtLayers`. */
 export interface InjectOptions extends ExperimentOptions {
@@ -26,14 +35,29 @@ export interface InjectOptions extends ExperimentOptions {
   alpha?: number;
   /** Default "resid_post". */
   at?: LayerSite;
-  layers?: readonly number[];
+  layers?: s.Indices;
 }
+
+type CheckedInjectOptions = s.Listed<InjectOptions, "layers">;
+
+export const INJECT_OPTIONS = s.object<InjectOptions, CheckedInjectOptions>("the options of injectAtLayers", {
+  ...EXPERIMENT_FIELDS,
+  input: PROMPT,
+  vector: EDIT_VALUE,
+  vectors: s.list("vectors", EDIT_VALUE),
+  position: s.whole,
+  op: s.oneOf("set", "add"),
+  alpha: s.finite,
+  at: LAYER_SITE,
+  layers: s.indices,
+} satisfies s.Fields<InjectOptions>);
 
 /**
  * One sweep with one cell a layer.
  * @throws HookError `hook/vectors` unless there is one vector, or one for each layer; as `sweep` otherwise.
  */
-export async function injectAtLayers(model: HookedModel, options: InjectOptions): Promise<Grid> {
+export async function injectAtLayers(model: HookedModel, given: InjectOptions): Promise<Grid> {
+  const options = readCall("injectAtLayers", model, INJECT_OPTIONS, given);
   assertOneColumn(options.metric);
   const ids = sequenceOf(model, options.input, "input");
   const site = resolveSite(model.spec, options.at ?? "resid_post", options.layers);
@@ -47,7 +71,7 @@ export async function injectAtLayers(model: HookedModel, options: InjectOptions)
   return new Grid(layerAxis(site.layers), positionAxis(model, ids, positions), values, base[0] as number);
 }
 
-function vectorsFor({ vector, vectors }: InjectOptions, layers: number): readonly EditValue[] {
+function vectorsFor({ vector, vectors }: CheckedInjectOptions, layers: number): readonly EditValue[] {
   if (vector !== undefined && vectors === undefined) return Array.from({ length: layers }, () => vector);
   if (vectors !== undefined && vector === undefined && vectors.length === layers) return vectors;
   const given = vectors ? `${vectors.length} vectors${vector === undefined ? "" : " and a vector"}` : "none";

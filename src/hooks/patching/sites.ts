@@ -1,6 +1,7 @@
 /** Where an experiment acts: short names for the points of a block, and the layers, heads and positions chosen there. */
 import { HookError, InputError } from "../../errors.ts";
 import type { ModelSpec } from "../../model/spec.ts";
+import * as s from "../../schema/schema.ts";
 import type { ActivationCache } from "../activation-cache.ts";
 import type { Edit } from "../edit.ts";
 import type { HookedModel } from "../hooked-model.ts";
@@ -23,13 +24,20 @@ const SITES = {
 } as const;
 
 /** Sites that have one vector for each position. */
-export type LayerSite = "resid_pre" | "resid_mid" | "resid_post" | "attn_out" | "mlp_out" | "mlp_post";
+export type LayerSite = (typeof LAYER_SITES)[number];
 
 /** Sites that have one vector for each position and head; k and v have key-value heads. */
-export type HeadSite = "q" | "k" | "v" | "z";
+export type HeadSite = (typeof HEAD_SITES)[number];
 
 /** Everything that can be patched; `pattern` has one row of weights for each query and head. */
 export type Site = LayerSite | HeadSite | "pattern";
+
+const LAYER_SITES = ["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_post"] as const;
+const HEAD_SITES = ["q", "k", "v", "z"] as const;
+
+export const LAYER_SITE = s.oneOf(...LAYER_SITES);
+export const LAYER_OR_HEAD_SITE = s.oneOf(...LAYER_SITES, ...HEAD_SITES);
+export const SITE = s.oneOf(...LAYER_SITES, ...HEAD_SITES, "pattern");
 
 /** A site of one model, with the layers chosen. */
 export interface ResolvedSite {
@@ -44,8 +52,6 @@ export interface ResolvedSite {
 
 /** @throws HookError for a site that the model does not have, or layers outside it. */
 export function resolveSite(spec: ModelSpec, site: Site, layers?: readonly number[]): ResolvedSite {
-  if (!(site in SITES))
-    throw new HookError("hook/no-such-site", `There is no site "${site}". Use ${Object.keys(SITES).join(", ")}.`);
   const nameAt = (layer: number) => `blocks.${layer}.${SITES[site]}`;
   const chosen = pick(layers, spec.nLayers, "layer");
   const points = chosen.map((layer) => resolvePoint(spec, nameAt(layer)));

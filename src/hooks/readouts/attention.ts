@@ -6,21 +6,31 @@
 import { HookError } from "../../errors.ts";
 import { Recorder } from "../../gpu/recorder.ts";
 import { isEmbeds, type ModelInput, toIds } from "../../model/input.ts";
+import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { ATTENTION_SUM_NAMES, type AttentionSum, attentionSums, NO_QUERY, topK } from "./kernels.ts";
-import { type Activations, cacheOf, checkLayer, type ReadoutSource, withActivations } from "./source.ts";
+import { type Activations, cacheOf, checkLayer, type ReadoutSource, readSource, withActivations } from "./source.ts";
 
 const DEFAULT_BUDGET = 256 << 20;
 
 /** Options of `attentionSummary`. */
 export interface AttentionSummaryOptions {
   /** Blocks; negative from the last. All when absent. */
-  layers?: readonly number[];
+  layers?: s.Indices;
   /** How many of the most attended positions to give for each query; default 3. */
   topK?: number;
   /** Bytes of GPU memory that patterns may take at a time; the model runs again for each group of layers. Default 256 MB. */
   memoryBudget?: number;
 }
+
+export const ATTENTION_SUMMARY_OPTIONS = s.object<AttentionSummaryOptions, s.Listed<AttentionSummaryOptions, "layers">>(
+  "the options of attentionSummary",
+  {
+    layers: s.indices,
+    topK: s.ranged("a whole number of at least 1"),
+    memoryBudget: s.positive,
+  } satisfies s.Fields<AttentionSummaryOptions>,
+);
 
 /** Arrays are [layer, head, batch, query], row-major; zeros for queries a shorter sequence does not have. */
 export interface AttentionSummary {
@@ -51,9 +61,10 @@ export interface AttentionSummary {
  */
 export async function attentionSummary(
   model: HookedModel,
-  source: ReadoutSource,
-  options: AttentionSummaryOptions = {},
+  from: ReadoutSource,
+  given: AttentionSummaryOptions = {},
 ): Promise<AttentionSummary> {
+  const { source, options } = readSource("attentionSummary", model, from, ATTENTION_SUMMARY_OPTIONS, given);
   const layers = attentionLayers(model, options.layers);
   const wanted = options.topK ?? 3;
   if (!Number.isInteger(wanted) || wanted < 1)

@@ -6,13 +6,22 @@ import { HookError } from "../../errors.ts";
 import type { Readback } from "../../gpu/readback.ts";
 import { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
-import { nearestNames } from "../../model/nearest.ts";
+import { TOKEN_IDS } from "../../model/input.ts";
+import { nearestNames } from "../../schema/nearest.ts";
+import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { pointTable } from "../points.ts";
 import { Decomposition } from "./decomposition.ts";
 import { type LogitDirection, type LogitTarget, logitDirections, recordDots } from "./directions.ts";
 import { readNeuronTerms, type Terms } from "./neurons.ts";
-import { type Activations, type ReadoutSource, withActivations } from "./source.ts";
+import { type Activations, type ReadoutSource, readSource, withActivations } from "./source.ts";
+
+const TARGETS_TAKE = "a token id, two for a difference, or a list of such lists";
+const TARGETS = s.byForm<AttributionOptions["tokens"]>(TARGETS_TAKE, (value) => {
+  if (!s.isListLike(value)) return typeof value === "number" ? s.ranged("a token id") : undefined;
+  const perRow = Array.from(value).some(s.isListLike);
+  return perRow ? (s.list("lists of token ids", TOKEN_IDS) as s.Schema<AttributionOptions["tokens"]>) : TOKEN_IDS;
+});
 
 /** Options of `directLogitAttribution`. */
 export interface AttributionOptions {
@@ -26,6 +35,12 @@ export interface AttributionOptions {
    */
   by?: "component" | "head" | "neuron";
 }
+
+export const ATTRIBUTION_OPTIONS = s.object<AttributionOptions>("the options of directLogitAttribution", {
+  tokens: s.required(TARGETS),
+  position: s.whole,
+  by: s.oneOf("component", "head", "neuron"),
+} satisfies s.Fields<AttributionOptions>);
 
 /** What each component adds to a logit, or to the difference of two. The contributions add up to `total` less `remainder`. */
 export interface LogitAttribution {
@@ -57,9 +72,10 @@ export interface LogitAttribution {
  */
 export async function directLogitAttribution(
   model: HookedModel,
-  source: ReadoutSource,
-  options: AttributionOptions,
+  from: ReadoutSource,
+  given: AttributionOptions,
 ): Promise<LogitAttribution> {
+  const { source, options } = readSource("directLogitAttribution", model, from, ATTRIBUTION_OPTIONS, given);
   const { spec } = model;
   const { weights } = model.base.engine;
   const { by = "component", position = -1 } = options;
@@ -188,6 +204,9 @@ function constantTerms(model: HookedModel, ofRow: readonly LogitDirection[]): Te
   return terms;
 }
 
+const ROW = (batch: number) =>
+  s.simple<number>(`a whole number from 0 to ${batch - 1}`, (value) => s.isWhole(value, 0, batch - 1));
+
 function attribution(terms: readonly Terms[], total: Float64Array, softCap: number | null): LogitAttribution {
   const batch = total.length;
   const labels = terms.flatMap((term) => term.labels);
@@ -202,7 +221,8 @@ function attribution(terms: readonly Terms[], total: Float64Array, softCap: numb
     labels.reduce((left, _, index) => left - (values[index * batch + row] as number), value),
   );
   const one = (label: string, row = 0) => {
-    const index = labels.indexOf(label);
+    s.readArgument(s.whole, row, "LogitAttribution.at", "row");
+    const index = labels.indexOf(s.readArgument(s.text, label, "LogitAttribution.at", "label"));
     if (index >= 0 && row >= 0 && row < batch) return values[index * batch + row] as number;
     const near = nearestNames(label, labels, 3).join(", ");
     throw new HookError(
@@ -210,10 +230,13 @@ function attribution(terms: readonly Terms[], total: Float64Array, softCap: numb
       `There is no contribution of "${label}" in row ${row}. Nearest: ${near}; rows: ${batch}.`,
     );
   };
-  const top = (count = 10, row = 0) =>
-    labels
+  const top = (count = 10, row = 0) => {
+    s.readArgument(ROW(batch), row, "LogitAttribution.top", "row");
+    s.readArgument(s.wholeFrom(1), count, "LogitAttribution.top", "count");
+    return labels
       .map((label, index) => ({ label, value: values[index * batch + row] as number }))
       .sort((a, b) => Math.abs(b.value) - Math.abs(a.value))
       .slice(0, count);
+  };
   return { labels, values, batch, total, remainder, softCap, at: one, top };
 }

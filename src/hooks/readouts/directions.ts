@@ -60,9 +60,12 @@ export async function logitDirections(model: HookedModel, targets: readonly Logi
 }
 
 export function checkTokens(tokens: readonly number[], vocabSize: number): void {
-  const bad = tokens.find((token) => !Number.isInteger(token) || token < 0 || token >= vocabSize);
-  if (bad !== undefined)
-    throw new HookError("hook/token-range", `Token ${bad} is out of range; ids go from 0 to ${vocabSize - 1}.`);
+  const bad = tokens.findIndex((token) => !Number.isInteger(token) || token < 0 || token >= vocabSize);
+  if (bad >= 0)
+    throw new HookError(
+      "hook/token-range",
+      `Token ${String(tokens[bad])} is out of range; ids go from 0 to ${vocabSize - 1}.`,
+    );
 }
 
 /** What a norm multiplies by: weight + offset; undefined for none. */

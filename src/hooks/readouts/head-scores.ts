@@ -3,8 +3,10 @@
  * (duplicate), or at the token after an earlier copy (induction: it is what came next the last time).
  */
 import { HookError, InputError } from "../../errors.ts";
-import { isEmbeds, type ModelInput, toIds } from "../../model/input.ts";
+import { isEmbeds, type ModelInput, TOKEN_INPUT, toIds } from "../../model/input.ts";
 import { RandomStream } from "../../model/random.ts";
+import * as s from "../../schema/schema.ts";
+import { readCall } from "../call.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { attentionLayers, byHead, eachPattern, type LayerSums } from "./attention.ts";
 
@@ -27,7 +29,7 @@ export interface HeadScores {
 /** Options of `headScores`. */
 export interface HeadScoreOptions {
   /** Layers to score; all when absent. */
-  layers?: readonly number[];
+  layers?: s.Indices;
   /** Leave attention to position 0 out of account, above and below the line. */
   excludeFirst?: boolean;
   /** The same for attention of each token to itself. */
@@ -35,6 +37,17 @@ export interface HeadScoreOptions {
   /** As for `attentionSummary`. */
   memoryBudget?: number;
 }
+
+type CheckedScoreOptions = s.Listed<HeadScoreOptions, "layers">;
+
+export const HEAD_SCORE_OPTIONS = s.object<HeadScoreOptions, CheckedScoreOptions>("the options of headScores", {
+  layers: s.indices,
+  excludeFirst: s.flag,
+  excludeCurrent: s.flag,
+  memoryBudget: s.positive,
+} satisfies s.Fields<HeadScoreOptions>);
+
+const KIND = s.oneOf<HeadKind>("previous", "duplicate", "induction");
 
 /**
  * The share of a head's attention that goes where a head of this kind looks, over all queries of the input:
@@ -50,15 +63,16 @@ export async function headScores(
   model: HookedModel,
   input: ModelInput,
   kind: HeadKind,
-  options: HeadScoreOptions = {},
+  given: HeadScoreOptions = {},
 ): Promise<HeadScores> {
-  checkKind(kind);
-  if (isEmbeds(input))
+  const options = readCall("headScores", model, HEAD_SCORE_OPTIONS, given);
+  s.readArgument(KIND, kind, "headScores", "kind");
+  if (typeof input === "object" && input !== null && isEmbeds(input))
     throw new InputError(
       "input/no-tokens",
       "Head scores compare tokens; give text or token ids instead of inputsEmbeds.",
     );
-  const ids = toIds(input, model.tokenizer);
+  const ids = toIds(s.readArgument(TOKEN_INPUT, input, "headScores", "input"), model.tokenizer);
   return scoreLayers(model, ids, options, (part, nHeads) => {
     const sums = byHead(part, nHeads);
     const [matching, total] = [sums(kind), sums("total")];
@@ -86,10 +100,25 @@ export interface RepeatedTokensOptions {
   /** Ids to draw from: `from` up to, not including, `to`. The whole vocabulary when absent. */
   tokens?: { from: number; to: number };
   /** Layers to score; all when absent. */
-  layers?: readonly number[];
+  layers?: s.Indices;
   /** As for `attentionSummary`. */
   memoryBudget?: number;
 }
+
+type CheckedRepeatedOptions = s.Listed<RepeatedTokensOptions, "layers">;
+
+export const REPEATED_TOKENS_OPTIONS = s.object<RepeatedTokensOptions, CheckedRepeatedOptions>(
+  "the options of repeated tokens",
+  {
+    seed: s.whole,
+    length: s.ranged("a whole number of at least 2"),
+    batch: s.ranged("a whole number of at least 1"),
+    bos: s.nullable(s.wholeFrom(0)),
+    tokens: s.object("a range of ids", { from: s.required(s.whole), to: s.required(s.whole) }),
+    layers: s.indices,
+    memoryBudget: s.positive,
+  } satisfies s.Fields<RepeatedTokensOptions>,
+);
 
 /**
  * How much each head attends, from a token in the second copy of a random sequence, to the token after its first
@@ -98,22 +127,29 @@ export interface RepeatedTokensOptions {
  * Heads), and the induction score of TransformerLens's demos.
  * @throws HookError for lengths and token ranges that cannot be; InputError for sequences longer than the context.
  */
-export function inductionScores(model: HookedModel, options: RepeatedTokensOptions = {}): Promise<HeadScores> {
+export async function inductionScores(model: HookedModel, options: RepeatedTokensOptions = {}): Promise<HeadScores> {
   return repeatedScores(model, "induction", options);
 }
 
 /** The same with the first occurrence itself: the mean of pattern[q, q - length] over the second copy. */
-export function duplicateTokenScores(model: HookedModel, options: RepeatedTokensOptions = {}): Promise<HeadScores> {
+export async function duplicateTokenScores(
+  model: HookedModel,
+  options: RepeatedTokensOptions = {},
+): Promise<HeadScores> {
   return repeatedScores(model, "duplicate", options);
 }
 
 /** The same with the previous token: the mean of pattern[q, q - 1] over the second copy. */
-export function previousTokenScores(model: HookedModel, options: RepeatedTokensOptions = {}): Promise<HeadScores> {
+export async function previousTokenScores(
+  model: HookedModel,
+  options: RepeatedTokensOptions = {},
+): Promise<HeadScores> {
   return repeatedScores(model, "previous", options);
 }
 
 /** The sequences [BOS] r r that the scores are measured on. */
-export function repeatedRandomTokens(model: HookedModel, options: RepeatedTokensOptions = {}): number[][] {
+export function repeatedRandomTokens(model: HookedModel, given: RepeatedTokensOptions = {}): number[][] {
+  const options = readCall("repeatedRandomTokens", model, REPEATED_TOKENS_OPTIONS, given);
   const { spec, tokenizer } = model;
   const bos = options.bos === undefined ? tokenizer?.bosId : (options.bos ?? undefined);
   const { from, to } = options.tokens ?? { from: 0, to: spec.vocabSize };
@@ -135,7 +171,7 @@ export function repeatedRandomTokens(model: HookedModel, options: RepeatedTokens
   });
 }
 
-function lengthOf(options: RepeatedTokensOptions, context: number, choices: number): number {
+function lengthOf(options: CheckedRepeatedOptions, context: number, choices: number): number {
   const most = Math.min(Math.floor(context / 2), choices);
   const length = options.length ?? Math.min(50, most);
   if (Number.isInteger(length) && length >= 2 && length <= most) return length;
@@ -145,7 +181,8 @@ function lengthOf(options: RepeatedTokensOptions, context: number, choices: numb
   );
 }
 
-async function repeatedScores(model: HookedModel, kind: HeadKind, options: RepeatedTokensOptions): Promise<HeadScores> {
+async function repeatedScores(model: HookedModel, kind: HeadKind, given: RepeatedTokensOptions): Promise<HeadScores> {
+  const options = readCall("head scores", model, REPEATED_TOKENS_OPTIONS, given);
   const ids = repeatedRandomTokens(model, options);
   const total = (ids[0] as number[]).length;
   const length = Math.floor(total / 2);
@@ -160,7 +197,7 @@ async function repeatedScores(model: HookedModel, kind: HeadKind, options: Repea
 async function scoreLayers(
   model: HookedModel,
   ids: number[][],
-  { layers: chosen, excludeFirst, excludeCurrent, memoryBudget }: HeadScoreOptions,
+  { layers: chosen, excludeFirst, excludeCurrent, memoryBudget }: CheckedScoreOptions,
   score: (part: LayerSums, nHeads: number) => Float64Array,
 ): Promise<HeadScores> {
   const { nHeads } = model.spec;
@@ -174,24 +211,20 @@ async function scoreLayers(
 
 function scores(layers: readonly number[], nHeads: number, values: Float32Array): HeadScores {
   const at = (layer: number, head: number) => {
+    s.readArgument(s.whole, head, "HeadScores.at", "head");
     const index = layers.indexOf(layer);
     if (index >= 0 && head >= 0 && head < nHeads) return values[index * nHeads + head] as number;
     throw new HookError(
       "hook/head-range",
-      `There is no score of head ${head} in layer ${layer}. Scored: layers ${layers.join(", ")}, heads 0 to ${nHeads - 1}.`,
+      `There is no score of head ${String(head)} in layer ${String(layer)}. Scored: layers ${layers.join(", ")}, heads 0 to ${nHeads - 1}.`,
     );
   };
   const top = (count = 10) =>
     [...values]
       .map((score, index) => ({ layer: layers[Math.floor(index / nHeads)] as number, head: index % nHeads, score }))
       .sort((a, b) => b.score - a.score)
-      .slice(0, count);
+      .slice(0, s.readArgument(s.wholeFrom(1), count, "HeadScores.top", "count"));
   return { layers, nHeads, values, at, top };
-}
-
-function checkKind(kind: string): void {
-  if (["previous", "duplicate", "induction"].includes(kind)) return;
-  throw new HookError("hook/head-kind", `There is no head kind "${kind}". Use previous, duplicate or induction.`);
 }
 
 /** Sum over queries `start` to `end` of values [head, batch, query]. */

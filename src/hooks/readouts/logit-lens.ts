@@ -8,20 +8,21 @@ import type { Tensor } from "../../gpu/tensor.ts";
 import { recordUnembed } from "../../model/forward.ts";
 import * as kernels from "../../model/kernels.ts";
 import { copyRows, gather } from "../../model/ops.ts";
+import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { metric, recordMetric } from "../metrics.ts";
 import { resolvePoint } from "../points.ts";
 import { checkTokens } from "./directions.ts";
 import { topK } from "./kernels.ts";
 import { normWithOwnScale, normWithScales, repeatScales } from "./norms.ts";
-import { type Activations, checkLayer, type ReadoutSource, withActivations } from "./source.ts";
+import { type Activations, checkLayer, type ReadoutSource, readSource, withActivations } from "./source.ts";
 
 /** Options of `logitLens`. */
 export interface LogitLensOptions {
   /** Places in depth: l is the residual before block l, nLayers after the last (also -1). All when absent. */
-  layers?: readonly number[];
+  layers?: s.Indices;
   /** Positions of each sequence, negative from the end; all when absent. */
-  positions?: readonly number[];
+  positions?: s.Indices;
   /**
    * Which scale the final norm divides by: the `own` (default) of each residual, the usual logit lens, or that of the
    * `run`'s final residual at the position, which makes the lens linear in the residual. Both agree after the last block.
@@ -30,10 +31,21 @@ export interface LogitLensOptions {
   /** How many of the most likely tokens to give; default 5. At most 256. */
   topK?: number;
   /** Give these tokens, in this order, in place of the most likely ones. */
-  tokens?: readonly number[];
+  tokens?: s.Indices;
   /** Also keep all logits on the GPU, as `full`. */
   full?: boolean;
 }
+
+type CheckedLensOptions = s.Listed<LogitLensOptions, "layers" | "positions" | "tokens">;
+
+export const LOGIT_LENS_OPTIONS = s.object<LogitLensOptions, CheckedLensOptions>("the options of logitLens", {
+  layers: s.indices,
+  positions: s.indices,
+  applyFinalNorm: s.oneOf("own", "run"),
+  topK: s.ranged("a whole number of at least 1"),
+  tokens: s.indices,
+  full: s.flag,
+} satisfies s.Fields<LogitLensOptions>);
 
 /** A token that a layer of the lens predicts. */
 export interface LensToken {
@@ -75,13 +87,15 @@ export class LogitLens {
    * @throws HookError for a label, row or position the lens does not have.
    */
   at(label: string, position = -1, row = 0): LensToken[] {
+    s.readArgument(s.whole, position, "LogitLens.at", "position");
+    s.readArgument(s.whole, row, "LogitLens.at", "row");
     const layer = this.labels.indexOf(label);
     const positions = this.positions[row] ?? [];
     const place = position < 0 ? positions.length + position : positions.indexOf(position);
     if (layer < 0 || place < 0 || place >= positions.length) {
       throw new HookError(
         "hook/no-such-place",
-        `The lens has no ${label} at position ${position} of row ${row}. It has ${this.labels.join(", ")}, and in that row ${positions.length} positions.`,
+        `The lens has no ${String(label)} at position ${String(position)} of row ${String(row)}. It has ${this.labels.join(", ")}, and in that row ${positions.length} positions.`,
       );
     }
     const [, batch, width, count] = this.shape;
@@ -109,9 +123,10 @@ export class LogitLens {
  */
 export async function logitLens(
   model: HookedModel,
-  source: ReadoutSource,
-  options: LogitLensOptions = {},
+  from: ReadoutSource,
+  given: LogitLensOptions = {},
 ): Promise<LogitLens> {
+  const { source, options } = readSource("logitLens", model, from, LOGIT_LENS_OPTIONS, given);
   const { spec } = model;
   const layers = lensLayers(spec.nLayers, options.layers);
   const count = choiceCount(options, spec.vocabSize);
@@ -154,7 +169,9 @@ function lensLayers(nLayers: number, chosen: readonly number[] | undefined): num
 }
 
 /** @throws HookError for tokens out of range, or a top-k that is none. */
-function choiceCount({ tokens, topK: top = 5 }: LogitLensOptions, vocabSize: number): number {
+function choiceCount({ tokens, topK }: CheckedLensOptions, vocabSize: number): number {
+  if (tokens && topK !== undefined) s.refuseIdle("logitLens", "topK", "beside tokens, which are given instead");
+  const top = topK ?? 5;
   if (tokens) {
     if (tokens.length === 0)
       throw new HookError("hook/empty-selection", "tokens is empty. Leave it out to take the most likely.");

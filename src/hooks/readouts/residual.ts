@@ -6,11 +6,12 @@ import { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { gather } from "../../model/ops.ts";
 import type { ModelSpec } from "../../model/spec.ts";
+import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { resolvePoint } from "../points.ts";
 import { Decomposition, type DecompositionOptions } from "./decomposition.ts";
 import { normWithOwnScale, normWithScales, type ResidualNorm, repeatScales, residualNormAt } from "./norms.ts";
-import { type Activations, checkLayer, type ReadoutSource, withActivations } from "./source.ts";
+import { type Activations, checkLayer, type ReadoutSource, readSource, withActivations } from "./source.ts";
 import { ResidualStack } from "./stack.ts";
 
 /** What the functions that take the residual stream apart have in common. */
@@ -20,8 +21,14 @@ export interface ResidualOptions {
   /** At the MLP of block `layer` instead: `layer`'s attention included. Not in parallel blocks. */
   mlpInput?: boolean;
   /** Positions of each sequence, negative from the end; all when absent. */
-  positions?: readonly number[];
+  positions?: s.Indices;
 }
+
+const RESIDUAL_FIELDS = {
+  layer: s.ranged("a whole number"),
+  mlpInput: s.flag,
+  positions: s.indices,
+} as const satisfies s.Fields<ResidualOptions>;
 
 /** Options of `accumulatedResid`. */
 export interface AccumulatedOptions extends ResidualOptions {
@@ -34,6 +41,11 @@ export interface AccumulatedOptions extends ResidualOptions {
   applyLn?: "own" | "run";
 }
 
+export const ACCUMULATED_OPTIONS = s.object<AccumulatedOptions, s.Listed<AccumulatedOptions, "positions">>(
+  "the options of accumulatedResid",
+  { ...RESIDUAL_FIELDS, includeMid: s.flag, applyLn: s.oneOf("own", "run") } satisfies s.Fields<AccumulatedOptions>,
+);
+
 /**
  * The residual stream before each block up to `layer`, [layers + 1, batch, pos, dModel], with labels `0_pre`, `1_pre`, …,
  * `final_post` (and `0_mid`, … with `includeMid` and `mlpInput`). TransformerLens's `accumulated_resid`.
@@ -41,9 +53,10 @@ export interface AccumulatedOptions extends ResidualOptions {
  */
 export async function accumulatedResid(
   model: HookedModel,
-  source: ReadoutSource,
-  options: AccumulatedOptions = {},
+  from: ReadoutSource,
+  given: AccumulatedOptions = {},
 ): Promise<ResidualStack> {
+  const { source, options } = readSource("accumulatedResid", model, from, ACCUMULATED_OPTIONS, given);
   const { spec } = model;
   const { layer, mlpInput } = residualPlace(spec, options);
   const stages = residualStages(spec.nLayers, layer, options);
@@ -84,7 +97,7 @@ interface Stage {
 function residualStages(
   nLayers: number,
   layer: number,
-  { includeMid = false, mlpInput = false }: AccumulatedOptions,
+  { includeMid = false, mlpInput = false }: Pick<AccumulatedOptions, "includeMid" | "mlpInput">,
 ): Stage[] {
   const stages: Stage[] = [];
   for (let block = 0; block <= layer; block++) {
@@ -110,6 +123,11 @@ export interface DecomposeOptions extends ResidualOptions {
   applyLn?: boolean;
 }
 
+export const DECOMPOSE_OPTIONS = s.object<DecomposeOptions, s.Listed<DecomposeOptions, "positions">>(
+  "the options of decomposeResid",
+  { ...RESIDUAL_FIELDS, heads: s.flag, applyLn: s.flag } satisfies s.Fields<DecomposeOptions>,
+);
+
 /**
  * The components the residual at `layer` is the sum of, [component, batch, pos, dModel]: `embed`, `pos_embed` (where there
  * are learned positions), `0_attn_out`, `0_mlp_out`, … TransformerLens's `decompose_resid` and `get_full_resid_decomposition`.
@@ -121,15 +139,24 @@ export interface DecomposeOptions extends ResidualOptions {
  */
 export async function decomposeResid(
   model: HookedModel,
-  source: ReadoutSource,
-  options: DecomposeOptions = {},
+  from: ReadoutSource,
+  given: DecomposeOptions = {},
 ): Promise<ResidualStack> {
+  const { source, options } = readSource("decomposeResid", model, from, DECOMPOSE_OPTIONS, given);
   const place = residualPlace(model.spec, options);
   const norm = options.applyLn
     ? residualNormAt(model.spec, model.base.engine.weights, place.layer, place.mlpInput)
     : undefined;
   return decompose(model, source, { ...place, heads: options.heads ?? false }, options.positions, norm);
 }
+
+/** Options of `headResults`. */
+export type HeadResultsOptions = Omit<ResidualOptions, "mlpInput">;
+
+export const HEAD_RESULTS_OPTIONS = s.object<HeadResultsOptions, s.Listed<HeadResultsOptions, "positions">>(
+  "the options of headResults",
+  { layer: RESIDUAL_FIELDS.layer, positions: RESIDUAL_FIELDS.positions },
+);
 
 /**
  * What each head adds to the residual stream, [layer * head, batch, pos, dModel], labels `L0H0`, `L0H1`, …: W_O[h] z[h], and
@@ -140,9 +167,10 @@ export async function decomposeResid(
  */
 export async function headResults(
   model: HookedModel,
-  source: ReadoutSource,
-  options: Omit<ResidualOptions, "mlpInput"> = {},
+  from: ReadoutSource,
+  given: HeadResultsOptions = {},
 ): Promise<ResidualStack> {
+  const { source, options } = readSource("headResults", model, from, HEAD_RESULTS_OPTIONS, given);
   const { layer } = residualPlace(model.spec, options);
   const plan = { layer, heads: true, headBias: false, embeds: false, mlps: false };
   return decompose(model, source, plan, options.positions, undefined);
@@ -151,7 +179,7 @@ export async function headResults(
 /** @throws HookError for a layer that does not exist, or an MLP input where nothing lies between attention and MLP. */
 function residualPlace(
   spec: ModelSpec,
-  { layer: given, mlpInput = false }: ResidualOptions,
+  { layer: given, mlpInput = false }: Pick<ResidualOptions, "layer" | "mlpInput">,
 ): { layer: number; mlpInput: boolean } {
   const layer = checkLayer(given ?? spec.nLayers, spec.nLayers, "layer");
   if (mlpInput) resolvePoint(spec, `blocks.${layer}.hook_resid_mid`);

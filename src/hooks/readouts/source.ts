@@ -7,16 +7,50 @@
 import { HookError } from "../../errors.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
-import type { ModelInput } from "../../model/input.ts";
+import { MODEL_INPUT, type ModelInput } from "../../model/input.ts";
 import { gather, type Strided } from "../../model/ops.ts";
 import type { ModelSpec } from "../../model/spec.ts";
+import * as s from "../../schema/schema.ts";
 import { ActivationCache } from "../activation-cache.ts";
+import { readCall } from "../call.ts";
 import { axisSize } from "../edit.ts";
 import type { ForwardResult, HookedModel } from "../hooked-model.ts";
 import { type Axis, type Point, resolvePoint } from "../points.ts";
 
 /** What to run the model on, or what a run has captured already. */
 export type ReadoutSource = ModelInput | ActivationCache | ForwardResult;
+
+/** Reads a `ReadoutSource`. */
+export const SOURCE: s.Schema<ReadoutSource> = s.byForm(
+  "text, token ids, a list of either, an activation cache or the result of a forward pass",
+  (value) => {
+    if (value instanceof ActivationCache) return s.instance("an activation cache", ActivationCache);
+    if (typeof value === "object" && value !== null && "cache" in value) return FORWARD_RESULT;
+    return MODEL_INPUT as s.Schema<ReadoutSource>;
+  },
+);
+
+const FORWARD_RESULT: s.Schema<ReadoutSource> = {
+  takes: "the result of a forward pass",
+  read: (value, at) => {
+    const { cache } = value as { cache: unknown };
+    return cache instanceof ActivationCache ? (value as ForwardResult) : at.refuse(value, FORWARD_RESULT.takes);
+  },
+};
+
+/** The model, source and options of a read-out. @throws InputError `input/argument`, `input/unknown-key` */
+export function readSource<T>(
+  call: string,
+  model: HookedModel,
+  source: ReadoutSource,
+  schema: s.Schema<T>,
+  options: unknown,
+): { source: ReadoutSource; options: T } {
+  return {
+    options: readCall(call, model, schema, options),
+    source: s.readArgument(SOURCE, source, call, "source"),
+  };
+}
 
 export interface ActivationRow {
   sequence: number;

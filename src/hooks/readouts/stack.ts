@@ -1,7 +1,8 @@
 /** A stack of labelled residual vectors: [component, batch, pos, dModel] on the GPU until it is read. */
 import { HookError } from "../../errors.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
-import { nearestNames } from "../../model/nearest.ts";
+import { nearestNames } from "../../schema/nearest.ts";
+import * as s from "../../schema/schema.ts";
 
 /**
  * Components of the residual stream on the GPU, [component, batch, pos, dModel], with a label each. The caller destroys
@@ -23,7 +24,7 @@ export class ResidualStack {
 
   /** @throws HookError `hook/no-such-component` with the nearest labels. */
   indexOf(label: string): number {
-    const index = this.labels.indexOf(label);
+    const index = this.labels.indexOf(s.readArgument(s.text, label, "ResidualStack", "label"));
     if (index >= 0) return index;
     const near = nearestNames(label, this.labels, 3).join(", ");
     throw new HookError("hook/no-such-component", `The stack has no component "${label}". Nearest: ${near}.`);

@@ -3,8 +3,8 @@
  * `ModelSpec`. A new architecture is one more file and one more row.
  */
 import { ConfigError } from "../../errors.ts";
+import { nearestNames } from "../../schema/nearest.ts";
 import { ConfigReader } from "../config.ts";
-import { nearestNames } from "../nearest.ts";
 import type { ModelSpec } from "../spec.ts";
 import { validateSpec } from "../validate-spec.ts";
 import { bloom } from "./bloom.ts";

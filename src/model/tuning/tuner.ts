@@ -14,9 +14,10 @@
  * One run is many dispatches in one submission, enough for 12 ms of work: a wait costs up to 12 ms more under Deno, which
  * is the same for everybody.
  */
-import type { Gpu } from "../../gpu/gpu.ts";
+import { Gpu } from "../../gpu/gpu.ts";
 import { Recorder } from "../../gpu/recorder.ts";
-import { type Attention, type AttentionClass, chosenAttention } from "../attentions.ts";
+import * as s from "../../schema/schema.ts";
+import { type Attention, type AttentionClass, chosenAttention, PASSES, type PassKind } from "../attentions.ts";
 import { applyChoices, type Choices } from "../choices.ts";
 import { chosenProduct, type ProductClass, ROW_CLASSES } from "../product-choice.ts";
 import type { Product } from "../products.ts";
@@ -84,6 +85,33 @@ export interface TuneOptions {
   attentions?: readonly Attention[];
 }
 
+const productClass = s.object<ProductClass>("a class of products", {
+  rows: s.required(s.simple("one of ROW_CLASSES", (value) => (ROW_CLASSES as readonly unknown[]).includes(value))),
+  layout: s.required(s.oneOf("linear", "conv1d")),
+  storage: s.required(s.oneOf("f32", "f16", "bf16")),
+});
+const attentionClass = s.object<AttentionClass>("a class of attention", {
+  pass: s.required(s.oneOf(...(Object.keys(PASSES) as PassKind[]))),
+  dHead: s.required(s.wholeFrom(1)),
+});
+/** A kernel of the tables, or one that a test made like them. */
+const kernel = <T>(what: string) =>
+  s.simple<T>(what, (value) => typeof value === "object" && value !== null && "name" in value);
+
+export const TUNE_OPTIONS = s.object<TuneOptions>("the options of tune", {
+  classes: s.list<KernelClass>(
+    "classes of kernels",
+    s.byForm<KernelClass>("a class of products or of attention", (value) =>
+      typeof value !== "object" || value === null ? undefined : "pass" in value ? attentionClass : productClass,
+    ),
+  ),
+  budgetMs: s.notNegative,
+  onProgress: s.callback,
+  signal: s.signal,
+  products: s.list("products", kernel<Product>("a product")),
+  attentions: s.list("attentions", kernel<Attention>("an attention")),
+} satisfies s.Fields<TuneOptions>);
+
 const BUDGET_MS = 3000;
 /** Work of one run, and its dispatches at most. */
 const RUN_MS = 12;
@@ -139,15 +167,22 @@ export function isTuned(gpu: Gpu, wanted: KernelClass): boolean {
  * @throws GpuError when the device is lost or has no memory for operands of 20 MB.
  */
 export async function tune(gpu: Gpu, options: TuneOptions = {}): Promise<TuneReport> {
-  const { classes = USUAL_CLASSES, budgetMs = BUDGET_MS, onProgress, signal } = options;
+  s.readArgument(s.instance("a Gpu", Gpu), gpu, "tune", "gpu");
+  const {
+    classes = USUAL_CLASSES,
+    budgetMs = BUDGET_MS,
+    onProgress,
+    signal,
+    ...kernels
+  } = s.readOptions(TUNE_OPTIONS, options, "tune");
   const report: TuneReport = { choices: {}, timings: [], rejected: [], skipped: [] };
   const clock = new Clock(budgetMs);
   using products = new ProductOperands(gpu);
   using attentions = new AttentionOperands(gpu);
   const contests = classes.map((wanted) =>
     "pass" in wanted
-      ? attentionContest(attentions, wanted, options.attentions)
-      : productContest(products, wanted, options.products),
+      ? attentionContest(attentions, wanted, kernels.attentions)
+      : productContest(products, wanted, kernels.products),
   );
   const total = contests.reduce((sum, { candidates }) => sum + candidates.length, 0);
   let done = 0;

@@ -19,5 +19,5 @@ export const PRESET_NAMES = Object.keys(PRESETS) as PresetName[];
 export function loadPreset(name: string): Promise<TaskDefinition> {
   const preset = PRESET_NAMES.find((candidate) => candidate === name);
   if (preset !== undefined) return PRESETS[preset]();
-  throw new TheoryError("theory/definition", `no preset "${name}"; presets are ${PRESET_NAMES.join(", ")}`);
+  throw new TheoryError("theory/definition", `no preset "${String(name)}"; presets are ${PRESET_NAMES.join(", ")}`);
 }

@@ -1,11 +1,12 @@
 /**
  * The theorem, checked on the running engine: every claim is a number with a bound. Runs wherever the engine does.
  */
-import type { Gpu } from "../../gpu/gpu.ts";
+import { Gpu } from "../../gpu/gpu.ts";
+import * as s from "../../schema/schema.ts";
 import { verifyCausality } from "./causality.ts";
 import { type Claim, GROUPS, type Group } from "./claim.ts";
 import { verifyExactness } from "./exactness.ts";
-import { type GridName, gridOf } from "./grids.ts";
+import { GRID_NAMES, type GridName, gridOf } from "./grids.ts";
 import { verifyHeads } from "./heads.ts";
 import { verifyResources } from "./resources.ts";
 import { verifyRobustness } from "./robustness.ts";
@@ -30,11 +31,18 @@ export interface VerifyOptions {
   signal?: AbortSignal;
 }
 
+export const VERIFY_OPTIONS = s.object<VerifyOptions>("the options of verify", {
+  grid: s.oneOf(...GRID_NAMES),
+  groups: s.oneOrMore("them", s.oneOf(...GROUPS)),
+  signal: s.signal,
+} satisfies s.Fields<VerifyOptions>);
+
 /**
  * Measures every claim, one after another. A missed bound is a claim with `ok: false`, not an error.
  * Errors are the engine's own (`GpuError`) or the reason of an abort.
  */
 export async function* verify(gpu: Gpu, options: VerifyOptions = {}): AsyncGenerator<Claim, void, undefined> {
-  const { grid = "quick", groups = GROUPS, signal } = options;
+  s.readArgument(s.instance("a Gpu", Gpu), gpu, "verify", "gpu");
+  const { grid = "quick", groups = GROUPS, signal } = s.readOptions(VERIFY_OPTIONS, options, "verify");
   for (const group of groups) yield* PARTS[group]({ gpu, grid: gridOf(grid), signal });
 }

@@ -1,0 +1,127 @@
+/** Every options object of the public API: the calls that take it, its schema, and the interface that describes it. */
+import { EDIT } from "../src/hooks/edit.ts";
+import { HOOKED_GENERATE_OPTIONS } from "../src/hooks/generate.ts";
+import { ABLATE_OPTIONS } from "../src/hooks/patching/ablate.ts";
+import { ACTIVATION_PATCH_OPTIONS } from "../src/hooks/patching/activation-patch.ts";
+import { CAUSAL_TRACE_OPTIONS } from "../src/hooks/patching/causal-trace.ts";
+import { INJECT_OPTIONS } from "../src/hooks/patching/inject.ts";
+import { HOOKED_FORWARD_OPTIONS } from "../src/hooks/plan.ts";
+import { ATTENTION_SUMMARY_OPTIONS } from "../src/hooks/readouts/attention.ts";
+import { ATTRIBUTION_OPTIONS } from "../src/hooks/readouts/attribution.ts";
+import { HEAD_SCORE_OPTIONS, REPEATED_TOKENS_OPTIONS } from "../src/hooks/readouts/head-scores.ts";
+import { LOGIT_LENS_OPTIONS } from "../src/hooks/readouts/logit-lens.ts";
+import { ACCUMULATED_OPTIONS, DECOMPOSE_OPTIONS, HEAD_RESULTS_OPTIONS } from "../src/hooks/readouts/residual.ts";
+import { SWEEP_OPTIONS } from "../src/hooks/sweep.ts";
+import { LOAD_OPTIONS } from "../src/model/load.ts";
+import { LOG_PROBS_OPTIONS } from "../src/model/log-probs.ts";
+import { CACHE_OPTIONS } from "../src/model/model.ts";
+import { TUNE_OPTIONS } from "../src/model/tuning/tuner.ts";
+import type { Schema } from "../src/schema/schema.ts";
+import { CONSTRUCTION_OPTIONS } from "../src/theory/plan.ts";
+import { VERIFY_OPTIONS } from "../src/theory/verify/index.ts";
+
+export interface CheckedCall {
+  /** As a heading. */
+  calls: string;
+  schema: Schema;
+  /** The interface whose comments say what each option does. */
+  type: string;
+  /** Where it and those that it extends are. */
+  files: readonly string[];
+}
+
+const INPUT = "src/model/input.ts";
+const MODEL = "src/model/model.ts";
+const GENERATE = ["src/hooks/generate.ts", "src/model/generate.ts", "src/model/sampling.ts", INPUT];
+const EXPERIMENT = ["src/hooks/patching/experiment.ts", "src/hooks/sweep.ts"];
+const RESIDUAL = ["src/hooks/readouts/residual.ts"];
+
+export const CHECKED_CALLS: readonly CheckedCall[] = [
+  {
+    calls: "`loadModel`, `loadSuperposition`",
+    schema: LOAD_OPTIONS,
+    type: "LoadOptions",
+    files: ["src/model/load.ts", "src/gpu/host.ts", "src/model/tuning/take.ts"],
+  },
+  {
+    calls: "`forward`, `runWithCache`, `runWithHooks`",
+    schema: HOOKED_FORWARD_OPTIONS,
+    type: "HookedForwardOptions",
+    files: ["src/hooks/plan.ts", MODEL, INPUT],
+  },
+  { calls: "An edit", schema: EDIT, type: "Edit", files: ["src/hooks/edit.ts"] },
+  { calls: "`generate`", schema: HOOKED_GENERATE_OPTIONS, type: "HookedGenerateOptions", files: GENERATE },
+  {
+    calls: "`logProbs`",
+    schema: LOG_PROBS_OPTIONS,
+    type: "LogProbsOptions",
+    files: ["src/model/log-probs.ts"],
+  },
+  { calls: "`createCache`", schema: CACHE_OPTIONS, type: "CacheOptions", files: [MODEL] },
+  { calls: "`sweep`", schema: SWEEP_OPTIONS, type: "SweepOptions", files: EXPERIMENT },
+  {
+    calls: "`activationPatch`",
+    schema: ACTIVATION_PATCH_OPTIONS,
+    type: "ActivationPatchOptions",
+    files: ["src/hooks/patching/activation-patch.ts", ...EXPERIMENT],
+  },
+  {
+    calls: "`ablate`",
+    schema: ABLATE_OPTIONS,
+    type: "AblateOptions",
+    files: ["src/hooks/patching/ablate.ts", ...EXPERIMENT],
+  },
+  {
+    calls: "`causalTrace`",
+    schema: CAUSAL_TRACE_OPTIONS,
+    type: "CausalTraceOptions",
+    files: ["src/hooks/patching/causal-trace.ts", ...EXPERIMENT],
+  },
+  {
+    calls: "`injectAtLayers`",
+    schema: INJECT_OPTIONS,
+    type: "InjectOptions",
+    files: ["src/hooks/patching/inject.ts", ...EXPERIMENT],
+  },
+  {
+    calls: "`logitLens`",
+    schema: LOGIT_LENS_OPTIONS,
+    type: "LogitLensOptions",
+    files: ["src/hooks/readouts/logit-lens.ts"],
+  },
+  {
+    calls: "`directLogitAttribution`",
+    schema: ATTRIBUTION_OPTIONS,
+    type: "AttributionOptions",
+    files: ["src/hooks/readouts/attribution.ts"],
+  },
+  { calls: "`accumulatedResid`", schema: ACCUMULATED_OPTIONS, type: "AccumulatedOptions", files: RESIDUAL },
+  { calls: "`decomposeResid`", schema: DECOMPOSE_OPTIONS, type: "DecomposeOptions", files: RESIDUAL },
+  { calls: "`headResults`", schema: HEAD_RESULTS_OPTIONS, type: "ResidualOptions", files: RESIDUAL },
+  {
+    calls: "`attentionSummary`",
+    schema: ATTENTION_SUMMARY_OPTIONS,
+    type: "AttentionSummaryOptions",
+    files: ["src/hooks/readouts/attention.ts"],
+  },
+  {
+    calls: "`headScores`",
+    schema: HEAD_SCORE_OPTIONS,
+    type: "HeadScoreOptions",
+    files: ["src/hooks/readouts/head-scores.ts"],
+  },
+  {
+    calls: "`inductionScores`, `duplicateTokenScores`, `previousTokenScores`, `repeatedRandomTokens`",
+    schema: REPEATED_TOKENS_OPTIONS,
+    type: "RepeatedTokensOptions",
+    files: ["src/hooks/readouts/head-scores.ts"],
+  },
+  { calls: "`tune`", schema: TUNE_OPTIONS, type: "TuneOptions", files: ["src/model/tuning/tuner.ts"] },
+  {
+    calls: "`buildSuperposition`",
+    schema: CONSTRUCTION_OPTIONS,
+    type: "ConstructionOptions",
+    files: ["src/theory/plan.ts"],
+  },
+  { calls: "`verify`", schema: VERIFY_OPTIONS, type: "VerifyOptions", files: ["src/theory/verify/index.ts"] },
+];

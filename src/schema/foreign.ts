@@ -1,0 +1,28 @@
+/** Names that other libraries give to what is here: people who come from them write these. */
+
+/** TransformerLens's and transformers' names, and ours. Snake case of our own names needs no entry. */
+const FOREIGN: Readonly<Record<string, readonly string[]>> = {
+  names_filter: ["capture"],
+  captures: ["capture"],
+  prepend_bos: ["addBos"],
+  add_special_tokens: ["addBos"],
+  past_key_values: ["cache"],
+  past_kv_cache: ["cache"],
+  pos: ["positions", "position"],
+  tokens: ["ids"],
+  do_sample: ["temperature"],
+  eos_token_id: ["eos"],
+  stop_strings: ["stop"],
+  patching_metric: ["metric"],
+  hook: ["at"],
+  hook_point: ["at"],
+  point: ["at"],
+  batch: ["rows"],
+};
+
+/** Our name for a name of another library, if `known` has it. */
+export function foreignNames(name: string, known: readonly string[]): string[] | undefined {
+  const camel = name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  const found = [camel, ...(FOREIGN[name] ?? [])].filter((candidate) => known.includes(candidate));
+  return found.length > 0 ? found : undefined;
+}

@@ -1,0 +1,260 @@
+/**
+ * What a public call takes, as data: a schema for each options object, made of the small ones below.
+ *
+ * TypeScript checks nothing in a script, a notebook or an object that came out of a variable, and an option that nobody
+ * reads changes nothing: `head: [5]` in an edit would edit every head. So each public call reads its arguments through a
+ * schema first. The run-time check, the command line's check of `--edit` and docs/options.md all follow from it.
+ *
+ * Reading also brings values into the one form that the code below uses: where a list is meant, a single number is a list
+ * of one.
+ */
+import { InputError } from "../errors.ts";
+import { foreignNames } from "./foreign.ts";
+import { nearestNames } from "./nearest.ts";
+
+/** What one value may be. */
+export interface Schema<T = unknown> {
+  /** In words that follow "it must be". */
+  readonly takes: string;
+  /** The value in the form that the code uses. Refuses what it does not take. */
+  readonly read: (value: unknown, at: Place) => T;
+  /** A missing value is refused. Only a field of an object can be optional. */
+  readonly isRequired?: boolean;
+  /** The fields of an object. */
+  readonly fields?: Readonly<Record<string, Schema>>;
+}
+
+/** The schemas of all fields of `T`; the compiler notices a field without one. */
+export type Fields<T> = { readonly [Name in keyof T]-?: Schema };
+
+/** Where a value was given: a call, and a path below it. It exists for error messages alone. */
+export class Place {
+  private constructor(
+    readonly call: string,
+    private readonly parent: Place | undefined,
+    private readonly key: string,
+  ) {}
+
+  /** An argument of a call, such as `options` of `forward`. The fields of options are named without it. */
+  static argument(call: string, name: string): Place {
+    return new Place(call, undefined, name === "options" ? "" : name);
+  }
+
+  field(name: string): Place {
+    return new Place(this.call, this, this.path === "" ? name : `.${name}`);
+  }
+
+  entry(index: number): Place {
+    return new Place(this.call, this, `[${index}]`);
+  }
+
+  /** `edits[0].heads` */
+  get path(): string {
+    return (this.parent?.path ?? "") + this.key;
+  }
+
+  /** @throws InputError `input/argument` */
+  refuse(value: unknown, takes: string): never {
+    const found = value === undefined ? "is missing" : `is ${describe(value)}`;
+    throw new InputError("input/argument", `${this.call}: ${this.path || "options"} ${found}; it must be ${takes}.`);
+  }
+
+  /** @throws InputError `input/unknown-key` */
+  refuseKey(key: string, known: readonly string[]): never {
+    const holder = this.path === "" ? `no option "${key}"` : `no "${key}" in ${this.path}`;
+    const [nearest] = foreignNames(key, known) ?? nearestNames(key, known);
+    const remedy =
+      nearest === undefined ? "It takes none." : `The nearest is "${nearest}"; all are ${known.join(", ")}.`;
+    throw new InputError("input/unknown-key", `${this.call}: there is ${holder}. ${remedy}`);
+  }
+}
+
+/** A value as a short piece of text, for messages. */
+export function describe(value: unknown): string {
+  if (typeof value === "function") return "a function";
+  if (typeof value === "bigint" || typeof value === "symbol") return String(value);
+  if (typeof value === "number") return Object.is(value, -0) ? "-0" : String(value);
+  const name = typeof value === "object" && value !== null ? value.constructor?.name : undefined;
+  if (name !== undefined && name !== "Object" && name !== "Array") return `of the class ${name}`;
+  let json: string;
+  try {
+    json = JSON.stringify(value);
+  } catch {
+    return "an object";
+  }
+  return json.length > 60 ? `${json.slice(0, 57)}...` : json;
+}
+
+/** Reads one argument of a call. @throws InputError `input/argument`, `input/unknown-key` */
+export function readArgument<T>(schema: Schema<T>, value: unknown, call: string, name: string): T {
+  return schema.read(value, Place.argument(call, name));
+}
+
+/** Reads the options of a call; absent ones are empty. @throws InputError `input/argument`, `input/unknown-key` */
+export function readOptions<T>(schema: Schema<T>, value: unknown, call: string): T {
+  return readArgument(schema, value ?? {}, call, "options");
+}
+
+/**
+ * Refuses a setting that changes nothing beside the others: whoever gives it expects that it does.
+ * @throws InputError `input/idle-option`
+ */
+export function refuseIdle(call: string, name: string, beside: string): never {
+  throw new InputError("input/idle-option", `${call}: ${name} does nothing ${beside}. Leave ${name} out.`);
+}
+
+/** A schema of one test. */
+export function simple<T>(takes: string, accepts: (value: unknown) => boolean): Schema<T> {
+  return {
+    takes,
+    read: (value, at) => (accepts(value) ? (value as T) : at.refuse(value, takes)),
+  };
+}
+
+const isInteger = (value: unknown): value is number => Number.isSafeInteger(value);
+/** Whether a value is a whole number from `least` to `most`. */
+export const isWhole = (value: unknown, least: number, most: number): value is number =>
+  isInteger(value) && value >= least && value <= most;
+
+export const text = simple<string>("text", (value) => typeof value === "string");
+export const flag = simple<boolean>("true or false", (value) => typeof value === "boolean");
+/** A number, but not NaN. */
+export const number = simple<number>("a number", (value) => typeof value === "number" && !Number.isNaN(value));
+export const finite = simple<number>("a finite number", (value) => Number.isFinite(value));
+export const positive = simple<number>("a positive number", (value) => Number.isFinite(value) && (value as number) > 0);
+export const notNegative = simple<number>(
+  "a number of at least 0",
+  (value) => Number.isFinite(value) && (value as number) >= 0,
+);
+export const whole = simple<number>("a whole number", isInteger);
+/** A whole number from `least` on. */
+export const wholeFrom = (least: number) =>
+  simple<number>(`a whole number of at least ${least}`, (value) => isInteger(value) && value >= least);
+export const callback = simple<(...args: never[]) => unknown>("a function", (value) => typeof value === "function");
+export const signal = simple<AbortSignal>(
+  "an AbortSignal",
+  (value) => typeof value === "object" && value !== null && "aborted" in value && "throwIfAborted" in value,
+);
+/** A number whose range the call itself looks at, with an error of its own. */
+export const ranged = (takes: string) => simple<number>(takes, (value) => typeof value === "number");
+
+export function oneOf<T extends string | number>(...choices: readonly T[]): Schema<T> {
+  return simple(`one of ${choices.map((choice) => JSON.stringify(choice)).join(", ")}`, (value) =>
+    (choices as readonly unknown[]).includes(value),
+  );
+}
+
+export function instance<T>(what: string, type: { prototype: T }): Schema<T> {
+  return simple(what, (value) => value instanceof (type as { prototype: T } & (abstract new () => T)));
+}
+
+/** The schema that a value is read by depends on its form; `pick` gives none for a form that is not accepted. */
+export function byForm<T>(takes: string, pick: (value: unknown) => Schema<T> | undefined): Schema<T> {
+  return {
+    takes,
+    read: (value, at) => {
+      const schema = pick(value);
+      return schema ? schema.read(value, at) : at.refuse(value, takes);
+    },
+  };
+}
+
+export function nullable<T>(schema: Schema<T>): Schema<T | null> {
+  return {
+    ...schema,
+    takes: `${schema.takes}, or null`,
+    read: (value, at) => (value === null ? null : schema.read(value, at)),
+  };
+}
+
+/** A field that must be there. */
+export function required<T>(schema: Schema<T>): Schema<T> {
+  return { ...schema, isRequired: true };
+}
+
+/** Arrays, and arrays of a numeric type but their bytes. */
+export function isListLike(value: unknown): value is ArrayLike<unknown> {
+  return Array.isArray(value) || (ArrayBuffer.isView(value) && !(value instanceof DataView));
+}
+
+/** A list; also an array of a numeric type. `entries` says in words what it holds. */
+export function list<T>(entries: string, schema: Schema<T>): Schema<T[]> {
+  const takes = `a list of ${entries}`;
+  return {
+    takes,
+    read: (value, at) => {
+      if (!isListLike(value)) return at.refuse(value, takes);
+      // Array.from sees the holes of a sparse list, which map passes over.
+      return Array.from(value, (entry, index) => schema.read(entry, at.entry(index)));
+    },
+  };
+}
+
+/** Numbers of an activation: a flat list. A NaN there is a mistake made before, and would only spread. */
+export const numbers: Schema<Float32Array> = {
+  takes: "a flat list of numbers, none of them NaN",
+  read: (value, at) => {
+    if (!isListLike(value)) return at.refuse(value, numbers.takes);
+    const bad = Array.from(value).findIndex((entry) => typeof entry !== "number" || Number.isNaN(entry));
+    if (bad >= 0) return at.entry(bad).refuse(value[bad], "a number, not NaN");
+    return value instanceof Float32Array ? value : Float32Array.from(value as ArrayLike<number>);
+  },
+};
+
+/** So many numbers, whatever they are. */
+export const anyNumbers = (length: number): Schema<Float32Array> => ({
+  takes: `a list of ${length} numbers`,
+  read: (value, at) => {
+    const isRight =
+      isListLike(value) && value.length === length && Array.from(value).every((x) => typeof x === "number");
+    if (!isRight) return at.refuse(value, `a list of ${length} numbers`);
+    return value instanceof Float32Array ? value : Float32Array.from(value as ArrayLike<number>);
+  },
+});
+
+/** A list of `schema`, or a single one, which becomes a list of one. */
+export function oneOrMore<T>(entries: string, schema: Schema<T>): Schema<T[]> {
+  const many = list(entries, schema);
+  return {
+    takes: `${schema.takes}, or ${many.takes}`,
+    read: (value, at) => {
+      if (isListLike(value)) return many.read(value, at);
+      if (value === null || value === undefined) return at.refuse(value, `${schema.takes}, or ${many.takes}`);
+      return [schema.read(value, at)];
+    },
+  };
+}
+
+/** One whole number, or a list: as callers give `indices`. */
+export type Indices = number | readonly number[];
+
+/** `T` as it is read, where its `Names` were `Indices`. */
+export type Listed<T, Names extends keyof T> = Omit<T, Names> & { readonly [Name in Names]?: readonly number[] };
+
+/** Whole numbers, such as positions and heads: one, or a list. Whether they exist is the call's to say. */
+export const indices = oneOrMore("whole numbers", whole);
+
+/**
+ * An object with these fields and no other. What is undefined is left out of what is read; `In` is what a caller may
+ * give, `Out` what comes of it.
+ */
+export function object<In, Out = In>(what: string, fields: Fields<In>): Schema<Out> {
+  const known = Object.entries<Schema>(fields);
+  const names = known.map(([name]) => name);
+  const takes = `${what}: an object`;
+  return {
+    takes,
+    fields,
+    read: (value, at) => {
+      if (typeof value !== "object" || value === null || isListLike(value)) return at.refuse(value, takes);
+      for (const key of Object.keys(value)) if (!Object.hasOwn(fields, key)) at.refuseKey(key, names);
+      const given = value as Record<string, unknown>;
+      const out: Record<string, unknown> = {};
+      for (const [name, schema] of known) {
+        if (given[name] !== undefined) out[name] = schema.read(given[name], at.field(name));
+        else if (schema.isRequired) at.field(name).refuse(undefined, schema.takes);
+      }
+      return out as Out;
+    },
+  };
+}

@@ -1,0 +1,316 @@
+/** Every public call with arguments that work, for tests that then spoil one of them. */
+
+import { HOOKED_GENERATE_OPTIONS } from "../../src/hooks/generate.ts";
+import { ABLATE_OPTIONS } from "../../src/hooks/patching/ablate.ts";
+import { ACTIVATION_PATCH_OPTIONS } from "../../src/hooks/patching/activation-patch.ts";
+import { CAUSAL_TRACE_OPTIONS } from "../../src/hooks/patching/causal-trace.ts";
+import { INJECT_OPTIONS } from "../../src/hooks/patching/inject.ts";
+import { HOOKED_FORWARD_OPTIONS } from "../../src/hooks/plan.ts";
+import { ATTENTION_SUMMARY_OPTIONS } from "../../src/hooks/readouts/attention.ts";
+import { ATTRIBUTION_OPTIONS } from "../../src/hooks/readouts/attribution.ts";
+import { HEAD_SCORE_OPTIONS, REPEATED_TOKENS_OPTIONS } from "../../src/hooks/readouts/head-scores.ts";
+import { LOGIT_LENS_OPTIONS } from "../../src/hooks/readouts/logit-lens.ts";
+import { ACCUMULATED_OPTIONS, DECOMPOSE_OPTIONS, HEAD_RESULTS_OPTIONS } from "../../src/hooks/readouts/residual.ts";
+import { SWEEP_OPTIONS } from "../../src/hooks/sweep.ts";
+import { LOG_PROBS_OPTIONS } from "../../src/model/log-probs.ts";
+import { CACHE_OPTIONS } from "../../src/model/model.ts";
+import { TUNE_OPTIONS } from "../../src/model/tuning/tuner.ts";
+import * as api from "../../src/node.ts";
+import type { Schema } from "../../src/schema/schema.ts";
+import { CONSTRUCTION_OPTIONS } from "../../src/theory/plan.ts";
+import { VERIFY_OPTIONS } from "../../src/theory/verify/index.ts";
+import { hooked } from "../hooks/support.ts";
+
+export interface Call {
+  name: string;
+  /** Exports that it stands for; its name when absent. */
+  covers?: readonly string[];
+  args: readonly unknown[];
+  // biome-ignore lint/suspicious/noExplicitAny: malformed on purpose.
+  run: (...args: any[]) => unknown;
+  /** What the last argument is read by. */
+  options?: Schema;
+}
+
+/** What has no call of its own here, and why. */
+export const NOT_CALLED: readonly string[] = [
+  // Errors, made by the library.
+  ...["SuperlensError", "CheckpointError", "ConfigError", "InputError", "HookError", "GpuError", "TheoryError"],
+  // Tested in a test of its own, since it loads.
+  ...["loadModel", "openModelSource", "readSpec", "loadSuperposition", "readBlueprint"],
+  // Results, whose methods are called below.
+  ...[
+    "HookedModel",
+    "Logits",
+    "ActivationCache",
+    "KvCache",
+    "Tensor",
+    "Grid",
+    "PatchGrid",
+    "AblationGrid",
+    "TraceGrid",
+  ],
+  ...["LogitLens", "ResidualStack"],
+  // They take what other calls of the theory gave.
+  ...["buildDefaultModel", "superpositionConfig", "denseBytes", "denseTensors", "configText", "inMemory", "modelFiles"],
+  ...["tensorEntries", "dimsOf", "inputIds", "observe", "placesOf", "pointOf", "probabilitiesOf", "setSpace"],
+  ...["stagePoint", "Oracle", "headsNeeded", "residualWidth", "runProgram", "softmax", "largestDifference"],
+  ...["promptOfTasks", "samplePrompt", "unexplainedPrompt", "seededRandom", "LinearMap", "ResidualLayout"],
+  ...["buildVectorForm", "idealVectors", "vectorEmbeds"],
+  // They read what a source gave, and the classes of a loaded model.
+  ...["headerLength", "parseHeader", "classesOf"],
+  // What hosts register, and files that are read by other calls.
+  ...["registerGpuProvider", "registerTuningStore", "registerFolderSource", "registerHubDefaults", "keepChoices"],
+  ...["requestGpu", "Gpu", "adapterLine", "openBrowserCache", "OpfsCache", "HubSource", "UrlSource", "FilesSource"],
+];
+
+/** A cache as a checkpoint of it reads it back. */
+async function savedCache(cache: api.ActivationCache): Promise<api.Checkpoint> {
+  const blob = new Blob([(await cache.save()) as BlobPart]);
+  return api.openCheckpoint(new api.FilesSource([{ name: "cache.safetensors", blob }]), { file: "cache.safetensors" });
+}
+
+const PATCHED = "blocks.1.hook_resid_pre";
+
+/** The calls, on a model and results that live as long as the device. */
+export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
+  const model = await hooked("gpt2", { gpu });
+  const ids = [1, 2, 3];
+  const { cache, logits } = await model.forward(ids, { capture: ["*hook_resid*", "*hook_pattern", "*hook_z"] });
+  const kv = model.createCache({ sequences: 2 });
+  const metric = api.metric.logitDiff(4, 5);
+  const experiment = { metric };
+  const lens = await api.logitLens(model, ids, {});
+  const stack = await api.accumulatedResid(model, ids);
+  const grid = await api.ablate(model, { input: ids, kind: "zero", metric, layers: 0 });
+  const scores = await api.headScores(model, ids, "previous");
+  const attribution = await api.directLogitAttribution(model, ids, { tokens: 4 });
+  const edit: api.Edit = { at: PATCHED, op: "scale", value: 2 };
+  return [
+    { name: "Model.createCache", args: [{}], run: (options) => model.createCache(options), options: CACHE_OPTIONS },
+    { name: "Model.pointNames", args: ["*"], run: (patterns) => model.pointNames(patterns) },
+    {
+      name: "Model.forward",
+      args: [ids, {}],
+      run: (input, options) => model.forward(input, options),
+      options: HOOKED_FORWARD_OPTIONS,
+    },
+    { name: "plain Model.forward", args: [ids, {}], run: (input, options) => model.base.forward(input, options) },
+    { name: "Model.forward with an edit", args: [edit], run: (edits) => model.forward(ids, { edits }) },
+    ...Object.keys(edit).map((key) => ({
+      name: `an edit's ${key}`,
+      args: [edit[key as "at"]],
+      run: (value: unknown) => model.forward(ids, { edits: { ...edit, [key]: value } as api.Edit }),
+    })),
+    ...["alpha", "expression", "rows", "positions", "heads", "dims"].map((key) => ({
+      name: `an edit's ${key}`,
+      args: [undefined],
+      run: (value: unknown) => model.forward(ids, { edits: { ...edit, [key]: value } as api.Edit }),
+    })),
+    {
+      name: "Model.runWithCache",
+      args: [ids, {}],
+      run: (input, options) => model.runWithCache(input, options),
+      options: HOOKED_FORWARD_OPTIONS,
+    },
+    {
+      name: "Model.runWithHooks",
+      args: [ids, [[PATCHED, () => undefined]], {}],
+      run: (input, hooks, options) => model.runWithHooks(input, hooks, options),
+      options: HOOKED_FORWARD_OPTIONS,
+    },
+    { name: "a hook", args: [() => undefined], run: (hook) => model.runWithHooks(ids, { [PATCHED]: hook }) },
+    {
+      name: "what a hook returns",
+      args: [undefined],
+      run: (value) => model.runWithHooks(ids, { [PATCHED]: () => value }),
+    },
+    {
+      name: "Model.withEdits",
+      args: [[edit], async () => undefined],
+      run: (edits, body) => model.withEdits(edits, body),
+    },
+    {
+      name: "Model.generate",
+      args: [ids, { maxNewTokens: 2 }],
+      run: (input, options) => model.generate(input, options),
+      options: HOOKED_GENERATE_OPTIONS,
+    },
+    {
+      name: "Model.logProbs",
+      args: [ids, [[4], [5, 6]], {}],
+      run: (prompt, answers, options) => model.logProbs(prompt, answers, options),
+      options: LOG_PROBS_OPTIONS,
+    },
+    {
+      name: "Model.sweep",
+      args: [{ input: ids, cells: [[edit]], metric }],
+      run: (options) => model.sweep(options),
+      options: SWEEP_OPTIONS,
+    },
+    ...(["logit", "prob", "logProb", "rank"] as const).map((kind) => ({
+      name: `metric.${kind}`,
+      args: [4],
+      run: (token: never) => model.sweep({ input: ids, cells: [edit], metric: api.metric[kind](token) }),
+    })),
+    {
+      name: "metric.logitDiff",
+      args: [4, 5],
+      run: (a, b) => model.sweep({ input: ids, cells: [edit], metric: api.metric.logitDiff(a, b) }),
+    },
+    {
+      name: "metric.logits",
+      args: [[4, 5]],
+      run: (tokens) => model.sweep({ input: ids, cells: [edit], metric: api.metric.logits(tokens) }),
+    },
+    {
+      name: "metric.kl",
+      args: [undefined],
+      run: (reference) => model.sweep({ input: ids, cells: [edit], metric: api.metric.kl(reference) }),
+    },
+    {
+      name: "activationPatch",
+      args: [model, { ...experiment, clean: ids, corrupted: [3, 2, 1], at: "resid_pre", layers: 0 }],
+      run: api.activationPatch,
+      options: ACTIVATION_PATCH_OPTIONS,
+    },
+    {
+      name: "ablate",
+      args: [model, { ...experiment, input: ids, kind: "zero", layers: 0 }],
+      run: api.ablate,
+      options: ABLATE_OPTIONS,
+    },
+    {
+      name: "causalTrace",
+      args: [model, { ...experiment, prompt: ids, subject: 0, samples: 1, layers: 0 }],
+      run: api.causalTrace,
+      options: CAUSAL_TRACE_OPTIONS,
+    },
+    {
+      name: "injectAtLayers",
+      args: [model, { ...experiment, input: ids, vector: 0, layers: 0 }],
+      run: api.injectAtLayers,
+      options: INJECT_OPTIONS,
+    },
+    { name: "logitLens", args: [model, ids, {}], run: api.logitLens, options: LOGIT_LENS_OPTIONS },
+    {
+      name: "directLogitAttribution",
+      args: [model, ids, { tokens: 4 }],
+      run: api.directLogitAttribution,
+      options: ATTRIBUTION_OPTIONS,
+    },
+    {
+      name: "attentionSummary",
+      args: [model, ids, {}],
+      run: api.attentionSummary,
+      options: ATTENTION_SUMMARY_OPTIONS,
+    },
+    {
+      name: "headScores",
+      args: [model, ids, "previous", {}],
+      run: api.headScores,
+      options: HEAD_SCORE_OPTIONS,
+    },
+    ...Object.entries(repeatedTokenCalls).map(([name, run]) => ({
+      name,
+      args: [model, { length: 2, batch: 1, layers: 0 }],
+      run,
+      options: REPEATED_TOKENS_OPTIONS,
+    })),
+    { name: "accumulatedResid", args: [model, ids, {}], run: api.accumulatedResid, options: ACCUMULATED_OPTIONS },
+    { name: "decomposeResid", args: [model, ids, {}], run: api.decomposeResid, options: DECOMPOSE_OPTIONS },
+    { name: "headResults", args: [model, ids, {}], run: api.headResults, options: HEAD_RESULTS_OPTIONS },
+    { name: "a read-out of a cache", args: [cache], run: (source) => api.accumulatedResid(model, source) },
+    { name: "Logits.at", args: [0, -1], run: (row, position) => logits.at(row, position) },
+    { name: "ActivationCache.tensor", args: [PATCHED], run: (name) => cache.shape(name) },
+    { name: "ActivationCache.at", args: [PATCHED, {}], run: (name, place) => cache.at(name, place) },
+    { name: "ActivationCache.read", args: [PATCHED, {}], run: (name, slice) => cache.read(name, slice) },
+    {
+      name: "a cache's entry as a value",
+      args: [{ row: 0, position: -1 }],
+      run: (place) =>
+        model.forward(ids, { edits: { at: PATCHED, op: "set", positions: 0, value: cache.at(PATCHED, place) } }),
+    },
+    {
+      name: "ActivationCache.load",
+      args: [gpu, await savedCache(cache)],
+      run: (to, checkpoint) => api.ActivationCache.load(to, checkpoint),
+    },
+    { name: "KvCache.fork", args: [[0]], run: (picks) => kv.fork(picks) },
+    { name: "KvCache.truncate", args: [0, 0], run: (sequence, length) => kv.truncate(sequence, length) },
+    { name: "Tensor.read", args: [0, 1], run: (start, end) => logits.tensor.read(start, end) },
+    { name: "Grid.at", args: [0, 0], run: (layer, column) => grid.at(layer, column) },
+    { name: "Grid.toTable", args: [undefined, 3], run: (values, digits) => grid.toTable(values, digits) },
+    { name: "LogitLens.at", args: ["0_pre", -1, 0], run: (label, position, row) => lens.at(label, position, row) },
+    { name: "ResidualStack.read", args: ["0_pre"], run: (label) => stack.read(label) },
+    { name: "HeadScores.at", args: [0, 0], run: (layer, head) => scores.at(layer, head) },
+    { name: "HeadScores.top", args: [3], run: (count) => scores.top(count) },
+    { name: "LogitAttribution.at", args: ["embed", 0], run: (label, row) => attribution.at(label, row) },
+    { name: "LogitAttribution.top", args: [3, 0], run: (count, row) => attribution.top(count, row) },
+    ...plainCalls(),
+    ...(await theoryCalls(gpu)),
+    { name: "tune", args: [gpu, { classes: [] }], run: api.tune, options: TUNE_OPTIONS },
+    { name: "resolvePoints", args: [model.spec, "*"], run: api.resolvePoints },
+    { name: "pointTable", args: [model.spec], run: api.pointTable },
+  ];
+}
+
+const { inductionScores, duplicateTokenScores, previousTokenScores, repeatedRandomTokens } = api;
+const repeatedTokenCalls = { inductionScores, duplicateTokenScores, previousTokenScores, repeatedRandomTokens };
+
+/** Calls that take no model. */
+function plainCalls(): Call[] {
+  const tensors = [{ name: "w", dtype: "F32" as const, shape: [1], data: new Float32Array(1) }];
+  return [
+    { name: "parseAdapterChoice", args: ["auto", "--adapter"], run: api.parseAdapterChoice },
+    { name: "parseSourceSpec", args: ["hf:owner/name"], run: api.parseSourceSpec },
+    { name: "openSource", args: ["https://example.org/model", {}], run: api.openSource },
+    {
+      name: "openCheckpoint",
+      args: [new api.FilesSource([{ name: "x.safetensors", blob: safetensors(tensors) }]), { file: "x.safetensors" }],
+      run: api.openCheckpoint,
+    },
+    { name: "writeSafetensors", args: [tensors, {}], run: api.writeSafetensors },
+    { name: "streamSafetensors", args: [[], {}], run: api.streamSafetensors },
+    { name: "bytesPerElement", args: ["F32"], run: api.bytesPerElement },
+    { name: "isDtype", args: ["F32"], run: api.isDtype },
+    { name: "isFloat", args: ["F32"], run: api.isFloat },
+    { name: "f32ToBf16", args: [new Float32Array(1)], run: api.f32ToBf16 },
+    { name: "f32ToF16", args: [new Float32Array(1)], run: api.f32ToF16 },
+    { name: "toFloat32", args: [new Uint8Array(4), "F32"], run: api.toFloat32 },
+    { name: "widenF8ToF16", args: [new Uint8Array(1), "F8_E4M3"], run: api.widenF8ToF16 },
+  ];
+}
+
+const safetensors = (tensors: Parameters<typeof api.writeSafetensors>[0]) =>
+  new Blob([api.writeSafetensors(tensors) as BlobPart]);
+
+/** What people give the theory: definitions, options, prompts. What its calls give each other is left out. */
+async function theoryCalls(gpu: api.Gpu): Promise<Call[]> {
+  const definition = await api.loadPreset("letters");
+  const { program } = api.buildSuperposition(definition, { examples: 2 });
+  const random = api.seededRandom(1);
+  const prompt = api.samplePrompt(program, 2, random);
+  const text = [...prompt.examples, prompt.query].map((tokens) => api.formatExample(program, tokens)).join(", ");
+  return [
+    { name: "loadPreset", args: ["letters"], run: api.loadPreset },
+    { name: "compileTasks", args: [definition], run: api.compileTasks },
+    { name: "asDefinition", args: [definition, "definition"], run: api.asDefinition },
+    {
+      name: "buildSuperposition",
+      args: [definition, { examples: 2 }],
+      run: api.buildSuperposition,
+      options: CONSTRUCTION_OPTIONS,
+    },
+    { name: "parsePrompt", args: [text], run: (value) => api.parsePrompt(program, value) },
+    { name: "encodePrompt", args: [2, prompt], run: (examples, value) => api.encodePrompt(program, examples, value) },
+    { name: "promptIds", args: [2, prompt], run: (examples, value) => api.promptIds(program, examples, value) },
+    {
+      name: "decodePrompt",
+      args: [2, api.encodePrompt(program, 2, prompt)],
+      run: (examples, ids) => api.decodePrompt(program, examples, ids),
+    },
+    { name: "formatExample", args: [prompt.query], run: (tokens) => api.formatExample(program, tokens) },
+    { name: "verify", args: [gpu, { groups: [] }], run: api.verify, options: VERIFY_OPTIONS },
+  ];
+}

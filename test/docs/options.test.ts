@@ -1,0 +1,8 @@
+/** docs/options.md says of each option what its schema takes and what its interface's comment says. */
+import { readFileSync } from "node:fs";
+import { expect, it } from "vitest";
+import { OPTIONS_PAGE, optionsPage } from "../../scripts/docs-options.ts";
+
+it("is what the schemas and interfaces say", () => {
+  expect(readFileSync(OPTIONS_PAGE, "utf8"), "run npm run docs:options").toBe(optionsPage());
+});

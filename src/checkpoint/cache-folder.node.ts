@@ -74,7 +74,8 @@ export class FolderCache implements BlobCache {
 function openEntry(folder: string, version: BlobVersion): CachedBlob {
   const source = new FolderSource(folder);
   const name = entryName(version);
-  return { ...version, read: (start, end) => source.read(name, start, end), close: () => source.close() };
+  const read: CachedBlob["read"] = (start, end) => source.read(name, start, end);
+  return { ...version, label: join(folder, name), read, close: () => source.close() };
 }
 
 async function writeChecked(

@@ -70,7 +70,7 @@ async function openEntry(handle: FileSystemFileHandle, version: BlobVersion): Pr
   const file = await handle.getFile();
   if (file.size !== version.size) return undefined;
   const read = async (start: number, end: number) => new Uint8Array(await file.slice(start, end).arrayBuffer());
-  return { ...version, read };
+  return { ...version, label: `${handle.name} in the browser's storage`, read };
 }
 
 async function removeOthers(directory: FileSystemDirectoryHandle, current: string): Promise<void> {

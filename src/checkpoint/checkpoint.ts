@@ -99,7 +99,23 @@ interface Contents {
   metadata: Record<string, string>;
 }
 
-async function readHeader(source: CheckpointSource, file: string): Promise<SafetensorsHeader> {
+/** Runs `read`, and once more when the file is damaged and the source can fetch it anew. */
+async function renewing<Result>(source: CheckpointSource, file: string, read: () => Promise<Result>): Promise<Result> {
+  try {
+    return await read();
+  } catch (error) {
+    // A type that is not known is no damage, and may be gigabytes long.
+    const isDamage = error instanceof CheckpointError && error.code !== "checkpoint/dtype";
+    if (isDamage && (await source.renew?.(file, error))) return read();
+    throw error;
+  }
+}
+
+function readHeader(source: CheckpointSource, file: string): Promise<SafetensorsHeader> {
+  return renewing(source, file, () => parseHeaderOf(source, file));
+}
+
+async function parseHeaderOf(source: CheckpointSource, file: string): Promise<SafetensorsHeader> {
   const size = await source.size(file);
   let bytes = await source.read(file, 0, Math.min(size, FIRST_READ_BYTES));
   const end = LENGTH_FIELD_BYTES + headerLength(bytes, size, file);
@@ -167,7 +183,11 @@ function namesByShard(weightMap: Record<string, string>): Map<string, string[]> 
   return shards;
 }
 
-async function readJsonFile(source: CheckpointSource, file: string): Promise<unknown> {
+function readJsonFile(source: CheckpointSource, file: string): Promise<unknown> {
+  return renewing(source, file, () => parseJsonFile(source, file));
+}
+
+async function parseJsonFile(source: CheckpointSource, file: string): Promise<unknown> {
   const parsed = parseJsonBytes(await source.readAll(file));
   if (parsed.kind === "value") return parsed.value;
   const reason = parsed.kind === "not-json" ? parsed.reason : `the key ${JSON.stringify(parsed.key)} occurs twice`;

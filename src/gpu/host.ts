@@ -5,6 +5,7 @@
  * A device gets only the limits it asks for, and WebGPU's defaults are small (128 MB a binding), so the adapter's own
  * maximum is requested for every limit that compute depends on. Kernels read `device.limits`, never a constant.
  */
+import { abortable } from "../abort.ts";
 import { GpuError } from "../errors.ts";
 import { noAdapterError } from "./no-adapter.ts";
 
@@ -52,6 +53,8 @@ export interface GpuRequest {
   onAdapter?: (info: AdapterInfo) => void;
   /** Suppresses the default line on stderr. */
   quiet?: boolean;
+  /** Ends the request with `signal.reason`; a device that comes after that is destroyed. */
+  signal?: AbortSignal;
 }
 
 /** A device, and what there is to know about it. What `requestGpu` returns and `new Gpu` takes. */
@@ -107,9 +110,11 @@ export function registerGpuProvider(provider: GpuProvider): void {
 export async function requestGpu(request: GpuRequest = {}): Promise<GpuHost> {
   const provider = registered ?? navigatorProvider;
   const choice = parseAdapterChoice(request.adapter ?? provider.defaultAdapter(), "The option `adapter`");
-  const adapter = await provider.requestAdapter({ adapter: choice, powerPreference: request.powerPreference });
+  const { signal, powerPreference } = request;
+  signal?.throwIfAborted();
+  const adapter = await abortable(provider.requestAdapter({ adapter: choice, powerPreference }), signal);
   const adapterInfo = describeAdapter(adapter, provider.host);
-  const device = await requestDevice(adapter, adapterInfo);
+  const device = await abortable(requestDevice(adapter, adapterInfo), signal, (late) => late.destroy());
   if (request.onAdapter) request.onAdapter(adapterInfo);
   else if (!request.quiet) provider.onAdapter(adapterInfo);
   return { device, adapterInfo, limits: device.limits, features: device.features };

@@ -2,6 +2,7 @@
  * From checkpoint to GPU, one piece at a time: rows of a tensor are brought into the layout of `weights.ts`, written to the
  * GPU and dropped, so that JavaScript never holds more than a few pieces.
  */
+import { abortable } from "../abort.ts";
 import { type Checkpoint, toFloat32 } from "../checkpoint/index.ts";
 import { CheckpointError, ConfigError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
@@ -68,7 +69,7 @@ class WeightLoader {
     private readonly gpu: Gpu,
     private readonly spec: ModelSpec,
     private readonly checkpoint: Checkpoint,
-    options: ReadOptions,
+    private readonly options: ReadOptions,
   ) {
     this.#reader = new PieceReader(checkpoint, options);
   }
@@ -92,8 +93,13 @@ class WeightLoader {
       : await this.#stackNamed("unembed.W_U", [spec.vocabSize, spec.dModel], resolveUnembed(spec, has));
     const biasName = resolveUnembedBias(spec, has);
     const b_U = biasName ? await this.#vector("unembed.b_U", spec.vocabSize, 0, biasName) : undefined;
-    await this.gpu.guard("loading the weights", () => this.gpu.device.queue.onSubmittedWorkDone());
+    await this.#guard("loading the weights", () => this.gpu.device.queue.onSubmittedWorkDone());
     return { W_E, W_pos, embedNorm, blocks, lnFinal, W_U, b_U } as Weights;
+  }
+
+  /** `gpu.guard`, which nobody waits for once the load is aborted: what it allocates is in `#buffers` by then. */
+  #guard<T>(what: string, work: () => T | Promise<T>): Promise<T> {
+    return abortable(this.gpu.guard(what, work), this.options.signal);
   }
 
   async #block(layer: number): Promise<BlockWeights> {
@@ -192,7 +198,7 @@ class WeightLoader {
     const stride = padded(outWidth);
     const rowBytes = stride * ELEMENT_BYTES[storage];
     const { name, dtype } = first.info;
-    const [part] = await this.gpu.guard(`allocating ${name}`, () => this.#allocate(width, rowBytes, name));
+    const [part] = await this.#guard(`allocating ${name}`, () => this.#allocate(width, rowBytes, name));
     let row = 0;
     for await (const { bytes, rows } of this.#reader.besideEachOther(pieces)) {
       await this.#writeRows(part as MatrixPart, row, rowBytes, toStorage(bytes, dtype, storage, outWidth, stride));
@@ -211,7 +217,7 @@ class WeightLoader {
     const stride = padded(width);
     const rowBytes = stride * ELEMENT_BYTES[storage];
     const label = pieces[0]?.info.name ?? "weights";
-    const parts = await this.gpu.guard(`allocating ${label}`, () => this.#allocate(outWidth, rowBytes, label));
+    const parts = await this.#guard(`allocating ${label}`, () => this.#allocate(outWidth, rowBytes, label));
     const matrix: Matrix = { outWidth, width, layout: "linear", stride, storage, parts };
     let row = 0;
     for (const piece of pieces) {
@@ -251,7 +257,7 @@ class WeightLoader {
     this.#undrained += bytes.byteLength;
     if (this.#undrained < DRAIN_BYTES) return;
     this.#undrained = 0;
-    await this.gpu.device.queue.onSubmittedWorkDone();
+    await abortable(this.gpu.device.queue.onSubmittedWorkDone(), this.options.signal);
   }
 
   async #vectorValues(

@@ -1,4 +1,5 @@
 /** Loading a model: source to checkpoint, config to spec, weights to the GPU, tokenizer if there is one. */
+import { abortable } from "../abort.ts";
 import {
   type Checkpoint,
   type CheckpointProgress,
@@ -8,6 +9,7 @@ import {
   openCheckpoint,
   openSource,
 } from "../checkpoint/index.ts";
+import { obeying } from "../checkpoint/source-abortable.ts";
 import { ConfigError } from "../errors.ts";
 import { Gpu } from "../gpu/gpu.ts";
 import { type GpuRequest, requestGpu } from "../gpu/host.ts";
@@ -36,11 +38,11 @@ export interface LoadOptions extends GpuRequest, Pick<TuningOptions, "tune" | "o
   onNotice?: (message: string) => void;
   /** Refuse NaN and infinite weights; reads every element. */
   checkFinite?: boolean;
-  /** Ends the load with `signal.reason`; what is on the GPU by then is freed. */
+  /** Ends the load with `signal.reason`, whatever it waits for; what is on the GPU by then is freed. */
   signal?: AbortSignal;
 }
 
-export type OpenModelOptions = Pick<LoadOptions, "file" | "onProgress" | "onNotice">;
+export type OpenModelOptions = Pick<LoadOptions, "file" | "onProgress" | "onNotice" | "signal">;
 
 /** What a model class is made of. */
 export interface ModelParts {
@@ -53,13 +55,15 @@ export interface ModelParts {
 }
 
 /**
- * Opens a checkpoint for any kind of source. The caller closes it. Downloads from the Hub into the cache report to
- * `onProgress`, too, with the file in place of the tensor.
+ * Opens a checkpoint for any kind of source. The caller closes it; its reads obey the signal, too. Downloads from the Hub
+ * into the cache report to `onProgress`, too, with the file in place of the tensor.
  */
 export async function openModelSource(source: ModelSource, options: OpenModelOptions = {}): Promise<Checkpoint> {
-  const opened = await resolveSource(source, options);
+  const { signal } = options;
+  signal?.throwIfAborted();
+  const opened = await abortable(resolveSource(source, options), signal);
   const file = options.file ?? opened.file;
-  return openCheckpoint(opened.source, {
+  return openCheckpoint(obeying(opened.source, signal), {
     ...(file && { file }),
     ...(options.onProgress && { onProgress: options.onProgress }),
   });
@@ -67,12 +71,13 @@ export async function openModelSource(source: ModelSource, options: OpenModelOpt
 
 async function resolveSource(
   source: ModelSource,
-  { onProgress, onNotice }: OpenModelOptions,
+  { onProgress, onNotice, signal }: OpenModelOptions,
 ): Promise<{ source: CheckpointSource; file?: string | undefined }> {
   if (typeof source === "string") {
     const onDownload: HubSourceOptions["onDownload"] = ({ file, loaded, total }) =>
       onProgress?.({ loaded, total, tensor: file });
-    return openSource(source, { hub: { onDownload, ...(onNotice && { onNotice }) } });
+    const http = { signal, ...(onNotice && { onNotice }) };
+    return openSource(source, { url: http, hub: { ...http, onDownload } });
   }
   if ("read" in source) return { source };
   return { source: new FilesSource(source) };

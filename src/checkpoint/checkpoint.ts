@@ -106,7 +106,7 @@ async function renewing<Result>(source: CheckpointSource, file: string, read: ()
   } catch (error) {
     // A type that is not known is no damage, and may be gigabytes long.
     const isDamage = error instanceof CheckpointError && error.code !== "checkpoint/dtype";
-    if (isDamage && (await source.renew?.(file, error))) return read();
+    if (isDamage && (await source.renew?.(file))) return read();
     throw error;
   }
 }

@@ -180,7 +180,8 @@ export function reasonOf(error: unknown): string {
 /** What helps when a request failed for good, other than by 401, 403 or 404. */
 export function remedyOf(error: unknown): string {
   if (!(error instanceof HttpStatusError)) {
-    return "Check the connection and the address; to a page, the server must allow its origin (CORS).";
+    const isPage = "document" in globalThis || "importScripts" in globalThis;
+    return `Check the connection and the address${isPage ? ", and that the server allows this page's origin (CORS)" : ""}.`;
   }
   if (error.retryAfterMs)
     return `It asks to be left alone for ${Math.ceil(error.retryAfterMs / 1000)} s: try again then.`;

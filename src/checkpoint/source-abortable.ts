@@ -19,7 +19,7 @@ export function obeying(source: CheckpointSource, signal: AbortSignal | undefine
     size: (file) => obey(() => source.size(file)),
     read: (file, start, end) => obey(() => source.read(file, start, end)),
     readAll: (file, maxBytes) => obey(() => source.readAll(file, maxBytes)),
-    renew: (file, problem) => obey(async () => (await source.renew?.(file, problem)) ?? false),
+    renew: (file) => obey(async () => (await source.renew?.(file)) ?? false),
     close: () => closeSoon(source, signal),
   };
 }

@@ -69,8 +69,8 @@ export class HubSource implements CheckpointSource {
     // The revision may have slashes ("refs/pr/1"); it is one level, so that revisions cannot lie inside one another.
     const path = `${repo}/resolve/${encodeURIComponent(revision)}/`;
     const folder = new URL(`${hub.href.replace(/\/+$/, "")}/${path}`);
-    // The server is one level, too, whatever its path.
-    const server = encodeURIComponent(`${hub.host}${hub.pathname.replace(/\/+$/, "")}`).replaceAll("%3A", ":");
+    // The server is one level, too, whatever its path: mirrors of one host are apart.
+    const server = `${hub.host}${hub.pathname}`.replace(/\/+$/, "").replaceAll("/", "_");
     this.#keyPrefix = `${server}/${repo}/${encodeURIComponent(revision)}`;
     const headers = { ...(token && { Authorization: `Bearer ${token}` }), ...options.headers };
     this.#remote = new RemoteFiles(hubDialect(this.label, folder, token !== undefined), { ...options, headers });
@@ -107,32 +107,29 @@ export class HubSource implements CheckpointSource {
   }
 
   /** Downloads a file again whose copy in the cache is damaged. */
-  async renew(file: string, problem: Error): Promise<boolean> {
+  async renew(file: string): Promise<boolean> {
     const known = await this.#files.get(file);
     // What has just come, length and hash checked, is what the server has.
     if (known === undefined || !("cached" in known) || known.isNew) return false;
-    const { label } = known.cached;
     await known.cached.close?.();
-    this.#options.onNotice?.(`${this.label}: ${file} is damaged in the cache, and is downloaded again (${label}).`);
-    const renewing = this.#renewed(file, label, problem);
+    const renewing = this.#renewed(file, known.cached.label);
     this.#files.set(file, renewing);
     renewing.catch(() => this.#files.delete(file));
     await renewing;
     return true;
   }
 
-  async #renewed(file: string, path: string, problem: Error): Promise<CachedFile> {
+  async #renewed(file: string, path: string): Promise<CachedFile> {
+    const what = `${this.label}: ${file} is damaged in the cache (${path})`;
     try {
       if (this.#options.offline) throw this.#offline(file);
-      return await this.#download(file, await this.#remote.stat(file));
+      const remote = await this.#remote.stat(file);
+      this.#options.onNotice?.(`${what}, and is downloaded again.`);
+      return await this.#download(file, remote);
     } catch (cause) {
       if (!(cause instanceof CheckpointError)) throw cause;
-      throw new CheckpointError(
-        "checkpoint/damaged-cache",
-        `${this.label}: the copy of ${file} in the cache is damaged (${problem.message}) and could not be downloaded again ` +
-          `(${cause.message}). Load again when the server can be reached, or delete ${path}.`,
-        { cause },
-      );
+      const message = `${what}, and could not be downloaded again: ${cause.message} Then load it again, or delete that file.`;
+      throw new CheckpointError("checkpoint/damaged-cache", message, { cause });
     }
   }
 
@@ -214,11 +211,11 @@ export class HubSource implements CheckpointSource {
   }
 
   #offline(file: string): CheckpointError {
-    const where = this.#options.cache ? `the cache ${this.#options.cache.label}` : "a cache, which this host lacks";
+    const where = this.#options.cache?.label ?? "a cache, which this host lacks";
     return new CheckpointError(
       "checkpoint/offline",
-      `${this.label}: ${file} is not in ${where}, and HF_HUB_OFFLINE or the option \`offline\` forbids to ask for it. ` +
-        "Unset that, or give the folder of a model.",
+      `${this.label}: ${file} can be read from ${where} alone, where it is not: HF_HUB_OFFLINE or the option \`offline\` ` +
+        "forbids to ask a server. Unset that, or give the folder of a model.",
     );
   }
 }

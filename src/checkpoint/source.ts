@@ -23,7 +23,7 @@ export interface CheckpointSource {
   /** The whole file. @throws CheckpointError `checkpoint/too-large` beyond `maxBytes` (default `DEFAULT_MAX_BYTES`) */
   readAll(file: string, maxBytes?: number): Promise<Uint8Array>;
   /** Fetches a file anew whose contents proved damaged, if what was read is an old copy. False: that cannot help. */
-  renew?(file: string, problem: Error): Promise<boolean>;
+  renew?(file: string): Promise<boolean>;
   /** Ends what is under way and frees file handles. The source cannot be used afterwards. */
   close?(): Promise<void>;
 }

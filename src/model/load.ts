@@ -110,7 +110,10 @@ export async function loadParts(source: ModelSource, options: LoadOptions = {}):
     const weights = await loadTuned(gpu, spec, checkpoint, options);
     return { gpu, spec, weights, tokenizer, label: checkpoint.label, ownsGpu: !options.gpu };
   } catch (error) {
-    if (!options.gpu) gpu?.destroy();
+    if (!options.gpu) {
+      if (options.signal?.aborted) void gpu?.destroyWhenIdle();
+      else gpu?.destroy();
+    }
     throw error;
   } finally {
     await checkpoint.close();

@@ -123,9 +123,7 @@ async function removeOthers(folder: string, current: string): Promise<void> {
 
 /** Errors of the download pass through; those of the disk name the cache and the way out. */
 function asCacheError(cause: unknown, key: string, label: string): unknown {
-  const isDisk = cause instanceof Error && "syscall" in cause && "path" in cause;
-  const isFull = cause instanceof Error && "code" in cause && cause.code === "ENOSPC";
-  if (!isDisk && !isFull) return cause;
+  if (!(cause instanceof Error && "syscall" in cause)) return cause;
   const message = `${key} could not be stored in the cache ${label}: ${cause.message}. `;
   const remedy = "Free some space, or set SUPERLENS_CACHE to a folder that can be written.";
   return new CheckpointError("checkpoint/cache", message + remedy, { cause });

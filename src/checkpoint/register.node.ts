@@ -26,6 +26,9 @@ export async function hubOptionsFrom(environment: Environment = process.env): Pr
     hubUrl: environment.HF_ENDPOINT || undefined,
     accessToken: isTrue(environment.HF_HUB_DISABLE_IMPLICIT_TOKEN) ? undefined : await tokenFrom(environment),
     offline: isTrue(environment.HF_HUB_OFFLINE || environment.TRANSFORMERS_OFFLINE),
+    ...(Number(environment.HF_HUB_DOWNLOAD_TIMEOUT) > 0 && {
+      retry: { timeoutMs: 1000 * Number(environment.HF_HUB_DOWNLOAD_TIMEOUT) },
+    }),
   };
 }
 

@@ -31,7 +31,7 @@ export interface HubSourceOptions extends HttpOptions {
   hubUrl?: string;
   /** Ask no server: only what the cache holds is read. */
   offline?: boolean;
-  /** Called while a file is downloaded into the cache, with bytes; `total` is 0 while nobody knows it. */
+  /** Called while a file is downloaded into the cache, with bytes, where its length is known. */
   onDownload?: (progress: { file: string; loaded: number; total: number }) => void;
 }
 
@@ -259,7 +259,7 @@ function hubDialect(label: string, folder: URL, hasToken: boolean): Dialect {
   };
 }
 
-const GIVE_TOKEN = "set HF_TOKEN to an access token of an account that may read it";
+const GIVE_TOKEN = "set HF_TOKEN (in a page: `accessToken`) to an access token of an account that may read it";
 const FORBIDDEN: Readonly<Record<string, string>> = {
   GatedRepo: `The model is gated: ask for access on its page, then ${GIVE_TOKEN}.`,
   none: `The model does not exist, or is private: check its name, or ${GIVE_TOKEN}.`,

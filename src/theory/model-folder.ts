@@ -78,13 +78,16 @@ export interface LoadedSuperposition {
  * Throws what `loadModel` throws, and `ConfigError` `config/not-constructed` for a model that is none.
  */
 export async function loadSuperposition(source: ModelSource, options: LoadOptions = {}): Promise<LoadedSuperposition> {
-  const blueprint = await readBlueprint(source);
+  const blueprint = await readBlueprint(source, options);
   return { blueprint, model: await loadModel(source, options) };
 }
 
 /** Reads what a constructed model was built to compute, without loading it. */
-export async function readBlueprint(source: ModelSource): Promise<Blueprint> {
-  const checkpoint = await openModelSource(source);
+export async function readBlueprint(
+  source: ModelSource,
+  { signal, onNotice }: Pick<LoadOptions, "signal" | "onNotice"> = {},
+): Promise<Blueprint> {
+  const checkpoint = await openModelSource(source, { ...(signal && { signal }), ...(onNotice && { onNotice }) });
   try {
     return blueprintOf(await checkpoint.readJson("config.json"), `${checkpoint.label}/config.json`);
   } finally {

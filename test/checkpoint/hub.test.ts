@@ -7,6 +7,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { type BlobCache, entryName, safeSegment, versionFromName } from "../../src/checkpoint/cache.ts";
 import { defaultCacheFolder, FolderCache } from "../../src/checkpoint/cache-folder.node.ts";
 import { HubSource, type HubSourceOptions, openCheckpoint, writeSafetensors } from "../../src/checkpoint/index.ts";
+import { hubOptionsFrom } from "../../src/checkpoint/register.node.ts";
 import {
   checkpointError,
   firstFew,
@@ -420,6 +421,33 @@ describe("HubSource", () => {
     };
     const { url } = await serve(whole, serveFiles({ [PATH]: DATA }));
     expect(await hub(url).read(FILE, 3, 6)).toEqual(DATA.slice(3, 6));
+  });
+});
+
+describe("the Hub's options on Node and Deno", () => {
+  it("come from the variables and files of Hugging Face's own tools", () =>
+    inTempFolder(async (folder) => {
+      await writeFile(join(folder, "token"), "from-file\n");
+      await mkdir(join(folder, "huggingface"));
+      await writeFile(join(folder, "huggingface", "token"), "from-cache");
+      await writeFile(join(folder, "other"), " elsewhere ");
+      const token = async (environment: Record<string, string>) => (await hubOptionsFrom(environment)).accessToken;
+      expect(await token({ HF_TOKEN: " a\n", HUGGING_FACE_HUB_TOKEN: "b", HF_HOME: folder })).toBe("a");
+      expect(await token({ HUGGING_FACE_HUB_TOKEN: "b", HF_HOME: folder })).toBe("b");
+      expect(await token({ HF_HOME: folder })).toBe("from-file");
+      expect(await token({ XDG_CACHE_HOME: folder })).toBe("from-cache");
+      expect(await token({ HF_HOME: folder, HF_TOKEN_PATH: join(folder, "other") })).toBe("elsewhere");
+      expect(await token({ HF_TOKEN: "a", HF_HUB_DISABLE_IMPLICIT_TOKEN: "1" })).toBeUndefined();
+      expect(await token({ HF_HOME: join(folder, "none") })).toBeUndefined();
+    }));
+
+  it("say where the Hub is, whether to ask it, and how patiently", async () => {
+    const none = await hubOptionsFrom({ HF_HOME: "/none", HF_ENDPOINT: "" });
+    expect([none.hubUrl, none.offline, none.retry]).toEqual([undefined, false, undefined]);
+    const all = { HF_ENDPOINT: "https://mirror/hf/", HF_HUB_OFFLINE: "YES", HF_HUB_DOWNLOAD_TIMEOUT: "90" };
+    const { hubUrl, offline, retry } = await hubOptionsFrom({ HF_HOME: "/none", ...all });
+    expect([hubUrl, offline, retry]).toEqual(["https://mirror/hf/", true, { timeoutMs: 90_000 }]);
+    expect((await hubOptionsFrom({ HF_HOME: "/none", TRANSFORMERS_OFFLINE: "1" })).offline).toBe(true);
   });
 });
 

@@ -12,6 +12,7 @@ import { loadTokenizer, type Tokenizer } from "../../tokenizer/index.ts";
 import { describeSpec } from "../describe-spec.ts";
 import { examples, type GlobalOptions } from "../options.ts";
 import { bytes, grouped, note, print, printJson, table } from "../output.ts";
+import { whileOpening } from "../session.ts";
 import { stop } from "../stop.ts";
 
 const PIECE_BYTES = 16 << 20;
@@ -35,7 +36,7 @@ export function inspectCommand(): Command {
 }
 
 async function inspect(name: string, options: GlobalOptions): Promise<void> {
-  const checkpoint = await openModelSource(name);
+  const checkpoint = await openModelSource(name, whileOpening(options.quiet));
   try {
     const isFile = /\.safetensors(\?|#|$)/.test(name);
     const model = isFile ? undefined : await describeModel(checkpoint);

@@ -204,8 +204,8 @@ async function* decodeAhead(
         runs.push(decoder.submit(drawsFor(plan.sampling, active, sequences)));
       }
       const oldest = runs.shift();
-      if (!oldest || !active.some(isGoing)) return;
-      const chosen = await abortable(oldest, signal);
+      const chosen = oldest && (await abortable(oldest, signal));
+      if (!chosen || !active.some(isGoing)) return;
       decoder.deliver(isGoing);
       const tokens = sequences.map((_, index) => (isGoing(index) ? chosen[active.indexOf(index)] : undefined));
       yield endStep(at, tokens, sequences, plan, cache);

@@ -252,9 +252,9 @@ function hubDialect(label: string, folder: URL, hasToken: boolean): Dialect {
       return status === 403 || status === 404 || status === 410 ? "perhaps" : false;
     },
     failure(file, cause) {
-      const [code, remedy] = verdictOf(cause, hasToken) ?? ["network", remedyOf(cause)];
+      const [code, remedy] = verdictOf(cause, hasToken) ?? ["checkpoint/network", remedyOf(cause)];
       const message = `${label}: ${file} could not be fetched: ${reasonOf(cause)}. ${remedy}`;
-      return new CheckpointError(`checkpoint/${code}`, message, { cause });
+      return new CheckpointError(code, message, { cause });
     },
   };
 }
@@ -267,15 +267,15 @@ const FORBIDDEN: Readonly<Record<string, string>> = {
     "The model does not exist, or the access token is wrong or may not read it: check the name and the token (HF_TOKEN).",
 };
 
-/** What a server means that says no: the last part of the code, and the remedy. */
+/** What a server means that says no. */
 function verdictOf(cause: unknown, hasToken: boolean): [code: string, remedy: string] | undefined {
   if (!(cause instanceof HttpStatusError)) return undefined;
   const { status, errorCode } = cause;
-  if (errorCode === "RevisionNotFound") return ["no-model", "Check the revision, after the @."];
+  if (errorCode === "RevisionNotFound") return ["checkpoint/no-model", "Check the revision, after the @."];
   if (status === 401 || status === 403) {
-    return ["forbidden", FORBIDDEN[errorCode ?? ""] ?? (FORBIDDEN[hasToken ? "token" : "none"] as string)];
+    return ["checkpoint/forbidden", FORBIDDEN[errorCode ?? ""] ?? (FORBIDDEN[hasToken ? "token" : "none"] as string)];
   }
-  return status === 404 || status === 410 ? ["no-model", "Check the model's name and revision."] : undefined;
+  return status === 404 || status === 410 ? ["checkpoint/no-model", "Check the model's name and revision."] : undefined;
 }
 
 /** One promise a key; a failure is forgotten, so that the next call tries again. */

@@ -33,8 +33,6 @@ export const bundleOptions = /** @type {const} */ ({
 export const webOptions = /** @type {const} */ ({
   ...bundleOptions,
   platform: "browser",
-  // Its package.json maps the entry to this file for browsers, behind `exports`, where bundlers do not look.
-  alias: { "@huggingface/hub": join(root, "node_modules/@huggingface/hub/dist/browser/index.mjs") },
 });
 
 /** @returns {Promise<typeof import("esbuild")>} */

@@ -45,7 +45,7 @@ export async function loadSubject(subject: Subject, options: LoadSubjectOptions)
   const { source, file, label } = await openSubject(subject);
   const timedSource = new TimedSource(source);
   const started = performance.now();
-  const gpu = new Gpu(await requestGpu(request));
+  const gpu = new Gpu(await requestGpu({ ...request, ...(signal && { signal }) }));
   const deviceAt = performance.now();
   try {
     const onProgress = ({ loaded, total }: { loaded: number; total: number }) =>

@@ -36,6 +36,10 @@ export class TimedSource implements CheckpointSource {
     return this.source.readAll(file, maxBytes);
   }
 
+  async renew(file: string): Promise<boolean> {
+    return (await this.source.renew?.(file)) ?? false;
+  }
+
   async close(): Promise<void> {
     await this.source.close?.();
   }

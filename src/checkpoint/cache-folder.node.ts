@@ -74,7 +74,8 @@ export class FolderCache implements BlobCache {
 function openEntry(folder: string, version: BlobVersion): CachedBlob {
   const source = new FolderSource(folder);
   const name = entryName(version);
-  return { ...version, read: (start, end) => source.read(name, start, end), close: () => source.close() };
+  const read: CachedBlob["read"] = (start, end) => source.read(name, start, end);
+  return { ...version, label: join(folder, name), read, close: () => source.close() };
 }
 
 async function writeChecked(
@@ -122,9 +123,7 @@ async function removeOthers(folder: string, current: string): Promise<void> {
 
 /** Errors of the download pass through; those of the disk name the cache and the way out. */
 function asCacheError(cause: unknown, key: string, label: string): unknown {
-  const isDisk = cause instanceof Error && "syscall" in cause && "path" in cause;
-  const isFull = cause instanceof Error && "code" in cause && cause.code === "ENOSPC";
-  if (!isDisk && !isFull) return cause;
+  if (!(cause instanceof Error && "syscall" in cause)) return cause;
   const message = `${key} could not be stored in the cache ${label}: ${cause.message}. `;
   const remedy = "Free some space, or set SUPERLENS_CACHE to a folder that can be written.";
   return new CheckpointError("checkpoint/cache", message + remedy, { cause });

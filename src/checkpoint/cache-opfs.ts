@@ -2,6 +2,7 @@
  * The download cache in a browser: the Origin Private File System, whose files are read by range without loading them.
  * `createWritable` writes to a copy that replaces the file at `close()` and vanishes at `abort()`, so it is the rename.
  */
+import { CheckpointError } from "../errors.ts";
 import {
   type BlobCache,
   type BlobVersion,
@@ -45,7 +46,7 @@ export class OpfsCache implements BlobCache {
       await file.abort();
       // The handle was made before there was anything in it.
       if (version.size > 0) await directory.removeEntry(name);
-      throw error;
+      throw asCacheError(error, key, this.label);
     }
     await removeOthers(directory, name);
     return (await openEntry(handle, version)) as CachedBlob;
@@ -70,7 +71,14 @@ async function openEntry(handle: FileSystemFileHandle, version: BlobVersion): Pr
   const file = await handle.getFile();
   if (file.size !== version.size) return undefined;
   const read = async (start: number, end: number) => new Uint8Array(await file.slice(start, end).arrayBuffer());
-  return { ...version, read };
+  return { ...version, label: `${handle.name} in the browser's storage`, read };
+}
+
+/** Errors of the download pass through; a full storage is named, with the way out. */
+function asCacheError(cause: unknown, key: string, label: string): unknown {
+  if (!(cause instanceof Error) || cause.name !== "QuotaExceededError") return cause;
+  const message = `${key} could not be stored in ${label}, which is full. Clear this site's data in the browser's settings, or free space.`;
+  return new CheckpointError("checkpoint/cache", message, { cause });
 }
 
 async function removeOthers(directory: FileSystemDirectoryHandle, current: string): Promise<void> {

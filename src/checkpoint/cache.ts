@@ -15,6 +15,8 @@ export interface BlobVersion {
 
 /** A complete file in the cache. */
 export interface CachedBlob extends BlobVersion {
+  /** Where it lies, for messages. */
+  readonly label: string;
   /** Bytes `start` (included) to `end` (excluded). */
   read(start: number, end: number): Promise<Uint8Array>;
   close?(): Promise<void>;

@@ -14,9 +14,20 @@ interface OpenFile {
   size: number;
 }
 
+/** What Hugging Face's own tools take for a model's name, and only that. */
+const HUB_NAME = /^[\w-][\w.-]*\/[\w-][\w.-]*(?:@[^@\s]+)?$/;
+
 function isMissing(error: unknown): boolean {
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   return code === "ENOENT" || code === "ENOTDIR";
+}
+
+function noFolder(path: string, cause: unknown): CheckpointError {
+  const remedy = HUB_NAME.test(path)
+    ? `Check the path; for the model of that name on the Hugging Face Hub, write hf:${path}.`
+    : "Give the folder with the model's files, an http(s):// URL, or hf:owner/name for a model of the Hugging Face Hub.";
+  const message = `${path} is not a folder that can be read. ${remedy}`;
+  return new CheckpointError("checkpoint/no-folder", message, { cause });
 }
 
 /** A checkpoint in the folder `path`. */
@@ -41,8 +52,7 @@ export class FolderSource implements CheckpointSource {
       });
       return (await Promise.all(files)).flat();
     } catch (cause) {
-      const message = `${this.label} is not a folder that can be read. Give the folder with the model's files.`;
-      throw new CheckpointError("checkpoint/no-folder", message, { cause });
+      throw noFolder(this.label, cause);
     }
   }
 
@@ -119,7 +129,12 @@ export class FolderSource implements CheckpointSource {
       return { handle, size: facts.size };
     } catch (error) {
       await handle?.close();
-      throw isMissing(error) ? notFound(file, this.label, { cause: error }) : this.#failed(file, error);
+      if (!isMissing(error)) throw this.#failed(file, error);
+      const hasFolder = await stat(this.label).then(
+        (facts) => facts.isDirectory(),
+        () => false,
+      );
+      throw hasFolder ? notFound(file, this.label, { cause: error }) : noFolder(this.label, error);
     }
   }
 

@@ -1,4 +1,5 @@
 /** The header of a safetensors file in a source. */
+import { renewing } from "./renewing.ts";
 import { headerLength, LENGTH_FIELD_BYTES, parseHeader } from "./safetensors.ts";
 import type { CheckpointSource } from "./source.ts";
 import type { TensorInfo } from "./tensor-info.ts";
@@ -13,7 +14,11 @@ export interface FileContents {
 }
 
 /** @throws CheckpointError for a missing file or a broken header */
-export async function readHeader(source: CheckpointSource, file: string): Promise<FileContents> {
+export function readHeader(source: CheckpointSource, file: string): Promise<FileContents> {
+  return renewing(source, file, () => parseHeaderOf(source, file));
+}
+
+async function parseHeaderOf(source: CheckpointSource, file: string): Promise<FileContents> {
   const size = await source.size(file);
   let bytes = await source.read(file, 0, Math.min(size, FIRST_READ_BYTES));
   const end = LENGTH_FIELD_BYTES + headerLength(bytes, size, file);

@@ -1,17 +1,53 @@
 /**
  * Gives Node and Deno what a browser lacks: folders as sources, and a folder as the Hub's download cache. The address
- * of the Hub and the token come from the environment variables that Hugging Face's own tools use.
+ * of the Hub and the token come from where Hugging Face's own tools have them
+ * (https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables).
  */
+import { readFile } from "node:fs/promises";
+import { homedir } from "node:os";
+import { join } from "node:path";
 import { defaultCacheFolder, FolderCache } from "./cache-folder.node.ts";
 import { FolderSource } from "./folder.node.ts";
+import type { HubSourceOptions } from "./source-hub.ts";
 import { registerFolderSource, registerHubDefaults } from "./source-spec.ts";
+
+type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Call once, when the package's Node and Deno entry is loaded. */
 export function registerNodeSources(): void {
   registerFolderSource((path) => new FolderSource(path));
-  registerHubDefaults(async () => ({
-    cache: new FolderCache(defaultCacheFolder()),
-    hubUrl: process.env.HF_ENDPOINT || undefined,
-    accessToken: process.env.HF_TOKEN || undefined,
-  }));
+  registerHubDefaults(hubOptionsFrom);
+}
+
+/** The Hub's options as the environment and `hf auth login` have set them. */
+export async function hubOptionsFrom(environment: Environment = process.env): Promise<HubSourceOptions> {
+  return {
+    cache: new FolderCache(defaultCacheFolder(environment)),
+    hubUrl: environment.HF_ENDPOINT || undefined,
+    accessToken: isTrue(environment.HF_HUB_DISABLE_IMPLICIT_TOKEN) ? undefined : await tokenFrom(environment),
+    offline: isTrue(environment.HF_HUB_OFFLINE || environment.TRANSFORMERS_OFFLINE),
+    ...(Number(environment.HF_HUB_DOWNLOAD_TIMEOUT) > 0 && {
+      retry: { timeoutMs: 1000 * Number(environment.HF_HUB_DOWNLOAD_TIMEOUT) },
+    }),
+  };
+}
+
+/** As `huggingface_hub` reads switches. */
+function isTrue(value: string | undefined): boolean {
+  return /^(1|on|yes|true)$/i.test(value ?? "");
+}
+
+/** A variable, or the file that `hf auth login` writes. */
+async function tokenFrom(environment: Environment): Promise<string | undefined> {
+  const { HF_TOKEN, HUGGING_FACE_HUB_TOKEN, HF_TOKEN_PATH, HF_HOME, XDG_CACHE_HOME } = environment;
+  const variable = (HF_TOKEN || HUGGING_FACE_HUB_TOKEN)?.trim();
+  if (variable) return variable;
+  const home = HF_HOME || join(XDG_CACHE_HOME || join(homedir(), ".cache"), "huggingface");
+  const text = await readFile(atHome(HF_TOKEN_PATH || join(home, "token")), "utf8").catch(() => "");
+  return text.trim() || undefined;
+}
+
+/** `~` at the beginning of a path, which a shell leaves alone in quotes. */
+function atHome(path: string): string {
+  return path.replace(/^~(?=$|[/\\])/, homedir());
 }

@@ -38,15 +38,7 @@ const TENSORS: s.Schema<TensorDescription[]> = {
   },
 };
 
-const METADATA: s.Schema<Record<string, string>> = {
-  takes: "an object whose values are texts",
-  read: (value, at) => {
-    const isRecord = typeof value === "object" && value !== null && !s.isListLike(value);
-    if (isRecord && Object.values(value).every((entry) => typeof entry === "string"))
-      return value as Record<string, string>;
-    return at.refuse(value, METADATA.takes);
-  },
-};
+const METADATA = s.record("texts", s.text);
 
 const HEADER_ALIGNMENT = 8;
 const LENGTH_FIELD_BYTES = 8;

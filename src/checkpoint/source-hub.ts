@@ -1,16 +1,19 @@
 /**
- * A model of the Hugging Face Hub. The `@huggingface/hub` library resolves names, speaks the Xet storage protocol and
- * carries the access token; this file adds a cache and typed errors around it.
+ * A model of the Hugging Face Hub, or of a server that speaks like it. Files are read at `/owner/name/resolve/revision/`,
+ * which every mirror has and which the Hub's chunked storage (Xet) answers, too; `remote.ts` says how.
  *
  * With a cache, the first read of a file downloads all of it, and every later run reads the disk after one small
  * request that asks for the ETag (none for a commit hash, which cannot change). Without one, ranges are fetched as
  * they are read. When the Hub cannot be reached, what the cache holds is used, and `onNotice` says so.
  */
-import type { FileDownloadInfoOutput } from "@huggingface/hub";
 import { CheckpointError } from "../errors.ts";
+import * as s from "../schema/schema.ts";
 import type { BlobCache, CachedBlob } from "./cache.ts";
-import { type RetryOptions, statusOf, withRetries } from "./retry.ts";
+import { HTTP_FIELDS, type HttpOptions, reasonOf, remedyOf } from "./http.ts";
+import { type Dialect, type RemoteFile, RemoteFiles, WHOLE_FILE_BYTES, XET_FILE_INFO } from "./remote.ts";
+import { HttpStatusError } from "./retry.ts";
 import { type CheckpointSource, checkFileName, checkRange, DEFAULT_MAX_BYTES, notFound, readWhole } from "./source.ts";
+import { below } from "./source-url.ts";
 
 /** A repository of the Hub: `owner/name` at a branch, tag or commit. */
 export interface HubModel {
@@ -20,51 +23,68 @@ export interface HubModel {
 }
 
 /** Options of `HubSource`. */
-export interface HubSourceOptions {
+export interface HubSourceOptions extends HttpOptions {
   /** Where files are kept; without it every read goes to the network. */
   cache?: BlobCache;
-  /** A token that begins with `hf_`, for gated and private models. */
+  /** For gated and private models; sent as it is, since other servers than the Hub have tokens of other forms. */
   accessToken?: string;
-  /** `https://huggingface.co` unless told. */
+  /** `https://huggingface.co` unless told; may have a path. */
   hubUrl?: string;
-  /** Stands in for the global `fetch`, to add a proxy for example. */
-  fetch?: typeof fetch;
-  retry?: RetryOptions;
-  /** Called while a file is downloaded into the cache, with bytes. */
+  /** Ask no server: only what the cache holds is read. */
+  offline?: boolean;
+  /** Called while a file is downloaded into the cache, with bytes, where its length is known. */
   onDownload?: (progress: { file: string; loaded: number; total: number }) => void;
-  /** Called with a sentence when the Hub cannot be reached and cached files are used as they are. */
-  onNotice?: (message: string) => void;
 }
 
-type Hub = typeof import("@huggingface/hub");
-type RemoteFile = { info: FileDownloadInfoOutput } | { cached: CachedBlob };
+export const HUB_SOURCE_OPTIONS = s.object<HubSourceOptions>("the options of HubSource", {
+  ...HTTP_FIELDS,
+  cache: s.simple<BlobCache>("a cache", (value) => typeof value === "object" && value !== null),
+  accessToken: s.text,
+  hubUrl: s.text,
+  offline: s.flag,
+  onDownload: s.callback,
+} satisfies s.Fields<HubSourceOptions>);
 
-/** ETag of an entry that records that the repository has no such file. */
+const HUB_URL = "https://huggingface.co";
+/** Versions of an entry that records that the repository has no such file, and of a file whose server gave none. */
 const ABSENT = "absent";
+const UNKNOWN = "unknown";
 const COMMIT_HASH = /^[0-9a-f]{40}$/;
-/** The Hub library downloads Xet files with several requests at once; this bounds what it holds. */
-const DOWNLOAD_MEMORY_BYTES = 64 * 2 ** 20;
+
+/** A file in the cache, and whether it came there in this session. */
+interface CachedFile {
+  cached: CachedBlob;
+  isNew?: boolean;
+}
 
 /** A checkpoint on the Hugging Face Hub. */
 export class HubSource implements CheckpointSource {
   readonly label: string;
-  readonly #repo: string;
-  readonly #revision: string;
+  readonly #keyPrefix: string;
+  readonly #isFixed: boolean;
   readonly #options: HubSourceOptions;
-  readonly #files = new Map<string, Promise<RemoteFile>>();
-  readonly #blobs = new Map<string, Promise<CachedBlob>>();
+  readonly #remote: RemoteFiles;
+  /** What is known of each file: where it lies in the cache, or that it is on the server. */
+  readonly #files = new Map<string, Promise<CachedFile | RemoteFile>>();
+  readonly #downloads = new Map<string, Promise<CachedFile>>();
   #noticed = false;
 
-  /** @throws CheckpointError `checkpoint/bad-token` for an access token of another form */
-  constructor({ repo, revision = "main" }: HubModel, options: HubSourceOptions = {}) {
+  /** @throws CheckpointError `checkpoint/bad-token`, `checkpoint/bad-source` for a `hubUrl` that is not http(s) */
+  constructor({ repo, revision = "main" }: HubModel, given: HubSourceOptions = {}) {
+    const options = s.readOptions(HUB_SOURCE_OPTIONS, given, "HubSource");
     this.label = `hf:${repo}${revision === "main" ? "" : `@${revision}`}`;
-    this.#repo = repo;
-    this.#revision = revision;
     this.#options = options;
-    if (options.accessToken !== undefined && !options.accessToken.startsWith("hf_")) {
-      const message = `${this.label}: an access token of the Hub begins with "hf_". Create one in your settings there.`;
-      throw new CheckpointError("checkpoint/bad-token", message);
-    }
+    this.#isFixed = COMMIT_HASH.test(revision);
+    const hub = parseHubUrl(options.hubUrl ?? HUB_URL);
+    const token = parseToken(options.accessToken, this.label);
+    // The revision may have slashes ("refs/pr/1"); it is one level, so that revisions cannot lie inside one another.
+    const path = `${repo}/resolve/${encodeURIComponent(revision)}/`;
+    const folder = new URL(`${hub.href.replace(/\/+$/, "")}/${path}`);
+    // The server is one level, too, whatever its path: mirrors of one host are apart.
+    const server = `${hub.host}${hub.pathname}`.replace(/\/+$/, "").replaceAll("/", "_");
+    this.#keyPrefix = `${server}/${repo}/${encodeURIComponent(revision)}`;
+    const headers = { ...(token && { Authorization: `Bearer ${token}` }), ...options.headers };
+    this.#remote = new RemoteFiles(hubDialect(this.label, folder, token !== undefined), { ...options, headers });
   }
 
   async exists(file: string): Promise<boolean> {
@@ -78,169 +98,195 @@ export class HubSource implements CheckpointSource {
   }
 
   async size(file: string): Promise<number> {
-    const remote = await this.#file(file);
-    return "cached" in remote ? remote.cached.size : remote.info.size;
+    const known = await this.#file(file);
+    if ("cached" in known) return known.cached.size;
+    if (known.size !== undefined) return known.size;
+    return this.#options.cache ? (await this.#download(file, known)).cached.size : this.#remote.size(file);
   }
 
   async read(file: string, start: number, end: number): Promise<Uint8Array> {
     checkRange(file, start, end, await this.size(file));
     if (start === end) return new Uint8Array(0);
-    const remote = await this.#file(file);
-    if ("cached" in remote) return remote.cached.read(start, end);
-    if (this.#options.cache === undefined) return this.#readRemote(file, remote.info, start, end);
-    return (await this.#download(file, remote.info, this.#options.cache)).read(start, end);
+    const known = await this.#file(file);
+    if ("cached" in known) return known.cached.read(start, end);
+    if (this.#options.cache === undefined) return this.#remote.read(file, start, end);
+    return (await this.#download(file, known)).cached.read(start, end);
   }
 
   async readAll(file: string, maxBytes = DEFAULT_MAX_BYTES): Promise<Uint8Array> {
     return readWhole(this, file, maxBytes);
   }
 
-  async close(): Promise<void> {
-    const files = await Promise.allSettled([...this.#blobs.values(), ...this.#files.values()]);
-    this.#blobs.clear();
-    this.#files.clear();
-    for (const file of files) {
-      if (file.status === "rejected") continue;
-      if ("close" in file.value) await file.value.close?.();
-      if ("cached" in file.value) await file.value.cached.close?.();
+  /** Downloads a file again whose copy in the cache is damaged. */
+  async renew(file: string): Promise<boolean> {
+    const known = await this.#files.get(file);
+    // What has just come, length and hash checked, is what the server has.
+    if (known === undefined || !("cached" in known) || known.isNew) return false;
+    await known.cached.close?.();
+    const renewing = this.#renewed(file, known.cached.label);
+    this.#files.set(file, renewing);
+    renewing.catch(() => this.#files.delete(file));
+    await renewing;
+    return true;
+  }
+
+  async #renewed(file: string, path: string): Promise<CachedFile> {
+    const what = `${this.label}: ${file} is damaged in the cache (${path})`;
+    try {
+      if (this.#options.offline) throw this.#offline(file);
+      const remote = await this.#remote.stat(file);
+      this.#options.onNotice?.(`${what}, and is downloaded again.`);
+      return await this.#download(file, remote);
+    } catch (cause) {
+      if (!(cause instanceof CheckpointError)) throw cause;
+      const message = `${what}, and could not be downloaded again: ${cause.message} Then load it again, or delete that file.`;
+      throw new CheckpointError("checkpoint/damaged-cache", message, { cause });
     }
   }
 
-  #file(file: string): Promise<RemoteFile> {
+  async close(): Promise<void> {
+    this.#remote.close();
+    const files = await Promise.allSettled([...this.#files.values(), ...this.#downloads.values()]);
+    this.#files.clear();
+    this.#downloads.clear();
+    for (const file of files)
+      if (file.status === "fulfilled" && "cached" in file.value) await file.value.cached.close?.();
+  }
+
+  #file(file: string): Promise<CachedFile | RemoteFile> {
     checkFileName(file, this.label);
     return remember(this.#files, file, () => this.#resolve(file));
   }
 
-  /** The file in the cache if it is the current one, else where to download it. */
-  async #resolve(file: string): Promise<RemoteFile> {
+  /** The file in the cache if it is the current one, else what the server says of it. */
+  async #resolve(file: string): Promise<CachedFile | RemoteFile> {
     const cached = await this.#options.cache?.open(this.#key(file));
-    if (cached !== undefined && COMMIT_HASH.test(this.#revision)) return this.#presentOnly(file, cached);
-    let info: FileDownloadInfoOutput | null;
+    if (cached !== undefined && (this.#isFixed || this.#options.offline)) return this.#presentOnly(file, cached);
+    if (this.#options.offline) throw this.#offline(file);
+    let remote: RemoteFile;
     try {
-      const hub = await loadHub();
-      const ask = () => hub.fileDownloadInfo({ ...this.#request(), path: file });
-      info = await withRetries(ask, this.#options.retry);
+      remote = await this.#remote.stat(file);
     } catch (error) {
+      const code = error instanceof CheckpointError ? error.code : undefined;
       // A verdict of the Hub (no such model, not allowed) counts; only its silence lets the cache speak.
-      if (cached === undefined || statusOf(error) !== undefined) throw this.#failed(file, error);
-      this.#notice();
-      return this.#presentOnly(file, cached);
-    }
-    if (info === null) {
+      if (cached !== undefined && code === "checkpoint/network") {
+        this.#notice(error as CheckpointError);
+        return this.#presentOnly(file, cached);
+      }
       await cached?.close?.();
-      await this.#options.cache?.put(this.#key(file), { etag: ABSENT, size: 0 }, nothing());
-      throw notFound(file, this.label);
+      if (code === "checkpoint/not-found") await this.#options.cache?.put(this.#key(file), ABSENT_FILE, nothing());
+      throw error;
     }
-    if (cached !== undefined && cached.etag === info.etag && cached.size === info.size) return { cached };
+    const isCurrent = cached?.etag === remote.version && (remote.size ?? cached?.size) === cached?.size;
+    if (cached !== undefined && isCurrent) return { cached };
     await cached?.close?.();
-    return { info };
+    return remote;
   }
 
-  #presentOnly(file: string, cached: CachedBlob): RemoteFile {
+  #presentOnly(file: string, cached: CachedBlob): CachedFile {
     if (cached.etag === ABSENT) throw notFound(file, this.label);
     return { cached };
   }
 
-  #download(file: string, info: FileDownloadInfoOutput, cache: BlobCache): Promise<CachedBlob> {
-    return remember(this.#blobs, file, async () => {
-      try {
-        return await cache.put(this.#key(file), info, this.#chunks(file, info));
-      } catch (error) {
-        throw this.#failed(file, error);
+  #download(file: string, remote: RemoteFile): Promise<CachedFile> {
+    return remember(this.#downloads, file, async () => {
+      const cache = this.#options.cache as BlobCache;
+      const etag = remote.version ?? UNKNOWN;
+      if (remote.size !== undefined) {
+        const chunks = this.#counted(file, remote.size);
+        return { cached: await cache.put(this.#key(file), { etag, size: remote.size }, chunks), isNew: true };
       }
+      // An entry's name says its length, so one whose length is not announced is read first.
+      const bytes = await this.#remote.readAll(file, WHOLE_FILE_BYTES);
+      return { cached: await cache.put(this.#key(file), { etag, size: bytes.length }, only(bytes)), isNew: true };
     });
   }
 
-  /** All bytes of the file. A broken connection is resumed where it broke. */
-  async *#chunks(file: string, info: FileDownloadInfoOutput): AsyncGenerator<Uint8Array, void, undefined> {
+  async *#counted(file: string, total: number): AsyncGenerator<Uint8Array, void, undefined> {
     let loaded = 0;
-    let reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
-    const next = async () => {
-      try {
-        reader ??= (await this.#blob(file, info, loaded, info.size)).stream().getReader();
-        const { value, done } = await reader.read();
-        if (done && loaded < info.size) throw new Error(`the download ended at byte ${loaded} of ${info.size}`);
-        return value;
-      } catch (error) {
-        reader = undefined;
-        throw error;
-      }
-    };
-    try {
-      for (let chunk = await withRetries(next, this.#options.retry); chunk !== undefined; ) {
-        yield chunk;
-        loaded += chunk.length;
-        this.#options.onDownload?.({ file, loaded, total: info.size });
-        chunk = loaded < info.size ? await withRetries(next, this.#options.retry) : undefined;
-      }
-    } finally {
-      await reader?.cancel().catch(() => undefined);
+    for await (const chunk of this.#remote.chunks(file, total)) {
+      yield chunk;
+      loaded += chunk.length;
+      this.#options.onDownload?.({ file, loaded, total });
     }
-  }
-
-  async #readRemote(file: string, info: FileDownloadInfoOutput, start: number, end: number): Promise<Uint8Array> {
-    const attempt = async () => {
-      const bytes = new Uint8Array(await (await this.#blob(file, info, start, end)).arrayBuffer());
-      if (bytes.length !== end - start) throw new Error(`${bytes.length} of ${end - start} bytes came`);
-      return bytes;
-    };
-    try {
-      return await withRetries(attempt, this.#options.retry);
-    } catch (error) {
-      throw this.#failed(file, error);
-    }
-  }
-
-  async #blob(file: string, info: FileDownloadInfoOutput, start: number, end: number): Promise<Blob> {
-    const hub = await loadHub();
-    const parallelDownloads = { maxInFlightBytes: DOWNLOAD_MEMORY_BYTES };
-    const blob = await hub.downloadFile({ ...this.#request(), path: file, downloadInfo: info, parallelDownloads });
-    if (blob === null) throw notFound(file, this.label);
-    return blob.slice(start, end);
-  }
-
-  #request() {
-    const { accessToken, hubUrl, fetch } = this.#options;
-    return { repo: this.#repo, revision: this.#revision, accessToken, hubUrl, fetch };
   }
 
   #key(file: string): string {
-    const hub = new URL(this.#options.hubUrl ?? "https://huggingface.co").host;
-    // The revision may have slashes ("refs/pr/1"); it is one level, so that revisions cannot lie inside one another.
-    return `${hub}/${this.#repo}/${encodeURIComponent(this.#revision)}/${file}`;
+    return `${this.#keyPrefix}/${file}`;
   }
 
-  #notice(): void {
+  #notice({ message }: CheckpointError): void {
     if (this.#noticed) return;
     this.#noticed = true;
-    this.#options.onNotice?.(
-      `The Hub cannot be reached: ${this.label} is read from ${this.#options.cache?.label} as is.`,
-    );
+    this.#options.onNotice?.(`${message} Files are read from ${this.#options.cache?.label} as they are.`);
   }
 
-  #failed(file: string, cause: unknown): CheckpointError {
-    if (cause instanceof CheckpointError) return cause;
-    const status = statusOf(cause);
-    const [code, remedy] = REMEDIES[status ?? 0] ?? UNREACHABLE;
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    return new CheckpointError(code, `${this.label}: ${file} could not be fetched: ${reason}. ${remedy}`, { cause });
+  #offline(file: string): CheckpointError {
+    const where = this.#options.cache?.label ?? "a cache, which this host lacks";
+    return new CheckpointError(
+      "checkpoint/offline",
+      `${this.label}: ${file} can be read from ${where} alone, where it is not: HF_HUB_OFFLINE or the option \`offline\` ` +
+        "forbids to ask a server. Unset that, or give the folder of a model.",
+    );
   }
 }
 
-const UNREACHABLE = ["checkpoint/network", "Check the connection, or download the model and give its folder."] as const;
-const NOT_ALLOWED = [
-  "checkpoint/forbidden",
-  "The model does not exist, or is private or gated: check its name, accept its terms on the Hub, pass an access token.",
-] as const;
-const REMEDIES: Readonly<Record<number, readonly [code: string, remedy: string]>> = {
-  401: NOT_ALLOWED,
-  403: NOT_ALLOWED,
-  404: ["checkpoint/no-model", "Check the model's name and revision."],
+const ABSENT_FILE = { etag: ABSENT, size: 0 };
+
+/** @throws CheckpointError `checkpoint/bad-source` */
+function parseHubUrl(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url !== undefined && /^https?:$/.test(url.protocol)) return url;
+  const message = `The Hub's address is ${JSON.stringify(text)}. Set HF_ENDPOINT, or \`hubUrl\`, to an http(s):// URL.`;
+  throw new CheckpointError("checkpoint/bad-source", message);
+}
+
+/** @throws CheckpointError `checkpoint/bad-token`, which does not repeat it */
+function parseToken(text: string | undefined, label: string): string | undefined {
+  const token = text?.trim();
+  if (!token) return undefined;
+  if (/^[\x21-\x7e]+$/.test(token)) return token;
+  throw new CheckpointError(
+    "checkpoint/bad-token",
+    `${label}: the access token has spaces or characters that no token has. Copy it again from where it was made.`,
+  );
+}
+
+/** What a Hub says by `X-Error-Code`, a mirror by the status alone. */
+function hubDialect(label: string, folder: URL, hasToken: boolean): Dialect {
+  return {
+    label,
+    urlOf: (file) => below(folder, file),
+    accept: `${XET_FILE_INFO}, */*`,
+    isMissing({ status, errorCode }) {
+      if (errorCode !== null) return errorCode === "EntryNotFound";
+      return status === 403 || status === 404 || status === 410 ? "perhaps" : false;
+    },
+    failure(file, cause) {
+      const [code, remedy] = verdictOf(cause, hasToken) ?? ["checkpoint/network", remedyOf(cause)];
+      const message = `${label}: ${file} could not be fetched: ${reasonOf(cause)}. ${remedy}`;
+      return new CheckpointError(code, message, { cause });
+    },
+  };
+}
+
+const GIVE_TOKEN = "set HF_TOKEN (in a page: `accessToken`) to an access token of an account that may read it";
+const FORBIDDEN: Readonly<Record<string, string>> = {
+  GatedRepo: `The model is gated: ask for access on its page, then ${GIVE_TOKEN}.`,
+  none: `The model does not exist, or is private: check its name, or ${GIVE_TOKEN}.`,
+  token:
+    "The model does not exist, or the access token is wrong or may not read it: check the name and the token (HF_TOKEN).",
 };
 
-/** The library is large and only needed here, so it is loaded when a model of the Hub is first opened. */
-function loadHub(): Promise<Hub> {
-  return import("@huggingface/hub");
+/** What a server means that says no. */
+function verdictOf(cause: unknown, hasToken: boolean): [code: string, remedy: string] | undefined {
+  if (!(cause instanceof HttpStatusError)) return undefined;
+  const { status, errorCode } = cause;
+  if (errorCode === "RevisionNotFound") return ["checkpoint/no-model", "Check the revision, after the @."];
+  if (status === 401 || status === 403) {
+    return ["checkpoint/forbidden", FORBIDDEN[errorCode ?? ""] ?? (FORBIDDEN[hasToken ? "token" : "none"] as string)];
+  }
+  return status === 404 || status === 410 ? ["checkpoint/no-model", "Check the model's name and revision."] : undefined;
 }
 
 /** One promise a key; a failure is forgotten, so that the next call tries again. */
@@ -254,3 +300,7 @@ function remember<Value>(known: Map<string, Promise<Value>>, key: string, make: 
 }
 
 async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {}
+
+async function* only(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
+  yield bytes;
+}

@@ -8,8 +8,8 @@ import { CheckpointError } from "../errors.ts";
 import * as s from "../schema/schema.ts";
 import { openBrowserCache } from "./cache-opfs.ts";
 import type { CheckpointSource } from "./source.ts";
-import { type HubModel, HubSource, type HubSourceOptions } from "./source-hub.ts";
-import { UrlSource, type UrlSourceOptions } from "./source-url.ts";
+import { HUB_SOURCE_OPTIONS, type HubModel, HubSource, type HubSourceOptions } from "./source-hub.ts";
+import { URL_SOURCE_OPTIONS, UrlSource, type UrlSourceOptions } from "./source-url.ts";
 
 /** What a source's text means. `file` is set when the text names a single file instead of its folder. */
 export type SourceSpec =
@@ -22,6 +22,11 @@ export interface OpenSourceOptions {
   url?: UrlSourceOptions;
   hub?: HubSourceOptions;
 }
+
+const OPEN_SOURCE_OPTIONS = s.object<OpenSourceOptions>("the options of openSource", {
+  url: URL_SOURCE_OPTIONS,
+  hub: HUB_SOURCE_OPTIONS,
+} satisfies s.Fields<OpenSourceOptions>);
 
 /** A source, and the file in it that was asked for by name, if one was (see `CheckpointOptions.file`). */
 export interface OpenedSource {
@@ -81,7 +86,8 @@ export function registerHubDefaults(defaults: () => Promise<HubSourceOptions>): 
  * Opens what the text names. Nothing is read from a folder or URL yet.
  * @throws CheckpointError `checkpoint/bad-source`, also for a folder on a host without a file system
  */
-export async function openSource(text: string, options: OpenSourceOptions = {}): Promise<OpenedSource> {
+export async function openSource(text: string, given: OpenSourceOptions = {}): Promise<OpenedSource> {
+  const options = s.readOptions(OPEN_SOURCE_OPTIONS, given, "openSource");
   const spec = parseSourceSpec(text);
   if (spec.kind === "url") return { source: new UrlSource(spec.prefix, options.url), file: spec.file };
   if (spec.kind === "hub") return { source: new HubSource(spec, { ...(await hubDefaults()), ...options.hub }) };

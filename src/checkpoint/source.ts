@@ -22,7 +22,9 @@ export interface CheckpointSource {
   read(file: string, start: number, end: number): Promise<Uint8Array>;
   /** The whole file. @throws CheckpointError `checkpoint/too-large` beyond `maxBytes` (default `DEFAULT_MAX_BYTES`) */
   readAll(file: string, maxBytes?: number): Promise<Uint8Array>;
-  /** Frees file handles. The source cannot be used afterwards. */
+  /** Fetches a file anew whose contents proved damaged, if what was read is an old copy. False: that cannot help. */
+  renew?(file: string): Promise<boolean>;
+  /** Ends what is under way and frees file handles. The source cannot be used afterwards. */
   close?(): Promise<void>;
 }
 

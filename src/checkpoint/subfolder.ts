@@ -29,6 +29,10 @@ export class SubfolderSource implements CheckpointSource {
     return this.#parent.readAll(this.#folder + file, maxBytes);
   }
 
+  async renew(file: string): Promise<boolean> {
+    return (await this.#parent.renew?.(this.#folder + file)) ?? false;
+  }
+
   async close(): Promise<void> {
     await this.#parent.close?.();
   }

@@ -4,7 +4,9 @@
  */
 import { basename } from "node:path";
 import { type HookedModel, loadModel } from "../hooks/index.ts";
+import type { LoadOptions } from "../model/load.ts";
 import type { GlobalOptions } from "./options.ts";
+import { note } from "./output.ts";
 import { showProgress, showTuning } from "./progress.ts";
 import { stop } from "./stop.ts";
 
@@ -22,6 +24,11 @@ export async function withModel<T>(
   }
 }
 
+/** What every command that opens a model passes on: Ctrl-C ends it, and notices reach the person. */
+export function whileOpening(quiet = false): Pick<LoadOptions, "signal" | "onNotice"> {
+  return { signal: stop.signal, ...(!quiet && { onNotice: (message: string) => note(`superlens: ${message}`) }) };
+}
+
 async function load(
   source: string,
   { adapter, quiet = false, checkFinite, tune }: GlobalOptions,
@@ -33,14 +40,13 @@ async function load(
       adapter,
       quiet,
       checkFinite,
-      signal: stop.signal,
+      ...whileOpening(quiet),
       onProgress: progress.update,
       tune,
       onTune(event) {
         progress.end();
         tuning.update(event);
       },
-      ...(!quiet && { onNotice: (message: string) => console.error(`superlens: ${message}`) }),
     });
   } finally {
     progress.end();

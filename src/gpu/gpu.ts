@@ -245,6 +245,13 @@ export class Gpu {
     this.check();
   }
 
+  /** `destroy`, once nothing is compiled and nothing runs any more: Dawn's blocks as long as something does. */
+  async destroyWhenIdle(): Promise<void> {
+    await this.pipelines.settled();
+    await this.idle().catch(() => undefined); // lost: destroyed by others
+    this.destroy();
+  }
+
   /** Ends the device; every tensor on it becomes unusable. */
   destroy(): void {
     this.trim();

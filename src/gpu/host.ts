@@ -5,6 +5,7 @@
  * A device gets only the limits it asks for, and WebGPU's defaults are small (128 MB a binding), so the adapter's own
  * maximum is requested for every limit that compute depends on. Kernels read `device.limits`, never a constant.
  */
+import { abortable } from "../abort.ts";
 import { GpuError } from "../errors.ts";
 import * as s from "../schema/schema.ts";
 import { noAdapterError } from "./no-adapter.ts";
@@ -53,6 +54,8 @@ export interface GpuRequest {
   onAdapter?: (info: AdapterInfo) => void;
   /** Suppresses the default line on stderr. */
   quiet?: boolean;
+  /** Ends the request with `signal.reason`; a device that comes after that is destroyed. */
+  signal?: AbortSignal;
 }
 
 export const GPU_REQUEST_FIELDS = {
@@ -60,6 +63,7 @@ export const GPU_REQUEST_FIELDS = {
   powerPreference: s.oneOf("low-power", "high-performance"),
   onAdapter: s.callback,
   quiet: s.flag,
+  signal: s.signal,
 } as const satisfies s.Fields<GpuRequest>;
 
 export const GPU_REQUEST = s.object<GpuRequest>("the options of requestGpu", GPU_REQUEST_FIELDS);
@@ -118,9 +122,11 @@ export async function requestGpu(options: GpuRequest = {}): Promise<GpuHost> {
   const request = s.readOptions(GPU_REQUEST, options, "requestGpu");
   const provider = registered ?? navigatorProvider;
   const choice = parseAdapterChoice(request.adapter ?? provider.defaultAdapter(), "The option `adapter`");
-  const adapter = await provider.requestAdapter({ adapter: choice, powerPreference: request.powerPreference });
+  const { signal, powerPreference } = request;
+  signal?.throwIfAborted();
+  const adapter = await abortable(provider.requestAdapter({ adapter: choice, powerPreference }), signal);
   const adapterInfo = describeAdapter(adapter, provider.host);
-  const device = await requestDevice(adapter, adapterInfo);
+  const device = await abortable(requestDevice(adapter, adapterInfo), signal, (late) => late.destroy());
   if (request.onAdapter) request.onAdapter(adapterInfo);
   else if (!request.quiet) provider.onAdapter(adapterInfo);
   return { device, adapterInfo, limits: device.limits, features: device.features };

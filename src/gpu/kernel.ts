@@ -76,6 +76,11 @@ export class PipelineCache {
     return this.#ready.get(key);
   }
 
+  /** Resolves when nothing is being compiled. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#pipelines.values());
+  }
+
   /** @throws GpuError `gpu/shader` naming the kernel, the line and the compiler's message. */
   compile(key: string, kernel: Kernel, constants: Constants): Promise<Pipeline> {
     let pending = this.#pipelines.get(key);

@@ -5,6 +5,7 @@
  * compiled in parallel at once, all parameters to be uploaded with one write, and the number of dispatches to be
  * counted before paying for them.
  */
+import { abortable } from "../abort.ts";
 import { GpuError } from "../errors.ts";
 import { type Command, encodeCommands, PARAM_STRIDE } from "./commands.ts";
 import type { Work } from "./counters.ts";
@@ -64,12 +65,17 @@ export class Recorder {
     readonly label: string,
   ) {}
 
-  /** Records with `body` and submits; whatever fails, the temporaries are given back. */
-  static async run<T>(gpu: Gpu, label: string, body: (recorder: Recorder) => T): Promise<T> {
+  /** Records with `body` and submits; whatever fails, the temporaries are given back. `signal` as in `submit`. */
+  static async run<T>(
+    gpu: Gpu,
+    label: string,
+    body: (recorder: Recorder) => T,
+    signal?: AbortSignal | undefined,
+  ): Promise<T> {
     const recorder = new Recorder(gpu, label);
     try {
       const result = body(recorder);
-      await recorder.submit();
+      await recorder.submit(signal);
       return result;
     } finally {
       recorder.discard();
@@ -145,19 +151,26 @@ export class Recorder {
   /**
    * Runs everything recorded and gives the temporaries back. Resolves when it is submitted, not when it has run; with a
    * `readback`, when that has arrived.
+   *
+   * An aborted signal ends the wait with its reason. Compiling goes on, for whoever needs the kernel next, and what was
+   * submitted still runs, before anything that is submitted later; so its buffers may be given back at once.
    */
-  async submit(): Promise<void> {
-    await this.#compileMissing();
+  async submit(signal?: AbortSignal | undefined): Promise<void> {
+    await abortable(this.#compileMissing(), signal);
     let first = 0;
     for (const { before, run } of this.#hostSteps) {
-      await this.gpu.guard(this.label, () => this.#encode(this.#ops.slice(first, before)));
-      await run();
+      await abortable(
+        this.gpu.guard(this.label, () => this.#encode(this.#ops.slice(first, before))),
+        signal,
+      );
+      await abortable(run(), signal);
       first = before;
     }
-    await this.gpu.guard(this.label, async () => {
+    const last = this.gpu.guard(this.label, async () => {
       this.#encode(first === 0 ? this.#ops : this.#ops.slice(first), this.#readbacks);
       await Promise.all(this.#readbacks.map((readback) => readback.finish()));
     });
+    await abortable(last, signal);
     this.discard();
   }
 
@@ -186,13 +199,13 @@ export class Recorder {
 
   /**
    * Makes a program of what was recorded: the same dispatches on the same buffers, to be run again and again. It takes
-   * over temporaries and uploads; what was uploaded is written now, once.
+   * over temporaries and uploads; what was uploaded is written now, once. `signal` as in `submit`.
    */
-  async keep(): Promise<Program> {
+  async keep(signal?: AbortSignal | undefined): Promise<Program> {
     if (this.#hostSteps.length > 0 || this.#readbacks.length > 0) {
       throw new GpuError("gpu/program", `${this.label} reads on the host, so it cannot be kept as a program.`);
     }
-    await this.#compileMissing();
+    await abortable(this.#compileMissing(), signal);
     const { gpu } = this;
     const params = gpu.createBuffer(this.#ops.length * PARAM_STRIDE, UNIFORM_AND_COPY_DST, "parameters of a program");
     const commands = this.#commands(this.#ops, params);

@@ -7,6 +7,7 @@
  * are rows of one batch, sorted by the layer where they start; the metric is computed on the GPU, and one small readback
  * serves the whole sweep.
  */
+import { abortable } from "../abort.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { MODEL_INPUT, type ModelInput } from "../model/input.ts";
@@ -33,7 +34,7 @@ export interface SweepOptions {
   position?: number;
   /** Called after each pass with the cells done. */
   onProgress?: (progress: { done: number; total: number }) => void;
-  /** Ends the sweep with `signal.reason`, between passes. */
+  /** Ends the sweep with `signal.reason`, also during a pass; what the GPU has begun, it finishes. */
   signal?: AbortSignal;
   /** Bytes of GPU memory that the cells of one pass may take. Default 256 MB. */
   memoryBudget?: number;
@@ -97,17 +98,18 @@ class SweepRun {
     const { options } = this;
     const { cells, outputs } = this.plan;
     const total = options.cells.length;
-    await Recorder.run(this.model.gpu, "sweep base metric", (recorder) =>
-      this.#measure(recorder, this.plan.metrics, this.plan.base.logits.tensor, [total]),
-    );
+    const { signal } = options;
+    const measureBase = (recorder: Recorder) =>
+      this.#measure(recorder, this.plan.metrics, this.plan.base.logits.tensor, [total]);
+    await Recorder.run(this.model.gpu, "sweep base metric", measureBase, signal);
     let done = total - cells.length;
     for (const batch of this.#batches()) {
-      options.signal?.throwIfAborted();
+      signal?.throwIfAborted();
       await this.#runBatch(batch);
       done += batch.length;
       options.onProgress?.({ done, total });
     }
-    const all = await outputs.read();
+    const all = await abortable(outputs.read(), signal);
     const base = all.slice(total * this.plan.columns);
     const values = all.slice(0, total * this.plan.columns);
     const computed = new Set(cells.map(({ index }) => index));
@@ -154,7 +156,7 @@ class SweepRun {
       const outputRows = indices(rows.count).filter((row) => rows.position(row) === end);
       const edits = mergeEdits(batch.map((cell) => [...this.plan.standing, ...cell.edits]));
       const taps = new HookTaps(gpu, { edits, captures: [], callbacks: [], positions: [], allPositions: [] });
-      await Recorder.run(gpu, "sweep", (recorder) => {
+      const record = (recorder: Recorder) => {
         const output = model.base.engine.recordPass(recorder, {
           rows,
           cache: kv,
@@ -167,7 +169,8 @@ class SweepRun {
         model.base.engine.recordLogits(output, undefined, logits, 0, this.plan.head);
         const cellOf = outputRows.map((row) => (batch[rows.sequence(row)] as Cell).index);
         this.#measure(recorder, this.plan.head?.metrics ?? this.plan.metrics, logits, cellOf);
-      });
+      };
+      await Recorder.run(gpu, "sweep", record, this.options.signal);
       this.#passes += 1;
       this.#rowLayers += activeRows.reduce((sum, count) => sum + count, 0);
     } finally {

@@ -25,6 +25,8 @@ export interface DecodeRequest {
   sampling: Sampling;
   /** [sequences, vocabSize], for the decoder's use. */
   logits: Tensor;
+  /** Ends the making of the program. */
+  signal?: AbortSignal | undefined;
 }
 
 export class Decoder {
@@ -94,7 +96,7 @@ export class Decoder {
     });
   }
 
-  /** Gives back what was reserved and not delivered. Runs in flight must have ended. */
+  /** Gives back what was reserved and not delivered. Runs in flight still finish, before any that comes later. */
   destroy(): void {
     this.recording.program.destroy();
     if (this.request.cache.destroyed) return;
@@ -114,7 +116,7 @@ interface Recording {
 /** Records the program, on tables of its own: row r is sequence r, with the slots it has and those reserved for it. */
 async function recordDecoding(
   model: Model,
-  { cache, sequences, tokens: first, steps, sampling, logits }: DecodeRequest,
+  { cache, sequences, tokens: first, steps, sampling, logits, signal }: DecodeRequest,
   slots: readonly number[][],
 ): Promise<Recording> {
   const { gpu, engine } = model;
@@ -138,7 +140,7 @@ async function recordDecoding(
     const output = engine.recordPass(recorder, { rows, cache, tables, tokens });
     engine.recordLogits(output, undefined, logits);
     recordChoice(recorder, logits, sequences.length, sampling, draws, tokens);
-    return { program: await recorder.keep(), rows, rowTable, tokens, draws };
+    return { program: await recorder.keep(signal), rows, rowTable, tokens, draws };
   } finally {
     recorder.discard();
   }

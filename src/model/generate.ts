@@ -2,6 +2,7 @@
  * Generation: a pass over the prompt, then one pass a token, each a single submission that ends in the choice of the
  * next token. Sequences of a batch advance together; one that has ended takes no more rows.
  */
+import { abortable } from "../abort.ts";
 import { InputError } from "../errors.ts";
 import type { Readback } from "../gpu/readback.ts";
 import type { Recorder } from "../gpu/recorder.ts";
@@ -42,7 +43,7 @@ export interface GenerateOptions extends SamplingOptions {
   cache?: KvCache;
   /** Token ids of what `cache` holds, for each sequence. A repetition penalty needs them. */
   history?: readonly (readonly number[])[];
-  /** Ends the iteration with `signal.reason`, before the next pass. */
+  /** Ends the iteration with `signal.reason`, also while a step is under way; what the GPU has begun, it finishes. */
   signal?: AbortSignal;
 }
 
@@ -202,7 +203,7 @@ async function* decodeAhead(
   const active = inputs.flatMap((list, index) => (list.length > 0 ? index : []));
   const room = active.map((index) => model.spec.maxPositions - (cache.lengths[index] as number));
   const decoder = await Decoder.create(model, {
-    ...{ cache, logits, sequences: active, sampling: plan.sampling },
+    ...{ cache, logits, sequences: active, sampling: plan.sampling, signal },
     tokens: active.map((index) => inputs[index]?.[0] as number),
     // At least one, which is refused where there is no position for it.
     steps: Math.max(1, Math.min(PROGRAM_STEPS, plan.maxNewTokens - step, ...room)),
@@ -215,15 +216,15 @@ async function* decodeAhead(
         signal?.throwIfAborted();
         runs.push(decoder.submit(drawsFor(plan.sampling, active, sequences)));
       }
-      const chosen = await runs.shift();
+      const oldest = runs.shift();
+      const chosen = oldest && (await abortable(oldest, signal));
       if (!chosen || !active.some(isGoing)) return;
-      signal?.throwIfAborted();
       decoder.deliver(isGoing);
       const tokens = sequences.map((_, index) => (isGoing(index) ? chosen[active.indexOf(index)] : undefined));
       yield endStep(at, tokens, sequences, plan, cache);
     }
   } finally {
-    await Promise.allSettled(runs);
+    await abortable(Promise.allSettled(runs), signal).catch(() => undefined);
     decoder.destroy();
   }
 }

@@ -2,6 +2,7 @@
  * From checkpoint to GPU, one piece at a time: rows of a tensor are brought into the layout of `weights.ts`, written to the
  * GPU and dropped, so that JavaScript never holds more than a few pieces.
  */
+import { abortable } from "../abort.ts";
 import { type Checkpoint, toFloat32 } from "../checkpoint/index.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Tensor } from "../gpu/tensor.ts";
@@ -56,7 +57,7 @@ class WeightLoader {
     private readonly gpu: Gpu,
     private readonly spec: ModelSpec,
     checkpoint: Checkpoint,
-    options: ReadOptions,
+    private readonly options: ReadOptions,
   ) {
     this.#reader = new PieceReader(spec, checkpoint, options);
   }
@@ -77,8 +78,13 @@ class WeightLoader {
     const lnFinal = await this.#norm("lnFinal");
     const W_U = spec.unembed.tied ? W_E : await this.#linear("unembed.W_U");
     const b_U = await this.#vector("unembed.b_U");
-    await this.gpu.guard("loading the weights", () => this.gpu.device.queue.onSubmittedWorkDone());
+    await this.#guard("loading the weights", () => this.gpu.device.queue.onSubmittedWorkDone());
     return { W_E, W_pos, embedNorm, blocks, lnFinal, W_U, b_U } as Weights;
+  }
+
+  /** `gpu.guard`, which nobody waits for once the load is aborted: what it allocates is in `#buffers` by then. */
+  #guard<T>(what: string, work: () => T | Promise<T>): Promise<T> {
+    return abortable(this.gpu.guard(what, work), this.options.signal);
   }
 
   async #block(layer: number): Promise<BlockWeights> {
@@ -152,7 +158,7 @@ class WeightLoader {
     const rowBytes = stride * ELEMENT_BYTES[storage];
     const { width } = first;
     const { name, dtype } = first.info;
-    const [part] = await this.gpu.guard(`allocating ${name}`, () => this.#allocate(width, rowBytes, name));
+    const [part] = await this.#guard(`allocating ${name}`, () => this.#allocate(width, rowBytes, name));
     let row = 0;
     for await (const { bytes, rows } of this.#reader.besideEachOther(pieces)) {
       await this.#writeRows(part as MatrixPart, row, rowBytes, toStorage(bytes, dtype, storage, outWidth, stride));
@@ -170,7 +176,7 @@ class WeightLoader {
     const outWidth = countRows(pieces);
     const stride = padded(width);
     const rowBytes = stride * ELEMENT_BYTES[storage];
-    const parts = await this.gpu.guard(`allocating ${info.name}`, () => this.#allocate(outWidth, rowBytes, info.name));
+    const parts = await this.#guard(`allocating ${info.name}`, () => this.#allocate(outWidth, rowBytes, info.name));
     const matrix: Matrix = { outWidth, width, layout: "linear", stride, storage, parts };
     let row = 0;
     for (const piece of pieces) {
@@ -210,7 +216,7 @@ class WeightLoader {
     this.#undrained += bytes.byteLength;
     if (this.#undrained < DRAIN_BYTES) return;
     this.#undrained = 0;
-    await this.gpu.device.queue.onSubmittedWorkDone();
+    await abortable(this.gpu.device.queue.onSubmittedWorkDone(), this.options.signal);
   }
 
   async #vectorValues(weight: WeightName, layer: number): Promise<Float32Array | undefined> {

@@ -1,4 +1,5 @@
 /** Loading a model: source to checkpoint, config to spec, weights to the GPU, tokenizer if there is one. */
+import { abortable } from "../abort.ts";
 import {
   type Checkpoint,
   type CheckpointProgress,
@@ -8,6 +9,7 @@ import {
   openCheckpoint,
   openSource,
 } from "../checkpoint/index.ts";
+import { obeying } from "../checkpoint/source-abortable.ts";
 import { ConfigError } from "../errors.ts";
 import { Gpu } from "../gpu/gpu.ts";
 import { GPU_REQUEST_FIELDS, type GpuRequest, requestGpu } from "../gpu/host.ts";
@@ -41,18 +43,17 @@ export interface LoadOptions extends GpuRequest, Pick<TuningOptions, "tune" | "o
   onNotice?: (message: string) => void;
   /** Refuse NaN and infinite weights; reads every element. */
   checkFinite?: boolean;
-  /** Ends the load with `signal.reason`; what is on the GPU by then is freed. */
+  /** Ends the load with `signal.reason`, whatever it waits for; what is on the GPU by then is freed. */
   signal?: AbortSignal;
 }
 
-const OPEN_FIELDS = { file: s.text, onProgress: s.callback, onNotice: s.callback } as const;
+const OPEN_FIELDS = { file: s.text, onProgress: s.callback, onNotice: s.callback, signal: s.signal } as const;
 
 export const LOAD_OPTIONS = s.object<LoadOptions>("the options of loadModel", {
   ...OPEN_FIELDS,
   ...GPU_REQUEST_FIELDS,
   gpu: s.instance("a Gpu", Gpu),
   checkFinite: s.flag,
-  signal: s.signal,
   tune: s.flag,
   onTune: s.callback,
 } satisfies s.Fields<LoadOptions>);
@@ -81,7 +82,7 @@ export const MODEL_SOURCE = s.byForm<ModelSource>(
 const isIterable = (value: unknown): value is Iterable<unknown> =>
   typeof value === "object" && value !== null && Symbol.iterator in value;
 
-export type OpenModelOptions = Pick<LoadOptions, "file" | "onProgress" | "onNotice">;
+export type OpenModelOptions = Pick<LoadOptions, "file" | "onProgress" | "onNotice" | "signal">;
 
 /** What a model class is made of. */
 export interface ModelParts {
@@ -94,8 +95,8 @@ export interface ModelParts {
 }
 
 /**
- * Opens a checkpoint for any kind of source. The caller closes it. Downloads from the Hub into the cache report to
- * `onProgress`, too, with the file in place of the tensor.
+ * Opens a checkpoint for any kind of source. The caller closes it; its reads obey the signal, too. Downloads from the Hub
+ * into the cache report to `onProgress`, too, with the file in place of the tensor.
  */
 export async function openModelSource(from: ModelSource, given: OpenModelOptions = {}): Promise<Checkpoint> {
   const source = s.readArgument(MODEL_SOURCE, from, "openModelSource", "source");
@@ -103,9 +104,11 @@ export async function openModelSource(from: ModelSource, given: OpenModelOptions
 }
 
 async function open(source: ModelSource, options: OpenModelOptions): Promise<Checkpoint> {
-  const opened = await resolveSource(source, options);
+  const { signal } = options;
+  signal?.throwIfAborted();
+  const opened = await abortable(resolveSource(source, options), signal);
   const file = options.file ?? opened.file;
-  return openCheckpoint(opened.source, {
+  return openCheckpoint(obeying(opened.source, signal), {
     ...(file && { file }),
     ...(options.onProgress && { onProgress: options.onProgress }),
     ...(options.onNotice && { onNotice: options.onNotice }),
@@ -114,12 +117,13 @@ async function open(source: ModelSource, options: OpenModelOptions): Promise<Che
 
 async function resolveSource(
   source: ModelSource,
-  { onProgress, onNotice }: OpenModelOptions,
+  { onProgress, onNotice, signal }: OpenModelOptions,
 ): Promise<{ source: CheckpointSource; file?: string | undefined }> {
   if (typeof source === "string") {
     const onDownload: HubSourceOptions["onDownload"] = ({ file, loaded, total }) =>
       onProgress?.({ loaded, total, tensor: file });
-    return openSource(source, { hub: { onDownload, ...(onNotice && { onNotice }) } });
+    const http = { signal, ...(onNotice && { onNotice }) };
+    return openSource(source, { url: http, hub: { ...http, onDownload } });
   }
   if ("read" in source) return { source };
   return { source: new FilesSource(source) };
@@ -153,12 +157,15 @@ export async function loadParts(from: ModelSource, given: LoadOptions = {}): Pro
       { json: (name) => checkpoint.readJson(name) },
       { modelType, vocabSize: spec.vocabSize },
     );
-    const { adapter, powerPreference, onAdapter, quiet } = options;
-    gpu = options.gpu ?? new Gpu(await requestGpu({ adapter, powerPreference, onAdapter, quiet }));
+    const { adapter, powerPreference, onAdapter, quiet, signal } = options;
+    gpu = options.gpu ?? new Gpu(await requestGpu({ adapter, powerPreference, onAdapter, quiet, signal }));
     const weights = await loadTuned(gpu, spec, checkpoint, options);
     return { gpu, spec, weights, tokenizer, label: checkpoint.label, ownsGpu: !options.gpu };
   } catch (error) {
-    if (!options.gpu) gpu?.destroy();
+    if (!options.gpu) {
+      if (options.signal?.aborted) void gpu?.destroyWhenIdle();
+      else gpu?.destroy();
+    }
     throw error;
   } finally {
     await checkpoint.close();

@@ -42,7 +42,7 @@ export interface ForwardOptions extends EncodeInputOptions {
   logits?: LogitsSelection;
   /** Continue these sequences and remember the new tokens. Without it keys and values are dropped after the pass. */
   cache?: KvCache;
-  /** Checked between chunks of a long prompt. */
+  /** Ends the call with `signal.reason`, also while kernels compile; what the GPU has begun, it finishes. */
   signal?: AbortSignal;
 }
 
@@ -296,7 +296,7 @@ export class Model {
       const all = pick.length === chunk.count;
       const inputsEmbeds = options.inputsEmbeds && { tensor: options.inputsEmbeds, firstRow: first };
       const outputRows = all || everyRow ? undefined : pick;
-      await Recorder.run(this.gpu, "forward", (recorder) => {
+      const record = (recorder: Recorder) => {
         const output = this.engine.recordPass(recorder, {
           rows: chunk,
           cache,
@@ -310,7 +310,8 @@ export class Model {
           this.engine.recordLogits(output, all || outputRows ? undefined : pick, logits, logitRow);
         }
         if (first + chunk.count === rows.count) options.afterLogits?.(recorder, logits);
-      });
+      };
+      await Recorder.run(this.gpu, "forward", record, options.signal);
       logitRow += pick.length;
     }
   }

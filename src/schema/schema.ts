@@ -231,6 +231,20 @@ export type Indices = number | readonly number[];
 /** `T` as it is read, where its `Names` were `Indices`. */
 export type Listed<T, Names extends keyof T> = Omit<T, Names> & { readonly [Name in Names]?: readonly number[] };
 
+/** An object of any keys whose values are all of one kind. */
+export function record<T>(entries: string, schema: Schema<T>): Schema<Record<string, T>> {
+  const takes = `an object of ${entries}`;
+  return {
+    takes,
+    read: (value, at) => {
+      if (typeof value !== "object" || value === null || isListLike(value)) return at.refuse(value, takes);
+      return Object.fromEntries(
+        Object.entries(value).map(([key, entry]) => [key, schema.read(entry, at.field(key))] as const),
+      );
+    },
+  };
+}
+
 /** Whole numbers, such as positions and heads: one, or a list. Whether they exist is the call's to say. */
 export const indices = oneOrMore("whole numbers", whole);
 

@@ -12,7 +12,7 @@ import {
 } from "../checkpoint/index.ts";
 import { ConfigError } from "../errors.ts";
 import { type HookedModel, loadModel } from "../hooks/index.ts";
-import { type LoadOptions, type ModelSource, openModelSource } from "../model/load.ts";
+import { type LoadOptions, type ModelSource, type OpenModelOptions, openModelSource } from "../model/load.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { type Blueprint, type SuperpositionModel, superpositionConfig } from "./build.ts";
 import { asDefinition } from "./definition-form.ts";
@@ -78,13 +78,14 @@ export interface LoadedSuperposition {
  * Throws what `loadModel` throws, and `ConfigError` `config/not-constructed` for a model that is none.
  */
 export async function loadSuperposition(source: ModelSource, options: LoadOptions = {}): Promise<LoadedSuperposition> {
-  const blueprint = await readBlueprint(source, options);
+  const { file, onNotice, signal } = options;
+  const blueprint = await readBlueprint(source, { file, onNotice, signal });
   return { blueprint, model: await loadModel(source, options) };
 }
 
 /** Reads what a constructed model was built to compute, without loading it. */
-export async function readBlueprint(source: ModelSource, { file }: Pick<LoadOptions, "file"> = {}): Promise<Blueprint> {
-  const checkpoint = await openModelSource(source, { ...(file !== undefined && { file }) });
+export async function readBlueprint(source: ModelSource, options: OpenModelOptions = {}): Promise<Blueprint> {
+  const checkpoint = await openModelSource(source, options);
   try {
     return blueprintOf(await checkpoint.readJson("config.json"), `${checkpoint.label}/config.json`);
   } finally {

@@ -1,12 +1,15 @@
 /** The sources keep one contract: the same model read from a folder, from files and over HTTP is the same model. */
 import { mkdir, symlink, writeFile } from "node:fs/promises";
+import type { ServerResponse } from "node:http";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import { afterEach, describe, expect, it } from "vitest";
 import { FolderSource } from "../../src/checkpoint/folder.node.ts";
 import {
   type CheckpointSource,
   FilesSource,
   HubSource,
+  openCheckpoint,
   openSource,
   parseSourceSpec,
   registerFolderSource,
@@ -112,11 +115,27 @@ describe("FolderSource", () => {
       expect((await checkpointError(() => new FolderSource(join(folder, "none")).list())).code).toBe(
         "checkpoint/no-folder",
       );
+      expect((await checkpointError(() => new FolderSource(join(folder, "none")).size("x"))).code).toBe(
+        "checkpoint/no-folder",
+      );
       expect(await new FolderSource(folder).exists("config.json")).toBe(false);
       expect((await checkpointError(() => new FolderSource(folder).size("config.json"))).code).toBe(
         "checkpoint/not-found",
       );
     }));
+});
+
+describe("a folder that is not there", () => {
+  it.each([
+    ["openai-community/gpt2", "write hf:openai-community/gpt2."],
+    ["owner/name@refs/pr/1", "write hf:owner/name@refs/pr/1."],
+    ["./models/gpt2", "hf:owner/name for"],
+    ["gpt2", "hf:owner/name for"],
+  ])("is said to be %j, with what to write instead", async (path, remedy) => {
+    const error = await checkpointError(() => openCheckpoint(new FolderSource(path)));
+    expect(error.code).toBe("checkpoint/no-folder");
+    expect(error.message).toContain(remedy);
+  });
 });
 
 describe("FilesSource", () => {
@@ -132,16 +151,100 @@ describe("FilesSource", () => {
 
 describe("UrlSource", () => {
   const FILE = "model.safetensors";
-  const wholeFile: Handler = (_request, response) => {
-    response.writeHead(200, { "Content-Length": 10_000_000 }).write(DATA);
-    return true;
-  };
+  /** As `python3 -m http.server` answers. */
+  const withoutRanges =
+    (length = DATA.length): Handler =>
+    (_request, response, path) => {
+      if (path !== `/${FILE}`) return false;
+      response.writeHead(200, { "Content-Length": length }).write(DATA);
+      if (length === DATA.length) response.end();
+      return true;
+    };
 
-  it("names a server that ignores Range instead of downloading the file", async () => {
-    const { url } = await serve(wholeFile);
+  it("reads a whole file once from a server that ignores Range, and says so", async () => {
+    const { url, requests } = await serve(withoutRanges());
+    const notices: string[] = [];
+    const source = new UrlSource(url, { onNotice: (notice) => notices.push(notice) });
+    expect(await source.size(FILE)).toBe(DATA.length);
+    for (const [start, end] of [
+      [0, 10],
+      [990, 1000],
+      [5, 5],
+    ] as const) {
+      expect(await source.read(FILE, start, end)).toEqual(DATA.slice(start, end));
+    }
+    expect(requests.map(({ range }) => range)).toEqual(["bytes=0-0", undefined]);
+    expect(notices).toEqual([expect.stringMatching(/whole files only.*model\.safetensors.*memory/)]);
+    await source.close();
+    expect((await checkpointError(() => source.read(FILE, 0, 10))).code).toBe("checkpoint/closed");
+  });
+
+  it("refuses a file too long to be held in memory, and names servers that send ranges", async () => {
+    const { url } = await serve(withoutRanges(513 * 2 ** 20));
     const error = await checkpointError(() => new UrlSource(url).read(FILE, 0, 10));
     expect(error.code).toBe("checkpoint/no-range");
     expect(error.message).toContain(url);
+    expect(error.message).toContain("npx http-server");
+  });
+
+  it("reads a file whose length is not told, or is that of compressed bytes", async () => {
+    const answers: Record<string, (response: ServerResponse) => void> = {
+      "/chunked": (response) => response.writeHead(200).end(DATA),
+      "/gzip": (response) => {
+        const zipped = gzipSync(DATA);
+        response.writeHead(200, { "Content-Encoding": "gzip", "Content-Length": zipped.length }).end(zipped);
+      },
+    };
+    const { url } = await serve((_request, response, path) => {
+      answers[path]?.(response);
+      return path in answers;
+    });
+    const source = new UrlSource(url);
+    for (const path of Object.keys(answers)) {
+      expect(await source.size(path.slice(1))).toBe(DATA.length);
+      expect(await source.read(path.slice(1), 990, 1000)).toEqual(DATA.slice(990));
+    }
+  });
+
+  it("asks for the length by HEAD where a page may not see Content-Range", async () => {
+    const hidden: Handler = (request, response) => {
+      if (request.method === "HEAD") response.writeHead(200, { "Content-Length": DATA.length }).end();
+      else {
+        const [start = 0, end = 0] = request.headers.range?.match(/\d+/g)?.map(Number) ?? [];
+        response.writeHead(206).end(DATA.subarray(start, end + 1));
+      }
+      return true;
+    };
+    const { url, requests } = await serve(hidden);
+    const source = new UrlSource(url);
+    expect(await source.read(FILE, 990, 1000)).toEqual(DATA.slice(990));
+    expect(requests.length).toBe(3);
+  });
+
+  it("takes 403 for a missing file where config.json can be read, as object stores mean it", async () => {
+    const store: Handler = (_request, response, path) => {
+      if (path === "/open/config.json") return false;
+      response.writeHead(403).end();
+      return true;
+    };
+    const { url } = await serve(store, serveFiles({ "/open/config.json": new Uint8Array(2) }));
+    expect(await new UrlSource(`${url}/open`).exists("tokenizer.json")).toBe(false);
+    const error = await checkpointError(() => new UrlSource(`${url}/closed`).exists("tokenizer.json"));
+    expect(error.code).toBe("checkpoint/forbidden");
+  });
+
+  it("sends the login of an address, as a header, and keeps it out of messages", async () => {
+    const seen: (string | undefined)[] = [];
+    const { url } = await serve((request, response) => {
+      seen.push(request.headers.authorization);
+      response.writeHead(401).end();
+      return true;
+    });
+    const source = new UrlSource(url.replace("://", "://me:p%40ss@"));
+    const error = await checkpointError(() => source.exists("config.json"));
+    expect(error.code).toBe("checkpoint/forbidden");
+    expect(error.message).not.toContain("ss@");
+    expect(seen).toEqual([`Basic ${Buffer.from("me:p@ss").toString("base64")}`]);
   });
 
   it("reads small whole files from a server that ignores Range", async () => {
@@ -157,13 +260,12 @@ describe("UrlSource", () => {
     ["another range", { "Content-Range": "bytes 0-9/1000" }, "bad-range"],
     ["a file that changed its length", { "Content-Range": "bytes 10-19/999" }, "changed"],
     ["a file that changed its ETag", { "Content-Range": "bytes 10-19/1000", ETag: '"v2"' }, "changed"],
-    ["no Content-Range", {}, "no-range"],
-    ["an unknown length", { "Content-Range": "bytes 10-19/*" }, "no-range"],
+    ["no Content-Range and too many bytes", { "X-Bytes": "11" }, "bad-range"],
   ])("refuses an answer with %s", async (_what, headers, code) => {
     let requests = 0;
     const answer: Handler = (_request, response) => {
       if (requests++ === 0) return false;
-      response.writeHead(206, headers).end(DATA.subarray(10, 20));
+      response.writeHead(206, headers).end(DATA.subarray(10, "X-Bytes" in headers ? 21 : 20));
       return true;
     };
     const { url } = await serve(answer, serveFiles(under("/")));
@@ -193,10 +295,12 @@ describe("UrlSource", () => {
       return true;
     });
     const source = new UrlSource(url, { retry: FAST });
-    expect((await checkpointError(() => source.size("busy.bin"))).code).toBe("checkpoint/network");
+    const busy = await checkpointError(() => source.size("busy.bin"));
+    expect(busy.code).toBe("checkpoint/network");
+    expect(busy.message).toMatch(/answered 503\. Try again later/);
     expect(requests.length).toBe(4);
     expect((await checkpointError(() => source.size("secret.bin"))).code).toBe("checkpoint/forbidden");
-    expect(requests.length).toBe(5);
+    expect(requests.slice(4).map(({ path }) => path)).toEqual(["/secret.bin", "/config.json"]);
   });
 
   it("does not take a single-page server's index.html for a file", async () => {
@@ -205,6 +309,16 @@ describe("UrlSource", () => {
       return true;
     });
     expect(await new UrlSource(url).exists(FILE)).toBe(false);
+    expect((await checkpointError(() => new UrlSource(url).readAll(FILE))).code).toBe("checkpoint/not-found");
+  });
+
+  it("reads JSON that is sent as text/html", async () => {
+    const { url } = await serve((_request, response) => {
+      response.writeHead(200, { "Content-Type": "text/html" }).end("{}");
+      return true;
+    });
+    expect(await new UrlSource(url).exists("config.json")).toBe(true);
+    expect(await new UrlSource(url).readAll("config.json")).toEqual(new TextEncoder().encode("{}"));
   });
 
   it("reads an empty file, whether the server answers 416 or 200", async () => {

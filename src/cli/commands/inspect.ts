@@ -13,6 +13,7 @@ import { loadTokenizer, type Tokenizer } from "../../tokenizer/index.ts";
 import { describeSpec } from "../describe-spec.ts";
 import { examples, type GlobalOptions } from "../options.ts";
 import { bytes, grouped, note, print, printJson, table } from "../output.ts";
+import { whileOpening } from "../session.ts";
 import { stop } from "../stop.ts";
 
 const PIECE_BYTES = 16 << 20;
@@ -36,13 +37,11 @@ export function inspectCommand(): Command {
 }
 
 async function inspect(name: string, options: GlobalOptions): Promise<void> {
-  const onNotice = (message: string) => {
-    if (!options.quiet) note(`superlens: ${message}`);
-  };
-  const checkpoint = await openModelSource(name, { onNotice });
+  const opening = whileOpening(options.quiet);
+  const checkpoint = await openModelSource(name, opening);
   try {
     const isFile = /\.safetensors(\?|#|$)/.test(name);
-    const model = isFile ? undefined : await describeModel(checkpoint, onNotice);
+    const model = isFile ? undefined : await describeModel(checkpoint, opening.onNotice ?? (() => {}));
     if (options.checkFinite) await checkFinite(checkpoint, options.quiet);
     if (options.json) printJson(asJson(name, checkpoint, model));
     else printText(name, checkpoint, model);

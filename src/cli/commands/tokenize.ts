@@ -5,6 +5,7 @@ import { openModelSource, readSpec } from "../../model/load.ts";
 import { loadTokenizer, type Tokenizer } from "../../tokenizer/index.ts";
 import { addBosOption, bosOption, examples, type GlobalOptions, type InputOptions } from "../options.ts";
 import { print, printJson, quoted, table } from "../output.ts";
+import { whileOpening } from "../session.ts";
 
 export function tokenizeCommand(): Command {
   return addBosOption(new Command("tokenize"))
@@ -26,7 +27,7 @@ export function tokenizeCommand(): Command {
 }
 
 async function tokenize(model: string, text: string, options: GlobalOptions & InputOptions): Promise<void> {
-  const tokenizer = await openTokenizer(model);
+  const tokenizer = await openTokenizer(model, options.quiet);
   const ids = tokenizer.encode(text, bosOption(options));
   const tokens = ids.map((id) => tokenizer.tokenText(id));
   if (options.json) printJson({ ids, tokens });
@@ -39,8 +40,8 @@ async function tokenize(model: string, text: string, options: GlobalOptions & In
     );
 }
 
-async function openTokenizer(model: string): Promise<Tokenizer> {
-  const checkpoint = await openModelSource(model);
+async function openTokenizer(model: string, quiet: boolean | undefined): Promise<Tokenizer> {
+  const checkpoint = await openModelSource(model, whileOpening(quiet));
   try {
     const { spec, modelType } = await readSpec(checkpoint);
     const files = { json: (name: string) => checkpoint.readJson(name) };

@@ -1,5 +1,6 @@
 /** Contests of attention: random queries, keys and values, about as wide in all as GPT-2's, in heads of the class's width. */
 import type { Gpu } from "../../gpu/gpu.ts";
+import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import {
   type Attention,
@@ -96,7 +97,10 @@ export class AttentionOperands {
   #made: ReturnType<typeof makeTensors> | undefined;
   readonly #rowTables = new Map<Task, Tensor>();
 
-  constructor(readonly gpu: Gpu) {}
+  constructor(
+    readonly gpu: Gpu,
+    private readonly signal?: AbortSignal | undefined,
+  ) {}
 
   get #tensors() {
     this.#made ??= makeTensors(this.gpu);
@@ -132,9 +136,9 @@ export class AttentionOperands {
 
   /** What an attention computes, [row, head, dHead]. */
   attention(attention: Attention, task: Task): Promise<Float32Array> {
-    return resultOf(this.gpu, attention.name, [task.rows.length, task.nHeads, task.dHead], (recorder, z) =>
-      attention.record(recorder, this.call(task), z),
-    );
+    const shape = [task.rows.length, task.nHeads, task.dHead];
+    const record = (recorder: Recorder, z: Tensor) => attention.record(recorder, this.call(task), z);
+    return resultOf(this.gpu, attention.name, shape, record, this.signal);
   }
 
   [Symbol.dispose](): void {

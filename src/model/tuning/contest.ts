@@ -41,12 +41,14 @@ export async function resultOf(
   what: string,
   shape: readonly number[],
   record: (recorder: Recorder, out: Tensor) => void,
+  signal?: AbortSignal | undefined,
 ): Promise<Float32Array> {
   using out = gpu.tensor(shape, "result to check");
-  const result = await Recorder.run(gpu, `check of ${what}`, (recorder) => {
+  const recordAll = (recorder: Recorder) => {
     record(recorder, out);
     return recorder.readback(out);
-  });
+  };
+  const result = await Recorder.run(gpu, `check of ${what}`, recordAll, signal);
   return new Float32Array(result.bytes);
 }
 

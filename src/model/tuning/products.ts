@@ -1,5 +1,6 @@
 /** Contests of products: one random matrix for each storage, met by as many rows as stand for the class. */
 import type { Gpu } from "../../gpu/gpu.ts";
+import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import type { StorageType } from "../kernels.ts";
 import { matmul } from "../ops.ts";
@@ -60,7 +61,10 @@ export class ProductOperands {
   readonly out: Tensor;
   readonly #weights = new Map<StorageType, Tensor>();
 
-  constructor(readonly gpu: Gpu) {
+  constructor(
+    readonly gpu: Gpu,
+    private readonly signal?: AbortSignal | undefined,
+  ) {
     const most = Math.max(...ROW_CLASSES.map(({ typical }) => typical));
     this.x = gpu.tensorFrom(randomWords(most * SIDE, "f32", 1), [most, SIDE], "rows for timing");
     this.out = gpu.tensor([most, SIDE], "result for timing");
@@ -84,9 +88,8 @@ export class ProductOperands {
 
   /** What a product computes, [rows, W.outWidth]. */
   product(product: Product, rows: number, W: Matrix): Promise<Float32Array> {
-    return resultOf(this.gpu, product.name, [rows, W.outWidth], (recorder, out) =>
-      matmul(recorder, this.x, rows, W, out, { product }),
-    );
+    const record = (recorder: Recorder, out: Tensor) => matmul(recorder, this.x, rows, W, out, { product });
+    return resultOf(this.gpu, product.name, [rows, W.outWidth], record, this.signal);
   }
 
   [Symbol.dispose](): void {

@@ -2,6 +2,7 @@
  * When a device is tuned: as a model is loaded, once its weights say which classes of shapes there will be. What was found
  * before on the same adapter is taken from the store, and only what is missing is timed.
  */
+import { abortable } from "../../abort.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { applyChoices, type Choices } from "../choices.ts";
 import type { ModelSpec } from "../spec.ts";
@@ -26,14 +27,16 @@ export interface TuningOptions {
 export async function takeTuning(gpu: Gpu, spec: ModelSpec, weights: Weights, options: TuningOptions): Promise<void> {
   const { tune: wanted, onTune, onNotice, signal } = options;
   if (wanted === false) return;
-  applyChoices(gpu, (await tuningStore()?.read(tuningKey(gpu))) ?? {});
+  const reading = Promise.resolve(tuningStore()?.read(tuningKey(gpu)));
+  applyChoices(gpu, (await abortable(reading, signal)) ?? {});
   if (!wanted) return;
   const classes = classesOf(weights, spec).filter((wanted) => !isTuned(gpu, wanted));
   if (classes.length === 0) return;
   const { choices } = await tune(gpu, { classes, onProgress: onTune, signal });
   try {
-    await keepChoices(gpu, choices);
+    await abortable(keepChoices(gpu, choices), signal);
   } catch (error) {
+    signal?.throwIfAborted();
     onNotice?.(`the tuner's choices could not be kept, and will be found again: ${(error as Error).message}`);
   }
 }

@@ -14,6 +14,7 @@
  * One run is many dispatches in one submission, enough for 12 ms of work: a wait costs up to 12 ms more under Deno, which
  * is the same for everybody.
  */
+import { abortable } from "../../abort.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { Recorder } from "../../gpu/recorder.ts";
 import * as s from "../../schema/schema.ts";
@@ -177,8 +178,8 @@ export async function tune(gpu: Gpu, options: TuneOptions = {}): Promise<TuneRep
   } = s.readOptions(TUNE_OPTIONS, options, "tune");
   const report: TuneReport = { choices: {}, timings: [], rejected: [], skipped: [] };
   const clock = new Clock(budgetMs);
-  using products = new ProductOperands(gpu);
-  using attentions = new AttentionOperands(gpu);
+  using products = new ProductOperands(gpu, signal);
+  using attentions = new AttentionOperands(gpu, signal);
   const contests = classes.map((wanted) =>
     "pass" in wanted
       ? attentionContest(attentions, wanted, kernels.attentions)
@@ -188,7 +189,7 @@ export async function tune(gpu: Gpu, options: TuneOptions = {}): Promise<TuneRep
   let done = 0;
   for (const [index, contest] of contests.entries()) {
     const { key, candidates } = contest;
-    const race = new Race(gpu, contest, report);
+    const race = new Race(gpu, contest, report, signal);
     clock.startRace(contests.length - index);
     for (const candidate of candidates) {
       signal?.throwIfAborted();
@@ -257,6 +258,7 @@ class Race {
     private readonly gpu: Gpu,
     private readonly contest: Contest,
     private readonly report: TuneReport,
+    private readonly signal: AbortSignal | undefined,
   ) {}
 
   /** Times a kernel, or rejects it when the driver does. */
@@ -349,10 +351,11 @@ class Race {
 
   async #run(candidate: Candidate, repeats: number): Promise<number> {
     const started = performance.now();
-    await Recorder.run(this.gpu, `timing of ${candidate.name}`, (recorder) => {
+    const record = (recorder: Recorder) => {
       for (let i = 0; i < repeats; i++) candidate.record(recorder);
-    });
-    await this.gpu.idle();
+    };
+    await Recorder.run(this.gpu, `timing of ${candidate.name}`, record, this.signal);
+    await abortable(this.gpu.idle(), this.signal);
     return performance.now() - started;
   }
 

@@ -1,0 +1,42 @@
+/**
+ * Cancellation. Most of what a call waits for cannot be told to stop: a device that was requested, a shader compiler, a
+ * source or a cache of the caller's own. So an aborted call stops waiting, and what comes too late is cleaned up.
+ */
+
+/**
+ * Settles as `work` does, or rejects with `signal.reason` as soon as the signal is aborted. `late` gets what the work then
+ * still gives, so that it can be freed; an error it then still throws is dropped.
+ */
+export function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined, late?: (value: T) => void): Promise<T> {
+  if (!signal) return work;
+  return new Promise((resolve, reject) => {
+    const abort = () => {
+      work.then(late).catch(() => undefined);
+      reject(signal.reason);
+    };
+    if (signal.aborted) return abort();
+    // A listener that stayed would keep the work alive as long as the signal.
+    const settled = () => signal.removeEventListener("abort", abort);
+    signal.addEventListener("abort", abort, { once: true });
+    work.then(
+      (value) => {
+        settled();
+        resolve(value);
+      },
+      (error) => {
+        settled();
+        reject(error);
+      },
+    );
+  });
+}
+
+/** Resolves after `ms` milliseconds; rejects with `signal.reason` when aborted before. */
+export function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const waiting = new Promise<void>((resume) => {
+    timer = setTimeout(resume, ms);
+  });
+  // The timer would keep the process alive.
+  return abortable(waiting, signal).finally(() => clearTimeout(timer));
+}

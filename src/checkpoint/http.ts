@@ -1,0 +1,198 @@
+/**
+ * One HTTP request that can be trusted to end: it is repeated when the failure can pass, it stops when the signal says so,
+ * and a server that falls silent in the middle of an answer has failed.
+ */
+import { abortable } from "../abort.ts";
+import { CheckpointError } from "../errors.ts";
+import * as s from "../schema/schema.ts";
+import { HttpStatusError, RETRY_OPTIONS, type RetryOptions, withRetries } from "./retry.ts";
+
+/** What all sources that speak HTTP take. */
+export interface HttpOptions {
+  /** Sent with every request, such as `Authorization`. */
+  headers?: Record<string, string>;
+  /** Stands in for the global `fetch`, to add a proxy for example. */
+  fetch?: typeof fetch;
+  retry?: RetryOptions;
+  /** Ends every request, and every pause between two, with `signal.reason`. */
+  signal?: AbortSignal | undefined;
+  /** Told what a person should know: that a server asks for a pause, or sends whole files only. */
+  onNotice?: (message: string) => void;
+}
+
+export const HTTP_FIELDS = {
+  headers: s.record("texts by name", s.text),
+  fetch: s.callback,
+  retry: RETRY_OPTIONS,
+  signal: s.signal,
+  onNotice: s.callback,
+} as const satisfies s.Fields<HttpOptions>;
+
+const DEFAULT_TIMEOUT_MS = 60_000;
+
+/** An answer whose body is read chunk by chunk. */
+export class Answer {
+  #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  #kept: Uint8Array | undefined;
+
+  constructor(
+    readonly response: Response,
+    private readonly within: <T>(work: Promise<T>) => Promise<T>,
+    private readonly release: () => void,
+  ) {}
+
+  /** The next bytes; undefined when all have come. */
+  async next(): Promise<Uint8Array | undefined> {
+    const kept = this.#kept;
+    this.#kept = undefined;
+    this.#reader ??= this.response.body?.getReader();
+    return kept ?? (this.#reader && (await this.within(this.#reader.read())).value);
+  }
+
+  /** Passes over the next `count` bytes. */
+  async skip(count: number): Promise<void> {
+    for (let left = count; left > 0; ) {
+      const chunk = await this.next();
+      if (chunk === undefined) return;
+      if (chunk.length > left) this.#kept = chunk.subarray(left);
+      left -= chunk.length;
+    }
+  }
+
+  /** All that is left of the body; where that is more than `limit` bytes, some more than these. */
+  async bytes(limit: number): Promise<Uint8Array> {
+    const chunks: Uint8Array[] = [];
+    let length = 0;
+    while (length <= limit) {
+      const chunk = await this.next();
+      if (chunk === undefined) break;
+      chunks.push(chunk);
+      length += chunk.length;
+    }
+    if (chunks.length === 1) return chunks[0] as Uint8Array;
+    const bytes = new Uint8Array(length);
+    let offset = 0;
+    for (const chunk of chunks) {
+      bytes.set(chunk, offset);
+      offset += chunk.length;
+    }
+    return bytes;
+  }
+
+  /** Stops what is still to come, which would go on downloading. */
+  end(): void {
+    this.release();
+    const cancelled = this.#reader ? this.#reader.cancel() : this.response.body?.cancel();
+    cancelled?.catch(() => undefined);
+  }
+}
+
+/** Requests of one source. */
+export class HttpClient {
+  /** Aborted by the caller's signal and by `close`. */
+  readonly #stop = new AbortController();
+  readonly #forward = () => this.#stop.abort(this.options.signal?.reason);
+
+  constructor(
+    private readonly label: string,
+    private readonly options: HttpOptions,
+  ) {
+    if (options.signal?.aborted) this.#forward();
+    else options.signal?.addEventListener("abort", this.#forward, { once: true });
+  }
+
+  /** Ends what is under way. */
+  close(): void {
+    this.options.signal?.removeEventListener("abort", this.#forward);
+    const message = `${this.label} was read after it was closed. Open it again.`;
+    this.#stop.abort(new CheckpointError("checkpoint/closed", message));
+  }
+
+  /** Whether the signal or `close` has ended it. */
+  get isStopped(): boolean {
+    return this.#stop.signal.aborted;
+  }
+
+  /** `attempt` with retries. @throws the signal's reason; what `attempt` throws */
+  async retried<Result>(attempt: () => Promise<Result>): Promise<Result> {
+    const { signal } = this.#stop;
+    signal.throwIfAborted();
+    const onWait = ({ message }: HttpStatusError, ms: number) =>
+      this.options.onNotice?.(
+        `${this.label}: ${message} and asks for a pause of ${Math.ceil(ms / 1000)} s. Waiting for it.`,
+      );
+    try {
+      return await withRetries(attempt, this.options.retry, { signal, onWait });
+    } catch (error) {
+      signal.throwIfAborted();
+      throw error;
+    }
+  }
+
+  /** One GET, without retries. The caller ends the answer. */
+  async get(url: URL, headers: Record<string, string>, method = "GET"): Promise<Answer> {
+    const controller = new AbortController();
+    const stop = () => controller.abort(this.#stop.signal.reason);
+    this.#stop.signal.addEventListener("abort", stop, { once: true });
+    const release = () => this.#stop.signal.removeEventListener("abort", stop);
+    const within = <T>(work: Promise<T>, late?: (value: T) => void) => this.#within(controller, work, late);
+    try {
+      // Compressed bytes cannot be counted or read by range. A page may not send this, and its browser does so by itself.
+      const sent = { "Accept-Encoding": "identity", ...headers, ...this.options.headers, ...basicAuth(url) };
+      const asking = (this.options.fetch ?? fetch)(withoutLogin(url), {
+        method,
+        headers: sent,
+        signal: controller.signal,
+      });
+      const response = await within(asking, (late) => void late.body?.cancel().catch(() => undefined));
+      return new Answer(response, within, release);
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  /** Waits no longer than the time a server may be silent. */
+  async #within<T>(controller: AbortController, work: Promise<T>, late?: (value: T) => void): Promise<T> {
+    const ms = this.options.retry?.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    const silent = () => controller.abort(new Error(`nothing came for ${ms / 1000} s`));
+    const timer = setTimeout(silent, ms);
+    try {
+      return await abortable(work, controller.signal, late);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+/** The login of `https://user:password@host/`, which `fetch` refuses to send. */
+function basicAuth({ username, password }: URL): Record<string, string> {
+  if (username === "") return {};
+  const login = new TextEncoder().encode(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`);
+  return { Authorization: `Basic ${btoa(String.fromCharCode(...login))}` };
+}
+
+function withoutLogin(url: URL): URL {
+  const bare = new URL(url);
+  bare.username = "";
+  bare.password = "";
+  return bare;
+}
+
+/** What went wrong, in a clause. `fetch` hides what the system said in `cause`. */
+export function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { cause } = error;
+  return cause instanceof Error && cause.message ? `${error.message} (${cause.message})` : error.message;
+}
+
+/** What helps when a request failed for good, other than by 401, 403 or 404. */
+export function remedyOf(error: unknown): string {
+  if (!(error instanceof HttpStatusError)) {
+    const isPage = "document" in globalThis || "importScripts" in globalThis;
+    return `Check the connection and the address${isPage ? ", and that the server allows this page's origin (CORS)" : ""}.`;
+  }
+  if (error.retryAfterMs)
+    return `It asks to be left alone for ${Math.ceil(error.retryAfterMs / 1000)} s: try again then.`;
+  return error.status === 429 || error.status >= 500 ? "Try again later." : "Check the address.";
+}

@@ -203,7 +203,7 @@ const TO_FLOAT32: Readonly<Record<Dtype, (bytes: Uint8Array) => Float32Array>> =
 export function toFloat32(bytes: Uint8Array, dtype: string): Float32Array {
   s.readArgument(BYTES, bytes, "toFloat32", "bytes");
   if (!isDtype(dtype)) {
-    const message = `A tensor has the dtype ${String(dtype)}, which cannot be read. Convert it to one of ${DTYPES.join(", ")}.`;
+    const message = `A tensor has the dtype "${String(dtype)}", which cannot be read. Convert it to one of ${DTYPES.join(", ")}.`;
     throw new CheckpointError("checkpoint/dtype", message);
   }
   if (bytes.byteLength % bytesPerElement(dtype) !== 0) {

@@ -58,7 +58,7 @@ export const NOT_CALLED: readonly string[] = [
   ...["promptOfTasks", "samplePrompt", "unexplainedPrompt", "seededRandom", "LinearMap", "ResidualLayout"],
   ...["buildVectorForm", "idealVectors", "vectorEmbeds"],
   // They read what a source gave, and the classes of a loaded model.
-  ...["headerLength", "parseHeader", "classesOf"],
+  ...["headerLength", "parseHeader", "sameTensor", "classesOf"],
   // What hosts register, and files that are read by other calls.
   ...["registerGpuProvider", "registerTuningStore", "registerFolderSource", "registerHubDefaults", "keepChoices"],
   ...["requestGpu", "Gpu", "adapterLine", "openBrowserCache", "OpfsCache", "HubSource", "UrlSource", "FilesSource"],

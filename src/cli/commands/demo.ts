@@ -153,7 +153,7 @@ function printStory(blueprint: Blueprint, story: Story, paint: Paint): void {
   const superpose = stages.superpose as number;
   const weight = pointOf(blueprint, "WEIGHT");
   print(
-    `A transformer that does ${program.tasks.length} tasks at once: ${program.definition.description}.`,
+    `A transformer that does ${program.tasks.length} tasks at once: ${program.definition.description || program.tasks.map(({ name }) => name).join(", ")}.`,
     `Nobody trained it. Its ${spec.nLayers} layers of ${spec.nHeads} heads were worked out by hand, weight by weight.`,
     ...section(paint, "A PROMPT THAT MIXES THE TASKS", ...promptLines(paint, first)),
     ...section(paint, "WHICH TASK IS MEANT? ALL OF THEM, IN THE EXAMPLES' PROPORTIONS", ...taskTable(paint, first)),

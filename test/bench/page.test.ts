@@ -3,14 +3,15 @@ import { readFileSync } from "node:fs";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { BenchDocument } from "../../src/bench/index.ts";
-import { type PageServer, servePage } from "../../src/cli/bench-page.ts";
+import { servePage } from "../../src/cli/bench-page.ts";
+import type { LocalServer } from "../../src/cli/local-server.ts";
 import { type Handler, serveFiles, startServer } from "../checkpoint/support.ts";
 import { LLAMA } from "../cli/support.ts";
 import { launch } from "../cross-host/run-chromium.ts";
 
 const RUN_MS = 110_000;
 
-let server: PageServer;
+let server: LocalServer;
 let browser: Browser;
 
 beforeAll(async () => {
@@ -20,7 +21,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await browser.close();
-  server.close();
+  await server.close();
 });
 
 /** A new page at the address, with every uncaught error of it. */
@@ -28,7 +29,7 @@ async function open(query = ""): Promise<{ page: Page; errors: string[] }> {
   const page = await browser.newPage();
   const errors: string[] = [];
   page.on("pageerror", ({ message }) => errors.push(message));
-  await page.goto(server.address + query);
+  await page.goto(`${server.origin}/${query}`);
   return { page, errors };
 }
 
@@ -149,7 +150,7 @@ describe("the page of bench --serve", () => {
   it("says so where there is no WebGPU, and runs nothing", async () => {
     const page = await browser.newPage();
     await page.addInitScript("Object.defineProperty(Navigator.prototype, 'gpu', { get: () => undefined })");
-    await page.goto(server.address);
+    await page.goto(server.origin);
     await page.waitForSelector("#problem:visible");
     expect(await page.textContent("#problem")).toMatch(/no navigator\.gpu/);
     expect(await page.isEnabled("#run")).toBe(false);

@@ -178,10 +178,10 @@ function showStages(host: Host, quiet: boolean): Stages {
 /** Serves the page until the command is interrupted. */
 async function serve({ port, quiet }: BenchCommandOptions): Promise<void> {
   const page = await servePage(port);
-  print(page.address);
+  print(`${page.origin}/`);
   if (!quiet) note("superlens: open this address in a browser with WebGPU; Ctrl-C ends the server");
   await new Promise<void>((resolve) => stop.signal.addEventListener("abort", () => resolve(), { once: true }));
-  page.close();
+  await page.close();
 }
 
 /** A parser for "a,b,c". */

@@ -14,7 +14,7 @@ import { probsCommand } from "./commands/probs.ts";
 import { tokenizeCommand } from "./commands/tokenize.ts";
 import { tuneCommand } from "./commands/tune.ts";
 import { verifyCommand } from "./commands/verify.ts";
-import { addGlobalOptions, examples } from "./options.ts";
+import { addGlobalOptions, examples, refuseRepeats } from "./options.ts";
 import { reportFailure } from "./output.ts";
 import { packageVersion } from "./package.ts";
 import { stop } from "./stop.ts";
@@ -60,6 +60,7 @@ function buildProgram(): Command {
       ),
     );
   for (const make of COMMANDS) program.addCommand(make().copyInheritedSettings(program).exitOverride());
+  for (const command of [program, ...program.commands]) refuseRepeats(command);
   return program;
 }
 

@@ -99,12 +99,7 @@ export class Engine {
 
   /** @throws InputError `input/token-range` */
   checkIds(ids: readonly number[], sequence: number): void {
-    const bad = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= this.spec.vocabSize);
-    if (bad === undefined) return;
-    throw new InputError(
-      "input/token-range",
-      `Sequence ${sequence} has token id ${bad}; ids of this model go from 0 to ${this.spec.vocabSize - 1}.`,
-    );
+    assertIds(this.spec, sequence, ids);
   }
 
   /** Records embedding and blocks for the rows of `request`. */
@@ -202,6 +197,16 @@ export class Engine {
     this.#alibi?.destroy();
     this.gpu.trim();
   }
+}
+
+/** @throws InputError `input/token-range` */
+export function assertIds({ vocabSize }: Pick<ModelSpec, "vocabSize">, sequence: number, ids: readonly number[]): void {
+  const bad = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
+  if (bad === undefined) return;
+  throw new InputError(
+    "input/token-range",
+    `Sequence ${sequence} has token id ${bad}; ids of this model go from 0 to ${vocabSize - 1}.`,
+  );
 }
 
 /** Length of the longest sequence that has rows in the pass. The others' keys are not read. */

@@ -36,6 +36,11 @@ export interface LoadOptions extends GpuRequest, Pick<TuningOptions, "tune" | "o
   onNotice?: (message: string) => void;
   /** Refuse NaN and infinite weights; reads every element. */
   checkFinite?: boolean;
+  /**
+   * Called once config and tokenizer are read, before a GPU is asked for and any weight is read. What it throws ends the
+   * load: the place to refuse what this model cannot run.
+   */
+  onSpec?: (model: Pick<ModelParts, "spec" | "tokenizer" | "label">) => void;
   /** Ends the load with `signal.reason`; what is on the GPU by then is freed. */
   signal?: AbortSignal;
 }
@@ -101,6 +106,7 @@ export async function loadParts(source: ModelSource, options: LoadOptions = {}):
       { json: (name) => checkpoint.readJson(name) },
       { modelType, vocabSize: spec.vocabSize },
     );
+    options.onSpec?.({ spec, tokenizer, label: checkpoint.label });
     gpu = options.gpu ?? new Gpu(await requestGpu(options));
     const weights = await loadTuned(gpu, spec, checkpoint, options);
     return { gpu, spec, weights, tokenizer, label: checkpoint.label, ownsGpu: !options.gpu };

@@ -98,7 +98,14 @@ async function demo(options: DemoOptions): Promise<void> {
   const blueprint = await readBlueprint(source);
   const prompts = promptsOf(blueprint, options);
   // A model this small runs no faster for being tuned.
-  const story = await withModel(source, { ...options, tune: false }, (model) => tell({ model, blueprint }, prompts));
+  const story = await withModel(
+    source,
+    { ...options, tune: false },
+    {
+      prepare: () => undefined,
+      run: (model) => tell({ model, blueprint }, prompts),
+    },
+  );
   if (options.json) printJson({ model: blueprint.program.definition.name, ...story });
   else printStory(blueprint, story, wantsColour() ? painted : plain);
   checkDifference(Object.values(story));

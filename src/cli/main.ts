@@ -14,13 +14,16 @@ import { probsCommand } from "./commands/probs.ts";
 import { tokenizeCommand } from "./commands/tokenize.ts";
 import { tuneCommand } from "./commands/tune.ts";
 import { verifyCommand } from "./commands/verify.ts";
-import { addGlobalOptions, examples, refuseRepeats } from "./options.ts";
+import { addGlobalOptions, examples, type GlobalOptions, refuseRepeats, usageError } from "./options.ts";
 import { reportFailure } from "./output.ts";
 import { packageVersion } from "./package.ts";
 import { stop } from "./stop.ts";
 
 const FAILED = 1;
 const WRONG_USAGE = 2;
+
+/** Commands that read no weights of anybody's, or time the reading: `--check-finite` would be a promise that is not kept. */
+const READ_NO_WEIGHTS = ["tokenize", "construct", "verify", "bench"];
 
 const COMMANDS = [
   demoCommand,
@@ -60,6 +63,10 @@ function buildProgram(): Command {
       ),
     );
   for (const make of COMMANDS) program.addCommand(make().copyInheritedSettings(program).exitOverride());
+  program.hook("preAction", (_, command) => {
+    if (command.optsWithGlobals<GlobalOptions>().checkFinite && READ_NO_WEIGHTS.includes(command.name()))
+      usageError(command, `${command.name()} does not look at weights; superlens inspect MODEL --check-finite does`);
+  });
   for (const command of [program, ...program.commands]) refuseRepeats(command);
   return program;
 }

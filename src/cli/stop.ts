@@ -1,11 +1,14 @@
 /**
- * The two ways a command ends before its time: the person presses Ctrl-C, or whoever reads stdout goes away. Both are
- * one `AbortSignal`, which loading and generation obey, so that the GPU's work ends in order. A second Ctrl-C does not
- * wait for that.
+ * The ways a command ends before its time: the person presses Ctrl-C, or whoever reads stdout goes away. All are one
+ * `AbortSignal`, which loading and generation obey, so that the GPU's work ends in order. A second Ctrl-C does not wait
+ * for that, and what does not obey is not waited for.
  */
 
 /** Exit code of a program ended by SIGINT, as shells count it: 128 + 2. */
 const INTERRUPTED = 130;
+
+/** What has not ended in order by then, such as a server that does not answer, is ended. */
+const GRACE_MS = 5000;
 
 class Stop {
   readonly #controller = new AbortController();
@@ -32,11 +35,14 @@ class Stop {
       process.stderr.write(`superlens: stdout cannot be written: ${error.message}\n`);
       this.#end(1, "stdout cannot be written");
     });
+    // Nobody is left to be told (`2>&1 | head`); the result goes on.
+    process.stderr.on("error", () => undefined);
   }
 
   #end(exitCode: number, reason: string): void {
     if (this.signal.aborted) return;
     this.#exitCode = exitCode;
+    setTimeout(() => process.exit(exitCode), GRACE_MS).unref();
     this.#controller.abort(new Error(reason));
   }
 }

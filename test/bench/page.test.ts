@@ -152,8 +152,25 @@ describe("the page of bench --serve", () => {
     await page.addInitScript("Object.defineProperty(Navigator.prototype, 'gpu', { get: () => undefined })");
     await page.goto(server.origin);
     await page.waitForSelector("#problem:visible");
-    expect(await page.textContent("#problem")).toMatch(/no navigator\.gpu/);
+    const problem = await page.textContent("#problem");
+    expect(problem).toMatch(/no navigator\.gpu/);
+    // What a page's reader can do, and nothing that only a programmer can.
+    for (const name of ["Chrome", "Firefox", "Safari", "https"]) expect(problem).toContain(name);
+    expect(problem).not.toMatch(/\b(npm|Node|Deno|apt)\b/);
     expect(await page.isEnabled("#run")).toBe(false);
+    await page.close();
+  });
+
+  it("says that a page over plain http gets no WebGPU", async () => {
+    const page = await browser.newPage();
+    const insecure = "http://superlens.example";
+    await page.route(`${insecure}/**`, async (route) => {
+      const url = route.request().url().replace(insecure, server.origin);
+      await route.fulfill({ response: await route.fetch({ url }) });
+    });
+    await page.goto(insecure);
+    await page.waitForSelector("#problem:visible");
+    expect(await page.textContent("#problem")).toMatch(/this page is not secure \(http:\/\/.*https or on localhost/s);
     await page.close();
   });
 });

@@ -56,14 +56,14 @@ export function collect<Value>(
   return collector;
 }
 
-/** Makes a value option that is given twice a usage error, unless it collects: of two values one would be ignored. */
-export function refuseRepeats(command: Command): void {
+/** Calls `onRepeat` when an option with a value is given again and does not collect: of two values one is not used. */
+export function watchRepeats(command: Command, onRepeat: (option: Option) => void): void {
   for (const option of command.options) {
     if (!option.required || (option.parseArg && collecting.has(option.parseArg))) continue;
     let uses = 0;
     command.on(`option:${option.name()}`, () => {
       uses += 1;
-      if (uses > 1) usageError(command, `option '${option.flags}' is given twice; give it once`);
+      if (uses === 2) onRepeat(option);
     });
   }
 }
@@ -88,7 +88,7 @@ export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): (tex
     const value = Number(text);
     if (/^[+-]?\d+$/.test(text) && value >= least && value <= most) return value;
     const upper = most === Number.MAX_SAFE_INTEGER ? "" : ` and at most ${most}`;
-    throw new InvalidArgumentError(`It must be a whole number in digits, at least ${least}${upper}.`);
+    throw new InvalidArgumentError(`It must be a whole number, at least ${least}${upper}, in digits.`);
   };
 }
 

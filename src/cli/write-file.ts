@@ -13,9 +13,10 @@ export async function checkWritable(path: string): Promise<void> {
   if (path.trim() === "") throw notWritable(`An empty name cannot be written. Give the name of a file.`);
   const place = await placeOf(path);
   if (place.kind === "folder") throw notWritable(`${path} cannot be written: it is a folder. Name a file in it.`);
-  const parent = place.kind === "device" ? place.path : dirname(place.path);
-  if (await isWritable(parent)) return;
-  const reason = `${parent} is ${place.kind === "device" ? "not yours to write to" : "no folder that you may write to"}`;
+  const isDevice = place.kind === "device";
+  const asked = isDevice ? place.path : dirname(place.path);
+  if (isDevice ? await isWritable(asked) : await isWritableFolder(asked)) return;
+  const reason = isDevice ? "it is not yours to write to" : `${asked} is no folder that you may write to`;
   throw notWritable(`${path} cannot be written: ${reason}. Name a file in a folder of yours.`);
 }
 
@@ -27,7 +28,7 @@ export async function checkFolder(path: string): Promise<void> {
   if (path.trim() === "") throw notWritable("An empty name is no folder. Give the name of one.");
   let place = resolve(path);
   while (!(await stat(place).catch(() => undefined)) && dirname(place) !== place) place = dirname(place);
-  if ((await stat(place)).isDirectory() && (await isWritable(place))) return;
+  if (await isWritableFolder(place)) return;
   throw notWritable(
     `The folder ${path} cannot be made: ${place} is no folder that you may write to. Name one in a folder of yours.`,
   );
@@ -78,6 +79,14 @@ async function placeOf(name: string): Promise<{ path: string; kind: "file" | "fo
   const facts = await stat(path).catch(() => undefined);
   if (facts?.isDirectory() || /[/\\]$/.test(name)) return { path, kind: "folder" };
   return { path, kind: facts === undefined || facts.isFile() ? "file" : "device" };
+}
+
+async function isWritableFolder(path: string): Promise<boolean> {
+  const isFolder = await stat(path).then(
+    (facts) => facts.isDirectory(),
+    () => false,
+  );
+  return isFolder && isWritable(path);
 }
 
 async function isWritable(path: string): Promise<boolean> {

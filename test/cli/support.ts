@@ -18,21 +18,22 @@ export interface Run {
 /** What a test may do to the running process with each piece of its output. */
 export type OnOutput = (child: ReturnType<typeof start>, stdoutSoFar: string) => void;
 
-function start(args: readonly string[], nodeArgs: readonly string[]) {
+function start(args: readonly string[], nodeArgs: readonly string[], tune: boolean) {
   // Kernels that were timed on this machine before, or are timed now, have no part in a test.
-  return spawn(process.execPath, [...nodeArgs, BIN, "--no-tune", ...args], {
+  return spawn(process.execPath, [...nodeArgs, BIN, ...(tune ? [] : ["--no-tune"]), ...args], {
     cwd: ROOT,
     stdio: ["ignore", "pipe", "pipe"],
   });
 }
 
-/** `superlens …args`, to its end; `nodeArgs` are Node's own. */
+/** `superlens …args`, to its end; `nodeArgs` are Node's own. Without `tune` it runs with `--no-tune`. */
 export function superlens(
   args: readonly string[],
   onOutput?: OnOutput,
   nodeArgs: readonly string[] = [],
+  { tune = false } = {},
 ): Promise<Run> {
-  const child = start(args, nodeArgs);
+  const child = start(args, nodeArgs, tune);
   let stdout = "";
   let stderr = "";
   child.stdout.on("data", (chunk: Buffer) => {

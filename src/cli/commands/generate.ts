@@ -172,7 +172,7 @@ function record(outcome: Outcome, step: GenerateStep): void {
 const WARM_UP = 2;
 
 /** The first token's seconds, compiling included, and the rate of those after the second, which wait for no compiler. */
-function timingsOf({ promptTokens, ids, times }: Outcome) {
+export function timingsOf({ promptTokens, ids, times }: Pick<Outcome, "promptTokens" | "ids" | "times">) {
   const seconds = (times.at(-1) ?? 0) - (times[WARM_UP - 1] ?? 0);
   const decodeTokensPerSecond = ids.length > WARM_UP ? (ids.length - WARM_UP) / Math.max(seconds, 1e-9) : null;
   return { promptTokens, firstTokenSeconds: times[0] ?? null, newTokens: ids.length, decodeTokensPerSecond };

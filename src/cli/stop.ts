@@ -10,9 +10,13 @@ const INTERRUPTED = 130;
 /** What has not ended in order by then, such as a server that does not answer, is ended. */
 const GRACE_MS = 5000;
 
+/** One Ctrl-C may come twice: from the terminal, and passed on by the process that filters stderr (`quiet.ts`). */
+const SAME_KEY_MS = 200;
+
 class Stop {
   readonly #controller = new AbortController();
   #exitCode = 0;
+  #endedAt = 0;
 
   /** Aborted once the command should end. */
   get signal(): AbortSignal {
@@ -27,8 +31,8 @@ class Stop {
   /** Starts to listen; called once, by `main`. */
   listen(): void {
     process.on("SIGINT", () => {
-      if (this.signal.aborted) process.exit(INTERRUPTED);
-      this.#end(INTERRUPTED, "interrupted");
+      if (!this.signal.aborted) this.#end(INTERRUPTED, "interrupted");
+      else if (performance.now() - this.#endedAt > SAME_KEY_MS) process.exit(INTERRUPTED);
     });
     process.stdout.on("error", (error: NodeJS.ErrnoException) => {
       if (error.code === "EPIPE") return this.#end(0, "stdout was closed");
@@ -42,6 +46,7 @@ class Stop {
   #end(exitCode: number, reason: string): void {
     if (this.signal.aborted) return;
     this.#exitCode = exitCode;
+    this.#endedAt = performance.now();
     setTimeout(() => process.exit(exitCode), GRACE_MS).unref();
     this.#controller.abort(new Error(reason));
   }

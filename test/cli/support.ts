@@ -45,11 +45,12 @@ export function superlens(
   });
   return new Promise((resolve, reject) => {
     child.on("error", reject);
-    child.on("close", (code) => resolve({ code, stdout, stderr: withoutDawnWarnings(stderr) }));
+    const isQuiet = args.includes("--quiet");
+    child.on("close", (code) => resolve({ code, stdout, stderr: isQuiet ? stderr : withoutDawnWarnings(stderr) }));
   });
 }
 
-/** Dawn's own remarks about the driver are not the command's. */
+/** Dawn's own remarks about the driver are not the command's; with `--quiet` the command keeps them back. */
 function withoutDawnWarnings(stderr: string): string {
   return stderr.replace(/^Warning: max\w+ artificially reduced.*\n/gm, "");
 }

@@ -19,7 +19,8 @@ export async function run(): Promise<number> {
     return stop.exitCode;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : WRONG_USAGE;
-    if (stop.signal.aborted) return stop.exitCode;
+    // What is still under way, such as a request that nobody answers, is not waited for.
+    if (stop.signal.aborted) process.exit(stop.exitCode);
     reportFailure(error);
     return FAILED;
   }

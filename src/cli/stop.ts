@@ -43,6 +43,14 @@ class Stop {
     process.stderr.on("error", () => undefined);
   }
 
+  /** `work`, or the signal's reason as soon as it comes: for work that holds nothing which must end in order. */
+  async until<T>(work: Promise<T>): Promise<T> {
+    const aborted = new Promise<never>((_, reject) => {
+      this.signal.addEventListener("abort", () => reject(this.signal.reason), { once: true });
+    });
+    return Promise.race([work, aborted]);
+  }
+
   #end(exitCode: number, reason: string): void {
     if (this.signal.aborted) return;
     this.#exitCode = exitCode;

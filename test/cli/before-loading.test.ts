@@ -123,6 +123,7 @@ describe("arguments that contradict each other are exit code 2", () => {
     [forward("--ids", "5", "--edit", edit({ alpha: "1" })), /"alpha" must be a number/],
     [forward("--ids", "5", "--edit", edit({ expression: 1 })), /"expression" must be text/],
     [forward("--ids", "5", "--edit", edit({ value: { file: "v.bin", tensor: "v" } })), /"value" must be/],
+    [forward("--ids", "5", "--capture", "*", "--last"), /"logits" of every position; leave out --last/],
     [["probs", LLAMA, "--ids", "5", "--answers", "6", "--tokenization", "joint"], /--tokenization is for text/],
     [["bench", "--port", "1"], /--port needs --serve/],
     [["bench", "--serve", "--json"], /leave out --json/],
@@ -145,7 +146,6 @@ describe("what the model rules out ends before a GPU is asked for", () => {
   it.each<[args: string[], code: string, message: RegExp]>([
     [forward("--ids", "5", "--capture", "blocks.0.hook_resid"), "hook/no-such-point", /"blocks\.0\.hook_resid"/],
     [forward("--ids", "5", "--capture", "blocks.9.hook_resid_pre"), "hook/no-such-point", /blocks 0 to 2/],
-    [forward("--ids", "5", "--capture", "*", "--last"), "hook/not-reached", /logits/],
     [forward("--ids", "5", "--ids", "7 96"), "input/token-range", /Sequence 1 has token id 96/],
     [forward("--ids", long), "input/too-long", /129 tokens.*128/],
     [forward("--text", "a"), "input/no-tokenizer", /no tokenizer/],

@@ -1,5 +1,8 @@
 /** Commands on a small model, each in a process of its own, and the files and JSON they leave. */
+
 import { copyFile, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
 import { f32ToBf16, type TensorEntry, toFloat32, writeSafetensors } from "../../src/checkpoint/index.ts";
@@ -8,7 +11,7 @@ import { Model } from "../../src/model/model.ts";
 import type { TuneReport } from "../../src/model/tuning/tuner.ts";
 import "../../src/node.ts";
 import { inTempFolder, seededRandom } from "../checkpoint/support.ts";
-import { LLAMA, ROOT, readTensors, relativeDifference, superlens } from "./support.ts";
+import { LLAMA, type OnOutput, ROOT, readTensors, relativeDifference, superlens } from "./support.ts";
 
 const TOLERANCE = 1e-4;
 const GOLDEN = `${LLAMA}/golden.safetensors`;
@@ -212,6 +215,31 @@ describe("superlens inspect", () => {
     expect(stdout).toMatch(/tokenizer +none: this model takes token ids/);
     expect(stdout).toMatch(/ {2}model\.embed_tokens\.weight +F32 +\[96, 32\] +12\.3 kB/);
     expect(stdout).toMatch(/totals\n {2}F32 +29 tensors +30,\d{3} elements +\d+ kB/);
+  });
+});
+
+describe("Ctrl-C", () => {
+  it.each([["inspect"], ["tokenize", "text"]])("ends a %s that waits for a server", async (command, ...rest) => {
+    let child: Parameters<OnOutput>[0] | undefined;
+    let killedAt = 0;
+    const silent = createServer(() => {
+      killedAt = performance.now();
+      child?.kill("SIGINT");
+    });
+    await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+    try {
+      const { port } = silent.address() as AddressInfo;
+      const run = superlens([command, `http://127.0.0.1:${port}/model/`, ...rest], undefined, [], {
+        onStart: (process) => {
+          child = process;
+        },
+      });
+      expect(await run).toEqual({ code: 130, stdout: "", stderr: "" });
+      expect(performance.now() - killedAt).toBeLessThan(4500); // what does not obey is ended after 5 s
+    } finally {
+      silent.closeAllConnections();
+      silent.close();
+    }
   });
 });
 

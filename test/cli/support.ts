@@ -31,9 +31,10 @@ export function superlens(
   args: readonly string[],
   onOutput?: OnOutput,
   nodeArgs: readonly string[] = [],
-  { tune = false } = {},
+  { tune = false, onStart }: { tune?: boolean; onStart?: (child: ReturnType<typeof start>) => void } = {},
 ): Promise<Run> {
   const child = start(args, nodeArgs, tune);
+  onStart?.(child);
   let stdout = "";
   let stderr = "";
   child.stdout.on("data", (chunk: Buffer) => {

@@ -92,7 +92,7 @@ async function demo(options: DemoOptions): Promise<void> {
   if (options.model === undefined && !existsSync(source)) {
     throw new SuperlensError(
       "cli/no-model",
-      `${source} is not there. Build it: superlens construct languages --out DIR.`,
+      `${source} is not there. Build a model, superlens construct languages --out DIR, and show it: superlens demo --model DIR.`,
     );
   }
   const blueprint = await readBlueprint(source);

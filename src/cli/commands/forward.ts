@@ -6,6 +6,7 @@ import { Command, Option } from "commander";
 import { type LazyTensorEntry, streamSafetensors } from "../../checkpoint/index.ts";
 import type { ForwardResult, HookedModel } from "../../hooks/index.ts";
 import { checkForward } from "../../hooks/plan.ts";
+import { resolvePoints } from "../../hooks/points.ts";
 import { checkEach, type EditOption, parseEdit, readEdits } from "../edit-option.ts";
 import {
   addBosOption,
@@ -85,6 +86,9 @@ async function forward(source: string, command: Command): Promise<void> {
   const logits = options.last ? "last" : "all";
   await withModel(source, options, {
     prepare(facts) {
+      const looksAtLogits = resolvePoints(facts.spec, options.capture ?? []).some(({ name }) => name === "logits");
+      if (options.last && looksAtLogits)
+        usageError(command, '--capture takes in "logits" of every position; leave out --last, or capture fewer points');
       checkEach(edits, (edit) => checkForward(facts, input, { edits: [edit], ...bosOption(options) }));
       return checkForward(facts, input, { logits, capture: options.capture, ...bosOption(options) });
     },

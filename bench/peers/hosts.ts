@@ -1,15 +1,14 @@
 /** The hosts: each runs one job in a process of its own and gives back every line it prints. */
 import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:http";
 import { createRequire } from "node:module";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { extname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { webOptions } from "../../scripts/build.mjs";
+import { type LocalServer, startLocalServer } from "../../src/cli/local-server.ts";
 import { launch as launchChromium } from "../../test/cross-host/run-chromium.ts";
 import { type AdapterName, driverEnvironment } from "./drivers.ts";
 import type { HostName, Job } from "./job.ts";
@@ -77,7 +76,7 @@ async function chrome({ job, timeLimit, onLine }: Launch): Promise<void> {
     await Promise.race([page.evaluate(`import(${JSON.stringify(address)}).then(() => undefined)`), stopped]);
   } finally {
     await browser.close();
-    server.close();
+    await server.close();
   }
 }
 
@@ -100,23 +99,16 @@ const TYPES: Record<string, string> = {
 };
 
 /** A page that is isolated, so that WebAssembly may have threads; `/ort/…` is onnxruntime-web as installed. */
-async function serve(files: Record<string, Uint8Array>): Promise<{ origin: string; close(): void }> {
+function serve(files: Record<string, Uint8Array>): Promise<LocalServer> {
   const ort = here("node_modules/onnxruntime-web/dist/");
-  const server = createServer(async (request, response) => {
-    const { pathname } = new URL(request.url ?? "/", "http://localhost");
-    const name = /^\/ort\/([\w.-]+)$/.exec(pathname)?.[1];
-    const body = name ? await readFile(join(ort, name)).catch(() => undefined) : files[pathname];
-    response.writeHead(body || pathname === "/" ? 200 : 404, {
-      "content-type": body ? (TYPES[extname(pathname)] ?? "application/octet-stream") : "text/html",
+  return startLocalServer(async (path, _request, response) => {
+    const name = /^\/ort\/([\w.-]+)$/.exec(path)?.[1];
+    const body = name ? await readFile(join(ort, name)).catch(() => undefined) : files[path];
+    response.writeHead(body || path === "/" ? 200 : 404, {
+      "content-type": body ? (TYPES[extname(path)] ?? "application/octet-stream") : "text/html",
       "cross-origin-opener-policy": "same-origin",
       "cross-origin-embedder-policy": "require-corp",
     });
     response.end(body ?? "<!doctype html><title>peers</title>");
   });
-  await new Promise<void>((resolve) => server.listen(0, "localhost", resolve));
-  const close = () => {
-    server.close();
-    server.closeAllConnections();
-  };
-  return { origin: `http://localhost:${(server.address() as AddressInfo).port}`, close };
 }

@@ -2,8 +2,10 @@
  * One benchmark from beginning to end, the same code in Node, in Deno and in a page: load on a new device, ceilings, tests,
  * profile. It ends in a report, or in the error that made its numbers worthless.
  */
+import type { Gpu } from "../gpu/gpu.ts";
 import type { GpuRequest } from "../gpu/host.ts";
 import type { HookedModel } from "../hooks/index.ts";
+import type { ModelSpec } from "../model/spec.ts";
 import { takeTuning } from "../model/tuning/take.ts";
 import { CeilingProbe } from "./ceilings.ts";
 import { hostFacts } from "./host-facts.ts";
@@ -38,16 +40,20 @@ export async function runBench(subject: Subject, options: RunOptions): Promise<R
   const { commit, onProgress = () => undefined, signal, adapter, powerPreference, onAdapter, quiet } = options;
   const detailOf = (stage: string) => (detail: string) => onProgress({ stage, detail });
   const date = new Date().toISOString();
-  let plans: TestPlan[] = [];
-  const onLoaded = async ({ spec, gpu }: HookedModel) => {
+  // Whether there is anything to measure is known without a model.
+  let plans: TestPlan[] = planTests(options, { maxPositions: Number.POSITIVE_INFINITY });
+  const onSpec = (spec: ModelSpec) => {
     plans = planTests(options, spec);
+  };
+  const onDevice = async (gpu: Gpu) => {
     if (options.profile) await assertTimestamps(gpu);
   };
   const { model, load, label, isRandom } = await loadSubject(subject, {
     ...definedOf({ adapter, powerPreference, onAdapter, quiet }),
     signal,
     onDetail: detailOf("load"),
-    onLoaded,
+    onDevice,
+    onSpec,
   });
   const { gpu } = model;
   try {

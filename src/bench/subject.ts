@@ -8,6 +8,7 @@ import { type GpuRequest, requestGpu } from "../gpu/host.ts";
 import { type HookedModel, loadModel } from "../hooks/index.ts";
 import type { StorageType } from "../model/kernels.ts";
 import type { ModelSource } from "../model/load.ts";
+import type { ModelSpec } from "../model/spec.ts";
 import { RandomSource } from "./random-source.ts";
 import type { LoadTimes } from "./report.ts";
 import { SHAPES, type ShapeName } from "./shapes.ts";
@@ -32,15 +33,16 @@ export interface LoadedSubject {
 export interface LoadSubjectOptions extends GpuRequest {
   signal?: AbortSignal | undefined;
   onDetail: (detail: string) => void;
-  /** Called with the loaded model, before its first token; refuses what cannot be measured. */
-  onLoaded: (model: HookedModel) => Promise<void>;
+  /** Called with the new device and then with the spec, before any weight is read: they refuse what cannot be measured. */
+  onDevice: (gpu: Gpu) => Promise<void>;
+  onSpec: (spec: ModelSpec) => void;
 }
 
 /** Prompt whose first token is timed. */
 const PROMPT_TOKENS = 128;
 
 export async function loadSubject(subject: Subject, options: LoadSubjectOptions): Promise<LoadedSubject> {
-  const { signal, onDetail, onLoaded, ...request } = options;
+  const { signal, onDetail, onDevice, onSpec, ...request } = options;
   onDetail("opening");
   const { source, file, label } = await openSubject(subject);
   const timedSource = new TimedSource(source);
@@ -48,17 +50,18 @@ export async function loadSubject(subject: Subject, options: LoadSubjectOptions)
   const gpu = new Gpu(await requestGpu({ ...request, ...(signal && { signal }) }));
   const deviceAt = performance.now();
   try {
+    await onDevice(gpu);
     const onProgress = ({ loaded, total }: { loaded: number; total: number }) =>
       onDetail(`${Math.floor((100 * loaded) / total)}%`);
     const model = await loadModel(timedSource, {
       gpu,
       onProgress,
+      onSpec: ({ spec }) => onSpec(spec),
       tune: false,
       ...(signal && { signal }),
       ...(file && { file }),
     });
     const loadedAt = performance.now();
-    await onLoaded(model);
     onDetail("first token");
     const promptTokens = Math.min(PROMPT_TOKENS, model.spec.maxPositions);
     const firstTokenMs = await timed(() => firstToken(model, promptTokens));

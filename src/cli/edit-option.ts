@@ -1,11 +1,15 @@
 /**
  * `--edit JSON`: an edit as the library takes it, whose value may also be `{"file": "x.safetensors", "tensor": "v"}`.
- * Whether the point exists and the value fits is for the library to say; here the text becomes an `Edit`.
+ * Whether the point exists and the value fits is for the library to say; here the text becomes an `Edit`, and what the
+ * library says is given the edit's place in the list and the file of its value.
  */
 import { InvalidArgumentError } from "commander";
 import { toFloat32 } from "../checkpoint/index.ts";
+import { SuperlensError } from "../errors.ts";
+import { EDIT_FIELDS } from "../hooks/edit.ts";
 import type { Edit } from "../hooks/index.ts";
 import { openModelSource } from "../model/load.ts";
+import * as s from "../schema/schema.ts";
 
 /** A tensor in a safetensors file; the path is relative to the current folder. */
 interface TensorInFile {
@@ -16,76 +20,106 @@ interface TensorInFile {
 /** An edit whose value is still to be read. */
 export type EditOption = Omit<Edit, "value"> & { value?: number | number[] | TensorInFile };
 
-const KEYS: readonly (keyof Edit)[] = [
-  "at",
-  "op",
-  "value",
-  "alpha",
-  "expression",
-  "rows",
-  "positions",
-  "heads",
-  "dims",
-];
-const LISTS: readonly (keyof Edit)[] = ["rows", "positions", "heads", "dims"];
-const SHAPE = '{"at": "blocks.0.hook_resid_post", "op": "scale", "value": 2, "positions": [-1]}';
-
-/** Parses one `--edit`. */
-export function parseEdit(text: string): EditOption {
-  const edit = parseObject(text);
-  const unknown = Object.keys(edit).find((key) => !(KEYS as string[]).includes(key));
-  if (unknown !== undefined)
-    throw new InvalidArgumentError(`There is no "${unknown}" in an edit; there are ${KEYS.join(", ")}.`);
-  if (typeof edit.at !== "string" || typeof edit.op !== "string")
-    throw new InvalidArgumentError(`"at" and "op" must be text, as in ${SHAPE}`);
-  const wrongList = LISTS.find((key) => edit[key] !== undefined && !isNumbers(edit[key]));
-  if (wrongList !== undefined) throw new InvalidArgumentError(`"${wrongList}" must be a list of whole numbers.`);
-  if (edit.alpha !== undefined && typeof edit.alpha !== "number")
-    throw new InvalidArgumentError('"alpha" must be a number.');
-  if (
-    edit.value !== undefined &&
-    typeof edit.value !== "number" &&
-    !isNumbers(edit.value) &&
-    !isTensorInFile(edit.value)
-  ) {
-    throw new InvalidArgumentError(
-      '"value" must be a number, a flat list of numbers, or {"file": "x.safetensors", "tensor": "v"}.',
-    );
-  }
-  return edit as unknown as EditOption;
+/** An edit, and what errors call it. */
+export interface ReadEdit {
+  edit: Edit;
+  label: string;
 }
 
-function parseObject(text: string): Record<string, unknown> {
+const SHAPE = '{"at": "blocks.0.hook_resid_post", "op": "scale", "value": 2, "positions": [-1]}';
+/** Names that an error about a missing tensor lists. */
+const MOST_NAMES = 8;
+
+const tensorInFile = s.object<TensorInFile>("a tensor in a file", {
+  file: s.required(
+    s.simple("a .safetensors file", (value) => typeof value === "string" && /\.safetensors(\?|#|$)/.test(value)),
+  ),
+  tensor: s.required(s.text),
+});
+
+/** The library's edit, but for the value. */
+const EDIT_OPTION = s.object<EditOption>("an edit", {
+  ...EDIT_FIELDS,
+  value: s.byForm<EditOption["value"]>(
+    'a number, a flat list of numbers, or {"file": "x.safetensors", "tensor": "v"}',
+    (value) => {
+      if (typeof value === "number") return s.finite;
+      if (s.isListLike(value)) return s.list("numbers", s.finite);
+      return typeof value === "object" && value !== null ? tensorInFile : undefined;
+    },
+  ),
+} satisfies s.Fields<EditOption>);
+
+/** Parses one `--edit`; `place` counts from 1 and is in every error. */
+export function parseEdit(text: string, place: number): EditOption {
+  const label = `edit ${place}`;
+  try {
+    return s.readArgument(EDIT_OPTION, parseObject(text), label, "options");
+  } catch (error) {
+    if (error instanceof SuperlensError) throw new InvalidArgumentError(error.message);
+    throw new InvalidArgumentError(`${label}: ${(error as Error).message}`);
+  }
+}
+
+function parseObject(text: string): unknown {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new InvalidArgumentError(`It is not JSON (${(error as Error).message}). An edit looks like ${SHAPE}`);
+    throw new Error(`it is not JSON (${(error as Error).message}). An edit looks like ${SHAPE}`);
   }
-  if (value !== null && typeof value === "object" && !Array.isArray(value)) return value as Record<string, unknown>;
-  throw new InvalidArgumentError(`It must be one JSON object, as in ${SHAPE}`);
+  if (value !== null && typeof value === "object" && !Array.isArray(value)) return value;
+  throw new Error(`it must be one JSON object, as in ${SHAPE}; give --edit once for each edit.`);
 }
 
-function isNumbers(value: unknown): value is number[] {
-  return Array.isArray(value) && value.every((entry) => typeof entry === "number");
+function isTensorInFile(value: EditOption["value"]): value is TensorInFile {
+  return typeof value === "object" && "tensor" in value;
 }
 
-function isTensorInFile(value: unknown): value is TensorInFile {
-  const { file, tensor } = (value ?? {}) as Partial<TensorInFile>;
-  return typeof file === "string" && typeof tensor === "string";
+/** The edits with their values read from the files they name. */
+export async function readEdits(options: readonly EditOption[]): Promise<ReadEdit[]> {
+  const read: ReadEdit[] = [];
+  for (const [index, { value, ...edit }] of options.entries()) {
+    const place = options.length === 1 ? "--edit" : `--edit ${index + 1} of ${options.length}`;
+    if (!isTensorInFile(value)) {
+      read.push({ edit: value === undefined ? edit : { ...edit, value }, label: place });
+      continue;
+    }
+    const label = `${place}, whose value is ${value.tensor} of ${value.file}`;
+    try {
+      read.push({ edit: { ...edit, value: await readTensor(value) }, label });
+    } catch (error) {
+      throw labelled(error, label);
+    }
+  }
+  return read;
 }
 
-/** The edit with its value read from the file it names, if it names one. */
-export async function readEditValue({ value, ...edit }: EditOption): Promise<Edit> {
-  if (value === undefined) return edit;
-  return { ...edit, value: isTensorInFile(value) ? await readTensor(value) : value };
+/** Calls `check` with each edit; an error that it throws gets the edit's label. */
+export function checkEach(edits: readonly ReadEdit[], check: (edit: Edit) => void): void {
+  for (const { edit, label } of edits) {
+    try {
+      check(edit);
+    } catch (error) {
+      throw labelled(error, label);
+    }
+  }
+}
+
+function labelled(error: unknown, label: string): unknown {
+  if (!(error instanceof SuperlensError)) return error;
+  return new SuperlensError(error.code, `${label}: ${error.message}`, { cause: error });
 }
 
 async function readTensor({ file, tensor }: TensorInFile): Promise<Float32Array> {
   const checkpoint = await openModelSource(file);
   try {
-    const bytes = await checkpoint.read(tensor);
-    return toFloat32(bytes, checkpoint.tensors.get(tensor)?.dtype ?? "F32");
+    const info = checkpoint.tensors.get(tensor);
+    if (info) return toFloat32(await checkpoint.read(tensor), info.dtype);
+    const names = [...checkpoint.tensors.keys()];
+    const more = names.length > MOST_NAMES ? `, and ${names.length - MOST_NAMES} more: superlens inspect ${file}` : "";
+    const there = `It has ${names.slice(0, MOST_NAMES).join(", ") || "none"}${more}.`;
+    throw new SuperlensError("cli/no-tensor", `the file has no tensor "${tensor}". ${there}`);
   } finally {
     await checkpoint.close();
   }

@@ -8,8 +8,10 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
+import type { Command } from "commander";
 import { SuperlensError } from "../errors.ts";
 import type { AdapterChoice } from "../gpu/host.ts";
+import { usageError } from "./options.ts";
 import { packageRoot } from "./package.ts";
 import { stop } from "./stop.ts";
 
@@ -19,6 +21,12 @@ export const HOSTS = ["node", "deno", "chrome"] as const;
 export type Host = (typeof HOSTS)[number];
 
 export type OtherHost = Exclude<Host, "node">;
+
+/** Chromium is started with the SwiftShader that it brings, so another adapter cannot be honoured: a usage error. */
+export function checkAdapter(command: Command, host: Host, adapter: AdapterChoice | undefined): void {
+  if (host !== "chrome" || adapter === undefined || adapter === "auto" || adapter === "swiftshader") return;
+  usageError(command, `--host chrome runs on the SwiftShader that Chromium brings; leave out --adapter ${adapter}`);
+}
 
 const LAUNCHER = "test/cross-host/run-program.ts";
 

@@ -1,12 +1,14 @@
 /** What a command is to run on: a prompt as text, or token ids for models without a tokenizer, but not both. */
 import type { Command } from "commander";
-import { type InputOptions, parseIds, usageError } from "./options.ts";
+import { type InputOptions, parseIds, refuseIdleBos, usageError } from "./options.ts";
 
 /** The one sequence of a command that takes `[prompt]` or `--ids`. */
-export function oneInput(command: Command, prompt: string | undefined, { ids }: InputOptions): string | number[] {
+export function oneInput(command: Command, prompt: string | undefined, options: InputOptions): string | number[] {
+  const { ids } = options;
   if (prompt !== undefined && ids) usageError(command, "give either a prompt or --ids, not both");
   if (prompt !== undefined) return prompt;
   if (!ids) return usageError(command, "give a prompt, or token ids with --ids");
+  refuseIdleBos(command, options, ids);
   if (ids.length > 1) usageError(command, "--ids may be given once here; `superlens forward` takes a batch");
   return ids[0] as number[];
 }

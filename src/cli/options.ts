@@ -44,9 +44,28 @@ export function addBosOption(command: Command): Command {
   return command.option("--no-bos", "leave out the BOS token that the tokenizer would add");
 }
 
-/** Collects a repeated option: each use is parsed and appended. */
-export function collect<Value>(parse: (text: string) => Value): (text: string, previous?: Value[]) => Value[] {
-  return (text, previous = []) => [...previous, parse(text)];
+/** Parsers of options that may be repeated. */
+const collecting = new WeakSet<object>();
+
+/** Collects a repeated option: each use is parsed, told what came before, and appended. */
+export function collect<Value>(
+  parse: (text: string, earlier: readonly Value[]) => Value,
+): (text: string, previous?: Value[]) => Value[] {
+  const collector = (text: string, previous: Value[] = []) => [...previous, parse(text, previous)];
+  collecting.add(collector);
+  return collector;
+}
+
+/** Calls `onRepeat` when an option with a value is given again and does not collect: of two values one is not used. */
+export function watchRepeats(command: Command, onRepeat: (option: Option) => void): void {
+  for (const option of command.options) {
+    if (!option.required || (option.parseArg && collecting.has(option.parseArg))) continue;
+    let uses = 0;
+    command.on(`option:${option.name()}`, () => {
+      uses += 1;
+      if (uses === 2) onRepeat(option);
+    });
+  }
 }
 
 /** Token ids from "5 6 7", "5,6,7" or "[5, 6, 7]". */
@@ -63,14 +82,18 @@ export function parseIds(text: string): number[] {
   return words.map(Number);
 }
 
-/** A parser for whole numbers from `least`. */
-export function wholeNumber(least: number): (text: string) => number {
+/** A parser for whole numbers from `least` to `most`, in digits. */
+export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (text.trim() !== "" && Number.isSafeInteger(value) && value >= least) return value;
-    throw new InvalidArgumentError(`It must be a whole number, at least ${least}.`);
+    if (/^[+-]?\d+$/.test(text) && value >= least && value <= most) return value;
+    const upper = most === Number.MAX_SAFE_INTEGER ? "" : ` and at most ${most}`;
+    throw new InvalidArgumentError(`It must be a whole number, at least ${least}${upper}, in digits.`);
   };
 }
+
+/** 0.5, .5, 5e-1: what other languages read as the same number. */
+const DECIMAL = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
 /** A parser for numbers from `least` to `most`; `aboveLeast` when `least` itself will not do. */
 export function numberBetween(
@@ -81,7 +104,7 @@ export function numberBetween(
   return (text) => {
     const value = Number(text);
     const inRange = value <= most && (aboveLeast ? value > least : value >= least);
-    if (text.trim() !== "" && Number.isFinite(value) && inRange) return value;
+    if (DECIMAL.test(text) && Number.isFinite(value) && inRange) return value;
     const lower = aboveLeast ? `above ${least}` : `at least ${least}`;
     throw new InvalidArgumentError(
       `It must be a number ${lower}${Number.isFinite(most) ? ` and at most ${most}` : ""}.`,
@@ -92,6 +115,11 @@ export function numberBetween(
 /** Ends with a usage error, exit code 2. */
 export function usageError(command: Command, message: string): never {
   command.error(`error: ${message}`);
+}
+
+/** `--no-bos` beside ids would do nothing: they are taken as they are. */
+export function refuseIdleBos(command: Command, { bos }: InputOptions, ids: unknown): void {
+  if (!bos && ids !== undefined) usageError(command, "--no-bos is for text; --ids are taken as they are");
 }
 
 /** What `addBos` should be: the tokenizer's own way unless `--no-bos` was given. */

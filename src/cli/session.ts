@@ -1,6 +1,6 @@
 /**
- * A loaded model for the length of a command: progress while it loads and while kernels are timed for it, and the GPU's
- * memory freed however it ends.
+ * A loaded model for the length of a command: what it cannot run is refused before it loads, progress is shown while it
+ * loads and while kernels are timed for it, and the GPU's memory is freed however it ends.
  */
 import { basename } from "node:path";
 import { type HookedModel, loadModel } from "../hooks/index.ts";
@@ -10,15 +10,28 @@ import { note } from "./output.ts";
 import { showProgress, showTuning } from "./progress.ts";
 import { stop } from "./stop.ts";
 
-/** Loads the model that `source` names, runs `body` with it and frees it. */
-export async function withModel<T>(
+/** What is known of a model before its weights: spec, tokenizer and label. */
+export type ModelFacts = Parameters<NonNullable<LoadOptions["onSpec"]>>[0];
+
+/** What a command does with a model. */
+export interface Work<Prepared, Result> {
+  /** Checks all that needs no weights: it runs before a GPU is asked for. What it throws ends the command. */
+  prepare(facts: ModelFacts): Prepared;
+  run(model: HookedModel, prepared: Prepared): Promise<Result>;
+}
+
+/** Loads the model that `source` names, does the work with it and frees it. */
+export async function withModel<Prepared, Result>(
   source: string,
   options: GlobalOptions,
-  body: (model: HookedModel) => Promise<T>,
-): Promise<T> {
-  const model = await load(source, options);
+  { prepare, run }: Work<Prepared, Result>,
+): Promise<Result> {
+  let prepared: { value: Prepared } | undefined;
+  const model = await load(source, options, (facts) => {
+    prepared = { value: prepare(facts) };
+  });
   try {
-    return await body(model);
+    return await run(model, (prepared as { value: Prepared }).value);
   } finally {
     model.destroy();
   }
@@ -32,6 +45,7 @@ export function whileOpening(quiet = false): Pick<LoadOptions, "signal" | "onNot
 async function load(
   source: string,
   { adapter, quiet = false, checkFinite, tune }: GlobalOptions,
+  onSpec: (facts: ModelFacts) => void,
 ): Promise<HookedModel> {
   const progress = showProgress(basename(source), quiet);
   const tuning = showTuning(quiet);
@@ -41,6 +55,7 @@ async function load(
       quiet,
       checkFinite,
       ...whileOpening(quiet),
+      onSpec,
       onProgress: progress.update,
       tune,
       onTune(event) {

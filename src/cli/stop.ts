@@ -1,15 +1,22 @@
 /**
- * The two ways a command ends before its time: the person presses Ctrl-C, or whoever reads stdout goes away. Both are
- * one `AbortSignal`, which loading and generation obey, so that the GPU's work ends in order. A second Ctrl-C does not
- * wait for that.
+ * The ways a command ends before its time: the person presses Ctrl-C, or whoever reads stdout goes away. All are one
+ * `AbortSignal`, which loading and generation obey, so that the GPU's work ends in order. A second Ctrl-C does not wait
+ * for that, and what does not obey is not waited for.
  */
 
 /** Exit code of a program ended by SIGINT, as shells count it: 128 + 2. */
 const INTERRUPTED = 130;
 
+/** What has not ended in order by then, such as a server that does not answer, is ended. */
+const GRACE_MS = 5000;
+
+/** One Ctrl-C may come twice: from the terminal, and passed on by the process that filters stderr (`quiet.ts`). */
+const SAME_KEY_MS = 200;
+
 class Stop {
   readonly #controller = new AbortController();
   #exitCode = 0;
+  #endedAt = 0;
 
   /** Aborted once the command should end. */
   get signal(): AbortSignal {
@@ -24,19 +31,31 @@ class Stop {
   /** Starts to listen; called once, by `main`. */
   listen(): void {
     process.on("SIGINT", () => {
-      if (this.signal.aborted) process.exit(INTERRUPTED);
-      this.#end(INTERRUPTED, "interrupted");
+      if (!this.signal.aborted) this.#end(INTERRUPTED, "interrupted");
+      else if (performance.now() - this.#endedAt > SAME_KEY_MS) process.exit(INTERRUPTED);
     });
     process.stdout.on("error", (error: NodeJS.ErrnoException) => {
       if (error.code === "EPIPE") return this.#end(0, "stdout was closed");
       process.stderr.write(`superlens: stdout cannot be written: ${error.message}\n`);
       this.#end(1, "stdout cannot be written");
     });
+    // Nobody is left to be told (`2>&1 | head`); the result goes on.
+    process.stderr.on("error", () => undefined);
+  }
+
+  /** `work`, or the signal's reason as soon as it comes: for work that holds nothing which must end in order. */
+  async until<T>(work: Promise<T>): Promise<T> {
+    const aborted = new Promise<never>((_, reject) => {
+      this.signal.addEventListener("abort", () => reject(this.signal.reason), { once: true });
+    });
+    return Promise.race([work, aborted]);
   }
 
   #end(exitCode: number, reason: string): void {
     if (this.signal.aborted) return;
     this.#exitCode = exitCode;
+    this.#endedAt = performance.now();
+    setTimeout(() => process.exit(exitCode), GRACE_MS).unref();
     this.#controller.abort(new Error(reason));
   }
 }

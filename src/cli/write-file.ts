@@ -1,7 +1,7 @@
 /** Writing a file whole or not at all: it appears under its name once everything is in it. */
 import { constants } from "node:fs";
-import { access, mkdir, open, rename, rm, stat } from "node:fs/promises";
-import { dirname } from "node:path";
+import { access, mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
 import { SuperlensError } from "../errors.ts";
 import { stop } from "./stop.ts";
 
@@ -10,19 +10,28 @@ import { stop } from "./stop.ts";
  * @throws SuperlensError `cli/not-writable`
  */
 export async function checkWritable(path: string): Promise<void> {
-  const folder = dirname(path);
-  try {
-    await access(folder, constants.W_OK);
-  } catch (cause) {
-    throw new SuperlensError(
-      "cli/not-writable",
-      `${path} cannot be written: ${folder} is no folder that you may write to.`,
-      { cause },
-    );
-  }
-  if ((await stat(path).catch(() => undefined))?.isDirectory()) {
-    throw new SuperlensError("cli/not-writable", `${path} cannot be written: it is a folder. Name a file in it.`);
-  }
+  if (path.trim() === "") throw notWritable(`An empty name cannot be written. Give the name of a file.`);
+  const place = await placeOf(path);
+  if (place.kind === "folder") throw notWritable(`${path} cannot be written: it is a folder. Name a file in it.`);
+  const isDevice = place.kind === "device";
+  const asked = isDevice ? place.path : dirname(place.path);
+  if (isDevice ? await isWritable(asked) : await isWritableFolder(asked)) return;
+  const reason = isDevice ? "it is not yours to write to" : `${asked} is no folder that you may write to`;
+  throw notWritable(`${path} cannot be written: ${reason}. Name a file in a folder of yours.`);
+}
+
+/**
+ * Whether a folder could be made or written to, asked before the work whose result it is to hold.
+ * @throws SuperlensError `cli/not-writable`
+ */
+export async function checkFolder(path: string): Promise<void> {
+  if (path.trim() === "") throw notWritable("An empty name is no folder. Give the name of one.");
+  let place = resolve(path);
+  while (!(await stat(place).catch(() => undefined)) && dirname(place) !== place) place = dirname(place);
+  if (await isWritableFolder(place)) return;
+  throw notWritable(
+    `The folder ${path} cannot be made: ${place} is no folder that you may write to. Name one in a folder of yours.`,
+  );
 }
 
 /**
@@ -33,8 +42,7 @@ export async function makeFolder(path: string): Promise<void> {
   try {
     await mkdir(path, { recursive: true });
   } catch (cause) {
-    const reason = (cause as Error).message;
-    throw new SuperlensError("cli/not-writable", `The folder ${path} cannot be made: ${reason}`, { cause });
+    throw notWritable(`The folder ${path} cannot be made: ${(cause as Error).message}`, { cause });
   }
 }
 
@@ -43,8 +51,11 @@ export async function writeFileWhole(
   path: string,
   chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
 ): Promise<number> {
-  const partial = `${path}.${process.pid}.partial`;
-  const file = await open(partial, "w");
+  const place = await placeOf(path);
+  // A file put in the place of /dev/null would be a bad surprise for everybody.
+  const isDevice = place.kind === "device";
+  const written = isDevice ? place.path : `${place.path}.${process.pid}.partial`;
+  const file = await open(written, "w");
   let bytes = 0;
   try {
     for await (const chunk of chunks) {
@@ -53,11 +64,38 @@ export async function writeFileWhole(
       bytes += chunk.byteLength;
     }
     await file.close();
-    await rename(partial, path);
+    if (!isDevice) await rename(written, place.path);
     return bytes;
   } catch (error) {
     await file.close();
-    await rm(partial, { force: true });
+    if (!isDevice) await rm(written, { force: true });
     throw error;
   }
+}
+
+/** Where a name leads, links followed, and what is there: a file that is or may come, a folder, or a device or pipe. */
+async function placeOf(name: string): Promise<{ path: string; kind: "file" | "folder" | "device" }> {
+  const path = await realpath(name).catch(() => name);
+  const facts = await stat(path).catch(() => undefined);
+  if (facts?.isDirectory() || /[/\\]$/.test(name)) return { path, kind: "folder" };
+  return { path, kind: facts === undefined || facts.isFile() ? "file" : "device" };
+}
+
+async function isWritableFolder(path: string): Promise<boolean> {
+  const isFolder = await stat(path).then(
+    (facts) => facts.isDirectory(),
+    () => false,
+  );
+  return isFolder && isWritable(path);
+}
+
+async function isWritable(path: string): Promise<boolean> {
+  return access(path, constants.W_OK).then(
+    () => true,
+    () => false,
+  );
+}
+
+function notWritable(message: string, options?: ErrorOptions): SuperlensError {
+  return new SuperlensError("cli/not-writable", message, options);
 }

@@ -62,7 +62,7 @@ async function findAdapter(choice: AdapterChoice, powerPreference: GPUPowerPrefe
     if (typeof found !== "string") return found;
     tried.push(`${candidate}: ${found}`);
   }
-  throw noAdapterError(choice, tried);
+  throw noAdapterError(choice, tried, "node");
 }
 
 async function loadDawn(choice: AdapterChoice): Promise<Dawn> {
@@ -74,9 +74,8 @@ async function loadDawn(choice: AdapterChoice): Promise<Dawn> {
     return dawn;
   } catch (cause) {
     const platform = `${process.platform}-${process.arch}`;
-    throw noAdapterError(choice, [`the npm package webgpu cannot be loaded on ${platform}: ${messageOf(cause)}`], {
-      cause,
-    });
+    const reason = `the npm package webgpu cannot be loaded on ${platform}: ${messageOf(cause)}`;
+    throw noAdapterError(choice, [reason], "node", { cause });
   }
 }
 

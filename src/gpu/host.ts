@@ -181,6 +181,13 @@ async function requestDevice(adapter: GPUAdapter, info: AdapterInfo): Promise<GP
   }
 }
 
+/** Why there is no `navigator.gpu`: browsers hide it from pages that came over plain http. */
+function whyNoWebGpu(host: HostName): string {
+  return host === "browser" && globalThis.isSecureContext === false
+    ? `this page is not secure (${globalThis.location?.origin}), so the browser gives it no WebGPU`
+    : `${host} has no navigator.gpu`;
+}
+
 /** Adapters of `navigator.gpu`. A page cannot pick a driver: what it asked for is compared with what it got. */
 const navigatorProvider: GpuProvider = {
   get host(): HostName {
@@ -194,7 +201,7 @@ const navigatorProvider: GpuProvider = {
   async requestAdapter({ adapter: choice, powerPreference }) {
     const { host } = this;
     const gpu = (globalThis.navigator as { gpu?: GPU } | undefined)?.gpu;
-    if (!gpu) throw noAdapterError(choice, [`${host} has no navigator.gpu`]);
+    if (!gpu) throw noAdapterError(choice, [whyNoWebGpu(host)], host);
     const preference = powerPreference ?? (host === "browser" ? undefined : "high-performance");
     const tried: string[] = [];
     for (const forceFallbackAdapter of choice === "hardware" ? [false] : [false, true]) {
@@ -203,6 +210,6 @@ const navigatorProvider: GpuProvider = {
       if (adapter && (choice === "auto" || info?.kind === choice)) return adapter;
       tried.push(info ? `${host} offers ${info.name} (${info.kind})` : `${host} offers no adapter`);
     }
-    throw noAdapterError(choice, [...new Set(tried)]);
+    throw noAdapterError(choice, [...new Set(tried)], host);
   },
 };

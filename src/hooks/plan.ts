@@ -1,7 +1,10 @@
 /** The plan of one hooked pass: edits, captures and callbacks checked against the input, and what they make necessary. */
 import { HookError, InputError } from "../errors.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { FORWARD_FIELDS, type ForwardOptions, type Model, type RunOptions } from "../model/model.ts";
+import { assertIds } from "../model/engine.ts";
+import { type TokenInput, toIds } from "../model/input.ts";
+import { assertFits } from "../model/kv-cache.ts";
+import { assertOneRope, FORWARD_FIELDS, type ForwardOptions, type Model, type RunOptions } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import * as s from "../schema/schema.ts";
 import { ActivationCache } from "./activation-cache.ts";
@@ -120,6 +123,28 @@ export function planPass(
   const everyRow =
     calls.length > 0 || stopAtLayer !== undefined || captured.some((point) => isPastLastKeys(spec, point));
   return { cache, run: { taps, widest, everyRow, stopAtLayer } };
+}
+
+/**
+ * Token ids of a forward pass, checked with its captures and edits: all that can be known of a call without weights.
+ * @throws InputError, HookError as `HookedModel.forward`
+ */
+export function checkForward(
+  { spec, tokenizer }: Pick<Model, "spec" | "tokenizer">,
+  input: TokenInput,
+  given: Pick<HookedForwardOptions, "addBos" | "logits" | "capture" | "edits">,
+): number[][] {
+  const options = s.readOptions(HOOKED_FORWARD_OPTIONS, given, "forward");
+  const ids = toIds(input, tokenizer, options.addBos === undefined ? {} : { addBos: options.addBos });
+  const starts = ids.map(() => 0);
+  for (const [sequence, list] of ids.entries()) {
+    assertIds(spec, sequence, list);
+    assertFits(spec, sequence, list.length);
+  }
+  assertOneRope(spec, starts, ids);
+  compileEdits(options.edits ?? [], { spec, starts, lengths: ids.map(({ length }) => length) });
+  checkLogits(options.capture === undefined ? [] : resolvePoints(spec, options.capture), options);
+  return ids;
 }
 
 /** Elements that one row of the pass has at a point. */

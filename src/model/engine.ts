@@ -99,12 +99,7 @@ export class Engine {
 
   /** @throws InputError `input/token-range` */
   checkIds(ids: readonly number[], sequence: number): void {
-    const bad = ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= this.spec.vocabSize);
-    if (bad < 0) return;
-    throw new InputError(
-      "input/token-range",
-      `Sequence ${sequence} has token id ${String(ids[bad])} (entry ${bad}); ids of this model go from 0 to ${this.spec.vocabSize - 1}.`,
-    );
+    assertIds(this.spec, sequence, ids);
   }
 
   /** Records embedding and blocks for the rows of `request`. */
@@ -202,6 +197,17 @@ export class Engine {
     this.#alibi?.destroy();
     this.gpu.trim();
   }
+}
+
+/** @throws InputError `input/token-range` */
+export function assertIds({ vocabSize }: Pick<ModelSpec, "vocabSize">, sequence: number, ids: readonly number[]): void {
+  // The index: the bad id itself may be undefined.
+  const bad = ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
+  if (bad < 0) return;
+  throw new InputError(
+    "input/token-range",
+    `Sequence ${sequence} has token id ${String(ids[bad])} (entry ${bad}); ids of this model go from 0 to ${vocabSize - 1}.`,
+  );
 }
 
 /** Length of the longest sequence that has rows in the pass. The others' keys are not read. */

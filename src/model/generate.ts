@@ -10,8 +10,9 @@ import type { Tensor } from "../gpu/tensor.ts";
 import * as s from "../schema/schema.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
 import { Decoder } from "./decode.ts";
+import { assertIds } from "./engine.ts";
 import { ENCODE_FIELDS, type TokenInput, toIds } from "./input.ts";
-import { KvCache } from "./kv-cache.ts";
+import { assertFits, KvCache } from "./kv-cache.ts";
 import type { Model, RunOptions } from "./model.ts";
 import { RandomStream, randomSeed } from "./random.ts";
 import {
@@ -161,6 +162,24 @@ export async function* generateSteps(
     logits?.destroy();
     if (!options.cache) cache.destroy();
   }
+}
+
+/**
+ * Token ids of a prompt that begins, checked with the settings: all that can be known of a call without weights.
+ * @throws InputError as `Model.generate`
+ */
+export function checkGenerate(
+  { spec, tokenizer }: Pick<Model, "spec" | "tokenizer">,
+  input: TokenInput,
+  options: Omit<GenerateOptions, "cache">,
+): number[][] {
+  makePlan(tokenizer, options);
+  const ids = promptIds(tokenizer, input, options);
+  for (const [sequence, list] of ids.entries()) {
+    assertIds(spec, sequence, list);
+    assertFits(spec, sequence, list.length);
+  }
+  return ids;
 }
 
 /** What the next pass reads: the newest token of each sequence that goes on. */

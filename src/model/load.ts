@@ -43,6 +43,11 @@ export interface LoadOptions extends GpuRequest, Pick<TuningOptions, "tune" | "o
   onNotice?: (message: string) => void;
   /** Refuse NaN and infinite weights; reads every element. */
   checkFinite?: boolean;
+  /**
+   * Called once config and tokenizer are read, before a GPU is asked for and any weight is read. What it throws ends the
+   * load: the place to refuse what this model cannot run.
+   */
+  onSpec?: (model: Pick<ModelParts, "spec" | "tokenizer" | "label">) => void;
   /** Ends the load with `signal.reason`, whatever it waits for; what is on the GPU by then is freed. */
   signal?: AbortSignal;
 }
@@ -54,6 +59,7 @@ export const LOAD_OPTIONS = s.object<LoadOptions>("the options of loadModel", {
   ...GPU_REQUEST_FIELDS,
   gpu: s.instance("a Gpu", Gpu),
   checkFinite: s.flag,
+  onSpec: s.callback,
   tune: s.flag,
   onTune: s.callback,
 } satisfies s.Fields<LoadOptions>);
@@ -157,6 +163,7 @@ export async function loadParts(from: ModelSource, given: LoadOptions = {}): Pro
       { json: (name) => checkpoint.readJson(name) },
       { modelType, vocabSize: spec.vocabSize },
     );
+    options.onSpec?.({ spec, tokenizer, label: checkpoint.label });
     const { adapter, powerPreference, onAdapter, quiet, signal } = options;
     gpu = options.gpu ?? new Gpu(await requestGpu({ adapter, powerPreference, onAdapter, quiet, signal }));
     const weights = await loadTuned(gpu, spec, checkpoint, options);

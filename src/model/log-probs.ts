@@ -9,10 +9,11 @@ import { foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import * as s from "../schema/schema.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
+import { assertIds } from "./engine.ts";
 import { logitBlocks } from "./forward.ts";
 import { ENCODE_FIELDS, SEQUENCE, toIds } from "./input.ts";
 import * as kernels from "./kernels.ts";
-import type { KvCache } from "./kv-cache.ts";
+import { assertFits, type KvCache } from "./kv-cache.ts";
 import type { Model } from "./model.ts";
 import { elementGrid } from "./ops.ts";
 
@@ -66,13 +67,7 @@ export async function answerLogProbs(
   answers: readonly (string | readonly number[])[],
   options: LogProbsOptions = {},
 ): Promise<AnswerLogProb[]> {
-  const promptIds = toIds(
-    prompt,
-    model.tokenizer,
-    options.addBos === undefined ? {} : { addBos: options.addBos },
-  )[0] as number[];
-  const tokens = answers.map((answer, index) => answerIds(model.tokenizer, prompt, promptIds, answer, index, options));
-  for (const [index, ids] of tokens.entries()) checkAnswer(model, ids, index, promptIds.length);
+  const { promptIds, tokens } = answerTokens(model, prompt, answers, options);
   if (tokens.length === 0) return [];
   const groups = groupsOf(model, tokens);
   const suffixes = groups.map((group) => group.reduce((sum, index) => sum + (tokens[index] as number[]).length - 1, 0));
@@ -90,6 +85,26 @@ export async function answerLogProbs(
     for (const [row, index] of group.entries()) parts[index]?.push(...(rest[row] as number[]));
   }
   return tokens.map((list, index) => toAnswer(list, parts[index] as number[]));
+}
+
+/**
+ * Token ids of the prompt and of each answer, checked: all that can be known of a call without weights.
+ * @throws InputError as `Model.logProbs`
+ */
+export function answerTokens(
+  model: Pick<Model, "spec" | "tokenizer">,
+  prompt: string | readonly number[],
+  answers: readonly (string | readonly number[])[],
+  options: LogProbsOptions,
+): { promptIds: number[]; tokens: number[][] } {
+  const { spec, tokenizer } = model;
+  const { addBos } = options;
+  const promptIds = toIds(prompt, tokenizer, addBos === undefined ? {} : { addBos })[0] as number[];
+  assertIds(spec, 0, promptIds);
+  assertFits(spec, 0, promptIds.length);
+  const tokens = answers.map((answer, index) => answerIds(tokenizer, prompt, promptIds, answer, index, options));
+  for (const [index, ids] of tokens.entries()) checkAnswer(model, ids, index, promptIds.length);
+  return { promptIds, tokens };
 }
 
 function toAnswer(tokens: number[], tokenLogProbs: number[]): AnswerLogProb {
@@ -205,7 +220,7 @@ function answerIds(
   );
 }
 
-function checkAnswer(model: Model, ids: readonly number[], index: number, promptLength: number): void {
+function checkAnswer(model: Pick<Model, "spec">, ids: readonly number[], index: number, promptLength: number): void {
   const { vocabSize, maxPositions } = model.spec;
   if (ids.length === 0) throw new InputError("input/empty-answer", `Answer ${index} has no tokens. Give at least one.`);
   const bad = ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);

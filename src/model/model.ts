@@ -262,7 +262,7 @@ export class Model {
       before,
       ids,
     );
-    this.#checkDynamicRope(before, ids);
+    assertOneRope(this.spec, before, ids);
     const rows = this.engine.appendRows(cache, ids);
     let logits: Tensor | undefined;
     try {
@@ -316,22 +316,6 @@ export class Model {
     }
   }
 
-  /** Dynamic RoPE depends on the length of the sequence, so sequences of a batch would change each other. */
-  #checkDynamicRope(before: readonly number[], ids: readonly (readonly number[])[]): void {
-    const lengths = ids.flatMap((list, sequence) =>
-      list.length > 0 ? list.length + (before[sequence] as number) : [],
-    );
-    const longest = Math.max(...lengths);
-    for (const { scaling } of this.spec.ropes) {
-      if (scaling.kind !== "dynamic" || longest <= scaling.originalMaxPositions) continue;
-      if (lengths.every((length) => length === longest)) continue;
-      throw new InputError(
-        "input/dynamic-rope-batch",
-        `With dynamic RoPE scaling, sequences beyond ${scaling.originalMaxPositions} tokens must have one length (here ${lengths.join(", ")}). Run them one by one.`,
-      );
-    }
-  }
-
   /** Frees the weights, and the device if the model requested it. */
   destroy(): void {
     this.engine.destroy();
@@ -340,6 +324,24 @@ export class Model {
 
   [Symbol.dispose](): void {
     this.destroy();
+  }
+}
+
+/** Dynamic RoPE depends on the length of the sequence, so sequences of a batch would change each other. @throws InputError `input/dynamic-rope-batch` */
+export function assertOneRope(
+  spec: Pick<ModelSpec, "ropes">,
+  before: readonly number[],
+  ids: readonly (readonly number[])[],
+): void {
+  const lengths = ids.flatMap((list, sequence) => (list.length > 0 ? list.length + (before[sequence] as number) : []));
+  const longest = Math.max(...lengths);
+  for (const { scaling } of spec.ropes) {
+    if (scaling.kind !== "dynamic" || longest <= scaling.originalMaxPositions) continue;
+    if (lengths.every((length) => length === longest)) continue;
+    throw new InputError(
+      "input/dynamic-rope-batch",
+      `With dynamic RoPE scaling, sequences beyond ${scaling.originalMaxPositions} tokens must have one length (here ${lengths.join(", ")}). Run them one by one.`,
+    );
   }
 }
 

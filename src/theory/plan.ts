@@ -71,10 +71,16 @@ export function residualWidth(size: { d: number; m: number; n: number; K: number
   return 4 * size.d + 3 * size.K + bitsFor(size.m + 1) + bitsFor(size.n) + 4;
 }
 
-/** Throws `theory/size` unless m is a positive integer. */
+/** The weights grow with m: 100 000 examples of the smallest preset take 2 GB. */
+const MOST_EXAMPLES = 100_000;
+
+/** Throws `theory/size` unless m is an integer from 1 to `MOST_EXAMPLES`. */
 export function checkExamples(examples: number): void {
-  if (Number.isInteger(examples) && examples >= 1) return;
-  throw new TheoryError("theory/size", `the number of examples is ${examples}; it must be an integer of at least 1`);
+  if (Number.isInteger(examples) && examples >= 1 && examples <= MOST_EXAMPLES) return;
+  throw new TheoryError(
+    "theory/size",
+    `the number of examples is ${examples}; it must be an integer of at least 1 and at most ${MOST_EXAMPLES}`,
+  );
 }
 
 /** The constants asked for, the defaults elsewhere. Throws `theory/size` on a constant that is not positive. */

@@ -1,8 +1,7 @@
 /** Prompts: m examples and a query, in words and as token ids. */
-
 import * as s from "../schema/schema.ts";
 import { TheoryError } from "./errors.ts";
-import type { Program } from "./tasks.ts";
+import { PLACEHOLDER, type Program, type TaskDefinition } from "./tasks.ts";
 
 /** Words: examples of n tokens (inputs, then the label) and a query of n - 1 inputs. */
 export interface Prompt {
@@ -90,50 +89,87 @@ export function decodePrompt(program: Program, examples: number, given: readonly
   return { examples: groups.slice(0, -1), query: groups.at(-1) as string[] };
 }
 
-/** An example in the definition's template, or its tokens with spaces. A query leaves the label empty. */
-export function formatExample(program: Program, given: readonly string[]): string {
+/** How people write an example: the definition's template, or its tokens with spaces between them. */
+function templateOf({ template, slots }: TaskDefinition): string {
+  return template ?? slots.map(({ name }) => `{${name}}`).join(" ");
+}
+
+/** An example in the definition's template. A query leaves the label empty. */
+export function formatExample({ definition }: Program, given: readonly string[]): string {
   const tokens = s.readArgument(WORDS, given, "formatExample", "tokens");
-  const { template, slots } = program.definition;
-  if (template === undefined) return tokens.join(" ");
-  return slots.reduce((text, slot, i) => text.replaceAll(`{${slot.name}}`, tokens[i] ?? ""), template).trimEnd();
+  const names = definition.slots.map(({ name }) => name);
+  return templateOf(definition)
+    .replace(PLACEHOLDER, (_, name: string) => tokens[names.indexOf(name)] ?? "")
+    .trim();
 }
 
 /**
- * Reads a prompt as people write it: examples and then the query, separated by commas or line breaks, each in the
- * definition's template with the query's label left out (or `?`). `2+3->five, 1+1->dos, 3+4->` is one of `languages`.
+ * Reads a prompt as people write it: examples and then the query, separated by commas or line breaks (by line breaks alone
+ * where template or tokens have commas), each in the definition's template with the query's label left out (or `?`).
+ * `2+3->five, 1+1->dos, 3+4->` is one of `languages`.
  * Throws `theory/prompt` for an example that does not follow the template. Whether the words are tokens, and how many
  * examples there are, is for `promptIds` to check.
  */
 export function parsePrompt(program: Program, given: string): Prompt {
   const text = s.readArgument(s.text, given, "parsePrompt", "text");
-  const lines = text.split(/[,\n]/).map((line) => line.trim());
-  const groups = lines.filter((line) => line !== "").map((line) => parseExample(program, line));
+  const { definition, exampleLength } = program;
+  const hasCommas = [templateOf(definition), ...definition.vocabulary].some((part) => part.includes(","));
+  const lines = text.split(hasCommas ? "\n" : /[,\n]/).map((line) => line.trim());
+  const read = exampleReader(definition, hasCommas ? "line breaks" : "commas");
+  const groups = lines.filter((line) => line !== "").map(read);
   const query = groups.pop() ?? [];
-  const isOpen = query.length < program.exampleLength || ["", "?"].includes(query.at(-1) as string);
-  if (!isOpen) {
+  const unlabelled = groups.findIndex((words) => words[exampleLength - 1] === "");
+  if (unlabelled >= 0) {
+    throw new TheoryError("theory/prompt", `example ${unlabelled} has no label; only the last one leaves it out`);
+  }
+  if (!["", "?", undefined].includes(query[exampleLength - 1])) {
     throw new TheoryError(
       "theory/prompt",
       `the prompt ends with "${query.join(" ")}"; leave the label of the last one out`,
     );
   }
-  return { examples: groups, query: query.slice(0, program.exampleLength - 1) };
+  return { examples: groups, query: query.slice(0, exampleLength - 1) };
 }
 
-function parseExample(program: Program, line: string): string[] {
-  const { template, slots } = program.definition;
-  if (template === undefined) return line.split(/\s+/);
-  const names = slots.map((slot) => `{${slot.name}}`);
-  const literals = template.split(/\{[^}]*\}/).map((literal) => literal.trim().replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
-  const order = [...template.matchAll(/\{[^}]*\}/g)].map(([name]) => names.indexOf(name));
-  const found = new RegExp(`^${literals.join("\\s*(.*?)\\s*")}$`).exec(line);
-  if (found === null) {
-    throw new TheoryError("theory/prompt", `"${line}" is not written as ${template}; separate examples by commas`);
-  }
-  const words: string[] = [];
-  order.forEach((slot, i) => {
-    words[slot] = found[i + 1] as string;
+/** A reader of one line of a prompt: its words, slot by slot. */
+function exampleReader(definition: TaskDefinition, separator: string): (line: string) => string[] {
+  const template = templateOf(definition);
+  const slots = definition.slots.map(({ name }) => name);
+  const order = [...template.matchAll(PLACEHOLDER)].map(([, name]) => slots.indexOf(name as string));
+  // Longer tokens first, so that "light red" is not read as "light". Words that are no tokens are for `promptIds` to name.
+  const tokens = definition.vocabulary.toSorted((a, b) => b.length - a.length).map(escaped);
+  const patterns = [linePattern(definition, tokens.join("|")), linePattern(definition, ".+?")];
+  return (line) => {
+    const found = patterns.map((pattern) => pattern.exec(line)).find((match) => match !== null);
+    if (!found) {
+      throw new TheoryError(
+        "theory/prompt",
+        `"${line}" is not written as ${template}; separate examples by ${separator}`,
+      );
+    }
+    const words: string[] = [];
+    order.forEach((slot, i) => {
+      words[slot] = found[i + 1] ?? "";
+    });
+    return words;
+  };
+}
+
+/** A line in the definition's template. Spaces are free but where they alone part two slots; the label may be missing. */
+function linePattern(definition: TaskDefinition, word: string): RegExp {
+  const label = definition.slots.at(-1)?.name;
+  const parts = templateOf(definition).trim().split(PLACEHOLDER);
+  const source = parts.map((part, i) => {
+    if (i % 2 === 1) return part === label ? `(${word}|\\??)` : `(${word})`;
+    if (part.trim() !== "") return `\\s*${escaped(part.trim())}\\s*`;
+    if (part === "") return "";
+    return parts[i + 1] === label || parts[i - 1] === label ? "(?:\\s+|(?=$)|(?<=^))" : "\\s+";
   });
-  return words;
+  return new RegExp(`^${source.join("")}$`);
+}
+
+function escaped(literal: string): string {
+  return literal.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 }
 
 /** The source direction a task reads in these inputs: a token id, or sum - low for a sum; -1 if there is none. */

@@ -15,7 +15,7 @@ export interface TaskDefinition {
   vocabulary: string[];
   /** The n slots of an example. The last one is the label. */
   slots: SlotDefinition[];
-  /** How people write an example, such as `{a}+{b}={y}`. For display only. */
+  /** How people write an example, such as `{a}+{b}={y}`: each slot once. Tokens with spaces between them if left out. */
   template?: string;
   /** The derived sum, needed if a task's source is `sum`. */
   sum?: SumDefinition;
@@ -41,6 +41,9 @@ export interface TaskEntry {
   source: { slot: string } | "sum";
   map: TaskMap;
 }
+
+/** A slot in a template, by name. */
+export const PLACEHOLDER = /\{([^}]*)\}/g;
 
 /** Name of the token that opens every prompt, and that the model predicts when no task explains the examples. */
 export const BOS_TOKEN = "<bos>";
@@ -106,7 +109,7 @@ export function compileTasks(definition: TaskDefinition): Program {
   return program;
 }
 
-function checkForm({ name, vocabulary, slots, tasks }: TaskDefinition): void {
+function checkForm({ name, vocabulary, slots, template, tasks }: TaskDefinition): void {
   const fail = (what: string): never => {
     throw new TheoryError("theory/definition", `task definition "${name}": ${what}`);
   };
@@ -120,6 +123,10 @@ function checkForm({ name, vocabulary, slots, tasks }: TaskDefinition): void {
     const twice = names.find((candidate, i) => names.indexOf(candidate) !== i);
     if (twice !== undefined) fail(`two ${what}s are called "${twice}"; rename one`);
   }
+  const written = [...(template?.matchAll(PLACEHOLDER) ?? [])].map(([, slot]) => slot as string);
+  const names = slots.map((slot) => slot.name);
+  if (template !== undefined && written.toSorted().join("\n") !== names.toSorted().join("\n"))
+    fail(`template "${template}" must have each slot once: ${names.map((slot) => `{${slot}}`).join(", ")}`);
 }
 
 function indexVocabulary(vocabulary: readonly string[]): Map<string, number> {

@@ -3,14 +3,15 @@ import { readFileSync } from "node:fs";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { BenchDocument } from "../../src/bench/index.ts";
-import { type PageServer, servePage } from "../../src/cli/bench-page.ts";
+import { servePage } from "../../src/cli/bench-page.ts";
+import type { LocalServer } from "../../src/cli/local-server.ts";
 import { type Handler, serveFiles, startServer } from "../checkpoint/support.ts";
 import { LLAMA } from "../cli/support.ts";
 import { launch } from "../cross-host/run-chromium.ts";
 
 const RUN_MS = 110_000;
 
-let server: PageServer;
+let server: LocalServer;
 let browser: Browser;
 
 beforeAll(async () => {
@@ -20,7 +21,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await browser.close();
-  server.close();
+  await server.close();
 });
 
 /** A new page at the address, with every uncaught error of it. */
@@ -28,7 +29,7 @@ async function open(query = ""): Promise<{ page: Page; errors: string[] }> {
   const page = await browser.newPage();
   const errors: string[] = [];
   page.on("pageerror", ({ message }) => errors.push(message));
-  await page.goto(server.address + query);
+  await page.goto(`${server.origin}/${query}`);
   return { page, errors };
 }
 
@@ -149,10 +150,27 @@ describe("the page of bench --serve", () => {
   it("says so where there is no WebGPU, and runs nothing", async () => {
     const page = await browser.newPage();
     await page.addInitScript("Object.defineProperty(Navigator.prototype, 'gpu', { get: () => undefined })");
-    await page.goto(server.address);
+    await page.goto(server.origin);
     await page.waitForSelector("#problem:visible");
-    expect(await page.textContent("#problem")).toMatch(/no navigator\.gpu/);
+    const problem = await page.textContent("#problem");
+    expect(problem).toMatch(/no navigator\.gpu/);
+    // What a page's reader can do, and nothing that only a programmer can.
+    for (const name of ["Chrome", "Firefox", "Safari", "https"]) expect(problem).toContain(name);
+    expect(problem).not.toMatch(/\b(npm|Node|Deno|apt)\b/);
     expect(await page.isEnabled("#run")).toBe(false);
+    await page.close();
+  });
+
+  it("says that a page over plain http gets no WebGPU", async () => {
+    const page = await browser.newPage();
+    const insecure = "http://superlens.example";
+    await page.route(`${insecure}/**`, async (route) => {
+      const url = route.request().url().replace(insecure, server.origin);
+      await route.fulfill({ response: await route.fetch({ url }) });
+    });
+    await page.goto(insecure);
+    await page.waitForSelector("#problem:visible");
+    expect(await page.textContent("#problem")).toMatch(/this page is not secure \(http:\/\/.*https or on localhost/s);
     await page.close();
   });
 });

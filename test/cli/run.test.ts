@@ -1,5 +1,8 @@
 /** Commands on a small model, each in a process of its own, and the files and JSON they leave. */
+
 import { copyFile, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
 import { f32ToBf16, type TensorEntry, toFloat32, writeSafetensors } from "../../src/checkpoint/index.ts";
@@ -8,7 +11,7 @@ import { Model } from "../../src/model/model.ts";
 import type { TuneReport } from "../../src/model/tuning/tuner.ts";
 import "../../src/node.ts";
 import { inTempFolder, seededRandom } from "../checkpoint/support.ts";
-import { LLAMA, ROOT, readTensors, relativeDifference, superlens } from "./support.ts";
+import { LLAMA, type OnOutput, ROOT, readTensors, relativeDifference, superlens } from "./support.ts";
 
 const TOLERANCE = 1e-4;
 const GOLDEN = `${LLAMA}/golden.safetensors`;
@@ -121,7 +124,7 @@ interface Generated {
   ids: number[];
   text: string | null;
   finished: string;
-  timings: { promptTokens: number; prefillTokensPerSecond: number; decodeTokensPerSecond: number };
+  timings: { promptTokens: number; firstTokenSeconds: number; newTokens: number; decodeTokensPerSecond: number | null };
 }
 
 describe("superlens generate", () => {
@@ -135,11 +138,13 @@ describe("superlens generate", () => {
       text: null,
       finished: "length",
     });
-    expect(timings.promptTokens).toBe(17);
-    expect(Math.min(timings.prefillTokensPerSecond, timings.decodeTokensPerSecond)).toBeGreaterThan(0);
+    expect(timings).toMatchObject({ promptTokens: 17, newTokens: 3 });
+    expect(Math.min(timings.firstTokenSeconds, timings.decodeTokensPerSecond ?? 0)).toBeGreaterThan(0);
     const plain = await superlens(args);
     expect(plain.stdout).toBe(`${[...prompt, ...ids].join(" ")}\n`);
-    expect(plain.stderr).toMatch(/17 prompt tokens at [\d.]+ tokens\/s, 3 new at [\d.]+ tokens\/s\n$/);
+    expect(plain.stderr).toMatch(
+      /17 prompt tokens, the first new one after \d+\.\d\d s, compiling included; 3 new, the last 1 at [\d.]+ tokens\/s\n$/,
+    );
   });
 
   it("streams text after the prompt, and a seed repeats it", async () => {
@@ -238,6 +243,31 @@ describe("superlens inspect, of a checkpoint that its config does not describe",
       expect(quiet.stderr).toBe("");
       expect(quiet.stdout).toMatch(/unembedding +weights of its own/);
     });
+  });
+});
+
+describe("Ctrl-C", () => {
+  it.each([["inspect"], ["tokenize", "text"]])("ends a %s that waits for a server", async (command, ...rest) => {
+    let child: Parameters<OnOutput>[0] | undefined;
+    let killedAt = 0;
+    const silent = createServer(() => {
+      killedAt = performance.now();
+      child?.kill("SIGINT");
+    });
+    await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+    try {
+      const { port } = silent.address() as AddressInfo;
+      const run = superlens([command, `http://127.0.0.1:${port}/model/`, ...rest], undefined, [], {
+        onStart: (process) => {
+          child = process;
+        },
+      });
+      expect(await run).toEqual({ code: 130, stdout: "", stderr: "" });
+      expect(performance.now() - killedAt).toBeLessThan(4500); // what does not obey is ended after 5 s
+    } finally {
+      silent.closeAllConnections();
+      silent.close();
+    }
   });
 });
 

@@ -18,21 +18,23 @@ export interface Run {
 /** What a test may do to the running process with each piece of its output. */
 export type OnOutput = (child: ReturnType<typeof start>, stdoutSoFar: string) => void;
 
-function start(args: readonly string[], nodeArgs: readonly string[]) {
+function start(args: readonly string[], nodeArgs: readonly string[], tune: boolean) {
   // Kernels that were timed on this machine before, or are timed now, have no part in a test.
-  return spawn(process.execPath, [...nodeArgs, BIN, "--no-tune", ...args], {
+  return spawn(process.execPath, [...nodeArgs, BIN, ...(tune ? [] : ["--no-tune"]), ...args], {
     cwd: ROOT,
     stdio: ["ignore", "pipe", "pipe"],
   });
 }
 
-/** `superlens …args`, to its end; `nodeArgs` are Node's own. */
+/** `superlens …args`, to its end; `nodeArgs` are Node's own. Without `tune` it runs with `--no-tune`. */
 export function superlens(
   args: readonly string[],
   onOutput?: OnOutput,
   nodeArgs: readonly string[] = [],
+  { tune = false, onStart }: { tune?: boolean; onStart?: (child: ReturnType<typeof start>) => void } = {},
 ): Promise<Run> {
-  const child = start(args, nodeArgs);
+  const child = start(args, nodeArgs, tune);
+  onStart?.(child);
   let stdout = "";
   let stderr = "";
   child.stdout.on("data", (chunk: Buffer) => {
@@ -44,11 +46,12 @@ export function superlens(
   });
   return new Promise((resolve, reject) => {
     child.on("error", reject);
-    child.on("close", (code) => resolve({ code, stdout, stderr: withoutDawnWarnings(stderr) }));
+    const isQuiet = args.includes("--quiet");
+    child.on("close", (code) => resolve({ code, stdout, stderr: isQuiet ? stderr : withoutDawnWarnings(stderr) }));
   });
 }
 
-/** Dawn's own remarks about the driver are not the command's. */
+/** Dawn's own remarks about the driver are not the command's; with `--quiet` the command keeps them back. */
 function withoutDawnWarnings(stderr: string): string {
   return stderr.replace(/^Warning: max\w+ artificially reduced.*\n/gm, "");
 }

@@ -108,6 +108,40 @@ describe("superlens construct", () => {
     });
   });
 
+  it("does docs/theory.md's own example, and what the page says of it", async () => {
+    const page = await readFile(`${ROOT}docs/theory.md`, "utf8");
+    const [, written = ""] = /```json\n([^`]*"colours"[^`]*)```/.exec(page) ?? [];
+    const [, prompt = ""] = /given `(red red, [^`]*)`/.exec(page) ?? [];
+    const cases: [definition: string, shares: [string, number][]][] = [
+      [
+        written,
+        [
+          ["white", 0.75],
+          ["black", 0.25],
+        ],
+      ],
+      [
+        written.replace('["black", "white"]', '["black", "red"]'),
+        [
+          ["red", 2 / 3],
+          ["black", 1 / 3],
+        ],
+      ],
+    ];
+    for (const [definition, shares] of cases) {
+      await inTempFolder(async (folder) => {
+        await writeFile(join(folder, "colours.json"), definition);
+        const out = join(folder, "out");
+        parsed(await superlens(["construct", join(folder, "colours.json"), "--examples", "4", "--out", out, "--json"]));
+        const { first } = parsed(await superlens(["demo", "--model", out, "--prompt", prompt, "--json"])) as {
+          first: Look;
+        };
+        expect(first.tokens.map(({ token }) => token)).toEqual(shares.map(([token]) => token));
+        for (const [i, [, share]] of shares.entries()) expect(first.tokens[i]?.model).toBeCloseTo(share, 4);
+      });
+    }
+  });
+
   const word = (map: unknown, changes: object = {}) => ({
     name: "mine",
     vocabulary: ["1", "2"],

@@ -4,12 +4,13 @@
  */
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
-import { createServer, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { ServerResponse } from "node:http";
 import { join, normalize, sep } from "node:path";
+import { pipeline } from "node:stream/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { build } from "esbuild";
 import { webOptions } from "../../scripts/build.mjs";
+import { startLocalServer } from "../../src/cli/local-server.ts";
 import { type CheckResult, RESULT_MARK } from "./protocol.ts";
 
 export interface HostReport {
@@ -62,19 +63,12 @@ export async function serve(
 ): Promise<TestServer> {
   const pages: typeof files = { "/": { type: "text/html", body: "<!doctype html><title>superlens</title>" }, ...files };
   const folders = modelFolder === undefined ? SERVED : { ...SERVED, "/model/": modelFolder };
-  const server = createServer(async (request, response) => {
-    const { pathname } = new URL(request.url ?? "/", "http://localhost");
-    const page = pages[pathname];
-    if (page) return response.writeHead(200, { "content-type": page.type }).end(page.body);
-    return sendFile(response, servedPath(folders, pathname), request.headers.range);
+  const { origin, close } = await startLocalServer((path, request, response) => {
+    const page = Object.hasOwn(pages, path) ? pages[path] : undefined;
+    if (!page) return sendFile(response, servedPath(folders, path), request.headers.range);
+    response.writeHead(200, { "content-type": page.type }).end(page.body);
+    return undefined;
   });
-  await new Promise<void>((resolve) => server.listen(0, "localhost", resolve));
-  const origin = `http://localhost:${(server.address() as AddressInfo).port}`;
-  const close = () =>
-    new Promise<void>((resolve) => {
-      server.close(() => resolve());
-      server.closeAllConnections();
-    });
   return { origin, fixtureUrl: `${origin}/fixtures/`, close };
 }
 
@@ -121,6 +115,10 @@ async function sendFile(response: ServerResponse, path: string | undefined, head
   }
   const { size } = file;
   const range = parseRange(header, size);
+  if (range && range.start > range.end) {
+    response.writeHead(416, { "content-range": `bytes */${size}` }).end();
+    return;
+  }
   const { start, end } = range ?? { start: 0, end: size - 1 };
   response.writeHead(range ? 206 : 200, {
     "content-type": "application/octet-stream",
@@ -129,7 +127,7 @@ async function sendFile(response: ServerResponse, path: string | undefined, head
     ...(range && { "content-range": `bytes ${start}-${end}/${size}` }),
   });
   if (size === 0) response.end();
-  else createReadStream(path, { start, end }).pipe(response);
+  else await pipeline(createReadStream(path, { start, end }), response);
 }
 
 /** The path of a file below one of the folders. */
@@ -137,7 +135,7 @@ function servedPath(folders: Record<string, string>, pathname: string): string |
   const prefix = Object.keys(folders).find((candidate) => pathname.startsWith(candidate));
   if (prefix === undefined) return undefined;
   const folder = folders[prefix] as string;
-  const path = normalize(join(folder, decodeURIComponent(pathname).slice(prefix.length)));
+  const path = normalize(join(folder, pathname.slice(prefix.length)));
   return path.startsWith(folder.replace(/\/?$/, sep)) ? path : undefined;
 }
 

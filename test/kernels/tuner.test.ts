@@ -21,6 +21,7 @@ import { AttentionOperands, attentionContest } from "../../src/model/tuning/atte
 import { TOLERANCE } from "../../src/model/tuning/contest.ts";
 import { FolderTuningStore } from "../../src/model/tuning/store.node.ts";
 import { entryText, parseEntry, registerTuningStore, tuningKey } from "../../src/model/tuning/store.ts";
+import { tuneAndKeep } from "../../src/model/tuning/take.ts";
 import { classesOf, type TuneProgress, tune } from "../../src/model/tuning/tuner.ts";
 import { inTempFolder } from "../checkpoint/support.ts";
 import { loadFixture } from "../support/fixtures.ts";
@@ -400,6 +401,43 @@ describe("loading", () => {
           expect(productFor(gpu, 1, "linear", "f32").name).toBe("lanes 1x32");
           expect(await timedOnLoad(gpu, true)).not.toContain(KEY);
         });
+      } finally {
+        registerTuningStore(undefined);
+      }
+    });
+  });
+
+  it("keeps what was decided when the rest is aborted, and says what could not be kept", async () => {
+    const kept = new Map<string, Record<string, string>>();
+    const store = {
+      read: async (key: string) => kept.get(key),
+      write: async (key: string, choices: Record<string, string>) => void kept.set(key, choices),
+    };
+    const full = { ...store, write: () => Promise.reject(new Error("disk full")) };
+    const second: ProductClass = { ...ONE_ROW, storage: "f16" };
+    await withGpu(async (gpu) => {
+      const tuneUntilSecond = async (told: string[] = []) => {
+        const abort = new AbortController();
+        const onProgress = (event: TuneProgress) => {
+          if (event.class === productKey(second)) abort.abort(new Error("enough"));
+        };
+        const options = {
+          classes: [ONE_ROW, second],
+          budgetMs: AMPLE,
+          products: FEW,
+          onProgress,
+          signal: abort.signal,
+        };
+        await expect(tuneAndKeep(gpu, options, ({ message }) => told.push(message))).rejects.toThrow("enough");
+        return told;
+      };
+      try {
+        registerTuningStore(store);
+        expect(await tuneUntilSecond()).toEqual([]);
+        expect([...kept.keys()]).toEqual([tuningKey(gpu)]);
+        expect(Object.keys(kept.get(tuningKey(gpu)) ?? {})).toEqual([KEY]);
+        registerTuningStore(full);
+        expect(await tuneUntilSecond()).toEqual(["disk full"]);
       } finally {
         registerTuningStore(undefined);
       }

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { buildSuperposition } from "../../src/theory/build.ts";
 import { arithmetic } from "../../src/theory/presets/arithmetic.ts";
 import { loadPreset } from "../../src/theory/presets/index.ts";
-import { decodePrompt, encodePrompt, formatExample, promptIds } from "../../src/theory/prompts.ts";
+import { decodePrompt, encodePrompt, formatExample, parsePrompt, promptIds } from "../../src/theory/prompts.ts";
 import { samplePrompt } from "../../src/theory/sampling.ts";
 import { compileTasks, type TaskDefinition } from "../../src/theory/tasks.ts";
 import { seeded } from "./helpers.ts";
@@ -138,6 +138,58 @@ describe("definitions that cannot be built", () => {
 
   it("unknown preset", () => {
     expect(() => loadPreset("poetry")).toThrow(/no preset "poetry"; presets are arithmetic/);
+  });
+});
+
+describe("prompts as people write them", () => {
+  const define = (changes: Partial<TaskDefinition>): TaskDefinition => ({
+    name: "mine",
+    description: "",
+    vocabulary: ["red", "light red", "New York", "a,b", "$&", "{y}", "?"],
+    slots: [{ name: "x" }, { name: "z" }, { name: "y" }],
+    tasks: [{ name: "same", source: { slot: "x" }, map: "identity" }],
+    ...changes,
+  });
+
+  it.each<[string, Partial<TaskDefinition>]>([
+    ["without a template", {}],
+    ["with spaces between all slots", { template: "{x} {z} {y}" }],
+    ["with the label first", { template: "{y} <- {z}, {x}" }],
+    ["with no space anywhere", { template: "{x}+{z}->{y}" }],
+    ["with spaces around signs", { template: "say: {x} . {z} = {y} !" }],
+  ])("are read back %s", (_, changes) => {
+    const program = compileTasks(define(changes));
+    const { vocabulary } = program.definition;
+    const examples = vocabulary.flatMap((x) => vocabulary.map((z) => [x, z, "light red"]));
+    const query = ["New York", "light red"];
+    const text = [...examples, query].map((words) => formatExample(program, words)).join("\n");
+    expect(parsePrompt(program, text)).toEqual({ examples, query });
+  });
+
+  it("may leave out the space before a missing label, or give a question mark", () => {
+    const program = compileTasks(define({ vocabulary: ["red", "green"], template: "{x} {z} {y}" }));
+    for (const query of ["red green", "red  green ?", "red green ? "]) {
+      expect(parsePrompt(program, `green red green, ${query}`)).toEqual({
+        examples: [["green", "red", "green"]],
+        query: ["red", "green"],
+      });
+    }
+  });
+
+  it.each<[string, RegExp]>([
+    ["red, red green", /"red" is not written as \{x\} \{z\} \{y\}; separate examples by commas/],
+    ["red green, red green", /example 0 has no label/],
+    ["red green red", /leave the label of the last one out/],
+  ])("refuse %j", (text, message) => {
+    const program = compileTasks(define({ vocabulary: ["red", "green"] }));
+    expect(() => parsePrompt(program, text)).toThrow(message);
+    expect(() => parsePrompt(program, text)).toThrow(expect.objectContaining({ code: "theory/prompt" }));
+  });
+
+  it("need a template with each slot once", () => {
+    for (const template of ["{x} {y}", "{x} {z} {y} {y}", "{x} {z} {w}"]) {
+      expect(() => compileTasks(define({ template }))).toThrow(/must have each slot once: \{x\}, \{z\}, \{y\}/);
+    }
   });
 });
 

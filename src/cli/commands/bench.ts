@@ -18,7 +18,7 @@ import { STORAGE_TYPES, type StorageType } from "../../model/kernels.ts";
 import { benchOn, type HostRun, type Target, withShapeFolder } from "../bench-hosts.ts";
 import { servePage } from "../bench-page.ts";
 import { commitName } from "../commit.ts";
-import { HOSTS, type Host } from "../elsewhere.ts";
+import { checkAdapter, HOSTS, type Host } from "../elsewhere.ts";
 import { examples, type GlobalOptions, usageError, wholeNumber } from "../options.ts";
 import { note, print, printJson, table } from "../output.ts";
 import { stop } from "../stop.ts";
@@ -81,7 +81,7 @@ export function benchCommand(): Command {
     .option("--md", "print Markdown")
     .option("--serve", "serve a page that does the same in your browser")
     .addOption(
-      new Option("--port <n>", "of the page; 0 for a free one").argParser(wholeNumber(0)).default(DEFAULT_PORT),
+      new Option("--port <n>", "of the page; 0 for a free one").argParser(wholeNumber(0, 65_535)).default(DEFAULT_PORT),
     )
     .addHelpText(
       "after",
@@ -100,15 +100,30 @@ export function benchCommand(): Command {
 
 async function bench(model: string | undefined, command: Command): Promise<void> {
   const options = command.optsWithGlobals<BenchCommandOptions>();
+  checkUsage(model, options, command);
   if (options.serve) return serve(options);
-  if (model !== undefined && options.shape) usageError(command, "give either a model or --shape, not both");
-  if (options.json && options.md) usageError(command, "give either --json or --md, not both");
-  if (options.cold && model !== undefined) usageError(command, "--cold is for shapes; a model is loaded cold anyway");
-  if (options.dtype && model !== undefined) usageError(command, "--dtype is for shapes; a model has its own");
   if (model !== undefined) return runAll({ model, label: model, isRandom: false }, options);
   const target = { shape: options.shape ?? DEFAULT_SHAPE, dtype: options.dtype ?? "f32" };
   if (!options.cold) return runAll(target, options);
   return withShapeFolder(target, (folder) => runAll({ model: folder, label: target.shape, isRandom: true }, options));
+}
+
+/** Options that contradict each other, or that would do nothing. */
+function checkUsage(model: string | undefined, options: BenchCommandOptions, command: Command): void {
+  const given = [...command.options, ...(command.parent?.options ?? [])]
+    .filter((option) => command.getOptionValueSourceWithGlobals(option.attributeName()) === "cli")
+    .map((option) => option.long);
+  if (options.serve) {
+    const idle = model ?? given.find((name) => !["--serve", "--port", "--quiet", "--no-tune"].includes(String(name)));
+    if (idle) usageError(command, `--serve serves a page, where the rest is chosen; leave out ${idle}`);
+  } else if (given.includes("--port")) usageError(command, "--port needs --serve");
+  if (model !== undefined && options.shape) usageError(command, "give either a model or --shape, not both");
+  if (options.json && options.md) usageError(command, "give either --json or --md, not both");
+  if (options.cold && model !== undefined) usageError(command, "--cold is for shapes; a model is loaded cold anyway");
+  if (options.dtype && model !== undefined) usageError(command, "--dtype is for shapes; a model has its own");
+  const repeated = options.host.find((host, index) => options.host.indexOf(host) < index);
+  if (repeated) usageError(command, `--host names ${repeated} twice`);
+  for (const host of options.host) checkAdapter(command, host, options.adapter);
 }
 
 /** Runs on one host after another. What was measured is printed, also when a later host fails. */
@@ -178,10 +193,10 @@ function showStages(host: Host, quiet: boolean): Stages {
 /** Serves the page until the command is interrupted. */
 async function serve({ port, quiet }: BenchCommandOptions): Promise<void> {
   const page = await servePage(port);
-  print(page.address);
+  print(`${page.origin}/`);
   if (!quiet) note("superlens: open this address in a browser with WebGPU; Ctrl-C ends the server");
   await new Promise<void>((resolve) => stop.signal.addEventListener("abort", () => resolve(), { once: true }));
-  page.close();
+  await page.close();
 }
 
 /** A parser for "a,b,c". */

@@ -20,7 +20,7 @@ import {
 } from "../../theory/index.ts";
 import { examples, type GlobalOptions, wholeNumber } from "../options.ts";
 import { bytes, print, printJson, table } from "../output.ts";
-import { makeFolder, writeFileWhole } from "../write-file.ts";
+import { checkFolder, makeFolder, writeFileWhole } from "../write-file.ts";
 
 interface ConstructOptions extends GlobalOptions {
   examples: number;
@@ -55,10 +55,11 @@ export function constructCommand(): Command {
 
 async function construct(name: string, options: ConstructOptions): Promise<void> {
   const definition = await readDefinition(name);
+  await refuseOtherModel(options.out);
+  await checkFolder(options.out);
   const layers = options.layers === "7" ? 7 : 4;
   const model = buildSuperposition(definition, { examples: options.examples, heads: options.heads, layers });
   await makeFolder(options.out);
-  await refuseOtherModel(options.out);
   // The weights first: a folder with a config is a whole one.
   const weights = join(options.out, "model.safetensors");
   const size = await writeFileWhole(weights, streamSafetensors(tensorEntries(model), FILE_METADATA));

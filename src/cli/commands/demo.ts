@@ -92,13 +92,20 @@ async function demo(options: DemoOptions): Promise<void> {
   if (options.model === undefined && !existsSync(source)) {
     throw new SuperlensError(
       "cli/no-model",
-      `${source} is not there. Build it: superlens construct languages --out DIR.`,
+      `${source} is not there. Build a model, superlens construct languages --out DIR, and show it: superlens demo --model DIR.`,
     );
   }
   const blueprint = await readBlueprint(source);
   const prompts = promptsOf(blueprint, options);
   // A model this small runs no faster for being tuned.
-  const story = await withModel(source, { ...options, tune: false }, (model) => tell({ model, blueprint }, prompts));
+  const story = await withModel(
+    source,
+    { ...options, tune: false },
+    {
+      prepare: () => undefined,
+      run: (model) => tell({ model, blueprint }, prompts),
+    },
+  );
   if (options.json) printJson({ model: blueprint.program.definition.name, ...story });
   else printStory(blueprint, story, wantsColour() ? painted : plain);
   checkDifference(Object.values(story));
@@ -153,7 +160,7 @@ function printStory(blueprint: Blueprint, story: Story, paint: Paint): void {
   const superpose = stages.superpose as number;
   const weight = pointOf(blueprint, "WEIGHT");
   print(
-    `A transformer that does ${program.tasks.length} tasks at once: ${program.definition.description}.`,
+    `A transformer that does ${program.tasks.length} tasks at once: ${program.definition.description || program.tasks.map(({ name }) => name).join(", ")}.`,
     `Nobody trained it. Its ${spec.nLayers} layers of ${spec.nHeads} heads were worked out by hand, weight by weight.`,
     ...section(paint, "A PROMPT THAT MIXES THE TASKS", ...promptLines(paint, first)),
     ...section(paint, "WHICH TASK IS MEANT? ALL OF THEM, IN THE EXAMPLES' PROPORTIONS", ...taskTable(paint, first)),

@@ -5,8 +5,9 @@
 import { Command, Option } from "commander";
 import { type LazyTensorEntry, streamSafetensors } from "../../checkpoint/index.ts";
 import type { ForwardResult, HookedModel } from "../../hooks/index.ts";
-import type { ModelInput } from "../../model/input.ts";
-import { type EditOption, parseEdit, readEditValue } from "../edit-option.ts";
+import { checkForward } from "../../hooks/plan.ts";
+import { resolvePoints } from "../../hooks/points.ts";
+import { checkEach, type EditOption, parseEdit, readEdits } from "../edit-option.ts";
 import {
   addBosOption,
   bosOption,
@@ -15,6 +16,7 @@ import {
   type GlobalOptions,
   type InputOptions,
   parseIds,
+  refuseIdleBos,
   usageError,
 } from "../options.ts";
 import { bytes, print, printJson, table } from "../output.ts";
@@ -48,7 +50,7 @@ export function forwardCommand(): Command {
     )
     .addOption(
       new Option("--edit <json>", "an intervention, as one JSON object; repeatable, applied in order").argParser(
-        collect(parseEdit),
+        collect((text, earlier) => parseEdit(text, earlier.length + 1)),
       ),
     )
     .option("--last", "logits of each sequence's last position only: [batch, 1, vocab]")
@@ -77,19 +79,25 @@ export function forwardCommand(): Command {
 
 async function forward(source: string, command: Command): Promise<void> {
   const options = command.optsWithGlobals<ForwardCommandOptions>();
-  const input: ModelInput =
-    options.ids ?? options.text ?? usageError(command, "give token ids with --ids, or text with --text");
+  const input = options.ids ?? options.text ?? usageError(command, "give token ids with --ids, or text with --text");
+  refuseIdleBos(command, options, options.ids);
   await checkWritable(options.out);
-  const edits = await Promise.all((options.edit ?? []).map(readEditValue));
-  await withModel(source, options, async (model) => {
-    using result = await model.forward(input, {
-      logits: options.last ? "last" : "all",
-      capture: options.capture,
-      edits,
-      signal: stop.signal,
-      ...bosOption(options),
-    });
-    await writeResult(model, result, options);
+  const edits = await readEdits(options.edit ?? []);
+  const logits = options.last ? "last" : "all";
+  await withModel(source, options, {
+    prepare(facts) {
+      const looksAtLogits = resolvePoints(facts.spec, options.capture ?? []).some(({ name }) => name === "logits");
+      if (options.last && looksAtLogits)
+        usageError(command, '--capture takes in "logits" of every position; leave out --last, or capture fewer points');
+      checkEach(edits, (edit) => checkForward(facts, input, { edits: [edit], ...bosOption(options) }));
+      return checkForward(facts, input, { logits, capture: options.capture, ...bosOption(options) });
+    },
+    async run(model, ids) {
+      const { capture } = options;
+      const all = edits.map(({ edit }) => edit);
+      using result = await model.forward(ids, { logits, capture, edits: all, signal: stop.signal });
+      await writeResult(model, result, options);
+    },
   });
 }
 

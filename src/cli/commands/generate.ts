@@ -1,6 +1,6 @@
 /** `superlens generate`: a model writes. Text goes to stdout as it comes; speed goes to stderr. */
 import { Command, Option } from "commander";
-import type { FinishReason, GenerateOptions, GenerateStep } from "../../model/generate.ts";
+import { checkGenerate, type FinishReason, type GenerateOptions, type GenerateStep } from "../../model/generate.ts";
 import type { Model } from "../../model/model.ts";
 import { oneInput } from "../input.ts";
 import {
@@ -29,6 +29,9 @@ interface GenerateCommandOptions extends GlobalOptions, InputOptions {
   seed?: number;
   stop?: string[];
 }
+
+/** What `model.generate` is told. */
+type Settings = Omit<GenerateOptions, "cache">;
 
 export function generateCommand(): Command {
   return addBosOption(new Command("generate"))
@@ -75,34 +78,45 @@ export function generateCommand(): Command {
     );
 }
 
-/** What was generated, and how fast. */
+/** What was generated, and when. */
 interface Outcome {
   promptTokens: number;
   ids: number[];
   /** Undefined without a tokenizer. */
   text: string | undefined;
   finished: FinishReason | undefined;
-  prefillSeconds: number;
-  decodeSeconds: number;
+  /** Seconds from the call to each token. */
+  times: number[];
 }
 
 async function generate(source: string, prompt: string | undefined, command: Command): Promise<void> {
   const options = command.optsWithGlobals<GenerateCommandOptions>();
   const input = oneInput(command, prompt, options);
   checkSampling(command, options);
-  await withModel(source, options, async (model) => {
-    const outcome = await run(model.base, input, options);
-    if (options.json) return printJson(asJson(outcome));
-    if (!options.quiet) note(summary(outcome));
+  const settings: Settings = { ...settingsOf(options), signal: stop.signal };
+  await withModel(source, options, {
+    prepare: (facts) => checkGenerate(facts, input, { ...settings, ...bosOption(options) })[0] as number[],
+    async run({ base }, promptIds) {
+      const shown = typeof input === "string" ? input : undefined;
+      const outcome = await run(base, promptIds, settings, options.json ? undefined : streamOf(shown, promptIds));
+      if (options.json) return printJson(asJson(outcome));
+      if (!options.quiet) note(summary(outcome));
+    },
   });
 }
 
 /** Settings of sampling do nothing when nothing is sampled; whoever gives one expects that it does something. */
-function checkSampling(command: Command, { temperature = 0, topK, topP, minP }: GenerateCommandOptions): void {
-  if (temperature > 0) return;
-  const given = Object.entries({ "--top-k": topK, "--top-p": topP, "--min-p": minP }).filter(
-    ([, value]) => value !== undefined,
-  );
+function checkSampling(command: Command, options: GenerateCommandOptions): void {
+  if (options.stop?.includes("")) usageError(command, "--stop is empty, which every text contains; leave it out");
+  const { temperature, topK, topP, minP, seed } = options;
+  if (temperature !== undefined && temperature > 0) return;
+  const idle = {
+    "--top-k": topK,
+    "--top-p": topP,
+    "--min-p": minP,
+    ...(temperature === undefined && { "--seed": seed }),
+  };
+  const given = Object.entries(idle).filter(([, value]) => value !== undefined);
   if (given.length === 0) return;
   usageError(
     command,
@@ -110,48 +124,42 @@ function checkSampling(command: Command, { temperature = 0, topK, topP, minP }: 
   );
 }
 
-async function run(model: Model, input: string | number[], options: GenerateCommandOptions): Promise<Outcome> {
-  const promptIds = typeof input === "string" ? model.tokenize(input, bosOption(options)) : input;
-  const show = options.json ? () => undefined : write;
-  const showsText = typeof input === "string";
-  show(showsText ? input : promptIds.join(" "));
-  const outcome: Outcome = {
-    promptTokens: promptIds.length,
-    ids: [],
-    text: model.tokenizer && "",
-    finished: undefined,
-    prefillSeconds: 0,
-    decodeSeconds: 0,
+/** Where the text goes as it comes: first the prompt, then each step, then the end of the line. */
+interface Stream {
+  begin(): void;
+  step(step: GenerateStep): void;
+  end(): void;
+}
+
+/** Text after a prompt of text, ids after ids. */
+function streamOf(prompt: string | undefined, promptIds: readonly number[]): Stream {
+  return {
+    begin: () => write(prompt ?? promptIds.join(" ")),
+    step: ({ text, tokens }) => write(prompt === undefined ? ` ${tokens[0]}` : text),
+    end: () => print(""),
   };
+}
+
+async function run(model: Model, promptIds: number[], settings: Settings, stream?: Stream): Promise<Outcome> {
+  const text = model.tokenizer && "";
+  const outcome: Outcome = { promptTokens: promptIds.length, ids: [], text, finished: undefined, times: [] };
+  stream?.begin();
   const started = performance.now();
-  let firstAt = started;
   try {
-    for await (const step of model.generate(promptIds, samplingOptions(options))) {
-      firstAt = outcome.ids.length === 0 ? performance.now() : firstAt;
+    for await (const step of model.generate(promptIds, settings)) {
+      outcome.times.push((performance.now() - started) / 1000);
       record(outcome, step);
-      show(showsText ? step.text : ` ${step.tokens[0]}`);
+      stream?.step(step);
     }
   } finally {
-    if (!options.json) print("");
+    stream?.end();
   }
-  outcome.prefillSeconds = (firstAt - started) / 1000;
-  outcome.decodeSeconds = (performance.now() - firstAt) / 1000;
   return outcome;
 }
 
-function samplingOptions(options: GenerateCommandOptions): GenerateOptions {
-  const { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, seed } = options;
-  return {
-    maxNewTokens,
-    temperature,
-    topK,
-    topP,
-    minP,
-    repetitionPenalty,
-    seed,
-    stop: options.stop,
-    signal: stop.signal,
-  };
+function settingsOf(options: GenerateCommandOptions): Settings {
+  const { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, seed, stop: stops } = options;
+  return { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, seed, stop: stops };
 }
 
 function record(outcome: Outcome, step: GenerateStep): void {
@@ -160,25 +168,25 @@ function record(outcome: Outcome, step: GenerateStep): void {
   if (outcome.text !== undefined) outcome.text += step.text;
 }
 
-function rate(tokens: number, seconds: number): number {
-  return tokens / Math.max(seconds, 1e-9);
+/** Tokens before the one from which the rate counts: kernels compile for the prompt, and again for the first single token. */
+const WARM_UP = 2;
+
+/** The first token's seconds, compiling included, and the rate of those after the second, which wait for no compiler. */
+export function timingsOf({ promptTokens, ids, times }: Pick<Outcome, "promptTokens" | "ids" | "times">) {
+  const seconds = (times.at(-1) ?? 0) - (times[WARM_UP - 1] ?? 0);
+  const decodeTokensPerSecond = ids.length > WARM_UP ? (ids.length - WARM_UP) / Math.max(seconds, 1e-9) : null;
+  return { promptTokens, firstTokenSeconds: times[0] ?? null, newTokens: ids.length, decodeTokensPerSecond };
 }
 
 function asJson(outcome: Outcome): unknown {
-  const { promptTokens, ids, text, finished, prefillSeconds, decodeSeconds } = outcome;
-  const timings = {
-    promptTokens,
-    prefillSeconds,
-    prefillTokensPerSecond: rate(promptTokens, prefillSeconds),
-    newTokens: ids.length,
-    decodeSeconds,
-    decodeTokensPerSecond: ids.length > 1 ? rate(ids.length - 1, decodeSeconds) : null,
-  };
-  return { ids, text: text ?? null, finished: finished ?? null, timings };
+  const { ids, text, finished } = outcome;
+  return { ids, text: text ?? null, finished: finished ?? null, timings: timingsOf(outcome) };
 }
 
-function summary({ promptTokens, ids, prefillSeconds, decodeSeconds }: Outcome): string {
-  const prefill = `${promptTokens} prompt ${promptTokens === 1 ? "token" : "tokens"} at ${rate(promptTokens, prefillSeconds).toFixed(1)} tokens/s`;
-  const decode = `${ids.length} new at ${rate(ids.length - 1, decodeSeconds).toFixed(1)} tokens/s`;
-  return `superlens: ${prefill}, ${decode}`;
+function summary(outcome: Outcome): string {
+  const { promptTokens, firstTokenSeconds, newTokens, decodeTokensPerSecond: rate } = timingsOf(outcome);
+  const prompt = `${promptTokens} prompt ${promptTokens === 1 ? "token" : "tokens"}`;
+  const first = `the first new one after ${(firstTokenSeconds ?? 0).toFixed(2)} s, compiling included`;
+  const rest = rate === null ? "" : `, the last ${newTokens - WARM_UP} at ${rate.toFixed(1)} tokens/s`;
+  return `superlens: ${prompt}, ${first}; ${newTokens} new${rest}`;
 }

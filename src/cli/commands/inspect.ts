@@ -33,7 +33,9 @@ export function inspectCommand(): Command {
         ["inspect ./model --json | jq .gpu.weights", "one number, for a program"],
       ),
     )
-    .action(async (model: string, _options: unknown, command: Command) => inspect(model, command.optsWithGlobals()));
+    .action((model: string, _options: unknown, command: Command) =>
+      stop.until(inspect(model, command.optsWithGlobals())),
+    );
 }
 
 async function inspect(name: string, options: GlobalOptions): Promise<void> {

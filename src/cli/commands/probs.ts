@@ -1,6 +1,6 @@
 /** `superlens probs`: which answer does the model expect? Answers of several tokens count by the chain rule. */
 import { Command, Option } from "commander";
-import type { AnswerLogProb, LogProbsOptions } from "../../model/log-probs.ts";
+import { type AnswerLogProb, answerTokens, type LogProbsOptions } from "../../model/log-probs.ts";
 import { oneInput, parseAnswers } from "../input.ts";
 import {
   addBosOption,
@@ -10,6 +10,7 @@ import {
   type GlobalOptions,
   type InputOptions,
   parseIds,
+  usageError,
 } from "../options.ts";
 import { bar, print, printJson, quoted, table } from "../output.ts";
 import { withModel } from "../session.ts";
@@ -18,7 +19,7 @@ import { stop } from "../stop.ts";
 const BAR_WIDTH = 30;
 
 interface ProbsOptions extends GlobalOptions, InputOptions {
-  answers?: string[];
+  answers: string[][];
   tokenization?: LogProbsOptions["tokenization"];
 }
 
@@ -43,11 +44,7 @@ export function probsCommand(): Command {
         collect(parseIds),
       ),
     )
-    .addOption(
-      answers
-        .argParser((text: string, previous: string[] = []) => [...previous, ...text.split(",")])
-        .makeOptionMandatory(),
-    )
+    .addOption(answers.argParser(collect((text) => text.split(","))).makeOptionMandatory())
     .addOption(tokenization.choices(["joint", "separate"]).default("joint"))
     .addHelpText(
       "after",
@@ -67,15 +64,15 @@ export function probsCommand(): Command {
 async function probs(source: string, prompt: string | undefined, command: Command): Promise<void> {
   const options = command.optsWithGlobals<ProbsOptions>();
   const input = oneInput(command, prompt, options);
-  const names = options.answers ?? [];
+  const names = options.answers.flat();
   const answers = parseAnswers(command, names, typeof input !== "string");
-  const results = await withModel(source, options, (model) =>
-    model.base.logProbs(input, answers, {
-      ...bosOption(options),
-      tokenization: options.tokenization,
-      signal: stop.signal,
-    }),
-  );
+  if (options.ids && command.getOptionValueSource("tokenization") === "cli")
+    usageError(command, "--tokenization is for text; with --ids the answers are tokens already");
+  const settings = { ...bosOption(options), tokenization: options.tokenization };
+  const results = await withModel(source, options, {
+    prepare: (facts) => answerTokens(facts, input, answers, settings),
+    run: ({ base }, { promptIds, tokens }) => base.logProbs(promptIds, tokens, { signal: stop.signal }),
+  });
   const ranked = results
     .map((result, index): Answer => ({ answer: names[index] as string, ...result }))
     .sort((a, b) => b.logProb - a.logProb);

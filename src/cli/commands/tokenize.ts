@@ -6,6 +6,7 @@ import { loadTokenizer, type Tokenizer } from "../../tokenizer/index.ts";
 import { addBosOption, bosOption, examples, type GlobalOptions, type InputOptions } from "../options.ts";
 import { print, printJson, quoted, table } from "../output.ts";
 import { whileOpening } from "../session.ts";
+import { stop } from "../stop.ts";
 
 export function tokenizeCommand(): Command {
   return addBosOption(new Command("tokenize"))
@@ -21,8 +22,8 @@ export function tokenizeCommand(): Command {
         ['tokenize ./model "Hello" --json', "{ ids, tokens }"],
       ),
     )
-    .action(async (model: string, text: string, _options: unknown, command: Command) =>
-      tokenize(model, text, command.optsWithGlobals()),
+    .action((model: string, text: string, _options: unknown, command: Command) =>
+      stop.until(tokenize(model, text, command.optsWithGlobals())),
     );
 }
 

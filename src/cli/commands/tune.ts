@@ -3,10 +3,11 @@
  * later run. Other commands do the same for the shapes they meet first; here it can take longer, and shows what it found.
  */
 import { Command, Option } from "commander";
+import { SuperlensError } from "../../errors.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { requestGpu } from "../../gpu/host.ts";
-import { keepChoices } from "../../model/tuning/take.ts";
-import { type ClassTimings, classesOf, type KernelClass, type TuneReport, tune } from "../../model/tuning/tuner.ts";
+import { tuneAndKeep } from "../../model/tuning/take.ts";
+import { type ClassTimings, classesOf, type KernelClass, type TuneReport } from "../../model/tuning/tuner.ts";
 import { examples, type GlobalOptions, numberBetween } from "../options.ts";
 import { note, print, printJson, table } from "../output.ts";
 import { showTuning } from "../progress.ts";
@@ -38,11 +39,11 @@ export function tuneCommand(): Command {
       ),
     )
     .action(async (model: string | undefined, _options: unknown, command: Command) =>
-      tuneAndKeep(model, command.optsWithGlobals()),
+      tuneFrom(model, command.optsWithGlobals()),
     );
 }
 
-async function tuneAndKeep(source: string | undefined, options: TuneCommandOptions): Promise<void> {
+async function tuneFrom(source: string | undefined, options: TuneCommandOptions): Promise<void> {
   const report = source === undefined ? await tuneAdapter(options) : await tuneFor(source, options);
   if (options.json) return printJson(report);
   print(...table(rowsOf(report), ["left", "left", "right", "right", "right"]));
@@ -63,8 +64,13 @@ async function tuneAdapter(options: TuneCommandOptions): Promise<TuneReport> {
 }
 
 function tuneFor(source: string, options: TuneCommandOptions): Promise<TuneReport> {
-  return withModel(source, { ...options, tune: false }, ({ gpu, base }) =>
-    tuneOn(gpu, options, classesOf(base.engine.weights, base.spec)),
+  return withModel(
+    source,
+    { ...options, tune: false },
+    {
+      prepare: () => undefined,
+      run: ({ gpu, base }) => tuneOn(gpu, options, classesOf(base.engine.weights, base.spec)),
+    },
   );
 }
 
@@ -75,14 +81,18 @@ async function tuneOn(
 ): Promise<TuneReport> {
   const progress = showTuning(quiet);
   try {
-    const report = await tune(gpu, {
+    const settings = {
       ...(classes && { classes }),
       budgetMs: 1000 * budget,
       onProgress: progress.update,
       signal: stop.signal,
+    };
+    return await tuneAndKeep(gpu, settings, (cause) => {
+      const remedy = "Free some space, or set SUPERLENS_CACHE to a folder that can be written.";
+      throw new SuperlensError("cli/not-writable", `The choices could not be kept: ${cause.message}. ${remedy}`, {
+        cause,
+      });
     });
-    await keepChoices(gpu, report.choices);
-    return report;
   } finally {
     progress.end();
   }

@@ -7,7 +7,7 @@ import { SuperlensError } from "../../errors.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { requestGpu } from "../../gpu/host.ts";
 import { type Claim, GRID_NAMES, GROUPS, type GridName, type Group, verify } from "../../theory/index.ts";
-import { HOSTS, type Host, type OtherHost, runElsewhere } from "../elsewhere.ts";
+import { checkAdapter, HOSTS, type Host, type OtherHost, runElsewhere } from "../elsewhere.ts";
 import { examples, type GlobalOptions } from "../options.ts";
 import { print, printJson } from "../output.ts";
 import { stop } from "../stop.ts";
@@ -49,7 +49,11 @@ export function verifyCommand(): Command {
         ["verify --grid cut --host chrome", "in headless Chromium"],
       ),
     )
-    .action(async (_options: unknown, command: Command) => runVerify(command.optsWithGlobals()));
+    .action(async (_options: unknown, command: Command) => {
+      const options = command.optsWithGlobals<VerifyOptions>();
+      checkAdapter(command, options.host, options.adapter);
+      await runVerify(options);
+    });
 }
 
 async function runVerify(options: VerifyOptions): Promise<void> {

@@ -8,7 +8,7 @@ import { applyChoices, type Choices } from "../choices.ts";
 import type { ModelSpec } from "../spec.ts";
 import type { Weights } from "../weights.ts";
 import { tuningKey, tuningStore } from "./store.ts";
-import { classesOf, isTuned, type TuneProgress, tune } from "./tuner.ts";
+import { classesOf, isTuned, type TuneOptions, type TuneProgress, type TuneReport, tune } from "./tuner.ts";
 
 export interface TuningOptions {
   /**
@@ -32,12 +32,29 @@ export async function takeTuning(gpu: Gpu, spec: ModelSpec, weights: Weights, op
   if (!wanted) return;
   const classes = classesOf(weights, spec).filter((wanted) => !isTuned(gpu, wanted));
   if (classes.length === 0) return;
-  const { choices } = await tune(gpu, { classes, onProgress: onTune, signal });
+  await tuneAndKeep(gpu, { classes, onProgress: onTune, signal }, (error) =>
+    onNotice?.(`the tuner's choices could not be kept, and will be found again: ${error.message}`),
+  );
+}
+
+/**
+ * Tunes, and keeps each class that was decided, also when the rest is aborted or fails.
+ * @param onNotKept told when the store could not be written.
+ */
+export async function tuneAndKeep(
+  gpu: Gpu,
+  options: TuneOptions,
+  onNotKept: (error: Error) => void,
+): Promise<TuneReport> {
+  const found: Choices = {};
+  const onChoice = (kernelClass: string, kernel: string) => {
+    found[kernelClass] = kernel;
+  };
   try {
-    await abortable(keepChoices(gpu, choices), signal);
-  } catch (error) {
-    signal?.throwIfAborted();
-    onNotice?.(`the tuner's choices could not be kept, and will be found again: ${(error as Error).message}`);
+    return await tune(gpu, { ...options, onChoice });
+  } finally {
+    // Nobody waits for the store once the signal is aborted.
+    await abortable(keepChoices(gpu, found).catch(onNotKept), options.signal).catch(() => undefined);
   }
 }
 

@@ -78,7 +78,9 @@ export interface TuneOptions {
   /** Milliseconds for all classes together; what began within them is finished, and checked. Default 3000. */
   budgetMs?: number;
   onProgress?: ((progress: TuneProgress) => void) | undefined;
-  /** Ends with `signal.reason`; nothing is chosen then. */
+  /** Called when a class is decided, with the name of its kernel. */
+  onChoice?: ((kernelClass: string, kernel: string) => void) | undefined;
+  /** Ends with `signal.reason`; this device uses nothing of what was found then. */
   signal?: AbortSignal | undefined;
   /** Default: all there are. */
   products?: readonly Product[];
@@ -108,6 +110,7 @@ export const TUNE_OPTIONS = s.object<TuneOptions>("the options of tune", {
   ),
   budgetMs: s.notNegative,
   onProgress: s.callback,
+  onChoice: s.callback,
   signal: s.signal,
   products: s.list("products", kernel<Product>("a product")),
   attentions: s.list("attentions", kernel<Attention>("an attention")),
@@ -198,8 +201,9 @@ export async function tune(gpu: Gpu, options: TuneOptions = {}): Promise<TuneRep
       await clock.count(() => race.enter(candidate));
       done += 1;
     }
-    if (race.attempts >= Math.min(2, candidates.length)) await race.decide();
-    else report.skipped.push(key);
+    if (race.attempts >= Math.min(2, candidates.length)) {
+      options.onChoice?.(key, await race.decide());
+    } else report.skipped.push(key);
   }
   applyChoices(gpu, report.choices);
   return report;
@@ -273,14 +277,15 @@ class Race {
     }
   }
 
-  /** Chooses, and writes the report. */
-  async decide(): Promise<void> {
+  /** Chooses, and writes the report. Gives the name of the kernel. */
+  async decide(): Promise<string> {
     const { key } = this.contest;
     await this.#rematch();
     const choice = await this.#fastestRight();
     this.report.choices[key] = choice;
     const kernels = this.#entrants.map(({ candidate, ms }) => this.#timing(candidate, ms));
     this.report.timings.push({ class: key, default: this.#home.name, choice, kernels });
+    return choice;
   }
 
   get #home(): Candidate {

@@ -1,0 +1,69 @@
+/** The command line as a value: every command with its options, and what is checked before any of them acts. */
+import { Command, type Option } from "commander";
+import { benchCommand } from "./commands/bench.ts";
+import { constructCommand } from "./commands/construct.ts";
+import { demoCommand } from "./commands/demo.ts";
+import { forwardCommand } from "./commands/forward.ts";
+import { generateCommand } from "./commands/generate.ts";
+import { inspectCommand } from "./commands/inspect.ts";
+import { probsCommand } from "./commands/probs.ts";
+import { tokenizeCommand } from "./commands/tokenize.ts";
+import { tuneCommand } from "./commands/tune.ts";
+import { verifyCommand } from "./commands/verify.ts";
+import { addGlobalOptions, examples, type GlobalOptions, usageError, watchRepeats } from "./options.ts";
+import { note } from "./output.ts";
+import { packageVersion } from "./package.ts";
+
+/** Commands that read no weights of anybody's, or time the reading: `--check-finite` would be a promise that is not kept. */
+const READ_NO_WEIGHTS = ["tokenize", "construct", "verify", "bench"];
+
+const COMMANDS = [
+  demoCommand,
+  inspectCommand,
+  tokenizeCommand,
+  generateCommand,
+  probsCommand,
+  forwardCommand,
+  constructCommand,
+  verifyCommand,
+  benchCommand,
+  tuneCommand,
+];
+
+const MODELS = `
+MODEL is a folder with config.json and model.safetensors, an http(s):// address of such a folder, or
+hf:owner/name[@revision] from the Hugging Face Hub (kept on disk after the first time).
+
+Environment: SUPERLENS_ADAPTER chooses the adapter, SUPERLENS_DEBUG=1 shows stacks of errors.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.`;
+
+/** A program for one parse: `parseAsync` runs the command. */
+export function buildProgram(): Command {
+  const program = addGlobalOptions(new Command("superlens"))
+    .description("Look inside language models on WebGPU, and change what you see.")
+    .version(packageVersion(), "-V, --version", "print the version")
+    .configureHelp({ showGlobalOptions: true, helpWidth: 110 })
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "superlens: ")) })
+    .showHelpAfterError("`superlens --help` lists the commands, `superlens COMMAND --help` explains one.")
+    .exitOverride()
+    .addHelpText("after", MODELS)
+    .addHelpText(
+      "after",
+      examples(
+        ["inspect hf:openai-community/gpt2", "what is in a model, and what it needs"],
+        ['generate ./TinyStories-656K "Once upon a time"', "let it write"],
+        ['probs ./TinyStories-656K "The cat sat on the" --answers " mat, chair"', "how likely are these answers"],
+      ),
+    );
+  for (const make of COMMANDS) program.addCommand(make().copyInheritedSettings(program).exitOverride());
+  const repeated: Option[] = [];
+  for (const command of [program, ...program.commands]) watchRepeats(command, (option) => repeated.push(option));
+  program.hook("preAction", (_, command) => {
+    const { checkFinite, quiet } = command.optsWithGlobals<GlobalOptions>();
+    if (checkFinite && READ_NO_WEIGHTS.includes(command.name()))
+      usageError(command, `${command.name()} does not look at weights; superlens inspect MODEL --check-finite does`);
+    for (const { long } of quiet ? [] : repeated)
+      note(`superlens: ${long} is given more than once; the last one counts`);
+  });
+  return program;
+}

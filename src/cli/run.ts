@@ -1,0 +1,27 @@
+/**
+ * One run of the command `superlens`: one file a command in `commands/`, and here only how it ends. Exit codes: 0 done,
+ * 1 failed (one line on stderr says why), 2 wrong usage, 130 interrupted.
+ */
+import { CommanderError } from "commander";
+import "../node.ts";
+import { reportFailure } from "./output.ts";
+import { buildProgram } from "./program.ts";
+import { stop } from "./stop.ts";
+
+const FAILED = 1;
+const WRONG_USAGE = 2;
+
+/** Runs what the arguments say; gives the exit code. */
+export async function run(): Promise<number> {
+  stop.listen();
+  try {
+    await buildProgram().parseAsync();
+    return stop.exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : WRONG_USAGE;
+    // What is still under way, such as a request that nobody answers, is not waited for.
+    if (stop.signal.aborted) process.exit(stop.exitCode);
+    reportFailure(error);
+    return FAILED;
+  }
+}

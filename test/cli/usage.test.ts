@@ -54,12 +54,12 @@ describe("wrong usage ends with exit code 2", () => {
     [
       "an edit with an unknown key",
       [...forward, "--ids", "1", "--edit", '{"at":"a","op":"set","pos":1}'],
-      /no "pos" in an edit/,
+      /edit 1: there is no option "pos"\. The nearest is "positions"/,
     ],
     [
       "an edit with a bad value",
       [...forward, "--ids", "1", "--edit", '{"at":"a","op":"set","value":{"file":1}}'],
-      /"value" must be/,
+      /value\.file is 1; it must be/,
     ],
     [
       "a temperature below 0",

@@ -55,7 +55,8 @@ async function tuneFrom(source: string | undefined, options: TuneCommandOptions)
 }
 
 async function tuneAdapter(options: TuneCommandOptions): Promise<TuneReport> {
-  const gpu = new Gpu(await requestGpu(options));
+  const { adapter, quiet } = options;
+  const gpu = new Gpu(await requestGpu({ adapter, quiet, signal: stop.signal }));
   try {
     return await tuneOn(gpu, options);
   } finally {

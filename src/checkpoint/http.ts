@@ -129,7 +129,8 @@ export class HttpClient {
     const within = <T>(work: Promise<T>, late?: (value: T) => void) => this.#within(controller, work, late);
     try {
       // Compressed bytes cannot be counted or read by range. A page may not send this, and its browser does so by itself.
-      const sent = { "Accept-Encoding": "identity", ...headers, ...this.options.headers, ...basicAuth(url) };
+      // (Deno does not unpack what comes compressed all the same if this is "identity" alone.)
+      const sent = { "Accept-Encoding": "identity, *;q=0", ...headers, ...this.options.headers, ...basicAuth(url) };
       const asking = (this.options.fetch ?? fetch)(withoutLogin(url), {
         method,
         headers: sent,

@@ -50,24 +50,22 @@ export class Answer {
     }
   }
 
-  /** All that is left of the body; where that is more than `limit` bytes, some more than these. */
-  async bytes(limit: number): Promise<Uint8Array> {
-    const chunks: Uint8Array[] = [];
+  /** All that is left of the body, probably `expected` bytes; where it is more than `limit`, some more than these. */
+  async bytes(limit: number, expected = 0): Promise<Uint8Array> {
+    let bytes = new Uint8Array(expected);
     let length = 0;
     while (length <= limit) {
       const chunk = await this.next();
       if (chunk === undefined) break;
-      chunks.push(chunk);
+      if (length + chunk.length > bytes.length) {
+        const shorter = bytes;
+        bytes = new Uint8Array(Math.max(2 * length, length + chunk.length));
+        bytes.set(shorter.subarray(0, length));
+      }
+      bytes.set(chunk, length);
       length += chunk.length;
     }
-    if (chunks.length === 1) return chunks[0] as Uint8Array;
-    const bytes = new Uint8Array(length);
-    let offset = 0;
-    for (const chunk of chunks) {
-      bytes.set(chunk, offset);
-      offset += chunk.length;
-    }
-    return bytes;
+    return length === bytes.length ? bytes : bytes.slice(0, length);
   }
 
   /** Stops what is still to come, which would go on downloading. */

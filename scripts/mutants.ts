@@ -781,4 +781,32 @@ export const MUTANTS: readonly Mutant[] = [
     to: "",
     tests: TUNER,
   },
+  {
+    name: "abort: a pass that waits for its kernels goes on waiting",
+    file: "src/gpu/recorder.ts",
+    from: "await abortable(this.#compileMissing(), signal);\n    let first",
+    to: "await this.#compileMissing();\n    let first",
+    tests: ["test/engine/abort.test.ts"],
+  },
+  {
+    name: "abort: a source of the caller's is waited for",
+    file: "src/checkpoint/source-abortable.ts",
+    from: "return abortable(call(), signal);",
+    to: "return call();",
+    tests: ["test/engine/abort.test.ts"],
+  },
+  {
+    name: "cache: what was damaged is taken again",
+    file: "src/checkpoint/source-hub.ts",
+    from: "    this.#files.set(file, renewing);\n",
+    to: "",
+    tests: ["test/checkpoint/hub.test.ts"],
+  },
+  {
+    name: "HTTP: a server that begins again goes on where the download broke",
+    file: "src/checkpoint/remote.ts",
+    from: "if (status === 200) await answer.skip(start);",
+    to: "",
+    tests: ["test/checkpoint/hub.test.ts"],
+  },
 ];

@@ -59,24 +59,22 @@ export class Answer {
     }
   }
 
-  /** All that is left of the body; where that is more than `limit` bytes, some more than these. */
-  async bytes(limit: number): Promise<Uint8Array> {
-    const chunks: Uint8Array[] = [];
+  /** All that is left of the body, probably `expected` bytes; where it is more than `limit`, some more than these. */
+  async bytes(limit: number, expected = 0): Promise<Uint8Array> {
+    let bytes = new Uint8Array(expected);
     let length = 0;
     while (length <= limit) {
       const chunk = await this.next();
       if (chunk === undefined) break;
-      chunks.push(chunk);
+      if (length + chunk.length > bytes.length) {
+        const shorter = bytes;
+        bytes = new Uint8Array(Math.max(2 * length, length + chunk.length));
+        bytes.set(shorter.subarray(0, length));
+      }
+      bytes.set(chunk, length);
       length += chunk.length;
     }
-    if (chunks.length === 1) return chunks[0] as Uint8Array;
-    const bytes = new Uint8Array(length);
-    let offset = 0;
-    for (const chunk of chunks) {
-      bytes.set(chunk, offset);
-      offset += chunk.length;
-    }
-    return bytes;
+    return length === bytes.length ? bytes : bytes.slice(0, length);
   }
 
   /** Stops what is still to come, which would go on downloading. */
@@ -138,7 +136,8 @@ export class HttpClient {
     const within = <T>(work: Promise<T>, late?: (value: T) => void) => this.#within(controller, work, late);
     try {
       // Compressed bytes cannot be counted or read by range. A page may not send this, and its browser does so by itself.
-      const sent = { "Accept-Encoding": "identity", ...headers, ...this.options.headers, ...basicAuth(url) };
+      // (Deno does not unpack what comes compressed all the same if this is "identity" alone.)
+      const sent = { "Accept-Encoding": "identity, *;q=0", ...headers, ...this.options.headers, ...basicAuth(url) };
       const asking = (this.options.fetch ?? fetch)(withoutLogin(url), {
         method,
         headers: sent,

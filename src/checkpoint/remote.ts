@@ -105,10 +105,10 @@ export class RemoteFiles {
     return bytes ?? (await this.#readWhole(file, remote)).slice(start, end);
   }
 
-  /** The whole file. */
-  async readAll(file: string, maxBytes = DEFAULT_MAX_BYTES): Promise<Uint8Array> {
+  /** The whole file, probably `expected` bytes. */
+  async readAll(file: string, maxBytes = DEFAULT_MAX_BYTES, expected?: number): Promise<Uint8Array> {
     return this.#request(file, {}, async (answer) => {
-      const bytes = await answer.bytes(maxBytes);
+      const bytes = await answer.bytes(maxBytes, expected);
       checkWholeSize(file, bytes.length, maxBytes);
       if (isPage(answer, bytes)) throw notFound(file, this.dialect.label);
       return bytes;
@@ -176,7 +176,7 @@ export class RemoteFiles {
       const { response } = answer;
       if (response.status === 200) return undefined;
       this.#checkRangeAnswer(response, file, start, end, remote);
-      const bytes = await answer.bytes(end - start);
+      const bytes = await answer.bytes(end - start, end - start);
       if (bytes.length > end - start) throw this.#badRange(file, start, `more than ${end - start} bytes`);
       if (bytes.length < end - start) throw new Error(`${bytes.length} of ${end - start} bytes came`);
       return bytes;
@@ -224,7 +224,7 @@ export class RemoteFiles {
       );
     }
     try {
-      const bytes = await this.readAll(file, left);
+      const bytes = await this.readAll(file, left, size);
       this.#wholeBytes += bytes.length;
       return bytes;
     } catch (error) {

@@ -83,13 +83,13 @@ export function serveFiles(files: Record<string, Uint8Array>, etag = '"v1"'): Ha
   return (request, response, path) => {
     const file = files[path];
     if (file === undefined) return false;
-    const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "");
+    const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "");
     if (range === null) {
       response.writeHead(200, { "Content-Length": file.length, ETag: etag }).end(file);
       return true;
     }
     const start = Number(range[1]);
-    const end = Math.min(Number(range[2]) + 1, file.length);
+    const end = Math.min(range[2] === "" ? file.length : Number(range[2]) + 1, file.length);
     if (start >= file.length) response.writeHead(416, { "Content-Range": `bytes */${file.length}` }).end();
     else {
       const headers = { "Content-Range": `bytes ${start}-${end - 1}/${file.length}`, "Content-Length": end - start };

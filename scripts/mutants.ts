@@ -26,6 +26,20 @@ const RECYCLER = ["test/engine/recycler.test.ts"];
 
 export const MUTANTS: readonly Mutant[] = [
   {
+    name: "tuner: an abort loses what was decided",
+    file: "src/model/tuning/take.ts",
+    from: "await keepChoices(gpu, found).catch(onNotKept);",
+    to: "",
+    tests: TUNER,
+  },
+  {
+    name: "theory: a prompt is read without the definition's words",
+    file: "src/theory/prompts.ts",
+    from: 'linePattern(definition, tokens.join("|")), ',
+    to: "",
+    tests: ["test/theory/tasks.test.ts"],
+  },
+  {
     name: "generate: a first token is not looked at",
     file: "src/model/decode.ts",
     from: "model.engine.checkIds([id], sequences[row] as number);",

@@ -48,12 +48,22 @@ function show(id: string, isShown: boolean): void {
 function fillForm(): void {
   for (const name of [...SHAPE_NAMES, ADDRESS, FILES]) subject.add(new Option(name, name));
   subject.value = "mini" satisfies ShapeName;
-  for (const [name, value] of new URLSearchParams(location.search)) {
-    const field = form.elements.namedItem(name) as HTMLInputElement | null;
-    if (field?.type === "checkbox") field.checked = value !== "0";
-    else if (field) field.value = value;
-  }
+  for (const [name, value] of new URLSearchParams(location.search)) fillField(name, value);
   showSubject();
+}
+
+/** Takes a setting from the address, or says what is wrong with it. */
+function fillField(name: string, value: string): void {
+  const field = form.elements.namedItem(name);
+  if (field instanceof HTMLInputElement && field.type === "checkbox") field.checked = value !== "0";
+  else if (field instanceof HTMLInputElement) field.value = value;
+  else if (field === subject && [...subject.options].some((option) => option.value === value)) subject.value = value;
+  else {
+    const names = ["subject", "address", "p", "n", "b", "r", "ceilings", "profile"].join(", ");
+    const subjects = [...subject.options].map((option) => option.value).join(", ");
+    const remedy = field === subject ? `Subjects are ${subjects}.` : `Settings are ${names}.`;
+    showProblem(new Error(`The address says ${name}=${value}, which is no setting of this page. ${remedy}`));
+  }
 }
 
 function showSubject(): void {
@@ -85,10 +95,19 @@ function showProblem(error: unknown): void {
 /** Whole numbers of a field, from `least`. Throws a message for people. */
 function numbersOf(name: string, least: number): number[] {
   const { value } = control(name);
-  const numbers = value.split(",").map(Number);
-  const isRight = value.trim() !== "" && numbers.every((number) => Number.isSafeInteger(number) && number >= least);
+  const parts = value.split(",").map((part) => part.trim());
+  const isRight = parts.every(
+    (part) => /^\d+$/.test(part) && Number.isSafeInteger(Number(part)) && Number(part) >= least,
+  );
   if (!isRight) throw new Error(`-${name} is "${value}". Give whole numbers from ${least}, with commas between them.`);
-  return numbers;
+  return parts.map(Number);
+}
+
+/** The one whole number of a field, from `least`. Throws a message for people. */
+function numberOf(name: string, least: number): number {
+  const [number, ...more] = numbersOf(name, least);
+  if (more.length > 0) throw new Error(`-${name} is "${control(name).value}". Give one whole number from ${least}.`);
+  return number as number;
 }
 
 function chosenSubject(): Subject {
@@ -113,7 +132,7 @@ async function run(): Promise<void> {
       prompts: numbersOf("p", 0),
       generate: numbersOf("n", 0),
       batches: numbersOf("b", 1),
-      runs: numbersOf("r", 1)[0] as number,
+      runs: numberOf("r", 1),
       ceilings: control("ceilings").checked,
       profile: control("profile").checked,
       commit,

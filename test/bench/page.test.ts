@@ -136,14 +136,26 @@ describe("the page of bench --serve", () => {
     await page.close();
   });
 
-  it("says what is wrong with the settings", async () => {
-    const { page } = await open("?subject=tiny&p=sixteen");
+  it.each([
+    ["p=sixteen", '-p is "sixteen". Give whole numbers from 0, with commas between them.'],
+    ["n=0x10", '-n is "0x10". Give whole numbers from 0, with commas between them.'],
+    ["r=2,3", '-r is "2,3". Give one whole number from 1.'],
+  ])("says what is wrong with the settings: %s", async (setting, problem) => {
+    const { page } = await open(`?subject=tiny&${setting}`);
     await page.waitForSelector("#run:enabled");
     await page.click("#run");
     await page.waitForSelector("#problem:visible");
-    expect(await page.textContent("#problem")).toBe(
-      '-p is "sixteen". Give whole numbers from 0, with commas between them.',
-    );
+    expect(await page.textContent("#problem")).toBe(problem);
+    await page.close();
+  });
+
+  it.each([
+    ["subject=huge", /subject=huge.*Subjects are .*tiny/],
+    ["depth=3", /depth=3.*Settings are subject, address, p/],
+  ])("says that its address has no such setting: %s", async (setting, problem) => {
+    const { page } = await open(`?${setting}`);
+    await page.waitForSelector("#problem:visible");
+    expect(await page.textContent("#problem")).toMatch(problem);
     await page.close();
   });
 

@@ -2,11 +2,13 @@
  * Generation: a pass over the prompt, then one pass a token, each a single submission that ends in the choice of the
  * next token. Sequences of a batch advance together; one that has ended takes no more rows.
  */
+
 import { InputError } from "../errors.ts";
 import type { Readback } from "../gpu/readback.ts";
 import type { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
+import { assertCausal } from "./causality.ts";
 import { Decoder } from "./decode.ts";
 import { type EmbedsInput, type ModelInput, toIds } from "./input.ts";
 import type { KvCache } from "./kv-cache.ts";
@@ -113,6 +115,7 @@ export async function* generateSteps(
   options: GenerateOptions = {},
   hooks: GenerateHooks = {},
 ): AsyncGenerator<GenerateStep> {
+  assertCausal(model.spec, "Generation");
   const plan = makePlan(model.tokenizer, options);
   const ids = promptIds(model.tokenizer, input, options);
   const cache = options.cache ?? model.createCache({ sequences: ids.length, capacity: capacityFor(model, ids, plan) });

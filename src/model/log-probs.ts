@@ -3,11 +3,13 @@
  * the prompt and the tokens before. The prompt runs once; all answers continue forks of its cache in one batch; of the
  * logits only one number a token comes back.
  */
+
 import { InputError } from "../errors.ts";
 import type { Readback } from "../gpu/readback.ts";
 import { foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
+import { assertCausal } from "./causality.ts";
 import { logitBlocks } from "./forward.ts";
 import { toIds } from "./input.ts";
 import * as kernels from "./kernels.ts";
@@ -56,6 +58,7 @@ export async function answerLogProbs(
   answers: readonly (string | readonly number[])[],
   options: LogProbsOptions = {},
 ): Promise<AnswerLogProb[]> {
+  assertCausal(model.spec, "The probability of an answer");
   const promptIds = toIds(
     prompt,
     model.tokenizer,

@@ -153,12 +153,15 @@ export const specCheck: Check = object({
     parallelSharedNorm: boolean,
     residualScale: finite,
   }),
-  attention: object({
-    scale: finite,
-    softCap: nullable(positive),
-    qkNorm: oneOf("none", "head", "perHead", "full"),
-    qkNormSpec: norm,
-  }),
+  attention: object(
+    {
+      scale: finite,
+      softCap: nullable(positive),
+      qkNorm: oneOf("none", "head", "perHead", "full"),
+      qkNormSpec: norm,
+    },
+    { causal: boolean },
+  ),
   mlp: object(
     {
       kind: oneOf("plain", "gated"),

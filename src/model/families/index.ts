@@ -9,7 +9,7 @@ import type { ModelSpec } from "../spec.ts";
 import { validateSpec } from "../validate-spec.ts";
 import { bloom } from "./bloom.ts";
 import { cohere } from "./cohere.ts";
-import type { Family } from "./common.ts";
+import { type Family, withCausality } from "./common.ts";
 import { custom } from "./custom.ts";
 import { falcon } from "./falcon.ts";
 import { gemma } from "./gemma.ts";
@@ -65,9 +65,10 @@ const FIXED_EVERYWHERE = {
   is_encoder_decoder: false,
   quantization_config: undefined,
   pruned_heads: {},
-  clip_qkv: undefined,
-  use_mrope: false,
 };
+
+/** Families that do not read `is_causal`, or read it elsewhere: gpt_neo's mask is a part of the model. */
+const OWN_CAUSALITY: ReadonlySet<string> = new Set(["custom", "gemma3", "gpt_neo"]);
 
 /**
  * The spec of a model, from the parsed contents of its `config.json`; `label` is the file's name, for messages.
@@ -86,5 +87,6 @@ export function specFromConfig(config: unknown, label: string): ModelSpec {
     );
   }
   reader.requireFixed(FIXED_EVERYWHERE);
-  return validateSpec(family(reader), label);
+  const spec = family(reader);
+  return validateSpec(OWN_CAUSALITY.has(modelType) ? spec : withCausality(reader, spec), label);
 }

@@ -155,7 +155,8 @@ export class ConfigReader {
    */
   requireFixed(settings: Record<string, unknown>): void {
     for (const [key, expected] of Object.entries(settings)) {
-      if (!this.has(key) || JSON.stringify(this.raw[key]) === JSON.stringify(expected)) continue;
+      const isOff = typeof expected === "boolean" ? this.raw[key] === undefined : !this.has(key);
+      if (isOff || JSON.stringify(this.raw[key]) === JSON.stringify(expected)) continue;
       this.refuse(key, `is not supported (only ${expected === undefined ? "null" : JSON.stringify(expected)} is)`);
     }
   }

@@ -87,6 +87,7 @@ const rope = object({
     none: {},
     linear: { factor: positive },
     dynamic: stretch,
+    proportional: { factor: positive, share: positive },
     llama3: { ...stretch, lowFreqFactor: positive, highFreqFactor: positive },
     yarn: { ...stretch, betaFast: positive, betaSlow: positive, attentionFactor: positive, truncate: boolean },
   }),

@@ -134,6 +134,8 @@ export type RopeScaling =
   | { kind: "none" }
   | { kind: "linear"; factor: number }
   | { kind: "dynamic"; factor: number; originalMaxPositions: number }
+  /** The first `share` of the frequencies over the whole head, divided by `factor`; the other pairs do not turn. */
+  | { kind: "proportional"; factor: number; share: number }
   | { kind: "llama3"; factor: number; lowFreqFactor: number; highFreqFactor: number; originalMaxPositions: number }
   | {
       kind: "yarn";

@@ -58,8 +58,13 @@ export async function fixtureFiles(family: string): Promise<FixtureFiles> {
 }
 
 /** What transformers computed for the fixture, by tensor name, and the ids [2, T] it was given. */
-export async function golden(family: string): Promise<{ ids: number[][]; values: Map<string, Float32Array> }> {
-  const tensors = tensorsOf(await readFile(`${ROOT}${family}/golden.safetensors`));
+export function golden(family: string): Promise<{ ids: number[][]; values: Map<string, Float32Array> }> {
+  return goldenIn(ROOT + family);
+}
+
+/** The same for a fixture in any folder. */
+export async function goldenIn(folder: string): Promise<{ ids: number[][]; values: Map<string, Float32Array> }> {
+  const tensors = tensorsOf(await readFile(`${folder}/golden.safetensors`));
   const values = new Map(tensors.map((tensor) => [tensor.name, valuesOf(tensor)]));
   const flat = [...(values.get("input_ids") as Float32Array)];
   return { ids: [flat.slice(0, flat.length / 2), flat.slice(flat.length / 2)], values };

@@ -1,7 +1,7 @@
-/** Mistral: Llama with the same attention window in every layer, or none. */
+/** Mistral: Llama with an attention window in every layer, in none, or where `layer_types` says. */
 import type { ConfigReader } from "../config.ts";
 import type { ModelSpec } from "../spec.ts";
-import { readSizes, rmsNorm, uniformLayers } from "./common.ts";
+import { readSizes, rmsNorm, typedLayers } from "./common.ts";
 import { llamaLike } from "./llama-like.ts";
 
 const DEFAULTS = {
@@ -17,6 +17,7 @@ const DEFAULTS = {
 export function mistral(config: ConfigReader): ModelSpec {
   const sizes = readSizes(config, DEFAULTS);
   const window = config.nullableInteger("sliding_window", 4096);
+  const types = new Array<string>(sizes.nLayers).fill(window === null ? "full_attention" : "sliding_attention");
   return {
     ...llamaLike(config, {
       family: "mistral",
@@ -25,7 +26,9 @@ export function mistral(config: ConfigReader): ModelSpec {
       qkvBias: false,
       tied: false,
     }),
-    // transformers gives every layer the window, whatever `layer_types` says.
-    layers: uniformLayers(sizes, { window, rope: 0 }),
+    layers: typedLayers(config, types, {
+      full_attention: { window: null, rope: 0 },
+      sliding_attention: window === null ? null : { window, rope: 0 },
+    }),
   };
 }

@@ -33,7 +33,7 @@ export function qwen2(config: ConfigReader): ModelSpec {
 export function qwenLayers(config: ConfigReader, nLayers: number): LayerSpec[] {
   const isOn = config.boolean("use_sliding_window", false);
   const window = isOn ? config.nullableInteger("sliding_window", 4096) : null;
-  const from = config.nullableNumber("max_window_layers", 28) ?? 28;
+  const from = config.number("max_window_layers", 28);
   const types = Array.from({ length: nLayers }, (_, i) =>
     window !== null && i >= from ? "sliding_attention" : "full_attention",
   );

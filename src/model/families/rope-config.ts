@@ -38,13 +38,25 @@ const SCALINGS = new Map<string, ScalingKind>([
   ["default", { kind: "none", read: () => ({ kind: "none" }) }],
   ["linear", { kind: "linear", read: ({ settings }) => ({ kind: "linear", factor: settings.number("factor") }) }],
   ["dynamic", { kind: "dynamic", read: readDynamic }],
+  ["proportional", { kind: "proportional", read: readProportional }],
   ["llama3", { kind: "llama3", read: readLlama3 }],
   ["yarn", { kind: "yarn", read: readYarn }],
 ]);
 
+/** Scalings of families that cut the rotating part out of a head, in which transformers' table for whole heads does not fit. */
+export const PARTIAL_HEAD_KINDS: readonly RopeScaling["kind"][] = ["none", "linear", "dynamic", "llama3", "yarn"];
+
 /** Growth is measured against max_position_embeddings, whatever the original length says. */
 function readDynamic({ settings, maxPositions }: ScalingInput): RopeScaling {
   return { kind: "dynamic", factor: settings.number("factor"), originalMaxPositions: maxPositions };
+}
+
+function readProportional({ settings }: ScalingInput): RopeScaling {
+  return {
+    kind: "proportional",
+    factor: settings.number("factor", 1),
+    share: settings.number("partial_rotary_factor", 1),
+  };
 }
 
 function readLlama3({ settings, originalMaxPositions }: ScalingInput): RopeScaling {
@@ -118,7 +130,7 @@ export function ropeFrom(config: ConfigReader, settings: ConfigReader, defaults:
 }
 
 /**
- * How much of a head rotates. Families that always rotate whole heads take no notice of the factor where nothing is scaled;
+ * How much of a head rotates; all of it where the scaling sees to that. Families that always rotate whole heads take no notice of the factor where nothing is scaled;
  * with a scaling transformers makes a table that does not fit their heads, so that there it is refused.
  */
 function rotaryDim(
@@ -128,7 +140,7 @@ function rotaryDim(
   kind: RopeScaling["kind"],
 ): number {
   const { dHead, partial } = defaults;
-  if (partial === null && kind === "none") return dHead;
+  if (kind === "proportional" || (partial === null && kind === "none")) return dHead;
   const [name, ...older] = defaults.partialNames ?? ["partial_rotary_factor"];
   const [holder, key] = settings.has(name)
     ? [settings, name]

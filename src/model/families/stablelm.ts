@@ -3,7 +3,7 @@ import type { ConfigReader } from "../config.ts";
 import type { ModelSpec } from "../spec.ts";
 import { baseSpec, head, layerNorm, linear, norm, readSizes, uniformLayers } from "./common.ts";
 import { BLOCK, preNorms, projections } from "./llama-like.ts";
-import { readRope, stretchedMaxPositions } from "./rope-config.ts";
+import { PARTIAL_HEAD_KINDS, readRope, stretchedMaxPositions } from "./rope-config.ts";
 
 const DEFAULTS = {
   nLayers: 32,
@@ -21,7 +21,10 @@ export function stablelm(config: ConfigReader): ModelSpec {
   const sizes = readSizes(config, DEFAULTS);
   const { dHead, maxPositions } = sizes;
   const base = baseSpec("stablelm", sizes, layerNorm(config.number("layer_norm_eps", 1e-5)));
-  const rope = readRope(config, { dHead, maxPositions, style: "half", theta: 10000, partial: 0.25 });
+  const rope = readRope(config, {
+    ...{ dHead, maxPositions, style: "half", theta: 10000, partial: 0.25 },
+    kinds: PARTIAL_HEAD_KINDS,
+  });
   const parallel = config.boolean("use_parallel_residual", false);
   const tied = config.boolean("tie_word_embeddings", false);
   const noBias = { bias: false };

@@ -3,7 +3,7 @@
  * `RopeSpec`. Formulas and defaults follow transformers' `modeling_rope_utils.py`. A scaling that is not in the table
  * below is refused: RoPE that is a little wrong still writes fluent text. Keys that its type does not read change nothing.
  */
-import type { ConfigReader } from "../config.ts";
+import { type ConfigReader, isObject } from "../config.ts";
 import type { RopeScaling, RopeSpec } from "../spec.ts";
 
 export interface RopeDefaults {
@@ -100,6 +100,8 @@ function yarnScale(factor: number, mscale: number): number {
 export function readRope(config: ConfigReader, defaults: RopeDefaults): RopeSpec {
   const older = config.child("rope_scaling");
   const settings = older && older.keys().length > 0 ? older : config.child("rope_parameters");
+  const nested = settings?.keys().find((key) => isObject(settings.value(key)));
+  if (nested !== undefined) settings?.refuse(nested, "belongs to families with several RoPEs; this one has one");
   return ropeFrom(config, settings ?? config.empty("rope_parameters"), {
     ...defaults,
     theta: config.number(defaults.thetaNames ?? "rope_theta", defaults.theta),

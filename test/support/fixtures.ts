@@ -30,6 +30,17 @@ export async function loadFixture(family: string, options: LoadOptions = {}): Pr
   return new Model(await loadParts(ROOT + family, { ...options, gpu: options.gpu ?? (await testGpu()) }));
 }
 
+/** A fixture's model with settings of its config changed. The caller destroys it. */
+export async function loadChanged(
+  family: string,
+  changes: Record<string, unknown>,
+  options: LoadOptions = {},
+): Promise<Model> {
+  const { config, tensors } = await fixtureFiles(family);
+  const source = sourceOf({ config: { ...config, ...changes }, tensors });
+  return new Model(await loadParts(source, { ...options, gpu: options.gpu ?? (await testGpu()) }));
+}
+
 /** Every tensor of a safetensors file. */
 export function tensorsOf(file: Uint8Array): TensorEntry[] {
   const { tensors } = parseHeader(file, file.length, "fixture");

@@ -193,6 +193,11 @@ describe("settings that change the computation reach the spec", () => {
       edited("phi", { qk_layernorm: true }),
       { attention: { qkNorm: "head", qkNormSpec: { kind: "layer" } } },
     ],
+    [
+      "a share of the head beside RoPE settings that are proportional",
+      edited("llama", { rope_parameters: { rope_type: "proportional", factor: 2 }, partial_rotary_factor: 0.5 }),
+      { ropes: [{ rotaryDim: 8, scaling: { kind: "proportional", factor: 2, share: 0.5 } }] },
+    ],
     ["olmo2's norms", fixtureConfig("olmo2"), { block: { norms: "post" }, attention: { qkNorm: "full" } }],
     [
       "stablelm in parallel",
@@ -333,6 +338,10 @@ describe("settings that are not supported are refused by name", () => {
     [
       "partial_rotary_factor",
       edited("llama", { ...SCALED({ type: "linear", factor: 2 }), partial_rotary_factor: 0.5 }),
+    ],
+    [
+      "partial_rotary_factor",
+      edited("gpt_neox", { rope_parameters: undefined, rotary_pct: 0.25, partial_rotary_factor: 0.5 }),
     ],
     ["partial_rotary_factor", edited("phi", { partial_rotary_factor: 0.4, rope_parameters: undefined })],
     ["rope_scaling.rope_type", edited("phi3", SCALED({ rope_type: "longrope", short_factor: [1], long_factor: [1] }))],

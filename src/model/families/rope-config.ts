@@ -16,8 +16,8 @@ export interface RopeDefaults {
   thetaNames?: readonly string[];
   /** The family's share of each head that rotates; null when the family always rotates whole heads. */
   partial: number | null;
-  /** Names of the share outside `rope_parameters`, `partial_rotary_factor` first; that alone when absent. */
-  partialNames?: readonly [string, ...string[]];
+  /** Names of the share outside `rope_parameters`; `partial_rotary_factor` when absent. */
+  partialNames?: readonly string[];
   /** The scalings transformers accepts for this family; all of them when absent. */
   kinds?: readonly RopeScaling["kind"][];
 }
@@ -25,6 +25,8 @@ export interface RopeDefaults {
 /** The scaling's own settings, and the length the model was trained at. */
 interface ScalingInput {
   settings: ConfigReader;
+  /** Of a head, the part that rotates. */
+  share: number;
   originalMaxPositions: number;
   maxPositions: number;
 }
@@ -51,12 +53,8 @@ function readDynamic({ settings, maxPositions }: ScalingInput): RopeScaling {
   return { kind: "dynamic", factor: settings.number("factor"), originalMaxPositions: maxPositions };
 }
 
-function readProportional({ settings }: ScalingInput): RopeScaling {
-  return {
-    kind: "proportional",
-    factor: settings.number("factor", 1),
-    share: settings.number("partial_rotary_factor", 1),
-  };
+function readProportional({ settings, share }: ScalingInput): RopeScaling {
+  return { kind: "proportional", factor: settings.number("factor", 1), share };
 }
 
 function readLlama3({ settings, originalMaxPositions }: ScalingInput): RopeScaling {
@@ -123,31 +121,38 @@ export function ropeFrom(config: ConfigReader, settings: ConfigReader, defaults:
     "original_max_position_embeddings",
     settings.integer("original_max_position_embeddings", maxPositions),
   );
+  const share = readShare(config, settings, defaults);
   return {
     theta: settings.number("rope_theta", defaults.theta),
-    rotaryDim: rotaryDim(config, settings, defaults, scaling.kind),
+    rotaryDim: rotaryDim(defaults, share, scaling.kind),
     style: defaults.style,
-    scaling: scaling.read({ settings, originalMaxPositions, maxPositions }),
+    scaling: scaling.read({ settings, share: share.factor, originalMaxPositions, maxPositions }),
   };
 }
 
+/** The share of a head that rotates, and where the config says so. */
+interface Share {
+  factor: number;
+  holder: ConfigReader;
+  key: string;
+}
+
+/** The share stands among the RoPE settings, or else beside them. */
+function readShare(config: ConfigReader, settings: ConfigReader, defaults: RopeDefaults): Share {
+  const own = "partial_rotary_factor";
+  const names = defaults.partialNames ?? [own];
+  const [holder, keys] = settings.has(own) ? [settings, [own]] : [config, names.filter((name) => config.has(name))];
+  return { factor: holder.number(keys, defaults.partial ?? 1), holder, key: keys[0] ?? own };
+}
+
 /**
- * How much of a head rotates; all of it where the scaling sees to that. Families that always rotate whole heads take no notice of the factor where nothing is scaled;
- * with a scaling transformers makes a table that does not fit their heads, so that there it is refused.
+ * How many dimensions of a head rotate; all where the scaling itself takes the share. Families that always rotate whole heads
+ * take no notice of the share where nothing is scaled; with a scaling transformers makes a table that does not fit their heads, so
+ * that there it is refused.
  */
-function rotaryDim(
-  config: ConfigReader,
-  settings: ConfigReader,
-  defaults: RopeDefaults,
-  kind: RopeScaling["kind"],
-): number {
-  const { dHead, partial } = defaults;
+function rotaryDim({ dHead, partial }: RopeDefaults, share: Share, kind: RopeScaling["kind"]): number {
   if (kind === "proportional" || (partial === null && kind === "none")) return dHead;
-  const [name, ...older] = defaults.partialNames ?? ["partial_rotary_factor"];
-  const [holder, key] = settings.has(name)
-    ? [settings, name]
-    : [config, [name, ...older].find((each) => config.has(each)) ?? name];
-  const factor = holder.nullableNumber(key, null) ?? partial ?? 1;
+  const { factor, holder, key } = share;
   if (partial === null && factor !== 1)
     holder.refuse(key, "is not supported in this family with a scaling (only 1 is)");
   const rotary = Math.trunc(dHead * factor);

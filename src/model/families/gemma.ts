@@ -16,7 +16,7 @@ const DEFAULTS = {
 };
 
 export function gemma(config: ConfigReader): ModelSpec {
-  // The first releases say "gelu" and mean its tanh approximation; transformers corrects it, too.
+  // The first releases say "gelu" and mean its tanh approximation, as transformers 4 took it.
   const stated = config.activation("hidden_act", "gelu_pytorch_tanh");
   const spec = llamaLike(config, {
     family: "gemma",

@@ -14,8 +14,8 @@ export function gptNeox(config: ConfigReader): ModelSpec {
     // head_dim, which attention does not read, counts for the share of a head that rotates.
     dHead: config.nullableInteger("head_dim", null) ?? dHead,
     ...{ maxPositions, style: "half", theta: 10000, partial: 0.25 },
-    thetaNames: ["rotary_emb_base", "rope_theta"],
-    partialNames: ["partial_rotary_factor", "rotary_pct"],
+    thetaName: "rotary_emb_base",
+    partialName: "rotary_pct",
   });
   const parallel = config.boolean("use_parallel_residual", true);
   const attentionBias = config.boolean("attention_bias", true);

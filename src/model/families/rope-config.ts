@@ -12,12 +12,12 @@ export interface RopeDefaults {
   style: RopeSpec["style"];
   /** The family's theta when the config has none. */
   theta: number;
-  /** Names of theta outside `rope_parameters`; `rope_theta` when absent. */
-  thetaNames?: readonly string[];
+  /** Name of theta outside `rope_parameters`; `rope_theta` when absent. */
+  thetaName?: string;
   /** The family's share of each head that rotates; null when the family always rotates whole heads. */
   partial: number | null;
-  /** Names of the share outside `rope_parameters`; `partial_rotary_factor` when absent. */
-  partialNames?: readonly string[];
+  /** Name of the share outside `rope_parameters`; `partial_rotary_factor` when absent. */
+  partialName?: string;
   /** The scalings transformers accepts for this family; all of them when absent. */
   kinds?: readonly RopeScaling["kind"][];
 }
@@ -102,7 +102,7 @@ export function readRope(config: ConfigReader, defaults: RopeDefaults): RopeSpec
   if (nested !== undefined) settings?.refuse(nested, "belongs to families with several RoPEs; this one has one");
   return ropeFrom(config, settings ?? config.empty("rope_parameters"), {
     ...defaults,
-    theta: config.number(defaults.thetaNames ?? "rope_theta", defaults.theta),
+    theta: config.number(defaults.thetaName ?? "rope_theta", defaults.theta),
   });
 }
 
@@ -140,9 +140,8 @@ interface Share {
 /** The share stands among the RoPE settings, or else beside them. */
 function readShare(config: ConfigReader, settings: ConfigReader, defaults: RopeDefaults): Share {
   const own = "partial_rotary_factor";
-  const names = defaults.partialNames ?? [own];
-  const [holder, keys] = settings.has(own) ? [settings, [own]] : [config, names.filter((name) => config.has(name))];
-  return { factor: holder.number(keys, defaults.partial ?? 1), holder, key: keys[0] ?? own };
+  const [holder, key] = settings.has(own) ? [settings, own] : [config, defaults.partialName ?? own];
+  return { factor: holder.nullableNumber(key, null) ?? defaults.partial ?? 1, holder, key };
 }
 
 /**

@@ -22,6 +22,8 @@ const TUNER = ["test/kernels/tuner.test.ts"];
 const DEFAULTS = ["test/kernels/defaults.test.ts"];
 const BENCH = ["test/bench/reference.test.ts", "test/bench/run.test.ts"];
 const SAMPLING = ["test/generate/sampling.test.ts"];
+const BIDIRECTIONAL = ["test/engine/bidirectional.test.ts"];
+const CONFIG = ["test/families/config.test.ts"];
 const RECYCLER = ["test/engine/recycler.test.ts"];
 
 export const MUTANTS: readonly Mutant[] = [
@@ -38,6 +40,62 @@ export const MUTANTS: readonly Mutant[] = [
     from: 'linePattern(definition, tokens.join("|")), ',
     to: "",
     tests: ["test/theory/tasks.test.ts"],
+  },
+  {
+    name: "both ways: a window reaches a key too far ahead",
+    file: "shaders/attention_shared.wgsl",
+    from: "position + params.window - 1u)",
+    to: "position + params.window)",
+    tests: ["test/families/config-cases.test.ts"],
+  },
+  {
+    name: "both ways: splits end where a causal window would",
+    file: "src/model/attentions.ts",
+    from: "constants?.CAUSAL === 0 ? 2 * window - 1 : window",
+    to: "window",
+    tests: ATTENTION,
+  },
+  {
+    name: "both ways: a pass ends within a sequence",
+    file: "src/model/causality.ts",
+    from: "while (end > first && isCut(end)) end--;",
+    to: "",
+    tests: BIDIRECTIONAL,
+  },
+  {
+    name: "both ways: a sweep computes no row before an edit",
+    file: "src/hooks/cone.ts",
+    from: "if (!isCausal(spec)) return wholeCone(spec, edits, end, length);",
+    to: "",
+    tests: BIDIRECTIONAL,
+  },
+  {
+    name: "both ways: an edit stops at the query's own key",
+    file: "src/hooks/edit.ts",
+    from: "if (isCausal(spec)) return { firstDim, endDim: position + 1 };",
+    to: "return { firstDim, endDim: position + 1 };",
+    tests: BIDIRECTIONAL,
+  },
+  {
+    name: "config: another family's name of a setting is read",
+    file: "src/model/families/gpt2.ts",
+    from: 'config.number("layer_norm_epsilon", 1e-5)',
+    to: 'config.number(["layer_norm_epsilon", "layer_norm_eps"], 1e-5)',
+    tests: CONFIG,
+  },
+  {
+    name: "config: null is taken for missing",
+    file: "src/model/config.ts",
+    from: "return names.filter((key) => this.raw[key] !== undefined);",
+    to: "return names.filter((key) => this.has(key));",
+    tests: CONFIG,
+  },
+  {
+    name: "config: a window that looks both ways keeps its causal width",
+    file: "src/model/families/common.ts",
+    from: "layer.window === null ? null : layer.window + 1",
+    to: "layer.window",
+    tests: CONFIG,
   },
   {
     name: "generate: a first token is not looked at",

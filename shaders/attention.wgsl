@@ -44,7 +44,7 @@ fn main(
   var total = 0.0;
   var sums = vec4<f32>();
   let firstKey = firstVisible(position);
-  let keyTotal = position + 1u - firstKey;
+  let keyTotal = lastVisible(sequence, position) + 1u - firstKey;
   for (var block = 0u; block < keyTotal; block += BLOCK) {
     let here = min(BLOCK, keyTotal - block);
     var blockMax = -3.0e38;

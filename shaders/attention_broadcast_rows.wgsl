@@ -56,7 +56,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
         break;
       }
       firstKey = min(firstKey, firstVisible(entry.y));
-      lastKey = max(lastKey, entry.y);
+      lastKey = max(lastKey, lastVisible(sequence, entry.y));
     }
     for (var first = firstKey; first <= lastKey; first += 4u * LANES) {
       // Keys past the end repeat the last one, and are hidden.
@@ -85,9 +85,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
         // From scores to weights.
         let position = rowTable[rowOf(firstRow, r)].y;
         let isRow = r >= begin && r < end;
+        let last = lastVisible(sequence, position);
         var visible: vec4<bool>;
         for (var c = 0u; c < 4u; c++) {
-          visible[c] = isRow && key[c] <= position && key[c] >= firstVisible(position);
+          visible[c] = isRow && key[c] <= last && key[c] >= firstVisible(position);
           scores[r][c] = select(HIDDEN, finishScore(scores[r][c], head, position, key[c]), visible[c]);
         }
         let own = max(max(scores[r].x, scores[r].y), max(scores[r].z, scores[r].w));

@@ -38,11 +38,12 @@ fn main(
   var sums: array<vec4<f32>, D4>;
   var largest = -3.0e38;
   var total = 0.0;
-  for (var first = firstVisible(position) + thread; first <= position; first += STEP * LANES) {
+  let last = lastVisible(sequence, position);
+  for (var first = firstVisible(position) + thread; first <= last; first += STEP * LANES) {
     // Past the last key a step meets that one again, and gives it no weight.
     var at: array<u32, STEP>;
     for (var j = 0u; j < STEP; j++) {
-      let key = min(first + j * LANES, position);
+      let key = min(first + j * LANES, last);
       at[j] = kvIndex(sequence, key, kvHead) * D4;
     }
     var products = array<f32, STEP>();
@@ -55,7 +56,7 @@ fn main(
     var scores: array<f32, STEP>;
     var newLargest = largest;
     for (var j = 0u; j < STEP; j++) {
-      scores[j] = finishScore(products[j], head, position, min(first + j * LANES, position));
+      scores[j] = finishScore(products[j], head, position, min(first + j * LANES, last));
       newLargest = max(newLargest, scores[j]);
     }
     let correction = exp(largest - newLargest);
@@ -63,7 +64,7 @@ fn main(
     total *= correction;
     var weights: array<f32, STEP>;
     for (var j = 0u; j < STEP; j++) {
-      weights[j] = select(0.0, exp(scores[j] - largest), first + j * LANES <= position);
+      weights[j] = select(0.0, exp(scores[j] - largest), first + j * LANES <= last);
       total += weights[j];
     }
     for (var d = 0u; d < dHead4; d++) {

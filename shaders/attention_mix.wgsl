@@ -17,7 +17,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   let entry = rowTable[rowHead / params.nHeads];
   let kvHead = kvHeadOf(head);
   var sum = 0.0;
-  for (var key = firstVisible(entry.y); key <= entry.y; key++) {
+  let last = lastVisible(entry.x, entry.y);
+  for (var key = firstVisible(entry.y); key <= last; key++) {
     let at = kvIndex(entry.x, key, kvHead) * params.dHead + d;
     sum = fma(pattern[rowHead * params.keyCount + key], values[at], sum);
   }

@@ -32,11 +32,12 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   var sums: array<vec4<f32>, D4>;
   var largest = -3.0e38;
   var total = 0.0;
-  for (var key = firstVisible(position); key <= position; key += 4u) {
+  let last = lastVisible(sequence, position);
+  for (var key = firstVisible(position); key <= last; key += 4u) {
     // Keys past the end repeat the last one and get no weight.
     var at: vec4<u32>;
     for (var i = 0u; i < 4u; i++) {
-      at[i] = kvIndex(sequence, min(key + i, position), kvHead) * D4;
+      at[i] = kvIndex(sequence, min(key + i, last), kvHead) * D4;
     }
     var products = vec4<f32>();
     for (var d = 0u; d < dHead4; d++) {
@@ -50,7 +51,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     }
     var scores: vec4<f32>;
     for (var i = 0u; i < 4u; i++) {
-      scores[i] = select(-3.0e38, finishScore(products[i], head, position, key + i), key + i <= position);
+      scores[i] = select(-3.0e38, finishScore(products[i], head, position, key + i), key + i <= last);
     }
     let newLargest = max(largest, max(max(scores.x, scores.y), max(scores.z, scores.w)));
     let correction = exp(largest - newLargest);

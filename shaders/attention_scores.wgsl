@@ -16,12 +16,13 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   let key = index % params.keyCount;
   let head = (index / params.keyCount) % params.nHeads;
   let row = index / params.keyCount / params.nHeads;
+  let sequence = rowTable[row].x;
   let position = rowTable[row].y;
-  if (key > position || key < firstVisible(position)) {
+  if (key > lastVisible(sequence, position) || key < firstVisible(position)) {
     scores[index] = masked[0];
     return;
   }
-  let keyAt = kvIndex(rowTable[row].x, key, kvHeadOf(head)) * (params.dHead / 4u);
+  let keyAt = kvIndex(sequence, key, kvHeadOf(head)) * (params.dHead / 4u);
   let queryAt = row * params.queryStride + head * params.dHead;
   var product = 0.0;
   for (var d = 0u; d < params.dHead; d += 4u) {

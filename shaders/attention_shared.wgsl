@@ -1,7 +1,8 @@
 // What every attention kernel must agree on: parameters, where keys lie, which a query may see, and how a score is made.
 //
 // A row of the batch is one token: (sequence, position, slot, token). The keys and values of position j of sequence s lie
-// in slot slotTable[s * slotStride + j]; sequences may share slots (a forked cache, a sweep over one base run).
+// in slot slotTable[s * slotStride + j]; sequences may share slots (a forked cache, a sweep over one base run). Without
+// causality the last entry of a sequence's row is its length.
 
 struct Params {
   rowCount: u32,
@@ -17,6 +18,7 @@ struct Params {
   splitKeys: u32, // keys a split, for attention_split
 }
 
+override CAUSAL: bool = true;
 override HAS_SOFT_CAP: bool = false;
 override HAS_ALIBI: bool = false;
 
@@ -30,6 +32,17 @@ fn firstVisible(position: u32) -> u32 {
     return 0u;
   }
   return position + 1u - params.window;
+}
+
+fn lastVisible(sequence: u32, position: u32) -> u32 {
+  if (CAUSAL) {
+    return position;
+  }
+  let last = slotTable[(sequence + 1u) * params.slotStride - 1u] - 1u;
+  if (params.window == 0u) {
+    return last;
+  }
+  return min(last, position + params.window - 1u);
 }
 
 // The key-value head that a query head reads.

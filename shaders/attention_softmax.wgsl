@@ -14,21 +14,22 @@ fn main(
   if (index >= params.rowCount * params.nHeads) {
     return;
   }
-  let position = rowTable[index / params.nHeads].y;
-  let first = firstVisible(position);
+  let entry = rowTable[index / params.nHeads];
+  let first = firstVisible(entry.y);
+  let last = lastVisible(entry.x, entry.y);
   let start = index * params.keyCount;
   var largest = -3.0e38;
-  for (var key = first + thread; key <= position; key += 64u) {
+  for (var key = first + thread; key <= last; key += 64u) {
     largest = max(largest, x[start + key]);
   }
   largest = reduceMax(thread, largest);
   var sum = 0.0;
-  for (var key = first + thread; key <= position; key += 64u) {
+  for (var key = first + thread; key <= last; key += 64u) {
     sum += exp(x[start + key] - largest);
   }
   let total = reduceSum(thread, sum);
   for (var key = thread; key < params.keyCount; key += 64u) {
-    let visible = key >= first && key <= position;
+    let visible = key >= first && key <= last;
     x[start + key] = select(0.0, exp(x[start + key] - largest) / total, visible);
   }
 }

@@ -29,7 +29,7 @@ fn main(
   let queryAt = (row * params.queryStride + head * params.dHead) / 4u;
   let first = firstVisible(position);
   let begin = first + group.y * params.splitKeys;
-  let end = min(begin + params.splitKeys, position + 1u);
+  let end = min(begin + params.splitKeys, lastVisible(sequence, position) + 1u);
   var largest = HIDDEN;
   var total = 0.0;
   var sums = vec4<f32>();

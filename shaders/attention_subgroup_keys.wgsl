@@ -47,13 +47,14 @@ fn main(
   }
   var largest = -3.0e38;
   var total = 0.0;
-  for (var first = firstVisible(position); first <= position; first += STEP) {
+  let last = lastVisible(sequence, position);
+  for (var first = firstVisible(position); first <= last; first += STEP) {
     // Past the last key a step meets that one again, and gives it no weight.
     var at: array<u32, STEP>;
     var scores: array<f32, STEP>;
     var newLargest = largest;
     for (var j = 0u; j < STEP; j++) {
-      let key = min(first + j, position);
+      let key = min(first + j, last);
       at[j] = kvIndex(sequence, key, kvHead) * D4;
       var product = 0.0;
       for (var p = 0u; p < PER; p++) {
@@ -69,7 +70,7 @@ fn main(
       sums[p] *= correction;
     }
     for (var j = 0u; j < STEP; j++) {
-      let weight = select(0.0, exp(scores[j] - largest), first + j <= position);
+      let weight = select(0.0, exp(scores[j] - largest), first + j <= last);
       total += weight;
       for (var p = 0u; p < PER; p++) {
         sums[p] = fma(vec4<f32>(weight), values[at[j] + piece[p]], sums[p]);

@@ -36,6 +36,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let dHead4 = params.dHead / 4u;
   let position = rowTable[row].y;
   let start = firstVisible(position);
+  let end = lastVisible(rowTable[row].x, position);
 
   var sums: array<vec4<f32>, OWN4>;
   var largest = HIDDEN;
@@ -47,15 +48,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let sequence = rowTable[run].x;
     if (thread == 0u) {
-      var end = run;
+      var next = run;
       var first = firstVisible(rowTable[run].y);
       var last = 0u;
-      while (end < endRow && rowTable[end].x == sequence) {
-        first = min(first, firstVisible(rowTable[end].y));
-        last = max(last, rowTable[end].y);
-        end += 1u;
+      while (next < endRow && rowTable[next].x == sequence) {
+        first = min(first, firstVisible(rowTable[next].y));
+        last = max(last, lastVisible(sequence, rowTable[next].y));
+        next += 1u;
       }
-      runEnd = end;
+      runEnd = next;
       runFirst = first;
       runLast = last;
     }
@@ -83,7 +84,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
           for (var d = 0u; d < D4; d++) {
             product += dot(queryTile[own][d], keyTile[j][d]);
           }
-          let visible = isHere && key + j >= start && key + j <= position;
+          let visible = isHere && key + j >= start && key + j <= end;
           let score = select(HIDDEN, finishScore(product, head, position, key + j), visible);
           scoreTile[own][j] = select(product, score, slice + D4 == dHead4);
         }

@@ -1,7 +1,8 @@
 // Sums over the keys of each attention row a[key] of a pattern [batch, head, query, key], for summaries and head scores:
 // out[row] = (total, entropy in nats, distance sum a (q - key), a[0], previous a[q - 1],
 //             duplicate: keys before q with q's token, induction: keys whose predecessor has q's token).
-// Keys from `firstKey` on count, and key q unless SKIP_CURRENT. queryPositions [batch, query]: the position q of each
+// Keys from `firstKey` on count, up to q or, unless CAUSAL, to the end, and key q unless SKIP_CURRENT. In `distance` keys after q
+// count as negative. queryPositions [batch, query]: the position q of each
 // query, NO_QUERY where there is none (its sums are zero); tokens [batch, key], read when HAS_TOKENS.
 // One workgroup of 64 a row, folded into y.
 
@@ -14,6 +15,7 @@ struct Params {
 }
 
 override HAS_TOKENS: bool = false;
+override CAUSAL: bool = true;
 override SKIP_CURRENT: bool = false;
 
 const NO_QUERY = 0xffffffffu;
@@ -37,7 +39,7 @@ fn main(
   }
   let sequence = row / params.queries / params.nHeads;
   let position = queryPositions[sequence * params.queries + row % params.queries];
-  let end = select(position + 1u, 0u, position == NO_QUERY);
+  let end = select(select(params.keys, position + 1u, CAUSAL), 0u, position == NO_QUERY);
   let start = row * params.keys;
   let text = sequence * params.keys;
   var sums: array<f32, SUMS>;
@@ -50,13 +52,13 @@ fn main(
     if (a > 0.0) {
       sums[1] -= a * log(a);
     }
-    sums[2] += a * f32(position - key);
+    sums[2] += a * (f32(position) - f32(key));
     sums[3] += select(0.0, a, key == 0u);
     sums[4] += select(0.0, a, key + 1u == position);
     if (HAS_TOKENS) {
       let token = tokens[text + position];
       sums[5] += select(0.0, a, key < position && tokens[text + key] == token);
-      sums[6] += select(0.0, a, key > 0u && tokens[text + max(key, 1u) - 1u] == token);
+      sums[6] += select(0.0, a, key > 0u && key <= position && tokens[text + max(key, 1u) - 1u] == token);
     }
   }
   for (var i = 0u; i < SUMS; i++) {

@@ -63,14 +63,26 @@ function describeAttention({ nHeads, nKvHeads, dHead, attention }: ModelSpec): s
   const sharing = nKvHeads !== nHeads && `${plural(nKvHeads, "key-value head")}, each for ${nHeads / nKvHeads}`;
   const qkNorm = attention.qkNorm !== "none" && `${normName(attention.qkNormSpec)} of q and k (${attention.qkNorm})`;
   const cap = attention.softCap !== null && `scores capped at ${short(attention.softCap)}`;
-  return joined(`${plural(nHeads, "head")} of ${dHead}`, sharing, `scale ${short(attention.scale)}`, qkNorm, cap);
+  const bothWays = attention.causal === false && "looks both ways";
+  return joined(
+    `${plural(nHeads, "head")} of ${dHead}`,
+    sharing,
+    bothWays,
+    `scale ${short(attention.scale)}`,
+    qkNorm,
+    cap,
+  );
 }
 
-function describeWindows({ layers }: ModelSpec): Line[] {
+function describeWindows({ layers, attention }: ModelSpec): Line[] {
   const windows = new Set(layers.flatMap(({ window }) => (window === null ? [] : [window])));
   return [...windows].map((window): Line => {
     const where = layers.flatMap((layer, index) => (layer.window === window ? [index] : []));
-    return ["window", `the last ${grouped(window)} positions ${inLayers(where, layers.length)}`];
+    const reach =
+      attention.causal === false
+        ? `${grouped(window - 1)} positions either way`
+        : `the last ${grouped(window)} positions`;
+    return ["window", `${reach} ${inLayers(where, layers.length)}`];
   });
 }
 

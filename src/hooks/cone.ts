@@ -5,14 +5,17 @@
  * position, therefore joins the pass at the first layer where something it reads is changed, and takes its residual from
  * the base run there. Edits that come before the keys and values of their layer change later positions in that layer;
  * those that come after change them from the next layer on.
+ *
+ * Without causality an edit reaches every position, earlier ones too, so that all rows of a cell join where the first does.
  */
+import { isCausal } from "../model/causality.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { CompiledEdit } from "./edit.ts";
 import { type Point, resolvePoint } from "./points.ts";
 
 /** Where the rows of one cell start. */
 export interface Cone {
-  /** First position computed; the cell's rows are `first` .. the metric's position. */
+  /** First position computed; the cell's rows are one for each entry of `joins`, as a rule up to the metric's position. */
   first: number;
   /** Layer at which each of those rows joins. */
   joins: number[];
@@ -23,7 +26,8 @@ export interface Cone {
  *
  * Rows before a row join no later than it does, so that a row never reads a key that its cell has not computed.
  */
-export function coneOf(spec: ModelSpec, edits: readonly CompiledEdit[], end: number): Cone | undefined {
+export function coneOf(spec: ModelSpec, edits: readonly CompiledEdit[], end: number, length: number): Cone | undefined {
+  if (!isCausal(spec)) return wholeCone(spec, edits, end, length);
   const joins = new Array<number>(end + 1).fill(Number.POSITIVE_INFINITY);
   const reach = (position: number, layer: number) => {
     if (layer < spec.nLayers && layer < (joins[position] as number)) joins[position] = layer;
@@ -47,6 +51,18 @@ export function coneOf(spec: ModelSpec, edits: readonly CompiledEdit[], end: num
   const first = joins.findIndex((layer) => layer !== Number.POSITIVE_INFINITY);
   if (first < 0 || joins[end] === Number.POSITIVE_INFINITY) return undefined;
   return { first, joins: joins.slice(first) };
+}
+
+/** The cone without causality: every row of the sequence, from the earliest layer that an edit can change. */
+function wholeCone(spec: ModelSpec, edits: readonly CompiledEdit[], end: number, length: number): Cone | undefined {
+  const last = spec.nLayers - 1;
+  const reached = edits.flatMap(({ point, targets }) => {
+    const layer = layerOf(spec, point);
+    // In the last layer a row that gives no logits matters only through its keys and values.
+    const counts = layer < last || changesKeys(spec, point) || targets.some(({ position }) => position === end);
+    return counts && targets.length > 0 ? [layer] : [];
+  });
+  return reached.length === 0 ? undefined : { first: 0, joins: new Array<number>(length).fill(Math.min(...reached)) };
 }
 
 /** The block where an edit takes effect. What lies after the blocks is redone from the last block on. */

@@ -4,6 +4,7 @@
  */
 import { HookError } from "../errors.ts";
 import { Tensor } from "../gpu/tensor.ts";
+import { isCausal } from "../model/causality.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { dMlpOf } from "../model/weight-shapes.ts";
 import * as s from "../schema/schema.ts";
@@ -197,7 +198,7 @@ function compileAt(edit: CheckedEdit, point: Point, scope: EditScope): CompiledE
         position,
         head,
         alpha: edit.alpha ?? 1,
-        ...visibleDims(point, position, width, scope.spec),
+        ...visibleDims(point, position, width, scope, positions.sequence),
         valueStart: source.start({ sequence: positions.sequence, position, head, rowIndex, positionIndex, headIndex }),
       })),
     ),
@@ -218,11 +219,14 @@ function visibleDims(
   { kind, layer }: Point,
   position: number,
   width: number,
-  { layers }: ModelSpec,
+  { spec, lengths }: EditScope,
+  sequence: number,
 ): { firstDim: number; endDim: number } {
   if (kind.axes.at(-1) !== "key") return { firstDim: 0, endDim: width };
-  const window = layers[layer as number]?.window ?? width;
-  return { firstDim: Math.max(0, position + 1 - window), endDim: position + 1 };
+  const window = spec.layers[layer as number]?.window ?? width;
+  const firstDim = Math.max(0, position + 1 - window);
+  if (isCausal(spec)) return { firstDim, endDim: position + 1 };
+  return { firstDim, endDim: Math.min(lengths[sequence] as number, position + window) };
 }
 
 /** Length of an axis; `layer` is the block the point belongs to, if any. */

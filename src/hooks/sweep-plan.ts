@@ -4,6 +4,7 @@
  */
 import { HookError, InputError } from "../errors.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import { isCausal } from "../model/causality.ts";
 import type { Head } from "../model/forward.ts";
 import { type ModelInput, toIds } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
@@ -65,7 +66,7 @@ export async function planSweep(model: HookedModel, options: CheckedSweepOptions
   checkMetrics(metrics, spec.vocabSize);
   const scope = { spec, lengths: [all.length], starts: [0] };
   const standing = compileEdits(model.standing, scope);
-  const cells = compileCells(scope, options.cells, end);
+  const cells = compileCells(scope, options.cells, end, all.length);
   const edits = [...standing, ...cells.flatMap((cell) => cell.edits)];
   const ids = needsWholeSequence(model, edits) ? all : all.slice(0, end + 1);
   const widest = Math.max(0, ...edits.map(({ point }) => rowWidth(point, scope)));
@@ -176,19 +177,20 @@ function metricPosition(ids: readonly number[], position: number): number {
 }
 
 /**
- * Whether tokens after the metric's position matter to what is before it: scores and patterns have an axis of keys,
- * edits of a `withEdits` scope count positions from the end, and dynamic RoPE depends on the length.
+ * Whether tokens after the metric's position matter to what is before it: attention may look at them, scores and patterns
+ * have an axis of keys, edits of a `withEdits` scope count positions from the end, and dynamic RoPE depends on the length.
  */
 function needsWholeSequence({ spec, standing }: HookedModel, edits: readonly CompiledEdit[]): boolean {
-  if (standing.length > 0 || spec.ropes.some(({ scaling }) => scaling.kind === "dynamic")) return true;
+  if (!isCausal(spec) || standing.length > 0 || spec.ropes.some(({ scaling }) => scaling.kind === "dynamic"))
+    return true;
   return edits.some(({ point }) => /hook_(attn_scores|pattern)$/.test(point.name));
 }
 
 /** Cells whose edits can change the logits at `end`. */
-function compileCells(scope: EditScope, cells: CheckedSweepOptions["cells"], end: number): Cell[] {
+function compileCells(scope: EditScope, cells: CheckedSweepOptions["cells"], end: number, length: number): Cell[] {
   return cells.flatMap((edits, index) => {
     const compiled = inCell(index, () => compileEdits(edits, scope));
-    const cone = coneOf(scope.spec, compiled, end);
+    const cone = coneOf(scope.spec, compiled, end, length);
     return cone ? [{ index, edits: compiled, cone }] : [];
   });
 }

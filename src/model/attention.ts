@@ -9,6 +9,7 @@ import type { BufferSlice } from "../gpu/recorder.ts";
 import { foldGrid } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { type AttentionCall, attentionFor, recordSteps } from "./attentions.ts";
+import { isCausal } from "./causality.ts";
 import { type BlockContext, offer, rowsView } from "./context.ts";
 import * as kernels from "./kernels.ts";
 import { addBranch } from "./norms.ts";
@@ -183,13 +184,22 @@ function attentionCall(context: BlockContext, qkv: Tensor): AttentionCall {
       softCap: spec.attention.softCap ?? 0,
       splitKeys: 0,
     },
-    work: { operations: 4 * rows.keysSeen(layer.window) * spec.nHeads * spec.dHead },
+    work: { operations: 4 * keysSeen(context) * spec.nHeads * spec.dHead },
     buffers: [rowTable, pass.slotTable, pass.alibi ?? recorder.gpu.zeros, qkv, ...cacheOf(context)],
     constants: {
+      ...(!isCausal(spec) && { CAUSAL: 0 }),
       ...(pass.alibi && { HAS_ALIBI: 1 }),
       ...(spec.attention.softCap && { HAS_SOFT_CAP: 1 }),
     },
   };
+}
+
+/** Keys that all rows see together; without causality, if every sequence were as long as the longest. */
+function keysSeen(context: BlockContext): number {
+  const { spec, rows, pass } = context;
+  const { window } = layerOf(context);
+  if (isCausal(spec)) return rows.keysSeen(window);
+  return rows.count * Math.min(pass.keyCount, window === null ? pass.keyCount : 2 * window - 1);
 }
 
 function recordFusedHeads(context: BlockContext, qkv: Tensor, z: Tensor): void {

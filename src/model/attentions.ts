@@ -212,17 +212,23 @@ const MOST_SPLITS = 32;
 /** With as many (row, head)s a GPU has enough to do without splitting. */
 const ENOUGH_ROW_HEADS = 512;
 
+/** Keys that one query sees at most. */
+function mostSeen({ params: { window, keyCount }, constants }: AttentionCall): number {
+  if (window === 0) return keyCount;
+  return Math.min(constants?.CAUSAL === 0 ? 2 * window - 1 : window, keyCount);
+}
+
 const split: Attention = {
   name: "split",
   passes: ["few rows, many keys"],
   expectedOn: "hardware",
   fits: (_, { rowCount, nHeads }) => rowCount * nHeads < ENOUGH_ROW_HEADS,
   record(recorder, call, z) {
-    const { rowCount, nHeads, dHead, keyCount, window } = call.params;
+    const { rowCount, nHeads, dHead } = call.params;
     const count = rowCount * nHeads;
-    const mostSeen = window === 0 ? keyCount : Math.min(window, keyCount);
-    const splitKeys = SPLIT_KEYS * Math.ceil(mostSeen / SPLIT_KEYS / MOST_SPLITS);
-    const splits = Math.ceil(mostSeen / splitKeys);
+    const most = mostSeen(call);
+    const splitKeys = SPLIT_KEYS * Math.ceil(most / SPLIT_KEYS / MOST_SPLITS);
+    const splits = Math.ceil(most / splitKeys);
     const parts = recorder.temp(count, splits, dHead + 2);
     recorder.dispatch(kernelFor("split", [reduce, attentionSplit], { LANES: 64 }), {
       ...call,
@@ -252,7 +258,7 @@ export function recordSteps(
   z: Tensor,
   onStep?: (step: "scores" | "pattern", buffer: Tensor) => void,
 ): void {
-  const { params } = call;
+  const { params, constants = {} } = call;
   const [rowTable, slotTable, slopes, queries, keys, values] = call.buffers;
   const { rowCount, nHeads, dHead, keyCount } = params;
   const shared = [rowTable, slotTable, slopes];
@@ -267,12 +273,14 @@ export function recordSteps(
   onStep?.("scores", scores);
   recorder.dispatch(ATTENTION_SOFTMAX, {
     params,
+    constants,
     buffers: [...shared, scores],
     workgroups: foldGrid(recorder.gpu, heads),
   });
   onStep?.("pattern", scores);
   recorder.dispatch(ATTENTION_MIX, {
     params,
+    constants,
     buffers: [...shared, scores, values, z],
     workgroups: elementGrid(recorder, heads * dHead),
   });

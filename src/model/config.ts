@@ -1,45 +1,47 @@
 /**
- * Reading a Hugging Face `config.json`: one setting has had several names over the years, and a missing one has a
- * family's default. The names are data (`KEYS`); the reader looks each up, checks its type, and names it in errors.
+ * Reading a Hugging Face `config.json` as transformers does: each family has names of its own for its settings, a missing
+ * one has the family's default, and keys that the family does not read change nothing. The reader looks a setting up, checks
+ * its type, and names it in errors.
  *
- * A `null` counts as absent, as it does in transformers, except where null itself means "off" (`nullableNumber`).
+ * A `null` is not a missing key. It is refused where transformers refuses it, which is wherever it does not stand for
+ * something of its own: "off", "as many as", "none" (`nullableNumber`, `nullableInteger`, `list`, `child`).
  */
 import { ConfigError } from "../errors.ts";
 import type { MlpSpec } from "./spec.ts";
 
-/** Every name a setting goes by, the current one first. When several are present they must agree. */
-export const KEYS = {
-  nLayers: ["num_hidden_layers", "n_layer", "num_layers"],
-  dModel: ["hidden_size", "n_embd", "n_embed"],
-  nHeads: ["num_attention_heads", "n_head", "num_heads"],
-  nKvHeads: ["num_key_value_heads", "num_kv_heads", "n_head_kv"],
+/** Sizes of a model, and the names under which a family's config holds each, as transformers reads them. */
+export type SizeNames = Record<
+  "nLayers" | "dModel" | "nHeads" | "nKvHeads" | "dHead" | "dMlp" | "vocabSize" | "maxPositions",
+  readonly string[]
+>;
+
+/** The names of most families. A family with others spreads this and says which. */
+export const SIZE_NAMES: SizeNames = {
+  nLayers: ["num_hidden_layers"],
+  dModel: ["hidden_size"],
+  nHeads: ["num_attention_heads"],
+  nKvHeads: ["num_key_value_heads"],
   dHead: ["head_dim"],
-  dMlp: ["intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size"],
+  dMlp: ["intermediate_size"],
   vocabSize: ["vocab_size"],
-  maxPositions: ["max_position_embeddings", "n_positions", "n_ctx", "seq_length"],
-  rmsEps: ["rms_norm_eps"],
-  layerEps: ["layer_norm_epsilon", "layer_norm_eps", "norm_epsilon", "norm_eps"],
-  activation: ["hidden_act", "activation_function", "activation"],
-  ropeTheta: ["rope_theta", "rotary_emb_base"],
-  partialRotary: ["partial_rotary_factor", "rotary_pct", "rope_pct"],
-  slidingPattern: ["sliding_window_pattern", "_sliding_window_pattern"],
-} as const satisfies Record<string, readonly string[]>;
+  maxPositions: ["max_position_embeddings"],
+};
 
 /** Hugging Face's activation names (transformers `activations.py`) and the formula each stands for. */
-const ACTIVATIONS: Record<string, MlpSpec["activation"]> = {
-  relu: "relu",
-  silu: "silu",
-  swish: "silu",
-  gelu: "gelu",
-  gelu_python: "gelu",
-  gelu_new: "gelu_tanh",
-  gelu_fast: "gelu_tanh",
-  gelu_accurate: "gelu_tanh",
-  gelu_pytorch_tanh: "gelu_tanh",
-  gelu_python_tanh: "gelu_tanh",
-  quick_gelu: "gelu_quick",
-  linear: "identity",
-};
+const ACTIVATIONS: ReadonlyMap<string, MlpSpec["activation"]> = new Map([
+  ["relu", "relu"],
+  ["silu", "silu"],
+  ["swish", "silu"],
+  ["gelu", "gelu"],
+  ["gelu_python", "gelu"],
+  ["gelu_new", "gelu_tanh"],
+  ["gelu_fast", "gelu_tanh"],
+  ["gelu_accurate", "gelu_tanh"],
+  ["gelu_pytorch_tanh", "gelu_tanh"],
+  ["gelu_python_tanh", "gelu_tanh"],
+  ["quick_gelu", "gelu_quick"],
+  ["linear", "identity"],
+]);
 
 /** One key, or all the names of one setting. */
 type Keys = string | readonly string[];
@@ -78,12 +80,18 @@ export class ConfigReader {
     return this.read(keys, "true or false", (value) => typeof value === "boolean", fallback);
   }
 
+  /** Like `boolean`; null is false, as for Python. */
+  nullableBoolean(key: string, fallback: boolean): boolean {
+    return this.raw[key] === null ? false : this.boolean(key, fallback);
+  }
+
   text(keys: Keys, fallback?: string): string {
     return this.read(keys, "a string", (value) => typeof value === "string", fallback);
   }
 
-  list(keys: Keys, fallback: unknown[]): unknown[] {
-    return this.read(keys, "a list", Array.isArray, fallback);
+  /** A list; null counts as missing. */
+  list(key: string, fallback: unknown[]): unknown[] {
+    return this.raw[key] === null ? fallback : this.read(key, "a list", Array.isArray, fallback);
   }
 
   /** A number, or null when the config says null ("off"); `fallback` only when the key is missing. */
@@ -93,9 +101,10 @@ export class ConfigReader {
   }
 
   /** A positive whole number, or null when the config says null ("off"); `fallback` only when the key is missing. */
-  nullableInteger(key: string, fallback: number | null): number | null {
-    if (this.raw[key] === undefined) return fallback;
-    return this.raw[key] === null ? null : this.integer(key);
+  nullableInteger(keys: Keys, fallback: number | null): number | null {
+    const names = this.present(keys);
+    if (names.length === 0) return fallback;
+    return names.every((name) => this.raw[name] === null) ? null : this.integer(keys);
   }
 
   /** The reader of a nested object, or undefined when it is absent. */
@@ -111,17 +120,23 @@ export class ConfigReader {
     return new ConfigReader({}, this.label, `${this.path}${key}.`);
   }
 
+  /** These settings, and those of `other` in place of the same ones. */
+  with(other: ConfigReader | undefined): ConfigReader {
+    return new ConfigReader({ ...this.raw, ...other?.raw }, this.label, this.path);
+  }
+
   /** The MLP's activation, from whichever key holds it. */
   activation(keys: Keys, fallback: string): MlpSpec["activation"] {
     const name = this.text(keys, fallback);
-    const activation = ACTIVATIONS[name];
+    const activation = ACTIVATIONS.get(name);
     if (activation) return activation;
-    const known = Object.keys(ACTIVATIONS).join(", ");
+    const known = [...ACTIVATIONS.keys()].join(", ");
     this.refuse(this.present(keys)[0] ?? String(keys), `is not a supported activation (supported: ${known})`);
   }
 
-  has(keys: Keys): boolean {
-    return this.present(keys).length > 0;
+  /** Whether a key is there, and not null. */
+  has(key: string): boolean {
+    return this.raw[key] !== undefined && this.raw[key] !== null;
   }
 
   /** Names of the keys that are present and not null. */
@@ -140,7 +155,8 @@ export class ConfigReader {
    */
   requireFixed(settings: Record<string, unknown>): void {
     for (const [key, expected] of Object.entries(settings)) {
-      if (!this.has(key) || JSON.stringify(this.raw[key]) === JSON.stringify(expected)) continue;
+      const isOff = typeof expected === "boolean" ? this.raw[key] === undefined : !this.has(key);
+      if (isOff || JSON.stringify(this.raw[key]) === JSON.stringify(expected)) continue;
       this.refuse(key, `is not supported (only ${expected === undefined ? "null" : JSON.stringify(expected)} is)`);
     }
   }
@@ -153,7 +169,7 @@ export class ConfigReader {
 
   private present(keys: Keys): string[] {
     const names = typeof keys === "string" ? [keys] : keys;
-    return names.filter((key) => this.raw[key] !== undefined && this.raw[key] !== null);
+    return names.filter((key) => this.raw[key] !== undefined);
   }
 
   private read<T>(keys: Keys, expected: string, accepts: (value: unknown) => boolean, fallback?: T): T {

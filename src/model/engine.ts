@@ -7,6 +7,7 @@ import type { Gpu } from "../gpu/gpu.ts";
 import type { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { STORAGE_USAGE } from "../gpu/usage.ts";
+import { isCausal } from "./causality.ts";
 import type { PassContext } from "./context.ts";
 import { type Head, type Pass, type PassOutput, recordBlocks, recordLogits } from "./forward.ts";
 import { KvCache } from "./kv-cache.ts";
@@ -38,7 +39,8 @@ export interface PassRequest {
 export class Engine {
   /** Rows of one pass at most, whatever fits; it bounds the memory of a pass. A lower number takes less, and longer. */
   maxRowsPerPass = 2048;
-  #ropeTables: { positions: number; tensor: Tensor }[] = [];
+  /** By index of `spec.ropes`; none for those whose table belongs to the pass. */
+  #ropeTables: ({ positions: number; tensor: Tensor } | undefined)[] = [];
   /** Tables that were outgrown. A pass that is recorded but not yet submitted may still read them. */
   #outgrown: Tensor[] = [];
   #alibi: Tensor | undefined;
@@ -59,8 +61,13 @@ export class Engine {
     return KvCache.create(this.gpu, this.spec, sequences, capacity);
   }
 
-  /** Rows of one pass, so that the largest activation fits into one binding; `widest`: elements of a row that somebody looks at. */
+  /** Rows of one pass, as many as fit and at most `maxRowsPerPass`; `widest`: elements of a row that somebody looks at. */
   rowsPerPass(widest = 0): number {
+    return Math.min(this.maxRowsPerPass, this.rowsThatFit(widest));
+  }
+
+  /** Rows whose largest activation fits into one binding. */
+  rowsThatFit(widest = 0): number {
     const { spec, gpu } = this;
     const widths = [
       (spec.nHeads + 2 * spec.nKvHeads) * spec.dHead,
@@ -68,10 +75,7 @@ export class Engine {
       spec.dModel,
       widest,
     ];
-    return Math.max(
-      1,
-      Math.min(this.maxRowsPerPass, Math.floor(gpu.limits.maxStorageBufferBindingSize / 4 / Math.max(...widths))),
-    );
+    return Math.max(1, Math.floor(gpu.limits.maxStorageBufferBindingSize / 4 / Math.max(...widths)));
   }
 
   /**
@@ -113,8 +117,8 @@ export class Engine {
       rows,
       rowTable: tables?.rowTable ?? recorder.upload(rows.data),
       store: cache.store,
-      slotTable: tables?.slotTable ?? recorder.upload(slotTableOf(cache, keyCount)),
-      slotStride: keyCount,
+      slotTable: tables?.slotTable ?? recorder.upload(slotTableOf(cache, keyCount, isCausal(this.spec))),
+      slotStride: keyCount + (isCausal(this.spec) ? 0 : 1),
       keyCount,
       ropeTables: this.#tablesFor(recorder, longest),
       alibi: this.#alibi,
@@ -192,7 +196,7 @@ export class Engine {
     if (this.#destroyed) return;
     this.#destroyed = true;
     for (const buffer of weightBuffers(this.weights)) this.gpu.destroyBuffer(buffer);
-    for (const { tensor } of this.#ropeTables) tensor.destroy();
+    for (const known of this.#ropeTables) known?.tensor.destroy();
     for (const tensor of this.#outgrown) tensor.destroy();
     this.#alibi?.destroy();
     this.gpu.trim();
@@ -230,8 +234,13 @@ function ropePairs(rope: RopeSpec, positions: number): Float32Array {
   return pairs;
 }
 
-function slotTableOf(cache: KvCache, stride: number): Uint32Array {
+/** The slots of each sequence's first `keys` positions; without causality followed by its length, see attention_shared.wgsl. */
+function slotTableOf(cache: KvCache, keys: number, causal: boolean): Uint32Array {
+  const stride = keys + (causal ? 0 : 1);
   const table = new Uint32Array(cache.sequences.length * stride);
-  for (const [sequence, slots] of cache.sequences.entries()) table.set(slots.slice(0, stride), sequence * stride);
+  for (const [sequence, slots] of cache.sequences.entries()) {
+    table.set(slots.slice(0, keys), sequence * stride);
+    if (!causal) table[sequence * stride + keys] = slots.length;
+  }
   return table;
 }

@@ -9,6 +9,7 @@ import type { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import * as s from "../schema/schema.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
+import { assertCausal } from "./causality.ts";
 import { Decoder } from "./decode.ts";
 import { assertIds } from "./engine.ts";
 import { ENCODE_FIELDS, type TokenInput, toIds } from "./input.ts";
@@ -128,6 +129,7 @@ export async function* generateSteps(
   options: GenerateOptions = {},
   hooks: GenerateHooks = {},
 ): AsyncGenerator<GenerateStep> {
+  assertCausal(model.spec, "Generation");
   const plan = makePlan(model.tokenizer, options);
   const ids = promptIds(model.tokenizer, input, options);
   const cache = options.cache ?? model.createCache({ sequences: ids.length, capacity: capacityFor(model, ids, plan) });

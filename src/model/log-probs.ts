@@ -3,12 +3,14 @@
  * the prompt and the tokens before. The prompt runs once; all answers continue forks of its cache in one batch; of the
  * logits only one number a token comes back.
  */
+
 import { InputError } from "../errors.ts";
 import type { Readback } from "../gpu/readback.ts";
 import { foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import * as s from "../schema/schema.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
+import { assertCausal } from "./causality.ts";
 import { assertIds } from "./engine.ts";
 import { logitBlocks } from "./forward.ts";
 import { ENCODE_FIELDS, SEQUENCE, toIds } from "./input.ts";
@@ -67,6 +69,7 @@ export async function answerLogProbs(
   answers: readonly (string | readonly number[])[],
   options: LogProbsOptions = {},
 ): Promise<AnswerLogProb[]> {
+  assertCausal(model.spec, "The probability of an answer");
   const { promptIds, tokens } = answerTokens(model, prompt, answers, options);
   if (tokens.length === 0) return [];
   const groups = groupsOf(model, tokens);

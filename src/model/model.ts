@@ -10,6 +10,7 @@ import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import * as s from "../schema/schema.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
+import { assertWhole, passesOf } from "./causality.ts";
 import { Engine } from "./engine.ts";
 import { GENERATE_OPTIONS, type GenerateOptions, type GenerateStep, generateSteps } from "./generate.ts";
 import {
@@ -263,6 +264,7 @@ export class Model {
       ids,
     );
     assertOneRope(this.spec, before, ids);
+    assertWhole(this.spec, before, ids);
     const rows = this.engine.appendRows(cache, ids);
     let logits: Tensor | undefined;
     try {
@@ -289,9 +291,9 @@ export class Model {
     // Who looks at scores expects rows of one width, whichever sequences a chunk holds.
     const keyCount = taps ? longest : undefined;
     let logitRow = 0;
-    for (let first = 0; first < rows.count; first += perPass) {
+    for (const [first, end] of passesOf(this.spec, rows, perPass, this.engine.rowsThatFit(options.widest))) {
       options.signal?.throwIfAborted();
-      const chunk = rows.slice(first, Math.min(rows.count, first + perPass));
+      const chunk = rows.slice(first, end);
       const pick = rowsWhere(chunk, (row) => wanted[chunk.sequence(row)]?.has(chunk.position(row)) ?? false);
       const all = pick.length === chunk.count;
       const inputsEmbeds = options.inputsEmbeds && { tensor: options.inputsEmbeds, firstRow: first };

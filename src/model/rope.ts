@@ -49,6 +49,10 @@ export function inverseFrequencies({ theta, rotaryDim, scaling }: RopeSpec, leng
       return plain(theta, rotaryDim).map((frequency) => frequency / f(scaling.factor));
     case "dynamic":
       return plain(dynamicTheta(theta, rotaryDim, scaling, length), rotaryDim);
+    case "proportional":
+      return plain(theta, rotaryDim).map((frequency, j) =>
+        j < Math.trunc((scaling.share * rotaryDim) / 2) ? f(frequency / f(scaling.factor)) : 0,
+      );
     case "llama3":
       return plain(theta, rotaryDim).map((frequency) => llama3(frequency, scaling));
     case "yarn":

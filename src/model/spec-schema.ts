@@ -87,6 +87,7 @@ const rope = object({
     none: {},
     linear: { factor: positive },
     dynamic: stretch,
+    proportional: { factor: positive, share: positive },
     llama3: { ...stretch, lowFreqFactor: positive, highFreqFactor: positive },
     yarn: { ...stretch, betaFast: positive, betaSlow: positive, attentionFactor: positive, truncate: boolean },
   }),
@@ -153,12 +154,15 @@ export const specCheck: Check = object({
     parallelSharedNorm: boolean,
     residualScale: finite,
   }),
-  attention: object({
-    scale: finite,
-    softCap: nullable(positive),
-    qkNorm: oneOf("none", "head", "perHead", "full"),
-    qkNormSpec: norm,
-  }),
+  attention: object(
+    {
+      scale: finite,
+      softCap: nullable(positive),
+      qkNorm: oneOf("none", "head", "perHead", "full"),
+      qkNormSpec: norm,
+    },
+    { causal: boolean },
+  ),
   mlp: object(
     {
       kind: oneOf("plain", "gated"),

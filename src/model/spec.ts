@@ -92,6 +92,8 @@ export interface AttentionSpec {
   qkNorm: "none" | "head" | "perHead" | "full";
   /** Norm kind and eps for q and k; read when qkNorm is not "none". */
   qkNormSpec: NormSpec;
+  /** False: a query also sees the keys after it, to the end of its sequence (models of embeddings). True when absent. */
+  causal?: boolean;
 }
 
 /** The MLP of every block. */
@@ -106,7 +108,7 @@ export interface MlpSpec {
 
 /** What one block has for itself. */
 export interface LayerSpec {
-  /** A query at p sees keys p-window+1 .. p; null: all keys up to p. */
+  /** A query at p sees keys p-window+1 .. p, without causality .. p+window-1; null: all keys up to p, or all. */
   window: number | null;
   /** Index into `ropes`, or null for a layer without RoPE (smollm3). */
   rope: number | null;
@@ -132,6 +134,8 @@ export type RopeScaling =
   | { kind: "none" }
   | { kind: "linear"; factor: number }
   | { kind: "dynamic"; factor: number; originalMaxPositions: number }
+  /** The first `share` of the frequencies over the whole head, divided by `factor`; the other pairs do not turn. */
+  | { kind: "proportional"; factor: number; share: number }
   | { kind: "llama3"; factor: number; lowFreqFactor: number; highFreqFactor: number; originalMaxPositions: number }
   | {
       kind: "yarn";

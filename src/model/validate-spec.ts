@@ -51,6 +51,7 @@ function ropeProblems({ rotaryDim, scaling, theta }: RopeSpec, path: string, dHe
     [rotaryDim % 2 !== 0, `${path}.rotaryDim = ${rotaryDim} is odd`],
     [rotaryDim > dHead, `${path}.rotaryDim = ${rotaryDim} is more than dHead = ${dHead}`],
     [theta === 1 && scaling.kind === "yarn", `${path}.theta = 1 leaves YaRN without a range of frequencies`],
+    [scaling.kind === "proportional" && scaling.share > 1, `${path}.scaling.share is more than 1`],
     [scaling.kind === "dynamic" && rotaryDim === 2, `${path}.rotaryDim = 2 is too small for dynamic scaling`],
     [
       isLlama3 && scaling.highFreqFactor <= scaling.lowFreqFactor,

@@ -24,3 +24,16 @@ export function nearestNames(name: string, known: Iterable<string>, count = 1): 
     .slice(0, count)
     .map(({ candidate }) => candidate);
 }
+
+/**
+ * The name of `known` that `name` is a slip of the pen for: at most two letters and a third of them off, upper and lower case
+ * alike. Another number is another name. Undefined when there is none.
+ */
+export function likelyTypo(name: string, known: Iterable<string>): string | undefined {
+  const digits = (text: string) => text.replace(/\D/g, "");
+  const lower = name.toLowerCase();
+  const alike = [...known].filter((candidate) => digits(candidate) === digits(lower));
+  const [nearest] = nearestNames(lower, alike);
+  if (nearest === undefined) return undefined;
+  return editDistance(lower, nearest) <= Math.min(2, Math.floor(nearest.length / 3)) ? nearest : undefined;
+}

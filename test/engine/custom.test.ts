@@ -133,6 +133,7 @@ describe("random specs", () => {
   it.each(Array.from({ length: 24 }, (_, seed) => seed))("number %d", async (seed) => {
     const random = seeded(1000 + seed);
     const spec = randomSpec(random);
+    if (seed % 4 === 0) spec.attention.causal = false;
     await check(spec, randomWeights(random, spec), [1, 17]);
   });
 });

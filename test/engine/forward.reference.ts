@@ -153,6 +153,7 @@ export class ReferenceDecoder {
       keys: flat(project("attn.W_K", nKvHeads, "attn.kNorm")),
       values: flat(project("attn.W_V", nKvHeads)),
       window: settings.window,
+      lengths: attention.causal === false ? [inputs.length] : undefined,
       scale: settings.attentionScale ?? attention.scale,
       softCap: attention.softCap,
       slopes: spec.positions.kind === "alibi" ? spec.positions.slopes : null,

@@ -40,7 +40,6 @@ const LLAMA3 = { factor: 8, high_freq_factor: 4, low_freq_factor: 1, original_ma
 describe("older keys give the same spec", () => {
   it.each<[string, string, Config]>([
     ["gpt2, current names", "gpt2", renamed("gpt2", { n_embd: "hidden_size", n_layer: "num_hidden_layers" })],
-    ["gpt2, n_ctx", "gpt2", edited("gpt2", { n_positions: undefined, n_ctx: 128 })],
     ["gpt2, n_ctx beside n_positions", "gpt2", edited("gpt2", { n_ctx: 128, torch_dtype: "float16" })],
     ["gpt2, n_inner spelled out", "gpt2", edited("gpt2", { n_inner: 128, activation_function: "gelu_pytorch_tanh" })],
     ["gpt2, no tie_word_embeddings", "gpt2", edited("gpt2", { tie_word_embeddings: undefined })],
@@ -75,6 +74,11 @@ describe("older keys give the same spec", () => {
       "gpt_neox",
       edited("gpt_neox", { rope_parameters: undefined, rotary_pct: 0.25, rotary_emb_base: 10000 }),
     ],
+    [
+      "gpt_neox, names that it does not have",
+      "gpt_neox",
+      edited("gpt_neox", { rope_parameters: undefined, rope_theta: 300, partial_rotary_factor: 0.5 }),
+    ],
     ["gpt_neox, defaults", "gpt_neox", edited("gpt_neox", { rope_parameters: undefined, attention_bias: undefined })],
     [
       "gpt_neox sequential, rotary_pct 1",
@@ -91,15 +95,6 @@ describe("older keys give the same spec", () => {
         "stablelm",
         { partial_rotary_factor: "rope_pct", layer_norm_eps: "norm_eps" },
         { rope_parameters: undefined },
-      ),
-    ],
-    [
-      "falcon, n_layer, n_head, n_head_kv",
-      "falcon",
-      renamed(
-        "falcon",
-        { num_hidden_layers: "n_layer", num_attention_heads: "n_head", num_kv_heads: "n_head_kv" },
-        { ...OLD_THETA, ffn_hidden_size: undefined, activation: undefined, max_position_embeddings: undefined },
       ),
     ],
     ["bloom, num_hidden_layers", "bloom", renamed("bloom", { n_layer: "num_hidden_layers", hidden_size: "n_embed" })],
@@ -203,6 +198,11 @@ describe("settings that change the computation reach the spec", () => {
       edited("phi", { qk_layernorm: true }),
       { attention: { qkNorm: "head", qkNormSpec: { kind: "layer" } } },
     ],
+    [
+      "a share of the head beside RoPE settings that are proportional",
+      edited("llama", { rope_parameters: { rope_type: "proportional", factor: 2 }, partial_rotary_factor: 0.5 }),
+      { ropes: [{ rotaryDim: 8, scaling: { kind: "proportional", factor: 2, share: 0.5 } }] },
+    ],
     ["olmo2's norms", fixtureConfig("olmo2"), { block: { norms: "post" }, attention: { qkNorm: "full" } }],
     [
       "stablelm in parallel",
@@ -257,6 +257,32 @@ describe("settings that change the computation reach the spec", () => {
     expect(spec(config)).toMatchObject(expected);
   });
 
+  it.each<[string, string, Config]>([
+    ["clip_qkv", "olmo2", { clip_qkv: 8 }],
+    ["another name of a size", "llama", { n_embd: 64, n_layer: 7, n_head: 2 }],
+    ["another name of eps", "gpt2", { layer_norm_eps: 0.1, rms_norm_eps: 0.1, norm_eps: 0.1 }],
+    ["a soft cap that gemma3 does not apply", "gemma3", { attn_logit_softcapping: 1 }],
+    ["the share of a whole head", "llama", { partial_rotary_factor: 0.5 }],
+    ["what another type of RoPE reads", "llama", { rope_parameters: { rope_theta: 10000, factor: 4, alpha: 1000 } }],
+    ["is_causal of gpt_neo", "gpt_neo", { is_causal: false }],
+  ])("%s has no effect", (_, fixture, changes) => {
+    expect(spec(edited(fixture, changes))).toEqual(spec(fixtureConfig(fixture)));
+  });
+
+  it("is_causal looks both ways, a key further through a window", () => {
+    const { attention, layers } = spec(edited("mistral", { is_causal: false, sliding_window: 5 }));
+    expect(attention.causal).toBe(false);
+    expect(layers.map(({ window }) => window)).toEqual([6, 6, 6]);
+    expect(spec(edited("llama", { is_causal: null })).attention.causal).toBe(false);
+  });
+
+  it("use_bidirectional_attention halves gemma3's window, and is another family's key in gemma2", () => {
+    const { attention, layers } = spec(edited("gemma3", { use_bidirectional_attention: true, sliding_window: 6 }));
+    expect(attention.causal).toBe(false);
+    expect(layers[0]?.window).toBe(4);
+    expect(spec(edited("gemma2", { use_bidirectional_attention: true }))).toEqual(spec(fixtureConfig("gemma2")));
+  });
+
   it("adds the biases a config asks for", () => {
     const weights = spec(edited("llama", { attention_bias: true, mlp_bias: true })).weights;
     for (const name of ["attn.b_Q", "attn.b_O", "mlp.b_gate", "mlp.b_in", "mlp.b_out"] as const) {
@@ -286,8 +312,6 @@ describe("settings that are not supported are refused by name", () => {
     ["is_encoder_decoder", edited("opt", { is_encoder_decoder: true })],
     ["quantization_config", edited("llama", { quantization_config: { bits: 4 } })],
     ["pruned_heads", edited("gpt2", { pruned_heads: { 0: [1] } })],
-    ["clip_qkv", edited("olmo2", { clip_qkv: 8 })],
-    ["use_mrope", edited("qwen2", { use_mrope: true })],
     ["alibi", edited("falcon", { alibi: true })],
     ["parallel_attn", edited("falcon", { new_decoder_architecture: true, num_kv_heads: 2, parallel_attn: false })],
     ["num_ln_in_parallel_attn", edited("falcon", { num_ln_in_parallel_attn: 2 })],
@@ -298,34 +322,36 @@ describe("settings that are not supported are refused by name", () => {
     ["_remove_final_layer_norm", edited("opt", { _remove_final_layer_norm: true })],
     ["layer_norm_elementwise_affine", edited("opt", { layer_norm_elementwise_affine: false })],
     ["qk_layernorm", edited("stablelm", { qk_layernorm: true })],
-    ["use_bidirectional_attention", edited("gemma3", { use_bidirectional_attention: true })],
-    ["attn_logit_softcapping", edited("gemma3", { attn_logit_softcapping: 50 })],
     ["rotary_dim", edited("gptj", { rotary_dim: null })],
     ["attention_types", edited("gpt_neo", { attention_types: [[["global", "local"], 3]] })],
-    ["attention_types", edited("gpt_neo", { attention_types: [[["global", "sparse"], 2]] })],
+    [
+      "attention_types",
+      edited("gpt_neo", { attention_types: [[["global", "sparse", "global"], 1]], attention_layers: undefined }),
+    ],
     ["layer_types", edited("qwen2", { layer_types: ["full_attention", "chunked_attention", "full_attention"] })],
     ["layer_types", edited("qwen3", { layer_types: ["full_attention", "sliding_attention", "full_attention"] })],
     ["layer_types", edited("gemma2", { layer_types: ["full_attention"] })],
-    ["layer_types", edited("mistral", { layer_types: ["full_attention", "sliding_attention", "sliding_attention"] })],
+    [
+      "layer_types",
+      edited("mistral", {
+        sliding_window: null,
+        layer_types: ["full_attention", "sliding_attention", "sliding_attention"],
+      }),
+    ],
     ["no_rope_layers", edited("smollm3", { no_rope_layers: [1, 0] })],
-    ["head_dim", edited("gpt_neox", { head_dim: 16 })],
     ["hidden_size", edited("gpt_neox", { hidden_size: 30 })],
-    ["partial_rotary_factor", edited("llama", { partial_rotary_factor: 0.5 })],
+    [
+      "partial_rotary_factor",
+      edited("llama", { ...SCALED({ type: "linear", factor: 2 }), partial_rotary_factor: 0.5 }),
+    ],
+    ["rotary_pct", edited("gpt_neox", { rope_parameters: undefined, rotary_pct: 0.4 })],
     ["partial_rotary_factor", edited("phi", { partial_rotary_factor: 0.4, rope_parameters: undefined })],
     ["rope_scaling.rope_type", edited("phi3", SCALED({ rope_type: "longrope", short_factor: [1], long_factor: [1] }))],
     ["rope_scaling.type", edited("phi3", SCALED({ type: "su" }))],
     ["rope_scaling.type", edited("phi3", SCALED({ type: "yarn", factor: 2 }))],
     ["rope_scaling.type", edited("llama", SCALED({ type: "longrope" }))],
     ["rope_scaling.type", edited("qwen2", SCALED({ type: "mrope", mrope_section: [1, 1, 2] }))],
-    ["rope_scaling.mrope_section", edited("qwen2", SCALED({ type: "default", mrope_section: [1, 1, 2] }))],
-    ["rope_scaling.alpha", edited("llama", SCALED({ type: "dynamic", factor: 2, alpha: 1000 }))],
-    [
-      "rope_scaling.original_max_position_embeddings",
-      edited("llama", SCALED({ type: "dynamic", factor: 2, original_max_position_embeddings: 64 })),
-    ],
     ["rope_parameters.full_attention", edited("llama", { rope_parameters: { full_attention: { rope_theta: 1 } } })],
-    ["rope_parameters.rope_theta", edited("gemma3", { rope_parameters: { rope_theta: 10000 } })],
-    ["rope_scaling", edited("llama", { rope_scaling: { type: "linear", factor: 2 } })],
     ["tie_word_embeddings", { model_type: "gemma3", tie_word_embeddings: false, text_config: fixtureConfig("gemma3") }],
     ["text_config", { model_type: "gemma3" }],
   ])("%s", (setting, config) => {
@@ -336,10 +362,13 @@ describe("settings that are not supported are refused by name", () => {
   });
 
   it.each<[string, string, unknown]>([
-    ["config/missing", "hidden_size or n_embd or n_embed is missing", edited("llama", { hidden_size: undefined })],
     ["config/missing", "rope_scaling.factor is missing", edited("llama", SCALED({ type: "linear" }))],
     ["config/missing", "model_type is missing", {}],
-    ["config/unsupported", "hidden_size = 32 disagrees with n_embd = 64", edited("llama", { n_embd: 64 })],
+    ["config/unsupported", "n_embd = 32 disagrees with hidden_size = 64", edited("gpt2", { hidden_size: 64 })],
+    ["config/unsupported", "num_hidden_layers = 20000 is more than", edited("llama", { num_hidden_layers: 20000 })],
+    ["config/unsupported", "hidden_act = null must be a string", edited("llama", { hidden_act: null })],
+    ["config/unsupported", 'hidden_act = "constructor" is not', edited("llama", { hidden_act: "constructor" })],
+    ["config/unsupported", 'rope_scaling.type = "toString" is', edited("llama", SCALED({ type: "toString" }))],
     [
       "config/unsupported",
       'hidden_size = "32" must be a positive whole number',
@@ -348,8 +377,6 @@ describe("settings that are not supported are refused by name", () => {
     ["config/unsupported", "hidden_size = 0 must be a positive whole number", edited("llama", { hidden_size: 0 })],
     ["config/unsupported", "rope_parameters = 3 must be an object", edited("llama", { rope_parameters: 3 })],
     ["config/spec", "nHeads = 4 is not a multiple of nKvHeads = 3", edited("llama", { num_key_value_heads: 3 })],
-    ["config/unknown-model-type", 'the nearest known one is "llama"', { model_type: "lama" }],
-    ["config/unknown-model-type", "Known: bloom, cohere, custom, falcon", { model_type: "qwen2_moe" }],
     ["config/not-an-object", "expected a JSON object, but found []", []],
     ["config/not-an-object", "expected a JSON object, but found null", null],
   ])("%s: %s", (code, message, config) => {

@@ -119,7 +119,8 @@ class Place {
 
   sees(key: number): boolean {
     const { window } = this.settings;
-    return key <= this.position && (window === null || key > this.position - window);
+    const isBefore = key <= this.position || this.spec.attention.causal === false;
+    return isBefore && key < this.seen.ids.length && (window === null || Math.abs(key - this.position) < window);
   }
 
   /** For each head and key: `of` where the query sees the key, else `hidden`. */

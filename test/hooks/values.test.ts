@@ -4,9 +4,9 @@
  */
 import { describe, expect, it } from "vitest";
 import { layoutOf } from "../../src/hooks/activation-cache.ts";
-import { type ForwardResult, type HookedModel, POINT_KINDS, pointTable } from "../../src/hooks/index.ts";
+import { type ForwardResult, HookedModel, POINT_KINDS, pointTable } from "../../src/hooks/index.ts";
 import { lookupIn } from "../engine/forward.reference.ts";
-import { FAMILIES, fixtureFiles, golden } from "../support/fixtures.ts";
+import { FAMILIES, fixtureFiles, golden, loadChanged } from "../support/fixtures.ts";
 import { relativeError } from "../support/numbers.ts";
 import { expectedRow, FORMULAS, type Seen } from "./formulas.ts";
 import { logitsOf, readAll, withForward, withHooked } from "./support.ts";
@@ -97,6 +97,16 @@ describe.each(FAMILIES)("%s", (family) => {
         expect(wrongPoints(model, await seenBy(family, model, result, ids))).toEqual({});
       });
     });
+  });
+});
+
+it("shows what the formulas say where attention looks both ways, through a window and past it", async () => {
+  const ids = (await golden("gemma2")).ids.map((list, row) => list.slice(0, 11 - row));
+  using model = new HookedModel(await loadChanged("gemma2", { is_causal: false, sliding_window: 4 }));
+  await withForward(model, ids, { capture: "*" }, async (result) => {
+    expect(relativeError(await result.logits.read(), await logitsOf(model, ids))).toBeLessThan(TOLERANCE);
+    const runs = await seenBy("gemma2", model, result, [ids[0] as number[]]);
+    expect(wrongPoints(model, runs)).toEqual({});
   });
 });
 

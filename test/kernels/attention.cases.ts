@@ -20,6 +20,8 @@ export interface Shape {
   window?: number;
   softCap?: number;
   alibi?: boolean;
+  /** Length of each sequence where a query sees the keys after it. */
+  lengths?: number[];
   scale?: number;
   /** Elements of a row of queries after the queries themselves. */
   padding?: number;
@@ -116,6 +118,47 @@ export const SHAPES: Shape[] = [
   { name: "dHead 1024, the widest", rows: whole(3), heads: [1, 1], dHead: 1024 },
   { name: "dHead 128", rows: [...whole(21), [1, 70]], heads: [2, 1], dHead: 128 },
   { name: "many rows and heads", rows: whole(40), heads: [12, 12], dHead: 4 },
+  {
+    name: "both ways, two sequences of unequal length",
+    rows: [...whole(5), ...whole(19, 1)],
+    heads: [4, 2],
+    dHead: 8,
+    lengths: [5, 19],
+  },
+  {
+    name: "both ways through a window, some rows of long sequences",
+    rows: [[0, 0], [0, 7], [0, 299], [1, 3], [1, 80], [2, 0], ...whole(9, 3)],
+    heads: [2, 2],
+    dHead: 64,
+    window: 6,
+    alibi: true,
+    lengths: [300, 81, 1, 9],
+  },
+  {
+    name: "both ways, 700 keys, a soft cap",
+    rows: [
+      [0, 1],
+      [0, 698],
+      [1, 12],
+    ],
+    heads: [4, 1],
+    dHead: 20,
+    softCap: 3,
+    lengths: [700, 20],
+  },
+  {
+    name: "both ways through a window of 200 in 1000",
+    rows: [
+      [0, 0],
+      [0, 500],
+      [0, 999],
+      [1, 17],
+    ],
+    heads: [2, 1],
+    dHead: 8,
+    window: 200,
+    lengths: [1000, 18],
+  },
 ];
 
 /**
@@ -123,10 +166,10 @@ export const SHAPES: Shape[] = [
  * no row can see lies NaN: a cache may get memory that was used before.
  */
 export function build(shape: Shape): AttentionCase & { keyCount: number } {
-  const { rows, heads, dHead, scale = 1 / Math.sqrt(dHead), padding = 0 } = shape;
+  const { rows, heads, dHead, lengths, scale = 1 / Math.sqrt(dHead), padding = 0 } = shape;
   const [nHeads, nKvHeads] = heads;
   const random = seeded(rows.length + dHead);
-  const keyCount = Math.max(...rows.map(([, position]) => position)) + 1;
+  const keyCount = Math.max(...(lengths ?? rows.map(([, position]) => position + 1)));
   const sequences = Math.max(...rows.map(([sequence]) => sequence)) + 1;
   const slotCount = sequences * keyCount + 5;
   const shuffled = Array.from({ length: slotCount }, (_, slot) => ({ slot, order: random() }));
@@ -138,9 +181,12 @@ export function build(shape: Shape): AttentionCase & { keyCount: number } {
       slotTable[sequence * slotStride + key] = slots[key < 2 ? key : sequence * keyCount + key] as number;
     }
   }
+  lengths?.forEach((length, sequence) => {
+    slotTable[(sequence + 1) * slotStride - 1] = length;
+  });
   const seen = new Set(
     rows.flatMap(([sequence, position]) => [
-      ...slotTable.subarray(sequence * slotStride, sequence * slotStride + position + 1),
+      ...slotTable.subarray(sequence * slotStride, sequence * slotStride + (lengths?.[sequence] ?? position + 1)),
     ]),
   );
   const ofSlots = () =>
@@ -155,6 +201,7 @@ export function build(shape: Shape): AttentionCase & { keyCount: number } {
     keys: ofSlots(),
     values: ofSlots(),
     window: shape.window ?? null,
+    lengths,
     softCap: shape.softCap ?? null,
     slopes: shape.alibi ? Array.from({ length: nHeads }, (_, head) => 2 ** -(head + 1)) : null,
   };
@@ -166,7 +213,7 @@ export function callOf(test: AttentionCase & { keyCount: number }) {
   const params = { rowCount, nHeads, nKvHeads, dHead, queryStride, slotStride, keyCount, scale };
   return {
     params: { ...params, window: test.window ?? 0, softCap: test.softCap ?? 0, splitKeys: 0 },
-    constants: { HAS_ALIBI: test.slopes ? 1 : 0, HAS_SOFT_CAP: test.softCap ? 1 : 0 },
+    constants: { CAUSAL: test.lengths ? 0 : 1, HAS_ALIBI: test.slopes ? 1 : 0, HAS_SOFT_CAP: test.softCap ? 1 : 0 },
   };
 }
 

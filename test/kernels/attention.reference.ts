@@ -17,6 +17,8 @@ export interface AttentionCase {
   keys: Float32Array;
   values: Float32Array;
   window: number | null;
+  /** Length of each sequence where a query sees the keys after it; absent where it does not. */
+  lengths?: readonly number[] | undefined;
   scale: number;
   softCap: number | null;
   slopes: number[] | null;
@@ -39,8 +41,9 @@ export function attentionReference(test: AttentionCase): AttentionResult {
     const head = rowHead % nHeads;
     const scores = new Map<number, number>();
     const position = rowTable[4 * row + 1] as number;
-    for (let key = 0; key <= position; key++) {
-      const distance = position - key;
+    const end = test.lengths?.[rowTable[4 * row] as number] ?? position + 1;
+    for (let key = 0; key < end; key++) {
+      const distance = Math.abs(position - key);
       if (test.window === null || distance < test.window) scores.set(key, scoreOf(test, row, head, key));
     }
     const largest = Math.max(...scores.values());

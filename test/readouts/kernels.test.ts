@@ -105,7 +105,10 @@ describe("attention sums", () => {
     const read = await Recorder.run(gpu, "sums", (recorder) => {
       const queryPositions = recorder.upload(Uint32Array.from([149, 64, 0, 70, NO_QUERY, NO_QUERY]));
       return recorder.readback(
-        attentionSums(recorder, { pattern, queryPositions, tokens: recorder.upload(Uint32Array.from(ids.flat())) }),
+        attentionSums(recorder, {
+          ...{ pattern, queryPositions, causal: true },
+          tokens: recorder.upload(Uint32Array.from(ids.flat())),
+        }),
       );
     });
     const sums = new Float32Array(read.bytes);

@@ -30,6 +30,17 @@ export async function loadFixture(family: string, options: LoadOptions = {}): Pr
   return new Model(await loadParts(ROOT + family, { ...options, gpu: options.gpu ?? (await testGpu()) }));
 }
 
+/** A fixture's model with settings of its config changed. The caller destroys it. */
+export async function loadChanged(
+  family: string,
+  changes: Record<string, unknown>,
+  options: LoadOptions = {},
+): Promise<Model> {
+  const { config, tensors } = await fixtureFiles(family);
+  const source = sourceOf({ config: { ...config, ...changes }, tensors });
+  return new Model(await loadParts(source, { ...options, gpu: options.gpu ?? (await testGpu()) }));
+}
+
 /** Every tensor of a safetensors file. */
 export function tensorsOf(file: Uint8Array): TensorEntry[] {
   const { tensors } = parseHeader(file, file.length, "fixture");
@@ -58,8 +69,13 @@ export async function fixtureFiles(family: string): Promise<FixtureFiles> {
 }
 
 /** What transformers computed for the fixture, by tensor name, and the ids [2, T] it was given. */
-export async function golden(family: string): Promise<{ ids: number[][]; values: Map<string, Float32Array> }> {
-  const tensors = tensorsOf(await readFile(`${ROOT}${family}/golden.safetensors`));
+export function golden(family: string): Promise<{ ids: number[][]; values: Map<string, Float32Array> }> {
+  return goldenIn(ROOT + family);
+}
+
+/** The same for a fixture in any folder. */
+export async function goldenIn(folder: string): Promise<{ ids: number[][]; values: Map<string, Float32Array> }> {
+  const tensors = tensorsOf(await readFile(`${folder}/golden.safetensors`));
   const values = new Map(tensors.map((tensor) => [tensor.name, valuesOf(tensor)]));
   const flat = [...(values.get("input_ids") as Float32Array)];
   return { ids: [flat.slice(0, flat.length / 2), flat.slice(flat.length / 2)], values };

@@ -5,6 +5,7 @@
  */
 import { HookError } from "../../errors.ts";
 import { Recorder } from "../../gpu/recorder.ts";
+import { isCausal } from "../../model/causality.ts";
 import { isEmbeds, type ModelInput, toIds } from "../../model/input.ts";
 import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
@@ -42,7 +43,7 @@ export interface AttentionSummary {
   positions: readonly (readonly number[])[];
   /** -sum a log a over the keys, in nats: 0 for one key, log(n) for n keys alike. */
   entropy: Float32Array;
-  /** sum a (query - key): the mean number of positions looked back. */
+  /** sum a (query - key): the mean number of positions looked back; keys after the query count as negative. */
   distance: Float32Array;
   /** Attention on position 0, where models that begin with BOS have it. */
   first: Float32Array;
@@ -180,6 +181,7 @@ async function readSums(
       tokens,
       excludeFirst: request.excludeFirst,
       excludeCurrent: request.excludeCurrent,
+      causal: isCausal(model.spec),
     });
     const tops = top > 0 ? recorder.readback(topK(recorder, pattern, batch * nHeads * queries, keys, top)) : undefined;
     return { sums: recorder.readback(sums), tops };

@@ -115,6 +115,8 @@ export interface AttentionSumsCall {
   tokens?: Tensor | undefined;
   excludeFirst?: boolean | undefined;
   excludeCurrent?: boolean | undefined;
+  /** Whether queries see no key after their own. */
+  causal: boolean;
 }
 
 /** A temporary [batch, head, query, 7] of sums over the keys. */
@@ -126,7 +128,11 @@ export function attentionSums(recorder: Recorder, call: AttentionSumsCall): Tens
     params: { rowCount, nHeads, queries, keys, firstKey: call.excludeFirst ? 1 : 0 },
     buffers: [call.pattern, call.queryPositions, call.tokens ?? recorder.gpu.zeros, out],
     workgroups: foldGrid(recorder.gpu, rowCount),
-    constants: { HAS_TOKENS: call.tokens ? 1 : 0, SKIP_CURRENT: call.excludeCurrent ? 1 : 0 },
+    constants: {
+      CAUSAL: call.causal ? 1 : 0,
+      HAS_TOKENS: call.tokens ? 1 : 0,
+      SKIP_CURRENT: call.excludeCurrent ? 1 : 0,
+    },
   });
   return out;
 }

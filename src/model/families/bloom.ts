@@ -1,15 +1,29 @@
 /** BLOOM: ALiBi in place of positions, a norm right after the embedding, q, k and v packed head by head. */
-import { type ConfigReader, KEYS } from "../config.ts";
+import { type ConfigReader, SIZE_NAMES } from "../config.ts";
 import type { ModelSpec } from "../spec.ts";
 import { baseSpec, head, layerNorm, linear, norm, packedQkv, readEvenSizes } from "./common.ts";
+
+const DEFAULTS = { nLayers: 2, dModel: 64, nHeads: 8, vocabSize: 250880, maxPositions: 2048 };
+
+/** No names for the MLP: it is always four times as wide as the residual. */
+const NAMES = {
+  ...SIZE_NAMES,
+  nLayers: ["n_layer", "num_hidden_layers"],
+  dModel: ["hidden_size", "n_embed"],
+  nHeads: ["n_head", "num_attention_heads"],
+  dMlp: [],
+  maxPositions: ["seq_length"],
+};
 
 export function bloom(config: ConfigReader): ModelSpec {
   config.requireFixed({ apply_residual_connection_post_layernorm: false });
   // ALiBi has no longest position: without seq_length, the length BLOOM was trained at.
-  const sizes = readEvenSizes(config, { mlpFactor: 4, maxPositions: 2048 });
+  const sizes = readEvenSizes(config, DEFAULTS, NAMES);
   const { nHeads, dHead } = sizes;
-  const base = baseSpec("bloom", sizes, layerNorm(config.number(KEYS.layerEps, 1e-5)));
+  const base = baseSpec("bloom", sizes, layerNorm(config.number("layer_norm_epsilon", 1e-5)));
   const tied = config.boolean("tie_word_embeddings", true);
+  // The slow way to add up a row split over devices leaves these two biases out, in transformers as in training.
+  const isSlow = config.boolean("slow_but_exact", false) && config.integer("pretraining_tp", 1) > 1;
   const block = "transformer.h.{i}";
   return {
     ...base,
@@ -26,10 +40,10 @@ export function bloom(config: ConfigReader): ModelSpec {
         { groups: nHeads, q: dHead, k: dHead, v: dHead },
         { bias: true },
       ),
-      ...linear("attn.O", `${block}.self_attention.dense`, { bias: true }),
+      ...linear("attn.O", `${block}.self_attention.dense`, { bias: !isSlow }),
       ...norm("ln2", `${block}.post_attention_layernorm`, { bias: true }),
       ...linear("mlp.in", `${block}.mlp.dense_h_to_4h`, { bias: true }),
-      ...linear("mlp.out", `${block}.mlp.dense_4h_to_h`, { bias: true }),
+      ...linear("mlp.out", `${block}.mlp.dense_4h_to_h`, { bias: !isSlow }),
       ...norm("lnFinal", "transformer.ln_f", { bias: true }),
       ...head(tied),
     },

@@ -2,7 +2,7 @@
  * What the families are made of: sizes, norms, layers, and the places where weights lie in a checkpoint. A family file
  * puts these pieces together and says where its model differs from `baseSpec`.
  */
-import { type ConfigReader, KEYS } from "../config.ts";
+import { type ConfigReader, SIZE_NAMES, type SizeNames } from "../config.ts";
 import type { LayerSpec, ModelSpec, NormSpec, TensorSource, WeightName } from "../spec.ts";
 
 /** A family: a config to a spec, and nothing else. */
@@ -16,47 +16,59 @@ export type Sizes = Pick<
   "nLayers" | "dModel" | "nHeads" | "nKvHeads" | "dHead" | "dMlp" | "vocabSize" | "maxPositions"
 >;
 
-/** Sizes a family knows without being told; transformers' own defaults. */
+/**
+ * The sizes of transformers' default config for a family. Of those that may be left out: key-value heads are as many as
+ * query heads, a head is dModel / nHeads wide, and the MLP 4 dModel.
+ */
 export interface SizeDefaults {
-  nHeads?: number;
+  nLayers: number;
+  dModel: number;
+  nHeads: number;
   nKvHeads?: number;
   dHead?: number;
-  /** Hidden width of the MLP as a multiple of dModel (gpt2: 4). */
-  mlpFactor?: number;
-  vocabSize?: number;
-  maxPositions?: number;
+  dMlp?: number;
+  vocabSize: number;
+  maxPositions: number;
 }
 
-/** Reads the sizes. Key-value heads default to query heads, and a head's width to dModel / nHeads. */
-export function readSizes(config: ConfigReader, defaults: SizeDefaults = {}): Sizes {
-  const dModel = config.integer(KEYS.dModel);
-  const nHeads = config.integer(KEYS.nHeads, defaults.nHeads);
-  if (defaults.dHead === undefined && !config.has(KEYS.dHead)) requireDivisible(config, dModel, nHeads);
-  const dMlp = defaults.mlpFactor === undefined ? undefined : defaults.mlpFactor * dModel;
-  return {
-    nLayers: config.integer(KEYS.nLayers),
-    dModel,
-    nHeads,
-    nKvHeads: config.integer(KEYS.nKvHeads, defaults.nKvHeads ?? nHeads),
-    dHead: config.integer(KEYS.dHead, defaults.dHead ?? dModel / nHeads),
-    dMlp: config.integer(KEYS.dMlp, dMlp),
-    vocabSize: config.integer(KEYS.vocabSize, defaults.vocabSize),
-    maxPositions: config.integer(KEYS.maxPositions, defaults.maxPositions),
-  };
+/** Reads the sizes. A null stands for what the family would derive: as many key-value heads as heads, and so on. */
+export function readSizes(config: ConfigReader, defaults: SizeDefaults, names = SIZE_NAMES): Sizes {
+  const plain = readPlainSizes(config, defaults, names);
+  const { dModel, nHeads } = plain;
+  const dHead = config.nullableInteger(names.dHead, defaults.dHead ?? null);
+  if (dHead === null) requireDivisible(config, dModel, nHeads, names);
+  const nKvHeads = config.nullableInteger(names.nKvHeads, defaults.nKvHeads ?? null) ?? nHeads;
+  return { ...plain, nKvHeads, dHead: dHead ?? dModel / nHeads };
 }
 
 /** Sizes of the older families, whose heads always share dModel evenly and have their own keys and values. */
-export function readEvenSizes(config: ConfigReader, defaults: SizeDefaults = {}): Sizes {
-  const dModel = config.integer(KEYS.dModel);
-  const nHeads = config.integer(KEYS.nHeads, defaults.nHeads);
-  requireDivisible(config, dModel, nHeads);
-  config.requireFixed({ head_dim: dModel / nHeads, num_key_value_heads: nHeads });
-  return readSizes(config, defaults);
+export function readEvenSizes(config: ConfigReader, defaults: SizeDefaults, names = SIZE_NAMES): Sizes {
+  const plain = readPlainSizes(config, defaults, names);
+  const { dModel, nHeads } = plain;
+  requireDivisible(config, dModel, nHeads, names);
+  return { ...plain, nKvHeads: nHeads, dHead: dModel / nHeads };
 }
 
-function requireDivisible(config: ConfigReader, dModel: number, nHeads: number): void {
+/** More are a damaged config, and would fill the memory with descriptions of layers. */
+const MOST_LAYERS = 10_000;
+
+function readPlainSizes(config: ConfigReader, defaults: SizeDefaults, names: SizeNames) {
+  const dModel = config.integer(names.dModel, defaults.dModel);
+  const nLayers = config.integer(names.nLayers, defaults.nLayers);
+  if (nLayers > MOST_LAYERS) config.refuse(names.nLayers[0] as string, `is more than ${MOST_LAYERS} layers`);
+  return {
+    nLayers,
+    dModel,
+    nHeads: config.integer(names.nHeads, defaults.nHeads),
+    dMlp: config.nullableInteger(names.dMlp, defaults.dMlp ?? null) ?? 4 * dModel,
+    vocabSize: config.integer(names.vocabSize, defaults.vocabSize),
+    maxPositions: config.integer(names.maxPositions, defaults.maxPositions),
+  };
+}
+
+function requireDivisible(config: ConfigReader, dModel: number, nHeads: number, names: SizeNames): void {
   if (dModel % nHeads === 0) return;
-  const key = KEYS.dModel.find((name) => config.has(name)) ?? KEYS.dModel[0];
+  const key = names.dModel.find((name) => config.has(name)) ?? (names.dModel[0] as string);
   config.refuse(key, `cannot be shared evenly by ${nHeads} heads; change it or set head_dim`);
 }
 
@@ -84,6 +96,16 @@ export function baseSpec(family: string, sizes: Sizes, norm: NormSpec): Omit<Mod
     layers: uniformLayers(sizes, { window: null, rope: null }),
     ropes: [],
     unembed: { tied: false, scale: 1, softCap: null },
+  };
+}
+
+/** `is_causal: false` makes attention look both ways, and a window then has a key more on either side. */
+export function withCausality(config: ConfigReader, spec: ModelSpec): ModelSpec {
+  if (config.nullableBoolean("is_causal", true)) return spec;
+  return {
+    ...spec,
+    attention: { ...spec.attention, causal: false },
+    layers: spec.layers.map((layer) => ({ ...layer, window: layer.window === null ? null : layer.window + 1 })),
   };
 }
 

@@ -2,7 +2,7 @@
  * Falcon, in three layouts of packed q, k, v: multi-query (7B: all queries, then one key and one value),
  * the new decoder (40B: per key-value head its queries, key and value), and head by head (falcon-rw).
  */
-import { type ConfigReader, KEYS } from "../config.ts";
+import { type ConfigReader, SIZE_NAMES } from "../config.ts";
 import type { BlockSpec, ModelSpec } from "../spec.ts";
 import {
   baseSpec,
@@ -17,16 +17,19 @@ import {
 } from "./common.ts";
 import { readRope, stretchedMaxPositions } from "./rope-config.ts";
 
+const DEFAULTS = { nLayers: 32, dModel: 4544, nHeads: 71, vocabSize: 65024, maxPositions: 2048 };
+const NAMES = { ...SIZE_NAMES, dMlp: ["ffn_hidden_size"] };
+
 type Residual = Pick<BlockSpec, "residual" | "parallelSharedNorm">;
 
 export function falcon(config: ConfigReader): ModelSpec {
   // Its ALiBi is rounded to bfloat16 after multiplying by the position: no slope reproduces it.
   config.requireFixed({ alibi: false });
-  const evenSizes = readEvenSizes(config, { mlpFactor: 4, maxPositions: 2048 });
+  const evenSizes = readEvenSizes(config, DEFAULTS, NAMES);
   const { nHeads, dHead, maxPositions } = evenSizes;
-  const layout = keyValueLayout(config, evenSizes);
+  const layout = keyValueLayout(config, nHeads);
   const sizes = { ...evenSizes, nKvHeads: layout.nKvHeads };
-  const base = baseSpec("falcon", sizes, layerNorm(config.number(KEYS.layerEps, 1e-5)));
+  const base = baseSpec("falcon", sizes, layerNorm(config.number("layer_norm_epsilon", 1e-5)));
   const rope = readRope(config, { dHead, maxPositions, style: "half", theta: 10000, partial: null });
   const bias = config.boolean("bias", false);
   const tied = config.boolean("tie_word_embeddings", true);
@@ -37,7 +40,7 @@ export function falcon(config: ConfigReader): ModelSpec {
     ...base,
     maxPositions: stretchedMaxPositions(maxPositions, [rope]),
     block: { ...base.block, ...residual },
-    mlp: { kind: "plain", activation: config.activation(KEYS.activation, "gelu") },
+    mlp: { kind: "plain", activation: config.activation("activation", "gelu") },
     layers: uniformLayers(sizes, { window: null, rope: 0 }),
     ropes: [rope],
     unembed: { ...base.unembed, tied },
@@ -59,20 +62,23 @@ export function falcon(config: ConfigReader): ModelSpec {
 }
 
 /** Packed groups, and key-value heads; the old decoder takes no notice of num_kv_heads. */
-function keyValueLayout(config: ConfigReader, { nHeads, nKvHeads }: { nHeads: number; nKvHeads: number }) {
-  if (config.boolean("new_decoder_architecture", false)) {
+function keyValueLayout(config: ConfigReader, nHeads: number) {
+  const nKvHeads = config.nullableInteger("num_kv_heads", null) ?? nHeads;
+  if (config.nullableBoolean("new_decoder_architecture", false)) {
     if (nHeads % nKvHeads === 0) return { groups: nKvHeads, nKvHeads };
     config.refuse("num_kv_heads", `does not divide the ${nHeads} query heads`);
   }
-  return config.boolean("multi_query", true) ? { groups: 1, nKvHeads: 1 } : { groups: nHeads, nKvHeads: nHeads };
+  return config.nullableBoolean("multi_query", true)
+    ? { groups: 1, nKvHeads: 1 }
+    : { groups: nHeads, nKvHeads: nHeads };
 }
 
 /** Where the norms sit: the new decoder has one for attention and one for the MLP unless told otherwise. */
 function blockLayout(config: ConfigReader): { residual: Residual; norms: Weights } {
   const block = "transformer.h.{i}";
   const input = norm("ln1", `${block}.input_layernorm`, { bias: true });
-  const isNew = config.boolean("new_decoder_architecture", false);
-  const parallel = config.boolean("parallel_attn", true);
+  const isNew = config.nullableBoolean("new_decoder_architecture", false);
+  const parallel = config.nullableBoolean("parallel_attn", true);
   if (!parallel && !isNew) {
     return {
       residual: { residual: "sequential", parallelSharedNorm: false },
@@ -82,7 +88,7 @@ function blockLayout(config: ConfigReader): { residual: Residual; norms: Weights
   // Combinations that have no working model in transformers.
   if (isNew) config.requireFixed({ parallel_attn: true });
   else config.requireFixed({ num_ln_in_parallel_attn: 1 });
-  if (isNew && config.integer("num_ln_in_parallel_attn", 2) === 2) {
+  if (isNew && (config.nullableInteger("num_ln_in_parallel_attn", null) ?? 2) === 2) {
     return {
       residual: { residual: "parallel", parallelSharedNorm: false },
       norms: {

@@ -1,17 +1,27 @@
 /** Gemma: Llama with a scaled embedding, RMSNorm weights stored less one, tanh-GELU and a tied head. */
-import { type ConfigReader, KEYS } from "../config.ts";
+import type { ConfigReader } from "../config.ts";
 import type { ModelSpec } from "../spec.ts";
 import { readSizes, rmsNorm } from "./common.ts";
 import { llamaLike } from "./llama-like.ts";
 
+const DEFAULTS = {
+  nLayers: 28,
+  dModel: 3072,
+  nHeads: 16,
+  nKvHeads: 16,
+  dHead: 256,
+  dMlp: 24576,
+  vocabSize: 256000,
+  maxPositions: 8192,
+};
+
 export function gemma(config: ConfigReader): ModelSpec {
-  config.requireFixed({ use_bidirectional_attention: false });
-  // The first releases say "gelu" and mean its tanh approximation; transformers corrects it, too.
+  // The first releases say "gelu" and mean its tanh approximation, as transformers 4 took it.
   const stated = config.activation("hidden_act", "gelu_pytorch_tanh");
   const spec = llamaLike(config, {
     family: "gemma",
-    sizes: readSizes(config, { nKvHeads: 16, dHead: 256, maxPositions: 8192 }),
-    norm: rmsNorm(config.number(KEYS.rmsEps, 1e-6), 1),
+    sizes: readSizes(config, DEFAULTS),
+    norm: rmsNorm(config.number("rms_norm_eps", 1e-6), 1),
     qkvBias: config.boolean("attention_bias", false),
     tied: true,
     activation: stated === "gelu" ? "gelu_tanh" : stated,

@@ -1,11 +1,22 @@
 /** Gemma 2: Gemma with norms before and after attention and MLP, soft caps, and a window in every second layer. */
-import { type ConfigReader, KEYS } from "../config.ts";
+import type { ConfigReader } from "../config.ts";
 import type { ModelSpec, RopeSpec } from "../spec.ts";
 import { norm, readSizes, rmsNorm, type Sizes, typedLayers, type Weights } from "./common.ts";
 import { BLOCK, llamaLike } from "./llama-like.ts";
 
+const DEFAULTS = {
+  nLayers: 26,
+  dModel: 2304,
+  nHeads: 8,
+  nKvHeads: 4,
+  dHead: 256,
+  dMlp: 9216,
+  vocabSize: 256000,
+  maxPositions: 8192,
+};
+
 export function gemma2(config: ConfigReader): ModelSpec {
-  const sizes = readSizes(config, { nHeads: 8, nKvHeads: 4, dHead: 256, vocabSize: 256000, maxPositions: 8192 });
+  const sizes = readSizes(config, DEFAULTS);
   const spec = sandwichGemma(config, "gemma2", sizes);
   const window = config.nullableInteger("sliding_window", 4096);
   const types = spec.layers.map((_, i) => (i % 2 === 0 ? "sliding_attention" : "full_attention"));
@@ -22,11 +33,10 @@ export function gemma2(config: ConfigReader): ModelSpec {
 
 /** What Gemma 2 and 3 share. `ropes` when they are not the usual one. */
 export function sandwichGemma(config: ConfigReader, family: string, sizes: Sizes, ropes?: RopeSpec[]): ModelSpec {
-  config.requireFixed({ use_bidirectional_attention: false });
   const spec = llamaLike(config, {
     family,
     sizes,
-    norm: rmsNorm(config.number(KEYS.rmsEps, 1e-6), 1),
+    norm: rmsNorm(config.number("rms_norm_eps", 1e-6), 1),
     qkvBias: config.boolean("attention_bias", false),
     tied: true,
     blockNorms: sandwichNorms(),

@@ -1,12 +1,23 @@
 /** GPT-2: learned positions, pre-norm blocks, Conv1D weights stored [in, out], one packed q, k, v. */
-import { type ConfigReader, KEYS } from "../config.ts";
+import { type ConfigReader, SIZE_NAMES } from "../config.ts";
 import type { ModelSpec } from "../spec.ts";
 import { baseSpec, head, layerNorm, linear, norm, packedQkv, readEvenSizes } from "./common.ts";
 
+const DEFAULTS = { nLayers: 12, dModel: 768, nHeads: 12, vocabSize: 50257, maxPositions: 1024 };
+
+export const GPT2_NAMES = {
+  ...SIZE_NAMES,
+  nLayers: ["n_layer", "num_hidden_layers"],
+  dModel: ["n_embd", "hidden_size"],
+  nHeads: ["n_head", "num_attention_heads"],
+  dMlp: ["n_inner"],
+  maxPositions: ["n_positions", "max_position_embeddings"],
+};
+
 export function gpt2(config: ConfigReader): ModelSpec {
   config.requireFixed({ add_cross_attention: false });
-  const sizes = readEvenSizes(config, { mlpFactor: 4 });
-  const base = baseSpec("gpt2", sizes, layerNorm(config.number(KEYS.layerEps, 1e-5)));
+  const sizes = readEvenSizes(config, DEFAULTS, GPT2_NAMES);
+  const base = baseSpec("gpt2", sizes, layerNorm(config.number("layer_norm_epsilon", 1e-5)));
   const scale = config.boolean("scale_attn_weights", true) ? base.attention.scale : 1;
   const inverseLayer = config.boolean("scale_attn_by_inverse_layer_idx", false);
   const tied = config.boolean("tie_word_embeddings", true);
@@ -17,7 +28,7 @@ export function gpt2(config: ConfigReader): ModelSpec {
     ...base,
     positions: { kind: "learned", offset: 0 },
     attention: { ...base.attention, scale },
-    mlp: { kind: "plain", activation: config.activation(KEYS.activation, "gelu_new") },
+    mlp: { kind: "plain", activation: config.activation("activation_function", "gelu_new") },
     layers: base.layers.map((layer, i) => (inverseLayer ? { ...layer, attentionScale: scale / (i + 1) } : layer)),
     unembed: { ...base.unembed, tied },
     weights: {

@@ -1,20 +1,22 @@
 /** GPT-J: attention and MLP in parallel behind one norm, interleaved RoPE on part of each head, a biased head. */
-import { type ConfigReader, KEYS } from "../config.ts";
+import type { ConfigReader } from "../config.ts";
 import type { ModelSpec } from "../spec.ts";
 import { baseSpec, head, layerNorm, linear, norm, readEvenSizes, uniformLayers } from "./common.ts";
+import { GPT2_NAMES } from "./gpt2.ts";
+
+const DEFAULTS = { nLayers: 28, dModel: 4096, nHeads: 16, vocabSize: 50400, maxPositions: 2048 };
 
 export function gptj(config: ConfigReader): ModelSpec {
-  const sizes = readEvenSizes(config, { mlpFactor: 4 });
-  const base = baseSpec("gptj", sizes, layerNorm(config.number(KEYS.layerEps, 1e-5)));
+  const sizes = readEvenSizes(config, DEFAULTS, GPT2_NAMES);
+  const base = baseSpec("gptj", sizes, layerNorm(config.number("layer_norm_epsilon", 1e-5)));
   const tied = config.boolean("tie_word_embeddings", false);
-  config.requireFixed({ rope_scaling: undefined, rope_parameters: undefined });
   const rotaryDim = config.nullableInteger("rotary_dim", 64);
   if (rotaryDim === null) config.refuse("rotary_dim", "is not supported; it must be an even number");
   const block = "transformer.h.{i}";
   return {
     ...base,
     block: { ...base.block, residual: "parallel", parallelSharedNorm: true },
-    mlp: { kind: "plain", activation: config.activation(KEYS.activation, "gelu_new") },
+    mlp: { kind: "plain", activation: config.activation("activation_function", "gelu_new") },
     layers: uniformLayers(sizes, { window: null, rope: 0 }),
     ropes: [{ theta: 10000, rotaryDim, style: "interleaved", scaling: { kind: "none" } }],
     unembed: { ...base.unembed, tied },

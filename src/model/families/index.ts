@@ -3,13 +3,13 @@
  * `ModelSpec`. A new architecture is one more file and one more row.
  */
 import { ConfigError } from "../../errors.ts";
-import { nearestNames } from "../../schema/nearest.ts";
+import { likelyTypo } from "../../schema/nearest.ts";
 import { ConfigReader } from "../config.ts";
 import type { ModelSpec } from "../spec.ts";
 import { validateSpec } from "../validate-spec.ts";
 import { bloom } from "./bloom.ts";
 import { cohere } from "./cohere.ts";
-import type { Family } from "./common.ts";
+import { type Family, withCausality } from "./common.ts";
 import { custom } from "./custom.ts";
 import { falcon } from "./falcon.ts";
 import { gemma } from "./gemma.ts";
@@ -24,6 +24,7 @@ import { llama } from "./llama.ts";
 import { mistral } from "./mistral.ts";
 import { olmo2 } from "./olmo2.ts";
 import { opt } from "./opt.ts";
+import { otherKind } from "./other-kinds.ts";
 import { phi } from "./phi.ts";
 import { phi3 } from "./phi3.ts";
 import { qwen2 } from "./qwen2.ts";
@@ -65,9 +66,10 @@ const FIXED_EVERYWHERE = {
   is_encoder_decoder: false,
   quantization_config: undefined,
   pruned_heads: {},
-  clip_qkv: undefined,
-  use_mrope: false,
 };
+
+/** Families that do not read `is_causal`, or read it elsewhere: gpt_neo's mask is a part of the model. */
+const OWN_CAUSALITY: ReadonlySet<string> = new Set(["custom", "gemma3", "gpt_neo"]);
 
 /**
  * The spec of a model, from the parsed contents of its `config.json`; `label` is the file's name, for messages.
@@ -77,14 +79,22 @@ export function specFromConfig(config: unknown, label: string): ModelSpec {
   const reader = ConfigReader.from(config, label);
   const modelType = reader.text("model_type");
   const family = FAMILIES.get(modelType);
-  if (!family) {
-    const [nearest] = nearestNames(modelType, FAMILIES.keys());
-    throw new ConfigError(
-      "config/unknown-model-type",
-      `${label}: model_type "${modelType}" is not known; the nearest known one is "${nearest}". ` +
-        `Known: ${[...FAMILIES.keys()].join(", ")}. Another architecture can be described with model_type "custom".`,
-    );
-  }
+  if (!family) throw unknownType(modelType, label);
   reader.requireFixed(FIXED_EVERYWHERE);
-  return validateSpec(family(reader), label);
+  const spec = family(reader);
+  return validateSpec(OWN_CAUSALITY.has(modelType) ? spec : withCausality(reader, spec), label);
+}
+
+function unknownType(modelType: string, label: string): ConfigError {
+  const kind = otherKind(modelType);
+  const typo = kind === undefined ? likelyTypo(modelType, FAMILIES.keys()) : undefined;
+  const what = kind === undefined ? "is not known" : `is ${kind}`;
+  const hint =
+    typo === undefined
+      ? 'A dense decoder that is not among them can be described with model_type "custom".'
+      : `Did you mean "${typo}"?`;
+  return new ConfigError(
+    "config/unknown-model-type",
+    `${label}: model_type "${modelType}" ${what}. Supported: ${[...FAMILIES.keys()].join(", ")}. ${hint}`,
+  );
 }

@@ -2,7 +2,7 @@
  * The Llama layout, which most families since share: `model.layers.{i}.self_attn.q_proj` and so on, a gated MLP, RoPE,
  * grouped-query attention. Each takes this spec and changes what it must.
  */
-import { type ConfigReader, KEYS } from "../config.ts";
+import type { ConfigReader } from "../config.ts";
 import type { MlpSpec, ModelSpec, NormSpec, RopeSpec } from "../spec.ts";
 import { baseSpec, head, linear, norm, type Sizes, uniformLayers, type Weights } from "./common.ts";
 import { readRope, stretchedMaxPositions } from "./rope-config.ts";
@@ -44,7 +44,7 @@ export function llamaLike(config: ConfigReader, options: LlamaLike): ModelSpec {
   return {
     ...base,
     maxPositions: stretchedMaxPositions(maxPositions, ropes),
-    mlp: { kind: "gated", activation: options.activation ?? config.activation(KEYS.activation, "silu") },
+    mlp: { kind: "gated", activation: options.activation ?? config.activation("hidden_act", "silu") },
     layers: uniformLayers(sizes, { window: null, rope: 0 }),
     ropes,
     unembed: { ...base.unembed, tied },

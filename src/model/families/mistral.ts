@@ -1,34 +1,34 @@
-/** Mistral: Llama with the same attention window in every layer, or none. */
-import { type ConfigReader, KEYS } from "../config.ts";
+/** Mistral: Llama with an attention window in every layer, in none, or where `layer_types` says. */
+import type { ConfigReader } from "../config.ts";
 import type { ModelSpec } from "../spec.ts";
-import { readSizes, rmsNorm, typedLayers, uniformLayers } from "./common.ts";
+import { readSizes, rmsNorm, typedLayers } from "./common.ts";
 import { llamaLike } from "./llama-like.ts";
 
+const DEFAULTS = {
+  nLayers: 32,
+  dModel: 4096,
+  nHeads: 32,
+  nKvHeads: 8,
+  dMlp: 14336,
+  vocabSize: 32000,
+  maxPositions: 131072,
+};
+
 export function mistral(config: ConfigReader): ModelSpec {
-  const sizes = readSizes(config, { nKvHeads: 8, maxPositions: 131072 });
+  const sizes = readSizes(config, DEFAULTS);
   const window = config.nullableInteger("sliding_window", 4096);
-  const layer = { window, rope: 0 };
-  refuseMixedLayers(config, sizes.nLayers, window);
+  const types = new Array<string>(sizes.nLayers).fill(window === null ? "full_attention" : "sliding_attention");
   return {
     ...llamaLike(config, {
       family: "mistral",
       sizes,
-      norm: rmsNorm(config.number(KEYS.rmsEps, 1e-6)),
+      norm: rmsNorm(config.number("rms_norm_eps", 1e-6)),
       qkvBias: false,
       tied: false,
     }),
-    layers: uniformLayers(sizes, layer),
+    layers: typedLayers(config, types, {
+      full_attention: { window: null, rope: 0 },
+      sliding_attention: window === null ? null : { window, rope: 0 },
+    }),
   };
-}
-
-/** transformers gives every layer the window whatever `layer_types` says; a list that says otherwise is refused. */
-function refuseMixedLayers(config: ConfigReader, nLayers: number, window: number | null): void {
-  const expected = Array.from({ length: nLayers }, () => (window === null ? "full_attention" : "sliding_attention"));
-  const layers = typedLayers(config, expected, {
-    full_attention: { window: null, rope: 0 },
-    sliding_attention: window === null ? null : { window, rope: 0 },
-  });
-  if (layers.some((layer) => layer.window !== window)) {
-    config.refuse("layer_types", `does not fit sliding_window = ${window}, which holds for every layer`);
-  }
 }

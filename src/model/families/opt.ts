@@ -1,13 +1,16 @@
 /** OPT: learned positions stored two rows late, pre-norm blocks. The 350m variant (post-norm, projected) is refused. */
-import { type ConfigReader, KEYS } from "../config.ts";
+import { type ConfigReader, SIZE_NAMES } from "../config.ts";
 import type { ModelSpec } from "../spec.ts";
 import { baseSpec, head, layerNorm, linear, norm, readEvenSizes } from "./common.ts";
 
 /** The norms have torch's default eps; the config cannot change it. */
 const OPT_EPS = 1e-5;
 
+const DEFAULTS = { nLayers: 12, dModel: 768, nHeads: 12, dMlp: 3072, vocabSize: 50272, maxPositions: 2048 };
+const NAMES = { ...SIZE_NAMES, dMlp: ["ffn_dim"] };
+
 export function opt(config: ConfigReader): ModelSpec {
-  const sizes = readEvenSizes(config);
+  const sizes = readEvenSizes(config, DEFAULTS, NAMES);
   config.requireFixed({
     do_layer_norm_before: true,
     word_embed_proj_dim: sizes.dModel,
@@ -21,7 +24,7 @@ export function opt(config: ConfigReader): ModelSpec {
   return {
     ...base,
     positions: { kind: "learned", offset: 2 },
-    mlp: { kind: "plain", activation: config.activation(KEYS.activation, "relu") },
+    mlp: { kind: "plain", activation: config.activation("activation_function", "relu") },
     unembed: { ...base.unembed, tied },
     weights: {
       "embed.W_E": { tensor: "model.decoder.embed_tokens.weight" },

@@ -1,15 +1,20 @@
 /** Phi 1 to 2: attention and MLP in parallel behind one norm, biases everywhere, RoPE on part of each head. */
-import { type ConfigReader, KEYS } from "../config.ts";
+import type { ConfigReader } from "../config.ts";
 import type { ModelSpec } from "../spec.ts";
 import { baseSpec, head, layerNorm, linear, norm, readSizes, uniformLayers } from "./common.ts";
 import { BLOCK } from "./llama-like.ts";
-import { readRope, stretchedMaxPositions } from "./rope-config.ts";
+import { PARTIAL_HEAD_KINDS, readRope, stretchedMaxPositions } from "./rope-config.ts";
+
+const DEFAULTS = { nLayers: 24, dModel: 2048, nHeads: 32, dMlp: 8192, vocabSize: 51200, maxPositions: 2048 };
 
 export function phi(config: ConfigReader): ModelSpec {
-  const sizes = readSizes(config, { maxPositions: 2048 });
+  const sizes = readSizes(config, DEFAULTS);
   const { dHead, maxPositions } = sizes;
-  const base = baseSpec("phi", sizes, layerNorm(config.number(KEYS.layerEps, 1e-5)));
-  const rope = readRope(config, { dHead, maxPositions, style: "half", theta: 10000, partial: 0.5 });
+  const base = baseSpec("phi", sizes, layerNorm(config.number("layer_norm_eps", 1e-5)));
+  const rope = readRope(config, {
+    ...{ dHead, maxPositions, style: "half", theta: 10000, partial: 0.5 },
+    kinds: PARTIAL_HEAD_KINDS,
+  });
   const qkNorm = config.boolean("qk_layernorm", false);
   const tied = config.boolean("tie_word_embeddings", false);
   const bias = { bias: true };
@@ -18,7 +23,7 @@ export function phi(config: ConfigReader): ModelSpec {
     maxPositions: stretchedMaxPositions(maxPositions, [rope]),
     block: { ...base.block, residual: "parallel", parallelSharedNorm: true },
     attention: { ...base.attention, qkNorm: qkNorm ? "head" : "none" },
-    mlp: { kind: "plain", activation: config.activation(KEYS.activation, "gelu_new") },
+    mlp: { kind: "plain", activation: config.activation("hidden_act", "gelu_new") },
     layers: uniformLayers(sizes, { window: null, rope: 0 }),
     ropes: [rope],
     unembed: { ...base.unembed, tied },

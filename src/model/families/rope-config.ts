@@ -1,9 +1,9 @@
 /**
  * RoPE settings of a config: `rope_parameters` (transformers 5), or `rope_theta` with `rope_scaling` (before), to a
  * `RopeSpec`. Formulas and defaults follow transformers' `modeling_rope_utils.py`. A scaling that is not in the table
- * below, or a key that its row does not know, is refused: RoPE that is a little wrong still writes fluent text.
+ * below is refused: RoPE that is a little wrong still writes fluent text. Keys that its type does not read change nothing.
  */
-import { type ConfigReader, KEYS } from "../config.ts";
+import { type ConfigReader, isObject } from "../config.ts";
 import type { RopeScaling, RopeSpec } from "../spec.ts";
 
 export interface RopeDefaults {
@@ -12,8 +12,12 @@ export interface RopeDefaults {
   style: RopeSpec["style"];
   /** The family's theta when the config has none. */
   theta: number;
+  /** Name of theta outside `rope_parameters`; `rope_theta` when absent. */
+  thetaName?: string;
   /** The family's share of each head that rotates; null when the family always rotates whole heads. */
   partial: number | null;
+  /** Name of the share outside `rope_parameters`; `partial_rotary_factor` when absent. */
+  partialName?: string;
   /** The scalings transformers accepts for this family; all of them when absent. */
   kinds?: readonly RopeScaling["kind"][];
 }
@@ -21,56 +25,54 @@ export interface RopeDefaults {
 /** The scaling's own settings, and the length the model was trained at. */
 interface ScalingInput {
   settings: ConfigReader;
+  /** Of a head, the part that rotates. */
+  share: number;
   originalMaxPositions: number;
   maxPositions: number;
 }
 
 interface ScalingKind {
   kind: RopeScaling["kind"];
-  keys: readonly string[];
   read: (input: ScalingInput) => RopeScaling;
 }
 
-const COMMON_KEYS = ["rope_type", "type", "rope_theta", "partial_rotary_factor", "original_max_position_embeddings"];
+const SCALINGS = new Map<string, ScalingKind>([
+  ["default", { kind: "none", read: () => ({ kind: "none" }) }],
+  ["linear", { kind: "linear", read: ({ settings }) => ({ kind: "linear", factor: settings.number("factor") }) }],
+  ["dynamic", { kind: "dynamic", read: readDynamic }],
+  ["proportional", { kind: "proportional", read: readProportional }],
+  ["llama3", { kind: "llama3", read: readLlama3 }],
+  ["yarn", { kind: "yarn", read: readYarn }],
+]);
 
-const SCALINGS: Record<string, ScalingKind> = {
-  default: { kind: "none", keys: [], read: () => ({ kind: "none" }) },
-  linear: {
-    kind: "linear",
-    keys: ["factor"],
-    read: ({ settings }) => ({ kind: "linear", factor: settings.number("factor") }),
-  },
-  dynamic: {
-    kind: "dynamic",
-    keys: ["factor"],
-    read: ({ settings, maxPositions }) => {
-      // transformers measures growth against max_position_embeddings, whatever the original length says.
-      settings.requireFixed({ original_max_position_embeddings: maxPositions });
-      return { kind: "dynamic", factor: settings.number("factor"), originalMaxPositions: maxPositions };
-    },
-  },
-  llama3: {
+/** Scalings of families that cut the rotating part out of a head, in which transformers' table for whole heads does not fit. */
+export const PARTIAL_HEAD_KINDS: readonly RopeScaling["kind"][] = ["none", "linear", "dynamic", "llama3", "yarn"];
+
+/** Growth is measured against max_position_embeddings, whatever the original length says. */
+function readDynamic({ settings, maxPositions }: ScalingInput): RopeScaling {
+  return { kind: "dynamic", factor: settings.number("factor"), originalMaxPositions: maxPositions };
+}
+
+function readProportional({ settings, share }: ScalingInput): RopeScaling {
+  return { kind: "proportional", factor: settings.number("factor", 1), share };
+}
+
+function readLlama3({ settings, originalMaxPositions }: ScalingInput): RopeScaling {
+  return {
     kind: "llama3",
-    keys: ["factor", "low_freq_factor", "high_freq_factor"],
-    read: ({ settings, originalMaxPositions }) => ({
-      kind: "llama3",
-      factor: settings.number("factor"),
-      lowFreqFactor: settings.number("low_freq_factor"),
-      highFreqFactor: settings.number("high_freq_factor"),
-      originalMaxPositions,
-    }),
-  },
-  yarn: {
-    kind: "yarn",
-    keys: ["factor", "attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"],
-    read: readYarn,
-  },
-};
+    factor: settings.number("factor"),
+    lowFreqFactor: settings.number("low_freq_factor"),
+    highFreqFactor: settings.number("high_freq_factor"),
+    originalMaxPositions,
+  };
+}
 
 function readYarn({ settings, originalMaxPositions, maxPositions }: ScalingInput): RopeScaling {
+  // What is null is taken for missing, as Python takes it.
+  const optional = (key: string) => settings.nullableNumber(key, null);
   const factor = settings.number("factor", maxPositions / originalMaxPositions);
-  const mscale = settings.number("mscale", 0);
-  const mscaleAllDim = settings.number("mscale_all_dim", 0);
+  const mscale = optional("mscale") ?? 0;
+  const mscaleAllDim = optional("mscale_all_dim") ?? 0;
   const inferred =
     mscale !== 0 && mscaleAllDim !== 0
       ? yarnScale(factor, mscale) / yarnScale(factor, mscaleAllDim)
@@ -80,9 +82,9 @@ function readYarn({ settings, originalMaxPositions, maxPositions }: ScalingInput
     factor,
     originalMaxPositions,
     // transformers takes 0 for "use the default", too.
-    betaFast: settings.number("beta_fast", 32) || 32,
-    betaSlow: settings.number("beta_slow", 1) || 1,
-    attentionFactor: settings.number("attention_factor", inferred),
+    betaFast: optional("beta_fast") || 32,
+    betaSlow: optional("beta_slow") || 1,
+    attentionFactor: optional("attention_factor") ?? inferred,
     truncate: settings.boolean("truncate", true),
   };
 }
@@ -92,56 +94,69 @@ function yarnScale(factor: number, mscale: number): number {
   return factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1;
 }
 
-/** The RoPE of a model whose layers all share one. */
+/** The RoPE of a model whose layers all share one. Of the two spellings the older one holds, as in transformers. */
 export function readRope(config: ConfigReader, defaults: RopeDefaults): RopeSpec {
-  refuseBoth(config);
-  const settings = config.child("rope_scaling") ?? config.child("rope_parameters") ?? config.empty("rope_parameters");
-  return ropeFrom(config, settings, {
+  const older = config.child("rope_scaling");
+  const settings = older && older.keys().length > 0 ? older : config.child("rope_parameters");
+  const nested = settings?.keys().find((key) => isObject(settings.value(key)));
+  if (nested !== undefined) settings?.refuse(nested, "belongs to families with several RoPEs; this one has one");
+  return ropeFrom(config, settings ?? config.empty("rope_parameters"), {
     ...defaults,
-    theta: config.number(KEYS.ropeTheta, defaults.theta),
+    theta: config.number(defaults.thetaName ?? "rope_theta", defaults.theta),
   });
-}
-
-/** The two spellings together would leave it open which one holds. */
-export function refuseBoth(config: ConfigReader): void {
-  if (!config.has("rope_scaling") || !config.has("rope_parameters")) return;
-  config.refuse("rope_scaling", "is given along with rope_parameters; keep one of the two");
 }
 
 /** One RoPE from its own settings; `defaults.theta` holds when they have none. */
 export function ropeFrom(config: ConfigReader, settings: ConfigReader, defaults: RopeDefaults): RopeSpec {
-  const type = settings.text(["rope_type", "type"], "default");
-  const scaling = SCALINGS[type];
   const typeKey = settings.has("rope_type") ? "rope_type" : "type";
-  if (!scaling || (defaults.kinds && !defaults.kinds.includes(scaling.kind))) {
-    const supported = Object.keys(SCALINGS).filter(
-      (name) => !defaults.kinds || defaults.kinds.includes(SCALINGS[name]?.kind ?? "none"),
-    );
+  const type = settings.text(typeKey, "default");
+  const scaling = SCALINGS.get(type);
+  const kinds = defaults.kinds ?? [...SCALINGS.values()].map(({ kind }) => kind);
+  if (!scaling || !kinds.includes(scaling.kind)) {
+    const supported = [...SCALINGS].filter(([, { kind }]) => kinds.includes(kind)).map(([name]) => name);
     settings.refuse(typeKey, `is not a supported RoPE scaling here (supported: ${supported.join(", ")})`);
   }
-  const unknown = settings.keys().find((key) => !COMMON_KEYS.includes(key) && !scaling.keys.includes(key));
-  if (unknown !== undefined) settings.refuse(unknown, `is not a setting of RoPE type "${type}" that is supported`);
   const { maxPositions } = defaults;
   const originalMaxPositions = config.integer(
     "original_max_position_embeddings",
     settings.integer("original_max_position_embeddings", maxPositions),
   );
+  const share = readShare(config, settings, defaults);
   return {
     theta: settings.number("rope_theta", defaults.theta),
-    rotaryDim: rotaryDim(config, settings, defaults),
+    rotaryDim: rotaryDim(defaults, share, scaling.kind),
     style: defaults.style,
-    scaling: scaling.read({ settings, originalMaxPositions, maxPositions }),
+    scaling: scaling.read({ settings, share: share.factor, originalMaxPositions, maxPositions }),
   };
 }
 
-function rotaryDim(config: ConfigReader, settings: ConfigReader, defaults: RopeDefaults): number {
-  const holder = settings.has("partial_rotary_factor") ? settings : config;
-  const factor = holder.number(KEYS.partialRotary, defaults.partial ?? 1);
-  const key = KEYS.partialRotary.find((name) => holder.has(name)) ?? "partial_rotary_factor";
-  if (defaults.partial === null && factor !== 1) holder.refuse(key, "is not supported in this family (only 1 is)");
-  const rotary = Math.trunc(defaults.dHead * factor);
-  if (rotary < 2 || rotary > defaults.dHead || rotary % 2 !== 0) {
-    holder.refuse(key, `rotates ${rotary} of the head's ${defaults.dHead} dimensions; the number must be even`);
+/** The share of a head that rotates, and where the config says so. */
+interface Share {
+  factor: number;
+  holder: ConfigReader;
+  key: string;
+}
+
+/** The share stands among the RoPE settings, or else beside them. */
+function readShare(config: ConfigReader, settings: ConfigReader, defaults: RopeDefaults): Share {
+  const own = "partial_rotary_factor";
+  const [holder, key] = settings.has(own) ? [settings, own] : [config, defaults.partialName ?? own];
+  return { factor: holder.nullableNumber(key, null) ?? defaults.partial ?? 1, holder, key };
+}
+
+/**
+ * How many dimensions of a head rotate; all where the scaling itself takes the share. Families that always rotate whole heads
+ * take no notice of the share where nothing is scaled; with a scaling transformers makes a table that does not fit their heads, so
+ * that there it is refused.
+ */
+function rotaryDim({ dHead, partial }: RopeDefaults, share: Share, kind: RopeScaling["kind"]): number {
+  if (kind === "proportional" || (partial === null && kind === "none")) return dHead;
+  const { factor, holder, key } = share;
+  if (partial === null && factor !== 1)
+    holder.refuse(key, "is not supported in this family with a scaling (only 1 is)");
+  const rotary = Math.trunc(dHead * factor);
+  if (rotary < 2 || rotary > dHead || rotary % 2 !== 0) {
+    holder.refuse(key, `rotates ${rotary} of the head's ${dHead} dimensions; the number must be even`);
   }
   return rotary;
 }

@@ -1,16 +1,26 @@
 /** SmolLM3: Llama in which every fourth layer has no RoPE. */
-import { type ConfigReader, KEYS } from "../config.ts";
+import type { ConfigReader } from "../config.ts";
 import type { LayerSpec, ModelSpec } from "../spec.ts";
 import { readSizes, rmsNorm, typedLayers } from "./common.ts";
 import { llamaLike } from "./llama-like.ts";
 
+const DEFAULTS = {
+  nLayers: 36,
+  dModel: 2048,
+  nHeads: 16,
+  nKvHeads: 4,
+  dMlp: 11008,
+  vocabSize: 128256,
+  maxPositions: 32768,
+};
+
 export function smollm3(config: ConfigReader): ModelSpec {
-  const sizes = readSizes(config, { nKvHeads: 4, maxPositions: 32768 });
+  const sizes = readSizes(config, DEFAULTS);
   return {
     ...llamaLike(config, {
       family: "smollm3",
       sizes,
-      norm: rmsNorm(config.number(KEYS.rmsEps, 1e-6)),
+      norm: rmsNorm(config.number("rms_norm_eps", 1e-6)),
       qkvBias: config.boolean("attention_bias", false),
       mlpBias: config.boolean("mlp_bias", false),
       theta: 2000000,

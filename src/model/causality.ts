@@ -1,0 +1,63 @@
+/**
+ * Models in which a token sees those after it as well. Its keys and values then depend on the whole sequence, so that a
+ * sequence is computed in one pass and never continued: nothing is generated, and a cache serves no second call.
+ */
+import { InputError } from "../errors.ts";
+import type { RowTable } from "./rows.ts";
+import type { ModelSpec } from "./spec.ts";
+
+/** Whether queries see no key after their own. */
+export function isCausal({ attention }: Pick<ModelSpec, "attention">): boolean {
+  return attention.causal !== false;
+}
+
+function notCausal(message: string): InputError {
+  return new InputError(
+    "input/not-causal",
+    `In this model every token sees those after it (attention.causal is false). ${message}`,
+  );
+}
+
+/** @throws InputError `input/not-causal` for what goes on from one token to the next. */
+export function assertCausal(spec: ModelSpec, what: string): void {
+  if (isCausal(spec)) return;
+  throw notCausal(`${what} needs a model that sees only what came before. Use forward, or a causal model.`);
+}
+
+/** @throws InputError `input/not-causal` when a sequence that has tokens already would get more. */
+export function assertWhole(spec: ModelSpec, before: readonly number[], ids: readonly (readonly number[])[]): void {
+  if (isCausal(spec)) return;
+  const continued = before.findIndex(
+    (length, sequence) => length > 0 && (ids[sequence] as readonly number[]).length > 0,
+  );
+  if (continued < 0) return;
+  throw notCausal(
+    `Sequence ${continued} of the cache has ${before[continued]} tokens, whose keys more tokens would change. ` +
+      "Run the whole sequence in one call, without a cache.",
+  );
+}
+
+/**
+ * [first, end] of the rows of each pass: as many as `most`, or without causality as many whole sequences; one that is
+ * longer than `most` by itself, if it has no more rows than `fitting`, the adapter's limit.
+ * @throws InputError `input/not-causal` for a sequence that has.
+ */
+export function passesOf(spec: ModelSpec, rows: RowTable, most: number, fitting: number): [number, number][] {
+  const passes: [number, number][] = [];
+  const isCut = (row: number) => row < rows.count && rows.sequence(row) === rows.sequence(row - 1);
+  for (let first = 0, end = 0; first < rows.count; first = end) {
+    end = Math.min(rows.count, first + most);
+    if (!isCausal(spec)) {
+      while (end > first && isCut(end)) end--;
+      if (end === first) for (end = first + 1; isCut(end); ) end++;
+      if (end - first > fitting) {
+        throw notCausal(
+          `A sequence is one pass, therefore, and ${end - first} tokens are more than the ${fitting} that this adapter takes. ` +
+            "Use shorter sequences, or look at fewer points.",
+        );
+      }
+    }
+    passes.push([first, end]);
+  }
+  return passes;
+}

@@ -1,0 +1,41 @@
+/** A model type without a family is named for what it is, and taken for a misspelt one only where it looks like that. */
+import { describe, expect, it } from "vitest";
+import { ConfigError } from "../../src/errors.ts";
+import { FAMILIES, specFromConfig } from "../../src/model/families/index.ts";
+import { otherKind } from "../../src/model/families/other-kinds.ts";
+
+function failure(type: string): ConfigError {
+  try {
+    specFromConfig({ model_type: type }, "config.json");
+  } catch (error) {
+    expect(error).toBeInstanceOf(ConfigError);
+    return error as ConfigError;
+  }
+  throw new Error("expected a ConfigError");
+}
+
+describe("an unknown model type", () => {
+  it.each<[string, string]>([
+    ["brain", "is not known. Supported: bloom, cohere, custom, falcon"],
+    ["lama", 'Did you mean "llama"?'],
+    ["GPT-NeoX", 'Did you mean "gpt_neox"?'],
+    ["qwen2_moe", '"qwen2_moe" is a mixture of experts'],
+    ["t5", '"t5" is an encoder-decoder'],
+    ["bert", '"bert" is an encoder,'],
+    ["mamba", '"mamba" is a state-space'],
+    ["llava", '"llava" is a model of pictures'],
+    ["glm", "no family for yet. Supported: bloom"],
+  ])("%s: %s", (type, message) => {
+    const { code, message: text } = failure(type);
+    expect(code).toBe("config/unknown-model-type");
+    expect(text).toContain(message);
+  });
+
+  it.each(["glm", "gpt3", "gemma4", "cohere2", "opt-iml", "mistral3", "xyz"])("%s suggests no other family", (type) => {
+    expect(failure(type).message).not.toContain("Did you mean");
+  });
+
+  it("is no family", () => {
+    for (const type of FAMILIES.keys()) expect(otherKind(type), type).toBeUndefined();
+  });
+});

@@ -13,6 +13,7 @@ import { Gpu } from "../gpu/gpu.ts";
 import { type GpuRequest, requestGpu } from "../gpu/host.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/index.ts";
 import { specFromConfig } from "./families/index.ts";
+import type { TextModel } from "./input.ts";
 import { loadWeights } from "./load-weights.ts";
 import type { ModelSpec } from "./spec.ts";
 import { type TuningOptions, takeTuning } from "./tuning/take.ts";
@@ -32,7 +33,8 @@ export interface LoadOptions extends GpuRequest, Pick<TuningOptions, "tune" | "o
   file?: string;
   /** Called with bytes of tensors as they go to the GPU. */
   onProgress?: (progress: CheckpointProgress) => void;
-  /** Told what a person should know, such as that the Hub is out of reach and the cache is used. */
+  /** Told what a person should know, such as that the Hub is out of reach and the cache is used, or that the tokenizer
+   * cannot be used and the model takes token ids only. */
   onNotice?: (message: string) => void;
   /** Refuse NaN and infinite weights; reads every element. */
   checkFinite?: boolean;
@@ -48,6 +50,8 @@ export interface ModelParts {
   spec: ModelSpec;
   weights: Weights;
   tokenizer: Tokenizer | undefined;
+  /** Why the checkpoint's tokenizer cannot be used. */
+  tokenizerError?: ConfigError | undefined;
   label: string;
   ownsGpu: boolean;
 }
@@ -97,19 +101,32 @@ export async function loadParts(source: ModelSource, options: LoadOptions = {}):
   let gpu: Gpu | undefined;
   try {
     const { spec, modelType } = await readSpec(checkpoint);
-    const tokenizer = await loadTokenizer(
-      { json: (name) => checkpoint.readJson(name) },
-      { modelType, vocabSize: spec.vocabSize },
-    );
+    const text = await openTokenizer(checkpoint, spec, modelType);
+    if (text.tokenizerError) options.onNotice?.(withoutTokenizer(text.tokenizerError));
     gpu = options.gpu ?? new Gpu(await requestGpu(options));
     const weights = await loadTuned(gpu, spec, checkpoint, options);
-    return { gpu, spec, weights, tokenizer, label: checkpoint.label, ownsGpu: !options.gpu };
+    return { gpu, spec, weights, ...text, label: checkpoint.label, ownsGpu: !options.gpu };
   } catch (error) {
     if (!options.gpu) gpu?.destroy();
     throw error;
   } finally {
     await checkpoint.close();
   }
+}
+
+/** The tokenizer of an open checkpoint, or why it cannot be used: the model takes token ids all the same. */
+export async function openTokenizer(checkpoint: Checkpoint, spec: ModelSpec, modelType: string): Promise<TextModel> {
+  const files = { json: (name: string) => checkpoint.readJson(name) };
+  try {
+    return { tokenizer: await loadTokenizer(files, { modelType, vocabSize: spec.vocabSize }) };
+  } catch (error) {
+    if (!(error instanceof ConfigError && error.code.startsWith("tokenizer/"))) throw error;
+    return { tokenizer: undefined, tokenizerError: error };
+  }
+}
+
+function withoutTokenizer(error: ConfigError): string {
+  return `the model takes token ids only, and generation ends at no EOS unless \`eos\` is given: ${error.message}`;
 }
 
 /** Loads the weights, and lets the device use what is known to be fast for them. */

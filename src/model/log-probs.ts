@@ -7,9 +7,8 @@ import { InputError } from "../errors.ts";
 import type { Readback } from "../gpu/readback.ts";
 import { foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import type { Tokenizer } from "../tokenizer/index.ts";
 import { logitBlocks } from "./forward.ts";
-import { toIds } from "./input.ts";
+import { requireTokenizer, toIds } from "./input.ts";
 import * as kernels from "./kernels.ts";
 import type { KvCache } from "./kv-cache.ts";
 import type { Model } from "./model.ts";
@@ -56,12 +55,8 @@ export async function answerLogProbs(
   answers: readonly (string | readonly number[])[],
   options: LogProbsOptions = {},
 ): Promise<AnswerLogProb[]> {
-  const promptIds = toIds(
-    prompt,
-    model.tokenizer,
-    options.addBos === undefined ? {} : { addBos: options.addBos },
-  )[0] as number[];
-  const tokens = answers.map((answer, index) => answerIds(model.tokenizer, prompt, promptIds, answer, index, options));
+  const promptIds = toIds(prompt, model, options.addBos === undefined ? {} : { addBos: options.addBos })[0] as number[];
+  const tokens = answers.map((answer, index) => answerIds(model, prompt, promptIds, answer, index, options));
   for (const [index, ids] of tokens.entries()) checkAnswer(model, ids, index, promptIds.length);
   if (tokens.length === 0) return [];
   const groups = groupsOf(model, tokens);
@@ -168,7 +163,7 @@ export function recordLogProbs(recorder: Recorder, logits: Tensor, entries: read
 }
 
 function answerIds(
-  tokenizer: Tokenizer | undefined,
+  model: Model,
   prompt: string | readonly number[],
   promptIds: readonly number[],
   answer: string | readonly number[],
@@ -176,12 +171,7 @@ function answerIds(
   options: LogProbsOptions,
 ): number[] {
   if (typeof answer !== "string") return [...answer];
-  if (!tokenizer) {
-    throw new InputError(
-      "input/no-tokenizer",
-      "This model has no tokenizer. Give the answers as token ids instead of text.",
-    );
-  }
+  const tokenizer = requireTokenizer(model, "Give the answers as token ids instead of text.");
   if (typeof prompt !== "string" || options.tokenization === "separate")
     return tokenizer.encode(answer, { addBos: false });
   const joint = tokenizer.encode(prompt + answer, options.addBos === undefined ? {} : { addBos: options.addBos });

@@ -6,7 +6,7 @@
  * by all calls and keeps the bytes of an unfinished character for the next one.
  */
 import { showBytes } from "./bytes.ts";
-import { checkId, withBos } from "./ids.ts";
+import { checkId, onlyToken, withBos } from "./ids.ts";
 import { streamOf } from "./stream.ts";
 import type { Tokenizer } from "./types.ts";
 
@@ -50,6 +50,11 @@ export async function loadGpt2Tokenizer(
     const kept = options?.skipSpecial ? ids.filter((id) => id !== END_OF_TEXT_ID) : ids;
     return new TextDecoder("utf-8", { ignoreBOM: true }).decode(concatenate(kept.map(bytesOf)));
   };
+  const encode = (text: string) => encodeAround(text, (part) => merger.encodeNative(part));
+  const tokenText = (id: number) => {
+    checkId(id, limit);
+    return id < GPT2_VOCAB_SIZE ? showBytes(bytesOf(id)) : `<id ${id}>`;
+  };
   return {
     kind: "gpt2",
     vocabSize: GPT2_VOCAB_SIZE,
@@ -57,16 +62,9 @@ export async function loadGpt2Tokenizer(
     addsBos: false,
     eosIds,
     decode,
-    encode: (text, options) =>
-      withBos(
-        encodeAround(text, (part) => merger.encodeNative(part)),
-        options?.addBos ?? false,
-        END_OF_TEXT_ID,
-      ),
-    tokenText(id) {
-      checkId(id, limit);
-      return id < GPT2_VOCAB_SIZE ? showBytes(bytesOf(id)) : `<id ${id}>`;
-    },
+    encode: (text, options) => withBos(encode(text), options?.addBos ?? false, END_OF_TEXT_ID),
+    singleToken: (text) => onlyToken(text, encode(text), tokenText),
+    tokenText,
     stream: (options) => streamOf((ids) => decode(ids, options)),
   };
 }

@@ -6,9 +6,10 @@ import { Command } from "commander";
 import { bytesPerElement, type Checkpoint, type Dtype, isFloat, type TensorInfo } from "../../checkpoint/index.ts";
 import { assertFinite } from "../../model/finite.ts";
 import { type GpuMemory, gpuMemory } from "../../model/gpu-memory.ts";
-import { openModelSource, readSpec } from "../../model/load.ts";
+import type { TextModel } from "../../model/input.ts";
+import { openModelSource, openTokenizer, readSpec } from "../../model/load.ts";
 import type { ModelSpec } from "../../model/spec.ts";
-import { loadTokenizer, type Tokenizer } from "../../tokenizer/index.ts";
+import type { Tokenizer } from "../../tokenizer/index.ts";
 import { describeSpec } from "../describe-spec.ts";
 import { examples, type GlobalOptions } from "../options.ts";
 import { bytes, grouped, note, print, printJson, table } from "../output.ts";
@@ -51,15 +52,13 @@ async function inspect(name: string, options: GlobalOptions): Promise<void> {
 interface ModelFacts {
   spec: ModelSpec;
   memory: GpuMemory;
-  tokenizer: Tokenizer | undefined;
+  text: TextModel;
 }
 
 async function describeModel(checkpoint: Checkpoint): Promise<ModelFacts> {
   const { spec, modelType } = await readSpec(checkpoint);
   const memory = gpuMemory(spec, checkpoint);
-  const files = { json: (file: string) => checkpoint.readJson(file) };
-  const tokenizer = await loadTokenizer(files, { modelType, vocabSize: spec.vocabSize });
-  return { spec, memory, tokenizer };
+  return { spec, memory, text: await openTokenizer(checkpoint, spec, modelType) };
 }
 
 async function checkFinite(checkpoint: Checkpoint, quiet = false): Promise<void> {
@@ -106,7 +105,8 @@ function asJson(name: string, checkpoint: Checkpoint, model: ModelFacts | undefi
   }));
   const listing = { tensors, totals: Object.fromEntries(totals(checkpoint)), metadata: checkpoint.metadata };
   if (!model) return { file: name, ...listing };
-  const { spec, memory, tokenizer } = model;
+  const { spec, memory } = model;
+  const { tokenizer } = model.text;
   return { model: name, spec, tokenizer: tokenizer ? tokenizerFacts(tokenizer) : null, gpu: memory, ...listing };
 }
 
@@ -134,11 +134,11 @@ function printText(name: string, checkpoint: Checkpoint, model: ModelFacts | und
   print("totals", ...table(sums, ["left", "right", "right", "right"]));
 }
 
-function modelLines({ spec, memory, tokenizer }: ModelFacts): [string, string][] {
+function modelLines({ spec, memory, text }: ModelFacts): [string, string][] {
   const { weights, cachePerToken, unusedTensors } = memory;
   const lines: [string, string][] = [
     ...describeSpec(spec),
-    ["tokenizer", tokenizer ? describeTokenizer(tokenizer) : "none: this model takes token ids"],
+    ["tokenizer", describeText(text)],
     [
       "GPU memory",
       `${bytes(weights)} of weights, and ${bytes(cachePerToken)} of keys and values a token (${bytes(cachePerToken * spec.maxPositions)} for the longest sequence)`,
@@ -148,7 +148,8 @@ function modelLines({ spec, memory, tokenizer }: ModelFacts): [string, string][]
   return lines;
 }
 
-function describeTokenizer(tokenizer: Tokenizer): string {
+function describeText({ tokenizer, tokenizerError }: TextModel): string {
+  if (!tokenizer) return `none: this model takes token ids${tokenizerError ? ` (${tokenizerError.message})` : ""}`;
   const { kind, vocabSize, bosId, addsBos, eosIds } = tokenizer;
   const source = kind === "gpt2" ? "GPT-2's, built in" : "tokenizer.json";
   const named = (id: number) => `${tokenizer.tokenText(id)} (${id})`;

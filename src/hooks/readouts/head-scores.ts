@@ -58,7 +58,7 @@ export async function headScores(
       "input/no-tokens",
       "Head scores compare tokens; give text or token ids instead of inputsEmbeds.",
     );
-  const ids = toIds(input, model.tokenizer);
+  const ids = toIds(input, model);
   return scoreLayers(model, ids, options, (part, nHeads) => {
     const sums = byHead(part, nHeads);
     const [matching, total] = [sums(kind), sums("total")];

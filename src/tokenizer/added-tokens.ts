@@ -5,8 +5,9 @@
  */
 import type { Normalizer } from "./normalizers.ts";
 import { isObject, Part, unsupported } from "./parts.ts";
-import { type Piece, WORD_CHARACTER } from "./pretokenizers.ts";
+import type { Piece } from "./pretokenizers.ts";
 import { Trie } from "./trie.ts";
+import { WORD_CHARACTERS } from "./unicode.ts";
 import type { Vocabulary } from "./vocabulary.ts";
 
 /** One of `added_tokens`. */
@@ -35,8 +36,8 @@ export function addedTokenOf(config: unknown): AddedToken {
   };
 }
 
-const ENDS_IN_WORD = new RegExp(`${WORD_CHARACTER}$`, "u");
-const STARTS_WITH_WORD = new RegExp(`^${WORD_CHARACTER}`, "u");
+const ENDS_IN_WORD = new RegExp(`[${WORD_CHARACTERS}]$`, "u");
+const STARTS_WITH_WORD = new RegExp(`^[${WORD_CHARACTERS}]`, "u");
 
 export class AddedTokens {
   private readonly ids = new Map<string, number>();
@@ -59,8 +60,7 @@ export class AddedTokens {
       this.ids.set(token.content, id);
       this.tokens.set(id, token);
     }
-    const specialFirst = [...this.tokens].sort(([, a], [, b]) => Number(b.special) - Number(a.special));
-    for (const [id, token] of specialFirst) this.addText(id, token);
+    for (const [id, token] of this.tokens) this.addText(id, token);
   }
 
   /** The largest id of an added token, or -1. */
@@ -93,10 +93,15 @@ export class AddedTokens {
 
   private addText(id: number, { content, normalized }: AddedToken): void {
     const text = normalized ? this.normalize(content) : content;
-    if (text === "")
-      throw unsupported(`the added token ${JSON.stringify(content)}, of which the normalizer leaves nothing,`);
+    const name = `the added token ${JSON.stringify(content)}, of which the normalizer`;
+    if (text === "") throw unsupported(`${name} leaves nothing,`);
+    const trie = normalized ? this.inNormalized : this.inText;
+    trie.each(text, 0, (end, other) => {
+      if (end === text.length)
+        throw unsupported(`${name} makes the same as of ${JSON.stringify(this.tokens.get(other)?.content)},`);
+    });
     this.texts.set(id, text);
-    (normalized ? this.inNormalized : this.inText).add(text, id);
+    trie.add(text, id);
   }
 
   private extract(piece: Piece, trie: Trie): (Piece | number)[] {

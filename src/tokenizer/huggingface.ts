@@ -49,10 +49,6 @@ export function makeHuggingFaceTokenizer(files: TokenizerFiles, modelVocabSize: 
     const bytes = isByteLevel ? bytesOfPiece(piece) : undefined;
     return bytes ? showBytes(bytes) : textWithin(id, piece, decode);
   };
-  // A run of byte tokens has no text before it has ended.
-  const isOpen = hasDecoder(parts.json.decoder, "ByteFallback")
-    ? (id: number) => isByteToken(tokenOf(id) ?? "")
-    : () => false;
   return {
     kind: "huggingface",
     vocabSize: parts.vocabSize,
@@ -66,7 +62,7 @@ export function makeHuggingFaceTokenizer(files: TokenizerFiles, modelVocabSize: 
     },
     singleToken: (text) => onlyToken(text, parts.idsOf(text), tokenText),
     tokenText,
-    stream: (options) => streamOf((ids) => decode(ids, options), isOpen),
+    stream: (options) => streamOf((ids) => decode(ids, options), parts.isOpen(options?.skipSpecial ?? false)),
   };
 }
 
@@ -86,6 +82,8 @@ interface Parts {
   /** Ids of a text, without those of the post-processor. */
   idsOf(text: string): number[];
   textOf(ids: readonly number[], skipSpecial: boolean): string;
+  /** Whether a token leaves the text before it open: a run of byte tokens is decoded when it has ended. */
+  isOpen(skipSpecial: boolean): (id: number) => boolean;
 }
 
 function readParts(files: TokenizerFiles): Parts {
@@ -113,7 +111,10 @@ function readParts(files: TokenizerFiles): Parts {
 
   const idOf = (token: string) => added.idOf(token) ?? vocabulary.idOf.get(token);
   const tokenOf = (id: number) => added.tokenOf(id) ?? vocabulary.tokenOf.get(id);
-  checkListedIds(files, idOf);
+  checkListedIds(files, listed, idOf);
+  const hasRuns = hasDecoder(json.decoder, "ByteFallback");
+  const isShown = (token: string | undefined, skipSpecial: boolean): token is string =>
+    token !== undefined && !(skipSpecial && added.isSpecial(token));
   return {
     json,
     frame,
@@ -122,9 +123,12 @@ function readParts(files: TokenizerFiles): Parts {
     tokenOf,
     idsOf: encoder(added, words, model),
     textOf(ids, skipSpecial) {
-      const tokens = ids.map(tokenOf).filter((token) => token !== undefined);
-      const shown = skipSpecial ? tokens.filter((token) => !added.isSpecial(token)) : tokens;
-      return decode ? decode(shown).join("") : shown.join(" ");
+      const tokens = ids.map(tokenOf).filter((token) => isShown(token, skipSpecial));
+      return decode ? decode(tokens).join("") : tokens.join(" ");
+    },
+    isOpen: (skipSpecial) => (id) => {
+      const token = tokenOf(id);
+      return hasRuns && (!isShown(token, skipSpecial) || isByteToken(token));
     },
   };
 }

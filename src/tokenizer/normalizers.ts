@@ -5,6 +5,7 @@
 import { spellBytes } from "./bytes.ts";
 import { type Makers, make, type Part } from "./parts.ts";
 import { patternSetting, replaceMatches } from "./patterns.ts";
+import { CONTROL, lowercase, MARK, NONSPACING_MARK, normalized, SPACE } from "./unicode.ts";
 
 export type Normalizer = (text: string) => string;
 
@@ -16,10 +17,10 @@ const NORMALIZERS: Makers<Normalizer> = {
   BertNormalizer: bertNormalizer,
   ByteLevel: () => (text) => spellBytes(text),
   Lowercase: () => lowercase,
-  NFC: () => (text) => text.normalize("NFC"),
-  NFD: () => (text) => text.normalize("NFD"),
-  NFKC: () => (text) => text.normalize("NFKC"),
-  NFKD: () => (text) => text.normalize("NFKD"),
+  NFC: () => (text) => normalized(text, "NFC"),
+  NFD: () => (text) => normalized(text, "NFD"),
+  NFKC: () => (text) => normalized(text, "NFKC"),
+  NFKD: () => (text) => normalized(text, "NFKD"),
   Nmt: () => (text) => text.replace(NMT_REMOVED, "").replace(NMT_SPACES, " "),
   Prepend: (part) => {
     const prefix = part.string("prepend");
@@ -33,7 +34,7 @@ const NORMALIZERS: Makers<Normalizer> = {
       return right ? start.replace(/\p{White_Space}+$/u, "") : start;
     };
   },
-  StripAccents: () => (text) => text.replace(/\p{M}/gu, ""),
+  StripAccents: () => (text) => text.replace(MARK, ""),
 };
 
 /** Makes a normalizer of its description in `tokenizer.json`. */
@@ -41,16 +42,10 @@ export function normalizerOf(config: unknown): Normalizer {
   return make("normalizer", NORMALIZERS, config);
 }
 
-/** One character at a time: at the end of a word, JavaScript alone would turn Σ into ς. */
-function lowercase(text: string): string {
-  return text.includes("Σ") ? Array.from(text, (character) => character.toLowerCase()).join("") : text.toLowerCase();
-}
-
 /** Characters that SentencePiece's NMT rules drop, and those that they read as a space. */
 const NMT_REMOVED = /(?![\0\t\n\f\r\x80-\x8e\x90-\x9e])\p{Cc}/gu;
 const NMT_SPACES = /[\t\n\f\r\u1680\u200b-\u200f\u2028\u2029\u2581\ufeff\ufffd]/g;
 
-const CONTROL = /\ufffd|(?![\t\n\r])[\p{Cc}\p{Cf}\p{Co}]/gu;
 /** CJK ideographs as BERT sees them: https://github.com/google-research/bert/blob/master/tokenization.py */
 const IDEOGRAPH =
   /[\u4e00-\u9fff\u3400-\u4dbf\u{20000}-\u{2a6df}\u{2a700}-\u{2b73f}\u{2b740}-\u{2b81f}\u{2b920}-\u{2ceaf}\uf900-\ufaff\u{2f800}-\u{2fa1f}]/gu;
@@ -58,9 +53,9 @@ const IDEOGRAPH =
 function bertNormalizer(part: Part): Normalizer {
   const lower = part.boolean("lowercase");
   const steps: [boolean, Normalizer][] = [
-    [part.boolean("clean_text"), (text) => text.replace(CONTROL, "").replace(/\p{White_Space}/gu, " ")],
+    [part.boolean("clean_text"), (text) => text.replace(CONTROL, "").replace(SPACE, " ")],
     [part.boolean("handle_chinese_chars"), (text) => text.replace(IDEOGRAPH, " $& ")],
-    [part.boolean("strip_accents", lower), (text) => text.normalize("NFD").replace(/\p{Mn}/gu, "")],
+    [part.boolean("strip_accents", lower), (text) => normalized(text, "NFD").replace(NONSPACING_MARK, "")],
     [lower, lowercase],
   ];
   const wanted = steps.filter(([enabled]) => enabled).map(([, step]) => step);

@@ -74,15 +74,31 @@ export function patternSetting(part: Part): Pattern {
   }
 }
 
-/** `\w` as `oniguruma-to-es` has it, and as Oniguruma has it. */
-const THEIR_WORD = "\\p{L}\\p{M}\\p{N}\\p{Pc}]";
-const WORD = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\u00b2\\u00b3\\u00b9\\u00bc-\\u00be]";
+/**
+ * `\w` as `oniguruma-to-es` writes it, and as Oniguruma means it outside of a class, where ² ³ ¹ ¼ ½ ¾ are word characters.
+ * Inside a class they are not: `[\w]` is `[[:word:]]`.
+ */
+const THEIR_WORD = "\\p{L}\\p{M}\\p{N}\\p{Pc}";
+const WORD = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\u00b2\\u00b3\\u00b9\\u00bc-\\u00be";
 
 function translated(source: string): RegExp {
-  const { pattern, flags, options } = toRegExpDetails(source, { global: true, accuracy: "strict" });
+  if (source.includes(THEIR_WORD) || /\\p\{\^?(word|alnum)\}/i.test(source))
+    throw new Error("a class of word characters");
+  const { pattern, flags, options } = toRegExpDetails(withPosixWords(source), { global: true, accuracy: "strict" });
   if (options?.strategy) throw new Error("a search that JavaScript does not know");
-  if (source.includes(THEIR_WORD)) throw new Error(`a class that ends in ${THEIR_WORD}`);
   return new RegExp(pattern.replaceAll(THEIR_WORD, WORD), flags);
+}
+
+/** The regular expression with `[:word:]` for each `\w` that stands in a class. */
+function withPosixWords(source: string): string {
+  let depth = 0;
+  return source.replace(/\\.|\[|\]/gs, (part) => {
+    if (part === "[") depth++;
+    else if (part === "]") depth = Math.max(0, depth - 1);
+    else if (depth > 0 && part === "\\w") return "[:word:]";
+    else if (depth > 0 && part === "\\W") return "[:^word:]";
+    return part;
+  });
 }
 
 /** The spans with matches and rests changed about. */

@@ -14,6 +14,7 @@ import {
   patternOfText,
   patternSetting,
 } from "./patterns.ts";
+import { PUNCTUATION, SPACE, WORD_CHARACTERS } from "./unicode.ts";
 
 /** A piece of the text. `isFirst`: it begins where the whole text begins. */
 export interface Piece {
@@ -23,18 +24,9 @@ export interface Piece {
 
 export type PreTokenizer = (pieces: Piece[]) => Piece[];
 
-/** What Unicode and Rust's `regex` call a word character. */
-export const WORD_CHARACTER = "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]";
-
 const GPT2_WORDS =
   /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
-/** Unicode punctuation, and the ASCII symbols that Rust's `is_ascii_punctuation` adds. */
-const PUNCTUATION = /[\p{P}$+<=>^`|~]/gu;
-const SPACE = /\p{White_Space}/gu;
-const WORDS = new RegExp(
-  `${WORD_CHARACTER}+|[^\\p{White_Space}\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]+`,
-  "gu",
-);
+const WORDS = new RegExp(`[${WORD_CHARACTERS}]+|[^\\p{White_Space}${WORD_CHARACTERS}]+`, "gu");
 
 const PRE_TOKENIZERS: Makers<PreTokenizer> = {
   Sequence: (part) => {

@@ -41,16 +41,21 @@ export function allAddedTokens(files: TokenizerFiles, inFile: unknown[], vocabul
 }
 
 /**
- * @throws ConfigError `tokenizer/unsupported` when `added_tokens_decoder` of `tokenizer_config.json` gives a token another
- *   id than the one that it gets.
+ * @throws ConfigError `tokenizer/unsupported` when `added_tokens_decoder` of `tokenizer_config.json` gives a token that
+ *   `tokenizer.json` does not list another id than the one that it gets.
  */
-export function checkListedIds({ config }: TokenizerFiles, idOf: (token: string) => number | undefined): void {
+export function checkListedIds(
+  { config }: TokenizerFiles,
+  inFile: unknown[],
+  idOf: (token: string) => number | undefined,
+): void {
+  const known = new Set(inFile.map((token) => addedTokenOf(token).content));
   const listed = config.added_tokens_decoder;
   for (const [id, token] of Object.entries(isObject(listed) ? listed : {})) {
     const { content } = completed(token, false);
-    if (content !== "" && idOf(content) !== Number(id)) {
+    if (content !== "" && !known.has(content) && idOf(content) !== Number(id)) {
       throw unsupported(
-        `the id ${id} that tokenizer_config.json gives ${JSON.stringify(content)} (tokenizer.json makes it ${idOf(content)})`,
+        `the id ${id} that tokenizer_config.json gives ${JSON.stringify(content)} (which gets ${idOf(content)})`,
       );
     }
   }

@@ -7,7 +7,6 @@ interface Node {
 export class Trie {
   private readonly root: Node = {};
 
-  /** The number of a text that is there already stays. */
   add(text: string, value: number): void {
     let node = this.root;
     for (let i = 0; i < text.length; i++) {
@@ -20,7 +19,7 @@ export class Trie {
       }
       node = next;
     }
-    node.value ??= value;
+    node.value = value;
   }
 
   /** Calls `found` for each text that stands at `start`, the shortest first, with where it ends. */

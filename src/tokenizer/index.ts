@@ -65,16 +65,20 @@ async function readObject(files: TokenizerSource, name: string): Promise<JsonObj
   const value = await readJson(files, name);
   if (value === undefined) return {};
   if (isObject(value)) return value;
-  throw new ConfigError("tokenizer/broken", `${name}: expected a JSON object. Download the file again.`);
+  throw new ConfigError(
+    "tokenizer/broken",
+    `${name}: expected a JSON object. Download the file again, or give token ids instead of text.`,
+  );
 }
 
 async function readJson(files: TokenizerSource, name: string): Promise<unknown> {
   try {
     return await files.json(name);
   } catch (cause) {
-    if (cause instanceof SuperlensError || !(cause instanceof SyntaxError)) throw cause;
-    throw new ConfigError("tokenizer/broken", `${name}: not valid JSON (${cause.message}). Download the file again.`, {
-      cause,
-    });
+    const isNotJson =
+      cause instanceof SyntaxError || (cause instanceof SuperlensError && cause.code === "checkpoint/json");
+    if (!isNotJson) throw cause;
+    const message = `${name}: not valid JSON (${cause.message}). Download the file again, or give token ids instead of text.`;
+    throw new ConfigError("tokenizer/broken", message, { cause });
   }
 }

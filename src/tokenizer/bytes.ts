@@ -14,10 +14,10 @@ const byteOfCharacter = new Map(characterOfByte.map((character, byte) => [charac
 
 const utf8 = new TextEncoder();
 
-/** A text's UTF-8 bytes, spelled with one character each. */
-export function spellBytes(text: string): string {
+/** Bytes, or a text's UTF-8 bytes, spelled with one character each. */
+export function spellBytes(source: string | Uint8Array): string {
   let spelled = "";
-  for (const byte of utf8.encode(text)) spelled += characterOfByte[byte];
+  for (const byte of typeof source === "string" ? utf8.encode(source) : source) spelled += characterOfByte[byte];
   return spelled;
 }
 

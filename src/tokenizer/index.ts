@@ -49,7 +49,9 @@ async function readTokenizer(files: TokenizerSource, context: TokenizerContext):
     return makeHuggingFaceTokenizer({ tokenizer, config, specialTokens }, context.vocabSize, eosIds);
   }
   const isGpt2 = GPT2_VOCABULARY_MODELS.has(context.modelType) && context.vocabSize >= GPT2_VOCAB_SIZE;
-  return isGpt2 ? loadGpt2Tokenizer(context.vocabSize, await configuredEos(files)) : undefined;
+  if (!isGpt2) return undefined;
+  const vocabulary = { ...(await readObject(files, "vocab.json")), ...(await readObject(files, "added_tokens.json")) };
+  return loadGpt2Tokenizer(context.vocabSize, vocabulary, await configuredEos(files));
 }
 
 /** `eos_token_id`, a number or a list, of the first file that has it; Hugging Face's `generate` asks in this order. */

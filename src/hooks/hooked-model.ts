@@ -69,9 +69,14 @@ export class HookedModel {
     return this.base.spec;
   }
 
-  /** Its tokenizer; undefined when the checkpoint has none. */
+  /** Its tokenizer; undefined when the checkpoint has none, or none that can be used. */
   get tokenizer(): Model["tokenizer"] {
     return this.base.tokenizer;
+  }
+
+  /** Why the checkpoint's tokenizer cannot be used; see `Model.tokenizerError`. */
+  get tokenizerError(): Model["tokenizerError"] {
+    return this.base.tokenizerError;
   }
 
   /** Where the model came from, for messages. */

@@ -2,7 +2,7 @@
 import { HookError, InputError } from "../errors.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { assertIds } from "../model/engine.ts";
-import { type TokenInput, toIds } from "../model/input.ts";
+import { type TextModel, type TokenInput, toIds } from "../model/input.ts";
 import { assertFits } from "../model/kv-cache.ts";
 import { assertOneRope, FORWARD_FIELDS, type ForwardOptions, type Model, type RunOptions } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
@@ -130,12 +130,13 @@ export function planPass(
  * @throws InputError, HookError as `HookedModel.forward`
  */
 export function checkForward(
-  { spec, tokenizer }: Pick<Model, "spec" | "tokenizer">,
+  model: TextModel & Pick<Model, "spec">,
   input: TokenInput,
   given: Pick<HookedForwardOptions, "addBos" | "logits" | "capture" | "edits">,
 ): number[][] {
   const options = s.readOptions(HOOKED_FORWARD_OPTIONS, given, "forward");
-  const ids = toIds(input, tokenizer, options.addBos === undefined ? {} : { addBos: options.addBos });
+  const { spec } = model;
+  const ids = toIds(input, model, options.addBos === undefined ? {} : { addBos: options.addBos });
   const starts = ids.map(() => 0);
   for (const [sequence, list] of ids.entries()) {
     assertIds(spec, sequence, list);

@@ -161,7 +161,7 @@ function singleSequence(model: HookedModel, input: ModelInput): number[] {
       "A sweep needs token ids or text. To change the embeddings, edit hook_embed in the cells.",
     );
   }
-  const ids = toIds(input, model.tokenizer);
+  const ids = toIds(input, model);
   if (ids.length !== 1)
     throw new InputError("input/sweep", `A sweep takes one sequence, not ${ids.length}. Run one sweep for each.`);
   return ids[0] as number[];

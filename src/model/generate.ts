@@ -12,7 +12,7 @@ import type { Tokenizer } from "../tokenizer/index.ts";
 import { assertCausal } from "./causality.ts";
 import { Decoder } from "./decode.ts";
 import { assertIds } from "./engine.ts";
-import { ENCODE_FIELDS, type TokenInput, toIds } from "./input.ts";
+import { ENCODE_FIELDS, requireTokenizer, type TextModel, type TokenInput, toIds } from "./input.ts";
 import { assertFits, KvCache } from "./kv-cache.ts";
 import type { Model, RunOptions } from "./model.ts";
 import { RandomStream, randomSeed } from "./random.ts";
@@ -130,8 +130,8 @@ export async function* generateSteps(
   hooks: GenerateHooks = {},
 ): AsyncGenerator<GenerateStep> {
   assertCausal(model.spec, "Generation");
-  const plan = makePlan(model.tokenizer, options);
-  const ids = promptIds(model.tokenizer, input, options);
+  const plan = makePlan(model, options);
+  const ids = promptIds(model, input, options);
   const cache = options.cache ?? model.createCache({ sequences: ids.length, capacity: capacityFor(model, ids, plan) });
   let logits: Tensor | undefined;
   try {
@@ -171,12 +171,14 @@ export async function* generateSteps(
  * @throws InputError as `Model.generate`
  */
 export function checkGenerate(
-  { spec, tokenizer }: Pick<Model, "spec" | "tokenizer">,
+  model: TextModel & Pick<Model, "spec">,
   input: TokenInput,
   options: Omit<GenerateOptions, "cache">,
 ): number[][] {
-  makePlan(tokenizer, options);
-  const ids = promptIds(tokenizer, input, options);
+  const { spec } = model;
+  assertCausal(spec, "Generation");
+  makePlan(model, options);
+  const ids = promptIds(model, input, options);
   for (const [sequence, list] of ids.entries()) {
     assertIds(spec, sequence, list);
     assertFits(spec, sequence, list.length);
@@ -255,7 +257,7 @@ function drawsFor({ temperature }: Sampling, active: readonly number[], sequence
   return Float32Array.from(temperature === 0 ? [] : active, (index) => (sequences[index] as Sequence).random.next());
 }
 
-function makePlan(tokenizer: Tokenizer | undefined, options: GenerateOptions): Plan {
+function makePlan(model: TextModel, options: GenerateOptions): Plan {
   const { maxNewTokens = DEFAULT_MAX_NEW_TOKENS } = options;
   if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) {
     throw new InputError(
@@ -266,21 +268,16 @@ function makePlan(tokenizer: Tokenizer | undefined, options: GenerateOptions): P
   const stops = typeof options.stop === "string" ? [options.stop] : (options.stop ?? []);
   if (stops.includes(""))
     throw new InputError("input/stop", "A stop string is empty, which every text contains. Leave it out.");
-  if (stops.length > 0 && !tokenizer) {
-    throw new InputError(
-      "input/no-tokenizer",
-      "Stop strings need text, and this model has no tokenizer. Use `eos` with token ids.",
-    );
-  }
-  const eos = options.ignoreEos ? [] : [options.eos ?? tokenizer?.eosIds ?? []].flat();
+  if (stops.length > 0) requireTokenizer(model, "Stop strings need text; use `eos` with token ids.");
+  const eos = options.ignoreEos ? [] : [options.eos ?? model.tokenizer?.eosIds ?? []].flat();
   return { sampling: resolveSampling(options), maxNewTokens, stops, eos: new Set(eos) };
 }
 
 /** Token ids of the input. Text that continues a cache gets no BOS unless it is asked for. */
-function promptIds(tokenizer: Tokenizer | undefined, input: TokenInput, options: GenerateOptions): number[][] {
+function promptIds(model: TextModel, input: TokenInput, options: GenerateOptions): number[][] {
   const continues = options.cache?.lengths.some((length) => length > 0) ?? false;
   const addBos = options.addBos ?? (continues ? false : undefined);
-  return toIds(input, tokenizer, addBos === undefined ? {} : { addBos });
+  return toIds(input, model, addBos === undefined ? {} : { addBos });
 }
 
 function capacityFor(model: Model, ids: readonly number[][], plan: Plan): number {

@@ -1,5 +1,5 @@
 /** What a model may be given, and how it becomes token ids. */
-import { InputError } from "../errors.ts";
+import { type ConfigError, InputError } from "../errors.ts";
 import * as s from "../schema/schema.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
 
@@ -57,6 +57,28 @@ export const MODEL_INPUT = s.byForm<ModelInput>("text, token ids, a list of eith
   isSequence(value) ? TOKEN_INPUT : typeof value === "object" && value !== null ? embeds : undefined,
 );
 
+/** What a model knows of text. */
+export interface TextModel {
+  /** Undefined when the checkpoint has none, or none that can be used. */
+  readonly tokenizer: Tokenizer | undefined;
+  /** Why the checkpoint's tokenizer cannot be used. */
+  readonly tokenizerError?: ConfigError | undefined;
+}
+
+/**
+ * The model's tokenizer, for a call that needs one.
+ * @param otherwise what to do without, as a sentence
+ * @throws ConfigError why the checkpoint's tokenizer cannot be used; InputError `input/no-tokenizer` when there is none.
+ */
+export function requireTokenizer({ tokenizer, tokenizerError }: TextModel, otherwise: string): Tokenizer {
+  if (tokenizer) return tokenizer;
+  if (tokenizerError) throw tokenizerError;
+  throw new InputError(
+    "input/no-tokenizer",
+    `This model has no tokenizer (no tokenizer.json beside the weights). ${otherwise}`,
+  );
+}
+
 export function isEmbeds(input: ModelInput): input is EmbedsInput {
   return typeof input === "object" && "inputsEmbeds" in input;
 }
@@ -64,13 +86,10 @@ export function isEmbeds(input: ModelInput): input is EmbedsInput {
 /**
  * Token ids of each sequence.
  * @throws InputError `input/no-tokenizer` for text without a tokenizer, `input/empty` for nothing to run,
- *   `input/bos-of-ids` for a BOS that is to be put before ids.
+ *   `input/bos-of-ids` for a BOS that is to be put before ids; ConfigError `tokenizer/unsupported` or `tokenizer/broken` for
+ *   text when the checkpoint's tokenizer cannot be used.
  */
-export function toIds(
-  input: TokenInput,
-  tokenizer: Tokenizer | undefined,
-  options: EncodeInputOptions = {},
-): number[][] {
+export function toIds(input: TokenInput, model: TextModel, options: EncodeInputOptions = {}): number[][] {
   const isBatch = typeof input !== "string" && (input.length === 0 || input.some(isSequence));
   const sequences = (isBatch ? input : [input]) as readonly (string | readonly number[])[];
   const ids = sequences.map((sequence) => {
@@ -81,12 +100,7 @@ export function toIds(
         "addBos is true, but token ids are taken as they are. Put the BOS token's id before them, or leave addBos out.",
       );
     }
-    if (!tokenizer) {
-      throw new InputError(
-        "input/no-tokenizer",
-        "This model has no tokenizer (no tokenizer.json beside the weights). Give token ids instead of text.",
-      );
-    }
+    const tokenizer = requireTokenizer(model, "Give token ids instead of text.");
     return tokenizer.encode(sequence, options.addBos === undefined ? {} : { addBos: options.addBos });
   });
   if (ids.length === 0) throw new InputError("input/empty", "The batch is empty. Give at least one sequence.");

@@ -17,6 +17,7 @@ import * as s from "../schema/schema.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/index.ts";
 import { specFromConfig } from "./families/index.ts";
 import { fitCheckpoint } from "./fit-checkpoint.ts";
+import type { TextModel } from "./input.ts";
 import { loadWeights } from "./load-weights.ts";
 import type { ModelSpec } from "./spec.ts";
 import { type TuningOptions, takeTuning } from "./tuning/take.ts";
@@ -37,8 +38,8 @@ export interface LoadOptions extends GpuRequest, Pick<TuningOptions, "tune" | "o
   /** Called with bytes of tensors as they go to the GPU. */
   onProgress?: (progress: CheckpointProgress) => void;
   /**
-   * Told what a person should know: tensors that the model leaves out, or that the Hub is out of reach and the cache is
-   * used. Without it the console is, unless `quiet`.
+   * Told what a person should know: tensors that the model leaves out, a tokenizer that cannot be used, or that the Hub is
+   * out of reach and the cache is used. Without it the console is, unless `quiet`.
    */
   onNotice?: (message: string) => void;
   /** Refuse NaN and infinite weights; reads every element. */
@@ -47,7 +48,7 @@ export interface LoadOptions extends GpuRequest, Pick<TuningOptions, "tune" | "o
    * Called once config and tokenizer are read, before a GPU is asked for and any weight is read. What it throws ends the
    * load: the place to refuse what this model cannot run.
    */
-  onSpec?: (model: Pick<ModelParts, "spec" | "tokenizer" | "label">) => void;
+  onSpec?: (model: Pick<ModelParts, "spec" | "tokenizer" | "tokenizerError" | "label">) => void;
   /** Ends the load with `signal.reason`, whatever it waits for; what is on the GPU by then is freed. */
   signal?: AbortSignal;
 }
@@ -96,6 +97,8 @@ export interface ModelParts {
   spec: ModelSpec;
   weights: Weights;
   tokenizer: Tokenizer | undefined;
+  /** Why the checkpoint's tokenizer cannot be used. */
+  tokenizerError?: ConfigError | undefined;
   label: string;
   ownsGpu: boolean;
 }
@@ -159,15 +162,13 @@ export async function loadParts(from: ModelSource, given: LoadOptions = {}): Pro
   try {
     const { spec: configSpec, modelType } = await readSpec(checkpoint);
     const { spec } = await fitCheckpoint(configSpec, checkpoint, onNotice);
-    const tokenizer = await loadTokenizer(
-      { json: (name) => checkpoint.readJson(name) },
-      { modelType, vocabSize: spec.vocabSize },
-    );
-    options.onSpec?.({ spec, tokenizer, label: checkpoint.label });
+    const text = await openTokenizer(checkpoint, spec, modelType);
+    if (text.tokenizerError) onNotice(withoutTokenizer(text.tokenizerError));
+    options.onSpec?.({ spec, ...text, label: checkpoint.label });
     const { adapter, powerPreference, onAdapter, quiet, signal } = options;
     gpu = options.gpu ?? new Gpu(await requestGpu({ adapter, powerPreference, onAdapter, quiet, signal }));
     const weights = await loadTuned(gpu, spec, checkpoint, options);
-    return { gpu, spec, weights, tokenizer, label: checkpoint.label, ownsGpu: !options.gpu };
+    return { gpu, spec, weights, ...text, label: checkpoint.label, ownsGpu: !options.gpu };
   } catch (error) {
     if (!options.gpu) {
       if (options.signal?.aborted) void gpu?.destroyWhenIdle();
@@ -187,6 +188,21 @@ function warn(message: string): void {
 function refuseRequest({ adapter, powerPreference }: LoadOptions): void {
   for (const [name, value] of Object.entries({ adapter, powerPreference }))
     if (value !== undefined) s.refuseIdle("loadModel", name, "beside gpu, which has an adapter already");
+}
+
+/** The tokenizer of an open checkpoint, or why it cannot be used: the model takes token ids all the same. */
+export async function openTokenizer(checkpoint: Checkpoint, spec: ModelSpec, modelType: string): Promise<TextModel> {
+  const files = { json: (name: string) => checkpoint.readJson(name) };
+  try {
+    return { tokenizer: await loadTokenizer(files, { modelType, vocabSize: spec.vocabSize }) };
+  } catch (error) {
+    if (!(error instanceof ConfigError && error.code.startsWith("tokenizer/"))) throw error;
+    return { tokenizer: undefined, tokenizerError: error };
+  }
+}
+
+function withoutTokenizer(error: ConfigError): string {
+  return `the model takes token ids only, and generation ends at no EOS unless \`eos\` is given: ${error.message}`;
 }
 
 /** Loads the weights, and lets the device use what is known to be fast for them. */

@@ -9,11 +9,10 @@ import type { Readback } from "../gpu/readback.ts";
 import { foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import * as s from "../schema/schema.ts";
-import type { Tokenizer } from "../tokenizer/index.ts";
 import { assertCausal } from "./causality.ts";
 import { assertIds } from "./engine.ts";
 import { logitBlocks } from "./forward.ts";
-import { ENCODE_FIELDS, SEQUENCE, toIds } from "./input.ts";
+import { ENCODE_FIELDS, requireTokenizer, SEQUENCE, type TextModel, toIds } from "./input.ts";
 import * as kernels from "./kernels.ts";
 import { assertFits, type KvCache } from "./kv-cache.ts";
 import type { Model } from "./model.ts";
@@ -69,7 +68,6 @@ export async function answerLogProbs(
   answers: readonly (string | readonly number[])[],
   options: LogProbsOptions = {},
 ): Promise<AnswerLogProb[]> {
-  assertCausal(model.spec, "The probability of an answer");
   const { promptIds, tokens } = answerTokens(model, prompt, answers, options);
   if (tokens.length === 0) return [];
   const groups = groupsOf(model, tokens);
@@ -95,17 +93,18 @@ export async function answerLogProbs(
  * @throws InputError as `Model.logProbs`
  */
 export function answerTokens(
-  model: Pick<Model, "spec" | "tokenizer">,
+  model: TextModel & Pick<Model, "spec">,
   prompt: string | readonly number[],
   answers: readonly (string | readonly number[])[],
   options: LogProbsOptions,
 ): { promptIds: number[]; tokens: number[][] } {
-  const { spec, tokenizer } = model;
+  const { spec } = model;
+  assertCausal(spec, "The probability of an answer");
   const { addBos } = options;
-  const promptIds = toIds(prompt, tokenizer, addBos === undefined ? {} : { addBos })[0] as number[];
+  const promptIds = toIds(prompt, model, addBos === undefined ? {} : { addBos })[0] as number[];
   assertIds(spec, 0, promptIds);
   assertFits(spec, 0, promptIds.length);
-  const tokens = answers.map((answer, index) => answerIds(tokenizer, prompt, promptIds, answer, index, options));
+  const tokens = answers.map((answer, index) => answerIds(model, prompt, promptIds, answer, index, options));
   for (const [index, ids] of tokens.entries()) checkAnswer(model, ids, index, promptIds.length);
   return { promptIds, tokens };
 }
@@ -196,7 +195,7 @@ export function recordLogProbs(recorder: Recorder, logits: Tensor, entries: read
 }
 
 function answerIds(
-  tokenizer: Tokenizer | undefined,
+  model: TextModel,
   prompt: string | readonly number[],
   promptIds: readonly number[],
   answer: string | readonly number[],
@@ -204,12 +203,7 @@ function answerIds(
   options: LogProbsOptions,
 ): number[] {
   if (typeof answer !== "string") return [...answer];
-  if (!tokenizer) {
-    throw new InputError(
-      "input/no-tokenizer",
-      "This model has no tokenizer. Give the answers as token ids instead of text.",
-    );
-  }
+  const tokenizer = requireTokenizer(model, "Give the answers as token ids instead of text.");
   if (typeof prompt !== "string" || options.tokenization === "separate")
     return tokenizer.encode(answer, { addBos: false });
   const joint = tokenizer.encode(prompt + answer, options.addBos === undefined ? {} : { addBos: options.addBos });

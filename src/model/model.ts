@@ -4,7 +4,7 @@
  * This is the plain model. `HookedModel` in `src/hooks` extends it with captures, edits and sweeps, through the `taps`
  * that every pass accepts.
  */
-import { InputError } from "../errors.ts";
+import { type ConfigError, InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
@@ -96,6 +96,8 @@ export class Model {
   readonly gpu: Gpu;
   readonly spec: ModelSpec;
   readonly tokenizer: Tokenizer | undefined;
+  /** Why the checkpoint's tokenizer cannot be used; text is refused with it. */
+  readonly tokenizerError: ConfigError | undefined;
   /** Where the model came from, for messages. */
   readonly label: string;
   /** For those who build passes of their own. */
@@ -106,6 +108,7 @@ export class Model {
     this.gpu = parts.gpu;
     this.spec = parts.spec;
     this.tokenizer = parts.tokenizer;
+    this.tokenizerError = parts.tokenizerError;
     this.label = parts.label;
     this.engine = new Engine(parts.gpu, parts.spec, parts.weights);
     this.#ownsGpu = parts.ownsGpu;
@@ -121,7 +124,7 @@ export class Model {
   /** Token ids of text, as `forward` would make them. */
   tokenize(text: string, options: EncodeInputOptions = {}): number[] {
     const read = s.readArgument(s.text, text, "tokenize", "text");
-    return toIds(read, this.tokenizer, s.readOptions(ENCODE_OPTIONS, options, "tokenize"))[0] as number[];
+    return toIds(read, this, s.readOptions(ENCODE_OPTIONS, options, "tokenize"))[0] as number[];
   }
 
   /**
@@ -209,7 +212,7 @@ export class Model {
   }
 
   #prepare(input: ModelInput, options: EncodeInputOptions): { ids: number[][]; inputsEmbeds?: Tensor } {
-    if (!isEmbeds(input)) return { ids: toIds(input, this.tokenizer, options) };
+    if (!isEmbeds(input)) return { ids: toIds(input, this, options) };
     const ids = this.#embedsShape(input);
     const { dModel } = this.spec;
     const packed = new Float32Array(sum(ids) * dModel);

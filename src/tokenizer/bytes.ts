@@ -6,9 +6,19 @@
 const standsForItself = (byte: number) =>
   (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || (byte >= 174 && byte <= 255);
 
-const byteOfCharacter = new Map<string, number>();
+const characterOfByte: string[] = [];
 for (let byte = 0, extra = 256; byte < 256; byte++) {
-  byteOfCharacter.set(String.fromCharCode(standsForItself(byte) ? byte : extra++), byte);
+  characterOfByte.push(String.fromCharCode(standsForItself(byte) ? byte : extra++));
+}
+const byteOfCharacter = new Map(characterOfByte.map((character, byte) => [character, byte]));
+
+const utf8 = new TextEncoder();
+
+/** Bytes, or a text's UTF-8 bytes, spelled with one character each. */
+export function spellBytes(source: string | Uint8Array): string {
+  let spelled = "";
+  for (const byte of typeof source === "string" ? utf8.encode(source) : source) spelled += characterOfByte[byte];
+  return spelled;
 }
 
 /** The bytes a byte-level vocabulary entry stands for, or undefined when it holds a character outside the alphabet. */

@@ -5,8 +5,10 @@
  * `<|endoftext|>`, which gpt-tokenizer 4 only sees at the start of a text; and decoding, because its decoder is shared
  * by all calls and keeps the bytes of an unfinished character for the next one.
  */
-import { showBytes } from "./bytes.ts";
-import { checkId, withBos } from "./ids.ts";
+import { ConfigError } from "../errors.ts";
+import { showBytes, spellBytes } from "./bytes.ts";
+import { checkId, onlyToken, withBos } from "./ids.ts";
+import type { JsonObject } from "./parts.ts";
 import { streamOf } from "./stream.ts";
 import type { Tokenizer } from "./types.ts";
 
@@ -27,10 +29,12 @@ const SPLIT_PATTERN =
 /**
  * Loads GPT-2's tokenizer. Like Hugging Face's it adds no BOS; `addBos: true` puts `<|endoftext|>` in front.
  * @param modelVocabSize rows of the model's embedding; ids up to there decode, to nothing beyond 50,256
+ * @param vocabulary `vocab.json` and `added_tokens.json` of the checkpoint, if it has them: tokens and their ids
  * @param eosIds tokens that end a generation; default `<|endoftext|>`
  */
 export async function loadGpt2Tokenizer(
   modelVocabSize: number,
+  vocabulary: JsonObject,
   eosIds: number[] = [END_OF_TEXT_ID],
 ): Promise<Tokenizer> {
   const [{ BytePairEncodingCore }, { default: ranks }] = await Promise.all([
@@ -44,11 +48,17 @@ export async function loadGpt2Tokenizer(
   });
   const limit = Math.max(modelVocabSize, GPT2_VOCAB_SIZE);
   const bytesOf = byteTable(ranks);
+  checkVocabulary(vocabulary, bytesOf);
 
   const decode: Tokenizer["decode"] = (ids, options) => {
     for (const id of ids) checkId(id, limit);
     const kept = options?.skipSpecial ? ids.filter((id) => id !== END_OF_TEXT_ID) : ids;
     return new TextDecoder("utf-8", { ignoreBOM: true }).decode(concatenate(kept.map(bytesOf)));
+  };
+  const encode = (text: string) => encodeAround(text, (part) => merger.encodeNative(part));
+  const tokenText = (id: number) => {
+    checkId(id, limit);
+    return id < GPT2_VOCAB_SIZE ? showBytes(bytesOf(id)) : `<id ${id}>`;
   };
   return {
     kind: "gpt2",
@@ -57,18 +67,23 @@ export async function loadGpt2Tokenizer(
     addsBos: false,
     eosIds,
     decode,
-    encode: (text, options) =>
-      withBos(
-        encodeAround(text, (part) => merger.encodeNative(part)),
-        options?.addBos ?? false,
-        END_OF_TEXT_ID,
-      ),
-    tokenText(id) {
-      checkId(id, limit);
-      return id < GPT2_VOCAB_SIZE ? showBytes(bytesOf(id)) : `<id ${id}>`;
-    },
+    encode: (text, options) => withBos(encode(text), options?.addBos ?? false, END_OF_TEXT_ID),
+    singleToken: (text) => onlyToken(text, encode(text), tokenText),
+    tokenText,
     stream: (options) => streamOf((ids) => decode(ids, options)),
   };
+}
+
+/** @throws ConfigError `tokenizer/unsupported` when the checkpoint's own files have another vocabulary. */
+function checkVocabulary(vocabulary: JsonObject, bytesOf: (id: number) => Uint8Array): void {
+  const other = Object.entries(vocabulary).find(
+    ([token, id]) => !(typeof id === "number" && id < GPT2_VOCAB_SIZE && spellBytes(bytesOf(id)) === token),
+  );
+  if (!other) return;
+  throw new ConfigError(
+    "tokenizer/unsupported",
+    `vocab.json or added_tokens.json has ${JSON.stringify(other[0])} as ${other[1]}, which is not GPT-2's vocabulary, and there is no tokenizer.json. Make one with transformers (AutoTokenizer.from_pretrained(folder).save_pretrained(folder)), or give token ids instead of text.`,
+  );
 }
 
 /** Encodes what stands between the `<|endoftext|>`s, and puts their id in between. */

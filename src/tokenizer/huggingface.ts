@@ -1,31 +1,22 @@
 /**
- * A tokenizer from `tokenizer.json`, run by `@huggingface/tokenizers`. The file is the authority: ids equal those of the
- * Rust library `tokenizers` reading the same file. (transformers 5 rebuilds some tokenizers, Llama's among them, from
- * vocabulary and merges alone; for a file that says otherwise it gives other ids for leading spaces, for characters
- * outside the vocabulary, which it drops, and for special tokens in the midst of a text.)
- *
- * Decoding differs from Rust's in one place: when a run of byte tokens is not UTF-8, Rust turns every byte of the run
- * into U+FFFD, here only the offending ones. A stream could otherwise show no byte before its run has ended.
+ * A tokenizer from `tokenizer.json`: normalizer, pre-tokenizer, model, post-processor and decoder, as the file names them.
+ * Ids and decoded text equal those of the Rust library `tokenizers` 0.23 reading the same file, and what is not known to be
+ * equal is refused by name. The file's `truncation` and `padding` are for batches: a text is encoded whole, as
+ * `transformers` does unless it is told otherwise.
  */
-import type { Tokenizer as LibraryTokenizer } from "@huggingface/tokenizers";
-import { ConfigError, SuperlensError } from "../errors.ts";
+import { AddedTokens } from "./added-tokens.ts";
 import { bytesOfPiece, showBytes } from "./bytes.ts";
-import { checkId, withBos } from "./ids.ts";
-import { exactPreTokenizer, isObject, type JsonObject } from "./pretokenizers.ts";
+import { decoderOf, isByteToken } from "./decoders.ts";
+import { checkId, onlyToken, withBos } from "./ids.ts";
+import { modelOf } from "./models.ts";
+import { normalizerOf } from "./normalizers.ts";
+import { broken, isObject, type JsonObject, unsupported } from "./parts.ts";
+import { type Frame, frameOf } from "./post-processors.ts";
+import { type PreTokenizer, preTokenizerOf } from "./pretokenizers.ts";
+import { allAddedTokens, checkListedIds, namedToken, type TokenizerFiles } from "./special-names.ts";
 import { streamOf } from "./stream.ts";
 import type { Tokenizer } from "./types.ts";
-
-/** The parsed files of a checkpoint that say something about its tokenizer; absent ones are empty objects. */
-export interface TokenizerFiles {
-  /** `tokenizer.json` */
-  tokenizer: unknown;
-  /** `tokenizer_config.json` */
-  config: JsonObject;
-  /** `special_tokens_map.json` */
-  specialTokens: JsonObject;
-}
-
-type Library = typeof import("@huggingface/tokenizers");
+import type { Model } from "./vocabulary.ts";
 
 /**
  * Builds the tokenizer.
@@ -33,52 +24,45 @@ type Library = typeof import("@huggingface/tokenizers");
  * @param eosIds tokens that end a generation; default the tokenizer's EOS
  * @throws ConfigError `tokenizer/broken` or `tokenizer/unsupported`, naming `tokenizer.json`
  */
-export async function loadHuggingFaceTokenizer(
-  files: TokenizerFiles,
-  modelVocabSize: number,
-  eosIds?: number[],
-): Promise<Tokenizer> {
-  const library = await import("@huggingface/tokenizers");
-  return build(library, files, modelVocabSize, eosIds);
-}
-
-function build(library: Library, files: TokenizerFiles, modelVocabSize: number, eosIds?: number[]): Tokenizer {
-  const json = exactTokenizerJson(files);
-  const inner = construct(library, json, files.config);
-  const idOf = (token: string | undefined) => (token === undefined ? undefined : inner.token_to_id(token));
-  const template = templateOf(inner);
-  const bosId = idOf(namedToken(files, "bos_token")) ?? template.bosId;
-  const eosId = idOf(namedToken(files, "eos_token"));
-  const templateAddsBos = bosId !== undefined && template.bosId === bosId;
-  const addsBos = templateAddsBos || (!template.exists && bosId !== undefined && files.config.add_bos_token === true);
-  const vocabSize = [...inner.get_vocab().values()].reduce((largest, id) => Math.max(largest, id), -1) + 1;
-  const limit = Math.max(vocabSize, modelVocabSize);
-  const isByteLevel = mentionsType(json.decoder, "ByteLevel");
+export function makeHuggingFaceTokenizer(files: TokenizerFiles, modelVocabSize: number, eosIds?: number[]): Tokenizer {
+  const parts = readParts(files);
+  const { frame, idOf, tokenOf } = parts;
+  const named = (name: string) => {
+    const token = namedToken(files, name);
+    return token === undefined ? undefined : idOf(token);
+  };
+  const bosId = named("bos_token") ?? frame.before[0];
+  const eosId = named("eos_token");
+  const addsBos = bosId !== undefined && frame.before[0] === bosId;
+  const before = addsBos ? frame.before.slice(1) : frame.before;
+  const limit = Math.max(parts.vocabSize, modelVocabSize);
+  const isByteLevel = hasDecoder(parts.json.decoder, "ByteLevel");
 
   const decode: Tokenizer["decode"] = (ids, options) => {
     for (const id of ids) checkId(id, limit);
-    const known = ids.filter((id) => inner.id_to_token(id) !== undefined);
-    return known.length === 0 ? "" : inner.decode(known, { skip_special_tokens: options?.skipSpecial ?? false });
+    return parts.textOf(ids, options?.skipSpecial ?? false);
+  };
+  const tokenText = (id: number) => {
+    checkId(id, limit);
+    const piece = tokenOf(id);
+    if (piece === undefined) return `<id ${id}>`;
+    const bytes = isByteLevel ? bytesOfPiece(piece) : undefined;
+    return bytes ? showBytes(bytes) : textWithin(id, piece, decode);
   };
   return {
     kind: "huggingface",
-    vocabSize,
-    bosId,
+    vocabSize: parts.vocabSize,
+    ...(bosId !== undefined && { bosId }),
     addsBos,
     eosIds: eosIds ?? (eosId === undefined ? [] : [eosId]),
     decode,
     encode(text, options) {
-      const ids = inner.encode(text).ids;
-      return withBos(templateAddsBos ? ids.slice(1) : ids, options?.addBos ?? addsBos, bosId);
+      const ids = withBos([...before, ...parts.idsOf(text)], options?.addBos ?? addsBos, bosId);
+      return [...ids, ...frame.after];
     },
-    tokenText(id) {
-      checkId(id, limit);
-      const piece = inner.id_to_token(id);
-      if (piece === undefined) return `<id ${id}>`;
-      const bytes = isByteLevel ? bytesOfPiece(piece) : undefined;
-      return bytes ? showBytes(bytes) : textWithin(id, piece, decode);
-    },
-    stream: (options) => streamOf((ids) => decode(ids, options)),
+    singleToken: (text) => onlyToken(text, parts.idsOf(text), tokenText),
+    tokenText,
+    stream: (options) => streamOf((ids) => decode(ids, options), parts.isOpen(options?.skipSpecial ?? false)),
   };
 }
 
@@ -88,118 +72,106 @@ function textWithin(id: number, piece: string, decode: (ids: number[]) => string
   return text.includes("\uFFFD") && !piece.includes("\uFFFD") ? piece : text;
 }
 
-function construct(library: Library, json: JsonObject, config: JsonObject): LibraryTokenizer {
-  try {
-    // Clean-up ("hello ." to "hello.") would make text depend on what follows; transformers 5 ignores it for BPE too.
-    const tokenizer = new library.Tokenizer(json, { ...config, clean_up_tokenization_spaces: false });
-    keepByteOrderMarks(library, tokenizer.decoder);
-    if (!tokenizer.encode("a").ids.every(Number.isInteger)) {
-      throw new Error("the post_processor adds a token that is not in the vocabulary");
-    }
-    return tokenizer;
-  } catch (cause) {
-    if (cause instanceof SuperlensError) throw cause;
-    throw broken(cause instanceof Error ? cause.message : String(cause), cause);
-  }
+/** What the file says, ready for use. */
+interface Parts {
+  json: JsonObject;
+  frame: Frame;
+  vocabSize: number;
+  idOf(token: string): number | undefined;
+  tokenOf(id: number): string | undefined;
+  /** Ids of a text, without those of the post-processor. */
+  idsOf(text: string): number[];
+  textOf(ids: readonly number[], skipSpecial: boolean): string;
+  /** Whether a token leaves the text before it open: a run of byte tokens is decoded when it has ended. */
+  isOpen(skipSpecial: boolean): (id: number) => boolean;
 }
 
-/** The library's byte-fallback decoder drops U+FEFF at the start of a run of bytes; Rust's keeps it. */
-function keepByteOrderMarks(library: Library, decoder: unknown): void {
-  if (decoder instanceof library.ByteFallbackDecoder) {
-    decoder.text_decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-  }
-  if (decoder instanceof library.SequenceDecoder) {
-    for (const part of decoder.decoders) keepByteOrderMarks(library, part);
-  }
-}
-
-/** What the post-processor puts around a text, seen by encoding one with and without it. */
-function templateOf(inner: LibraryTokenizer): { exists: boolean; bosId?: number } {
-  const full = inner.encode("a").ids;
-  const bare = inner.encode("a", { add_special_tokens: false }).ids;
-  if (full.length === bare.length) return { exists: false };
-  const leads = full[0] !== bare[0] || full[1] === bare[0];
-  return leads && full[0] !== undefined ? { exists: true, bosId: full[0] } : { exists: true };
-}
-
-/** `tokenizer.json` completed and restated so that the library reads it as the Rust original does. */
-function exactTokenizerJson(files: TokenizerFiles): JsonObject {
+function readParts(files: TokenizerFiles): Parts {
   const json = files.tokenizer;
   if (!isObject(json) || !isObject(json.model)) {
     throw broken(
       `expected an object with a "model", found ${isObject(json) ? "no model in it" : JSON.stringify(json)}`,
     );
   }
-  refuseUnsupported(json, json.model);
+  if (json.version !== undefined && json.version !== "1.0")
+    throw unsupported(`version ${JSON.stringify(json.version)}`);
+  const optional = <T>(role: string, read: (config: unknown) => T) => {
+    const config = json[role] ?? undefined;
+    return config === undefined ? undefined : read(config);
+  };
+  const normalize = optional("normalizer", normalizerOf) ?? ((text: string) => text);
+  const words = optional("pre_tokenizer", preTokenizerOf) ?? ((pieces) => pieces);
+  const decode = optional("decoder", decoderOf);
+  const frame = optional("post_processor", frameOf) ?? { before: [], after: [] };
+  const model = modelOf(json.model);
+  const { vocabulary } = model;
+  const listed = Array.isArray(json.added_tokens) ? json.added_tokens : [];
+  const added = new AddedTokens(allAddedTokens(files, listed, vocabulary), vocabulary, normalize);
+  refuseUnsureStart(json);
+
+  const idOf = (token: string) => added.idOf(token) ?? vocabulary.idOf.get(token);
+  const tokenOf = (id: number) => added.tokenOf(id) ?? vocabulary.tokenOf.get(id);
+  checkListedIds(files, listed, idOf);
+  const hasRuns = hasDecoder(json.decoder, "ByteFallback");
+  const isShown = (token: string | undefined, skipSpecial: boolean): token is string =>
+    token !== undefined && !(skipSpecial && added.isSpecial(token));
   return {
-    normalizer: null,
-    post_processor: null,
-    decoder: null,
-    ...json,
-    pre_tokenizer: exactPreTokenizer(json.pre_tokenizer ?? null),
-    added_tokens: completeAddedTokens(json, json.model, files),
+    json,
+    frame,
+    vocabSize: Math.max(added.largestId, ...frame.before, ...frame.after, largest(vocabulary.tokenOf.keys())) + 1,
+    idOf,
+    tokenOf,
+    idsOf: encoder(added, words, model),
+    textOf(ids, skipSpecial) {
+      const tokens = ids.map(tokenOf).filter((token) => isShown(token, skipSpecial));
+      return decode ? decode(tokens).join("") : tokens.join(" ");
+    },
+    isOpen: (skipSpecial) => (id) => {
+      const token = tokenOf(id);
+      return hasRuns && (!isShown(token, skipSpecial) || isByteToken(token));
+    },
   };
 }
 
-/** Settings the library would read as something else: each a row of (present?, what to call it). */
-function refuseUnsupported(json: JsonObject, model: JsonObject): void {
-  const addedTokens = Array.isArray(json.added_tokens) ? json.added_tokens : [];
-  const checks: [boolean, string][] = [
-    [mentionsType(json.normalizer, "Precompiled"), "normalizer Precompiled"],
-    [Boolean(model.continuing_subword_prefix) && model.type === "BPE", "model.continuing_subword_prefix"],
-    [Boolean(model.dropout), "model.dropout"],
-    [addedTokens.some((token) => isObject(token) && token.single_word === true), "added_tokens single_word"],
-  ];
-  const setting = checks.find(([present]) => present)?.[1];
-  if (setting === undefined) return;
-  throw new ConfigError(
-    "tokenizer/unsupported",
-    `tokenizer.json: ${setting} is not supported. Give token ids instead of text.`,
-  );
+function encoder(added: AddedTokens, words: PreTokenizer, model: Model): (text: string) => number[] {
+  return (text) => {
+    const ids: number[] = [];
+    for (const item of added.split(wellFormed(text))) {
+      if (typeof item === "number") ids.push(item);
+      else for (const word of words([item])) for (const id of model.tokenize(word.text)) ids.push(id);
+    }
+    return ids;
+  };
+}
+
+/** Half a surrogate pair is not a character; encoded as UTF-8 it becomes U+FFFD. */
+function wellFormed(text: string): string {
+  return text.replace(/\p{Surrogate}/gu, "\uFFFD");
 }
 
 /**
- * The added tokens of `tokenizer.json`, then those only `tokenizer_config.json` lists, then named special tokens (BOS,
- * EOS ...) that are plain vocabulary entries: Hugging Face makes those special as well.
+ * `prepend_scheme: "first"` asks whether a word begins where the text as given begins. Only splits keep that simple: after a
+ * part that rewrites the text, the Rust library goes by the characters of the text as given from which a word was made.
  */
-function completeAddedTokens(json: JsonObject, model: JsonObject, files: TokenizerFiles): unknown[] {
-  const tokens: unknown[] = Array.isArray(json.added_tokens) ? [...json.added_tokens] : [];
-  const known = new Set(tokens.map((token) => (isObject(token) ? token.content : undefined)));
-  const add = (token: JsonObject) => {
-    if (known.has(token.content)) return;
-    known.add(token.content);
-    tokens.push(token);
-  };
-  const listed = files.config.added_tokens_decoder;
-  for (const [id, token] of Object.entries(isObject(listed) ? listed : {})) {
-    if (isObject(token) && typeof token.content === "string") add({ ...token, id: Number(id) });
+function refuseUnsureStart(json: JsonObject): void {
+  const words = JSON.stringify(json.pre_tokenizer ?? null);
+  if (!words.includes('"first"')) return;
+  const isRewritten =
+    (json.normalizer ?? null) !== null || words.includes('"ByteLevel"') || words.split('"Metaspace"').length > 2;
+  if (isRewritten) {
+    throw unsupported('pre_tokenizer Metaspace with prepend_scheme "first" beside parts that rewrite the text');
   }
-  for (const name of ["bos_token", "eos_token", "unk_token", "pad_token"]) {
-    const content = namedToken(files, name);
-    const id = content !== undefined && isObject(model.vocab) ? model.vocab[content] : undefined;
-    if (typeof id === "number") add({ id, content, special: true, normalized: false });
-  }
-  return tokens;
 }
 
-/** A special token of `tokenizer_config.json` or `special_tokens_map.json`, written as a string or as an object. */
-function namedToken(files: TokenizerFiles, name: string): string | undefined {
-  const value = files.config[name] ?? files.specialTokens[name];
-  const content = isObject(value) ? value.content : value;
-  return typeof content === "string" ? content : undefined;
-}
-
-/** Whether a (possibly nested) normalizer or decoder has a part of this type. */
-function mentionsType(config: unknown, type: string): boolean {
-  if (Array.isArray(config)) return config.some((part) => mentionsType(part, type));
+/** Whether a decoder, or one of those in its sequence, is of a type. */
+function hasDecoder(config: unknown, type: string): boolean {
   if (!isObject(config)) return false;
-  return config.type === type || mentionsType(config.decoders, type) || mentionsType(config.normalizers, type);
+  const { decoders } = config;
+  return config.type === type || (Array.isArray(decoders) && decoders.some((part) => hasDecoder(part, type)));
 }
 
-function broken(reason: string, cause?: unknown): ConfigError {
-  return new ConfigError(
-    "tokenizer/broken",
-    `tokenizer.json cannot be used: ${reason}. Download it again, or give token ids instead of text.`,
-    { cause },
-  );
+function largest(numbers: Iterable<number>): number {
+  let result = -1;
+  for (const number of numbers) if (number > result) result = number;
+  return result;
 }

@@ -1,5 +1,5 @@
-/** Rules about ids that hold for every tokenizer: which ids may be asked for, and where BOS goes. */
-import { InputError } from "../errors.ts";
+/** Rules about ids that hold for every tokenizer: which ids may be asked for, what comes out, and where BOS goes. */
+import { ConfigError, InputError } from "../errors.ts";
 
 /** @throws InputError `tokenizer/id-out-of-range` unless `id` is an integer in 0..limit-1. */
 export function checkId(id: number, limit: number): void {
@@ -23,4 +23,34 @@ export function withBos(ids: number[], wanted: boolean, bosId: number | undefine
     );
   }
   return ids[0] === bosId ? ids : [bosId, ...ids];
+}
+
+/**
+ * The ids, as they leave a tokenizer.
+ * @throws ConfigError `tokenizer/broken` when one of them is not a whole number.
+ */
+export function wholeIds(ids: number[], text: string): number[] {
+  const wrong = ids.findIndex((id) => !Number.isInteger(id) || id < 0);
+  if (wrong < 0) return ids;
+  throw new ConfigError(
+    "tokenizer/broken",
+    `The tokenizer gave ${ids[wrong]} as id ${wrong} of ${JSON.stringify(text.slice(0, 60))}. Give token ids instead of text.`,
+  );
+}
+
+/**
+ * The one id of a text.
+ * @param ids the text's ids, without BOS and other tokens around it
+ * @throws InputError `tokenizer/not-one-token`, naming the tokens of the text.
+ */
+export function onlyToken(text: string, ids: readonly number[], tokenText: (id: number) => string): number {
+  const [id] = ids;
+  if (id !== undefined && ids.length === 1) return id;
+  const shown = ids.slice(0, 8).map((token) => JSON.stringify(tokenText(token)));
+  const pieces =
+    ids.length === 0 ? "no tokens" : `${ids.length} tokens: ${shown.join(", ")}${ids.length > 8 ? " ..." : ""}`;
+  throw new InputError(
+    "tokenizer/not-one-token",
+    `${JSON.stringify(text)} is ${pieces}. Give text that is one token (the space before a word counts), or give a token id.`,
+  );
 }

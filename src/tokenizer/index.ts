@@ -1,12 +1,12 @@
 /**
- * One interface over two tokenizer libraries. A checkpoint's `tokenizer.json` is used when there is one; GPT-2's built-in
+ * One interface over two kinds of tokenizer. A checkpoint's `tokenizer.json` is used when there is one; GPT-2's built-in
  * vocabulary when the model is known to use it; otherwise there is no tokenizer and the model takes token ids only.
- * Both libraries are loaded on first use, so that a bundler can leave them in chunks of their own.
+ * Both are loaded on first use, so that a bundler can leave them in chunks of their own.
  */
 import { ConfigError, SuperlensError } from "../errors.ts";
 import { GPT2_VOCAB_SIZE, GPT2_VOCABULARY_MODELS, loadGpt2Tokenizer } from "./gpt2.ts";
-import { loadHuggingFaceTokenizer } from "./huggingface.ts";
-import { isObject, type JsonObject } from "./pretokenizers.ts";
+import { wholeIds } from "./ids.ts";
+import { isObject, type JsonObject } from "./parts.ts";
 import type { Tokenizer } from "./types.ts";
 
 export type { DecodeOptions, EncodeOptions, Tokenizer, TokenStream } from "./types.ts";
@@ -28,22 +28,30 @@ export interface TokenizerContext {
 /**
  * The tokenizer of a checkpoint, or undefined when it has none (token ids only).
  *
- * BOS: unless {@link EncodeOptions.addBos} says otherwise, a text gets what the `post_processor` of `tokenizer.json` adds;
- * when that adds nothing at all, `add_bos_token` of `tokenizer_config.json` decides. GPT-2's adds none.
+ * BOS: unless {@link EncodeOptions.addBos} says otherwise, a text gets what the `post_processor` of `tokenizer.json` adds.
+ * GPT-2's adds none.
  *
  * @throws ConfigError `tokenizer/broken` for a file that is not JSON or not a tokenizer, `tokenizer/unsupported` for a
  *   setting that would not be read as its author meant it. Both name file and setting.
  */
 export async function loadTokenizer(files: TokenizerSource, context: TokenizerContext): Promise<Tokenizer | undefined> {
+  const tokenizer = await readTokenizer(files, context);
+  return tokenizer && { ...tokenizer, encode: (text, options) => wholeIds(tokenizer.encode(text, options), text) };
+}
+
+async function readTokenizer(files: TokenizerSource, context: TokenizerContext): Promise<Tokenizer | undefined> {
   const tokenizer = await readJson(files, "tokenizer.json");
   if (tokenizer !== undefined) {
     const config = await readObject(files, "tokenizer_config.json");
     const specialTokens = await readObject(files, "special_tokens_map.json");
     const eosIds = await configuredEos(files);
-    return loadHuggingFaceTokenizer({ tokenizer, config, specialTokens }, context.vocabSize, eosIds);
+    const { makeHuggingFaceTokenizer } = await import("./huggingface.ts");
+    return makeHuggingFaceTokenizer({ tokenizer, config, specialTokens }, context.vocabSize, eosIds);
   }
   const isGpt2 = GPT2_VOCABULARY_MODELS.has(context.modelType) && context.vocabSize >= GPT2_VOCAB_SIZE;
-  return isGpt2 ? loadGpt2Tokenizer(context.vocabSize, await configuredEos(files)) : undefined;
+  if (!isGpt2) return undefined;
+  const vocabulary = { ...(await readObject(files, "vocab.json")), ...(await readObject(files, "added_tokens.json")) };
+  return loadGpt2Tokenizer(context.vocabSize, vocabulary, await configuredEos(files));
 }
 
 /** `eos_token_id`, a number or a list, of the first file that has it; Hugging Face's `generate` asks in this order. */
@@ -59,16 +67,20 @@ async function readObject(files: TokenizerSource, name: string): Promise<JsonObj
   const value = await readJson(files, name);
   if (value === undefined) return {};
   if (isObject(value)) return value;
-  throw new ConfigError("tokenizer/broken", `${name}: expected a JSON object. Download the file again.`);
+  throw new ConfigError(
+    "tokenizer/broken",
+    `${name}: expected a JSON object. Download the file again, or give token ids instead of text.`,
+  );
 }
 
 async function readJson(files: TokenizerSource, name: string): Promise<unknown> {
   try {
     return await files.json(name);
   } catch (cause) {
-    if (cause instanceof SuperlensError || !(cause instanceof SyntaxError)) throw cause;
-    throw new ConfigError("tokenizer/broken", `${name}: not valid JSON (${cause.message}). Download the file again.`, {
-      cause,
-    });
+    const isNotJson =
+      cause instanceof SyntaxError || (cause instanceof SuperlensError && cause.code === "checkpoint/json");
+    if (!isNotJson) throw cause;
+    const message = `${name}: not valid JSON (${cause.message}). Download the file again, or give token ids instead of text.`;
+    throw new ConfigError("tokenizer/broken", message, { cause });
   }
 }

@@ -1,112 +1,111 @@
 /**
- * Before BPE a text is cut into words by the `pre_tokenizer` of `tokenizer.json`. `@huggingface/tokenizers` 0.2 ignores
- * some of its settings (most `behavior`s, `invert`, Metaspace's `split`) and uses JavaScript's `\s` and `\d` where the
- * Rust original uses Unicode's. It does read one form exactly: `Split` by a regex with behaviour `Isolated`. So every
- * pre-tokenizer is restated in that form, or refused. Meaning of the settings:
- * https://github.com/huggingface/tokenizers/tree/main/tokenizers/src/pre_tokenizers
+ * Pre-tokenizers cut a normalized text into words, which the model then tokenizes one by one. Meaning of each and of its
+ * settings: https://github.com/huggingface/tokenizers/tree/main/tokenizers/src/pre_tokenizers
  */
-import { ConfigError } from "../errors.ts";
+import { spellBytes } from "./bytes.ts";
+import { broken, type Makers, make, type Part } from "./parts.ts";
+import {
+  BEHAVIORS,
+  type Behavior,
+  cut,
+  inverted,
+  type Pattern,
+  patternOfRegex,
+  patternOfText,
+  patternSetting,
+} from "./patterns.ts";
+import { PUNCTUATION, SPACE, WORD_CHARACTERS } from "./unicode.ts";
 
-/** A JSON object whose contents are not yet known. */
-export type JsonObject = { [key: string]: unknown };
-
-/** True for a JSON object (neither null nor an array). */
-export function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+/** A piece of the text. `isFirst`: it begins where the whole text begins. */
+export interface Piece {
+  text: string;
+  isFirst: boolean;
 }
 
-/** The same pre-tokenizer in words that `@huggingface/tokenizers` reads exactly. Unknown types are left to it. */
-export function exactPreTokenizer(config: unknown): unknown {
-  if (!isObject(config)) return config;
-  const restate = RESTATEMENTS[String(config.type)];
-  return restate ? restate(config) : config;
+export type PreTokenizer = (pieces: Piece[]) => Piece[];
+
+const GPT2_WORDS =
+  /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
+const WORDS = new RegExp(`[${WORD_CHARACTERS}]+|[^\\p{White_Space}${WORD_CHARACTERS}]+`, "gu");
+
+const PRE_TOKENIZERS: Makers<PreTokenizer> = {
+  Sequence: (part) => {
+    const steps = part.list("pretokenizers").map(preTokenizerOf);
+    return (pieces) => steps.reduce((current, step) => step(current), pieces);
+  },
+  BertPreTokenizer: () => {
+    const words = splitBy(patternOfRegex(SPACE), "Removed");
+    const punctuation = splitBy(patternOfRegex(PUNCTUATION), "Isolated");
+    return (pieces) => punctuation(words(pieces));
+  },
+  ByteLevel: byteLevel,
+  CharDelimiterSplit: (part) => splitBy(patternOfText(part.character("delimiter")), "Removed"),
+  Digits: (part) => splitBy(patternOfRegex(/\p{N}/gu), part.boolean("individual_digits") ? "Isolated" : "Contiguous"),
+  FixedLength: fixedLength,
+  Metaspace: metaspace,
+  Punctuation: (part) => splitBy(patternOfRegex(PUNCTUATION), part.oneOf("behavior", BEHAVIORS, "Isolated")),
+  Split: (part) => {
+    const pattern = patternSetting(part);
+    return splitBy(part.boolean("invert") ? inverted(pattern) : pattern, part.oneOf("behavior", BEHAVIORS));
+  },
+  Whitespace: () => splitBy(inverted(patternOfRegex(WORDS)), "Removed"),
+  WhitespaceSplit: () => splitBy(patternOfRegex(SPACE), "Removed"),
+};
+
+/** Makes a pre-tokenizer of its description in `tokenizer.json`. */
+export function preTokenizerOf(config: unknown): PreTokenizer {
+  return make("pre_tokenizer", PRE_TOKENIZERS, config);
 }
 
-const GPT2_WORDS = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
-/** Unicode punctuation, and the ASCII symbols that Rust's `is_ascii_punctuation` adds. */
-const PUNCTUATION = "[\\p{P}$+<=>\\^`|~]";
+/** Cuts each piece; empty ones are dropped. */
+function splitBy(pattern: Pattern, behavior: Behavior): PreTokenizer {
+  const split = (piece: Piece) =>
+    cut(pattern, behavior, piece.text)
+      .filter(({ start, end }) => end > start)
+      .map(({ start, end }) => ({ text: piece.text.slice(start, end), isFirst: piece.isFirst && start === 0 }));
+  return (pieces) => pieces.flatMap(split);
+}
 
-const RESTATEMENTS: Record<string, (config: JsonObject) => unknown> = {
-  Sequence: (config) => ({
-    ...config,
-    pretokenizers: Array.isArray(config.pretokenizers) ? config.pretokenizers.map(exactPreTokenizer) : [],
-  }),
-  // With add_prefix_space the space comes before the split, and only the library's own order will do.
-  ByteLevel: (config) =>
-    (config.use_regex ?? true) && !config.add_prefix_space
-      ? sequence(isolated(GPT2_WORDS), { ...config, use_regex: false })
-      : config,
-  Digits: (config) => isolated(config.individual_digits ? "\\p{N}" : "\\p{N}+"),
-  Punctuation: (config) => exactSplit(PUNCTUATION, config.behavior ?? "Isolated", false),
-  Split: (config) => exactSplit(patternSource(config.pattern), config.behavior, config.invert === true),
-  Whitespace: () => matchesOnly("\\w+|[^\\w\\s]+"),
-  WhitespaceSplit: () => matchesOnly("\\S+"),
-  Metaspace: exactMetaspace,
-};
+function byteLevel(part: Part): PreTokenizer {
+  const addsSpace = part.boolean("add_prefix_space");
+  part.boolean("trim_offsets");
+  const split = part.boolean("use_regex", true) ? splitBy(patternOfRegex(GPT2_WORDS), "Isolated") : undefined;
+  return (pieces) => {
+    const spaced = addsSpace ? pieces.map((piece) => withPrefix(piece, " ")) : pieces;
+    return (split?.(spaced) ?? spaced).map((piece) => ({ ...piece, text: spellBytes(piece.text) }));
+  };
+}
 
-const sequence = (...pretokenizers: unknown[]) => ({ type: "Sequence", pretokenizers });
+function withPrefix(piece: Piece, prefix: string): Piece {
+  return piece.text.startsWith(prefix) ? piece : { ...piece, text: prefix + piece.text };
+}
 
-/** Cuts before and after every match. */
-const isolated = (regex: string) => ({
-  type: "Split",
-  pattern: { Regex: regex },
-  behavior: "Isolated",
-  invert: false,
-});
+/** Pieces of `length` characters; the last one may be shorter. */
+function fixedLength(part: Part): PreTokenizer {
+  const length = part.config.length === undefined ? 5 : part.count("length");
+  if (length === 0) throw part.wrong("length", "at least 1");
+  return splitBy(patternOfRegex(new RegExp(`[^]{1,${length}}`, "gu")), "Isolated");
+}
 
-/** Keeps the matches and drops what is between them. */
-const matchesOnly = (regex: string) => ({
-  type: "Split",
-  pattern: { Regex: regex },
-  behavior: "Removed",
-  invert: true,
-});
+/** Spaces become `replacement`; by `prepend_scheme` a text gets one in front; with `split` each begins a new word. */
+function metaspace(part: Part): PreTokenizer {
+  const replacement = part.character("replacement");
+  const scheme = prependScheme(part);
+  const split = part.boolean("split", true) ? splitBy(patternOfText(replacement), "MergedWithNext") : undefined;
+  return (pieces) => {
+    const marked = pieces.map((piece) => {
+      const spelled = { ...piece, text: piece.text.replaceAll(" ", replacement) };
+      return scheme === "always" || (scheme === "first" && piece.isFirst) ? withPrefix(spelled, replacement) : spelled;
+    });
+    return split?.(marked) ?? marked;
+  };
+}
 
-/** What each `behavior` does with a match, as a regex to cut around. A word of `rest` holds no match. */
-const BEHAVIORS: Record<string, (match: string, rest: string) => unknown> = {
-  Isolated: (match) => isolated(match),
-  Contiguous: (match) => isolated(`(?:${match})+`),
-  MergedWithPrevious: (match, rest) => isolated(`${rest}*(?:${match})|${rest}+`),
-  MergedWithNext: (match, rest) => isolated(`(?:${match})${rest}*|${rest}+`),
-  Removed: (match) => ({ ...isolated(match), behavior: "Removed" }),
-};
-
-/** Inverted, matches and rests change places; where both are kept apart that changes nothing. */
-const INVERTED_BEHAVIORS: Record<string, (match: string, rest: string) => unknown> = {
-  Isolated: (match) => isolated(match),
-  Contiguous: (match) => isolated(`(?:${match})+`),
-  Removed: (match) => matchesOnly(match),
-};
-
-function exactSplit(match: string, behavior: unknown, invert: boolean): unknown {
-  const cut = (invert ? INVERTED_BEHAVIORS : BEHAVIORS)[String(behavior)];
-  if (!cut) {
-    const setting = `behavior ${JSON.stringify(behavior)}${invert ? " with invert" : ""}`;
-    throw new ConfigError(
-      "tokenizer/unsupported",
-      `tokenizer.json: a Split or Punctuation pre-tokenizer with ${setting} is not supported. Give token ids instead of text.`,
-    );
+/** `prepend_scheme` of a Metaspace pre-tokenizer or decoder. */
+export function prependScheme(part: Part): "always" | "never" | "first" {
+  const scheme = part.oneOf("prepend_scheme", ["always", "never", "first"], "always");
+  if (part.config.add_prefix_space === false && scheme !== "never") {
+    throw broken(`${part.role} Metaspace says add_prefix_space false and prepend_scheme ${scheme}`);
   }
-  return cut(match, `(?:(?!${match})[\\s\\S])`);
-}
-
-function patternSource(pattern: unknown): string {
-  if (isObject(pattern) && typeof pattern.Regex === "string") return pattern.Regex;
-  if (isObject(pattern) && typeof pattern.String === "string") {
-    return pattern.String.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-  }
-  throw new ConfigError(
-    "tokenizer/broken",
-    "tokenizer.json: a Split pre-tokenizer has neither pattern.String nor pattern.Regex. Download the file again.",
-  );
-}
-
-/** Spaces become "▁"; with `split` (the default) each "▁" begins a new word. */
-function exactMetaspace(config: JsonObject): unknown {
-  const space = typeof config.replacement === "string" ? config.replacement : "▁";
-  const prepend_scheme = config.prepend_scheme ?? (config.add_prefix_space === false ? "never" : "always");
-  const replaceSpaces = { ...config, prepend_scheme, split: false };
-  return config.split === false
-    ? replaceSpaces
-    : sequence(replaceSpaces, isolated(`${space}[^${space}]*|[^${space}]+`));
+  return scheme;
 }

@@ -8,8 +8,14 @@ import type { TokenStream } from "./types.ts";
 
 const REPLACEMENT = "\uFFFD";
 
-/** A stream over `decode`, which must be a function of the ids alone. */
-export function streamOf(decode: (ids: readonly number[]) => string): TokenStream {
+/**
+ * A stream over `decode`, which must be a function of the ids alone.
+ * @param isOpen whether the text of a token may still change with the tokens after it
+ */
+export function streamOf(
+  decode: (ids: readonly number[]) => string,
+  isOpen: (id: number) => boolean = () => false,
+): TokenStream {
   let context: number[] = [];
   let pending: number[] = [];
 
@@ -19,7 +25,7 @@ export function streamOf(decode: (ids: readonly number[]) => string): TokenStrea
       pending.push(id);
       const text = newText();
       // A window with no text of its own (skipped specials) would make the next token look like the first.
-      if (text === "" || text.endsWith(REPLACEMENT)) return "";
+      if (text === "" || text.endsWith(REPLACEMENT) || isOpen(id)) return "";
       context = pending;
       pending = [];
       return text;

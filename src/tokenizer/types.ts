@@ -27,7 +27,8 @@ export interface DecodeOptions {
 /** Turns ids into text one at a time. What `push` and `end` return, joined, is `decode` of all the ids pushed. */
 export interface TokenStream {
   /**
-   * Text that became complete with this token: possibly none, when the token ends inside a UTF-8 character.
+   * Text that became complete with this token: possibly none, when the token ends inside a UTF-8 character, or inside a
+   * run of byte tokens (`<0xE2>`).
    * @throws InputError `tokenizer/id-out-of-range`.
    */
   push(id: number): string;
@@ -50,11 +51,18 @@ export interface Tokenizer {
   /**
    * Token ids of `text`. Special tokens written out in the text (`"<s>"`) become their ids. An empty text gives no ids
    * (or BOS alone).
-   * @throws InputError `tokenizer/no-bos` when `addBos: true` and the tokenizer has no BOS token.
+   * @throws InputError `tokenizer/no-bos` when `addBos: true` and the tokenizer has no BOS token; `tokenizer/unknown-text`
+   *   for text without a token when there is no token for unknown text.
    */
   encode(text: string, options?: EncodeOptions): number[];
   /**
-   * Text of `ids`. Ids in the padded part of the model's vocabulary have no text. Bytes that are not UTF-8 become U+FFFD.
+   * The id of a text that is exactly one token, BOS and the like aside: `" Paris"`.
+   * @throws InputError `tokenizer/not-one-token`, naming the tokens of the text.
+   */
+  singleToken(text: string): number;
+  /**
+   * Text of `ids`. Ids in the padded part of the model's vocabulary have no text. Bytes that are not UTF-8 become U+FFFD;
+   * in a run of byte tokens (`<0xE2>`), one such byte makes all of the run U+FFFD.
    * @throws InputError `tokenizer/id-out-of-range` for an id that neither tokenizer nor model knows.
    */
   decode(ids: readonly number[], options?: DecodeOptions): string;

@@ -289,6 +289,24 @@ describe("superlens tokenize", () => {
   });
 });
 
+describe("a tokenizer that cannot be used", () => {
+  it("leaves --ids, and refuses text with the reason", async () => {
+    await inTempFolder(async (folder) => {
+      const model = await withTokenizer(folder);
+      const unusable = { model: { type: "BPE", vocab: {}, merges: [] }, normalizer: { type: "Precompiled" } };
+      await writeFile(join(folder, "tokenizer.json"), JSON.stringify(unusable));
+      const reason = /normalizer Precompiled is not supported/;
+      const ids = await superlens(["generate", model, "--ids", "5 6", "--max-new-tokens", "2"]);
+      expect(ids).toMatchObject({ code: 0, stderr: expect.stringMatching(reason) });
+      const refusal = { code: 1, stdout: "", stderr: expect.stringMatching(reason) };
+      expect(await superlens(["tokenize", model, "Hi"])).toMatchObject(refusal);
+      expect(await superlens(["generate", model, "Hi", "--quiet"])).toMatchObject(refusal);
+      const { code, stdout } = await superlens(["inspect", model]);
+      expect({ code, stdout }).toMatchObject({ code: 0, stdout: expect.stringMatching(reason) });
+    });
+  });
+});
+
 /** Bytes that the weights of a loaded model take on the GPU. */
 async function weightBytes(path: string): Promise<number> {
   const parts = await loadParts(path, { quiet: true });

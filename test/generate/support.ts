@@ -12,6 +12,7 @@ export const LETTERS: Tokenizer = {
   encode: (text, { addBos } = {}) => [...(addBos ? [95] : []), ...Array.from(text, (c) => c.charCodeAt(0) - 32)],
   decode: (ids, { skipSpecial } = {}) =>
     ids.map((id) => (id === 95 && skipSpecial ? "" : LETTERS.tokenText(id))).join(""),
+  singleToken: (text) => text.charCodeAt(0) - 32,
   tokenText: (id) => (id === 95 ? "<end>" : String.fromCharCode(id + 32)),
   stream: (options) => ({ push: (id) => LETTERS.decode([id], options), end: () => "" }),
 };

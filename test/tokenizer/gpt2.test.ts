@@ -1,6 +1,7 @@
 /** GPT-2's built-in tokenizer: known ids, special token, bytes, and when it is chosen. */
 import { beforeAll, describe, expect, it } from "vitest";
 import { InputError } from "../../src/errors.ts";
+import { spellBytes } from "../../src/tokenizer/bytes.ts";
 import { loadTokenizer, type Tokenizer } from "../../src/tokenizer/index.ts";
 import { memorySource, readFixture } from "./fixtures.ts";
 
@@ -26,6 +27,20 @@ describe("GPT-2's tokenizer", () => {
     expect((await load("gpt_neo", 50257, { "config.json": { eos_token_id: [3] } }))?.eosIds).toEqual([3]);
     expect(await load("gpt2", 50256)).toBeUndefined();
     expect(await load("llama", 50257)).toBeUndefined();
+  });
+
+  it("is not taken for a checkpoint whose own files have another vocabulary", async () => {
+    const { default: ranks } = await import("gpt-tokenizer/bpeRanks/r50k_base");
+    const bytes = (entry: string | readonly number[]) => (typeof entry === "string" ? entry : Uint8Array.from(entry));
+    const vocabulary = Object.fromEntries(ranks.map((entry, id) => [spellBytes(bytes(entry)), id]));
+    vocabulary["<|endoftext|>"] = END;
+    expect((await load("gpt2", 50257, { "vocab.json": vocabulary }))?.kind).toBe("gpt2");
+    for (const files of [
+      { "vocab.json": { ...vocabulary, Hello: 995, Ġworld: 15496 } },
+      { "vocab.json": vocabulary, "added_tokens.json": { "<pad>": 50257 } },
+    ]) {
+      await expect(load("gpt2", 50258, files)).rejects.toMatchObject({ code: "tokenizer/unsupported" });
+    }
   });
 
   it("gives the known ids", () => {

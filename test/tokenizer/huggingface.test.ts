@@ -1,8 +1,9 @@
 /** `tokenizer.json` through our interface gives what Hugging Face gives for the same file. */
 import { beforeAll, describe, expect, it } from "vitest";
 import { ConfigError, InputError } from "../../src/errors.ts";
+import { wholeIds } from "../../src/tokenizer/ids.ts";
 import { loadTokenizer, type Tokenizer } from "../../src/tokenizer/index.ts";
-import type { JsonObject } from "../../src/tokenizer/pretokenizers.ts";
+import type { JsonObject } from "../../src/tokenizer/parts.ts";
 import { type Expected, fixtureSource, memorySource, readFixture } from "./fixtures.ts";
 
 const context = { modelType: "llama", vocabSize: 512 };
@@ -16,6 +17,29 @@ async function load(name: string, overrides?: Record<string, unknown>): Promise<
 function streamed(tokenizer: Tokenizer, ids: number[], skipSpecial: boolean): string {
   const stream = tokenizer.stream({ skipSpecial });
   return ids.map((id) => stream.push(id)).join("") + stream.end();
+}
+
+/** A tokenizer without letters: "1", "2", "3", "+", "=" and the end. */
+function digits(post_processor: unknown = null) {
+  const vocab = { "1": 0, "2": 1, "3": 2, "+": 3, "=": 4, "<e>": 5 };
+  return { post_processor, decoder: { type: "Fuse" }, model: { type: "BPE", vocab, merges: [] } };
+}
+
+/** A post-processor that puts `<e>` before or after a text. */
+function framed(before: "<e>"[], after: "<e>"[]) {
+  const special = (id: string) => ({ SpecialToken: { id, type_id: 0 } });
+  return {
+    type: "TemplateProcessing",
+    single: [...before.map(special), { Sequence: { id: "A", type_id: 0 } }, ...after.map(special)],
+    pair: [],
+    special_tokens: { "<e>": { id: "<e>", ids: [5], tokens: ["<e>"] } },
+  };
+}
+
+async function loadJson(json: unknown, files: Record<string, unknown> = {}): Promise<Tokenizer> {
+  const tokenizer = await loadTokenizer(memorySource({ "tokenizer.json": json, ...files }), context);
+  if (!tokenizer) throw new Error("no tokenizer");
+  return tokenizer;
 }
 
 const fixtures = [
@@ -106,11 +130,25 @@ describe("tokenText", () => {
 });
 
 describe("where BOS and EOS come from", () => {
-  it("lets add_bos_token decide only when the template adds nothing", async () => {
+  it("follows the post_processor, whatever add_bos_token says", async () => {
     const config = { bos_token: "<|end|>", add_bos_token: true };
-    expect((await load("byte-level", { "tokenizer_config.json": config })).encode("light")[0]).toBe(0);
+    const byteLevel = await load("byte-level", { "tokenizer_config.json": config });
+    expect(byteLevel).toMatchObject({ bosId: 0, addsBos: false });
+    expect(byteLevel.encode("light")).toEqual(byteLevel.encode("light", { addBos: false }));
     const off = { bos_token: "<s>", add_bos_token: false };
     expect((await load("byte-fallback", { "tokenizer_config.json": off })).encode("light")[0]).toBe(1);
+  });
+
+  it("tells EOS behind the text from BOS in front of it, in a vocabulary of digits", async () => {
+    const tokenizer = await loadJson(digits(framed([], ["<e>"])));
+    expect(tokenizer).toMatchObject({ addsBos: false });
+    expect(tokenizer.bosId).toBeUndefined();
+    expect(tokenizer.encode("12")).toEqual([0, 1, 5]);
+    expect(tokenizer.encode("1+2=")).toEqual([0, 3, 1, 4, 5]);
+    const both = await loadJson(digits(framed(["<e>"], ["<e>"])));
+    expect(both).toMatchObject({ bosId: 5, addsBos: true });
+    expect(both.encode("")).toEqual([5, 5]);
+    expect(both.encode("12", { addBos: false })).toEqual([0, 1, 5]);
   });
 
   it("refuses addBos: true without a BOS token", async () => {
@@ -139,14 +177,92 @@ describe("where BOS and EOS come from", () => {
 
   it("makes tokens of tokenizer_config.json special when tokenizer.json does not list them", async () => {
     const json = await readFixture<JsonObject>("byte-fallback/tokenizer.json");
-    const config = { eos_token: "</s>", added_tokens_decoder: { 450: { content: "<new>", special: true } } };
+    const config = { eos_token: "</s>", added_tokens_decoder: { 400: { content: "<new>", special: true } } };
     const tokenizer = await load("byte-fallback", {
       "tokenizer.json": { ...json, added_tokens: [] },
       "tokenizer_config.json": config,
     });
-    expect(tokenizer.encode("light<new></s>").slice(-2)).toEqual([450, 2]);
-    expect(tokenizer.decode([450, 2], { skipSpecial: true })).toBe("");
-    expect(tokenizer.vocabSize).toBe(451);
+    expect(tokenizer.encode("light<new></s>").slice(-2)).toEqual([400, 2]);
+    expect(tokenizer.decode([400, 2], { skipSpecial: true })).toBe("");
+    expect(tokenizer.vocabSize).toBe(401);
+  });
+});
+
+describe("special tokens that tokenizer_config.json names", () => {
+  const vocab = { h: 0, i: 1, "<": 2, t: 3, ">": 4, "<t>": 5, "<u>": 6 };
+  const json = { model: { type: "BPE", vocab, merges: [] }, decoder: { type: "Fuse" } };
+  const layouts: [string, JsonObject][] = [
+    ["additional_special_tokens", { additional_special_tokens: ["<t>", "<u>"] }],
+    ["extra_special_tokens, a list", { extra_special_tokens: ["<t>", "<u>"] }],
+    ["extra_special_tokens, by name", { extra_special_tokens: { tool: "<t>", user: { content: "<u>" } } }],
+    ["sep_token and cls_token", { sep_token: "<t>", cls_token: { content: "<u>" } }],
+    ["mask_token and pad_token", { mask_token: "<t>", pad_token: "<u>" }],
+  ];
+  it.each(layouts)("%s", async (_, config) => {
+    const tokenizer = await loadJson(json, { "tokenizer_config.json": config });
+    expect(tokenizer.encode("hi<t>h<u>")).toEqual([0, 1, 5, 0, 6]);
+    expect(tokenizer.decode([0, 5, 1, 6], { skipSpecial: true })).toBe("hi");
+  });
+
+  it("take their settings along", async () => {
+    const config = { eos_token: { content: "<t>", lstrip: true, rstrip: false, normalized: false } };
+    const tokenizer = await loadJson(
+      { ...json, model: { ...json.model, vocab: { ...vocab, " ": 7 } } },
+      { "tokenizer_config.json": config },
+    );
+    expect(tokenizer.encode("h  <t> i")).toEqual([0, 5, 7, 1]);
+  });
+
+  it("do not come into being by a name alone, and keep the id that a file gives them", async () => {
+    const named = await loadJson(json, { "tokenizer_config.json": { pad_token: "<p>" } });
+    expect(named.vocabSize).toBe(7);
+    const config = { added_tokens_decoder: { 9: { content: "<p>", special: true } } };
+    await expect(loadJson(json, { "tokenizer_config.json": config })).rejects.toMatchObject({
+      code: "tokenizer/unsupported",
+    });
+  });
+});
+
+describe("where transformers' AutoTokenizer differs from the Rust library", () => {
+  it("we keep the space before an added token in the midst of a text, and one BOS", async () => {
+    const tokenizer = await load("byte-fallback");
+    expect(tokenizer.decode(tokenizer.encode("light </s> lens"))).toBe("<s> light </s> lens");
+    expect(tokenizer.encode("<s>light").filter((id) => id === 1)).toHaveLength(1);
+  });
+});
+
+describe("singleToken", () => {
+  it("gives the id of a text that is one token, without BOS", async () => {
+    expect((await load("byte-level")).singleToken(" lens")).toBe((await load("byte-level")).encode(" lens")[0]);
+    const tokenizer = await loadJson(digits(framed(["<e>"], ["<e>"])));
+    expect(tokenizer.singleToken("2")).toBe(1);
+    for (const [text, pieces] of [
+      ["12", /is 2 tokens: "1", "2"/],
+      ["", /is no tokens/],
+    ] as const) {
+      expect(() => tokenizer.singleToken(text)).toThrow(pieces);
+      expect(() => tokenizer.singleToken(text)).toThrow(expect.objectContaining({ code: "tokenizer/not-one-token" }));
+    }
+  });
+});
+
+describe("text without a token", () => {
+  it("is refused when there is no token for unknown text, as by the Rust library", async () => {
+    const model = { type: "WordLevel", vocab: { a: 0 }, unk_token: "[UNK]" };
+    const tokenizer = await loadJson({ model, pre_tokenizer: { type: "Whitespace" } });
+    expect(() => tokenizer.encode("a zzz")).toThrow(expect.objectContaining({ code: "tokenizer/unknown-text" }));
+    const known = await loadJson({
+      model: { ...model, vocab: { a: 0, "[UNK]": 2 } },
+      pre_tokenizer: { type: "Whitespace" },
+    });
+    expect(known.encode("a zzz a")).toEqual([0, 2, 0]);
+  });
+});
+
+describe("ids that leave a tokenizer", () => {
+  it.each([[undefined], [Number.NaN], [1.5], [-1]])("are never %s", (id) => {
+    expect(() => wholeIds([0, id as number], "text")).toThrow(ConfigError);
+    expect(wholeIds([0, 1], "text")).toEqual([0, 1]);
   });
 });
 
@@ -156,11 +272,12 @@ describe("bad files", () => {
     ["no model", { version: "1.0" }],
     ["no vocabulary", { model: { type: "BPE", merges: [] } }],
     ["no merges", { model: { type: "BPE", vocab: { a: 0 } } }],
-    [
-      "unknown pre-tokenizer",
-      { model: { type: "BPE", vocab: { a: 0 }, merges: [] }, pre_tokenizer: { type: "Zigzag" } },
-    ],
-    ["unknown decoder", { model: { type: "BPE", vocab: { a: 0 }, merges: [] }, decoder: { type: "Zigzag" } }],
+    ["fractional id", { model: { type: "WordLevel", vocab: { a: 0.5 }, unk_token: "a" } }],
+    ["no unk_token", { model: { type: "WordLevel", vocab: { a: 0 } } }],
+    ["unk_id outside", { model: { type: "Unigram", vocab: [["a", 0]], unk_id: 1 } }],
+    ["merge outside", { model: { type: "BPE", vocab: { a: 0 }, merges: ["a b"] } }],
+    ["no behavior", { ...digits(), pre_tokenizer: { type: "Split", pattern: { String: " " }, invert: false } }],
+    ["no id in the template", digits({ ...framed(["<e>"], []), special_tokens: {} })],
   ];
   it.each(broken)("%s", async (_, json) => {
     const loading = loadTokenizer(memorySource({ "tokenizer.json": json }), context);
@@ -168,16 +285,42 @@ describe("bad files", () => {
     await expect(loading).rejects.toThrow(/tokenizer\.json/);
   });
 
+  const added = {
+    id: 0,
+    content: "1",
+    single_word: false,
+    lstrip: false,
+    rstrip: false,
+    normalized: true,
+    special: false,
+  };
+  const first = { type: "Metaspace", replacement: "_", prepend_scheme: "first" };
   const unsupported: [RegExp, JsonObject][] = [
-    [/Precompiled/, { normalizer: { type: "Sequence", normalizers: [{ type: "Precompiled" }] } }],
-    [/single_word/, { added_tokens: [{ id: 0, content: "a", single_word: true }] }],
+    [/normalizer Precompiled/, { normalizer: { type: "Sequence", normalizers: [{ type: "Precompiled" }] } }],
+    [/pre_tokenizer UnicodeScripts/, { pre_tokenizer: { type: "UnicodeScripts" } }],
+    [/pre_tokenizer Zigzag/, { pre_tokenizer: { type: "Zigzag" } }],
+    [/decoder Zigzag/, { decoder: { type: "Zigzag" } }],
+    [/post_processor toString/, { post_processor: { type: "toString" } }],
+    [/normalizer without a type/, { normalizer: { clean_text: true } }],
+    [/model Zigzag/, { model: { type: "Zigzag" } }],
+    [/dropout/, { model: { ...digits().model, dropout: 0.1 } }],
+    [/version "2.0"/, { version: "2.0" }],
+    [/regular expression "\(\?<a"/, { normalizer: { type: "Replace", pattern: { Regex: "(?<a" }, content: "" } }],
+    [/prepend_scheme "first"/, { normalizer: { type: "NFKD" }, pre_tokenizer: first }],
+    [/"1", listed twice/, { added_tokens: [added, added] }],
     [
-      /MergedWithNext/,
-      { pre_tokenizer: { type: "Split", pattern: { String: " " }, behavior: "MergedWithNext", invert: true } },
+      /leaves nothing/,
+      { normalizer: { type: "Replace", pattern: { String: "1" }, content: "" }, added_tokens: [added] },
     ],
+    [
+      /more than one part/,
+      { post_processor: { type: "Sequence", processors: [framed(["<e>"], []), framed(["<e>"], [])] } },
+    ],
+    [/one Sequence A/, { post_processor: { ...framed([], []), single: [] } }],
+    [/one id, 0, for/, { model: { ...digits().model, vocab: { "1": 0, "2": 0 } } }],
   ];
   it.each(unsupported)("unsupported %s", async (message, part) => {
-    const json = { model: { type: "BPE", vocab: { a: 0 }, merges: [] }, ...part };
+    const json = { ...digits(), ...part };
     const loading = loadTokenizer(memorySource({ "tokenizer.json": json }), context);
     await expect(loading).rejects.toMatchObject({ name: "ConfigError", code: "tokenizer/unsupported" });
     await expect(loading).rejects.toThrow(message);

@@ -7,9 +7,10 @@ import { type Checkpoint, isFloat, type TensorInfo } from "../../checkpoint/inde
 import { assertFinite } from "../../model/finite.ts";
 import { fitCheckpoint, listTensors, type UnusedTensor } from "../../model/fit-checkpoint.ts";
 import { type GpuMemory, gpuMemory } from "../../model/gpu-memory.ts";
-import { openModelSource, readSpec } from "../../model/load.ts";
+import type { TextModel } from "../../model/input.ts";
+import { openModelSource, openTokenizer, readSpec } from "../../model/load.ts";
 import type { ModelSpec } from "../../model/spec.ts";
-import { loadTokenizer, type Tokenizer } from "../../tokenizer/index.ts";
+import type { Tokenizer } from "../../tokenizer/index.ts";
 import { describeSpec } from "../describe-spec.ts";
 import { examples, type GlobalOptions } from "../options.ts";
 import { bytes, grouped, note, print, printJson, table } from "../output.ts";
@@ -57,16 +58,14 @@ interface ModelFacts {
   spec: ModelSpec;
   memory: GpuMemory;
   unused: readonly UnusedTensor[];
-  tokenizer: Tokenizer | undefined;
+  text: TextModel;
 }
 
 async function describeModel(checkpoint: Checkpoint, onNotice: (message: string) => void): Promise<ModelFacts> {
   const { spec: configSpec, modelType } = await readSpec(checkpoint);
   const { spec, unused } = await fitCheckpoint(configSpec, checkpoint, onNotice);
   const memory = gpuMemory(spec, checkpoint);
-  const files = { json: (file: string) => checkpoint.readJson(file) };
-  const tokenizer = await loadTokenizer(files, { modelType, vocabSize: spec.vocabSize });
-  return { spec, memory, unused, tokenizer };
+  return { spec, memory, unused, text: await openTokenizer(checkpoint, spec, modelType) };
 }
 
 async function checkFinite(checkpoint: Checkpoint, quiet = false): Promise<void> {
@@ -115,7 +114,8 @@ function asJson(name: string, checkpoint: Checkpoint, model: ModelFacts | undefi
   }));
   const listing = { tensors, totals: Object.fromEntries(totals(checkpoint)), metadata: checkpoint.metadata };
   if (!model) return { file: name, ...listing };
-  const { spec, memory, unused, tokenizer } = model;
+  const { spec, memory, unused } = model;
+  const { tokenizer } = model.text;
   const facts = { spec, tokenizer: tokenizer ? tokenizerFacts(tokenizer) : null, gpu: memory, unused };
   return { model: name, ...facts, ...listing };
 }
@@ -144,11 +144,11 @@ function printText(name: string, checkpoint: Checkpoint, model: ModelFacts | und
   print("totals", ...table(sums, ["left", "right", "right", "right"]));
 }
 
-function modelLines({ spec, memory, unused, tokenizer }: ModelFacts): [string, string][] {
+function modelLines({ spec, memory, unused, text }: ModelFacts): [string, string][] {
   const { weights, cachePerToken } = memory;
   const lines: [string, string][] = [
     ...describeSpec(spec),
-    ["tokenizer", tokenizer ? describeTokenizer(tokenizer) : "none: this model takes token ids"],
+    ["tokenizer", describeText(text)],
     [
       "GPU memory",
       `${bytes(weights)} of weights, and ${bytes(cachePerToken)} of keys and values a token (${bytes(cachePerToken * spec.maxPositions)} for the longest sequence)`,
@@ -166,7 +166,8 @@ function unusedLines(unused: readonly UnusedTensor[]): [string, string][] {
   });
 }
 
-function describeTokenizer(tokenizer: Tokenizer): string {
+function describeText({ tokenizer, tokenizerError }: TextModel): string {
+  if (!tokenizer) return `none: this model takes token ids${tokenizerError ? ` (${tokenizerError.message})` : ""}`;
   const { kind, vocabSize, bosId, addsBos, eosIds } = tokenizer;
   const source = kind === "gpt2" ? "GPT-2's, built in" : "tokenizer.json";
   const named = (id: number) => `${tokenizer.tokenText(id)} (${id})`;

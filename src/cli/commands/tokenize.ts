@@ -1,8 +1,8 @@
 /** `superlens tokenize`: how a model sees text. Reads the tokenizer only, so it needs neither weights nor GPU. */
 import { Command } from "commander";
-import { InputError } from "../../errors.ts";
-import { openModelSource, readSpec } from "../../model/load.ts";
-import { loadTokenizer, type Tokenizer } from "../../tokenizer/index.ts";
+import { requireTokenizer } from "../../model/input.ts";
+import { openModelSource, openTokenizer, readSpec } from "../../model/load.ts";
+import type { Tokenizer } from "../../tokenizer/index.ts";
 import { addBosOption, bosOption, examples, type GlobalOptions, type InputOptions } from "../options.ts";
 import { print, printJson, quoted, table } from "../output.ts";
 import { whileOpening } from "../session.ts";
@@ -28,7 +28,7 @@ export function tokenizeCommand(): Command {
 }
 
 async function tokenize(model: string, text: string, options: GlobalOptions & InputOptions): Promise<void> {
-  const tokenizer = await openTokenizer(model, options.quiet);
+  const tokenizer = await tokenizerOf(model, options.quiet);
   const ids = tokenizer.encode(text, bosOption(options));
   const tokens = ids.map((id) => tokenizer.tokenText(id));
   if (options.json) printJson({ ids, tokens });
@@ -41,17 +41,11 @@ async function tokenize(model: string, text: string, options: GlobalOptions & In
     );
 }
 
-async function openTokenizer(model: string, quiet: boolean | undefined): Promise<Tokenizer> {
+async function tokenizerOf(model: string, quiet: boolean | undefined): Promise<Tokenizer> {
   const checkpoint = await openModelSource(model, whileOpening(quiet));
   try {
     const { spec, modelType } = await readSpec(checkpoint);
-    const files = { json: (name: string) => checkpoint.readJson(name) };
-    const tokenizer = await loadTokenizer(files, { modelType, vocabSize: spec.vocabSize });
-    if (tokenizer) return tokenizer;
-    throw new InputError(
-      "input/no-tokenizer",
-      `${checkpoint.label} has no tokenizer.json: this model takes token ids only.`,
-    );
+    return requireTokenizer(await openTokenizer(checkpoint, spec, modelType), "Give token ids to the other commands.");
   } finally {
     await checkpoint.close();
   }

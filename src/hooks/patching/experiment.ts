@@ -50,8 +50,8 @@ export async function againstClean(chosen: Metric, clean: Logits): Promise<Metri
 }
 
 /** Token ids of every sequence of `input`. `what` names it in errors. */
-export function sequencesOf({ tokenizer }: HookedModel, input: ModelInput, what: string): number[][] {
-  if (!isEmbeds(input)) return toIds(input, tokenizer);
+export function sequencesOf(model: HookedModel, input: ModelInput, what: string): number[][] {
+  if (!isEmbeds(input)) return toIds(input, model);
   throw new InputError("input/experiment", `${what} needs text or token ids, not embeddings.`);
 }
 

@@ -159,7 +159,7 @@ function layerGroups(
 
 function lengthsOf(model: HookedModel, input: ModelInput): number[] {
   if (isEmbeds(input)) return input.inputsEmbeds.map((embeds) => Math.ceil(embeds.length / model.spec.dModel));
-  return toIds(input, model.tokenizer).map((ids) => ids.length);
+  return toIds(input, model).map((ids) => ids.length);
 }
 
 async function readSums(

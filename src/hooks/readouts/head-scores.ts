@@ -72,7 +72,7 @@ export async function headScores(
       "input/no-tokens",
       "Head scores compare tokens; give text or token ids instead of inputsEmbeds.",
     );
-  const ids = toIds(s.readArgument(TOKEN_INPUT, input, "headScores", "input"), model.tokenizer);
+  const ids = toIds(s.readArgument(TOKEN_INPUT, input, "headScores", "input"), model);
   return scoreLayers(model, ids, options, (part, nHeads) => {
     const sums = byHead(part, nHeads);
     const [matching, total] = [sums(kind), sums("total")];

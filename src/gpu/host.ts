@@ -54,6 +54,13 @@ export interface GpuRequest {
   quiet?: boolean;
 }
 
+/** What a process may still take of the system before that ends it. */
+export interface MemoryLeft {
+  bytes: number;
+  /** Buffers of a software adapter; each may need a memory mapping of its own. */
+  buffers: number;
+}
+
 /** A device, and what there is to know about it. What `requestGpu` returns and `new Gpu` takes. */
 export interface GpuHost {
   /** The caller ends it with `device.destroy()`. */
@@ -63,6 +70,8 @@ export interface GpuHost {
   limits: GPUSupportedLimits;
   /** The device's features: of `OPTIONAL_FEATURES` those that the adapter has. */
   features: GPUSupportedFeatures;
+  /** Of a software adapter, whose buffers are the process's own memory, where the host can say; a look takes milliseconds. */
+  memoryLeft?: (() => MemoryLeft) | undefined;
 }
 
 /** Finds adapters where `navigator.gpu` does not. */
@@ -74,6 +83,8 @@ export interface GpuProvider {
   requestAdapter(request: { adapter: AdapterChoice; powerPreference?: GPUPowerPreference }): Promise<GPUAdapter>;
   /** What happens when a request has no `onAdapter`. */
   onAdapter(info: AdapterInfo): void;
+  /** What the process has left; undefined where that cannot be known. */
+  memoryLeft?: (() => MemoryLeft) | undefined;
 }
 
 const COMPUTE_LIMITS = [
@@ -112,7 +123,8 @@ export async function requestGpu(request: GpuRequest = {}): Promise<GpuHost> {
   const device = await requestDevice(adapter, adapterInfo);
   if (request.onAdapter) request.onAdapter(adapterInfo);
   else if (!request.quiet) provider.onAdapter(adapterInfo);
-  return { device, adapterInfo, limits: device.limits, features: device.features };
+  const memoryLeft = adapterInfo.isSoftware ? provider.memoryLeft : undefined;
+  return { device, adapterInfo, limits: device.limits, features: device.features, memoryLeft };
 }
 
 /**

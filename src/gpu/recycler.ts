@@ -24,10 +24,13 @@ export class Recycler {
   /** A buffer of `bytes`, rounded up to a multiple of four; its contents are whatever was there. */
   acquire(bytes: number, usage: GPUBufferUsageFlags, label: string): GPUBuffer {
     const size = Math.max(16, Math.ceil(bytes / 4) * 4);
-    const buffer = this.#kept.get(keyOf({ size, usage }))?.pop();
-    if (!buffer) return this.gpu.createBuffer(size, usage, label);
-    this.#bytes -= size;
-    buffer.label = label;
+    const kept = this.#kept.get(keyOf({ size, usage }))?.pop();
+    if (kept) {
+      this.#bytes -= size;
+      kept.label = label;
+    }
+    const buffer = kept ?? this.gpu.createBuffer(size, usage, label);
+    if ((usage & MAP_READ) === 0) this.gpu.ledger.handOut(buffer, label);
     return buffer;
   }
 
@@ -38,6 +41,7 @@ export class Recycler {
       this.gpu.destroyBuffer(buffer);
       return;
     }
+    this.gpu.ledger.takeBack(buffer);
     const key = keyOf(buffer);
     const shelf = this.#kept.get(key) ?? [];
     this.#kept.delete(key);

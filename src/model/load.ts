@@ -32,7 +32,10 @@ export interface LoadOptions extends GpuRequest, Pick<TuningOptions, "tune" | "o
   file?: string;
   /** Called with bytes of tensors as they go to the GPU. */
   onProgress?: (progress: CheckpointProgress) => void;
-  /** Told what a person should know, such as that the Hub is out of reach and the cache is used. */
+  /**
+   * Told what a person should know, such as that the Hub is out of reach and the cache is used, or, of a device that the load
+   * requests, that results were never destroyed (`Gpu.onNotice`, by default `console.warn`).
+   */
   onNotice?: (message: string) => void;
   /** Refuse NaN and infinite weights; reads every element. */
   checkFinite?: boolean;
@@ -102,8 +105,11 @@ export async function loadParts(source: ModelSource, options: LoadOptions = {}):
       { modelType, vocabSize: spec.vocabSize },
     );
     gpu = options.gpu ?? new Gpu(await requestGpu(options));
+    if (!options.gpu && options.onNotice) gpu.onNotice = options.onNotice;
     const weights = await loadTuned(gpu, spec, checkpoint, options);
-    return { gpu, spec, weights, tokenizer, label: checkpoint.label, ownsGpu: !options.gpu };
+    const { label } = checkpoint;
+    if (!options.gpu) gpu.endWhenForgotten(`the model ${label}`);
+    return { gpu, spec, weights, tokenizer, label, ownsGpu: !options.gpu };
   } catch (error) {
     if (!options.gpu) gpu?.destroy();
     throw error;

@@ -198,7 +198,7 @@ export class Gpu {
   tensor(shape: readonly number[], label: string, dtype: TensorType = "f32"): Tensor {
     const count = shape.reduce((product, size) => product * size, 1);
     const buffer = this.createBuffer(count * 4, STORAGE_USAGE, label);
-    this.ledger.handOut(buffer, label);
+    this.ledger.handOut(buffer, label, this.ledger.origin());
     return new Tensor(this, buffer, shape, dtype);
   }
 
@@ -206,6 +206,7 @@ export class Gpu {
   result(shape: readonly number[], label: string): Tensor {
     const bytes = 4 * shape.reduce((product, size) => product * size, 1);
     const buffer = this.recycler.acquire(bytes, STORAGE_USAGE, label);
+    this.ledger.handOut(buffer, label, this.ledger.originOfPass());
     return new Tensor(this, buffer, shape, "f32", (used) => this.recycler.release(used));
   }
 

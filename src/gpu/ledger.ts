@@ -33,10 +33,9 @@ const COLLECT_AFTER = { bytes: 128 << 20, buffers: 2048 };
 const NOTICE_AT = { bytes: 512 << 20, buffers: 16384 };
 /** Buffers and bytes made between two looks at what the process has left, at least. */
 const LOOK_AFTER = { bytes: 16 << 20, buffers: 256 };
-/** Of each label the first origins are noted, and of the rest one in so many: a stack trace costs 20 us. */
-const FIRST_ORIGINS = 2;
-const ORIGINS_EVERY = 32;
-const MOST_LABELS = 1024;
+/** The first origins are noted, and of the rest one in so many: a stack trace costs 50 us. */
+const FIRST_ORIGINS = 64;
+const ORIGINS_EVERY = 16;
 const GROUPS_NAMED = 4;
 
 /** What the books need of the device. */
@@ -56,7 +55,9 @@ export class Ledger {
   #entries = new WeakMap<GPUBuffer, Entry>();
   #alive = new Set<Entry>();
   #registry = new FinalizationRegistry<Entry>((entry) => this.#collected(entry));
-  #labels = new Map<string, number>();
+  #origins = 0;
+  #isSamePass = false;
+  #passOrigin: string | undefined;
   #collectAt = { ...COLLECT_AFTER };
   #noticeAt = { ...NOTICE_AT };
   #lookAt = { bytes: 0, buffers: 0 };
@@ -121,12 +122,12 @@ export class Ledger {
   }
 
   /** Someone gets a buffer as a result, or as the memory of one. */
-  handOut(buffer: GPUBuffer, label: string): void {
+  handOut(buffer: GPUBuffer, label: string, origin?: string): void {
     const entry = this.#entries.get(buffer);
     if (!entry) return;
     entry.label = label;
     entry.isResult = true;
-    entry.origin = this.origin(label);
+    entry.origin = origin;
   }
 
   /** A buffer is no result any more, or never was: it is kept for the next, or belongs to a model. */
@@ -137,12 +138,22 @@ export class Ledger {
     entry.origin = undefined;
   }
 
-  /** Where something is being made, for some of those of one label. */
-  origin(label: string): string | undefined {
-    const before = this.#labels.get(label) ?? 0;
-    if (this.#labels.size >= MOST_LABELS) this.#labels.clear();
-    this.#labels.set(label, before + 1);
+  /** Where something is being made, of some. */
+  origin(): string | undefined {
+    const before = this.#origins++;
     return before < FIRST_ORIGINS || before % ORIGINS_EVERY === 0 ? originOf() : undefined;
+  }
+
+  /** The same for what one pass makes, which is much and made without a pause: one origin for all of it. */
+  originOfPass(): string | undefined {
+    if (!this.#isSamePass) {
+      this.#isSamePass = true;
+      queueMicrotask(() => {
+        this.#isSamePass = false;
+      });
+      this.#passOrigin = this.origin();
+    }
+    return this.#passOrigin;
   }
 
   #collected(entry: Entry): void {
@@ -156,12 +167,13 @@ export class Ledger {
   forgotten(what: Forgotten): void {
     if (this.#hasReported || this.#isClosed) return;
     // The collector finds many at once; one notice is about all of them.
-    if (this.#forgotten.length === 0) queueMicrotask(() => this.#reportForgotten());
+    if (this.#forgotten.length === 0) setTimeout(() => this.#reportForgotten());
     this.#forgotten.push(what);
   }
 
   #reportForgotten(): void {
     const found = this.#forgotten.splice(0);
+    if (this.#isClosed) return;
     this.#hasReported = true;
     const origin = found.find((entry) => entry.origin)?.origin;
     this.device.notice(

@@ -29,9 +29,7 @@ export class Recycler {
       this.#bytes -= size;
       kept.label = label;
     }
-    const buffer = kept ?? this.gpu.createBuffer(size, usage, label);
-    if ((usage & MAP_READ) === 0) this.gpu.ledger.handOut(buffer, label);
-    return buffer;
+    return kept ?? this.gpu.createBuffer(size, usage, label);
   }
 
   /** Takes a buffer that nobody needs any more. */

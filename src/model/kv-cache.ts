@@ -113,6 +113,7 @@ export class SlotStore {
     }
     const grow = (old: GPUBuffer | undefined, label: string) => {
       const buffer = gpu.recycler.acquire(bytes, STORAGE_USAGE, label);
+      gpu.ledger.handOut(buffer, label);
       if (old) {
         const encoder = gpu.device.createCommandEncoder({ label: "cache growth" });
         encoder.copyBufferToBuffer(old, 0, buffer, 0, this.capacity * this.slotBytes);
@@ -164,7 +165,7 @@ export class KvCache {
     readonly sequences: number[][],
   ) {
     store.retain();
-    const origin = store.gpu.ledger.origin("key-value cache");
+    const origin = store.gpu.ledger.origin();
     forgottenCaches.register(this, { store, sequences, origin }, this);
   }
 

@@ -213,7 +213,7 @@ export class Ledger {
     const results = [...this.#alive].filter(({ isResult }) => isResult);
     const largest = results.filter(({ origin }) => origin).sort((a, b) => b.size - a.size)[0];
     const where = largest ? `; ${largest.label} was made\n${largest.origin}\n` : "";
-    return `${megabytes(bytesOf(results))} in ${results.length} buffers (${groupsOf(results)}${where})`;
+    return `${sizeOf(bytesOf(results))} in ${results.length} buffers (${groupsOf(results)}${where})`;
   }
 
   /** The device ends: nothing is counted, collected or said any more. */
@@ -238,7 +238,7 @@ const isBeyond = (amount: Amount, limit: Amount) => amount.bytes >= limit.bytes 
 
 const bytesOf = (entries: readonly { size: number }[]) => entries.reduce((sum, { size }) => sum + size, 0);
 
-const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
+const sizeOf = (bytes: number) => (bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
 
 /** The largest kinds, layers together: `12 blocks.*.hook_z (3.1 MB), 2 logits (0.4 MB) and 7 others`. */
 function groupsOf(entries: readonly Forgotten[]): string {
@@ -251,6 +251,6 @@ function groupsOf(entries: readonly Forgotten[]): string {
   const sorted = [...groups].sort(([, a], [, b]) => b.bytes - a.bytes);
   const named = sorted.slice(0, GROUPS_NAMED);
   const others = sorted.slice(GROUPS_NAMED).reduce((sum, [, { count }]) => sum + count, 0);
-  const texts = named.map(([kind, { count, bytes }]) => `${count} ${kind} (${megabytes(bytes)})`);
+  const texts = named.map(([kind, { count, bytes }]) => `${count} ${kind} (${sizeOf(bytes)})`);
   return texts.join(", ") + (others > 0 ? ` and ${others} others` : "");
 }

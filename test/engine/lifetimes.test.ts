@@ -187,6 +187,7 @@ describe("results that nobody destroyed", () => {
   }
 
   it("are freed when nobody holds them, and named once, with the place", async () => {
+    own.resetPeak();
     await (async () => {
       await model.runWithCache(IDS);
       model.createCache();
@@ -195,7 +196,8 @@ describe("results that nobody destroyed", () => {
       await steps.next();
       await steps.next();
     })();
-    expect(own.memory.buffers).toBeGreaterThan(before.buffers + 40);
+    expect(own.peakBytes).toBeGreaterThan(before.bytes + 50_000);
+    await own.idle(); // tokens that were being decoded ahead
     await collectGarbage();
     expect(inUse()).toEqual(before);
     await model.runWithCache(IDS);
@@ -256,7 +258,6 @@ describe("results that nobody destroyed", () => {
       await model.runWithCache(IDS);
       most = Math.max(most, own.memory.buffers);
     }
-    expect(most).toBeGreaterThan(1500);
     expect(most).toBeLessThan(3000);
   });
 
@@ -272,7 +273,7 @@ describe("results that nobody destroyed", () => {
     };
     const error = await fill().catch((caught: SuperlensError) => caught);
     expect(error).toMatchObject({ name: "GpuError", code: "gpu/out-of-memory" });
-    expect((error as Error).message).toMatch(/no room for .* beside .* MB in \d+ buffers \(.*blocks\.\*/);
+    expect((error as Error).message).toMatch(/no room for .* beside .* [kM]B in \d+ buffers \(.*blocks\.\*/);
     expect((error as Error).message).toContain("destroy()");
     expect((error as Error).message).toContain("lifetimes.test.ts");
     for (const result of held) result.destroy();

@@ -15,6 +15,7 @@ import {
   type GpuProvider,
   parseAdapterChoice,
 } from "./host.ts";
+import { memoryLeftOfProcess } from "./memory.node.ts";
 import { noAdapterError } from "./no-adapter.ts";
 import { paceSoftwareAdapter } from "./pacing.node.ts";
 import { unpackSwiftShader } from "./swiftshader.node.ts";
@@ -52,6 +53,7 @@ export const nodeGpuProvider: GpuProvider = {
     if (!announced.has(line)) console.error(line);
     announced.add(line);
   },
+  memoryLeft: process.platform === "linux" ? memoryLeftOfProcess : undefined,
 };
 
 async function findAdapter(choice: AdapterChoice, powerPreference: GPUPowerPreference): Promise<GPUAdapter> {

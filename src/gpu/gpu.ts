@@ -9,11 +9,23 @@ import { GpuError, SuperlensError } from "../errors.ts";
 import { newCounters } from "./counters.ts";
 import type { GpuHost } from "./host.ts";
 import { PipelineCache } from "./kernel.ts";
+import { Ledger } from "./ledger.ts";
 import { BufferPool } from "./pool.ts";
 import { type KernelTime, Profiler } from "./profiler.ts";
 import { Recycler } from "./recycler.ts";
 import { Tensor, type TensorType } from "./tensor.ts";
 import { STORAGE_USAGE, UNIFORM_AND_COPY_DST } from "./usage.ts";
+
+/** Devices to end when their `Gpu` is collected, and whose they are. */
+const forgottenDevices = new FinalizationRegistry<{ end: () => void; owner: string }>(({ end, owner }) => {
+  end();
+  console.warn(
+    `superlens: the garbage collector found that nobody had destroyed ${owner}. It finds such things late. Call destroy(), or declare it with \`using\`.`,
+  );
+});
+
+/** How long a failure waits for the news that the device is lost. */
+const LOSS_NEWS_MS = 100;
 
 /**
  * A GPU device in use: makes and counts its buffers, turns its errors into `GpuError`s, and keeps its compiled
@@ -34,8 +46,10 @@ export class Gpu {
   readonly recycler: Recycler;
   /** A few zeros, bound where a kernel has an operand it will not read. */
   readonly zeros: Tensor;
-  /** Bytes and buffers alive now, pooled ones included. */
-  readonly memory = { bytes: 0, buffers: 0 };
+  /** Which buffers are alive, and for what. */
+  readonly ledger: Ledger;
+  /** Told what a person should know about memory: results that were forgotten, or that have come to be many. */
+  onNotice: (message: string) => void = (message) => console.warn(message);
   /** The most bytes that were alive at once since `resetPeak()`. */
   peakBytes = 0;
   /** What was dispatched since the device was made. */
@@ -46,6 +60,8 @@ export class Gpu {
   #nextId = 1;
   #ids = new WeakMap<GPUBuffer, number>();
   #lost: GpuError | undefined;
+  #isDestroyed = false;
+  #stopListening: () => void;
   #uncaptured: GpuError | undefined;
   /** Resolve when the device has said whether it had memory for a buffer. */
   #allocations: Promise<void>[] = [];
@@ -54,19 +70,53 @@ export class Gpu {
     this.device = host.device;
     this.limits = host.limits;
     this.pipelines = new PipelineCache(host.device);
+    this.ledger = new Ledger({
+      forget: (id) => this.pipelines.forget(id),
+      trim: () => this.trim(),
+      notice: (message) => this.onNotice(message),
+      memoryLeft: host.memoryLeft,
+    });
     this.pool = new BufferPool(this);
     this.uploads = new BufferPool(this);
     this.recycler = new Recycler(this);
     this.zeros = this.tensor([4], "zeros");
-    void this.device.lost.then((info) => {
-      this.#lost = new GpuError(
-        "gpu/device-lost",
-        `The GPU device was lost (${info.reason}): ${info.message || "no message"}. Request a new one and load the model again.`,
-      );
-    });
-    this.device.addEventListener("uncapturederror", (event) => {
-      this.#uncaptured ??= toGpuError((event as GPUUncapturedErrorEvent).error, "outside any operation");
-    });
+    this.#stopListening = this.#listen();
+  }
+
+  /**
+   * Hears of errors and of the device's end, until the function it returns is called. A listener keeps its device, and so
+   * what it refers to, for as long as it listens; a promise of the device likewise. So they know this only weakly.
+   */
+  #listen(): () => void {
+    const { device } = this;
+    const self = new WeakRef(this);
+    const tell = (note: (gpu: Gpu) => void) => {
+      const gpu = self.deref();
+      if (gpu) note(gpu);
+    };
+    const onError = (event: Event) => tell((gpu) => gpu.#noteUncaptured((event as GPUUncapturedErrorEvent).error));
+    void device.lost.then((info) => tell((gpu) => gpu.#noteLoss(info)));
+    device.addEventListener("uncapturederror", onError);
+    return () => device.removeEventListener("uncapturederror", onError);
+  }
+
+  #noteUncaptured(error: GPUError): void {
+    this.#uncaptured ??= toGpuError(error, "outside any operation");
+  }
+
+  #noteLoss({ reason, message }: Pick<GPUDeviceLostInfo, "reason" | "message">): void {
+    this.#lost ??= new GpuError(
+      "gpu/device-lost",
+      `The GPU device was lost (${reason}): ${message || "no message"}. Request a new one and load the model again.`,
+    );
+    this.ledger.close();
+    this.#stopListening();
+    forgottenDevices.unregister(this);
+  }
+
+  /** Bytes and buffers alive now, pooled ones included. */
+  get memory(): { readonly bytes: number; readonly buffers: number } {
+    return this.ledger.memory;
   }
 
   /** Throws when the device is gone, or when an earlier error belonged to no operation. */
@@ -102,16 +152,11 @@ export class Gpu {
         `${label} needs ${size} bytes in one buffer; this adapter allows ${this.limits.maxBufferSize}. Ask for fewer rows or positions at once.`,
       );
     }
+    this.ledger.admit(size, label);
     this.device.pushErrorScope("out-of-memory");
     const buffer = this.device.createBuffer({ size, usage, label });
-    this.#allocations.push(
-      this.device.popErrorScope().then(
-        (error) => error && this.#allocationFailed(buffer),
-        () => undefined, // the device is lost, which is reported as such
-      ) as Promise<void>,
-    );
-    this.memory.bytes += size;
-    this.memory.buffers += 1;
+    this.#allocations.push(this.#popScope().then((error) => void (error && this.#allocationFailed(buffer))));
+    this.ledger.add(buffer, this.idOf(buffer), label);
     this.peakBytes = Math.max(this.peakBytes, this.memory.bytes);
     return buffer;
   }
@@ -133,10 +178,18 @@ export class Gpu {
     this.trim();
   }
 
-  /** Frees a buffer of `createBuffer`, and the bind groups that hold it. */
+  /** The error of the innermost scope; null also when the device is lost, which is reported as such. */
+  async #popScope(): Promise<GPUError | null> {
+    try {
+      return await this.device.popErrorScope();
+    } catch {
+      return null;
+    }
+  }
+
+  /** Frees a buffer of `createBuffer`, and the bind groups that hold it. Calling it twice is allowed. */
   destroyBuffer(buffer: GPUBuffer): void {
-    this.memory.bytes -= buffer.size;
-    this.memory.buffers -= 1;
+    if (!this.ledger.remove(buffer)) return;
     this.pipelines.forget(this.idOf(buffer));
     buffer.destroy();
   }
@@ -144,13 +197,16 @@ export class Gpu {
   /** A tensor with a buffer of its own, zeroed. The caller destroys it. */
   tensor(shape: readonly number[], label: string, dtype: TensorType = "f32"): Tensor {
     const count = shape.reduce((product, size) => product * size, 1);
-    return new Tensor(this, this.createBuffer(count * 4, STORAGE_USAGE, label), shape, dtype);
+    const buffer = this.createBuffer(count * 4, STORAGE_USAGE, label);
+    this.ledger.handOut(buffer, label, this.ledger.origin());
+    return new Tensor(this, buffer, shape, dtype);
   }
 
   /** The same for a result that will be written whole: contents undefined, and its buffer is kept for the next like it. */
   result(shape: readonly number[], label: string): Tensor {
     const bytes = 4 * shape.reduce((product, size) => product * size, 1);
     const buffer = this.recycler.acquire(bytes, STORAGE_USAGE, label);
+    this.ledger.handOut(buffer, label, this.ledger.originOfPass());
     return new Tensor(this, buffer, shape, "f32", (used) => this.recycler.release(used));
   }
 
@@ -158,6 +214,13 @@ export class Gpu {
   tensorFrom(data: Float32Array | Uint32Array, shape: readonly number[], label: string): Tensor {
     const tensor = this.tensor(shape, label, data instanceof Uint32Array ? "u32" : "f32");
     this.device.queue.writeBuffer(tensor.buffer, 0, data as Float32Array<ArrayBuffer>);
+    return tensor;
+  }
+
+  /** The same for what belongs to a model and ends with it: no result that somebody may forget. */
+  constant(data: Float32Array | Uint32Array, shape: readonly number[], label: string): Tensor {
+    const tensor = this.tensorFrom(data, shape, label);
+    this.ledger.takeBack(tensor.buffer);
     return tensor;
   }
 
@@ -169,25 +232,19 @@ export class Gpu {
     this.check();
     this.device.pushErrorScope("validation");
     this.device.pushErrorScope("out-of-memory");
+    const pending = (async () => work())();
+    // Nobody waits for the scopes while the work is pending, so they must not be promises that fail.
+    const scopes = [this.#popScope(), this.#popScope()];
     let result: T | undefined;
     let failure: unknown;
-    const pending = (() => {
-      try {
-        const value = work();
-        return value instanceof Promise ? value : Promise.resolve(value);
-      } catch (error) {
-        return Promise.reject(error);
-      }
-    })();
-    const scopes = [this.device.popErrorScope(), this.device.popErrorScope()];
     try {
       result = await pending;
     } catch (error) {
       failure = error;
     }
-    const errors = await Promise.all(scopes.map((scope) => scope.catch(() => null)));
+    const errors = await Promise.all(scopes);
     await Promise.all(this.#allocations.splice(0));
-    if (failure !== undefined && !(failure instanceof SuperlensError)) await this.#lossNews();
+    if (failure !== undefined) failure = await this.causeOf(failure);
     this.check();
     const error = errors.find((candidate) => candidate !== null);
     if (error) throw toGpuError(error, what);
@@ -195,9 +252,12 @@ export class Gpu {
     return result as T;
   }
 
-  /** What fails because the device is going may be known before the loss is: waits for that news, not for long. */
-  async #lossNews(): Promise<void> {
-    await Promise.race([this.device.lost, new Promise((resolve) => setTimeout(resolve, 100))]);
+  /** Why something failed: the loss of the device, which may be known only after what it makes fail, or the error itself. */
+  async causeOf(failure: unknown): Promise<unknown> {
+    if (!this.#lost && !(failure instanceof SuperlensError)) {
+      await Promise.race([this.device.lost, new Promise((resolve) => setTimeout(resolve, LOSS_NEWS_MS))]);
+    }
+    return this.#lost ?? failure;
   }
 
   /** The uniform buffer for the parameters of one submission, at least `bytes` long; reused, since writes are ordered. */
@@ -239,10 +299,12 @@ export class Gpu {
     return profiler.times;
   }
 
-  /** Resolves when everything submitted so far has run. */
+  /**
+   * Resolves when everything submitted so far has run.
+   * @throws GpuError `gpu/device-lost` when the device ends before.
+   */
   async idle(): Promise<void> {
-    await this.device.queue.onSubmittedWorkDone();
-    this.check();
+    await this.guard("waiting for the GPU", () => this.device.queue.onSubmittedWorkDone());
   }
 
   /** `destroy`, once nothing is compiled and nothing runs any more: Dawn's blocks as long as something does. */
@@ -252,10 +314,34 @@ export class Gpu {
     this.destroy();
   }
 
-  /** Ends the device; every tensor on it becomes unusable. */
+  /**
+   * Ends the device when nobody holds this object any more, which everything on it does; the driver would keep it. For
+   * devices that nobody else was given.
+   */
+  endWhenForgotten(owner: string): void {
+    const stop = this.#stopListening;
+    const { device } = this;
+    const end = () => {
+      stop();
+      device.destroy();
+    };
+    forgottenDevices.register(this, { end, owner }, this);
+  }
+
+  /**
+   * Ends the device. What is pending on it fails with `gpu/device-lost`, and so does every later use of its tensors. Calling
+   * it twice is allowed.
+   */
   destroy(): void {
+    if (this.#isDestroyed) return;
+    this.#isDestroyed = true;
     this.trim();
+    this.#noteLoss({ reason: "destroyed", message: "it was destroyed" });
     this.device.destroy();
+  }
+
+  [Symbol.dispose](): void {
+    this.destroy();
   }
 }
 

@@ -68,6 +68,13 @@ export const GPU_REQUEST_FIELDS = {
 
 export const GPU_REQUEST = s.object<GpuRequest>("the options of requestGpu", GPU_REQUEST_FIELDS);
 
+/** What a process may still take of the system before that ends it. */
+export interface MemoryLeft {
+  bytes: number;
+  /** Buffers of a software adapter; each may need a memory mapping of its own. */
+  buffers: number;
+}
+
 /** A device, and what there is to know about it. What `requestGpu` returns and `new Gpu` takes. */
 export interface GpuHost {
   /** The caller ends it with `device.destroy()`. */
@@ -77,6 +84,8 @@ export interface GpuHost {
   limits: GPUSupportedLimits;
   /** The device's features: of `OPTIONAL_FEATURES` those that the adapter has. */
   features: GPUSupportedFeatures;
+  /** Of a software adapter, whose buffers are the process's own memory, where the host can say; a look takes milliseconds. */
+  memoryLeft?: (() => MemoryLeft) | undefined;
 }
 
 /** Finds adapters where `navigator.gpu` does not. */
@@ -88,6 +97,8 @@ export interface GpuProvider {
   requestAdapter(request: { adapter: AdapterChoice; powerPreference?: GPUPowerPreference }): Promise<GPUAdapter>;
   /** What happens when a request has no `onAdapter`. */
   onAdapter(info: AdapterInfo): void;
+  /** What the process has left; undefined where that cannot be known. */
+  memoryLeft?: (() => MemoryLeft) | undefined;
 }
 
 const COMPUTE_LIMITS = [
@@ -129,7 +140,8 @@ export async function requestGpu(options: GpuRequest = {}): Promise<GpuHost> {
   const device = await abortable(requestDevice(adapter, adapterInfo), signal, (late) => late.destroy());
   if (request.onAdapter) request.onAdapter(adapterInfo);
   else if (!request.quiet) provider.onAdapter(adapterInfo);
-  return { device, adapterInfo, limits: device.limits, features: device.features };
+  const memoryLeft = adapterInfo.isSoftware ? provider.memoryLeft : undefined;
+  return { device, adapterInfo, limits: device.limits, features: device.features, memoryLeft };
 }
 
 /**

@@ -3,13 +3,21 @@
  * soon as the recording that used it is submitted: nobody has to wait for the GPU. (Within a recording, the recorder
  * reuses what it has released itself.)
  *
- * Sizes are rounded up to quarter powers of two: at most 19% is wasted and a few classes serve every shape.
+ * Sizes are rounded up to quarter powers of two: at most 19% is wasted and a few classes serve every shape. What is kept is
+ * bounded by what recordings have needed at once; beyond that the size not given back for longest goes first.
  */
 import type { Gpu } from "./gpu.ts";
 import { STORAGE_USAGE } from "./usage.ts";
 
+/** Kept at least, however little recordings need. */
+const LEAST_BYTES_KEPT = 1 << 27;
+
 export class BufferPool {
+  /** By size, the one last given back at the end. */
   #free = new Map<number, GPUBuffer[]>();
+  #freeBytes = 0;
+  #bytesInUse = 0;
+  #mostInUse = 0;
   #evicted = new WeakSet<GPUBuffer>();
 
   constructor(private readonly gpu: Gpu) {}
@@ -17,7 +25,12 @@ export class BufferPool {
   /** A buffer of at least `bytes`; its contents are whatever was there. */
   acquire(bytes: number): GPUBuffer {
     const size = this.sizeFor(bytes);
-    return this.#free.get(size)?.pop() ?? this.gpu.createBuffer(size, STORAGE_USAGE, `temporary ${size}`);
+    const kept = this.#free.get(size)?.pop();
+    if (kept) this.#freeBytes -= size;
+    const buffer = kept ?? this.gpu.createBuffer(size, STORAGE_USAGE, `temporary ${size}`);
+    this.#bytesInUse += size;
+    this.#mostInUse = Math.max(this.#mostInUse, this.#bytesInUse);
+    return buffer;
   }
 
   /** The size class that serves `bytes`. What the adapter can make and bind must stay so, whatever it is rounded up to. */
@@ -30,13 +43,29 @@ export class BufferPool {
   }
 
   release(buffer: GPUBuffer): void {
+    const { size } = buffer;
+    this.#bytesInUse -= size;
     if (this.#evicted.has(buffer)) {
       this.gpu.destroyBuffer(buffer);
       return;
     }
-    const shelf = this.#free.get(buffer.size);
-    if (shelf) shelf.push(buffer);
-    else this.#free.set(buffer.size, [buffer]);
+    const shelf = this.#free.get(size) ?? [];
+    this.#free.delete(size);
+    this.#free.set(size, shelf);
+    shelf.push(buffer);
+    this.#freeBytes += size;
+    while (this.#freeBytes > Math.max(LEAST_BYTES_KEPT, this.#mostInUse)) this.#dropOldest();
+  }
+
+  #dropOldest(): void {
+    const [size, shelf] = this.#free.entries().next().value as [number, GPUBuffer[]];
+    const buffer = shelf.pop();
+    if (!buffer) {
+      this.#free.delete(size);
+      return;
+    }
+    this.#freeBytes -= size;
+    this.gpu.destroyBuffer(buffer);
   }
 
   /** Sees to it that a buffer is destroyed instead of handed out again. */
@@ -46,12 +75,12 @@ export class BufferPool {
     const index = shelf?.indexOf(buffer) ?? -1;
     if (index < 0) return;
     shelf?.splice(index, 1);
+    this.#freeBytes -= buffer.size;
     this.gpu.destroyBuffer(buffer);
   }
 
   /** Frees the buffers nobody holds. */
   trim(): void {
-    for (const shelf of this.#free.values()) for (const buffer of shelf) this.gpu.destroyBuffer(buffer);
-    this.#free.clear();
+    while (this.#free.size > 0) this.#dropOldest();
   }
 }

@@ -13,7 +13,7 @@ import type { Gpu } from "./gpu.ts";
 import { type Constants, type Kernel, type Pipeline, PipelineCache } from "./kernel.ts";
 import { Program } from "./program.ts";
 import { Readback } from "./readback.ts";
-import { Tensor } from "./tensor.ts";
+import { destroyedError, Tensor } from "./tensor.ts";
 import { UNIFORM_AND_COPY_DST } from "./usage.ts";
 
 /** A buffer, or the part of it from byte `offset` (a multiple of 256) with `size` bytes. */
@@ -21,6 +21,14 @@ export interface BufferSlice {
   readonly buffer: GPUBuffer;
   readonly offset?: number;
   readonly size?: number;
+  /** Whether its memory is another's by now, of a tensor. */
+  readonly destroyed?: boolean;
+}
+
+/** What a recording uses and others may destroy before it is submitted: a model, a cache. */
+export interface Needed {
+  /** @throws SuperlensError when it was destroyed. */
+  assertAlive(): void;
 }
 
 export interface Dispatch<Param extends string> {
@@ -53,6 +61,7 @@ export class Recorder {
   #uploadBuffers: GPUBuffer[] = [];
   #uploads: { buffer: GPUBuffer; data: Uint32Array | Float32Array }[] = [];
   #readbacks: Readback[] = [];
+  #needed = new Set<Needed>();
   /** Buffers taken from the pool. */
   #acquired: GPUBuffer[] = [];
   /** Those of them that hold a live temporary. */
@@ -133,6 +142,11 @@ export class Recorder {
     });
   }
 
+  /** Refuses to submit once `resource` was destroyed: its buffers may be another's by then. */
+  needs(resource: Needed): void {
+    this.#needed.add(resource);
+  }
+
   /** Runs `step` on the host between the ops before and after it; the submission is split there. */
   host(step: () => Promise<void>): void {
     this.#hostSteps.push({ before: this.#ops.length, run: step });
@@ -187,6 +201,7 @@ export class Recorder {
     this.#ops = [];
     this.#hostSteps = [];
     this.#readbacks = [];
+    this.#needed.clear();
   }
 
   async #compileMissing(): Promise<void> {
@@ -194,7 +209,11 @@ export class Recorder {
     const missing = new Map<string, Recorded>();
     for (const op of this.#ops) if (!pipelines.ready(op.key)) missing.set(op.key, op);
     if (missing.size === 0) return;
-    await Promise.all([...missing].map(([key, op]) => pipelines.compile(key, op.kernel, op.constants)));
+    try {
+      await Promise.all([...missing].map(([key, op]) => pipelines.compile(key, op.kernel, op.constants)));
+    } catch (error) {
+      throw await this.gpu.causeOf(error);
+    }
   }
 
   /**
@@ -235,6 +254,7 @@ export class Recorder {
   /** Writes the parameters of all ops into `arena` and resolves pipelines and bind groups. */
   #commands(ops: readonly Recorded[], arena: GPUBuffer): Command[] {
     const { gpu } = this;
+    for (const resource of this.#needed) resource.assertAlive();
     const bytes = new ArrayBuffer(ops.length * PARAM_STRIDE);
     const view = new DataView(bytes);
     ops.forEach((op, index) => {
@@ -274,7 +294,8 @@ export class Recorder {
       );
     }
     const limit = gpu.limits.maxStorageBufferBindingSize;
-    for (const { buffer, size = buffer.size } of op.buffers) {
+    for (const { buffer, size = buffer.size, destroyed } of op.buffers) {
+      if (destroyed) throw destroyedError(buffer, `${this.label} was still to run with it; destroy it later`);
       if (size <= limit) continue;
       throw new GpuError(
         "gpu/binding-limit",

@@ -24,11 +24,12 @@ export class Recycler {
   /** A buffer of `bytes`, rounded up to a multiple of four; its contents are whatever was there. */
   acquire(bytes: number, usage: GPUBufferUsageFlags, label: string): GPUBuffer {
     const size = Math.max(16, Math.ceil(bytes / 4) * 4);
-    const buffer = this.#kept.get(keyOf({ size, usage }))?.pop();
-    if (!buffer) return this.gpu.createBuffer(size, usage, label);
-    this.#bytes -= size;
-    buffer.label = label;
-    return buffer;
+    const kept = this.#kept.get(keyOf({ size, usage }))?.pop();
+    if (kept) {
+      this.#bytes -= size;
+      kept.label = label;
+    }
+    return kept ?? this.gpu.createBuffer(size, usage, label);
   }
 
   /** Takes a buffer that nobody needs any more. */
@@ -38,6 +39,7 @@ export class Recycler {
       this.gpu.destroyBuffer(buffer);
       return;
     }
+    this.gpu.ledger.takeBack(buffer);
     const key = keyOf(buffer);
     const shelf = this.#kept.get(key) ?? [];
     this.#kept.delete(key);

@@ -56,9 +56,7 @@ export class Tensor {
         `Tensor ${this.buffer.label} has ${this.length} elements; ${first} to ${last} is no part of them.`,
       );
     }
-    if (this.#destroyed) {
-      throw new GpuError("gpu/destroyed", `Tensor ${this.buffer.label} was destroyed; read it before destroy().`);
-    }
+    if (this.#destroyed) throw destroyedError(this.buffer, "read it before destroy()");
     return readBuffer(this.gpu, this.buffer, start * 4, (end - start) * 4);
   }
 
@@ -72,4 +70,9 @@ export class Tensor {
   [Symbol.dispose](): void {
     this.destroy();
   }
+}
+
+/** The error of a tensor that is used after its end. */
+export function destroyedError({ label }: GPUBuffer, remedy: string): GpuError {
+  return new GpuError("gpu/destroyed", `Tensor ${label} was destroyed; ${remedy}.`);
 }

@@ -73,8 +73,9 @@ export class ActivationCache {
     return this.#destroyed;
   }
 
-  /** Bytes on the GPU. */
+  /** Bytes on the GPU; none after `destroy()`. */
   get byteLength(): number {
+    if (this.#destroyed) return 0;
     return [...this.tensors.values()].reduce((sum, tensor) => sum + tensor.buffer.size, 0);
   }
 

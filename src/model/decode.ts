@@ -71,8 +71,11 @@ export class Decoder {
   /**
    * Submits the next run; resolves with the token it chose for each sequence. `draws` holds a number in [0, 1) a sequence;
    * greedy needs none.
+   * @throws SuperlensError when model, cache or device were destroyed meanwhile.
    */
   async submit(draws: Float32Array): Promise<number[]> {
+    this.request.cache.assertAlive();
+    this.model.engine.assertAlive();
     const { program, rows, rowTable, tokens, draws: drawsTensor } = this.recording;
     const { queue } = this.model.gpu.device;
     const step = this.#submitted++;
@@ -99,7 +102,6 @@ export class Decoder {
   /** Gives back what was reserved and not delivered. Runs in flight still finish, before any that comes later. */
   destroy(): void {
     this.recording.program.destroy();
-    if (this.request.cache.destroyed) return;
     for (const list of this.#slots) this.request.cache.giveBack(list.slice(this.#delivered));
   }
 }

@@ -53,7 +53,7 @@ export class Engine {
   ) {
     if (spec.positions.kind === "alibi") {
       const { slopes } = spec.positions;
-      this.#alibi = gpu.tensorFrom(new Float32Array(slopes), [slopes.length], "alibi slopes");
+      this.#alibi = gpu.constant(new Float32Array(slopes), [slopes.length], "alibi slopes");
     }
   }
 
@@ -109,6 +109,8 @@ export class Engine {
   /** Records embedding and blocks for the rows of `request`. */
   recordPass(recorder: Recorder, request: PassRequest): PassOutput & { context: PassContext } {
     this.assertAlive();
+    recorder.needs(this);
+    recorder.needs(request.cache);
     const { rows, cache, tables, taps = NO_TAPS, ...rest } = request;
     const longest = tables?.slotStride ?? longestPresent(cache, rows);
     const keyCount = request.keyCount ?? longest;
@@ -180,7 +182,7 @@ export class Engine {
       if (known) this.#outgrown.push(known.tensor);
       const doubled = Math.min(this.spec.maxPositions, 2 ** Math.ceil(Math.log2(Math.max(64, positions))));
       const length = Math.max(doubled, positions);
-      const tensor = this.gpu.tensorFrom(ropePairs(rope, length), [length, rope.rotaryDim / 2, 2], "rope table");
+      const tensor = this.gpu.constant(ropePairs(rope, length), [length, rope.rotaryDim / 2, 2], "rope table");
       this.#ropeTables[index] = { positions: length, tensor };
       return tensor;
     });

@@ -237,7 +237,10 @@ async function* decodeAhead(
     for (let at = step; ; at++) {
       while (active.every(isGoing) && decoder.canSubmit && runs.length < inFlight(model)) {
         signal?.throwIfAborted();
-        runs.push(decoder.submit(drawsFor(plan.sampling, active, sequences)));
+        const run = decoder.submit(drawsFor(plan.sampling, active, sequences));
+        // It may fail while nobody waits for it yet, or for good: who does wait hears of it.
+        run.catch(() => undefined);
+        runs.push(run);
       }
       const oldest = runs.shift();
       const chosen = oldest && (await abortable(oldest, signal));

@@ -45,8 +45,14 @@ export class SlotStore {
     this.#caches += 1;
   }
 
+  /** Bytes of the keys of a token, or the values, in a layer. */
   get slotBytes(): number {
     return this.shape.nKvHeads * this.shape.dHead * 4;
+  }
+
+  /** Bytes of a token. */
+  get tokenBytes(): number {
+    return 2 * this.shape.nLayers * this.slotBytes;
   }
 
   /** Slots of the largest store this adapter can bind. */
@@ -108,6 +114,7 @@ export class SlotStore {
     }
     const grow = (old: GPUBuffer | undefined, label: string) => {
       const buffer = gpu.recycler.acquire(bytes, STORAGE_USAGE, label);
+      gpu.ledger.handOut(buffer, label);
       if (old) {
         const encoder = gpu.device.createCommandEncoder({ label: "cache growth" });
         encoder.copyBufferToBuffer(old, 0, buffer, 0, this.capacity * this.slotBytes);
@@ -125,6 +132,29 @@ export class SlotStore {
   }
 }
 
+/** What a cache has of its store, and where it was made. */
+interface Share {
+  readonly store: SlotStore;
+  readonly sequences: readonly number[][];
+  readonly origin: string | undefined;
+}
+
+/**
+ * Ends the share of a cache that was collected without destroy(): its slots are for the other forks, and the memory is the
+ * device's again after the last.
+ */
+const forgottenCaches = new FinalizationRegistry<Share>((share) => {
+  const { store, sequences, origin } = share;
+  const slots = sequences.flat();
+  store.gpu.ledger.forgotten({ label: "key-value cache", size: slots.length * store.tokenBytes, origin });
+  endShare(share);
+});
+
+function endShare({ store, sequences }: Pick<Share, "store" | "sequences">): void {
+  store.drop(sequences.flat());
+  store.release();
+}
+
 /** The past of a batch of sequences. Passed to `forward` or `generate`, it is continued; `fork` branches it. */
 export class KvCache {
   #destroyed = false;
@@ -136,6 +166,8 @@ export class KvCache {
     readonly sequences: number[][],
   ) {
     store.retain();
+    const origin = store.gpu.ledger.origin();
+    forgottenCaches.register(this, { store, sequences, origin }, this);
   }
 
   static create(gpu: Gpu, shape: KvShape, sequences: number, capacity: number): KvCache {
@@ -181,10 +213,11 @@ export class KvCache {
 
   /** Makes a reserved slot the next of a sequence. */
   append(sequence: number, slot: number): void {
+    this.assertAlive();
     (this.sequences[sequence] as number[]).push(slot);
   }
 
-  /** Frees reserved slots. */
+  /** Frees reserved slots, also after destroy(): they were not part of a sequence then. */
   giveBack(slots: readonly number[]): void {
     this.store.drop(slots);
   }
@@ -203,8 +236,9 @@ export class KvCache {
     this.store.drop((this.sequences[sequence] as number[]).splice(length));
   }
 
-  /** Forgets what was added since its lengths were these. */
+  /** Forgets what was added since its lengths were these. One that was destroyed meanwhile has nothing left to forget. */
   restore(lengths: readonly number[]): void {
+    if (this.#destroyed) return;
     for (const [sequence, length] of lengths.entries()) this.truncate(sequence, length);
   }
 
@@ -238,8 +272,8 @@ export class KvCache {
   destroy(): void {
     if (this.#destroyed) return;
     this.#destroyed = true;
-    this.store.drop(this.sequences.flat());
-    this.store.release();
+    forgottenCaches.unregister(this);
+    endShare(this);
   }
 
   [Symbol.dispose](): void {

@@ -251,7 +251,7 @@ class WeightLoader {
   }
 
   #uploadVector(values: Float32Array, label: string): Tensor {
-    const tensor = this.gpu.tensorFrom(values, [values.length], label);
+    const tensor = this.gpu.constant(values, [values.length], label);
     this.#buffers.push(tensor.buffer);
     return tensor;
   }

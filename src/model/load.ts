@@ -38,8 +38,9 @@ export interface LoadOptions extends GpuRequest, Pick<TuningOptions, "tune" | "o
   /** Called with bytes of tensors as they go to the GPU. */
   onProgress?: (progress: CheckpointProgress) => void;
   /**
-   * Told what a person should know: tensors that the model leaves out, a tokenizer that cannot be used, or that the Hub is
-   * out of reach and the cache is used. Without it the console is, unless `quiet`.
+   * Told what a person should know: tensors that the model leaves out, a tokenizer that cannot be used, that the Hub is out of
+   * reach and the cache is used, or, of a device that the load requests, that results were never destroyed. Without it the
+   * console is, unless `quiet`.
    */
   onNotice?: (message: string) => void;
   /** Refuse NaN and infinite weights; reads every element. */
@@ -167,8 +168,11 @@ export async function loadParts(from: ModelSource, given: LoadOptions = {}): Pro
     options.onSpec?.({ spec, ...text, label: checkpoint.label });
     const { adapter, powerPreference, onAdapter, quiet, signal } = options;
     gpu = options.gpu ?? new Gpu(await requestGpu({ adapter, powerPreference, onAdapter, quiet, signal }));
+    if (!options.gpu) gpu.onNotice = onNotice;
     const weights = await loadTuned(gpu, spec, checkpoint, options);
-    return { gpu, spec, weights, ...text, label: checkpoint.label, ownsGpu: !options.gpu };
+    const { label } = checkpoint;
+    if (!options.gpu) gpu.endWhenForgotten(`the model ${label}`);
+    return { gpu, spec, weights, ...text, label, ownsGpu: !options.gpu };
   } catch (error) {
     if (!options.gpu) {
       if (options.signal?.aborted) void gpu?.destroyWhenIdle();

@@ -63,3 +63,7 @@ export const showWorst = (worst: number) => `worst ${worst.toExponential(1)}`;
 export async function runAndPrint(checks: readonly Check[], context: CheckContext): Promise<void> {
   for (const check of checks) console.log(RESULT_MARK + JSON.stringify(await runCheck(check, context)));
 }
+
+export function expectEqual<T>(actual: T, expected: T, what: string): void {
+  if (actual !== expected) throw new Error(`${what}: expected ${expected}, got ${actual}`);
+}

@@ -4,9 +4,10 @@
  */
 import { editChecks } from "./edits.ts";
 import { familyChecks } from "./families.ts";
-import type { Check } from "./harness.ts";
+import { type Check, expectEqual } from "./harness.ts";
 import { hookChecks } from "./hooks.ts";
 import { kernelChecks } from "./kernels.ts";
+import { lifetimeChecks } from "./lifetimes.ts";
 import { theoryChecks } from "./theory.ts";
 
 const ADD_VECTORS = `
@@ -79,6 +80,7 @@ export const suite: Check[] = [
   ...editChecks,
   ...theoryChecks,
   ...hookChecks,
+  ...lifetimeChecks,
 ];
 
 async function addVectors(device: GPUDevice, a: Float32Array, b: Float32Array): Promise<Float32Array> {
@@ -106,8 +108,4 @@ async function addVectors(device: GPUDevice, a: Float32Array, b: Float32Array): 
   const result = new Float32Array(readback.getMappedRange()).slice();
   for (const each of [left, right, out, readback]) each.destroy();
   return result;
-}
-
-function expectEqual<T>(actual: T, expected: T, what: string): void {
-  if (actual !== expected) throw new Error(`${what}: expected ${expected}, got ${actual}`);
 }

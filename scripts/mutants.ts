@@ -23,7 +23,7 @@ const DEFAULTS = ["test/kernels/defaults.test.ts"];
 const BENCH = ["test/bench/reference.test.ts", "test/bench/run.test.ts"];
 const SAMPLING = ["test/generate/sampling.test.ts"];
 const BIDIRECTIONAL = ["test/engine/bidirectional.test.ts"];
-const CONFIG = ["test/families/config.test.ts"];
+const CONFIG = ["test/families/config.test.ts", "test/families/keys.test.ts"];
 const RECYCLER = ["test/engine/recycler.test.ts"];
 
 export const MUTANTS: readonly Mutant[] = [

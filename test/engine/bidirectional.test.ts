@@ -3,6 +3,7 @@
  * refused. That the numbers are transformers' is for test/families/config-cases.test.ts to show.
  */
 import { beforeAll, describe, expect, it } from "vitest";
+import { describeSpec } from "../../src/cli/describe-spec.ts";
 import { HookedModel } from "../../src/hooks/hooked-model.ts";
 import { metric } from "../../src/hooks/index.ts";
 import { attentionSummary } from "../../src/hooks/readouts/index.ts";
@@ -107,6 +108,12 @@ it("edits and summaries reach the keys after the query", async () => {
   // A sequence ends where it ends: the shorter one of the batch has no key 7.
   const beyond = [{ at, op: "zero" as const, rows: [0], positions: [0], dims: [7] }];
   expect(await failureOf(() => model.forward(ids, { edits: beyond }))).toContain("hook/empty-selection");
+});
+
+it("is described as such", () => {
+  const lines = new Map(describeSpec(modelOf("gemma2").spec));
+  expect(lines.get("attention")).toContain("looks both ways");
+  expect(lines.get("window")).toBe("7 positions either way in layers 0, 2");
 });
 
 describe("what goes on from token to token is refused", () => {

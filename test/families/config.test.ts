@@ -6,15 +6,7 @@ import { describe, expect, it } from "vitest";
 import { ConfigError } from "../../src/errors.ts";
 import { alibiSlopes } from "../../src/model/families/bloom.ts";
 import { specFromConfig } from "../../src/model/families/index.ts";
-import { fixtureConfig } from "./fixtures.ts";
-
-type Config = Record<string, unknown>;
-
-/** The fixture's config with keys replaced (undefined takes a key away). */
-function edited(fixture: string, changes: Config): Config {
-  const config = { ...fixtureConfig(fixture), ...changes };
-  return Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined));
-}
+import { type Config, edited, fixtureConfig } from "./fixtures.ts";
 
 /** The fixture's config with keys renamed. */
 function renamed(fixture: string, names: Record<string, string>, changes: Config = {}): Config {
@@ -185,6 +177,22 @@ describe("settings that change the computation reach the spec", () => {
     ],
     ["mistral without window", edited("mistral", { sliding_window: null }), { layers: [{ window: null }, {}, {}] }],
     [
+      "mistral's layers, each its own",
+      edited("mistral", {
+        sliding_window: 7,
+        layer_types: ["sliding_attention", "full_attention", "sliding_attention"],
+      }),
+      { layers: [{ window: 7 }, { window: null }, { window: 7 }] },
+    ],
+    [
+      "gpt_neo's attention_layers before attention_types",
+      edited("gpt_neo", {
+        attention_types: [[["local"], 4]],
+        attention_layers: ["global", "local", "global", "local"],
+      }),
+      { layers: [{ window: null }, { window: 7 }, { window: null }, { window: 7 }] },
+    ],
+    [
       "qwen2's upper layers",
       edited("qwen2", { use_sliding_window: true, sliding_window: 9, max_window_layers: 1, layer_types: undefined }),
       { layers: [{ window: null }, { window: 9 }, { window: 9 }] },
@@ -257,32 +265,6 @@ describe("settings that change the computation reach the spec", () => {
     expect(spec(config)).toMatchObject(expected);
   });
 
-  it.each<[string, string, Config]>([
-    ["clip_qkv", "olmo2", { clip_qkv: 8 }],
-    ["another name of a size", "llama", { n_embd: 64, n_layer: 7, n_head: 2 }],
-    ["another name of eps", "gpt2", { layer_norm_eps: 0.1, rms_norm_eps: 0.1, norm_eps: 0.1 }],
-    ["a soft cap that gemma3 does not apply", "gemma3", { attn_logit_softcapping: 1 }],
-    ["the share of a whole head", "llama", { partial_rotary_factor: 0.5 }],
-    ["what another type of RoPE reads", "llama", { rope_parameters: { rope_theta: 10000, factor: 4, alpha: 1000 } }],
-    ["is_causal of gpt_neo", "gpt_neo", { is_causal: false }],
-  ])("%s has no effect", (_, fixture, changes) => {
-    expect(spec(edited(fixture, changes))).toEqual(spec(fixtureConfig(fixture)));
-  });
-
-  it("is_causal looks both ways, a key further through a window", () => {
-    const { attention, layers } = spec(edited("mistral", { is_causal: false, sliding_window: 5 }));
-    expect(attention.causal).toBe(false);
-    expect(layers.map(({ window }) => window)).toEqual([6, 6, 6]);
-    expect(spec(edited("llama", { is_causal: null })).attention.causal).toBe(false);
-  });
-
-  it("use_bidirectional_attention halves gemma3's window, and is another family's key in gemma2", () => {
-    const { attention, layers } = spec(edited("gemma3", { use_bidirectional_attention: true, sliding_window: 6 }));
-    expect(attention.causal).toBe(false);
-    expect(layers[0]?.window).toBe(4);
-    expect(spec(edited("gemma2", { use_bidirectional_attention: true }))).toEqual(spec(fixtureConfig("gemma2")));
-  });
-
   it("adds the biases a config asks for", () => {
     const weights = spec(edited("llama", { attention_bias: true, mlp_bias: true })).weights;
     for (const name of ["attn.b_Q", "attn.b_O", "mlp.b_gate", "mlp.b_in", "mlp.b_out"] as const) {
@@ -290,6 +272,11 @@ describe("settings that change the computation reach the spec", () => {
     }
     expect(spec(edited("starcoder2", { use_bias: false })).weights).not.toHaveProperty(["mlp.b_in"]);
     expect(spec(edited("starcoder2", { use_bias: false })).weights).toHaveProperty(["ln1.b"]);
+    const slow = spec(edited("bloom", { slow_but_exact: true, pretraining_tp: 2 })).weights;
+    expect(slow).not.toHaveProperty(["attn.b_O"]);
+    expect(slow).not.toHaveProperty(["mlp.b_out"]);
+    expect(slow).toHaveProperty(["attn.b_Q"]);
+    expect(spec(edited("bloom", { slow_but_exact: true, pretraining_tp: 1 }))).toEqual(spec(fixtureConfig("bloom")));
     expect(spec(edited("opt", { enable_bias: false })).weights).not.toHaveProperty(["attn.b_Q"]);
     expect(spec(edited("gpt_neox", { attention_bias: false })).weights).not.toHaveProperty(["attn.b_Q"]);
   });

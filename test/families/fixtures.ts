@@ -10,6 +10,14 @@ export function fixtureConfig(name: string): Record<string, unknown> {
   return JSON.parse(readFileSync(new URL(`${name}/config.json`, ROOT), "utf8"));
 }
 
+export type Config = Record<string, unknown>;
+
+/** The fixture's config with keys replaced (undefined takes a key away). */
+export function edited(fixture: string, changes: Config): Config {
+  const config = { ...fixtureConfig(fixture), ...changes };
+  return Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined));
+}
+
 /** Shape of each tensor in the model's safetensors file. */
 export function fixtureShapes(name: string): Map<string, number[]> {
   const file = readFileSync(new URL(`${name}/model.safetensors`, ROOT));

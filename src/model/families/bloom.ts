@@ -22,7 +22,7 @@ export function bloom(config: ConfigReader): ModelSpec {
   const { nHeads, dHead } = sizes;
   const base = baseSpec("bloom", sizes, layerNorm(config.number("layer_norm_epsilon", 1e-5)));
   const tied = config.boolean("tie_word_embeddings", true);
-  // The slow way to add up a row split over devices leaves these two biases out, in transformers as in training.
+  // transformers' slow way to add up products that were split over devices leaves out the biases of these two.
   const isSlow = config.boolean("slow_but_exact", false) && config.integer("pretraining_tp", 1) > 1;
   const block = "transformer.h.{i}";
   return {

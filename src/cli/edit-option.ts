@@ -54,7 +54,7 @@ const EDIT_OPTION = s.object<EditOption>("an edit", {
 export function parseEdit(text: string, place: number): EditOption {
   const label = `edit ${place}`;
   try {
-    return s.readArgument(EDIT_OPTION, parseObject(text), label, "options");
+    return s.readOptions(EDIT_OPTION, parseObject(text), label);
   } catch (error) {
     if (error instanceof SuperlensError) throw new InvalidArgumentError(error.message);
     throw new InvalidArgumentError(`${label}: ${(error as Error).message}`);

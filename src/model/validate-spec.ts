@@ -4,7 +4,7 @@
  */
 import { ConfigError } from "../errors.ts";
 import type { ModelSpec, RopeSpec, TensorSource, WeightName } from "./spec.ts";
-import { specCheck } from "./spec-schema.ts";
+import { checkSpecForm } from "./spec-schema.ts";
 import { isPerBlock, weightShape, weightUses } from "./weight-shapes.ts";
 
 /** One rule: the problems it finds, each a sentence without its full stop. */
@@ -17,7 +17,7 @@ const RULES: Rule[] = [sizes, layers, ropes, positions, block, missingWeights, s
  * wrong in form, or everything that does not fit together.
  */
 export function validateSpec(spec: unknown, label: string): ModelSpec {
-  specCheck(spec, `${label}: spec`);
+  checkSpecForm(spec, label);
   const checked = spec as ModelSpec;
   const problems = RULES.flatMap((rule) => rule(checked));
   if (problems.length === 0) return checked;

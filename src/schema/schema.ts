@@ -27,25 +27,33 @@ export interface Schema<T = unknown> {
 /** The schemas of all fields of `T`; the compiler notices a field without one. */
 export type Fields<T> = { readonly [Name in keyof T]-?: Schema };
 
-/** Where a value was given: a call, and a path below it. It exists for error messages alone. */
+/** How a refusal becomes an error: with the code for a key that does not exist, or for a value that is not taken. */
+type Refusal = (message: string, what: "key" | "value") => Error;
+
+const inputRefusal: Refusal = (message, what) =>
+  new InputError(what === "key" ? "input/unknown-key" : "input/argument", message);
+
+/** Where a value was given: a call or file, and a path below it. It exists for error messages alone. */
 export class Place {
-  private constructor(
-    readonly call: string,
-    private readonly parent: Place | undefined,
+  constructor(
+    /** The call or the file. */
+    private readonly subject: string,
     private readonly key: string,
+    private readonly refusal: Refusal = inputRefusal,
+    private readonly parent?: Place,
   ) {}
 
-  /** An argument of a call, such as `options` of `forward`. The fields of options are named without it. */
-  static argument(call: string, name: string): Place {
-    return new Place(call, undefined, name === "options" ? "" : name);
-  }
-
   field(name: string): Place {
-    return new Place(this.call, this, this.path === "" ? name : `.${name}`);
+    return this.#below(this.path === "" ? name : `.${name}`);
   }
 
-  entry(index: number): Place {
-    return new Place(this.call, this, `[${index}]`);
+  /** An entry of a list by its index, or of a record by its key. */
+  entry(index: number | string): Place {
+    return this.#below(`[${JSON.stringify(index)}]`);
+  }
+
+  #below(key: string): Place {
+    return new Place(this.subject, key, this.refusal, this);
   }
 
   /** `edits[0].heads` */
@@ -53,19 +61,19 @@ export class Place {
     return (this.parent?.path ?? "") + this.key;
   }
 
-  /** @throws InputError `input/argument` */
+  /** Throws for a value that is not taken. */
   refuse(value: unknown, takes: string): never {
     const found = value === undefined ? "is missing" : `is ${describe(value)}`;
-    throw new InputError("input/argument", `${this.call}: ${this.path || "options"} ${found}; it must be ${takes}.`);
+    throw this.refusal(`${this.subject}: ${this.path || "options"} ${found}; it must be ${takes}.`, "value");
   }
 
-  /** @throws InputError `input/unknown-key` */
+  /** Throws for a key that does not exist. */
   refuseKey(key: string, known: readonly string[]): never {
     const holder = this.path === "" ? `no option "${key}"` : `no "${key}" in ${this.path}`;
     const [nearest] = foreignNames(key, known) ?? nearestNames(key, known);
     const remedy =
       nearest === undefined ? "It takes none." : `The nearest is "${nearest}"; all are ${known.join(", ")}.`;
-    throw new InputError("input/unknown-key", `${this.call}: there is ${holder}. ${remedy}`);
+    throw this.refusal(`${this.subject}: there is ${holder}. ${remedy}`, "key");
   }
 }
 
@@ -87,12 +95,12 @@ export function describe(value: unknown): string {
 
 /** Reads one argument of a call. @throws InputError `input/argument`, `input/unknown-key` */
 export function readArgument<T>(schema: Schema<T>, value: unknown, call: string, name: string): T {
-  return schema.read(value, Place.argument(call, name));
+  return schema.read(value, new Place(call, name));
 }
 
 /** Reads the options of a call; absent ones are empty. @throws InputError `input/argument`, `input/unknown-key` */
 export function readOptions<T>(schema: Schema<T>, value: unknown, call: string): T {
-  return readArgument(schema, value ?? {}, call, "options");
+  return readArgument(schema, value ?? {}, call, "");
 }
 
 /**
@@ -231,6 +239,21 @@ export type Indices = number | readonly number[];
 /** `T` as it is read, where its `Names` were `Indices`. */
 export type Listed<T, Names extends keyof T> = Omit<T, Names> & { readonly [Name in Names]?: readonly number[] };
 
+/** An object whose `kind` says which other fields it has, all of them needed. */
+export function variants(kinds: Readonly<Record<string, Readonly<Record<string, Schema>>>>): Schema {
+  const kind = required(oneOf(...Object.keys(kinds)));
+  const needed = (fields: Readonly<Record<string, Schema>>) =>
+    Object.fromEntries(Object.entries(fields).map(([name, schema]) => [name, required(schema)]));
+  return {
+    takes: "an object",
+    read: (value, at) => {
+      if (typeof value !== "object" || value === null || isListLike(value)) return at.refuse(value, "an object");
+      const name = kind.read((value as { kind?: unknown }).kind, at.field("kind"));
+      return object("", { kind, ...needed(kinds[name] ?? {}) }).read(value, at);
+    },
+  };
+}
+
 /** An object of any keys whose values are all of one kind. */
 export function record<T>(entries: string, schema: Schema<T>): Schema<Record<string, T>> {
   const takes = `an object of ${entries}`;
@@ -239,7 +262,7 @@ export function record<T>(entries: string, schema: Schema<T>): Schema<Record<str
     read: (value, at) => {
       if (typeof value !== "object" || value === null || isListLike(value)) return at.refuse(value, takes);
       return Object.fromEntries(
-        Object.entries(value).map(([key, entry]) => [key, schema.read(entry, at.field(key))] as const),
+        Object.entries(value).map(([key, entry]) => [key, schema.read(entry, at.entry(key))] as const),
       );
     },
   };
@@ -255,7 +278,7 @@ export const indices = oneOrMore("whole numbers", whole);
 export function object<In, Out = In>(what: string, fields: Fields<In>): Schema<Out> {
   const known = Object.entries<Schema>(fields);
   const names = known.map(([name]) => name);
-  const takes = `${what}: an object`;
+  const takes = what === "" ? "an object" : `${what}: an object`;
   return {
     takes,
     fields,

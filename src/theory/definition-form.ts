@@ -7,94 +7,43 @@ import { TheoryError } from "./errors.ts";
 import { NAMED_MAPS } from "./maps.ts";
 import type { TaskDefinition } from "./tasks.ts";
 
-type Check = (value: unknown, path: string) => void;
+const needed = s.required;
+const name = needed(s.text);
+const texts = s.list("texts", s.text);
 
-function fail(path: string, value: unknown, expected: string): never {
-  const found = value === undefined ? "is missing" : `is ${s.describe(value)}`;
-  throw new TheoryError("theory/definition", `${path} ${found}; it must be ${expected}`);
-}
-
-const test =
-  (accepts: (value: unknown) => boolean, expected: string): Check =>
-  (value, path) => {
-    if (!accepts(value)) fail(path, value, expected);
-  };
-
-const text = test((value) => typeof value === "string", "a string");
-const integer = test(Number.isSafeInteger, "a whole number");
-
-const list =
-  (check: Check): Check =>
-  (value, path) => {
-    if (!Array.isArray(value)) fail(path, value, "a list");
-    value.forEach((entry, i) => {
-      check(entry, `${path}[${i}]`);
-    });
-  };
-
-const dictionary =
-  (check: Check): Check =>
-  (value, path) => {
-    if (!isObject(value)) fail(path, value, "an object");
-    for (const [key, entry] of Object.entries(value)) check(entry, `${path}["${key}"]`);
-  };
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** Every key of `required`, any of `optional`, and no other. */
-function object(required: Record<string, Check>, optional: Record<string, Check> = {}): Check {
-  const known = { ...required, ...optional };
-  return (value, path) => {
-    if (!isObject(value)) fail(path, value, "an object");
-    const stray = Object.keys(value).find((key) => !Object.hasOwn(known, key));
-    if (stray !== undefined) {
-      throw new TheoryError(
-        "theory/definition",
-        `${path}.${stray} is no key; keys are ${Object.keys(known).join(", ")}`,
-      );
-    }
-    for (const [key, check] of Object.entries(known)) {
-      if (Object.hasOwn(required, key) || value[key] !== undefined) check(value[key], `${path}.${key}`);
-    }
-  };
-}
-
-const pair: Check = (value, path) => {
-  if (!Array.isArray(value) || value.length !== 2) fail(path, value, "a pair [input, output]");
-  list(text)(value, path);
-};
+const pair = s.byForm("a pair [input, output]", (value) =>
+  Array.isArray(value) && value.length === 2 ? texts : undefined,
+);
 
 /** Maps that are objects, by the key that tells them apart. */
-const MAP_FORMS: Record<string, Check> = {
-  plus: object({ plus: integer }, { modulo: integer }),
-  table: object({ table: dictionary(text) }),
-  pairs: object({ pairs: list(pair) }),
+const MAP_FORMS: Record<string, s.Schema> = {
+  plus: s.object("", { plus: needed(s.whole), modulo: s.whole }),
+  table: s.object("", { table: needed(s.record("texts", s.text)) }),
+  pairs: s.object("", { pairs: needed(s.list("pairs", pair)) }),
 };
 
-const map: Check = (value, path) => {
-  if (typeof value === "string") return;
-  const form = isObject(value) ? Object.keys(MAP_FORMS).find((key) => key in value) : undefined;
-  if (form === undefined) {
-    fail(path, value, `one of ${Object.keys(NAMED_MAPS).join(", ")}, or an object with plus, table or pairs`);
-  }
-  (MAP_FORMS[form] as Check)(value, path);
-};
-
-const source: Check = (value, path) => {
-  if (value !== "sum") object({ slot: text })(value, path);
-};
-
-const definition = object(
-  {
-    name: text,
-    vocabulary: list(text),
-    slots: list(object({ name: text }, { tokens: list(text) })),
-    tasks: list(object({ name: text, source, map })),
+const map = s.byForm(
+  `one of ${Object.keys(NAMED_MAPS).join(", ")}, or an object with plus, table or pairs`,
+  (value) => {
+    if (typeof value === "string") return s.text;
+    const form = Object.keys(MAP_FORMS).find((key) => typeof value === "object" && value !== null && key in value);
+    return form === undefined ? undefined : MAP_FORMS[form];
   },
-  { description: text, template: text, sum: object({ operands: list(text) }, { values: dictionary(integer) }) },
 );
+
+const source = s.byForm<unknown>('"sum" or an object with slot', (value) =>
+  value === "sum" ? s.text : s.object("", { slot: name }),
+);
+
+const DEFINITION = s.object<TaskDefinition>("", {
+  name,
+  description: s.text,
+  vocabulary: needed(texts),
+  slots: needed(s.list("slots", s.object("", { name, tokens: texts }))),
+  template: s.text,
+  sum: s.object("", { operands: needed(texts), values: s.record("whole numbers", s.whole) }),
+  tasks: needed(s.list("tasks", s.object("", { name, source: needed(source), map: needed(map) }))),
+});
 
 /**
  * `value` as a definition. `label` names it in errors.
@@ -102,6 +51,6 @@ const definition = object(
  */
 export function asDefinition(value: unknown, label: string): TaskDefinition {
   s.readArgument(s.text, label, "asDefinition", "label");
-  definition(value, label);
+  DEFINITION.read(value, new s.Place(label, "definition", (message) => new TheoryError("theory/definition", message)));
   return { description: "", ...(value as Omit<TaskDefinition, "description">) };
 }

@@ -103,7 +103,7 @@ function blueprintOf(config: unknown, label: string): Blueprint {
     );
   }
   const { definition, examples, constants, stages } = superposition;
-  const program = compileTasks(asDefinition(definition, `${label}: superposition.definition`));
+  const program = compileTasks(asDefinition(definition, `${label}, superposition`));
   const { layout } = planConstruction(program, { examples, ...constants });
   checkSize(label, "dModel", spec.dModel, layout.dModel);
   checkSize(label, "vocabSize", spec.vocabSize, program.vocabularySize + 1);

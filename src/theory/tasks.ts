@@ -89,7 +89,7 @@ export interface Program {
  * Throws `theory/definition`, `theory/vocabulary` or `theory/sum`.
  */
 export function compileTasks(definition: TaskDefinition): Program {
-  asDefinition(definition, "definition");
+  asDefinition(definition, "compileTasks");
   checkForm(definition);
   const tokenId = indexVocabulary(definition.vocabulary);
   const slotTokens = definition.slots.map((slot) =>

@@ -159,9 +159,9 @@ describe("superlens construct", () => {
       /sums run from 0 to 9, 10 values/,
     ],
     ["a map that is none", word({ times: 2 }), /tasks\[0\]\.map is \{"times":2\}; it must be one of identity/],
-    ["a key that is none", word("identity", { task: [] }), /\.task is no key; keys are name/],
+    ["a key that is none", word("identity", { task: [] }), /there is no "task" in definition\. The nearest is "tasks"/],
     ["a source that is none", word("identity", { tasks: [{ name: "t", source: "sums", map: "identity" }] }), /source/],
-    ["a list", [], /mine\.json is \[\]; it must be an object/],
+    ["a list", [], /mine\.json: definition is \[\]; it must be an object/],
   ])("refuses %s", async (_, definition, message) => {
     await inTempFolder(async (folder) => {
       const path = join(folder, "mine.json");

@@ -202,7 +202,8 @@ export async function tune(gpu: Gpu, options: TuneOptions = {}): Promise<TuneRep
       done += 1;
     }
     if (race.attempts >= Math.min(2, candidates.length)) {
-      options.onChoice?.(key, await race.decide());
+      const kernel = await race.decide();
+      options.onChoice?.(key, kernel);
     } else report.skipped.push(key);
   }
   applyChoices(gpu, report.choices);

@@ -98,6 +98,27 @@ export const MUTANTS: readonly Mutant[] = [
     tests: CONFIG,
   },
   {
+    name: "tokenizer: a join is made after its neighbour has changed",
+    file: "src/tokenizer/bpe.ts",
+    from: "rank === undefined || joined[rank] !== token",
+    to: "rank === undefined",
+    tests: ["test/tokenizer/differential.test.ts"],
+  },
+  {
+    name: "tokenizer: what ends a text is taken for BOS",
+    file: "src/tokenizer/huggingface.ts",
+    from: 'named("bos_token") ?? frame.before[0]',
+    to: 'named("bos_token") ?? frame.before[0] ?? frame.after[0]',
+    tests: ["test/tokenizer/huggingface.test.ts"],
+  },
+  {
+    name: "text: why the tokenizer cannot be used is lost",
+    file: "src/model/input.ts",
+    from: "if (tokenizerError) throw tokenizerError;",
+    to: "",
+    tests: ["test/tokenizer/unusable.test.ts"],
+  },
+  {
     name: "generate: a first token is not looked at",
     file: "src/model/decode.ts",
     from: "model.engine.checkIds([id], sequences[row] as number);",

@@ -40,6 +40,8 @@ const ENDS_IN_WORD = new RegExp(`[${WORD_CHARACTERS}]$`, "u");
 const STARTS_WITH_WORD = new RegExp(`^[${WORD_CHARACTERS}]`, "u");
 
 export class AddedTokens {
+  /** The largest id of an added token, or -1. */
+  largestId = -1;
   private readonly ids = new Map<string, number>();
   private readonly tokens = new Map<number, AddedToken>();
   private readonly texts = new Map<number, string>();
@@ -59,13 +61,9 @@ export class AddedTokens {
       const id = vocabulary.idOf.get(token.content) ?? Math.max(vocabulary.size, this.largestId + 1);
       this.ids.set(token.content, id);
       this.tokens.set(id, token);
+      this.largestId = Math.max(this.largestId, id);
     }
     for (const [id, token] of this.tokens) this.addText(id, token);
-  }
-
-  /** The largest id of an added token, or -1. */
-  get largestId(): number {
-    return Math.max(-1, ...this.tokens.keys());
   }
 
   idOf(token: string): number | undefined {

@@ -155,7 +155,7 @@ function wellFormed(text: string): string {
  */
 function refuseUnsureStart(json: JsonObject): void {
   const words = JSON.stringify(json.pre_tokenizer ?? null);
-  if (!words.includes('"first"')) return;
+  if (!words.includes('"prepend_scheme":"first"')) return;
   const isRewritten =
     (json.normalizer ?? null) !== null || words.includes('"ByteLevel"') || words.split('"Metaspace"').length > 2;
   if (isRewritten) {

@@ -53,7 +53,7 @@ export function noToken(text: string, unknown: string | undefined): InputError {
     unknown === undefined ? "it has no unk_token" : `its unk_token ${JSON.stringify(unknown)} is not in the vocabulary`;
   return new InputError(
     "tokenizer/unknown-text",
-    `This tokenizer has no token for ${JSON.stringify(text)}, and ${why}. Use other text, or give token ids.`,
+    `This tokenizer has no token for ${JSON.stringify(text.slice(0, 60))}, and ${why}. Use other text, or give token ids.`,
   );
 }
 

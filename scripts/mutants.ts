@@ -25,6 +25,7 @@ const SAMPLING = ["test/generate/sampling.test.ts"];
 const BIDIRECTIONAL = ["test/engine/bidirectional.test.ts"];
 const CONFIG = ["test/families/config.test.ts", "test/families/keys.test.ts"];
 const RECYCLER = ["test/engine/recycler.test.ts"];
+const LIFETIMES = ["test/engine/lifetimes.test.ts"];
 
 export const MUTANTS: readonly Mutant[] = [
   {
@@ -117,6 +118,48 @@ export const MUTANTS: readonly Mutant[] = [
     from: "if (tokenizerError) throw tokenizerError;",
     to: "",
     tests: ["test/tokenizer/unusable.test.ts"],
+  },
+  {
+    name: "lifetimes: a collected buffer's bind groups keep its memory and its place in the books",
+    file: "src/gpu/ledger.ts",
+    from: "    this.#drop(entry);\n    this.device.forget(entry.id);",
+    to: "",
+    tests: LIFETIMES,
+  },
+  {
+    name: "lifetimes: nobody makes the collector run",
+    file: "src/gpu/ledger.ts",
+    from: "if (isBeyond(this.memory, this.#collectAt)) void this.#collect();",
+    to: "",
+    tests: LIFETIMES,
+  },
+  {
+    name: "lifetimes: a forgotten fork keeps its slots",
+    file: "src/model/kv-cache.ts",
+    from: "  endShare(share);\n});",
+    to: "});",
+    tests: LIFETIMES,
+  },
+  {
+    name: "lifetimes: a run ahead that fails ends the process",
+    file: "src/model/generate.ts",
+    from: "run.catch(() => undefined);",
+    to: "",
+    tests: LIFETIMES,
+  },
+  {
+    name: "lifetimes: a listener keeps a destroyed device",
+    file: "src/gpu/gpu.ts",
+    from: "    this.#stopListening();\n    forgottenDevices",
+    to: "    forgottenDevices",
+    tests: LIFETIMES,
+  },
+  {
+    name: "lifetimes: what a pass needs may be destroyed before it runs",
+    file: "src/gpu/recorder.ts",
+    from: "for (const resource of this.#needed) resource.assertAlive();",
+    to: "",
+    tests: LIFETIMES,
   },
   {
     name: "generate: a first token is not looked at",

@@ -64,7 +64,7 @@ export class Gpu {
   #stopListening: () => void;
   #uncaptured: GpuError | undefined;
   /** Resolve when the device has said whether it had memory for a buffer. */
-  #allocations: Promise<void>[] = [];
+  #allocations: Promise<unknown>[] = [];
 
   constructor(readonly host: GpuHost) {
     this.device = host.device;
@@ -155,7 +155,7 @@ export class Gpu {
     this.ledger.admit(size, label);
     this.device.pushErrorScope("out-of-memory");
     const buffer = this.device.createBuffer({ size, usage, label });
-    this.#allocations.push(this.#popScope().then((error) => void (error && this.#allocationFailed(buffer))));
+    this.#allocations.push(this.#popScope((error) => error && this.#allocationFailed(buffer)));
     this.ledger.add(buffer, this.idOf(buffer), label);
     this.peakBytes = Math.max(this.peakBytes, this.memory.bytes);
     return buffer;
@@ -178,13 +178,9 @@ export class Gpu {
     this.trim();
   }
 
-  /** The error of the innermost scope; null also when the device is lost, which is reported as such. */
-  async #popScope(): Promise<GPUError | null> {
-    try {
-      return await this.device.popErrorScope();
-    } catch {
-      return null;
-    }
+  /** What `take` makes of the innermost scope's error; undefined when the device is lost, which is reported as such. */
+  #popScope<T>(take: (error: GPUError | null) => T): Promise<T | undefined> {
+    return this.device.popErrorScope().then(take, () => undefined);
   }
 
   /** Frees a buffer of `createBuffer`, and the bind groups that hold it. Calling it twice is allowed. */
@@ -234,7 +230,7 @@ export class Gpu {
     this.device.pushErrorScope("out-of-memory");
     const pending = (async () => work())();
     // Nobody waits for the scopes while the work is pending, so they must not be promises that fail.
-    const scopes = [this.#popScope(), this.#popScope()];
+    const scopes = [this.#popScope((error) => error), this.#popScope((error) => error)];
     let result: T | undefined;
     let failure: unknown;
     try {
@@ -246,7 +242,7 @@ export class Gpu {
     await Promise.all(this.#allocations.splice(0));
     if (failure !== undefined) failure = await this.causeOf(failure);
     this.check();
-    const error = errors.find((candidate) => candidate !== null);
+    const error = errors.find((candidate) => candidate);
     if (error) throw toGpuError(error, what);
     if (failure !== undefined) throw failure;
     return result as T;

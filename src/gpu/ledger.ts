@@ -35,7 +35,7 @@ const NOTICE_AT = { bytes: 512 << 20, buffers: 16384 };
 const LOOK_AFTER = { bytes: 16 << 20, buffers: 256 };
 /** The first origins are noted, and of the rest one in so many: a stack trace costs 50 us. */
 const FIRST_ORIGINS = 64;
-const ORIGINS_EVERY = 16;
+const ORIGINS_EVERY = 64;
 const GROUPS_NAMED = 4;
 
 /** What the books need of the device. */

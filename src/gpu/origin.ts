@@ -15,8 +15,9 @@ export function originOf(): string {
   const [own = "", ...frames] = (new Error().stack ?? "").split("\n").filter((line) => /^\s+at /.test(line));
   v8.stackTraceLimit = stackTraceLimit;
   const folder = /(?:file:\/\/|https?:\/\/|\/).*\/(?:dist|src)\//.exec(own)?.[0];
+  // Frames of built-in functions, such as a generator's next, say nothing.
   const outside = frames.filter(
-    (line) => folder !== undefined && !line.includes(folder) && !/node:internal/.test(line),
+    (line) => folder !== undefined && !line.includes(folder) && !/node:internal|<anonymous>/.test(line),
   );
   return (outside.length > 0 ? outside : frames).slice(0, FRAMES_SHOWN).join("\n");
 }

@@ -94,7 +94,7 @@ export class HookedModel {
     return this.base.tokenize(text, options);
   }
 
-  /** The id of a text that is exactly one token; see `Model.toSingleToken`. @throws InputError `input/not-one-token` */
+  /** The id of a text that is exactly one token; see `Model.toSingleToken`. @throws InputError `tokenizer/not-one-token` */
   toSingleToken(text: string): number {
     return this.base.toSingleToken(text);
   }

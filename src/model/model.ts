@@ -21,6 +21,7 @@ import {
   isEmbeds,
   MODEL_INPUT,
   type ModelInput,
+  requireTokenizer,
   SEQUENCE,
   TOKEN_INPUT,
   type TokenInput,
@@ -130,16 +131,11 @@ export class Model {
   /**
    * The id of a text that is exactly one token, without BOS: an answer to measure. Most tokens begin with a space, so that
    * " Lucy" is one where "Lucy" is several.
-   * @throws InputError `input/not-one-token` naming the tokens of any other text; `input/no-tokenizer`.
+   * @throws InputError `tokenizer/not-one-token` naming the tokens of any other text; `input/no-tokenizer`.
    */
   toSingleToken(text: string): number {
-    const ids = this.tokenize(text, { addBos: false });
-    if (ids.length === 1) return ids[0] as number;
-    const pieces = ids.map((id) => JSON.stringify(this.tokenizer?.tokenText(id))).join(", ");
-    throw new InputError(
-      "input/not-one-token",
-      `${JSON.stringify(text)} is ${ids.length} tokens: ${pieces}. Give a text that is one; many words are, with the space before them. logProbs() measures answers of several tokens.`,
-    );
+    const tokenizer = requireTokenizer(this, "Give the token's id.");
+    return tokenizer.singleToken(s.readArgument(s.text, text, "toSingleToken", "text"));
   }
 
   /**

@@ -13,7 +13,8 @@ import { Gpu } from "../../src/gpu/gpu.ts";
 import { registerGpuProvider } from "../../src/gpu/host.ts";
 import { HookedModel, metric } from "../../src/hooks/index.ts";
 import { type LoadOptions, loadParts, type ModelSource } from "../../src/model/load.ts";
-import { tune } from "../../src/model/tuning/tuner.ts";
+import { ROW_CLASSES } from "../../src/model/product-choice.ts";
+import { type KernelClass, tune } from "../../src/model/tuning/tuner.ts";
 import { type Handler, inTempFolder, startServer, type TestServer } from "../checkpoint/support.ts";
 import { fixtureFiles, loadFixture, sourceOf } from "../support/fixtures.ts";
 import { newGpu } from "../support/gpu.ts";
@@ -274,7 +275,7 @@ describe("an aborted call", () => {
       return [...(await model.sweep({ ...options, ...(signal && { signal }) })).values];
     },
     async tune(model, signal) {
-      const classes = [{ rows: { least: 1, most: 1, typical: 1 }, layout: "linear", storage: "f32" }] as never;
+      const classes: KernelClass[] = [{ rows: ROW_CLASSES[0], layout: "linear", storage: "f32" }];
       await tune(model.gpu, { classes, budgetMs: 200, signal });
       return "tuned";
     },

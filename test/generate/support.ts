@@ -1,5 +1,7 @@
 /** A tokenizer whose text can be read off the ids, and what generations give when they are run to their end. */
+
 import type { GenerateStep } from "../../src/model/generate.ts";
+import { onlyToken } from "../../src/tokenizer/ids.ts";
 import type { Tokenizer } from "../../src/tokenizer/index.ts";
 
 /** Ids 0..94 are the printable characters from " " on; 95 is the end token, which is special. */
@@ -12,7 +14,7 @@ export const LETTERS: Tokenizer = {
   encode: (text, { addBos } = {}) => [...(addBos ? [95] : []), ...Array.from(text, (c) => c.charCodeAt(0) - 32)],
   decode: (ids, { skipSpecial } = {}) =>
     ids.map((id) => (id === 95 && skipSpecial ? "" : LETTERS.tokenText(id))).join(""),
-  singleToken: (text) => text.charCodeAt(0) - 32,
+  singleToken: (text) => onlyToken(text, LETTERS.encode(text), LETTERS.tokenText),
   tokenText: (id) => (id === 95 ? "<end>" : String.fromCharCode(id + 32)),
   stream: (options) => ({ push: (id) => LETTERS.decode([id], options), end: () => "" }),
 };

@@ -321,14 +321,16 @@ describe("a cache", () => {
       const { cache } = result;
       result.logits.destroy();
       const before = { ...model.gpu.memory };
-      expect(cache.byteLength).toBe(3 * (3 * 32 + 3 * 16) * 4);
+      const held = 3 * (3 * 32 + 3 * 16) * 4;
+      expect(cache.byteLength).toBe(held);
       expect(await failureOf(() => cache.read("blocks.0.hook_resid_mid"))).toBe(
         'HookError hook/not-captured: "blocks.0.hook_resid_mid" is not in this cache. Nearest: blocks.0.hook_resid_pre, blocks.1.hook_resid_pre, blocks.2.hook_resid_pre.',
       );
       cache.destroy();
       cache.destroy();
       expect(cache.destroyed).toBe(true);
-      expect(model.gpu.memory).toEqual({ bytes: before.bytes - cache.byteLength, buffers: before.buffers - 6 });
+      expect(cache.byteLength).toBe(0);
+      expect(model.gpu.memory).toEqual({ bytes: before.bytes - held, buffers: before.buffers - 6 });
       const ended = /^HookError hook\/cache-destroyed: /;
       expect(await failureOf(() => cache.read("blocks.0.hook_v"))).toMatch(ended);
       expect(await failureOf(() => cache.shape("blocks.0.hook_v"))).toMatch(ended);

@@ -94,7 +94,8 @@ describe("promises", () => {
       code: "hook/scope-ended",
     });
     const { logits } = await model.forward([1, 2]);
-    await expect(logits.at(0, -0.5)).rejects.toMatchObject({ code: "input/no-logits" });
+    await expect(logits.at(0, -3)).rejects.toMatchObject({ code: "input/no-logits" });
+    await expect(logits.at(0, -0.5)).rejects.toMatchObject({ code: "input/argument" });
     logits.destroy();
     model.destroy();
   });

@@ -176,6 +176,7 @@ export async function tune(gpu: Gpu, options: TuneOptions = {}): Promise<TuneRep
     classes = USUAL_CLASSES,
     budgetMs = BUDGET_MS,
     onProgress,
+    onChoice,
     signal,
     ...kernels
   } = s.readOptions(TUNE_OPTIONS, options, "tune");
@@ -203,7 +204,7 @@ export async function tune(gpu: Gpu, options: TuneOptions = {}): Promise<TuneRep
     }
     if (race.attempts >= Math.min(2, candidates.length)) {
       const kernel = await race.decide();
-      options.onChoice?.(key, kernel);
+      onChoice?.(key, kernel);
     } else report.skipped.push(key);
   }
   applyChoices(gpu, report.choices);

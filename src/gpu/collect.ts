@@ -8,6 +8,7 @@
 const PRESSURE_BYTES = 64 << 20;
 const PRESSURES = 2;
 const MOST_ROUNDS = 8;
+const FINALIZERS_MS = 20;
 
 /** Called when the collector has found a sentinel. */
 const sentinels = new FinalizationRegistry<() => void>((found) => found());
@@ -26,9 +27,14 @@ async function collectOnce(): Promise<void> {
   });
   for (let round = 0; round < MOST_ROUNDS && !isFound; round++) {
     if (!makePressure()) return;
-    // Finalizers run in tasks of their own.
-    await new Promise((resolve) => setTimeout(resolve));
+    await later(0);
   }
+  // Finalizers run in tasks of their own, one for each registry: the sentinel's may come before others.
+  await later(FINALIZERS_MS);
+}
+
+function later(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 /** Whether there was address space for it. */

@@ -53,6 +53,25 @@ describe("the recycler", () => {
   });
 });
 
+it("the pool of temporaries keeps what recordings have had in use at once, or 128 MB", async () => {
+  const gpu = await newGpu();
+  const before = gpu.memory.bytes;
+  const use = (sizes: readonly number[]) => {
+    for (const buffer of sizes.map((size) => gpu.pool.acquire(size))) gpu.pool.release(buffer);
+  };
+  // 4 to 64 MB, each a class of its own, one at a time.
+  for (let step = 0; step <= 16; step++) use([4 * MB * 2 ** (step / 4)]);
+  expect(gpu.memory.bytes - before).toBeLessThanOrEqual(128 * MB);
+  expect(gpu.memory.bytes - before).toBeGreaterThan(60 * MB);
+  use([128 * MB, 64 * MB]);
+  expect(gpu.memory.bytes - before).toBe(192 * MB);
+  const buffer = gpu.pool.acquire(64 * MB);
+  gpu.pool.release(buffer);
+  expect(gpu.memory.bytes - before).toBe(192 * MB);
+  gpu.destroy();
+  expect(gpu.memory.bytes).toBeLessThanOrEqual(before);
+});
+
 it("logits in a used buffer are those of a fresh one, and are not read after destroy()", async () => {
   const model = await loadFixture("gpt2");
   const ids = Array.from({ length: 4 }, (_, sequence) => Array.from({ length: 100 }, (_, at) => (at + sequence) % 50));

@@ -10,6 +10,48 @@ const SWEEPS = ["test/hooks/sweep-options.test.ts", "test/hooks/sweep.test.ts"];
 
 export const HOOK_MUTANTS: readonly Mutant[] = [
   {
+    name: "options: a key that does not exist is ignored",
+    file: "src/schema/schema.ts",
+    from: "if (!Object.hasOwn(fields, key)) at.refuseKey(key, names);",
+    to: "if (!Object.hasOwn(fields, key)) continue;",
+    tests: ["test/api/schema.test.ts"],
+  },
+  {
+    name: "options: a hole in a list is passed over",
+    file: "src/schema/schema.ts",
+    from: "return Array.from(value, (entry, index) => schema.read(entry, at.entry(index)));",
+    to: "return (value as unknown[]).map((entry, index) => schema.read(entry, at.entry(index)));",
+    tests: ["test/api/schema.test.ts"],
+  },
+  {
+    name: "options: an undefined id is no id out of range",
+    file: "src/model/engine.ts",
+    from: "if (bad < 0) return;",
+    to: "if (ids[bad] === undefined) return;",
+    tests: ["test/engine/failures.test.ts"],
+  },
+  {
+    name: "metric: an undefined token is no token out of range",
+    file: "src/hooks/metrics.ts",
+    from: "if (bad >= 0)",
+    to: "if (tokens[bad] !== undefined)",
+    tests: ["test/hooks/errors.test.ts"],
+  },
+  {
+    name: "hook: what it changed in place is lost",
+    file: "src/hooks/taps.ts",
+    from: "const after = returned === undefined ? activation : hookResult(returned, name, shape, length);",
+    to: "if (returned === undefined) return;\n      const after = hookResult(returned, name, shape, length);",
+    tests: CALLBACKS,
+  },
+  {
+    name: "sampling: a setting without a temperature does nothing",
+    file: "src/model/sampling.ts",
+    from: "if (options.temperature === undefined) refuseIdle(resolved, options.seed);",
+    to: "if (options.temperature === null) refuseIdle(resolved, options.seed);",
+    tests: ["test/generate/generate.test.ts"],
+  },
+  {
     name: "edit one position off",
     file: "src/hooks/taps.ts",
     from: "const row = index.get(sequence * POSITIONS + position) as number;",

@@ -31,7 +31,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "tuner: an abort loses what was decided",
     file: "src/model/tuning/take.ts",
-    from: "await keepChoices(gpu, found).catch(onNotKept);",
+    from: "await abortable(keepChoices(gpu, found).catch(onNotKept), options.signal).catch(() => undefined);",
     to: "",
     tests: TUNER,
   },

@@ -47,6 +47,9 @@ async function failure<Failure extends SuperlensError>(run: () => unknown): Prom
   throw new Error("nothing failed");
 }
 
+// biome-ignore lint/suspicious/noSparseArray: a hole is what this is about.
+const HOLE: number[] = [1, , 2] as number[];
+
 /** Buffers and bytes in use, those kept for reuse left out. */
 function memory(): { bytes: number; buffers: number } {
   gpu.trim();
@@ -195,6 +198,13 @@ describe("input that cannot be run", () => {
   const ids = (count: number) => Array.from({ length: count }, () => 1);
   const cases: [name: string, run: () => Promise<unknown>, code: string, text: string][] = [
     ["a token id beyond the vocabulary", () => model.forward([1, 96]), "input/token-range", "token id 96"],
+    [
+      "no token id",
+      () => model.forward([1, undefined] as never),
+      "input/token-range",
+      "has token id undefined (entry 1)",
+    ],
+    ["a hole among ids", () => model.forward(HOLE), "input/token-range", "has token id undefined (entry 1)"],
     ["a negative token id", () => model.forward([[1], [2, -1]]), "input/token-range", "Sequence 1 has token id -1"],
     ["a token id that is no whole number", () => model.forward([1.5]), "input/token-range", "1.5"],
     ["an empty batch", () => model.forward([]), "input/empty", "batch is empty"],

@@ -112,7 +112,7 @@ export class ActivationCache {
   /** The values, row-major. A slice is cut on the GPU, so only its numbers cross to the host. */
   async read(name: string, slice?: ActivationSlice): Promise<Float32Array> {
     const tensor = this.tensor(name);
-    if (!slice) return tensor.read();
+    if (slice === undefined) return tensor.read();
     const part = await this.#cut(name, tensor, s.readOptions(ACTIVATION_SLICE, slice, "ActivationCache.read"));
     try {
       return await part.read();
@@ -158,6 +158,7 @@ export class ActivationCache {
       this.#checkRow(row);
       return slice.positions?.map((position) => this.placeOf(row, position)) ?? range(view.positions);
     });
+    if (slice.heads && !view.hasHeads) throw new HookError("hook/head-range", `${name} has no heads.`);
     const heads = slice.heads ?? range(view.heads);
     const bad = heads.find((head) => !Number.isInteger(head) || head < 0 || head >= view.heads);
     if (bad !== undefined)

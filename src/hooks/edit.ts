@@ -76,7 +76,7 @@ export const EDIT_VALUE = s.byForm<EditValue>(
 
 export const EDIT_FIELDS = {
   at: s.required(s.text),
-  op: s.required(s.text),
+  op: s.required(s.oneOf("set", "add", "scale", "zero", "lerp", "project_out", "wgsl")),
   value: EDIT_VALUE,
   alpha: s.finite,
   expression: s.text,
@@ -156,9 +156,6 @@ function fail(edit: CheckedEdit, code: string, message: string): HookError {
 }
 
 function checkForm(edit: CheckedEdit): void {
-  if (!Object.hasOwn(NEEDS_VALUE, edit.op)) {
-    throw fail(edit, "hook/unknown-op", `there is no such op. Use ${Object.keys(NEEDS_VALUE).join(", ")}.`);
-  }
   const needs = NEEDS_VALUE[edit.op];
   if (needs === true && edit.value === undefined) throw fail(edit, "hook/no-value", "it needs a value.");
   if (needs === false && edit.value !== undefined) throw fail(edit, "hook/no-value", "it takes no value.");
@@ -170,6 +167,13 @@ function checkForm(edit: CheckedEdit): void {
     throw fail(edit, "hook/expression", "an expression goes with the op wgsl, and only with it.");
   if (edit.expression !== undefined && !/^[^;{}@]+$/.test(edit.expression)) {
     throw fail(edit, "hook/expression", `${JSON.stringify(edit.expression)} is not a single WGSL expression.`);
+  }
+  const readsValue = edit.op === "wgsl" && /\bv\b/.test(edit.expression ?? "");
+  if (edit.op === "wgsl" && readsValue !== (edit.value !== undefined)) {
+    const why = readsValue
+      ? "its expression reads v, so it needs a value."
+      : "its expression does not read v, its value.";
+    throw fail(edit, "hook/no-value", why);
   }
 }
 
@@ -339,8 +343,9 @@ function broadcastSource(
   values: Tensor | Float32Array,
   { places, heads, dimCount, hasHeads }: Selection,
 ): ValueSource {
-  const positions =
-    new Set(places.map(({ list }) => list.length)).size === 1 ? (places[0] as Places).list.length : undefined;
+  // A sequence that has ended computes nothing more, and its values are not read.
+  const counts = new Set(places.map(({ list }) => list.length).filter((count) => count > 0));
+  const positions = counts.size <= 1 ? ([...counts][0] ?? 0) : undefined;
   const perHead = dimCount;
   const perPosition = heads.length * dimCount;
   const perRow = positions === undefined ? undefined : positions * perPosition;
@@ -363,7 +368,21 @@ function broadcastSource(
       `its value has ${values.length} numbers; the selection is [${shape}], so it takes ${[...new Set(steps.map(({ length }) => length))].join(", or ")}.`,
     );
   }
+  if (values instanceof Tensor) checkTensorShape(edit, values, [places.length, positions ?? 0, heads.length, dimCount]);
   return { values, stride: step.stride, byCoordinate: false, start: step.start };
+}
+
+/** A tensor says what its axes are: as many numbers in another order would be other values. Axes of 1 may be left out. */
+function checkTensorShape(edit: CheckedEdit, { shape }: Tensor, selection: readonly number[]): void {
+  const own = shape.filter((size) => size !== 1);
+  const wanted = selection.filter((size) => size !== 1);
+  const trailing = wanted.slice(wanted.length - own.length);
+  if (own.length < 2 || own.join() === trailing.join()) return;
+  throw fail(
+    edit,
+    "hook/value-shape",
+    `its value tensor is [${shape.join(", ")}]; the selection ends in [${trailing.join(", ")}].`,
+  );
 }
 
 /** A cache entry is read at the coordinates of each target, or at the row and position it names. */

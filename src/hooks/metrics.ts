@@ -73,6 +73,16 @@ export function checkMetrics(metrics: readonly Metric[], vocabSize: number): voi
   for (const each of metrics) checkMetric(each, vocabSize);
 }
 
+/** How many tokens each kind is about, at least and at most. */
+const TOKENS_OF: Record<Metric["kind"], readonly [number, number]> = {
+  logits: [1, Number.POSITIVE_INFINITY],
+  logitDiff: [2, 2],
+  logProb: [1, 1],
+  prob: [1, 1],
+  rank: [1, 1],
+  kl: [0, 0],
+};
+
 function checkMetric({ kind, tokens, reference }: Metric, vocabSize: number): void {
   const bad = tokens.findIndex((token) => !Number.isInteger(token) || token < 0 || token >= vocabSize);
   if (bad >= 0)
@@ -80,8 +90,12 @@ function checkMetric({ kind, tokens, reference }: Metric, vocabSize: number): vo
       "hook/metric",
       `Metric ${kind}: token ${String(tokens[bad])} is out of range; ids go from 0 to ${vocabSize - 1}.`,
     );
-  if (kind === "logits" && tokens.length === 0)
-    throw new HookError("hook/metric", "Metric logits: give at least one token.");
+  const [least, most] = TOKENS_OF[kind];
+  if (tokens.length < least || tokens.length > most) {
+    const count = least === most ? `${least}` : `at least ${least}`;
+    throw new HookError("hook/metric", `Metric ${kind} is about ${count} tokens, and has ${tokens.length}.`);
+  }
+  if (reference && kind !== "kl") s.refuseIdle("metric", "reference", `in a metric of ${kind}; it is for kl`);
   if (reference && reference.length !== vocabSize) {
     throw new HookError(
       "hook/metric",

@@ -44,7 +44,7 @@ export type Hook = readonly [PointPattern, HookFunction];
 /** Hooks in order, or by the names of their points. */
 export type Hooks = readonly Hook[] | Hook | Readonly<Record<string, HookFunction>>;
 
-const HOOKS_TAKE = "a list of pairs [point, function], or an object { point: function }";
+const HOOKS_TAKE = "a list of pairs [point, function], a Map of them, or an object { point: function }";
 
 /** Reads `Hooks` to a list. */
 export const HOOKS: s.Schema<Hook[]> = {
@@ -52,7 +52,9 @@ export const HOOKS: s.Schema<Hook[]> = {
   read: (value, at) => {
     if (typeof value !== "object" || value === null) return at.refuse(value, HOOKS_TAKE);
     const isOne = Array.isArray(value) && value.length === 2 && typeof value[1] === "function";
-    const pairs: unknown[] = isOne ? [value] : s.isListLike(value) ? Array.from(value) : Object.entries(value);
+    const isIterable = Symbol.iterator in value; // a list or a Map
+    if (!isIterable && !s.isRecord(value)) return at.refuse(value, HOOKS_TAKE);
+    const pairs = isOne ? [value] : isIterable ? [...(value as Iterable<unknown>)] : Object.entries(value);
     return pairs.map((pair, index): Hook => {
       const place = isOne ? at : at.entry(index);
       if (!Array.isArray(pair) || pair.length !== 2) return place.refuse(pair, "a pair [point, function]");
@@ -84,14 +86,14 @@ export function planPass(
     ? allPositions.map((list, row) => pickPositions(options.positions as number[], list, row))
     : allPositions;
   const stopAtLayer = checkStop(spec, options);
-  if (options.positions && options.capture === undefined)
+  const edits = compileEdits(options.edits ?? [], scope);
+  const captured = options.capture === undefined ? [] : resolvePoints(spec, options.capture);
+  if (options.positions && captured.length === 0)
     s.refuseIdle(
       "forward",
       "positions",
       "without capture: it says what is captured. Edits have positions of their own",
     );
-  const edits = compileEdits(options.edits ?? [], scope);
-  const captured = options.capture === undefined ? [] : resolvePoints(spec, options.capture);
   const callbacks = hooks.flatMap(([pattern, call]) => resolvePoints(spec, pattern).map((point) => ({ point, call })));
   const wanted = [...captured, ...callbacks.map(({ point }) => point), ...edits.map(({ point }) => point)];
   checkReached(wanted, stopAtLayer);

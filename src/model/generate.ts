@@ -8,11 +8,10 @@ import type { Readback } from "../gpu/readback.ts";
 import type { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import * as s from "../schema/schema.ts";
-import type { Tokenizer } from "../tokenizer/index.ts";
 import { assertCausal } from "./causality.ts";
 import { Decoder } from "./decode.ts";
 import { assertIds } from "./engine.ts";
-import { ENCODE_FIELDS, requireTokenizer, type TextModel, type TokenInput, toIds } from "./input.ts";
+import { bosFor, ENCODE_FIELDS, requireTokenizer, type TextModel, type TokenInput, toIds } from "./input.ts";
 import { assertFits, KvCache } from "./kv-cache.ts";
 import type { Model, RunOptions } from "./model.ts";
 import { RandomStream, randomSeed } from "./random.ts";
@@ -136,7 +135,7 @@ export async function* generateSteps(
   let logits: Tensor | undefined;
   try {
     model.checkCache(cache, ids);
-    const sequences = startSequences(model.tokenizer, ids, plan, options);
+    const sequences = startSequences(model, ids, plan, options);
     logits = model.gpu.tensor([ids.length, model.spec.vocabSize], "logits");
     let inputs = ids;
     const isPlain = !hooks.tapsFor && !hooks.afterPass && canDecode(model, plan.sampling);
@@ -260,7 +259,7 @@ function drawsFor({ temperature }: Sampling, active: readonly number[], sequence
   return Float32Array.from(temperature === 0 ? [] : active, (index) => (sequences[index] as Sequence).random.next());
 }
 
-function makePlan(model: TextModel, options: GenerateOptions): Plan {
+function makePlan(model: TextModel & Pick<Model, "spec">, options: GenerateOptions): Plan {
   const { maxNewTokens = DEFAULT_MAX_NEW_TOKENS } = options;
   if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) {
     throw new InputError(
@@ -272,15 +271,14 @@ function makePlan(model: TextModel, options: GenerateOptions): Plan {
   if (stops.includes(""))
     throw new InputError("input/stop", "A stop string is empty, which every text contains. Leave it out.");
   if (stops.length > 0) requireTokenizer(model, "Stop strings need text; use `eos` with token ids.");
+  assertIds(model.spec, 0, [options.eos ?? []].flat());
   const eos = options.ignoreEos ? [] : [options.eos ?? model.tokenizer?.eosIds ?? []].flat();
   return { sampling: resolveSampling(options), maxNewTokens, stops, eos: new Set(eos) };
 }
 
 /** Token ids of the input. Text that continues a cache gets no BOS unless it is asked for. */
 function promptIds(model: TextModel, input: TokenInput, options: GenerateOptions): number[][] {
-  const continues = options.cache?.lengths.some((length) => length > 0) ?? false;
-  const addBos = options.addBos ?? (continues ? false : undefined);
-  return toIds(input, model, addBos === undefined ? {} : { addBos });
+  return toIds(input, model, bosFor(options));
 }
 
 function capacityFor(model: Model, ids: readonly number[][], plan: Plan): number {
@@ -288,13 +286,31 @@ function capacityFor(model: Model, ids: readonly number[][], plan: Plan): number
   return ids.reduce((sum, list) => sum + Math.min(list.length + extra, model.spec.maxPositions), 0);
 }
 
+/** @throws InputError for ids that the model does not have, for other sequences, or where no cache holds them */
+function checkHistory(
+  spec: Model["spec"],
+  history: NonNullable<GenerateOptions["history"]>,
+  sequences: number,
+  cache: KvCache | undefined,
+): void {
+  if (!cache) s.refuseIdle("generate", "history", "without cache: it says what a cache holds");
+  if (history.length !== sequences) {
+    throw new InputError(
+      "input/history",
+      `history has ${history.length} lists for ${sequences} sequences. Give one for each.`,
+    );
+  }
+  for (const [sequence, ids] of history.entries()) assertIds(spec, sequence, ids);
+}
+
 function startSequences(
-  tokenizer: Tokenizer | undefined,
+  model: Pick<Model, "spec" | "tokenizer">,
   ids: readonly number[][],
   plan: Plan,
   options: GenerateOptions,
 ): Sequence[] {
   const { cache, history, seed = randomSeed() } = options;
+  if (history) checkHistory(model.spec, history, ids.length, cache);
   if (
     plan.sampling.repetitionPenalty !== 1 &&
     cache?.lengths.some((length, index) => length !== (history?.[index]?.length ?? 0))
@@ -307,7 +323,7 @@ function startSequences(
     );
   }
   return ids.map((list, index) => {
-    const stream = tokenizer?.stream({ skipSpecial: true });
+    const stream = model.tokenizer?.stream({ skipSpecial: true });
     for (const id of list.slice(-TEXT_CONTEXT)) stream?.push(id);
     return {
       random: RandomStream.fromSeed(seed, index),

@@ -19,7 +19,7 @@ export type TokenInput = Exclude<ModelInput, EmbedsInput>;
 
 /** How text becomes token ids. */
 export interface EncodeInputOptions {
-  /** Prepend BOS to text; default: what the model's tokenizer does. Ids are taken as they are; `true` is refused for them. */
+  /** Prepend BOS to text; default: what the model's tokenizer does, and none where a cache is continued. Ids are taken as they are; `true` is refused for them. */
   addBos?: boolean;
 }
 
@@ -81,6 +81,16 @@ export function requireTokenizer({ tokenizer, tokenizerError }: TextModel, other
 
 export function isEmbeds(input: ModelInput): input is EmbedsInput {
   return typeof input === "object" && "inputsEmbeds" in input;
+}
+
+/** How text becomes ids in a call: what continues a cache gets no BOS unless it is asked for. */
+export function bosFor({
+  addBos,
+  cache,
+}: EncodeInputOptions & { cache?: { lengths: readonly number[] } }): EncodeInputOptions {
+  const continues = cache?.lengths.some((length) => length > 0) ?? false;
+  const chosen = addBos ?? (continues ? false : undefined);
+  return chosen === undefined ? {} : { addBos: chosen };
 }
 
 /**

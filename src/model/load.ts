@@ -189,8 +189,8 @@ function warn(message: string): void {
 }
 
 /** A device that is given was chosen before; what says which one would do nothing. */
-function refuseRequest({ adapter, powerPreference }: LoadOptions): void {
-  for (const [name, value] of Object.entries({ adapter, powerPreference }))
+function refuseRequest({ adapter, powerPreference, onAdapter }: LoadOptions): void {
+  for (const [name, value] of Object.entries({ adapter, powerPreference, onAdapter }))
     if (value !== undefined) s.refuseIdle("loadModel", name, "beside gpu, which has an adapter already");
 }
 

@@ -101,6 +101,8 @@ export function answerTokens(
   const { spec } = model;
   assertCausal(spec, "The probability of an answer");
   const { addBos } = options;
+  if (typeof prompt !== "string" && options.tokenization === "joint")
+    s.refuseIdle("logProbs", "tokenization", "where the prompt is ids: answers are tokenized alone");
   const promptIds = toIds(prompt, model, addBos === undefined ? {} : { addBos })[0] as number[];
   assertIds(spec, 0, promptIds);
   assertFits(spec, 0, promptIds.length);

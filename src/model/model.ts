@@ -14,6 +14,7 @@ import { assertWhole, passesOf } from "./causality.ts";
 import { Engine } from "./engine.ts";
 import { GENERATE_OPTIONS, type GenerateOptions, type GenerateStep, generateSteps } from "./generate.ts";
 import {
+  bosFor,
   type EmbedsInput,
   ENCODE_FIELDS,
   ENCODE_OPTIONS,
@@ -207,8 +208,9 @@ export class Model {
     }
   }
 
-  #prepare(input: ModelInput, options: EncodeInputOptions): { ids: number[][]; inputsEmbeds?: Tensor } {
-    if (!isEmbeds(input)) return { ids: toIds(input, this, options) };
+  #prepare(input: ModelInput, options: ForwardOptions): { ids: number[][]; inputsEmbeds?: Tensor } {
+    if (!isEmbeds(input)) return { ids: toIds(input, this, bosFor(options)) };
+    if (options.addBos) s.refuseIdle("forward", "addBos", "before embeddings, which are taken as they are");
     const ids = this.#embedsShape(input);
     const { dModel } = this.spec;
     const packed = new Float32Array(sum(ids) * dModel);

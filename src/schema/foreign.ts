@@ -23,6 +23,7 @@ const FOREIGN: Readonly<Record<string, readonly string[]>> = {
 /** Our name for a name of another library, if `known` has it. */
 export function foreignNames(name: string, known: readonly string[]): string[] | undefined {
   const camel = name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
-  const found = [camel, ...(FOREIGN[name] ?? [])].filter((candidate) => known.includes(candidate));
+  const foreign = Object.hasOwn(FOREIGN, name) ? FOREIGN[name] : undefined;
+  const found = [camel, ...(foreign ?? [])].filter((candidate) => known.includes(candidate));
   return found.length > 0 ? found : undefined;
 }

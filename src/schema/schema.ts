@@ -83,13 +83,14 @@ export function describe(value: unknown): string {
   if (typeof value === "bigint" || typeof value === "symbol") return String(value);
   if (typeof value === "number") return Object.is(value, -0) ? "-0" : String(value);
   const name = typeof value === "object" && value !== null ? value.constructor?.name : undefined;
-  if (name !== undefined && name !== "Object" && name !== "Array") return `of the class ${name}`;
-  let json: string;
+  if (typeof name === "string" && name !== "Object" && name !== "Array") return `of the class ${name}`;
+  let json: string | undefined;
   try {
     json = JSON.stringify(value);
   } catch {
     return "an object";
   }
+  if (json === undefined) return "an object";
   return json.length > 60 ? `${json.slice(0, 57)}...` : json;
 }
 
@@ -141,7 +142,7 @@ export const wholeFrom = (least: number) =>
 export const callback = simple<(...args: never[]) => unknown>("a function", (value) => typeof value === "function");
 export const signal = simple<AbortSignal>(
   "an AbortSignal",
-  (value) => typeof value === "object" && value !== null && "aborted" in value && "throwIfAborted" in value,
+  (value) => typeof value === "object" && value !== null && "aborted" in value && "addEventListener" in value,
 );
 /** A number whose range the call itself looks at, with an error of its own. */
 export const ranged = (takes: string) => simple<number>(takes, (value) => typeof value === "number");
@@ -247,8 +248,8 @@ export function variants(kinds: Readonly<Record<string, Readonly<Record<string, 
   return {
     takes: "an object",
     read: (value, at) => {
-      if (typeof value !== "object" || value === null || isListLike(value)) return at.refuse(value, "an object");
-      const name = kind.read((value as { kind?: unknown }).kind, at.field("kind"));
+      if (!isRecord(value)) return at.refuse(value, "an object");
+      const name = kind.read(value.kind, at.field("kind"));
       return object("", { kind, ...needed(kinds[name] ?? {}) }).read(value, at);
     },
   };
@@ -260,7 +261,7 @@ export function record<T>(entries: string, schema: Schema<T>): Schema<Record<str
   return {
     takes,
     read: (value, at) => {
-      if (typeof value !== "object" || value === null || isListLike(value)) return at.refuse(value, takes);
+      if (!isRecord(value)) return at.refuse(value, takes);
       return Object.fromEntries(
         Object.entries(value).map(([key, entry]) => [key, schema.read(entry, at.entry(key))] as const),
       );
@@ -270,6 +271,17 @@ export function record<T>(entries: string, schema: Schema<T>): Schema<Record<str
 
 /** Whole numbers, such as positions and heads: one, or a list. Whether they exist is the call's to say. */
 export const indices = oneOrMore("whole numbers", whole);
+
+/**
+ * Whether a value is an object of named fields: not a list, nor a Map, Set or Date, in which no field would be found and
+ * everything would so be ignored. An instance of a class of the caller's is, if it has fields.
+ */
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== "object" || value === null || isListLike(value) || Symbol.iterator in value) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  const isPlain = prototype === null || Object.getPrototypeOf(prototype) === null;
+  return isPlain || Object.keys(value).length > 0;
+}
 
 /**
  * An object with these fields and no other. What is undefined is left out of what is read; `In` is what a caller may
@@ -283,12 +295,11 @@ export function object<In, Out = In>(what: string, fields: Fields<In>): Schema<O
     takes,
     fields,
     read: (value, at) => {
-      if (typeof value !== "object" || value === null || isListLike(value)) return at.refuse(value, takes);
+      if (!isRecord(value)) return at.refuse(value, takes);
       for (const key of Object.keys(value)) if (!Object.hasOwn(fields, key)) at.refuseKey(key, names);
-      const given = value as Record<string, unknown>;
       const out: Record<string, unknown> = {};
       for (const [name, schema] of known) {
-        if (given[name] !== undefined) out[name] = schema.read(given[name], at.field(name));
+        if (value[name] !== undefined) out[name] = schema.read(value[name], at.field(name));
         else if (schema.isRequired) at.field(name).refuse(undefined, schema.takes);
       }
       return out as Out;

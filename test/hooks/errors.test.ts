@@ -40,16 +40,22 @@ const edit = (changes: Partial<Edit>): Edit => ({ at: RESIDUAL, op: "set", value
 describe("an edit", () => {
   it.each<[string, Partial<Edit>, string, RegExp]>([
     ["at no point", { at: "blocks.9.hook_z" }, "no-such-point", /"blocks\.9\.hook_z" matches no point/],
-    [
-      "of no op",
-      { op: "multiply" as Edit["op"] },
-      "unknown-op",
-      /Edit of blocks\.1\.hook_resid_pre \(multiply\): there is no such op\. Use set, add, scale, lerp, project_out, zero, wgsl\./,
-    ],
     ["without the value it needs", { value: undefined }, "no-value", /\(set\): it needs a value/],
     ["with a value it has no use for", { op: "zero" }, "no-value", /\(zero\): it takes no value/],
     ["without alpha", { op: "lerp" }, "no-alpha", /it needs alpha/],
     ["with an idle alpha", { alpha: 2 }, "no-alpha", /it takes no alpha; only lerp and add do/],
+    [
+      "with an expression without its value",
+      { op: "wgsl", expression: "x * v", value: undefined },
+      "no-value",
+      /reads v/,
+    ],
+    [
+      "with an expression that does not read the value",
+      { op: "wgsl", expression: "x * 2.0" },
+      "no-value",
+      /not read v/,
+    ],
     ["without an expression", { op: "wgsl" }, "expression", /an expression goes with the op wgsl/],
     ["with an idle expression", { expression: "x" }, "expression", /an expression goes with the op wgsl/],
     [
@@ -306,7 +312,24 @@ describe("a sweep", () => {
         /^(HookError hook\/metric: Metric \w+: token .* is out of range|InputError input\/argument: )/,
       ]),
     ),
-    ["of no tokens", { metric: metric.logits([]) }, /^HookError hook\/metric: Metric logits: give at least one token/],
+    ...(
+      [
+        ["prob", []],
+        ["prob", [1, 2]],
+        ["logitDiff", [1]],
+        ["logitDiff", [1, 2, 3]],
+        ["kl", [1]],
+      ] as const
+    ).map(([kind, tokens]): [string, Partial<SweepOptions>, RegExp] => [
+      `of a ${kind} of ${tokens.length} tokens`,
+      { metric: { kind, tokens } },
+      /^HookError hook\/metric: Metric \w+ is about/,
+    ]),
+    [
+      "of no tokens",
+      { metric: metric.logits([]) },
+      /^HookError hook\/metric: Metric logits is about at least 1 tokens, and has 0/,
+    ],
     [
       "against a reference of another vocabulary",
       { metric: metric.kl(new Float32Array(95)) },

@@ -209,7 +209,7 @@ describe("inside the model", () => {
     const { model, ids } = await subjectOf("olmo2");
     using _ = model;
     await expect(decomposeResid(model, ids, { layer: 4 })).rejects.toThrow(/layers go from 0 to 3/);
-    await expect(decomposeResid(model, ids, { mlpInput: true })).rejects.toThrow(/blocks 0 to 2/);
+    await expect(decomposeResid(model, ids, { mlpInput: true })).rejects.toThrow(/give layer, from 0 to 2/);
     await expect(decomposeResid(model, ids, { layer: 1, applyLn: true })).rejects.toThrow(/post-norm blocks/);
     await expect(accumulatedResid(model, ids, { layer: 1, applyLn: "own" })).rejects.toThrow(/post-norm blocks/);
     await expect(headResults(model, ids, { positions: [] })).rejects.toThrow(/positions is empty/);

@@ -68,7 +68,7 @@ async function probs(source: string, prompt: string | undefined, command: Comman
   const answers = parseAnswers(command, names, typeof input !== "string");
   if (options.ids && command.getOptionValueSource("tokenization") === "cli")
     usageError(command, "--tokenization is for text; with --ids the answers are tokens already");
-  const settings = { ...bosOption(options), tokenization: options.tokenization };
+  const settings = { ...bosOption(options), ...(!options.ids && { tokenization: options.tokenization }) };
   const results = await withModel(source, options, {
     prepare: (facts) => answerTokens(facts, input, answers, settings),
     run: ({ base }, { promptIds, tokens }) => base.logProbs(promptIds, tokens, { signal: stop.signal }),

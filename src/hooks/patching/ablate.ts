@@ -8,6 +8,7 @@ import { MODEL_INPUT } from "../../model/input.ts";
 import { RandomStream } from "../../model/random.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
+import { captureAlone } from "../capture.ts";
 import type { Edit } from "../edit.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import {
@@ -192,8 +193,7 @@ async function resampleAblation(
 ): Promise<Ablation> {
   const { samples = 1, seed = 0, signal } = options;
   const prompts = referencePrompts(model, options.reference, "resample", positions);
-  const stopAtLayer = Math.max(...site.layers) + 1;
-  const run = await model.forward(prompts, { capture: site.names, positions, stopAtLayer, signal });
+  const run = await captureAlone(model, prompts, site.names, { positions, signal });
   const random = RandomStream.fromSeed(seed);
   const draws: number[][] = [];
   const edits = (target: Target) => {

@@ -1,4 +1,5 @@
 /** Mean activations over a set of prompts, summed in float64 on the host, one prompt at a time. */
+import { captureAlone } from "../capture.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import type { ResolvedSite } from "./sites.ts";
 
@@ -32,14 +33,8 @@ export async function meansOf(
   signal: AbortSignal | undefined,
 ): Promise<Means> {
   const sums = new Map<string, Float64Array>();
-  const stopAtLayer = Math.max(...site.layers) + 1;
   for (const prompt of prompts) {
-    const run = await model.forward([prompt], {
-      capture: site.names,
-      stopAtLayer,
-      signal,
-      ...(positions && { positions }),
-    });
+    const run = await captureAlone(model, [prompt], site.names, { positions, signal });
     try {
       for (const name of site.names) {
         const values = await run.cache.read(name);

@@ -1,5 +1,6 @@
 /** Gaussian noise from a seed, and the scale of a model's embeddings to measure it by. */
 import { RandomStream } from "../../model/random.ts";
+import { captureAlone } from "../capture.ts";
 import type { HookedModel } from "../hooked-model.ts";
 
 /** `count` numbers of mean 0 from stream `stream` of `seed` (Box and Muller 1958). */
@@ -19,7 +20,7 @@ export async function embeddingStd(
 ): Promise<number> {
   let [count, sum, squares] = [0, 0, 0];
   for (const prompt of prompts) {
-    const run = await model.forward([prompt], { capture: "hook_embed", stopAtLayer: 0, signal });
+    const run = await captureAlone(model, [prompt], ["hook_embed"], { signal });
     try {
       for (const value of await run.cache.read("hook_embed")) {
         sum += value;

@@ -114,13 +114,13 @@ interface ListedTargets {
 
 function targetLists(tokens: AttributionOptions["tokens"]): ListedTargets {
   const list = typeof tokens === "number" ? [tokens] : tokens;
-  const perRow = Array.isArray(list[0]);
+  const perRow = (list as readonly unknown[]).some(s.isListLike);
   const targets = (perRow ? (list as readonly (readonly number[])[]) : [list as readonly number[]]).map((pair) => {
     const [token, minus] = pair;
-    if (token === undefined || pair.length > 2) {
+    if (token === undefined || pair.length > 2 || (pair.length === 2 && minus === undefined)) {
       throw new HookError(
         "hook/attribution-target",
-        `tokens has ${pair.length} entries where one token, or two for a difference, belong.`,
+        `tokens is [${pair.map(String).join(", ")}], where one token, or two for a difference, belong.`,
       );
     }
     return { token, minus };

@@ -9,6 +9,7 @@ import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { attentionLayers, byHead, eachPattern, type LayerSums } from "./attention.ts";
+import { checkTokens } from "./directions.ts";
 
 /** What a head may attend to: the token before, earlier copies of the query's token, or the tokens that followed those. */
 export type HeadKind = "previous" | "duplicate" | "induction";
@@ -154,10 +155,11 @@ export function repeatedRandomTokens(model: HookedModel, given: RepeatedTokensOp
   const bos = options.bos === undefined ? tokenizer?.bosId : (options.bos ?? undefined);
   const { from, to } = options.tokens ?? { from: 0, to: spec.vocabSize };
   const { seed = 0, batch = 4 } = options;
-  const length = lengthOf(options, spec.maxPositions - (bos === undefined ? 0 : 1), to - from);
+  if (bos !== undefined) checkTokens([bos], spec.vocabSize);
   if (!(from >= 0 && from < to && to <= spec.vocabSize)) {
     throw new HookError("hook/token-range", `tokens is ${from} to ${to}; it must lie within 0 to ${spec.vocabSize}.`);
   }
+  const length = lengthOf(options, spec.maxPositions - (bos === undefined ? 0 : 1), to - from);
   if (!Number.isInteger(batch) || batch < 1)
     throw new HookError("hook/repeated-tokens", `batch is ${batch}; it must be a whole number from 1 on.`);
   return Array.from({ length: batch }, (_, row) => {

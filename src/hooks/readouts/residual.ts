@@ -2,6 +2,7 @@
  * The residual stream as it grows (`accumulatedResid`) and as a sum (`decomposeResid`, `headResults`): every part of the
  * model reads the residual and adds to it, so at any place it is exactly the sum of what was added before.
  */
+import { HookError } from "../../errors.ts";
 import { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { gather } from "../../model/ops.ts";
@@ -182,6 +183,11 @@ function residualPlace(
   { layer: given, mlpInput = false }: Pick<ResidualOptions, "layer" | "mlpInput">,
 ): { layer: number; mlpInput: boolean } {
   const layer = checkLayer(given ?? spec.nLayers, spec.nLayers, "layer");
+  if (mlpInput && layer === spec.nLayers)
+    throw new HookError(
+      "hook/layer-range",
+      `mlpInput is the MLP's of a block: give layer, from 0 to ${spec.nLayers - 1}.`,
+    );
   if (mlpInput) resolvePoint(spec, `blocks.${layer}.hook_resid_mid`);
   return { layer, mlpInput };
 }

@@ -13,6 +13,7 @@ import type { ModelSpec } from "../../model/spec.ts";
 import * as s from "../../schema/schema.ts";
 import { ActivationCache } from "../activation-cache.ts";
 import { readCall } from "../call.ts";
+import { captureAlone } from "../capture.ts";
 import { axisSize } from "../edit.ts";
 import type { ForwardResult, HookedModel } from "../hooked-model.ts";
 import { type Axis, type Point, resolvePoint } from "../points.ts";
@@ -148,8 +149,7 @@ export async function withActivations<T>(
     checkCache(model, cache, points);
     return body(new Activations(cache, need.positions));
   }
-  const points = need.points(undefined).map((name) => resolvePoint(model.spec, name));
-  const result = await runFor(model, source as ModelInput, points, need.positions);
+  const result = await captureAlone(model, source as ModelInput, need.points(undefined), { positions: need.positions });
   try {
     return await body(new Activations(result.cache, undefined));
   } finally {
@@ -160,29 +160,6 @@ export async function withActivations<T>(
 export function cacheOf(source: ReadoutSource): ActivationCache | undefined {
   if (source instanceof ActivationCache) return source;
   return typeof source === "object" && "cache" in source ? source.cache : undefined;
-}
-
-/** The cheapest pass that reaches the points. */
-async function runFor(
-  model: HookedModel,
-  input: ModelInput,
-  points: readonly Point[],
-  positions: readonly number[] | undefined,
-): Promise<ForwardResult> {
-  const captures = {
-    capture: points.map(({ name }) => name),
-    logits: "none",
-    ...(positions && { positions }),
-  } as const;
-  if (points.some(({ name }) => name.startsWith("ln_final."))) return model.forward(input, captures);
-  const stopAtLayer = 1 + Math.max(-1, ...points.map(({ layer }) => layer ?? -1));
-  try {
-    return await model.forward(input, { ...captures, stopAtLayer });
-  } catch (error) {
-    // In a `withEdits` scope an edit may lie further on; refused before anything ran.
-    if (!(error instanceof HookError && error.code === "hook/not-reached")) throw error;
-    return model.forward(input, captures);
-  }
 }
 
 function checkCache(model: HookedModel, cache: ActivationCache, points: readonly Point[]): void {

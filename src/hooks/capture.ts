@@ -1,0 +1,24 @@
+/** A pass that is made for its captures alone. */
+import { HookError } from "../errors.ts";
+import type { ModelInput } from "../model/input.ts";
+import type { ForwardResult, HookedModel } from "./hooked-model.ts";
+import { resolvePoint } from "./points.ts";
+
+/** The cheapest pass that reaches the points: it ends after the last block that has one, without logits. */
+export async function captureAlone(
+  model: HookedModel,
+  input: ModelInput,
+  names: readonly string[],
+  options: { positions?: readonly number[] | undefined; signal?: AbortSignal | undefined } = {},
+): Promise<ForwardResult> {
+  const captures = { ...options, capture: names, logits: "none" } as const;
+  if (names.some((name) => name.startsWith("ln_final."))) return model.forward(input, captures);
+  const stopAtLayer = 1 + Math.max(-1, ...names.map((name) => resolvePoint(model.spec, name).layer ?? -1));
+  try {
+    return await model.forward(input, { ...captures, stopAtLayer });
+  } catch (error) {
+    // In a `withEdits` scope an edit may lie further on; refused before anything ran.
+    if (!(error instanceof HookError && error.code === "hook/not-reached")) throw error;
+    return model.forward(input, captures);
+  }
+}

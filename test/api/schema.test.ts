@@ -74,6 +74,20 @@ it.each<[string, unknown, string]>([
   expect(() => argument(HOOKS, given)).toThrow(message);
 });
 
+it.each<[string, unknown]>([
+  ["a Map", new Map([["logits", "last"]])],
+  ["a Set", new Set(["logits"])],
+  ["a date", new Date(0)],
+  ["an instance without fields", new (class Options {})()],
+])("refuses %s for options, in which none would be found", (_, given) => {
+  expect(() => options(HOOKED_FORWARD_OPTIONS, given)).toThrow(InputError);
+});
+
+it.each(["constructor", "toString", "__proto__", "hasOwnProperty"])("refuses the key %s", (key) => {
+  const given = JSON.parse(`{ "${key}": 1 }`);
+  expect(() => options(HOOKED_FORWARD_OPTIONS, given)).toThrow(`no option "${key}"`);
+});
+
 it.each<[string, unknown, unknown]>([
   ["text", "a", "a"],
   ["ids", new Uint32Array([1, 2]), [1, 2]],

@@ -188,6 +188,8 @@ describe("text", () => {
       expect(cache.lengths).toEqual([5]);
       await collect(writer.generate("cd", { maxNewTokens: 1, cache, addBos: true }));
       expect(cache.lengths).toEqual([8]);
+      (await writer.forward("ef", { cache })).destroy();
+      expect(cache.lengths).toEqual([10]);
     } finally {
       Object.assign(writer, { tokenizer: LETTERS });
     }
@@ -211,6 +213,18 @@ describe("a cache", () => {
     await collect(model.generate(PROMPT, { maxNewTokens: 3, cache }));
     const options = { maxNewTokens: 3, cache, repetitionPenalty: 2, history: [PROMPT] };
     await expect(collect(model.generate([1], options))).rejects.toMatchObject({ code: "input/history" });
+  });
+
+  it("refuses a history of ids or sequences that there are not, and one of no cache", async () => {
+    using cache = model.createCache();
+    await collect(model.generate(PROMPT, { maxNewTokens: 1, cache }));
+    const run = (options: object) =>
+      collect(model.generate([1], { maxNewTokens: 1, repetitionPenalty: 2, ...options }));
+    const beyond = [...PROMPT.slice(1), model.spec.vocabSize + 1];
+    await expect(run({ cache, history: [beyond] })).rejects.toMatchObject({ code: "input/token-range" });
+    await expect(run({ cache, history: [PROMPT, []] })).rejects.toMatchObject({ code: "input/history" });
+    await expect(run({ history: [PROMPT] })).rejects.toMatchObject({ code: "input/idle-option" });
+    await expect(run({ eos: model.spec.vocabSize })).rejects.toMatchObject({ code: "input/token-range" });
   });
 
   it("may be a fork", async () => {

@@ -58,6 +58,7 @@ describe("runWithHooks", () => {
   it.each<[string, Hooks]>([
     ["changes in place", { [MLP_OUT]: (activation) => void activation.fill(0) }],
     ["returns a plain list", [MLP_OUT, (activation) => Array.from(activation, () => 0)]],
+    ["of a Map changes", new Map([[MLP_OUT, (activation: Float32Array) => void activation.fill(0)]]) as never],
     ["changes in place after a while", [[MLP_OUT, async (activation) => void activation.fill(0)]]],
     ["changes in place and returns another", [[MLP_OUT, (activation) => activation.fill(9).map(() => 0)]]],
   ])("takes what a hook %s", async (_, hooks) => {

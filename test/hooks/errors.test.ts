@@ -122,6 +122,18 @@ describe("an edit", () => {
     expect(failure).toMatch(message);
   });
 
+  it("with a tensor turned round is refused, which has as many numbers", async () => {
+    const place = { rows: [0], positions: [0, 1] };
+    using turned = model.gpu.tensorFrom(new Float32Array(64), [32, 2], "value");
+    expect(await failureOf(() => model.forward(IDS, { edits: [edit({ ...place, value: turned })] }))).toMatch(
+      /^HookError hook\/value-shape: .*its value tensor is \[32, 2\]; the selection ends in \[2, 32\]/,
+    );
+    for (const shape of [[2, 32], [1, 2, 32], [64]]) {
+      using right = model.gpu.tensorFrom(new Float32Array(64), shape, "value");
+      (await model.forward(IDS, { edits: [edit({ ...place, value: right })] })).destroy();
+    }
+  });
+
   it("with a tensor that is destroyed, no floats, or of another device is refused", async () => {
     const tensor = model.gpu.tensorFrom(new Float32Array(32), [32], "value");
     tensor.destroy();

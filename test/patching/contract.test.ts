@@ -1,7 +1,7 @@
 /** What experiments refuse, report and leave behind. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { HookError, InputError } from "../../src/errors.ts";
-import { type HookedModel, type Metric, metric } from "../../src/hooks/index.ts";
+import { type Edit, type HookedModel, type Metric, metric } from "../../src/hooks/index.ts";
 import {
   ablate,
   activationPatch,
@@ -187,6 +187,15 @@ it("leaves GPU memory where it was when it fails midway", async () => {
   const before = { ...model.gpu.memory };
   await stop();
   expect(model.gpu.memory).toEqual(before);
+});
+
+it("takes means and noise from passes that the edits of a withEdits scope reach", async () => {
+  const late: Edit = { at: "blocks.2.hook_resid_post", op: "scale", value: 1.5 };
+  await model.withEdits(late, async (edited) => {
+    await ablate(edited, { input: clean, metric: DIFF, kind: "mean", reference: corrupted, layers: 0 });
+    await ablate(edited, { input: clean, metric: DIFF, kind: "resample", reference: corrupted, layers: 0 });
+    await causalTrace(edited, { prompt: clean, subject: 1, metric: DIFF, samples: 1, layers: 0 });
+  });
 });
 
 it("applies the edits of a withEdits scope to both runs", async () => {

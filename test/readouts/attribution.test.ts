@@ -1,5 +1,6 @@
 /** Direct logit attribution against its definition, term by term, and against the logits of the run. */
 import { describe, expect, it } from "vitest";
+import { HookError } from "../../src/errors.ts";
 import { HookedModel } from "../../src/hooks/hooked-model.ts";
 import { decomposeResid, directLogitAttribution, logitLens } from "../../src/hooks/readouts/index.ts";
 import { specFromConfig } from "../../src/model/families/index.ts";
@@ -201,6 +202,9 @@ describe("direct logit attribution", () => {
     await expect(directLogitAttribution(model, subject.ids, { tokens: [A, B, 3] })).rejects.toThrow(
       /\[17, 58, 3\], where one token/,
     );
+    for (const tokens of [[A, undefined], [[A, undefined]]]) {
+      await expect(directLogitAttribution(model, subject.ids, { tokens: tokens as never })).rejects.toThrow(HookError);
+    }
     await expect(directLogitAttribution(model, subject.ids, { tokens: 96 })).rejects.toThrow(/0 to 95/);
     await expect(directLogitAttribution(model, subject.ids, { tokens: A, position: 6 })).rejects.toThrow(
       /no position 6/,

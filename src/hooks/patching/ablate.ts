@@ -40,10 +40,13 @@ export type AblationKind = "zero" | "mean" | "resample";
 
 /** Options of `ablate`. */
 export interface AblateOptions extends ExperimentOptions {
+  /** One sequence. */
   input: ModelInput;
+  /** What takes the place of the activation. */
   kind: AblationKind;
   /** What is ablated, one head or one layer a cell. Default "z": the heads. */
   at?: LayerSite | HeadSite;
+  /** Which layers; all when absent. */
   layers?: s.Indices;
   /** Only for sites with heads. Default all. */
   heads?: s.Indices;

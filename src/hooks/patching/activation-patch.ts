@@ -37,6 +37,7 @@ import {
 
 /** Options of `activationPatch`. */
 export interface ActivationPatchOptions extends ExperimentOptions {
+  /** One sequence, whose answer is the one that counts. */
   clean: ModelInput;
   /** As many tokens as `clean`. */
   corrupted: ModelInput;
@@ -46,6 +47,7 @@ export interface ActivationPatchOptions extends ExperimentOptions {
   direction?: "denoising" | "noising";
   /** The columns; for sites with heads the positions (queries, for pattern) patched together. Default all. */
   positions?: s.Indices;
+  /** Which layers; all when absent. */
   layers?: s.Indices;
   /** Only for sites with heads. Default all. */
   heads?: s.Indices;

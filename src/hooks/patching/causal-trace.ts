@@ -38,6 +38,7 @@ import {
 
 /** Options of `causalTrace`. */
 export interface CausalTraceOptions extends ExperimentOptions {
+  /** One sequence. */
   prompt: ModelInput;
   /** Positions of the subject, whose embeddings get the noise. */
   subject: s.Indices;
@@ -59,7 +60,9 @@ export interface CausalTraceOptions extends ExperimentOptions {
    * exist. Default 1; the paper takes 10 for mlp_out and attn_out.
    */
   window?: number;
+  /** Positions that are restored; all when absent. */
   positions?: s.Indices;
+  /** Which layers; all when absent. */
   layers?: s.Indices;
 }
 

@@ -22,6 +22,7 @@ import { LAYER_SITE, type LayerSite, layerAxis, pickPositions, positionAxis, res
 
 /** Options of `injectAtLayers`. */
 export interface InjectOptions extends ExperimentOptions {
+  /** One sequence. */
   input: ModelInput;
   /** One vector for every layer: [width of the site], or an entry of a cache. Either this or `vectors`. */
   vector?: EditValue;
@@ -35,6 +36,7 @@ export interface InjectOptions extends ExperimentOptions {
   alpha?: number;
   /** Default "resid_post". */
   at?: LayerSite;
+  /** Which layers; all when absent. */
   layers?: s.Indices;
 }
 

@@ -77,6 +77,7 @@ export interface TuneOptions {
   classes?: readonly KernelClass[];
   /** Milliseconds for all classes together; what began within them is finished, and checked. Default 3000. */
   budgetMs?: number;
+  /** Called before each kernel is timed. */
   onProgress?: ((progress: TuneProgress) => void) | undefined;
   /** Called when a class is decided, with the name of its kernel. */
   onChoice?: ((kernelClass: string, kernel: string) => void) | undefined;

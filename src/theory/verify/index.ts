@@ -28,6 +28,7 @@ export interface VerifyOptions {
   grid?: GridName;
   /** Parts to run; all when absent. */
   groups?: readonly Group[];
+  /** Ends it with `signal.reason`, between two claims. */
   signal?: AbortSignal;
 }
 

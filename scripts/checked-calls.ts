@@ -8,7 +8,11 @@ import { INJECT_OPTIONS } from "../src/hooks/patching/inject.ts";
 import { HOOKED_FORWARD_OPTIONS } from "../src/hooks/plan.ts";
 import { ATTENTION_SUMMARY_OPTIONS } from "../src/hooks/readouts/attention.ts";
 import { ATTRIBUTION_OPTIONS } from "../src/hooks/readouts/attribution.ts";
-import { HEAD_SCORE_OPTIONS, REPEATED_TOKENS_OPTIONS } from "../src/hooks/readouts/head-scores.ts";
+import {
+  HEAD_SCORE_OPTIONS,
+  RANDOM_TOKENS_OPTIONS,
+  REPEATED_TOKENS_OPTIONS,
+} from "../src/hooks/readouts/head-scores.ts";
 import { LOGIT_LENS_OPTIONS } from "../src/hooks/readouts/logit-lens.ts";
 import { ACCUMULATED_OPTIONS, DECOMPOSE_OPTIONS, HEAD_RESULTS_OPTIONS } from "../src/hooks/readouts/residual.ts";
 import { SWEEP_OPTIONS } from "../src/hooks/sweep.ts";
@@ -111,9 +115,15 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     files: ["src/hooks/readouts/head-scores.ts"],
   },
   {
-    calls: "`inductionScores`, `duplicateTokenScores`, `previousTokenScores`, `repeatedRandomTokens`",
+    calls: "`inductionScores`, `duplicateTokenScores`, `previousTokenScores`",
     schema: REPEATED_TOKENS_OPTIONS,
     type: "RepeatedTokensOptions",
+    files: ["src/hooks/readouts/head-scores.ts"],
+  },
+  {
+    calls: "`repeatedRandomTokens`",
+    schema: RANDOM_TOKENS_OPTIONS,
+    type: "RandomTokensOptions",
     files: ["src/hooks/readouts/head-scores.ts"],
   },
   { calls: "`tune`", schema: TUNE_OPTIONS, type: "TuneOptions", files: ["src/model/tuning/tuner.ts"] },

@@ -32,7 +32,7 @@ export interface CheckpointOptions {
   onNotice?: (message: string) => void;
 }
 
-export const CHECKPOINT_OPTIONS = s.object<CheckpointOptions>("the options of openCheckpoint", {
+const CHECKPOINT_OPTIONS = s.object<CheckpointOptions>("the options of openCheckpoint", {
   file: s.text,
   onProgress: s.callback,
   onNotice: s.callback,
@@ -62,6 +62,12 @@ export interface Checkpoint {
   /** Closes the source. */
   close(): Promise<void>;
 }
+
+/** An open checkpoint, as an argument of other calls. */
+export const CHECKPOINT = s.simple<Checkpoint>(
+  "a checkpoint that openCheckpoint() gave",
+  (value) => typeof value === "object" && value !== null && "tensors" in value && "readJson" in value,
+);
 
 const SINGLE_FILE = "model.safetensors";
 const INDEX_FILE = "model.safetensors.index.json";

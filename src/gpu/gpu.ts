@@ -6,6 +6,7 @@
  * error scopes, so that an out-of-memory or validation error surfaces at the call that caused it.
  */
 import { GpuError, SuperlensError } from "../errors.ts";
+import * as s from "../schema/schema.ts";
 import { newCounters } from "./counters.ts";
 import type { GpuHost } from "./host.ts";
 import { PipelineCache } from "./kernel.ts";
@@ -15,6 +16,11 @@ import { type KernelTime, Profiler } from "./profiler.ts";
 import { Recycler } from "./recycler.ts";
 import { Tensor, type TensorType } from "./tensor.ts";
 import { STORAGE_USAGE, UNIFORM_AND_COPY_DST } from "./usage.ts";
+
+const HOST = s.simple<GpuHost>(
+  "what requestGpu() gave",
+  (value) => typeof value === "object" && value !== null && "device" in value && "limits" in value,
+);
 
 /** Devices to end when their `Gpu` is collected, and whose they are. */
 const forgottenDevices = new FinalizationRegistry<{ end: () => void; owner: string }>(({ end, owner }) => {
@@ -67,6 +73,7 @@ export class Gpu {
   #allocations: Promise<unknown>[] = [];
 
   constructor(readonly host: GpuHost) {
+    s.readArgument(HOST, host, "Gpu", "host");
     this.device = host.device;
     this.limits = host.limits;
     this.pipelines = new PipelineCache(host.device);

@@ -66,7 +66,7 @@ export const GPU_REQUEST_FIELDS = {
   signal: s.signal,
 } as const satisfies s.Fields<GpuRequest>;
 
-export const GPU_REQUEST = s.object<GpuRequest>("the options of requestGpu", GPU_REQUEST_FIELDS);
+const GPU_REQUEST = s.object<GpuRequest>("the options of requestGpu", GPU_REQUEST_FIELDS);
 
 /** What a process may still take of the system before that ends it. */
 export interface MemoryLeft {

@@ -4,6 +4,8 @@
  * Shapes are TransformerLens's: residual [batch, pos, dModel], heads [batch, pos, head, dHead], scores and pattern
  * [batch, head, query, key]. Sequences shorter than the longest have zeros at the end.
  */
+
+import { CHECKPOINT } from "../checkpoint/checkpoint.ts";
 import { type Checkpoint, streamSafetensors, toFloat32, writeSafetensors } from "../checkpoint/index.ts";
 import { parseJson } from "../checkpoint/json.ts";
 import { HookError } from "../errors.ts";
@@ -26,7 +28,7 @@ export interface ActivationSlice {
 
 type CheckedSlice = s.Listed<ActivationSlice, "rows" | "positions" | "heads">;
 
-export const ACTIVATION_SLICE = s.object<ActivationSlice, CheckedSlice>("a slice", {
+const ACTIVATION_SLICE = s.object<ActivationSlice, CheckedSlice>("a slice", {
   rows: s.indices,
   positions: s.indices,
   heads: s.indices,
@@ -254,10 +256,6 @@ export class ActivationCache {
 }
 
 const GPU = s.instance("a Gpu", Gpu);
-const CHECKPOINT = s.simple<Checkpoint>(
-  "a checkpoint that openCheckpoint() gave",
-  (value) => typeof value === "object" && value !== null && "tensors" in value && "read" in value,
-);
 
 /** How an activation of a given shape is addressed: element = rowIndex * rowStride + head * headStride + d. */
 export interface ActivationLayout {

@@ -16,7 +16,7 @@ import { type Callback, type HookFunction, HookTaps } from "./taps.ts";
 export interface HookedForwardOptions extends ForwardOptions {
   /** Points to capture: names, `*` patterns, regular expressions or predicates. */
   capture?: PointPattern | readonly PointPattern[];
-  /** Capture only these positions; negative from the end. All of the pass when absent. */
+  /** Capture only these positions, ascending and each once; negative from the end. All of the pass when absent. */
   positions?: s.Indices;
   /** Interventions, applied in order where several meet at one point. */
   edits?: Edit | readonly Edit[];

@@ -1,5 +1,6 @@
 /** Loading a model: source to checkpoint, config to spec, weights to the GPU, tokenizer if there is one. */
 import { abortable } from "../abort.ts";
+import { CHECKPOINT } from "../checkpoint/checkpoint.ts";
 import {
   type Checkpoint,
   type CheckpointProgress,
@@ -141,6 +142,7 @@ async function resolveSource(
 
 /** The spec of an open checkpoint, from its `config.json`. */
 export async function readSpec(checkpoint: Checkpoint): Promise<{ spec: ModelSpec; modelType: string }> {
+  s.readArgument(CHECKPOINT, checkpoint, "readSpec", "checkpoint");
   const config = await checkpoint.readJson("config.json");
   if (config === undefined) {
     throw new ConfigError(

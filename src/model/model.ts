@@ -41,7 +41,7 @@ export type LogitsSelection = "all" | "last" | "none" | readonly number[];
 
 /** Options of a forward pass. */
 export interface ForwardOptions extends EncodeInputOptions {
-  /** Default "all". */
+  /** Default "all". Positions of a list come ascending, each once. */
   logits?: LogitsSelection;
   /** Continue these sequences and remember the new tokens. Without it keys and values are dropped after the pass. */
   cache?: KvCache;

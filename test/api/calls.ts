@@ -8,7 +8,11 @@ import { INJECT_OPTIONS } from "../../src/hooks/patching/inject.ts";
 import { HOOKED_FORWARD_OPTIONS } from "../../src/hooks/plan.ts";
 import { ATTENTION_SUMMARY_OPTIONS } from "../../src/hooks/readouts/attention.ts";
 import { ATTRIBUTION_OPTIONS } from "../../src/hooks/readouts/attribution.ts";
-import { HEAD_SCORE_OPTIONS, REPEATED_TOKENS_OPTIONS } from "../../src/hooks/readouts/head-scores.ts";
+import {
+  HEAD_SCORE_OPTIONS,
+  RANDOM_TOKENS_OPTIONS,
+  REPEATED_TOKENS_OPTIONS,
+} from "../../src/hooks/readouts/head-scores.ts";
 import { LOGIT_LENS_OPTIONS } from "../../src/hooks/readouts/logit-lens.ts";
 import { ACCUMULATED_OPTIONS, DECOMPOSE_OPTIONS, HEAD_RESULTS_OPTIONS } from "../../src/hooks/readouts/residual.ts";
 import { SWEEP_OPTIONS } from "../../src/hooks/sweep.ts";
@@ -217,6 +221,12 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
       run,
       options: REPEATED_TOKENS_OPTIONS,
     })),
+    {
+      name: "repeatedRandomTokens",
+      args: [model, { length: 2 }],
+      run: repeatedRandomTokens,
+      options: RANDOM_TOKENS_OPTIONS,
+    },
     { name: "accumulatedResid", args: [model, ids, {}], run: api.accumulatedResid, options: ACCUMULATED_OPTIONS },
     { name: "decomposeResid", args: [model, ids, {}], run: api.decomposeResid, options: DECOMPOSE_OPTIONS },
     { name: "headResults", args: [model, ids, {}], run: api.headResults, options: HEAD_RESULTS_OPTIONS },
@@ -247,6 +257,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
     { name: "HeadScores.top", args: [3], run: (count) => scores.top(count) },
     { name: "LogitAttribution.at", args: ["embed", 0], run: (label, row) => attribution.at(label, row) },
     { name: "LogitAttribution.top", args: [3, 0], run: (count, row) => attribution.top(count, row) },
+    { name: "Gpu", args: [gpu.host], run: (host) => void new api.Gpu(host) },
     ...plainCalls(),
     ...(await theoryCalls(gpu)),
     { name: "tune", args: [gpu, { classes: [] }], run: api.tune, options: TUNE_OPTIONS },
@@ -256,7 +267,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
 }
 
 const { inductionScores, duplicateTokenScores, previousTokenScores, repeatedRandomTokens } = api;
-const repeatedTokenCalls = { inductionScores, duplicateTokenScores, previousTokenScores, repeatedRandomTokens };
+const repeatedTokenCalls = { inductionScores, duplicateTokenScores, previousTokenScores };
 
 /** Calls that take no model. */
 function plainCalls(): Call[] {

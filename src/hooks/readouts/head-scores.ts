@@ -88,8 +88,8 @@ export async function headScores(
   });
 }
 
-/** The random sequences that scores are measured on, and which layers. */
-export interface RepeatedTokensOptions {
+/** Options of `repeatedRandomTokens`. */
+export interface RandomTokensOptions {
   /** Chooses the tokens: the same seed, the same scores. Default 0. */
   seed?: number;
   /** Length of the random sequence, before it is repeated; default 50, or less where the context is short. */
@@ -100,6 +100,10 @@ export interface RepeatedTokensOptions {
   bos?: number | null;
   /** Ids to draw from: `from` up to, not including, `to`. The whole vocabulary when absent. */
   tokens?: { from: number; to: number };
+}
+
+/** The random sequences that scores are measured on, and which layers. */
+export interface RepeatedTokensOptions extends RandomTokensOptions {
   /** Layers to score; all when absent. */
   layers?: s.Indices;
   /** As for `attentionSummary`. */
@@ -108,17 +112,22 @@ export interface RepeatedTokensOptions {
 
 type CheckedRepeatedOptions = s.Listed<RepeatedTokensOptions, "layers">;
 
+const RANDOM_TOKENS_FIELDS = {
+  seed: s.whole,
+  length: s.ranged("a whole number of at least 2"),
+  batch: s.ranged("a whole number of at least 1"),
+  bos: s.nullable(s.wholeFrom(0)),
+  tokens: s.object("a range of ids", { from: s.required(s.whole), to: s.required(s.whole) }),
+} as const satisfies s.Fields<RandomTokensOptions>;
+
+export const RANDOM_TOKENS_OPTIONS = s.object<RandomTokensOptions>(
+  "the options of random tokens",
+  RANDOM_TOKENS_FIELDS,
+);
+
 export const REPEATED_TOKENS_OPTIONS = s.object<RepeatedTokensOptions, CheckedRepeatedOptions>(
   "the options of repeated tokens",
-  {
-    seed: s.whole,
-    length: s.ranged("a whole number of at least 2"),
-    batch: s.ranged("a whole number of at least 1"),
-    bos: s.nullable(s.wholeFrom(0)),
-    tokens: s.object("a range of ids", { from: s.required(s.whole), to: s.required(s.whole) }),
-    layers: s.indices,
-    memoryBudget: s.positive,
-  } satisfies s.Fields<RepeatedTokensOptions>,
+  { ...RANDOM_TOKENS_FIELDS, layers: s.indices, memoryBudget: s.positive } satisfies s.Fields<RepeatedTokensOptions>,
 );
 
 /**
@@ -129,7 +138,7 @@ export const REPEATED_TOKENS_OPTIONS = s.object<RepeatedTokensOptions, CheckedRe
  * @throws HookError for lengths and token ranges that cannot be; InputError for sequences longer than the context.
  */
 export async function inductionScores(model: HookedModel, options: RepeatedTokensOptions = {}): Promise<HeadScores> {
-  return repeatedScores(model, "induction", options);
+  return repeatedScores("inductionScores", model, "induction", options);
 }
 
 /** The same with the first occurrence itself: the mean of pattern[q, q - length] over the second copy. */
@@ -137,7 +146,7 @@ export async function duplicateTokenScores(
   model: HookedModel,
   options: RepeatedTokensOptions = {},
 ): Promise<HeadScores> {
-  return repeatedScores(model, "duplicate", options);
+  return repeatedScores("duplicateTokenScores", model, "duplicate", options);
 }
 
 /** The same with the previous token: the mean of pattern[q, q - 1] over the second copy. */
@@ -145,13 +154,15 @@ export async function previousTokenScores(
   model: HookedModel,
   options: RepeatedTokensOptions = {},
 ): Promise<HeadScores> {
-  return repeatedScores(model, "previous", options);
+  return repeatedScores("previousTokenScores", model, "previous", options);
 }
 
 /** The sequences [BOS] r r that the scores are measured on. */
-export function repeatedRandomTokens(model: HookedModel, given: RepeatedTokensOptions = {}): number[][] {
-  const options = readCall("repeatedRandomTokens", model, REPEATED_TOKENS_OPTIONS, given);
-  const { spec, tokenizer } = model;
+export function repeatedRandomTokens(model: HookedModel, options: RandomTokensOptions = {}): number[][] {
+  return randomTokens(model, readCall("repeatedRandomTokens", model, RANDOM_TOKENS_OPTIONS, options));
+}
+
+function randomTokens({ spec, tokenizer }: HookedModel, options: RandomTokensOptions): number[][] {
   const bos = options.bos === undefined ? tokenizer?.bosId : (options.bos ?? undefined);
   const { from, to } = options.tokens ?? { from: 0, to: spec.vocabSize };
   const { seed = 0, batch = 4 } = options;
@@ -173,7 +184,7 @@ export function repeatedRandomTokens(model: HookedModel, given: RepeatedTokensOp
   });
 }
 
-function lengthOf(options: CheckedRepeatedOptions, context: number, choices: number): number {
+function lengthOf(options: RandomTokensOptions, context: number, choices: number): number {
   const most = Math.min(Math.floor(context / 2), choices);
   const length = options.length ?? Math.min(50, most);
   if (Number.isInteger(length) && length >= 2 && length <= most) return length;
@@ -183,9 +194,14 @@ function lengthOf(options: CheckedRepeatedOptions, context: number, choices: num
   );
 }
 
-async function repeatedScores(model: HookedModel, kind: HeadKind, given: RepeatedTokensOptions): Promise<HeadScores> {
-  const options = readCall("head scores", model, REPEATED_TOKENS_OPTIONS, given);
-  const ids = repeatedRandomTokens(model, options);
+async function repeatedScores(
+  call: string,
+  model: HookedModel,
+  kind: HeadKind,
+  given: RepeatedTokensOptions,
+): Promise<HeadScores> {
+  const options = readCall(call, model, REPEATED_TOKENS_OPTIONS, given);
+  const ids = randomTokens(model, options);
   const total = (ids[0] as number[]).length;
   const length = Math.floor(total / 2);
   return scoreLayers(model, ids, options, (part, nHeads) => {

@@ -9,6 +9,7 @@ export {
   headScores,
   inductionScores,
   previousTokenScores,
+  type RandomTokensOptions,
   type RepeatedTokensOptions,
   repeatedRandomTokens,
 } from "./head-scores.ts";

@@ -113,6 +113,20 @@ export const MUTANTS: readonly Mutant[] = [
     tests: ["test/tokenizer/huggingface.test.ts"],
   },
   {
+    name: "tokenizer: a single token may have another text",
+    file: "src/tokenizer/ids.ts",
+    from: "if (isSame(tokenText(first))) return first;",
+    to: "return first;",
+    tests: ["test/tokenizer/huggingface.test.ts"],
+  },
+  {
+    name: "tokenizer: the space before every text counts as a token of it",
+    file: "src/tokenizer/ids.ts",
+    from: "if (isPrefixed && isSame(tokenText(second))) return second;",
+    to: "",
+    tests: ["test/tokenizer/huggingface.test.ts"],
+  },
+  {
     name: "text: why the tokenizer cannot be used is lost",
     file: "src/model/input.ts",
     from: "if (tokenizerError) throw tokenizerError;",

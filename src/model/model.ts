@@ -131,7 +131,7 @@ export class Model {
 
   /**
    * The id of a text that is exactly one token, without BOS: an answer to measure. Most tokens begin with a space, so that
-   * " Lucy" is one where "Lucy" is several.
+   * " Lucy" is one where "Lucy" is several. The token's text is exactly the text given; see `Tokenizer.singleToken`.
    * @throws InputError `tokenizer/not-one-token` naming the tokens of any other text; `input/no-tokenizer`.
    */
   toSingleToken(text: string): number {

@@ -75,6 +75,11 @@ export class AddedTokens {
     return this.texts.get(id);
   }
 
+  /** The token's text as the file lists it. */
+  contentOf(id: number): string | undefined {
+    return this.tokens.get(id)?.content;
+  }
+
   /** Whether a special token has this content. */
   isSpecial(text: string): boolean {
     const id = this.ids.get(text);

@@ -9,7 +9,7 @@ import { bytesOfPiece, showBytes } from "./bytes.ts";
 import { decoderOf, isByteToken } from "./decoders.ts";
 import { checkId, onlyToken, withBos } from "./ids.ts";
 import { modelOf } from "./models.ts";
-import { normalizerOf } from "./normalizers.ts";
+import { type Normalizer, normalizerOf } from "./normalizers.ts";
 import { broken, isObject, type JsonObject, unsupported } from "./parts.ts";
 import { type Frame, frameOf } from "./post-processors.ts";
 import { type PreTokenizer, preTokenizerOf } from "./pretokenizers.ts";
@@ -26,7 +26,7 @@ import type { Model } from "./vocabulary.ts";
  */
 export function makeHuggingFaceTokenizer(files: TokenizerFiles, modelVocabSize: number, eosIds?: number[]): Tokenizer {
   const parts = readParts(files);
-  const { frame, idOf, tokenOf } = parts;
+  const { frame, idOf, tokenOf, added, normalize } = parts;
   const named = (name: string) => {
     const token = namedToken(files, name);
     return token === undefined ? undefined : idOf(token);
@@ -37,6 +37,7 @@ export function makeHuggingFaceTokenizer(files: TokenizerFiles, modelVocabSize: 
   const before = addsBos ? frame.before.slice(1) : frame.before;
   const limit = Math.max(parts.vocabSize, modelVocabSize);
   const isByteLevel = hasDecoder(parts.json.decoder, "ByteLevel");
+  const separatesWords = spacesBetween(parts.json.decoder);
 
   const decode: Tokenizer["decode"] = (ids, options) => {
     for (const id of ids) checkId(id, limit);
@@ -44,10 +45,18 @@ export function makeHuggingFaceTokenizer(files: TokenizerFiles, modelVocabSize: 
   };
   const tokenText = (id: number) => {
     checkId(id, limit);
-    const piece = tokenOf(id);
+    const content = added.contentOf(id);
+    if (content !== undefined && (isByteLevel || added.isSpecial(content))) return content;
+    const piece = content ?? tokenOf(id);
     if (piece === undefined) return `<id ${id}>`;
     const bytes = isByteLevel ? bytesOfPiece(piece) : undefined;
-    return bytes ? showBytes(bytes) : textWithin(id, piece, decode);
+    return bytes ? showBytes(bytes) : textWithin(piece, parts.join);
+  };
+  const singleToken = (text: string) => {
+    const wanted = normalize(text);
+    const isSame = (shown: string) =>
+      normalize(shown) === wanted || (separatesWords && normalize(shown.replace(/^ /, "")) === wanted);
+    return onlyToken(text, parts.idsOf(text), tokenText, isSame);
   };
   return {
     kind: "huggingface",
@@ -60,15 +69,15 @@ export function makeHuggingFaceTokenizer(files: TokenizerFiles, modelVocabSize: 
       const ids = withBos([...before, ...parts.idsOf(text)], options?.addBos ?? addsBos, bosId);
       return [...ids, ...frame.after];
     },
-    singleToken: (text) => onlyToken(text, parts.idsOf(text), tokenText),
+    singleToken,
     tokenText,
     stream: (options) => streamOf((ids) => decode(ids, options), parts.isOpen(options?.skipSpecial ?? false)),
   };
 }
 
 /** A token's text inside a sentence: decoders strip the first space, so the token is decoded after itself. */
-function textWithin(id: number, piece: string, decode: (ids: number[]) => string): string {
-  const text = decode([id, id]).slice(decode([id]).length);
+function textWithin(piece: string, join: (tokens: string[]) => string): string {
+  const text = join([piece, piece]).slice(join([piece]).length);
   return text.includes("\uFFFD") && !piece.includes("\uFFFD") ? piece : text;
 }
 
@@ -76,12 +85,16 @@ function textWithin(id: number, piece: string, decode: (ids: number[]) => string
 interface Parts {
   json: JsonObject;
   frame: Frame;
+  added: AddedTokens;
+  normalize: Normalizer;
   vocabSize: number;
   idOf(token: string): number | undefined;
   tokenOf(id: number): string | undefined;
   /** Ids of a text, without those of the post-processor. */
   idsOf(text: string): number[];
   textOf(ids: readonly number[], skipSpecial: boolean): string;
+  /** The decoder's text of tokens. */
+  join(tokens: string[]): string;
   /** Whether a token leaves the text before it open: a run of byte tokens is decoded when it has ended. */
   isOpen(skipSpecial: boolean): (id: number) => boolean;
 }
@@ -115,17 +128,18 @@ function readParts(files: TokenizerFiles): Parts {
   const hasRuns = hasDecoder(json.decoder, "ByteFallback");
   const isShown = (token: string | undefined, skipSpecial: boolean): token is string =>
     token !== undefined && !(skipSpecial && added.isSpecial(token));
+  const join = (tokens: string[]) => (decode ? decode(tokens).join("") : tokens.join(" "));
   return {
     json,
     frame,
+    added,
+    normalize,
     vocabSize: Math.max(added.largestId, ...frame.before, ...frame.after, largest(vocabulary.tokenOf.keys())) + 1,
     idOf,
     tokenOf,
     idsOf: encoder(added, words, model),
-    textOf(ids, skipSpecial) {
-      const tokens = ids.map(tokenOf).filter((token) => isShown(token, skipSpecial));
-      return decode ? decode(tokens).join("") : tokens.join(" ");
-    },
+    textOf: (ids, skipSpecial) => join(ids.map(tokenOf).filter((token) => isShown(token, skipSpecial))),
+    join,
     isOpen: (skipSpecial) => (id) => {
       const token = tokenOf(id);
       return hasRuns && (!isShown(token, skipSpecial) || isByteToken(token));
@@ -168,6 +182,11 @@ function hasDecoder(config: unknown, type: string): boolean {
   if (!isObject(config)) return false;
   const { decoders } = config;
   return config.type === type || (Array.isArray(decoders) && decoders.some((part) => hasDecoder(part, type)));
+}
+
+/** Whether the decoder puts spaces between words, so that a space before a token is not the token's own. */
+function spacesBetween(decoder: unknown): boolean {
+  return (decoder ?? null) === null || hasDecoder(decoder, "WordPiece") || hasDecoder(decoder, "BPEDecoder");
 }
 
 function largest(numbers: Iterable<number>): number {

@@ -39,13 +39,28 @@ export function wholeIds(ids: number[], text: string): number[] {
 }
 
 /**
- * The one id of a text.
+ * The one id of a text. Tokenizers of SentencePiece's kind put a space before every text. Where that space is a token of its
+ * own, it does not count; where it is part of the token (`" Lucy"` for `"Lucy"`), the token is that of another text.
  * @param ids the text's ids, without BOS and other tokens around it
+ * @param isSame whether a token's text is the text
  * @throws InputError `tokenizer/not-one-token`, naming the tokens of the text.
  */
-export function onlyToken(text: string, ids: readonly number[], tokenText: (id: number) => string): number {
-  const [id] = ids;
-  if (id !== undefined && ids.length === 1) return id;
+export function onlyToken(
+  text: string,
+  ids: readonly number[],
+  tokenText: (id: number) => string,
+  isSame: (shown: string) => boolean = (shown) => shown === text,
+): number {
+  const [first, second] = ids;
+  if (first !== undefined && ids.length === 1) {
+    if (isSame(tokenText(first))) return first;
+    throw new InputError(
+      "tokenizer/not-one-token",
+      `${JSON.stringify(text)} is read as the token ${JSON.stringify(tokenText(first))}, which is another text. Give the token id ${first} if you mean that token, or another text.`,
+    );
+  }
+  const isPrefixed = first !== undefined && second !== undefined && ids.length === 2 && tokenText(first) === " ";
+  if (isPrefixed && isSame(tokenText(second))) return second;
   const shown = ids.slice(0, 8).map((token) => JSON.stringify(tokenText(token)));
   const pieces =
     ids.length === 0 ? "no tokens" : `${ids.length} tokens: ${shown.join(", ")}${ids.length > 8 ? " ..." : ""}`;

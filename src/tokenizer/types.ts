@@ -56,8 +56,11 @@ export interface Tokenizer {
    */
   encode(text: string, options?: EncodeOptions): number[];
   /**
-   * The id of a text that is exactly one token, BOS and the like aside: `" Paris"`.
-   * @throws InputError `tokenizer/not-one-token`, naming the tokens of the text.
+   * The id of the token that has exactly this text, BOS and the like aside: `" Paris"`. Text that the normalizer makes equal
+   * (`"Paris"` and `"paris"`) is the same. A space that the tokenizer itself puts before a text does not count when it is a
+   * token of its own; when it is part of the token, that token is `" Paris"` and not `"Paris"`.
+   * @throws InputError `tokenizer/not-one-token`, naming the tokens of the text; also when the text becomes one token that has
+   *   another text, such as the one for unknown text.
    */
   singleToken(text: string): number;
   /**
@@ -67,7 +70,7 @@ export interface Tokenizer {
    */
   decode(ids: readonly number[], options?: DecodeOptions): string;
   /**
-   * One token as people want to see it: `" Hello"` with its leading space, `"<s>"`, `"\n"`; bytes of an unfinished
+   * One token as people want to see it: `" Hello"` with its leading space, an added token as it is listed (`"<s>"`), `"\n"`; bytes of an unfinished
    * character as `"<0xE2>"`; an id without a token as `"<id 151700>"`.
    * @throws InputError `tokenizer/id-out-of-range`.
    */

@@ -25,6 +25,53 @@ function digits(post_processor: unknown = null) {
   return { post_processor, decoder: { type: "Fuse" }, model: { type: "BPE", vocab, merges: [] } };
 }
 
+const BYTE_LEVEL = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
+
+/** An entry of `added_tokens`. */
+function listed(id: number, content: string, special: boolean) {
+  return { id, content, special, normalized: true, single_word: false, lstrip: false, rstrip: false };
+}
+
+/** As SentencePiece has it: the normalizer puts a space before the text, which is a token of its own or part of `" dog"`. */
+function spacedFirst() {
+  const tokens = ["<unk>", "<s>", "▁", "c", "a", "t", "d", "o", "g", "ca", "cat", "dog", "▁dog", "do"];
+  const spaces = (from: string, to: string) => ({ type: "Replace", pattern: { String: from }, content: to });
+  return {
+    added_tokens: [listed(0, "<unk>", true), listed(1, "<s>", true)],
+    normalizer: { type: "Sequence", normalizers: [{ type: "Prepend", prepend: "▁" }, spaces(" ", "▁")] },
+    pre_tokenizer: null,
+    post_processor: {
+      type: "TemplateProcessing",
+      single: [{ SpecialToken: { id: "<s>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }],
+      pair: [],
+      special_tokens: { "<s>": { id: "<s>", ids: [1], tokens: ["<s>"] } },
+    },
+    decoder: {
+      type: "Sequence",
+      decoders: [
+        spaces("▁", " "),
+        { type: "ByteFallback" },
+        { type: "Fuse" },
+        { type: "Strip", content: " ", start: 1, stop: 0 },
+      ],
+    },
+    model: {
+      type: "BPE",
+      unk_token: "<unk>",
+      fuse_unk: true,
+      byte_fallback: true,
+      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
+      merges: [
+        ["c", "a"],
+        ["ca", "t"],
+        ["d", "o"],
+        ["do", "g"],
+        ["▁", "dog"],
+      ],
+    },
+  };
+}
+
 /** A post-processor that puts `<e>` before or after a text. */
 function framed(before: "<e>"[], after: "<e>"[]) {
   const special = (id: string) => ({ SpecialToken: { id, type_id: 0 } });
@@ -126,6 +173,17 @@ describe("tokenText", () => {
     expect(texts(byteLevel, "<|end|>")).toEqual(["<|end|>"]);
     const byteFallback = await load("byte-fallback");
     expect(texts(byteFallback, "a lens\n日")).toEqual(["<s>", " a", " lens", "\n", "<0xE6>", "<0x97>", "<0xA5>"]);
+  });
+
+  it("shows added tokens as they are listed, where the decoder gives them a space", async () => {
+    const tokenizer = await loadJson(spacedFirst());
+    const ids = tokenizer.encode("cat");
+    expect(ids.map((id) => tokenizer.tokenText(id))).toEqual(["<s>", " ", "cat"]);
+    expect(tokenizer.decode([10, 1])).toBe("cat <s>");
+    const plain = { ...spacedFirst(), added_tokens: [listed(1, "<s>", false)] };
+    expect((await loadJson(plain)).tokenText(1)).toBe("<s>");
+    const latin = await loadJson({ ...digits(), decoder: BYTE_LEVEL, added_tokens: [listed(6, "<é>", false)] });
+    expect(latin.tokenText(6)).toBe("<é>");
   });
 });
 
@@ -242,6 +300,33 @@ describe("singleToken", () => {
     ] as const) {
       expect(() => tokenizer.singleToken(text)).toThrow(pieces);
       expect(() => tokenizer.singleToken(text)).toThrow(expect.objectContaining({ code: "tokenizer/not-one-token" }));
+    }
+  });
+
+  it("does not count the space that the normalizer puts before a text", async () => {
+    const tokenizer = await loadJson(spacedFirst());
+    expect(tokenizer.tokenText(tokenizer.singleToken("cat"))).toBe("cat");
+    expect(tokenizer.tokenText(tokenizer.singleToken(" dog"))).toBe(" dog");
+    expect(tokenizer.singleToken("<s>")).toBe(1);
+    expect(tokenizer.singleToken(" ")).toBe(2);
+  });
+
+  it.each([
+    ["dog", /"dog" is read as the token " dog", which is another text\. Give the token id 12 /],
+    [" cat", /" cat" is 3 tokens: " ", " ", "cat"/],
+    ["z", /"z" is 2 tokens: " ", "<unk>"/],
+  ])("refuses %j, which is a token of another text", async (text, message) => {
+    const tokenizer = await loadJson(spacedFirst());
+    expect(() => tokenizer.singleToken(text)).toThrow(message);
+  });
+
+  it("takes words as they are where the decoder puts the spaces, and not the token of unknown text", async () => {
+    const model = { type: "WordLevel", vocab: { cat: 0, "[UNK]": 1 }, unk_token: "[UNK]" };
+    const words = { model, pre_tokenizer: { type: "Whitespace" }, normalizer: { type: "Lowercase" } };
+    for (const decoder of [null, { type: "WordPiece", prefix: "##", cleanup: false }]) {
+      const tokenizer = await loadJson({ ...words, decoder });
+      for (const text of ["cat", " cat", "Cat"]) expect(tokenizer.singleToken(text)).toBe(0);
+      expect(() => tokenizer.singleToken("bird")).toThrow(/"bird" is read as the token "? ?\[UNK\]/);
     }
   });
 });

@@ -36,10 +36,10 @@ export interface OpenedSource {
 }
 
 const SCHEME = /^[a-z][a-z0-9+.-]+:/i;
-const HUB = /^hf:([\w.-]+\/[\w.-]+)(?:@([^@\s]+))?$/;
+const HUB = /^hf:([\w-][\w.-]*\/[\w-][\w.-]*)(?:@([^@\s]+))?$/;
 const HUB_ADDRESS = /^(?:https?:\/\/)?(?:www\.)?(?:huggingface\.co|hf\.co)\/+([^?#]*[^/?#])/i;
 /** Of a model, a revision of it, or a file there. */
-const HUB_PATH = /^([\w.-]+\/[\w.-]+)(?:\/(?:tree|blob|resolve|raw)\/([^/]+)(?:\/(.+))?)?$/;
+const HUB_PATH = /^([\w-][\w.-]*\/[\w-][\w.-]*)(?:\/(?:tree|blob|resolve|raw)\/([^/]+)(?:\/(.+))?)?$/;
 const WEIGHT_FILE = /[^/\\]+\.safetensors(?:\.index\.json)?$/;
 
 /**

@@ -35,7 +35,7 @@ describe("parseSourceSpec", () => {
   });
 
   it.each([
-    ...["", "  ", "hf:name", "hf:", "hf:a/b@", "hf:a/b/c", "ftp://host/x", "s3://bucket"],
+    ...["", "  ", "hf:name", "hf:", "hf:a/b@", "hf:a/b/c", "hf:../x", "hf:a/..", "ftp://host/x", "s3://bucket"],
     ...["http://host/m/a%zz.safetensors", "https://huggingface.co/a/b/tree/%zz", "https://huggingface.co/datasets/a/b"],
     ...["https://huggingface.co/a/b/tree/main/sub", "https://huggingface.co/a/b/blob/main/pytorch_model.bin"],
   ])("refuses %j", async (text) => {

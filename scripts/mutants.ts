@@ -946,6 +946,27 @@ export const MUTANTS: readonly Mutant[] = [
     tests: ["test/engine/abort.test.ts"],
   },
   {
+    name: "cache: a file that a mirror lacked once is lacking for good",
+    file: "src/checkpoint/source-hub.ts",
+    from: "(this.#isFixed && cached?.etag !== ABSENT)",
+    to: "this.#isFixed",
+    tests: ["test/checkpoint/hub.test.ts"],
+  },
+  {
+    name: "cache: a closed source reads its cache",
+    file: "src/checkpoint/source-hub.ts",
+    from: "if (this.#closed) throw closedError(this.label);",
+    to: "",
+    tests: ["test/checkpoint/hub.test.ts"],
+  },
+  {
+    name: "HTTP: timers wrap around",
+    file: "src/abort.ts",
+    from: "Math.min(ms, LONGEST_TIMER_MS)",
+    to: "ms",
+    tests: ["test/checkpoint/retry.test.ts"],
+  },
+  {
     name: "cache: what was damaged is taken again",
     file: "src/checkpoint/source-hub.ts",
     from: "    this.#files.set(file, renewing);\n",

@@ -31,11 +31,14 @@ export function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined, 
   });
 }
 
-/** Resolves after `ms` milliseconds; rejects with `signal.reason` when aborted before. */
+/** The longest time that `setTimeout` can wait, 24.8 days; it takes a longer one for 1 ms. */
+export const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/** Resolves after `ms` milliseconds, at most `LONGEST_TIMER_MS`; rejects with `signal.reason` when aborted before. */
 export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const waiting = new Promise<void>((resume) => {
-    timer = setTimeout(resume, ms);
+    timer = setTimeout(resume, Math.min(ms, LONGEST_TIMER_MS));
   });
   // The timer would keep the process alive.
   return abortable(waiting, signal).finally(() => clearTimeout(timer));

@@ -14,8 +14,8 @@ import {
   streamSafetensors,
 } from "../checkpoint/index.ts";
 import { checkRange, notFound } from "../checkpoint/source.ts";
+import { fnv1a } from "../fnv1a.ts";
 import { specFromConfig } from "../model/families/index.ts";
-import { fnv1a } from "../model/fnv1a.ts";
 import type { StorageType } from "../model/kernels.ts";
 import type { ModelSpec, WeightName } from "../model/spec.ts";
 import { isPerBlock, tensorShape, weightShape } from "../model/weight-shapes.ts";

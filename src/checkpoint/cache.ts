@@ -6,6 +6,7 @@
  * second file with metadata that could disagree, and an entry of the wrong length is recognised as broken.
  */
 import { CheckpointError } from "../errors.ts";
+import { fnv1a } from "../fnv1a.ts";
 
 /** What identifies the contents of a file: the server's ETag, and its length in bytes. */
 export interface BlobVersion {
@@ -42,12 +43,22 @@ export function safeSegment(segment: string): string {
   return segment.replace(/^\.+$|[^A-Za-z0-9_.-]/g, (match) => [...match].map(toHex).join(""));
 }
 
-/** File name of an entry. */
-export function entryName({ etag, size }: BlobVersion): string {
-  return `${safeSegment(etag)}.${size}`;
+/** Characters of an ETag in a file's name, which may have 255 in all. */
+const LONGEST_ETAG = 200;
+
+/** The ETag, or two hashes and the length of one that is too long for a file's name. */
+export function shortEtag(etag: string): string {
+  if (safeSegment(etag).length <= LONGEST_ETAG) return etag;
+  const hashes = [etag, [...etag].reverse().join("")].map((text) => fnv1a(text).toString(16));
+  return ["long", ...hashes, etag.length].join("-");
 }
 
-/** The version an entry's file name states, or undefined for any other file. */
+/** File name of an entry. */
+export function entryName({ etag, size }: BlobVersion): string {
+  return `${safeSegment(shortEtag(etag))}.${size}`;
+}
+
+/** The version an entry's file name states, with its ETag as `shortEtag` gives it, or undefined for any other file. */
 export function versionFromName(name: string): BlobVersion | undefined {
   const match = /^([^.].*)\.(\d+)$/.exec(name);
   if (match === null) return undefined;

@@ -8,7 +8,7 @@ import * as s from "../schema/schema.ts";
 import { readJsonFile } from "./json-file.ts";
 import { readHeader } from "./read-header.ts";
 import { type Contents, readShards } from "./shards.ts";
-import { type CheckpointSource, checkRange } from "./source.ts";
+import { type CheckpointSource, checkFileName, checkRange } from "./source.ts";
 import { SubfolderSource } from "./subfolder.ts";
 import type { TensorInfo } from "./tensor-info.ts";
 
@@ -71,6 +71,11 @@ export const CHECKPOINT = s.simple<Checkpoint>(
 
 const SINGLE_FILE = "model.safetensors";
 const INDEX_FILE = "model.safetensors.index.json";
+const ADAPTER_FILE = "adapter_model.safetensors";
+/** The name of one of several shards. */
+const SHARD_NAME = /-\d+-of-(?!0*1\.)\d+\.safetensors$/;
+const FILE_IS_INSIDE =
+  "`file` names a file in the source: give the folder that holds it as the source, and the rest of the path as `file`.";
 
 /**
  * Opens `model.safetensors`, or the shards of `model.safetensors.index.json`, or `options.file`; without any of them, the
@@ -86,11 +91,14 @@ export async function openCheckpoint(source: CheckpointSource, options: Checkpoi
       onNotice = () => {},
       file: chosen,
     } = s.readOptions(CHECKPOINT_OPTIONS, options, "openCheckpoint");
+    if (chosen !== undefined) checkFileName(chosen, source.label, FILE_IS_INSIDE);
     const path = chosen ?? (await findWeights(source, onNotice));
     const folder = path.slice(0, path.lastIndexOf("/") + 1);
     const file = path.slice(folder.length);
     const place = folder === "" ? source : new SubfolderSource(source, folder);
-    const contents = file.endsWith(".json") ? await readShards(place, file, onNotice) : await readSingle(place, file);
+    const contents = file.endsWith(".json")
+      ? await readShards(place, file, onNotice)
+      : await readSingle(place, file, onNotice);
     return new SourceCheckpoint(place, contents, onProgress);
   } catch (error) {
     await source.close?.();
@@ -101,20 +109,31 @@ export async function openCheckpoint(source: CheckpointSource, options: Checkpoi
 async function findWeights(source: CheckpointSource, onNotice: (message: string) => void): Promise<string> {
   if (await source.exists(SINGLE_FILE)) return SINGLE_FILE;
   if (await source.exists(INDEX_FILE)) return INDEX_FILE;
-  const files = (await source.list?.()) ?? [];
+  const files = source.list ? await source.list() : (await source.exists(ADAPTER_FILE)) ? [ADAPTER_FILE] : [];
   const models = nestedModels(files);
   const [model] = models;
   if (model !== undefined && models.length === 1) {
     onNotice(`${source.label}: no model lies at the top, so the one below is opened: ${model}.`);
     return model;
   }
-  const others = models.length > 0 ? models : files.filter((name) => name.endsWith(".safetensors"));
-  const remedy =
-    others.length > 0
-      ? `It has ${others.join(", ")}: name one as \`file\`, or at the end of the path or address.`
-      : "Only safetensors weights can be read: convert others with transformers' save_pretrained.";
-  const message = `${source.label} has neither ${SINGLE_FILE} nor ${INDEX_FILE}. ${remedy}`;
+  const message = `${source.label} has neither ${SINGLE_FILE} nor ${INDEX_FILE}. ${wayToWeights(models, files)}`;
   throw new CheckpointError("checkpoint/no-weights", message);
+}
+
+function wayToWeights(models: readonly string[], files: readonly string[]): string {
+  const weights = files.filter((name) => /\.safetensors(\.index\.json)?$/.test(name));
+  const adapter = weights.find((name) => /(^|\/)adapter_model\.safetensors$/.test(name));
+  const shard = weights.find((name) => SHARD_NAME.test(name));
+  const whole = weights.filter((name) => !SHARD_NAME.test(name) && !name.endsWith(ADAPTER_FILE));
+  const others = models.length > 0 ? models : whole;
+  if (others.length > 0) {
+    return `It has ${others.join(", ")}: name one as \`file\`, or at the end of the path or address.`;
+  }
+  if (shard) return `It has shards, such as ${shard}, and their index is missing: download ${INDEX_FILE}, too.`;
+  if (adapter) {
+    return `It has ${adapter}, which is an adapter, not a model: merge it into its base model with peft's merge_and_unload, and save that with save_pretrained.`;
+  }
+  return "Only safetensors weights can be read: convert others with transformers' save_pretrained.";
 }
 
 /** Each folder's `model.safetensors` or, where there is none, its index. */
@@ -124,7 +143,16 @@ function nestedModels(files: readonly string[]): string[] {
   return [...single, ...index.filter((file) => !single.includes(file.replace(INDEX_FILE, SINGLE_FILE)))];
 }
 
-async function readSingle(source: CheckpointSource, file: string): Promise<Contents> {
+async function readSingle(
+  source: CheckpointSource,
+  file: string,
+  onNotice: (message: string) => void,
+): Promise<Contents> {
+  if (SHARD_NAME.test(file)) {
+    onNotice(
+      `${source.label}: ${file} is one shard of several; name their index (.safetensors.index.json) for the model.`,
+    );
+  }
   const { tensors, metadata } = await readHeader(source, file);
   return { tensors: new Map(tensors.map((tensor) => [tensor.name, tensor])), metadata, absent: new Map() };
 }

@@ -17,6 +17,11 @@ interface OpenFile {
 /** What Hugging Face's own tools take for a model's name, and only that. */
 const HUB_NAME = /^[\w-][\w.-]*\/[\w-][\w.-]*(?:@[^@\s]+)?$/;
 
+/** `models--owner--name/snapshots/<commit>/`, seen from the folder of that cache. */
+const DEEPEST = 3;
+/** Folders of one level that are looked into: a home folder given by mistake has many. */
+const MOST_FOLDERS = 200;
+
 function isMissing(error: unknown): boolean {
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   return code === "ENOENT" || code === "ENOTDIR";
@@ -40,18 +45,36 @@ export class FolderSource implements CheckpointSource {
     this.label = path;
   }
 
-  /** The files of the folder, and those of the folders in it. @throws CheckpointError `checkpoint/no-folder` */
+  /**
+   * The files of the folder and of the folders in it, through links, `DEEPEST` levels down: as deep as Python's Hub cache.
+   * @throws CheckpointError `checkpoint/no-folder`
+   */
   async list(): Promise<string[]> {
+    const files: string[] = [];
+    let folders = [""];
+    for (let depth = 0; depth <= DEEPEST && folders.length > 0; depth++) {
+      const entries = (await Promise.all(folders.map((folder) => this.#entries(folder)))).flat();
+      files.push(...entries.filter(({ isFolder }) => !isFolder).map(({ path }) => path));
+      folders = entries.filter(({ isFolder }) => isFolder).map(({ path }) => `${path}/`);
+      folders.length = Math.min(folders.length, MOST_FOLDERS);
+    }
+    return files;
+  }
+
+  async #entries(folder: string): Promise<{ path: string; isFolder: boolean }[]> {
     try {
-      const entries = await readdir(this.label, { withFileTypes: true });
-      const files = entries.map(async (entry) => {
-        if (!entry.isDirectory()) return [entry.name];
-        // A folder that cannot be read has nothing to offer.
-        const inside = await readdir(join(this.label, entry.name)).catch(() => []);
-        return inside.map((file) => `${entry.name}/${file}`);
-      });
-      return (await Promise.all(files)).flat();
+      const entries = await readdir(join(this.label, folder), { withFileTypes: true });
+      return await Promise.all(
+        entries.map(async (entry) => {
+          const path = folder + entry.name;
+          // A link that leads nowhere is listed, as its name is.
+          const facts = entry.isSymbolicLink() ? await stat(join(this.label, path)).catch(() => entry) : entry;
+          return { path, isFolder: facts.isDirectory() };
+        }),
+      );
     } catch (cause) {
+      // A folder below that cannot be read has nothing to offer.
+      if (folder !== "") return [];
       throw noFolder(this.label, cause);
     }
   }

@@ -2,14 +2,18 @@
  * One HTTP request that can be trusted to end: it is repeated when the failure can pass, it stops when the signal says so,
  * and a server that falls silent in the middle of an answer has failed.
  */
-import { abortable } from "../abort.ts";
+import { abortable, LONGEST_TIMER_MS } from "../abort.ts";
 import { CheckpointError } from "../errors.ts";
 import * as s from "../schema/schema.ts";
 import { HttpStatusError, RETRY_OPTIONS, type RetryOptions, withRetries } from "./retry.ts";
+import { closedError } from "./source.ts";
 
 /** What all sources that speak HTTP take. */
 export interface HttpOptions {
-  /** Sent with every request, such as `Authorization`. */
+  /**
+   * Sent with every request, such as `Authorization`, in place of what would be sent under that name. A redirect to another
+   * origin gets them as `fetch` specifies: all but `Authorization`, so a secret belongs there, not in a header of its own.
+   */
   headers?: Record<string, string>;
   /** Stands in for the global `fetch`, to add a proxy for example. */
   fetch?: typeof fetch;
@@ -102,8 +106,7 @@ export class HttpClient {
   /** Ends what is under way. */
   close(): void {
     this.options.signal?.removeEventListener("abort", this.#forward);
-    const message = `${this.label} was read after it was closed. Open it again.`;
-    this.#stop.abort(new CheckpointError("checkpoint/closed", message));
+    this.#stop.abort(closedError(this.label));
   }
 
   /** Whether the signal or `close` has ended it. */
@@ -137,7 +140,8 @@ export class HttpClient {
     try {
       // Compressed bytes cannot be counted or read by range. A page may not send this, and its browser does so by itself.
       // (Deno does not unpack what comes compressed all the same if this is "identity" alone.)
-      const sent = { "Accept-Encoding": "identity, *;q=0", ...headers, ...this.options.headers, ...basicAuth(url) };
+      const unpacked = { "Accept-Encoding": "identity, *;q=0" };
+      const sent = mergeHeaders(unpacked, headers, basicAuth(url, this.label), this.options.headers);
       const asking = (this.options.fetch ?? fetch)(withoutLogin(url), {
         method,
         headers: sent,
@@ -155,7 +159,7 @@ export class HttpClient {
   async #within<T>(controller: AbortController, work: Promise<T>, late?: (value: T) => void): Promise<T> {
     const ms = this.options.retry?.timeoutMs ?? DEFAULT_TIMEOUT_MS;
     const silent = () => controller.abort(new Error(`nothing came for ${ms / 1000} s`));
-    const timer = setTimeout(silent, ms);
+    const timer = setTimeout(silent, Math.min(ms, LONGEST_TIMER_MS));
     try {
       return await abortable(work, controller.signal, late);
     } finally {
@@ -164,11 +168,31 @@ export class HttpClient {
   }
 }
 
-/** The login of `https://user:password@host/`, which `fetch` refuses to send. */
-function basicAuth({ username, password }: URL): Record<string, string> {
+/** Later ones win, whatever the case of their names, which are one header to `fetch`. */
+export function mergeHeaders(...all: (Record<string, string> | undefined)[]): Record<string, string> {
+  const entries = all.flatMap((headers) => Object.entries(headers ?? {}));
+  return Object.fromEntries(entries.map(([name, value]) => [name.toLowerCase(), value]));
+}
+
+/**
+ * The login of `https://user:password@host/`, which `fetch` refuses to send.
+ * @throws CheckpointError `checkpoint/bad-source`
+ */
+export function basicAuth({ username, password }: URL, label: string): Record<string, string> {
   if (username === "") return {};
-  const login = new TextEncoder().encode(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`);
+  const [name, secret] = [username, password].map((part) => decodePart(part, `the login of ${label}`));
+  const login = new TextEncoder().encode(`${name}:${secret}`);
   return { Authorization: `Basic ${btoa(String.fromCharCode(...login))}` };
+}
+
+/** `decodeURIComponent` of a part of an address. @throws CheckpointError `checkpoint/bad-source` */
+export function decodePart(part: string, what: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch (cause) {
+    const message = `A % in ${what} does not begin a UTF-8 character such as %20. Write %25 for a % that is meant as such.`;
+    throw new CheckpointError("checkpoint/bad-source", message, { cause });
+  }
 }
 
 function withoutLogin(url: URL): URL {

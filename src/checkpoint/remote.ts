@@ -166,7 +166,12 @@ export class RemoteFiles {
       return describe(response);
     });
     if (!remote.ranges || remote.size !== undefined) return remote;
-    const size = await this.#request(file, {}, async ({ response }) => lengthOf(response), "HEAD");
+    const asking = this.#request(file, {}, async ({ response }) => lengthOf(response), "HEAD");
+    // The file is there, whatever a server says that does not know HEAD.
+    const size = await asking.catch((error) => {
+      if (this.#http.isStopped) throw error;
+      return undefined;
+    });
     return size === undefined ? { ...remote, ranges: false } : { ...remote, size };
   }
 

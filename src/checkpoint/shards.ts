@@ -59,6 +59,8 @@ async function describeCopies(source: CheckpointSource, a: TensorInfo, b: Tensor
   throw new CheckpointError("checkpoint/duplicate-tensor", message);
 }
 
+const SHARDS_STAY = "Shard names must stay in the folder: do not use this checkpoint unless you can correct its index.";
+
 async function readWeightMap(source: CheckpointSource, file: string): Promise<Map<string, string>> {
   const index = await readJsonFile(source, file);
   const weightMap = isObject(index) ? index.weight_map : undefined;
@@ -66,9 +68,10 @@ async function readWeightMap(source: CheckpointSource, file: string): Promise<Ma
   const shards = new Map<string, string>();
   for (const [name, shard] of Object.entries(weightMap)) {
     if (typeof shard !== "string") throw indexError(source, file, `does not name the shard of tensor ${name}`);
-    checkFileName(shard, `${source.label}: ${file}`);
+    checkFileName(shard, `${source.label}: ${file}`, SHARDS_STAY);
     shards.set(name, shard);
   }
+  if (shards.size === 0) throw indexError(source, file, "names no tensors");
   return shards;
 }
 

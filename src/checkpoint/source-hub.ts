@@ -8,11 +8,19 @@
  */
 import { CheckpointError } from "../errors.ts";
 import * as s from "../schema/schema.ts";
-import type { BlobCache, CachedBlob } from "./cache.ts";
-import { HTTP_FIELDS, type HttpOptions, reasonOf, remedyOf } from "./http.ts";
+import { type BlobCache, type CachedBlob, shortEtag } from "./cache.ts";
+import { basicAuth, HTTP_FIELDS, type HttpOptions, mergeHeaders, reasonOf, remedyOf } from "./http.ts";
 import { type Dialect, type RemoteFile, RemoteFiles, WHOLE_FILE_BYTES, XET_FILE_INFO } from "./remote.ts";
 import { HttpStatusError } from "./retry.ts";
-import { type CheckpointSource, checkFileName, checkRange, DEFAULT_MAX_BYTES, notFound, readWhole } from "./source.ts";
+import {
+  type CheckpointSource,
+  checkFileName,
+  checkRange,
+  closedError,
+  DEFAULT_MAX_BYTES,
+  notFound,
+  readWhole,
+} from "./source.ts";
 import { below } from "./source-url.ts";
 
 /** A repository of the Hub: `owner/name` at a branch, tag or commit. */
@@ -46,8 +54,13 @@ export const HUB_SOURCE_OPTIONS = s.object<HubSourceOptions>("the options of Hub
 } satisfies s.Fields<HubSourceOptions>);
 
 const HUB_URL = "https://huggingface.co";
-/** Versions of an entry that records that the repository has no such file, and of a file whose server gave none. */
+/**
+ * Versions of entries without a file. By the Hub's error code the repository has no such file, and a commit will never have
+ * it. By the status alone it was not there when asked; a mirror may have it later.
+ */
+const NO_ENTRY = "no-entry";
 const ABSENT = "absent";
+/** Version of a file whose server gave none. */
 const UNKNOWN = "unknown";
 const COMMIT_HASH = /^[0-9a-f]{40}$/;
 
@@ -68,6 +81,8 @@ export class HubSource implements CheckpointSource {
   readonly #files = new Map<string, Promise<CachedFile | RemoteFile>>();
   readonly #downloads = new Map<string, Promise<CachedFile>>();
   #noticed = false;
+  #cacheFailed = false;
+  #closed = false;
 
   /** @throws CheckpointError `checkpoint/bad-token`, `checkpoint/bad-source` for a `hubUrl` that is not http(s) */
   constructor({ repo, revision = "main" }: HubModel, given: HubSourceOptions = {}) {
@@ -81,9 +96,10 @@ export class HubSource implements CheckpointSource {
     const path = `${repo}/resolve/${encodeURIComponent(revision)}/`;
     const folder = new URL(`${hub.href.replace(/\/+$/, "")}/${path}`);
     // The server is one level, too, whatever its path: mirrors of one host are apart.
-    const server = `${hub.host}${hub.pathname}`.replace(/\/+$/, "").replaceAll("/", "_");
-    this.#keyPrefix = `${server}/${repo}/${encodeURIComponent(revision)}`;
-    const headers = { ...(token && { Authorization: `Bearer ${token}` }), ...options.headers };
+    const server = `${hub.protocol === "http:" ? "http:" : ""}${hub.host}${hub.pathname.replace(/\/+$/, "")}`;
+    this.#keyPrefix = `${encodeURIComponent(server)}/${repo}/${encodeURIComponent(revision)}`;
+    const bearer = token && { Authorization: `Bearer ${token}` };
+    const headers = mergeHeaders(bearer || {}, basicAuth(hub, this.label), options.headers);
     this.#remote = new RemoteFiles(hubDialect(this.label, folder, token !== undefined), { ...options, headers });
   }
 
@@ -101,16 +117,15 @@ export class HubSource implements CheckpointSource {
     const known = await this.#file(file);
     if ("cached" in known) return known.cached.size;
     if (known.size !== undefined) return known.size;
-    return this.#options.cache ? (await this.#download(file, known)).cached.size : this.#remote.size(file);
+    return (await this.#stored(file, known))?.cached.size ?? this.#remote.size(file);
   }
 
   async read(file: string, start: number, end: number): Promise<Uint8Array> {
     checkRange(file, start, end, await this.size(file));
     if (start === end) return new Uint8Array(0);
     const known = await this.#file(file);
-    if ("cached" in known) return known.cached.read(start, end);
-    if (this.#options.cache === undefined) return this.#remote.read(file, start, end);
-    return (await this.#download(file, known)).cached.read(start, end);
+    const stored = "cached" in known ? known : await this.#stored(file, known);
+    return stored ? stored.cached.read(start, end) : this.#remote.read(file, start, end);
   }
 
   async readAll(file: string, maxBytes = DEFAULT_MAX_BYTES): Promise<Uint8Array> {
@@ -130,13 +145,13 @@ export class HubSource implements CheckpointSource {
     return true;
   }
 
-  async #renewed(file: string, path: string): Promise<CachedFile> {
+  async #renewed(file: string, path: string): Promise<CachedFile | RemoteFile> {
     const what = `${this.label}: ${file} is damaged in the cache (${path})`;
     try {
       if (this.#options.offline) throw this.#offline(file);
       const remote = await this.#remote.stat(file);
       this.#options.onNotice?.(`${what}, and is downloaded again.`);
-      return await this.#download(file, remote);
+      return (await this.#stored(file, remote)) ?? remote;
     } catch (cause) {
       if (!(cause instanceof CheckpointError)) throw cause;
       const message = `${what}, and could not be downloaded again: ${cause.message} Then load it again, or delete that file.`;
@@ -145,6 +160,7 @@ export class HubSource implements CheckpointSource {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     this.#remote.close();
     const files = await Promise.allSettled([...this.#files.values(), ...this.#downloads.values()]);
     this.#files.clear();
@@ -155,13 +171,15 @@ export class HubSource implements CheckpointSource {
 
   #file(file: string): Promise<CachedFile | RemoteFile> {
     checkFileName(file, this.label);
+    if (this.#closed) throw closedError(this.label);
     return remember(this.#files, file, () => this.#resolve(file));
   }
 
   /** The file in the cache if it is the current one, else what the server says of it. */
   async #resolve(file: string): Promise<CachedFile | RemoteFile> {
     const cached = await this.#options.cache?.open(this.#key(file));
-    if (cached !== undefined && (this.#isFixed || this.#options.offline)) return this.#presentOnly(file, cached);
+    const isFinal = this.#options.offline || (this.#isFixed && cached?.etag !== ABSENT);
+    if (cached !== undefined && isFinal) return this.#presentOnly(file, cached);
     if (this.#options.offline) throw this.#offline(file);
     let remote: RemoteFile;
     try {
@@ -174,18 +192,45 @@ export class HubSource implements CheckpointSource {
         return this.#presentOnly(file, cached);
       }
       await cached?.close?.();
-      if (code === "checkpoint/not-found") await this.#options.cache?.put(this.#key(file), ABSENT_FILE, nothing());
+      if (code === "checkpoint/not-found") await this.#recordAbsence(file, error as CheckpointError, cached?.etag);
       throw error;
     }
-    const isCurrent = cached?.etag === remote.version && (remote.size ?? cached?.size) === cached?.size;
+    const isCurrent =
+      cached?.etag === (remote.version && shortEtag(remote.version)) && (remote.size ?? cached?.size) === cached?.size;
     if (cached !== undefined && isCurrent) return { cached };
     await cached?.close?.();
     return remote;
   }
 
   #presentOnly(file: string, cached: CachedBlob): CachedFile {
-    if (cached.etag === ABSENT) throw notFound(file, this.label);
+    if (cached.etag === ABSENT || cached.etag === NO_ENTRY) throw notFound(file, this.label);
     return { cached };
+  }
+
+  async #recordAbsence(file: string, { cause }: CheckpointError, known: string | undefined): Promise<void> {
+    const isSaid = cause instanceof HttpStatusError && cause.errorCode === "EntryNotFound";
+    const version = { etag: isSaid ? NO_ENTRY : ABSENT, size: 0 };
+    // A record is of use to later runs alone: where the cache cannot be written, they ask again.
+    if (version.etag !== known) {
+      await this.#options.cache?.put(this.#key(file), version, nothing()).catch(() => undefined);
+    }
+  }
+
+  /** The file in the cache, downloaded if need be; undefined where there is no cache, or none that can be written. */
+  async #stored(file: string, remote: RemoteFile): Promise<CachedFile | undefined> {
+    if (this.#options.cache === undefined || this.#cacheFailed) return undefined;
+    try {
+      return await this.#download(file, remote);
+    } catch (error) {
+      if (!(error instanceof CheckpointError && error.code === "checkpoint/cache")) throw error;
+      if (!this.#cacheFailed) {
+        this.#options.onNotice?.(
+          `${this.label}: ${error.message} Until then, files that are not in it are read from the server.`,
+        );
+      }
+      this.#cacheFailed = true;
+      return undefined;
+    }
   }
 
   #download(file: string, remote: RemoteFile): Promise<CachedFile> {
@@ -230,8 +275,6 @@ export class HubSource implements CheckpointSource {
     );
   }
 }
-
-const ABSENT_FILE = { etag: ABSENT, size: 0 };
 
 /** @throws CheckpointError `checkpoint/bad-source` */
 function parseHubUrl(text: string): URL {

@@ -7,6 +7,7 @@
 import { CheckpointError } from "../errors.ts";
 import * as s from "../schema/schema.ts";
 import { openBrowserCache } from "./cache-opfs.ts";
+import { decodePart } from "./http.ts";
 import type { CheckpointSource } from "./source.ts";
 import { HUB_SOURCE_OPTIONS, type HubModel, HubSource, type HubSourceOptions } from "./source-hub.ts";
 import { URL_SOURCE_OPTIONS, UrlSource, type UrlSourceOptions } from "./source-url.ts";
@@ -15,7 +16,7 @@ import { URL_SOURCE_OPTIONS, UrlSource, type UrlSourceOptions } from "./source-u
 export type SourceSpec =
   | { kind: "folder"; path: string; file?: string }
   | { kind: "url"; prefix: string; file?: string }
-  | ({ kind: "hub" } & HubModel);
+  | ({ kind: "hub"; file?: string } & HubModel);
 
 /** Options for whichever source the text turns out to name. */
 export interface OpenSourceOptions {
@@ -35,17 +36,21 @@ export interface OpenedSource {
 }
 
 const SCHEME = /^[a-z][a-z0-9+.-]+:/i;
-const HUB = /^hf:([\w.-]+\/[\w.-]+)(?:@([^@\s]+))?$/;
-const HUB_PAGE = /^https:\/\/huggingface\.co\/([\w.-]+\/[\w.-]+)(?:\/tree\/([^/?#]+))?\/?$/;
+const HUB = /^hf:([\w-][\w.-]*\/[\w-][\w.-]*)(?:@([^@\s]+))?$/;
+const HUB_ADDRESS = /^(?:https?:\/\/)?(?:www\.)?(?:huggingface\.co|hf\.co)\/+([^?#]*[^/?#])/i;
+/** Of a model, a revision of it, or a file there. */
+const HUB_PATH = /^([\w-][\w.-]*\/[\w-][\w.-]*)(?:\/(?:tree|blob|resolve|raw)\/([^/]+)(?:\/(.+))?)?$/;
 const WEIGHT_FILE = /[^/\\]+\.safetensors(?:\.index\.json)?$/;
 
 /**
- * Reads `hf:owner/name[@revision]` (or the address of the model's page), `https://…`, or a path.
+ * Reads `hf:owner/name[@revision]` (or the address of the model, or of a weight file of it, on the Hub), `https://…`, or a path.
  * @throws CheckpointError `checkpoint/bad-source` for an empty text, another scheme, or a malformed Hub name
  */
 export function parseSourceSpec(text: string): SourceSpec {
   s.readArgument(s.text, text, "parseSourceSpec", "text");
-  const hub = HUB.exec(text) ?? HUB_PAGE.exec(text);
+  const hub = HUB.exec(text);
+  const address = HUB_ADDRESS.exec(text)?.[1];
+  if (address !== undefined) return parseHubPath(address, text);
   if (hub !== null) return { kind: "hub", repo: hub[1] as string, ...(hub[2] && { revision: hub[2] }) };
   if (/^https?:\/\//i.test(text)) return parseUrlSpec(text);
   // A single letter before the colon is a drive.
@@ -61,12 +66,24 @@ export function parseSourceSpec(text: string): SourceSpec {
     : { kind: "folder", path: text.slice(0, -file.length) || ".", file };
 }
 
+function parseHubPath(path: string, address: string): SourceSpec {
+  const [, repo, revision, file] = HUB_PATH.exec(path)?.map((part) => part && decodePart(part, path)) ?? [];
+  if (repo === undefined || /^(datasets|spaces|collections)\//.test(repo) || (file && !WEIGHT_FILE.test(file))) {
+    throw new CheckpointError(
+      "checkpoint/bad-source",
+      `${address} is an address of the Hugging Face Hub, but not of a model as owner/name or a .safetensors file of one. Give ` +
+        "https://huggingface.co/owner/name, https://huggingface.co/owner/name/blob/main/model.safetensors or hf:owner/name[@revision].",
+    );
+  }
+  return { kind: "hub", repo, ...(revision && { revision }), ...(file && { file }) };
+}
+
 function parseUrlSpec(text: string): SourceSpec {
   const pathEnd = text.search(/[?#]/);
   const [path, query] = pathEnd < 0 ? [text, ""] : [text.slice(0, pathEnd), text.slice(pathEnd)];
   const file = WEIGHT_FILE.exec(path)?.[0];
   if (file === undefined) return { kind: "url", prefix: text };
-  return { kind: "url", prefix: path.slice(0, -file.length) + query, file: decodeURIComponent(file) };
+  return { kind: "url", prefix: path.slice(0, -file.length) + query, file: decodePart(file, file) };
 }
 
 let openFolder: ((path: string) => CheckpointSource) | undefined;
@@ -90,7 +107,9 @@ export async function openSource(text: string, given: OpenSourceOptions = {}): P
   const options = s.readOptions(OPEN_SOURCE_OPTIONS, given, "openSource");
   const spec = parseSourceSpec(text);
   if (spec.kind === "url") return { source: new UrlSource(spec.prefix, options.url), file: spec.file };
-  if (spec.kind === "hub") return { source: new HubSource(spec, { ...(await hubDefaults()), ...options.hub }) };
+  if (spec.kind === "hub") {
+    return { source: new HubSource(spec, { ...(await hubDefaults()), ...options.hub }), file: spec.file };
+  }
   if (openFolder === undefined) {
     throw new CheckpointError(
       "checkpoint/bad-source",

@@ -32,10 +32,15 @@ export interface CheckpointSource {
 export const DEFAULT_MAX_BYTES = 256 * 2 ** 20;
 
 /**
- * Refuses a file name that is not a plain relative path: "..", absolute, a URL or drive letter, a backslash.
+ * Refuses a file name that is not a plain relative path: "..", absolute, a URL or drive letter, a backslash. `remedy` says
+ * what to do, which depends on where the name comes from.
  * @throws CheckpointError `checkpoint/unsafe-name`
  */
-export function checkFileName(file: string, label: string): void {
+export function checkFileName(
+  file: string,
+  label: string,
+  remedy = 'Give the name of a file in that folder, such as "run/model.safetensors".',
+): void {
   const segments = file.split("/");
   const leaves = segments.some((segment) => segment === "" || segment === "." || segment === "..");
   // A colon makes a URL, a drive letter or an alternate stream; a backslash is a separator on Windows.
@@ -43,8 +48,7 @@ export function checkFileName(file: string, label: string): void {
   if (!leaves && !hasSpecial) return;
   throw new CheckpointError(
     "checkpoint/unsafe-name",
-    `${label}: the file name ${JSON.stringify(file)} is not a plain path inside the model's folder. ` +
-      "Shard names must stay in the folder: do not use this checkpoint unless you can correct its index.",
+    `${label}: the file name ${JSON.stringify(file)} is not a plain path inside the model's folder. ${remedy}`,
   );
 }
 
@@ -65,6 +69,11 @@ export function notFound(file: string, label: string, options?: ErrorOptions): C
     `${label} has no file ${file}. Check the name, and that the download is complete.`,
     options,
   );
+}
+
+/** The error for what is read after `close()`. */
+export function closedError(label: string): CheckpointError {
+  return new CheckpointError("checkpoint/closed", `${label} was read after it was closed. Open it again.`);
 }
 
 /** `readAll` for sources with nothing better than size and range. */

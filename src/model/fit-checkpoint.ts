@@ -47,6 +47,9 @@ const HARMLESS: readonly { pattern: RegExp; axes?: readonly number[]; reason: st
 /** Weights in eight bits are codes, which mean nothing without what is called their scale, by whatever tool. */
 const SCALE = /scale[^.]*$/i;
 
+const ADAPTER_IS_IDLE =
+  "the adapter that adapter_config.json describes is not applied: these are the weights as they are stored. To apply it, merge it into the model with peft's merge_and_unload, and save that with save_pretrained.";
+
 /**
  * Compares a spec with the checkpoint it is to be loaded from.
  * @throws ConfigError `config/unsupported` for a width of heads that no kernel can run; CheckpointError
@@ -68,6 +71,8 @@ export async function fitCheckpoint(
     });
   const unexplained = unused.filter(({ reason }) => reason === undefined).map(({ name }) => name);
   refuseScales(checkpoint.label, used, [...unexplained, ...checkpoint.absent.keys()]);
+  if ((await checkpoint.readJson("adapter_config.json")) !== undefined)
+    onNotice(`${checkpoint.label}: ${ADAPTER_IS_IDLE}`);
   for (const notice of notices(checkpoint, used, unexplained)) onNotice(`${checkpoint.label}: ${notice}`);
   return { spec, unused };
 }

@@ -2,7 +2,7 @@
 import { mkdir, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { entryName, safeSegment, versionFromName } from "../../src/checkpoint/cache.ts";
+import { type BlobVersion, entryName, safeSegment, versionFromName } from "../../src/checkpoint/cache.ts";
 import { defaultCacheFolder, FolderCache } from "../../src/checkpoint/cache-folder.node.ts";
 import { filesBelow } from "./hub-support.ts";
 import { checkpointError, inTempFolder } from "./support.ts";
@@ -75,6 +75,13 @@ describe("cache names", () => {
       expect(versionFromName(entryName({ etag, size: 12 }))).toEqual({ etag, size: 12 });
     }
     expect(versionFromName(".partial-1.12")).toBeUndefined();
+  });
+
+  it("are short, one for each ETag, however long that is", () => {
+    const long = (last: string) => ({ etag: `"${"e".repeat(300)}${last}"`, size: 12 });
+    expect(entryName(long("a")).length).toBeLessThan(64);
+    expect(entryName(long("a"))).not.toBe(entryName(long("b")));
+    expect(entryName(versionFromName(entryName(long("a"))) as BlobVersion)).toBe(entryName(long("a")));
   });
 
   it("cannot leave the folder", () => {

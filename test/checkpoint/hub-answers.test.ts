@@ -125,6 +125,20 @@ describe("HubSource", () => {
     expect(seen).toEqual(["/api/hf/owner/name/resolve/main/config.json", "Bearer eyJ2ZXIiOiIy", "lens"]);
   });
 
+  it.each([
+    [{}, "", "Bearer hf_x"],
+    [{ authorization: "Bearer mine" }, "", "Bearer mine"],
+    [{}, "me:pw@", `Basic ${Buffer.from("me:pw").toString("base64")}`],
+  ])("sends one Authorization with the headers %j and the login %j", async (headers, login, expected) => {
+    const seen: (string | undefined)[] = [];
+    const { url } = await serve((request) => {
+      seen.push(request.headers.authorization);
+      return false;
+    });
+    await hub(url.replace("://", `://${login}`), undefined, { accessToken: "hf_x", headers }).exists("config.json");
+    expect(seen).toEqual([expected]);
+  });
+
   it("names a hub that is no address", async () => {
     const error = await checkpointError(() => hub("hf-mirror.com"));
     expect(error.code).toBe("checkpoint/bad-source");

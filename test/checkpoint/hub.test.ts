@@ -273,4 +273,83 @@ describe("HubSource with a cache", () => {
       await read();
       expect(requests.length).toBe(before);
     }));
+
+  it.each<[string, Record<string, string>, number]>([
+    ["by status alone is asked for again", {}, 1],
+    ["by error code is not asked for again", { "X-Error-Code": "EntryNotFound" }, 0],
+  ])("a file that a commit lacks %s", (_what, headers, asked) =>
+    inTempFolder(async (folder) => {
+      const commit = "0123456789abcdef0123456789abcdef01234567";
+      const late = "tokenizer.json";
+      const files: Record<string, Uint8Array> = { [CONFIG.replace("main", commit)]: DATA };
+      const lacking: Handler = (_request, response) => !!response.writeHead(404, headers).end();
+      const { url, requests } = await serve(serveFiles(files), lacking);
+      const exists = async (offline = false) => {
+        const source = hub(url, new FolderCache(folder), { offline }, commit);
+        const result = await source.exists(late);
+        await source.close();
+        return result;
+      };
+      expect(await exists()).toBe(false);
+      expect(await exists(true)).toBe(false);
+      files[CONFIG.replace("main", commit).replace("config.json", late)] = DATA;
+      const before = requests.length;
+      expect(await exists()).toBe(asked === 1);
+      expect(requests.length - before).toBe(asked);
+    }),
+  );
+
+  it("keeps apart mirrors whose addresses are alike", () =>
+    inTempFolder(async (folder) => {
+      const other = DATA.slice(0, 500);
+      const { url } = await serve(serveFiles({ [`/a_b${PATH}`]: DATA, [`/a/b${PATH}`]: other }, '"same"'));
+      for (const [path, data] of [
+        ["/a_b", DATA],
+        ["/a/b", other],
+      ] as const) {
+        const source = hub(url + path, new FolderCache(folder));
+        expectData(await source.readAll(FILE), data);
+        await source.close();
+      }
+      expect((await readdir(folder)).length).toBe(2);
+    }));
+
+  it("reads from the server where the cache cannot be written, and says so once", () =>
+    inTempFolder(async (folder) => {
+      const blocked = join(folder, "file");
+      await writeFile(blocked, "");
+      const { url } = await serve(serveFiles({ [PATH]: DATA, [CONFIG]: DATA }));
+      const notices: string[] = [];
+      const source = hub(url, new FolderCache(blocked), { onNotice: (notice) => notices.push(notice) });
+      expect(await source.exists("tokenizer.json")).toBe(false);
+      expect(await source.read(FILE, 3, 6)).toEqual(DATA.slice(3, 6));
+      expectData(await source.readAll("config.json"));
+      expect(notices).toEqual([expect.stringMatching(/SUPERLENS_CACHE.*read from the server/)]);
+      await source.close();
+    }));
+
+  it("keeps a file with a very long ETag", () =>
+    inTempFolder(async (folder) => {
+      const { url, requests } = await serve(serveFiles({ [PATH]: DATA }, `"${"e".repeat(300)}"`));
+      for (let run = 0; run < 2; run++) {
+        const source = hub(url, new FolderCache(folder));
+        expectData(await source.readAll(FILE));
+        await source.close();
+      }
+      expect(requests.filter(({ range }) => range === undefined).length).toBe(1);
+    }));
+
+  it("cannot be read after it was closed, not even what is in the cache", () =>
+    inTempFolder(async (folder) => {
+      const commit = "0123456789abcdef0123456789abcdef01234567";
+      const { url } = await serve(serveFiles({ [PATH.replace("main", commit)]: DATA }));
+      const source = hub(url, new FolderCache(folder), {}, commit);
+      await source.read(FILE, 0, 1);
+      await source.close();
+      expect((await checkpointError(() => source.read(FILE, 0, 1))).code).toBe("checkpoint/closed");
+      const closing = hub(url, new FolderCache(folder), {}, commit);
+      const reading = checkpointError(() => closing.read(FILE, 0, 1));
+      await closing.close();
+      expect((await reading).code).toBe("checkpoint/closed");
+    }));
 });

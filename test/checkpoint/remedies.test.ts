@@ -190,6 +190,12 @@ const CASES: Case[] = [
   ["checkpoint/index", { files: { ...sharded(), [INDEX]: "{}" } }, /take both again/, shardsAgain],
   [
     "checkpoint/index",
+    { files: { ...sharded(), [INDEX]: '{"weight_map":{}}' } },
+    /no tensors.*take both again/,
+    shardsAgain,
+  ],
+  [
+    "checkpoint/index",
     { files: sharded([], NORM) },
     /the index says tensor model\.norm\.weight .* take all from one/,
     shardsAgain,
@@ -226,6 +232,30 @@ const CASES: Case[] = [
     { files: below("run", { "config.json": CONFIG, "w.safetensors": GOOD }), file: "run/w.safetensors" },
   ],
   ["checkpoint/no-weights", { files: { "config.json": CONFIG, "pytorch_model.bin": "PK" } }, /convert others/, again],
+  [
+    "checkpoint/no-weights",
+    { files: { "config.json": CONFIG, "model-00001-of-00002.safetensors": GOOD } },
+    /model-00001-of-00002\.safetensors, and their index is missing: download model\.safetensors\.index\.json/,
+    shardsAgain,
+  ],
+  [
+    "checkpoint/no-weights",
+    { files: { "config.json": CONFIG, "model-00001-of-00001.safetensors": GOOD } },
+    /It has model-00001-of-00001\.safetensors: name one/,
+    { files: { "config.json": CONFIG, "w.safetensors": GOOD }, file: "w.safetensors" },
+  ],
+  [
+    "checkpoint/no-weights",
+    { files: { "adapter_config.json": "{}", "adapter_model.safetensors": GOOD } },
+    /an adapter, not a model: merge it into its base model/,
+    again,
+  ],
+  [
+    "checkpoint/unsafe-name",
+    { files: good, file: "/the/model/model.safetensors" },
+    /give the folder that holds it as the source, and the rest of the path as `file`/,
+    { files: good, file: "model.safetensors" },
+  ],
   [
     "checkpoint/not-found",
     { files: good, file: "other.safetensors" },
@@ -304,6 +334,21 @@ describe("the way out of", () => {
     await accept({ files: f8 });
     const promised = accept({ files: { ...f8, [INDEX]: json(index) } });
     await expect(promised).rejects.toMatchObject({ code: "checkpoint/quantized" });
+  });
+
+  it("an adapter beside full weights, and one shard by itself, are told", async () => {
+    const blobs = Object.entries({ ...good, "adapter_config.json": "{}", "m-00001-of-00002.safetensors": GOOD }).map(
+      ([name, data]) => ({ name, blob: new Blob([data as BlobPart]) }),
+    );
+    const notices: string[] = [];
+    const onNotice = (notice: string) => notices.push(notice);
+    const options = { file: "m-00001-of-00002.safetensors", onNotice };
+    const checkpoint = await openModelSource(new FilesSource(blobs, "the model"), options);
+    await fitCheckpoint((await readSpec(checkpoint)).spec, checkpoint, onNotice);
+    expect(notices).toEqual([
+      expect.stringMatching(/one shard of several/),
+      expect.stringMatching(/adapter.*not applied/),
+    ]);
   });
 
   it("f8 weights that have no scales are values, and fine", () => accept({ files: changed(K, toF8) }));

@@ -1,5 +1,6 @@
 /** Trying again: how long, and what a server's own word about it is worth. */
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { pause } from "../../src/abort.ts";
 import { UrlSource } from "../../src/checkpoint/index.ts";
 import { HttpStatusError, withRetries } from "../../src/checkpoint/retry.ts";
 import { checkpointError, startServer } from "./support.ts";
@@ -53,6 +54,13 @@ describe("withRetries", () => {
       await expect(withRetries(attempt)).rejects.toBe(error);
       expect(attempt).toHaveBeenCalledTimes(1);
     }
+  });
+});
+
+describe("a pause longer than a timer can be", () => {
+  it("is not over at once", async () => {
+    const over = pause(1e12, AbortSignal.timeout(30));
+    await expect(over).rejects.toMatchObject({ name: "TimeoutError" });
   });
 });
 

@@ -10,9 +10,6 @@ import {
   FilesSource,
   HubSource,
   openCheckpoint,
-  openSource,
-  parseSourceSpec,
-  registerFolderSource,
   UrlSource,
 } from "../../src/checkpoint/index.ts";
 import {
@@ -107,6 +104,20 @@ describe("FolderSource", () => {
       expect(await source.read("model.safetensors", 0, 3)).toEqual(DATA.slice(0, 3));
       expect(await source.list()).toEqual(["model.safetensors"]);
       await source.close();
+    }));
+
+  it("lists what lies in a folder of Python's Hub cache, through links, and has done where links go round", () =>
+    inTempFolder(async (folder) => {
+      await mkdir(join(folder, "blobs"));
+      await writeFile(join(folder, "blobs", "b"), DATA);
+      await mkdir(join(folder, "elsewhere"));
+      await symlink(join(folder, "blobs", "b"), join(folder, "elsewhere", "model.safetensors"));
+      await mkdir(join(folder, "cache", "snapshots"), { recursive: true });
+      await symlink(join(folder, "elsewhere"), join(folder, "cache", "snapshots", "c0ffee"));
+      await symlink(folder, join(folder, "elsewhere", "round"));
+      const listed = await new FolderSource(join(folder, "cache")).list();
+      expect(listed).toContain("snapshots/c0ffee/model.safetensors");
+      expect(listed.length).toBeLessThan(10);
     }));
 
   it("names a folder that is not there, and does not take a folder for a file", () =>
@@ -221,6 +232,18 @@ describe("UrlSource", () => {
     expect(requests.length).toBe(3);
   });
 
+  it.each([403, 404, 405, 501])("reads the whole file where HEAD is answered %i", async (status) => {
+    const { url } = await serve((request, response) => {
+      if (request.method === "HEAD") response.writeHead(status).end();
+      else if (request.headers.range) response.writeHead(206).end(DATA.subarray(0, 1));
+      else response.writeHead(200).end(DATA);
+      return true;
+    });
+    const source = new UrlSource(url, { retry: { attempts: 1 } });
+    expect(await source.exists(FILE)).toBe(true);
+    expect(await source.read(FILE, 990, 1000)).toEqual(DATA.slice(990));
+  });
+
   it("takes 403 for a missing file where config.json can be read, as object stores mean it", async () => {
     const store: Handler = (_request, response, path) => {
       if (path === "/open/config.json") return false;
@@ -245,6 +268,31 @@ describe("UrlSource", () => {
     expect(error.code).toBe("checkpoint/forbidden");
     expect(error.message).not.toContain("ss@");
     expect(seen).toEqual([`Basic ${Buffer.from("me:p@ss").toString("base64")}`]);
+  });
+
+  it("sends one value a header: one that is given in place of the login, whatever its case", async () => {
+    const seen: (string | undefined)[] = [];
+    const { url } = await serve((request, response) => {
+      seen.push(request.headers.authorization);
+      response.writeHead(401).end();
+      return true;
+    });
+    const source = new UrlSource(url.replace("://", "://me:pw@"), { headers: { authorization: "Bearer mine" } });
+    await checkpointError(() => source.exists("config.json"));
+    expect(seen).toEqual(["Bearer mine"]);
+  });
+
+  it("refuses a login that cannot be decoded, without repeating it", async () => {
+    const error = await checkpointError(() => new UrlSource("https://me%:s%w@127.0.0.1:9/m").exists("config.json"));
+    expect(error.code).toBe("checkpoint/bad-source");
+    expect(error.message).toMatch(/Write %25/);
+    expect(error.message).not.toContain("s%w");
+  });
+
+  it("waits as long as a timer can where it may wait longer", async () => {
+    const { url } = await serve(serveFiles({ [`/${FILE}`]: DATA }));
+    const source = new UrlSource(url, { retry: { timeoutMs: 3e9, attempts: 1 } });
+    expect(await source.read(FILE, 0, 3)).toEqual(DATA.slice(0, 3));
   });
 
   it("reads small whole files from a server that ignores Range", async () => {
@@ -345,43 +393,5 @@ describe("UrlSource", () => {
     for (const prefix of ["ftp://x/y", "nonsense"]) {
       expect((await checkpointError(() => new UrlSource(prefix))).code).toBe("checkpoint/bad-source");
     }
-  });
-});
-
-describe("parseSourceSpec", () => {
-  it.each([
-    ["models/TinyStories", { kind: "folder", path: "models/TinyStories" }],
-    ["models/a/x.safetensors", { kind: "folder", path: "models/a/", file: "x.safetensors" }],
-    ["x.safetensors", { kind: "folder", path: ".", file: "x.safetensors" }],
-    ["/x.safetensors", { kind: "folder", path: "/", file: "x.safetensors" }],
-    ["C:\\models\\x.safetensors", { kind: "folder", path: "C:\\models\\", file: "x.safetensors" }],
-    ["https://host/models", { kind: "url", prefix: "https://host/models" }],
-    ["http://host/m/x%20y.safetensors?k=1", { kind: "url", prefix: "http://host/m/?k=1", file: "x y.safetensors" }],
-    ["a/model.safetensors.index.json", { kind: "folder", path: "a/", file: "model.safetensors.index.json" }],
-    ["hf:owner/name", { kind: "hub", repo: "owner/name" }],
-    ["hf:owner/na.me-1@refs/pr/1", { kind: "hub", repo: "owner/na.me-1", revision: "refs/pr/1" }],
-    ["https://huggingface.co/owner/name", { kind: "hub", repo: "owner/name" }],
-    ["https://huggingface.co/owner/name/tree/dev", { kind: "hub", repo: "owner/name", revision: "dev" }],
-  ])("reads %j", (text, spec) => {
-    expect(parseSourceSpec(text)).toEqual(spec);
-  });
-
-  it.each(["", "  ", "hf:name", "hf:", "hf:a/b@", "hf:a/b/c", "ftp://host/x", "s3://bucket"])(
-    "refuses %j",
-    async (text) => {
-      expect((await checkpointError(() => parseSourceSpec(text))).code).toBe("checkpoint/bad-source");
-    },
-  );
-});
-
-describe("openSource", () => {
-  it("opens folders only where the host has registered how", async () => {
-    const error = await checkpointError(() => openSource("models/x"));
-    expect(error.code).toBe("checkpoint/bad-source");
-    registerFolderSource((path) => new FolderSource(path));
-    const { source, file } = await openSource("models/a/x.safetensors");
-    expect([source.label, file]).toEqual(["models/a/", "x.safetensors"]);
-    expect((await openSource("https://host/m/")).source.label).toBe("https://host/m/");
-    expect((await openSource("hf:a/b@dev")).source.label).toBe("hf:a/b@dev");
   });
 });

@@ -114,11 +114,15 @@ describe("a source with one model below its top", () => {
     ]);
   });
 
-  it("of a folder on disk looks one level down", () =>
-    fromFolder(async (source) => {
-      const checkpoint = await openCheckpoint(source);
-      expect(await first(checkpoint, "a")).toBe(1);
+  it("of a folder on disk looks at all of its folders, as Python's Hub cache needs", () =>
+    inTempFolder(async (folder) => {
+      await mkdir(join(folder, "snapshots/c0ffee"), { recursive: true });
+      await writeFile(join(folder, "snapshots/c0ffee/model.safetensors"), weights("a", 4));
+      const checkpoint = await openCheckpoint(new FolderSource(folder));
+      expect(await first(checkpoint, "a")).toBe(4);
       await checkpoint.close();
+      const error = await fromFolder(async (source) => void (await openCheckpoint(source))).catch(String);
+      expect(error).toContain("It has run/model.safetensors, run/deep/model.safetensors.index.json: name one");
     }));
 
   it("with two, asks", async () => {

@@ -4,10 +4,10 @@
  * `store.node.ts`), a page keeps them in `localStorage`; where there is neither, nothing is kept.
  */
 
+import { fnv1a } from "../../fnv1a.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { attentionVersion } from "../attentions.ts";
 import type { Choices } from "../choices.ts";
-import { fnv1a } from "../fnv1a.ts";
 import { OTHER_SOURCES, PRODUCTS, type Product } from "../products.ts";
 
 export interface TuningStore {

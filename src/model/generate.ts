@@ -36,7 +36,7 @@ export interface GenerateOptions extends SamplingOptions {
   /** End a sequence when its text contains one of these; needs a tokenizer. The stop string itself is not shown. */
   stop?: string | readonly string[];
   /** Tokens that end a sequence; default: the tokenizer's `eosIds`. */
-  eos?: number | readonly number[];
+  eos?: s.Indices;
   /** Go on after an end token. */
   ignoreEos?: boolean;
   /** Prepend BOS to text; default: what the model's tokenizer does. */
@@ -44,7 +44,7 @@ export interface GenerateOptions extends SamplingOptions {
   /** Continue these sequences; the input is what comes next in each. See `Model.generate` for what it holds afterwards. */
   cache?: KvCache;
   /** Token ids of what `cache` holds, for each sequence. A repetition penalty needs them. */
-  history?: readonly (readonly number[])[];
+  history?: readonly s.NumberList[];
   /** Ends the iteration with `signal.reason`, also while a step is under way; what the GPU has begun, it finishes. */
   signal?: AbortSignal;
 }
@@ -61,7 +61,13 @@ export const GENERATE_FIELDS = {
   signal: s.signal,
 } as const satisfies s.Fields<GenerateOptions>;
 
-export const GENERATE_OPTIONS = s.object<GenerateOptions>("the options of generate", GENERATE_FIELDS);
+/** As they are read: ids are in plain lists. */
+export type CheckedGenerateOptions = Omit<GenerateOptions, "eos"> & { eos?: number | readonly number[] };
+
+export const GENERATE_OPTIONS = s.object<GenerateOptions, CheckedGenerateOptions>(
+  "the options of generate",
+  GENERATE_FIELDS,
+);
 
 /** One more token for every sequence that had not ended. */
 export interface GenerateStep {
@@ -126,7 +132,7 @@ interface Sequence {
 export async function* generateSteps(
   model: Model,
   input: TokenInput,
-  options: GenerateOptions = {},
+  options: CheckedGenerateOptions = {},
   hooks: GenerateHooks = {},
 ): AsyncGenerator<GenerateStep> {
   assertCausal(model.spec, "Generation");
@@ -173,7 +179,7 @@ export async function* generateSteps(
 export function checkGenerate(
   model: TextModel & Pick<Model, "spec">,
   input: TokenInput,
-  options: Omit<GenerateOptions, "cache">,
+  options: Omit<CheckedGenerateOptions, "cache">,
 ): number[][] {
   const { spec } = model;
   assertCausal(spec, "Generation");
@@ -260,7 +266,7 @@ function drawsFor({ temperature }: Sampling, active: readonly number[], sequence
   return Float32Array.from(temperature === 0 ? [] : active, (index) => (sequences[index] as Sequence).random.next());
 }
 
-function makePlan(model: TextModel, options: GenerateOptions): Plan {
+function makePlan(model: TextModel, options: CheckedGenerateOptions): Plan {
   const { maxNewTokens = DEFAULT_MAX_NEW_TOKENS } = options;
   if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) {
     throw new InputError(
@@ -277,7 +283,7 @@ function makePlan(model: TextModel, options: GenerateOptions): Plan {
 }
 
 /** Token ids of the input. Text that continues a cache gets no BOS unless it is asked for. */
-function promptIds(model: TextModel, input: TokenInput, options: GenerateOptions): number[][] {
+function promptIds(model: TextModel, input: TokenInput, options: CheckedGenerateOptions): number[][] {
   const continues = options.cache?.lengths.some((length) => length > 0) ?? false;
   const addBos = options.addBos ?? (continues ? false : undefined);
   return toIds(input, model, addBos === undefined ? {} : { addBos });
@@ -292,7 +298,7 @@ function startSequences(
   tokenizer: Tokenizer | undefined,
   ids: readonly number[][],
   plan: Plan,
-  options: GenerateOptions,
+  options: CheckedGenerateOptions,
 ): Sequence[] {
   const { cache, history, seed = randomSeed() } = options;
   if (

@@ -1,3 +1,5 @@
+/// <reference types="@webgpu/types" preserve="true" />
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * The main entry: everything that runs anywhere WebGPU does. A browser gets this file; Node and Deno get their own
  * entries, which add what those hosts have beyond it (see `node.ts`, `deno.ts`) and export the same names.
@@ -22,7 +24,7 @@ export {
 export { Tensor } from "./gpu/tensor.ts";
 export * from "./hooks/index.ts";
 export { type AttentionClass, PASSES, type PassKind } from "./model/attentions.ts";
-export type { EmbedsInput, EncodeInputOptions, ModelInput } from "./model/input.ts";
+export type { EmbedsInput, EncodeInputOptions, ModelInput, SequenceInput } from "./model/input.ts";
 export { KvCache } from "./model/kv-cache.ts";
 export { type LoadOptions, type ModelSource, openModelSource, readSpec } from "./model/load.ts";
 export { Logits } from "./model/logits.ts";

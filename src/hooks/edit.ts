@@ -28,7 +28,7 @@ export type EditOp = "set" | "add" | "scale" | "zero" | "lerp" | "project_out" |
  * A number; an array or GPU tensor that broadcasts from the right against the selection [rows, positions, heads, dims]
  * (heads dropped where the point has none); or an entry of a cache, read at the edited coordinates.
  */
-export type EditValue = number | readonly number[] | Float32Array | Tensor | CacheEntry;
+export type EditValue = number | s.NumberList | Tensor | CacheEntry;
 
 /**
  * One change of an activation: at which point, at which places, what, with which value. Edits of one point apply in

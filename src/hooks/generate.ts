@@ -36,7 +36,10 @@ export interface HookedGenerateOptions extends GenerateOptions {
 export type CheckedGenerateEdit = CheckedEdit & Pick<GenerateEdit, "during">;
 
 /** The options of `HookedModel.generate` as they are read. */
-export type CheckedGenerateOptions = Omit<HookedGenerateOptions, "edits"> & { edits?: readonly CheckedGenerateEdit[] };
+export type CheckedGenerateOptions = Omit<HookedGenerateOptions, "edits" | "eos"> & {
+  eos?: readonly number[];
+  edits?: readonly CheckedGenerateEdit[];
+};
 
 export const HOOKED_GENERATE_OPTIONS = s.object<HookedGenerateOptions, CheckedGenerateOptions>(
   "the options of generate",

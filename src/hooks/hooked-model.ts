@@ -6,7 +6,14 @@
  */
 import { HookError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
-import { type EncodeInputOptions, MODEL_INPUT, type ModelInput, TOKEN_INPUT, type TokenInput } from "../model/input.ts";
+import {
+  type EncodeInputOptions,
+  MODEL_INPUT,
+  type ModelInput,
+  type SequenceInput,
+  TOKEN_INPUT,
+  type TokenInput,
+} from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
 import { type LoadOptions, loadParts, type ModelSource } from "../model/load.ts";
 import type { AnswerLogProb, LogProbsOptions } from "../model/log-probs.ts";
@@ -142,7 +149,7 @@ export class HookedModel {
    * Runs `body` with a view of the model that applies `edits` in every pass. The view ends with `body`: it cannot leak
    * into later runs, and using it afterwards is an error.
    */
-  async withEdits<T>(edits: Edit | readonly Edit[], body: (edited: HookedModel) => Promise<T>): Promise<T> {
+  async withEdits<T>(edits: Edit | readonly Edit[], body: (edited: HookedModel) => T | Promise<T>): Promise<T> {
     this.assertOpen();
     const read = s.readArgument(EDITS, edits, "withEdits", "edits");
     s.readArgument(s.callback, body, "withEdits", "body");
@@ -174,8 +181,8 @@ export class HookedModel {
    * @throws HookError `hook/unsupported` in a `withEdits` scope: answers run on forks that the edits do not know.
    */
   async logProbs(
-    prompt: string | readonly number[],
-    answers: readonly (string | readonly number[])[],
+    prompt: SequenceInput,
+    answers: readonly SequenceInput[],
     options?: LogProbsOptions,
   ): Promise<AnswerLogProb[]> {
     this.assertOpen();

@@ -13,8 +13,14 @@ export interface Metric {
   /** Which number is taken of the logits. */
   readonly kind: "logits" | "logitDiff" | "logProb" | "prob" | "rank" | "kl";
   /** The tokens it is about; none for `kl`. */
-  readonly tokens: readonly number[];
+  readonly tokens: s.NumberList;
   /** Reference logits [vocab] of `kl`; undefined: those of the unedited run. */
+  readonly reference?: s.NumberList | undefined;
+}
+
+/** A metric as it is read. */
+export interface CheckedMetric extends Metric {
+  readonly tokens: readonly number[];
   readonly reference?: Float32Array | undefined;
 }
 
@@ -23,7 +29,7 @@ export const metric = {
   /** The logit of a token. */
   logit: (token: number): Metric => ({ kind: "logits", tokens: [token] }),
   /** The logits of several tokens; the result has one column for each. */
-  logits: (tokens: readonly number[]): Metric => ({ kind: "logits", tokens }),
+  logits: (tokens: s.NumberList): Metric => ({ kind: "logits", tokens }),
   /** logit(a) - logit(b). */
   logitDiff: (a: number, b: number): Metric => ({ kind: "logitDiff", tokens: [a, b] }),
   /** The probability of a token. */
@@ -33,16 +39,16 @@ export const metric = {
   /** Number of tokens with a larger logit: 0 for the most likely token. */
   rank: (token: number): Metric => ({ kind: "rank", tokens: [token] }),
   /** KL(reference || cell) in nats, sum of p (log p - log q); the reference is the unedited run unless logits [vocab] are given. */
-  kl: (reference?: Float32Array): Metric => ({ kind: "kl", tokens: [], reference }),
+  kl: (reference?: s.NumberList): Metric => ({ kind: "kl", tokens: [], reference }),
 };
 
-const metricFields = s.object<Metric>("a metric", {
+const metricFields = s.object<Metric, CheckedMetric>("a metric", {
   kind: s.required(s.oneOf("logits", "logitDiff", "logProb", "prob", "rank", "kl")),
   tokens: s.required(TOKEN_IDS),
   reference: s.numbers,
 });
 
-export const METRIC_SCHEMA = s.byForm<Metric>("a metric such as metric.logitDiff(a, b)", (value) =>
+export const METRIC_SCHEMA = s.byForm<CheckedMetric>("a metric such as metric.logitDiff(a, b)", (value) =>
   typeof value === "object" && value !== null ? metricFields : undefined,
 );
 /** One metric or several. */

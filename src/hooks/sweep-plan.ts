@@ -12,7 +12,7 @@ import { widestMlp } from "../model/weight-shapes.ts";
 import { type Cone, coneOf } from "./cone.ts";
 import { type CompiledEdit, compileEdits, type EditScope } from "./edit.ts";
 import type { ForwardResult, HookedModel } from "./hooked-model.ts";
-import { checkMetrics, type Metric, metricWidth, readsOnlyTokens } from "./metrics.ts";
+import { type CheckedMetric, checkMetrics, type Metric, metricWidth, readsOnlyTokens } from "./metrics.ts";
 import { rowWidth } from "./plan.ts";
 import type { CheckedSweepOptions } from "./sweep.ts";
 
@@ -32,7 +32,7 @@ export interface SweepPlan {
   standing: readonly CompiledEdit[];
   /** Rows of one pass. */
   rowLimit: number;
-  metrics: readonly Metric[];
+  metrics: readonly CheckedMetric[];
   columns: number;
   kv: KvCache;
   /** The unedited run: residuals at the checkpoints, logits at `end`. */
@@ -126,7 +126,7 @@ export interface TokenHead extends Head {
  */
 function tokenHead(
   model: HookedModel,
-  metrics: readonly Metric[],
+  metrics: readonly CheckedMetric[],
   edits: readonly CompiledEdit[],
 ): TokenHead | undefined {
   if (!metrics.every(readsOnlyTokens) || edits.some(({ point }) => point.name === "logits")) return undefined;

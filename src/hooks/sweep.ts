@@ -18,7 +18,7 @@ import * as s from "../schema/schema.ts";
 import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";
 import type { HookedModel } from "./hooked-model.ts";
 import { mergeEdits } from "./merge-edits.ts";
-import { METRICS, type Metric, metricWidth, recordMetric } from "./metrics.ts";
+import { type CheckedMetric, METRICS, type Metric, metricWidth, recordMetric } from "./metrics.ts";
 import { type Cell, checkpoint, planSweep, type SweepPlan } from "./sweep-plan.ts";
 import { HookTaps } from "./taps.ts";
 
@@ -43,7 +43,7 @@ export interface SweepOptions {
 /** The options of a sweep as they are read. */
 export type CheckedSweepOptions = Omit<SweepOptions, "cells" | "metric"> & {
   cells: readonly (readonly CheckedEdit[])[];
-  metric: readonly Metric[];
+  metric: readonly CheckedMetric[];
 };
 
 export const MEASURE_FIELDS = { onProgress: s.callback, signal: s.signal, memoryBudget: s.positive } as const;

@@ -73,7 +73,7 @@ export type HookFunction = (
   // biome-ignore lint/suspicious/noConfusingVoidType: a function that returns nothing.
 ) => Promise<HookResult | void> | HookResult | void;
 
-type HookResult = Float32Array | readonly number[] | undefined;
+type HookResult = s.NumberList | undefined;
 
 export interface Callback {
   name: string;

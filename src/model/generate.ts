@@ -35,7 +35,7 @@ export interface GenerateOptions extends SamplingOptions {
   /** End a sequence when its text contains one of these; needs a tokenizer. The stop string itself is not shown. */
   stop?: string | readonly string[];
   /** Tokens that end a sequence; default: the tokenizer's `eosIds`. */
-  eos?: number | readonly number[];
+  eos?: s.Indices;
   /** Go on after an end token. */
   ignoreEos?: boolean;
   /** Prepend BOS to text; default: what the model's tokenizer does. */
@@ -43,7 +43,7 @@ export interface GenerateOptions extends SamplingOptions {
   /** Continue these sequences; the input is what comes next in each. See `Model.generate` for what it holds afterwards. */
   cache?: KvCache;
   /** Token ids of what `cache` holds, for each sequence. A repetition penalty needs them. */
-  history?: readonly (readonly number[])[];
+  history?: readonly s.NumberList[];
   /** Ends the iteration with `signal.reason`, also while a step is under way; what the GPU has begun, it finishes. */
   signal?: AbortSignal;
 }
@@ -60,7 +60,16 @@ export const GENERATE_FIELDS = {
   signal: s.signal,
 } as const satisfies s.Fields<GenerateOptions>;
 
-export const GENERATE_OPTIONS = s.object<GenerateOptions>("the options of generate", GENERATE_FIELDS);
+/** As they are read: ids are in plain lists. */
+export type CheckedGenerateOptions = Omit<GenerateOptions, "eos" | "history"> & {
+  eos?: number | readonly number[];
+  history?: readonly (readonly number[])[];
+};
+
+export const GENERATE_OPTIONS = s.object<GenerateOptions, CheckedGenerateOptions>(
+  "the options of generate",
+  GENERATE_FIELDS,
+);
 
 /** One more token for every sequence that had not ended. */
 export interface GenerateStep {
@@ -125,7 +134,7 @@ interface Sequence {
 export async function* generateSteps(
   model: Model,
   input: TokenInput,
-  options: GenerateOptions = {},
+  options: CheckedGenerateOptions = {},
   hooks: GenerateHooks = {},
 ): AsyncGenerator<GenerateStep> {
   assertCausal(model.spec, "Generation");
@@ -172,7 +181,7 @@ export async function* generateSteps(
 export function checkGenerate(
   model: TextModel & Pick<Model, "spec">,
   input: TokenInput,
-  options: Omit<GenerateOptions, "cache">,
+  options: Omit<CheckedGenerateOptions, "cache">,
 ): number[][] {
   const { spec } = model;
   assertCausal(spec, "Generation");
@@ -259,7 +268,7 @@ function drawsFor({ temperature }: Sampling, active: readonly number[], sequence
   return Float32Array.from(temperature === 0 ? [] : active, (index) => (sequences[index] as Sequence).random.next());
 }
 
-function makePlan(model: TextModel & Pick<Model, "spec">, options: GenerateOptions): Plan {
+function makePlan(model: TextModel & Pick<Model, "spec">, options: CheckedGenerateOptions): Plan {
   const { maxNewTokens = DEFAULT_MAX_NEW_TOKENS } = options;
   if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) {
     throw new InputError(
@@ -277,7 +286,7 @@ function makePlan(model: TextModel & Pick<Model, "spec">, options: GenerateOptio
 }
 
 /** Token ids of the input. Text that continues a cache gets no BOS unless it is asked for. */
-function promptIds(model: TextModel, input: TokenInput, options: GenerateOptions): number[][] {
+function promptIds(model: TextModel, input: TokenInput, options: CheckedGenerateOptions): number[][] {
   return toIds(input, model, bosFor(options));
 }
 
@@ -289,7 +298,7 @@ function capacityFor(model: Model, ids: readonly number[][], plan: Plan): number
 /** @throws InputError for ids that the model does not have, for other sequences, or where no cache holds them */
 function checkHistory(
   spec: Model["spec"],
-  history: NonNullable<GenerateOptions["history"]>,
+  history: NonNullable<CheckedGenerateOptions["history"]>,
   sequences: number,
   cache: KvCache | undefined,
 ): void {
@@ -307,7 +316,7 @@ function startSequences(
   model: Pick<Model, "spec" | "tokenizer">,
   ids: readonly number[][],
   plan: Plan,
-  options: GenerateOptions,
+  options: CheckedGenerateOptions,
 ): Sequence[] {
   const { cache, history, seed = randomSeed() } = options;
   if (history) checkHistory(model.spec, history, ids.length, cache);

@@ -8,11 +8,14 @@ import type { Tokenizer } from "../tokenizer/index.ts";
  * positions are added): for each sequence [pos, dModel].
  */
 export interface EmbedsInput {
-  inputsEmbeds: readonly Float32Array[];
+  inputsEmbeds: readonly s.NumberList[];
 }
 
+/** Text or the token ids of one sequence. */
+export type SequenceInput = string | s.NumberList;
+
 /** Text or token ids, one or a batch; sequences may differ in length. */
-export type ModelInput = string | readonly string[] | readonly number[] | readonly (readonly number[])[] | EmbedsInput;
+export type ModelInput = SequenceInput | readonly SequenceInput[] | EmbedsInput;
 
 /** Text or token ids, one or a batch. */
 export type TokenInput = Exclude<ModelInput, EmbedsInput>;

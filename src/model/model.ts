@@ -24,6 +24,7 @@ import {
   type ModelInput,
   requireTokenizer,
   SEQUENCE,
+  type SequenceInput,
   TOKEN_INPUT,
   type TokenInput,
   toIds,
@@ -37,7 +38,7 @@ import type { ModelSpec } from "./spec.ts";
 import type { Taps } from "./taps.ts";
 
 /** Positions whose logits are wanted: every one, each sequence's last, none, or a list (negative: from the end). */
-export type LogitsSelection = "all" | "last" | "none" | readonly number[];
+export type LogitsSelection = "all" | "last" | "none" | s.NumberList;
 
 /** Options of a forward pass. */
 export interface ForwardOptions extends EncodeInputOptions {
@@ -173,8 +174,8 @@ export class Model {
    * @throws InputError empty prompt or answer, id out of range, too long, or `input/answer-boundary`.
    */
   async logProbs(
-    prompt: string | readonly number[],
-    answers: readonly (string | readonly number[])[],
+    prompt: SequenceInput,
+    answers: readonly SequenceInput[],
     options: LogProbsOptions = {},
   ): Promise<AnswerLogProb[]> {
     return answerLogProbs(

@@ -234,8 +234,22 @@ export function oneOrMore<T>(entries: string, schema: Schema<T>): Schema<T[]> {
   };
 }
 
+/** Numbers in a row: an array, or one of a numeric type such as `Int32Array`. */
+export type NumberList = readonly number[] | NumericArray;
+
+type NumericArray =
+  | Int8Array
+  | Uint8Array
+  | Uint8ClampedArray
+  | Int16Array
+  | Uint16Array
+  | Int32Array
+  | Uint32Array
+  | Float32Array
+  | Float64Array;
+
 /** One whole number, or a list: as callers give `indices`. */
-export type Indices = number | readonly number[];
+export type Indices = number | NumberList;
 
 /** `T` as it is read, where its `Names` were `Indices`. */
 export type Listed<T, Names extends keyof T> = Omit<T, Names> & { readonly [Name in Names]?: readonly number[] };

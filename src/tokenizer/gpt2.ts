@@ -67,7 +67,7 @@ export async function loadGpt2Tokenizer(
     addsBos: false,
     eosIds,
     decode,
-    encode: (text, options) => withBos(encode(text), options?.addBos ?? false, END_OF_TEXT_ID),
+    encode: (text, options) => withBos(encode(text), options?.addBos ?? false, [END_OF_TEXT_ID]),
     singleToken: (text) => onlyToken(text, encode(text), tokenText),
     tokenText,
     stream: (options) => streamOf((ids) => decode(ids, options)),

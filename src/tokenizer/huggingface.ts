@@ -31,10 +31,13 @@ export function makeHuggingFaceTokenizer(files: TokenizerFiles, modelVocabSize: 
     const token = namedToken(files, name);
     return token === undefined ? undefined : idOf(token);
   };
-  const bosId = named("bos_token") ?? frame.before[0];
+  const bosToken = named("bos_token");
+  const namedBos = bosToken === undefined ? [] : [bosToken];
+  // Where files contradict each other, the post-processor's tokens count, as in the Rust library.
+  const beginning = frame.before.length > 0 ? frame.before : namedBos;
+  const bosId = namedBos.find((id) => beginning.includes(id)) ?? beginning[0];
   const eosId = named("eos_token");
-  const addsBos = bosId !== undefined && frame.before[0] === bosId;
-  const before = addsBos ? frame.before.slice(1) : frame.before;
+  const addsBos = frame.before.length > 0;
   const limit = Math.max(parts.vocabSize, modelVocabSize);
   const isByteLevel = hasDecoder(parts.json.decoder, "ByteLevel");
   const separatesWords = spacesBetween(parts.json.decoder);
@@ -66,7 +69,7 @@ export function makeHuggingFaceTokenizer(files: TokenizerFiles, modelVocabSize: 
     eosIds: eosIds ?? (eosId === undefined ? [] : [eosId]),
     decode,
     encode(text, options) {
-      const ids = withBos([...before, ...parts.idsOf(text)], options?.addBos ?? addsBos, bosId);
+      const ids = withBos(parts.idsOf(text), options?.addBos ?? addsBos, beginning);
       return [...ids, ...frame.after];
     },
     singleToken,

@@ -11,18 +11,19 @@ export function checkId(id: number, limit: number): void {
 }
 
 /**
- * `ids` with or without BOS in front, never with two.
- * @param ids the text's ids without an added BOS (they may begin with one that the text spells out)
+ * `ids` with or without the beginning of a sequence in front, never with two.
+ * @param ids the text's ids without an added beginning (they may have one that the text spells out)
+ * @param beginning BOS, or all that stands in front of a text; empty when the tokenizer has no BOS
  */
-export function withBos(ids: number[], wanted: boolean, bosId: number | undefined): number[] {
+export function withBos(ids: number[], wanted: boolean, beginning: readonly number[]): number[] {
   if (!wanted) return ids;
-  if (bosId === undefined) {
+  if (beginning.length === 0) {
     throw new InputError(
       "tokenizer/no-bos",
       "addBos is true, but this tokenizer has no beginning-of-sequence token. Leave addBos out, or set it to false.",
     );
   }
-  return ids[0] === bosId ? ids : [bosId, ...ids];
+  return beginning.every((id, index) => ids[index] === id) ? ids : [...beginning, ...ids];
 }
 
 /**

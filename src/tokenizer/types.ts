@@ -10,10 +10,11 @@ export interface EncodeOptions {
    *
    * - absent: what the checkpoint's tokenizer does of its own accord (Hugging Face's `tokenizer(text)`): Llama and Gemma
    *   begin with BOS, GPT-2 does not. See {@link Tokenizer.addsBos}.
-   * - `true` / `false`: with BOS, or without the one that the tokenizer would add.
+   * - `true`: with what the tokenizer's post-processor puts in front of a text, or with BOS where it puts nothing.
+   * - `false`: without anything in front, be it BOS or several tokens (GLM's `[gMASK]<sop>`).
    *
-   * BOS is never doubled: a text that itself begins with the BOS token (`"<s>Once"`) keeps that one and gets no second.
-   * (Hugging Face doubles it.)
+   * BOS is never doubled: a text that itself begins with the BOS token (`"<s>Once"`), or with all that would be put in
+   * front, keeps that and gets no second. (Hugging Face doubles it.)
    */
   addBos?: boolean;
 }
@@ -42,9 +43,12 @@ export interface Tokenizer {
   readonly kind: "huggingface" | "gpt2";
   /** Ids 0..vocabSize-1 belong to the tokenizer. The model's vocabulary is often padded beyond it, seldom shorter. */
   readonly vocabSize: number;
-  /** The beginning-of-sequence token, when there is one. */
+  /**
+   * The beginning-of-sequence token, when there is one: `bos_token`, unless the post-processor puts others in front of a
+   * text; then the first of those.
+   */
   readonly bosId?: number;
-  /** Whether `encode(text)` begins with BOS when `addBos` is not given. */
+  /** Whether `encode(text)` begins with BOS, or with what the post-processor puts in its place, when `addBos` is not given. */
   readonly addsBos: boolean;
   /** Tokens that end a generation: of `generation_config.json`, else `config.json`, else the tokenizer's EOS. */
   readonly eosIds: number[];

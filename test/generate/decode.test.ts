@@ -5,7 +5,7 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { GenerateHooks, GenerateOptions } from "../../src/model/generate.ts";
+import type { CheckedGenerateOptions, GenerateHooks } from "../../src/model/generate.ts";
 import { generateSteps } from "../../src/model/generate.ts";
 import type { Model } from "../../src/model/model.ts";
 import { loadFixture } from "../support/fixtures.ts";
@@ -25,7 +25,7 @@ describe.each(["gpt2", "llama", "bloom", "gemma2"])("decoding ahead, %s", (famil
   });
   afterAll(() => model.destroy());
 
-  const both = async (options: GenerateOptions) => [
+  const both = async (options: CheckedGenerateOptions) => [
     await collect(generateSteps(model, PROMPTS, options)),
     await collect(generateSteps(model, PROMPTS, options, BY_PASSES)),
   ];

@@ -200,7 +200,7 @@ describe("captures of a pass that continues a cache", () => {
 });
 
 describe("slices", () => {
-  const SLICES: ActivationSlice[] = [
+  const SLICES: { rows?: number[]; positions?: number[]; heads?: number[] }[] = [
     { rows: [1] },
     { positions: [-1, 2] },
     { rows: [1, 0], positions: [4, 0, 3] },

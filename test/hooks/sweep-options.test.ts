@@ -20,7 +20,7 @@ function metricReference({ kind, tokens, reference }: Metric, logits: Float32Arr
   const logProbs = logSoftmax(logits);
   const at = (token: number) => logits[token] as number;
   const results: Record<Metric["kind"], () => number[]> = {
-    logits: () => tokens.map(at),
+    logits: () => Array.from(tokens, at),
     logitDiff: () => [at(a) - at(b)],
     logProb: () => [logProbs[a] as number],
     prob: () => [Math.exp(logProbs[a] as number)],

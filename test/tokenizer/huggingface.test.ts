@@ -72,14 +72,17 @@ function spacedFirst() {
   };
 }
 
-/** A post-processor that puts `<e>` before or after a text. */
-function framed(before: "<e>"[], after: "<e>"[]) {
+/** A post-processor that puts `<e>` (or `=`) before or after a text. */
+function framed(before: ("<e>" | "=")[], after: "<e>"[]) {
   const special = (id: string) => ({ SpecialToken: { id, type_id: 0 } });
   return {
     type: "TemplateProcessing",
     single: [...before.map(special), { Sequence: { id: "A", type_id: 0 } }, ...after.map(special)],
     pair: [],
-    special_tokens: { "<e>": { id: "<e>", ids: [5], tokens: ["<e>"] } },
+    special_tokens: {
+      "<e>": { id: "<e>", ids: [5], tokens: ["<e>"] },
+      "=": { id: "=", ids: [4], tokens: ["="] },
+    },
   };
 }
 
@@ -207,6 +210,27 @@ describe("where BOS and EOS come from", () => {
     expect(both).toMatchObject({ bosId: 5, addsBos: true });
     expect(both.encode("")).toEqual([5, 5]);
     expect(both.encode("12", { addBos: false })).toEqual([0, 1, 5]);
+  });
+
+  it("takes what the template puts in front for BOS, also where bos_token names another", async () => {
+    const contrary = await load("byte-fallback", { "tokenizer_config.json": { bos_token: "</s>", eos_token: "</s>" } });
+    expect(contrary).toMatchObject({ bosId: 1, addsBos: true });
+    const plain = (await load("byte-fallback")).encode("light", { addBos: false });
+    expect(contrary.encode("light")).toEqual([1, ...plain]);
+    expect(contrary.encode("light", { addBos: true })).toEqual([1, ...plain]);
+    expect(contrary.encode("light", { addBos: false })).toEqual(plain);
+  });
+
+  it("puts several tokens in front, or none of them", async () => {
+    const names = { "tokenizer_config.json": { bos_token: "=", eos_token: "<e>" } };
+    const tokenizer = await loadJson(digits(framed(["<e>", "="], ["<e>"])), names);
+    expect(tokenizer).toMatchObject({ bosId: 4, addsBos: true });
+    expect(tokenizer.encode("12")).toEqual([5, 4, 0, 1, 5]);
+    expect(tokenizer.encode("12", { addBos: true })).toEqual([5, 4, 0, 1, 5]);
+    expect(tokenizer.encode("12", { addBos: false })).toEqual([0, 1, 5]);
+    expect(tokenizer.encode("<e>=12")).toEqual([5, 4, 0, 1, 5]);
+    expect(tokenizer.encode("<e>12")).toEqual([5, 4, 5, 0, 1, 5]);
+    expect((await loadJson(digits(framed(["<e>", "="], [])))).bosId).toBe(5);
   });
 
   it("refuses addBos: true without a BOS token", async () => {

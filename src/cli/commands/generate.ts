@@ -1,6 +1,11 @@
 /** `superlens generate`: a model writes. Text goes to stdout as it comes; speed goes to stderr. */
 import { Command, Option } from "commander";
-import { checkGenerate, type FinishReason, type GenerateOptions, type GenerateStep } from "../../model/generate.ts";
+import {
+  type CheckedGenerateOptions,
+  checkGenerate,
+  type FinishReason,
+  type GenerateStep,
+} from "../../model/generate.ts";
 import type { Model } from "../../model/model.ts";
 import { oneInput } from "../input.ts";
 import {
@@ -31,7 +36,7 @@ interface GenerateCommandOptions extends GlobalOptions, InputOptions {
 }
 
 /** What `model.generate` is told. */
-type Settings = Omit<GenerateOptions, "cache">;
+type Settings = Omit<CheckedGenerateOptions, "cache">;
 
 export function generateCommand(): Command {
   return addBosOption(new Command("generate"))

@@ -26,7 +26,7 @@ const TARGETS = s.byForm<AttributionOptions["tokens"]>(TARGETS_TAKE, (value) => 
 /** Options of `directLogitAttribution`. */
 export interface AttributionOptions {
   /** A token: its logit. [a] the same, [a, b]: logit(a) - logit(b). A list of such lists: one for each row of the batch. */
-  tokens: number | readonly number[] | readonly (readonly number[])[];
+  tokens: number | s.NumberList | readonly s.NumberList[];
   /** Position whose logits are explained; negative from the end of each sequence. Default -1. */
   position?: number;
   /**

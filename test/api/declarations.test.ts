@@ -1,0 +1,82 @@
+/** The declarations that the package ships compile in a user's program, and take what the calls take at run time. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import ts from "typescript";
+import { describe, expect, it } from "vitest";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const SCRIPT = join(ROOT, "user.ts");
+
+const NODE = {
+  skipDefaultLibCheck: true,
+  module: ts.ModuleKind.NodeNext,
+  moduleResolution: ts.ModuleResolutionKind.NodeNext,
+};
+
+/** What a user writes. It is compiled, never run. */
+const SOURCE = `
+import { ablate, type Edit, loadModel, metric, type Tensor } from "superlens";
+
+const model = await loadModel("folder");
+const ids = Int32Array.of(1, 2, 3);
+await model.forward(ids);
+await model.forward([ids, [1, 2]], { logits: Int32Array.of(0), positions: ids, capture: "*" });
+await model.forward({ inputsEmbeds: [[1, 2], new Float64Array(2)] });
+await model.logProbs(ids, [ids, " text", [1]]);
+for await (const { text } of model.generate(ids, { eos: Uint32Array.of(2), history: [ids] })) text.trim();
+const edit: Edit = { at: "*.hook_z", op: "set", value: new Float64Array(2), heads: Uint8Array.of(0), dims: 1 };
+const three: number = await model.withEdits(edit, () => 3);
+const also: number = await model.withEdits(edit, async (edited) => (await edited.forward(ids)).logits.vocabSize);
+await model.runWithHooks(ids, { hook_embed: (x) => Float64Array.from(x) });
+await model.runWithHooks(ids, { hook_embed: async (x) => Array.from(x) });
+await ablate(model, { input: ids, kind: "zero", metric: metric.kl(new Float64Array(3)), layers: ids });
+metric.logits(ids);
+using tensor: Tensor = model.gpu.tensor([three, also], "mine");
+const device: GPUDevice = model.gpu.device;
+// @ts-expect-error There is no such option.
+await model.forward(ids, { position: 3 });
+// @ts-expect-error Ids are numbers.
+await model.forward([true]);
+// @ts-expect-error 64-bit integers are no ids.
+await model.forward(BigInt64Array.of(1n));
+`;
+
+/** The declarations by path, as the build writes them. */
+function emitDeclarations(): Map<string, string> {
+  const config = ts.getParsedCommandLineOfConfigFile(
+    join(ROOT, "tsconfig.build.json"),
+    { outDir: join(ROOT, "dist/types"), noCheck: true },
+    { ...ts.sys, onUnRecoverableConfigFileDiagnostic: () => {} },
+  ) as ts.ParsedCommandLine;
+  const written = new Map<string, string>();
+  const program = ts.createProgram(config.fileNames, config.options);
+  program.emit(undefined, (path, text) => written.set(path, text), undefined, true);
+  return written;
+}
+
+/** What the compiler says of the script, with the declarations where the package's `exports` look for them. */
+function errorsOf(declarations: ReadonlyMap<string, string>): string[] {
+  const files = new Map([...declarations, [SCRIPT, SOURCE]]);
+  const settings = { ...NODE, strict: true, noEmit: true, types: [], target: ts.ScriptTarget.ES2022 };
+  const host = ts.createCompilerHost(settings);
+  const { readFile, fileExists, directoryExists } = host;
+  host.readFile = (path) => files.get(path) ?? readFile(path);
+  host.fileExists = (path) => files.has(path) || (!path.startsWith(join(ROOT, "dist/")) && fileExists(path));
+  host.directoryExists = (path) => path.startsWith(join(ROOT, "dist")) || (directoryExists?.(path) ?? existsSync(path));
+  host.getSourceFile = (path, target) => {
+    const text = host.readFile(path);
+    return text === undefined ? undefined : ts.createSourceFile(path, text, target);
+  };
+  const program = ts.createProgram([SCRIPT], settings, host);
+  return ts.getPreEmitDiagnostics(program).map(({ file, start, messageText }) => {
+    const line = file && start !== undefined ? file.getLineAndCharacterOfPosition(start).line + 1 : 0;
+    return `${file?.fileName}:${line} ${ts.flattenDiagnosticMessageText(messageText, " ")}`;
+  });
+}
+
+describe("the package's declarations", () => {
+  it("compile in a user's program, without types of its own", () => {
+    expect(errorsOf(emitDeclarations())).toEqual([]);
+  }, 60_000);
+});

@@ -2,7 +2,7 @@
  * The residual stream as it grows (`accumulatedResid`) and as a sum (`decomposeResid`, `headResults`): every part of the
  * model reads the residual and adds to it, so at any place it is exactly the sum of what was added before.
  */
-import { Recorder } from "../../gpu/recorder.ts";
+import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { gather } from "../../model/ops.ts";
 import type { ModelSpec } from "../../model/spec.ts";
@@ -229,7 +229,7 @@ async function buildStack(
     "residual stack",
   );
   try {
-    await Recorder.run(model.gpu, "residual stack", (recorder) => record(recorder, stack));
+    await model.base.engine.record("residual stack", (recorder) => record(recorder, stack));
     return new ResidualStack(labels, stack, activations.positions);
   } catch (error) {
     stack.destroy();

@@ -29,6 +29,27 @@ const LIFETIMES = ["test/engine/lifetimes.test.ts"];
 
 export const MUTANTS: readonly Mutant[] = [
   {
+    name: "key-value cache: a second pass may begin while the first fills it",
+    file: "src/model/kv-cache.ts",
+    from: "    this.#writer = writer;\n",
+    to: "",
+    tests: ["test/hooks/overlap.test.ts"],
+  },
+  {
+    name: "recorder: an aborted host step still writes",
+    file: "src/hooks/taps.ts",
+    from: "return () => this.gpu.device.queue.writeBuffer(packed.buffer, 0, after as Float32Array<ArrayBuffer>);",
+    to: "this.gpu.device.queue.writeBuffer(packed.buffer, 0, after as Float32Array<ArrayBuffer>);\n      return () => {};",
+    tests: ["test/hooks/callbacks.test.ts"],
+  },
+  {
+    name: "callbacks: an async one that fails is forgotten",
+    file: "src/model/callbacks.ts",
+    from: "failure.abort(error)",
+    to: "void error",
+    tests: ["test/engine/callbacks.test.ts"],
+  },
+  {
     name: "tuner: an abort loses what was decided",
     file: "src/model/tuning/take.ts",
     from: "await abortable(keepChoices(gpu, found).catch(onNotKept), options.signal).catch(() => undefined);",

@@ -194,7 +194,7 @@ class SourceCheckpoint implements Checkpoint {
     const end = byteEnd ?? tensor.byteLength;
     checkRange(`${tensor.file}, tensor ${name}`, byteStart, end, tensor.byteLength);
     const bytes = await this.#source.read(tensor.file, tensor.byteStart + byteStart, tensor.byteStart + end);
-    this.#count(tensor, bytes.length);
+    await this.#count(tensor, bytes.length);
     return bytes;
   }
 
@@ -202,11 +202,11 @@ class SourceCheckpoint implements Checkpoint {
     await this.#source.close?.();
   }
 
-  #count(tensor: TensorInfo, bytes: number): void {
+  async #count(tensor: TensorInfo, bytes: number): Promise<void> {
     const before = this.#loadedOf.get(tensor.name) ?? 0;
     const after = Math.min(before + bytes, tensor.byteLength);
     this.#loadedOf.set(tensor.name, after);
     this.#loaded += after - before;
-    this.#onProgress?.({ loaded: this.#loaded, total: this.byteLength, tensor: tensor.name });
+    await this.#onProgress?.({ loaded: this.#loaded, total: this.byteLength, tensor: tensor.name });
   }
 }

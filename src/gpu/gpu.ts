@@ -16,6 +16,7 @@ import { type KernelTime, Profiler } from "./profiler.ts";
 import { Recycler } from "./recycler.ts";
 import { Tensor, type TensorType } from "./tensor.ts";
 import { STORAGE_USAGE, UNIFORM_AND_COPY_DST } from "./usage.ts";
+import { warn } from "./warn.ts";
 
 const HOST = s.simple<GpuHost>(
   "what requestGpu() gave",
@@ -23,12 +24,15 @@ const HOST = s.simple<GpuHost>(
 );
 
 /** Devices to end when their `Gpu` is collected, and whose they are. */
-const forgottenDevices = new FinalizationRegistry<{ end: () => void; owner: string }>(({ end, owner }) => {
-  end();
-  console.warn(
-    `superlens: the garbage collector found that nobody had destroyed ${owner}. It finds such things late. Call destroy(), or declare it with \`using\`.`,
-  );
-});
+const forgottenDevices = new FinalizationRegistry<{ end: () => void; owner: string; quiet: boolean }>(
+  ({ end, owner, quiet }) => {
+    end();
+    if (quiet) return;
+    warn(
+      `the garbage collector found that nobody had destroyed ${owner}. It finds such things late. Call destroy(), or declare it with \`using\`.`,
+    );
+  },
+);
 
 /** How long a failure waits for the news that the device is lost. */
 const LOSS_NEWS_MS = 100;
@@ -55,7 +59,7 @@ export class Gpu {
   /** Which buffers are alive, and for what. */
   readonly ledger: Ledger;
   /** Told what a person should know about memory: results that were forgotten, or that have come to be many. */
-  onNotice: (message: string) => void = (message) => console.warn(message);
+  onNotice: (message: string) => void = warn;
   /** The most bytes that were alive at once since `resetPeak()`. */
   peakBytes = 0;
   /** What was dispatched since the device was made. */
@@ -80,7 +84,7 @@ export class Gpu {
     this.ledger = new Ledger({
       forget: (id) => this.pipelines.forget(id),
       trim: () => this.trim(),
-      notice: (message) => this.onNotice(message),
+      notice: (message) => void this.#notice(message),
       memoryLeft: host.memoryLeft,
     });
     this.pool = new BufferPool(this);
@@ -105,6 +109,15 @@ export class Gpu {
     void device.lost.then((info) => tell((gpu) => gpu.#noteLoss(info)));
     device.addEventListener("uncapturederror", onError);
     return () => device.removeEventListener("uncapturederror", onError);
+  }
+
+  /** A notice belongs to no call that its failure could end. */
+  async #notice(message: string): Promise<void> {
+    try {
+      await this.onNotice(message);
+    } catch (error) {
+      warn(`onNotice failed: ${error instanceof Error ? error.message : String(error)}`);
+    }
   }
 
   #noteUncaptured(error: GPUError): void {
@@ -319,16 +332,16 @@ export class Gpu {
 
   /**
    * Ends the device when nobody holds this object any more, which everything on it does; the driver would keep it. For
-   * devices that nobody else was given.
+   * devices that nobody else was given. The console hears of it unless `quiet`.
    */
-  endWhenForgotten(owner: string): void {
+  endWhenForgotten(owner: string, quiet = false): void {
     const stop = this.#stopListening;
     const { device } = this;
     const end = () => {
       stop();
       device.destroy();
     };
-    forgottenDevices.register(this, { end, owner }, this);
+    forgottenDevices.register(this, { end, owner, quiet }, this);
   }
 
   /**

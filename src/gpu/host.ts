@@ -138,8 +138,13 @@ export async function requestGpu(options: GpuRequest = {}): Promise<GpuHost> {
   const adapter = await abortable(provider.requestAdapter({ adapter: choice, powerPreference }), signal);
   const adapterInfo = describeAdapter(adapter, provider.host);
   const device = await abortable(requestDevice(adapter, adapterInfo), signal, (late) => late.destroy());
-  if (request.onAdapter) request.onAdapter(adapterInfo);
-  else if (!request.quiet) provider.onAdapter(adapterInfo);
+  try {
+    if (request.onAdapter) await abortable(Promise.resolve(request.onAdapter(adapterInfo)), signal);
+    else if (!request.quiet) provider.onAdapter(adapterInfo);
+  } catch (error) {
+    device.destroy();
+    throw error;
+  }
   const memoryLeft = adapterInfo.isSoftware ? provider.memoryLeft : undefined;
   return { device, adapterInfo, limits: device.limits, features: device.features, memoryLeft };
 }

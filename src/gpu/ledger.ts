@@ -177,7 +177,7 @@ export class Ledger {
     this.#hasReported = true;
     const origin = found.find((entry) => entry.origin)?.origin;
     this.device.notice(
-      `superlens: the garbage collector found ${found.length} results that nobody had destroyed: ${groupsOf(found)}. It finds them late. Call destroy(), or declare them with \`using\`.${origin ? ` One was made\n${origin}` : ""}`,
+      `the garbage collector found ${found.length} results that nobody had destroyed: ${groupsOf(found)}. It finds them late. Call destroy(), or declare them with \`using\`.${origin ? ` One was made\n${origin}` : ""}`,
     );
   }
 
@@ -204,7 +204,7 @@ export class Ledger {
       buffers: 2 * Math.max(held.buffers, NOTICE_AT.buffers),
     };
     this.device.notice(
-      `superlens: results hold ${this.#summary()}. They stay on the GPU until destroy() or the end of their \`using\` block.`,
+      `results hold ${this.#summary()}. They stay on the GPU until destroy() or the end of their \`using\` block.`,
     );
   }
 

@@ -25,6 +25,9 @@ export interface BufferSlice {
   readonly destroyed?: boolean;
 }
 
+/** Reads and computes; the function that it gives writes what came of it, at once. */
+export type HostStep = () => Promise<() => void>;
+
 /** What a recording uses and others may destroy before it is submitted: a model, a cache. */
 export interface Needed {
   /** @throws SuperlensError when it was destroyed. */
@@ -57,7 +60,7 @@ const NO_CONSTANTS: Constants = {};
 export class Recorder {
   #ops: Recorded[] = [];
   /** Steps on the host, each before the op of that index. */
-  #hostSteps: { before: number; run: () => Promise<void> }[] = [];
+  #hostSteps: { before: number; run: HostStep }[] = [];
   #uploadBuffers: GPUBuffer[] = [];
   #uploads: { buffer: GPUBuffer; data: Uint32Array | Float32Array }[] = [];
   #readbacks: Readback[] = [];
@@ -147,8 +150,8 @@ export class Recorder {
     this.#needed.add(resource);
   }
 
-  /** Runs `step` on the host between the ops before and after it; the submission is split there. */
-  host(step: () => Promise<void>): void {
+  /** Runs `step` on the host between the ops before and after it; the submission is split there. An aborted one writes nothing. */
+  host(step: HostStep): void {
     this.#hostSteps.push({ before: this.#ops.length, run: step });
   }
 
@@ -167,7 +170,8 @@ export class Recorder {
    * `readback`, when that has arrived.
    *
    * An aborted signal ends the wait with its reason. Compiling goes on, for whoever needs the kernel next, and what was
-   * submitted still runs, before anything that is submitted later; so its buffers may be given back at once.
+   * submitted still runs, before anything that is submitted later. A host step may go on, but it writes only while it is
+   * waited for. So the buffers may be given back at once.
    */
   async submit(signal?: AbortSignal | undefined): Promise<void> {
     await abortable(this.#compileMissing(), signal);
@@ -177,7 +181,8 @@ export class Recorder {
         this.gpu.guard(this.label, () => this.#encode(this.#ops.slice(first, before))),
         signal,
       );
-      await abortable(run(), signal);
+      const write = await abortable(run(), signal);
+      write();
       first = before;
     }
     const last = this.gpu.guard(this.label, async () => {

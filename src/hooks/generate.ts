@@ -36,8 +36,9 @@ export interface HookedGenerateOptions extends GenerateOptions {
 export type CheckedGenerateEdit = CheckedEdit & Pick<GenerateEdit, "during">;
 
 /** The options of `HookedModel.generate` as they are read. */
-export type CheckedGenerateOptions = Omit<HookedGenerateOptions, "edits" | "eos"> & {
+export type CheckedGenerateOptions = Omit<HookedGenerateOptions, "edits" | "eos" | "history"> & {
   eos?: readonly number[];
+  history?: readonly (readonly number[])[];
   edits?: readonly CheckedGenerateEdit[];
 };
 

@@ -107,7 +107,7 @@ class SweepRun {
       signal?.throwIfAborted();
       await this.#runBatch(batch);
       done += batch.length;
-      options.onProgress?.({ done, total });
+      await abortable(Promise.resolve(options.onProgress?.({ done, total })), signal);
     }
     const all = await abortable(outputs.read(), signal);
     const base = all.slice(total * this.plan.columns);

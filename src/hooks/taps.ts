@@ -186,7 +186,7 @@ export class HookTaps implements Taps {
       const activation = await packed.read();
       const returned = await run(activation, { name, shape });
       const after = returned === undefined ? activation : hookResult(returned, name, shape, length);
-      this.gpu.device.queue.writeBuffer(packed.buffer, 0, after as Float32Array<ArrayBuffer>);
+      return () => this.gpu.device.queue.writeBuffer(packed.buffer, 0, after as Float32Array<ArrayBuffer>);
     });
     gather(recorder, packedView, view, lists.reversed, layout.heads, layout.width);
   }

@@ -42,22 +42,29 @@ export class Decoder {
     private readonly recording: Recording,
     /** Of the store when its buffers became part of the program, or before. */
     private readonly capacity: number,
+    /** Lets others add to the cache again. */
+    private readonly release: () => void,
   ) {
     this.#slots = slots;
   }
 
-  /** @throws InputError for ids out of range and sequences longer than the model's positions. */
+  /**
+   * The cache is the decoder's to add to until `destroy()`: runs are submitted for the length they will find.
+   * @throws InputError for ids out of range and sequences longer than the model's positions.
+   */
   static async create(model: Model, request: DecodeRequest): Promise<Decoder> {
     const { cache, sequences, tokens, steps } = request;
     tokens.forEach((id, row) => {
       model.engine.checkIds([id], sequences[row] as number);
     });
     const slots: number[][] = [];
+    const release = cache.claim("generation");
     try {
       for (const sequence of sequences) slots.push(cache.reserve(sequence, steps));
       const { capacity } = cache.store;
-      return new Decoder(model, request, slots, await recordDecoding(model, request, slots), capacity);
+      return new Decoder(model, request, slots, await recordDecoding(model, request, slots), capacity, release);
     } catch (error) {
+      release();
       for (const list of slots) cache.giveBack(list);
       throw error;
     }
@@ -103,6 +110,7 @@ export class Decoder {
   destroy(): void {
     this.recording.program.destroy();
     for (const list of this.#slots) this.request.cache.giveBack(list.slice(this.#delivered));
+    this.release();
   }
 }
 

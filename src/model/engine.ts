@@ -4,7 +4,7 @@
  */
 import { InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
-import type { Recorder } from "../gpu/recorder.ts";
+import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { STORAGE_USAGE } from "../gpu/usage.ts";
 import { isCausal } from "./causality.ts";
@@ -79,7 +79,8 @@ export class Engine {
   }
 
   /**
-   * Rows for new tokens of each sequence of the cache, in order; the cache grows by them.
+   * Rows for new tokens of each sequence of the cache, in order; the cache grows by them, before anything is computed. To be
+   * called in `cache.adding`.
    * @throws InputError for ids out of range and sequences longer than the model's positions.
    */
   appendRows(cache: KvCache, tokens: readonly (readonly number[])[]): RowTable {
@@ -87,23 +88,33 @@ export class Engine {
     const table = new RowTable(tokens.reduce((sum, ids) => sum + ids.length, 0));
     const before = cache.lengths;
     let row = 0;
-    try {
-      tokens.forEach((ids, sequence) => {
-        const slots = cache.extend(sequence, ids.length);
-        ids.forEach((id, index) => {
-          table.set(row++, sequence, (before[sequence] as number) + index, slots[index] as number, id);
-        });
+    tokens.forEach((ids, sequence) => {
+      const slots = cache.extend(sequence, ids.length);
+      ids.forEach((id, index) => {
+        table.set(row++, sequence, (before[sequence] as number) + index, slots[index] as number, id);
       });
-    } catch (error) {
-      cache.restore(before);
-      throw error;
-    }
+    });
     return table;
   }
 
   /** @throws InputError `input/token-range` */
   checkIds(ids: readonly number[], sequence: number): void {
     assertIds(this.spec, sequence, ids);
+  }
+
+  /** Records with `body` what reads the weights, and submits it, as `Recorder.run`. @throws InputError `input/model-destroyed` */
+  async record<T>(label: string, body: (recorder: Recorder) => T): Promise<T> {
+    this.assertAlive();
+    return Recorder.run(this.gpu, label, (recorder) => {
+      recorder.needs(this);
+      return body(recorder);
+    });
+  }
+
+  /** The numbers of a vector of the weights, where the model has it. @throws InputError `input/model-destroyed` */
+  async readVector(vector: Tensor | undefined, start?: number, end?: number): Promise<Float32Array | undefined> {
+    this.assertAlive();
+    return vector?.read(start, end);
   }
 
   /** Records embedding and blocks for the rows of `request`. */

@@ -158,6 +158,8 @@ function endShare({ store, sequences }: Pick<Share, "store" | "sequences">): voi
 /** The past of a batch of sequences. Passed to `forward` or `generate`, it is continued; `fork` branches it. */
 export class KvCache {
   #destroyed = false;
+  /** Who adds tokens now. A pass's are listed before they are computed, a generation's after. */
+  #writer: "pass" | "generation" | undefined;
 
   private constructor(
     /** The GPU memory, which forks share. */
@@ -222,9 +224,48 @@ export class KvCache {
     this.store.drop(slots);
   }
 
-  /** Forgets all but the first `length` tokens of a sequence. */
-  truncate(sequence: number, length: number): void {
+  /**
+   * Lets `pass` add tokens, and nobody else meanwhile. When it fails, what it added is forgotten.
+   * @throws InputError `input/cache-busy`
+   */
+  async adding<T>(pass: () => Promise<T>): Promise<T> {
+    const release = this.claim("pass");
+    const before = this.lengths;
+    try {
+      return await pass();
+    } catch (error) {
+      release();
+      this.restore(before);
+      throw error;
+    } finally {
+      release();
+    }
+  }
+
+  /** Keeps other writers away until the function it returns is called. @throws InputError `input/cache-busy` */
+  claim(writer: "pass" | "generation"): () => void {
+    this.assertIdle();
+    this.#writer = writer;
+    return () => {
+      this.#writer = undefined;
+    };
+  }
+
+  /** @throws InputError `input/cache-busy`, `input/cache-destroyed` */
+  assertIdle(): void {
     this.assertAlive();
+    if (this.#writer === undefined) return;
+    throw new InputError(
+      "input/cache-busy",
+      this.#writer === "pass"
+        ? "A pass that has not ended fills this key-value cache. Await the pass that uses it first."
+        : "A generation that has not ended adds to this key-value cache. End it first (break, or return() of the iterator), or use a fork of the cache.",
+    );
+  }
+
+  /** Forgets all but the first `length` tokens of a sequence. @throws InputError `input/cache-busy` while it is added to. */
+  truncate(sequence: number, length: number): void {
+    this.assertIdle();
     this.#checkSequence(sequence);
     const held = (this.sequences[sequence] as number[]).length;
     if (!Number.isInteger(length) || length < 0 || length > held) {
@@ -242,9 +283,13 @@ export class KvCache {
     for (const [sequence, length] of lengths.entries()) this.truncate(sequence, length);
   }
 
-  /** A cache of its own that shares every token so far; `picks` names the sequence each new one continues. */
+  /**
+   * A cache of its own that shares every token so far; `picks` names the sequence each new one continues.
+   * @throws InputError `input/cache-busy` while a pass fills it; at a step of a generation it may be forked.
+   */
   fork(picks: s.Indices = this.sequences.map((_, index) => index)): KvCache {
-    this.assertAlive();
+    if (this.#writer === "generation") this.assertAlive();
+    else this.assertIdle();
     const sequences = s.readArgument(s.indices, picks, "fork", "picks").map((pick) => {
       this.#checkSequence(pick);
       return [...(this.sequences[pick] as number[])];

@@ -14,8 +14,10 @@ import { obeying } from "../checkpoint/source-abortable.ts";
 import { ConfigError } from "../errors.ts";
 import { Gpu } from "../gpu/gpu.ts";
 import { GPU_REQUEST_FIELDS, type GpuRequest, requestGpu } from "../gpu/host.ts";
+import { warn } from "../gpu/warn.ts";
 import * as s from "../schema/schema.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/index.ts";
+import { watchCallbacks } from "./callbacks.ts";
 import { specFromConfig } from "./families/index.ts";
 import { fitCheckpoint } from "./fit-checkpoint.ts";
 import type { TextModel } from "./input.ts";
@@ -111,7 +113,7 @@ export interface ModelParts {
  */
 export async function openModelSource(from: ModelSource, given: OpenModelOptions = {}): Promise<Checkpoint> {
   const source = s.readArgument(MODEL_SOURCE, from, "openModelSource", "source");
-  return open(source, s.readOptions(OPEN_OPTIONS, given, "openModelSource"));
+  return open(source, watchCallbacks(s.readOptions(OPEN_OPTIONS, given, "openModelSource")).options);
 }
 
 async function open(source: ModelSource, options: OpenModelOptions): Promise<Checkpoint> {
@@ -157,37 +159,35 @@ export async function readSpec(checkpoint: Checkpoint): Promise<{ spec: ModelSpe
 /** Loads everything a model is made of. On failure nothing stays allocated. */
 export async function loadParts(from: ModelSource, given: LoadOptions = {}): Promise<ModelParts> {
   const source = s.readArgument(MODEL_SOURCE, from, "loadModel", "source");
-  const options = s.readOptions(LOAD_OPTIONS, given, "loadModel");
-  if (options.gpu) refuseRequest(options);
-  const { onNotice = options.quiet ? () => {} : warn } = options;
-  const checkpoint = await open(source, { ...options, onNotice });
+  const read = s.readOptions(LOAD_OPTIONS, given, "loadModel");
+  if (read.gpu) refuseRequest(read);
+  const { onNotice: notify = read.quiet ? () => {} : warn } = read;
+  const { options, settled } = watchCallbacks({ ...read, onNotice: notify });
+  const { onNotice, signal } = options;
+  const checkpoint = await open(source, options);
   let gpu: Gpu | undefined;
   try {
     const { spec: configSpec, modelType } = await readSpec(checkpoint);
     const { spec } = await fitCheckpoint(configSpec, checkpoint, onNotice);
     const text = await openTokenizer(checkpoint, spec, modelType);
     if (text.tokenizerError) onNotice(withoutTokenizer(text.tokenizerError));
-    options.onSpec?.({ spec, ...text, label: checkpoint.label });
-    const { adapter, powerPreference, onAdapter, quiet, signal } = options;
+    await abortable(Promise.resolve(options.onSpec?.({ spec, ...text, label: checkpoint.label })), signal);
+    const { adapter, powerPreference, onAdapter, quiet } = options;
     gpu = options.gpu ?? new Gpu(await requestGpu({ adapter, powerPreference, onAdapter, quiet, signal }));
-    if (!options.gpu) gpu.onNotice = onNotice;
-    const weights = await loadTuned(gpu, spec, checkpoint, options);
+    if (!options.gpu) gpu.onNotice = notify;
+    const weights = await loadTuned(gpu, spec, checkpoint, options, settled);
     const { label } = checkpoint;
-    if (!options.gpu) gpu.endWhenForgotten(`the model ${label}`);
+    if (!options.gpu) gpu.endWhenForgotten(`the model ${label}`, quiet);
     return { gpu, spec, weights, ...text, label, ownsGpu: !options.gpu };
   } catch (error) {
     if (!options.gpu) {
-      if (options.signal?.aborted) void gpu?.destroyWhenIdle();
+      if (signal.aborted) void gpu?.destroyWhenIdle();
       else gpu?.destroy();
     }
     throw error;
   } finally {
     await checkpoint.close();
   }
-}
-
-function warn(message: string): void {
-  console.warn(`superlens: ${message}`);
 }
 
 /** A device that is given was chosen before; what says which one would do nothing. */
@@ -211,11 +211,18 @@ function withoutTokenizer(error: ConfigError): string {
   return `the model takes token ids only, and generation ends at no EOS unless \`eos\` is given: ${error.message}`;
 }
 
-/** Loads the weights, and lets the device use what is known to be fast for them. */
-async function loadTuned(gpu: Gpu, spec: ModelSpec, checkpoint: Checkpoint, options: LoadOptions): Promise<Weights> {
+/** Loads the weights, lets the device use what is known to be fast for them, and waits until callbacks have `settled`. */
+async function loadTuned(
+  gpu: Gpu,
+  spec: ModelSpec,
+  checkpoint: Checkpoint,
+  options: LoadOptions,
+  settled: () => Promise<void>,
+): Promise<Weights> {
   const weights = await loadWeights(gpu, spec, checkpoint, options);
   try {
     await takeTuning(gpu, spec, weights, options);
+    await settled();
     return weights;
   } catch (error) {
     for (const buffer of weightBuffers(weights)) gpu.destroyBuffer(buffer);

@@ -239,9 +239,9 @@ export class Model {
     });
   }
 
-  /** @throws InputError unless the cache is alive, this model's, and of the input's batch. */
+  /** @throws InputError unless the cache is alive, not in use, this model's, and of the input's batch. */
   checkCache(cache: KvCache, ids: readonly (readonly number[])[]): void {
-    cache.assertAlive();
+    cache.assertIdle();
     if (cache.store.gpu !== this.gpu || cache.store.shape !== this.spec) {
       throw new InputError(
         "input/cache-model",
@@ -256,8 +256,15 @@ export class Model {
     }
   }
 
-  /** Runs all rows, in as many passes as they need. On failure the cache is as it was. */
+  /**
+   * Runs all rows, in as many passes as they need. On failure the cache is as it was.
+   * @throws InputError `input/cache-busy` while another pass or a generation adds to the cache.
+   */
   async run(ids: readonly (readonly number[])[], options: RunOptions): Promise<Logits> {
+    return options.cache.adding(() => this.#runAdding(ids, options));
+  }
+
+  async #runAdding(ids: readonly (readonly number[])[], options: RunOptions): Promise<Logits> {
     const { cache } = options;
     const before = cache.lengths;
     const selected = selectPositions(
@@ -275,7 +282,6 @@ export class Model {
       return new Logits(logits, selected, this.spec.vocabSize);
     } catch (error) {
       if (!options.into) logits?.destroy();
-      cache.restore(before);
       throw error;
     }
   }

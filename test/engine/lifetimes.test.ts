@@ -2,12 +2,21 @@
  * Ends and losses: what is destroyed in the middle of work ends that work with an error of ours, awaited or not, and what
  * nobody holds any more is freed, but nothing that somebody still could use.
  */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { SuperlensError } from "../../src/errors.ts";
 import { collectGarbage } from "../../src/gpu/collect.ts";
 import { Gpu } from "../../src/gpu/gpu.ts";
 import type { CacheEntry } from "../../src/hooks/activation-cache.ts";
-import { HookedModel, metric } from "../../src/hooks/index.ts";
+import {
+  type ActivationCache,
+  accumulatedResid,
+  decomposeResid,
+  directLogitAttribution,
+  HookedModel,
+  logitLens,
+  metric,
+  ResidualStack,
+} from "../../src/hooks/index.ts";
 import type { KvCache } from "../../src/model/kv-cache.ts";
 import { tune } from "../../src/model/tuning/tuner.ts";
 import { loadFixture } from "../support/fixtures.ts";
@@ -128,6 +137,33 @@ it.each([
   for (let time = 0; time < 2; time++) for (const each of [cache, model, own]) each.destroy();
 });
 
+const READOUTS: Record<string, (model: HookedModel, from: ActivationCache) => Promise<object>> = {
+  logitLens: (model, from) => logitLens(model, from),
+  "attribution by component": (model, from) => directLogitAttribution(model, from, { tokens: 1 }),
+  "attribution by neuron": (model, from) => directLogitAttribution(model, from, { tokens: 1, by: "neuron" }),
+  decomposeResid: (model, from) => decomposeResid(model, from, { heads: true }),
+  accumulatedResid: (model, from) => accumulatedResid(model, from, { applyLn: "own" }),
+};
+
+it.each(Object.entries(READOUTS))("%s of a captured run ends when the model does", async (_, readOut) => {
+  const ends = new Set<string>();
+  for (const turns of [0, 1, 2, 4]) {
+    const model = await hooked();
+    using run = await model.runWithCache(IDS, { capture: (name) => name !== "logits" });
+    const work = async () => {
+      const result = await readOut(model, run.cache);
+      if (result instanceof ResidualStack) result.destroy();
+    };
+    const end = endOf(work);
+    for (let turn = 0; turn < turns; turn++) await turnOfEventLoop();
+    model.destroy();
+    ends.add(await end);
+    expect(await endOf(work)).toBe("input/model-destroyed");
+  }
+  ends.delete("done");
+  expect([...ends]).toEqual(["input/model-destroyed"]);
+});
+
 it("a hook that destroys what it runs on ends its pass", async () => {
   const model = await hooked();
   const pass = model.runWithHooks(IDS, [["blocks.0.hook_resid_post", () => void model.destroy()]]);
@@ -214,6 +250,41 @@ describe("results that nobody destroyed", () => {
     expect(notices[0]).toMatch(/garbage collector found \d+ results that nobody had destroyed/);
     expect(notices[0]).toContain("using");
     expect(notices[0]).toContain("lifetimes.test.ts");
+  });
+
+  it("are told to the console once, in one name, and a notice that fails ends nothing", async () => {
+    const warned = vi.spyOn(console, "warn").mockImplementation(() => undefined);
+    try {
+      for (const onNotice of [undefined, () => Promise.reject(new RangeError("mine"))]) {
+        const told = new Gpu(gpu.host);
+        if (onNotice) told.onNotice = onNotice;
+        told.ledger.forgotten({ label: "logits", size: 4, origin: undefined });
+        await new Promise((resume) => setTimeout(resume, 5));
+      }
+      expect(warned.mock.calls).toEqual([
+        [expect.stringMatching(/^superlens: the garbage collector found 1 results/)],
+        ["superlens: onNotice failed: mine"],
+      ]);
+    } finally {
+      warned.mockRestore();
+    }
+  });
+
+  it.each([false, true])("a device that was forgotten is named unless quiet (%s)", async (quiet) => {
+    const warned = vi.spyOn(console, "warn").mockImplementation(() => undefined);
+    try {
+      await (async () => (await newGpu()).endWhenForgotten("the model x", quiet))();
+      await turnOfEventLoop();
+      await collectGarbage();
+      await turnOfEventLoop();
+      const named = expect.stringMatching(
+        /^superlens: the garbage collector found that nobody had destroyed the model x/,
+      );
+      const calls = warned.mock.calls.filter(([message]) => `${message}`.includes("the model x"));
+      expect(calls).toEqual(quiet ? [] : [[named]]);
+    } finally {
+      warned.mockRestore();
+    }
   });
 
   it("are not freed while a tensor, a buffer or an entry of theirs is held", async () => {

@@ -8,6 +8,15 @@ const TOLERANCE = 1e-5;
 const MLP_OUT = "blocks.0.hook_mlp_out";
 const RAGGED = [randomIds(seeded(1), 7), randomIds(seeded(2), 4)];
 
+/** A promise, and what resolves it. */
+function newGate(): { passed: Promise<void>; open: () => void } {
+  let open = () => {};
+  const passed = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { passed, open };
+}
+
 describe("runWithHooks", () => {
   it("calls every hook in the order of the forward pass, with what a capture would show", async () => {
     await withHooked("gemma2", async (model) => {
@@ -167,6 +176,36 @@ describe("runWithHooks", () => {
       expect(model.gpu.memory).toEqual(before);
       expect(kv.lengths).toEqual([0, 0]);
       expect(await logitsOf(model, RAGGED)).toEqual(plain);
+    });
+  });
+
+  it("an aborted hook that goes on changes nothing of a later pass", async () => {
+    await withHooked("llama", async (model) => {
+      const ids = randomIds(seeded(5), 7);
+      const [stop, gate, ended] = [new AbortController(), newGate(), newGate()];
+      const slow: Hook = [
+        "hook_embed",
+        async (activation) => {
+          stop.abort(new RangeError("enough"));
+          await gate.passed;
+          setTimeout(ended.open);
+          return activation.fill(1e6);
+        },
+      ];
+      await expect(model.runWithHooks(ids, [slow], { signal: stop.signal })).rejects.toThrow("enough");
+      // The upload of its value is as large as the aborted hook's activation, and waits while another hook does.
+      const value = Array.from({ length: ids.length * model.spec.dModel }, (_, index) => Math.sin(index));
+      const edits = [{ at: "blocks.1.hook_resid_post", op: "add" as const, value }];
+      const wait: Hook = [
+        "blocks.1.ln1.hook_scale",
+        async () => {
+          gate.open();
+          await ended.passed;
+        },
+      ];
+      using run = await model.runWithHooks(ids, [wait], { edits });
+      const expected = await logitsOf(model, ids, { edits });
+      expect(relativeError(await run.logits.read(), expected)).toBeLessThan(TOLERANCE);
     });
   });
 

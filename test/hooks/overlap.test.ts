@@ -30,6 +30,64 @@ describe("forks of one cache", () => {
   });
 });
 
+describe("a cache that a pass or a generation adds to", () => {
+  const [PROMPT, NEXT] = [randomIds(seeded(5), 6), randomIds(seeded(6), 3)];
+  const BUSY = { code: "input/cache-busy" };
+
+  it("is refused to others until the pass has ended, and then right", async () => {
+    using model = await hooked("llama");
+    using cache = model.createCache();
+    let proceed = () => {};
+    const waiting = new Promise<void>((resolve) => {
+      proceed = resolve;
+    });
+    const first = model.runWithHooks(PROMPT, [["hook_embed", async () => void (await waiting)]], { cache });
+    await expect(model.forward(NEXT, { cache })).rejects.toMatchObject(BUSY);
+    await expect(model.generate(NEXT, { cache }).next()).rejects.toMatchObject(BUSY);
+    await expect(model.generate([1], { cache }).next()).rejects.toMatchObject(BUSY);
+    for (const use of [() => cache.fork(), () => cache.truncate(0, 1)])
+      expect(use).toThrow(expect.objectContaining(BUSY));
+    expect(cache.lengths).toEqual([PROMPT.length]);
+    proceed();
+    (await first).destroy();
+    using second = await model.forward(NEXT, { cache, logits: "last" });
+    using whole = await model.forward([...PROMPT, ...NEXT], { logits: "last" });
+    expect(relativeError(await second.logits.read(), await whole.logits.read())).toBeLessThan(1e-5);
+  });
+
+  it("is free again after an abort and a failure, as it was before", async () => {
+    using model = await hooked("llama");
+    using cache = model.createCache();
+    (await model.forward(NEXT, { cache })).destroy();
+    const stop = new AbortController();
+    const abort = () => {
+      stop.abort(new RangeError("enough"));
+      return new Promise<void>(() => {});
+    };
+    const pass = model.runWithHooks(PROMPT, [["hook_embed", abort]], { cache, signal: stop.signal });
+    await expect(pass).rejects.toThrow("enough");
+    await expect(model.forward([1e9], { cache })).rejects.toMatchObject({ code: "input/token-range" });
+    expect(cache.lengths).toEqual([NEXT.length]);
+    cache.truncate(0, 1);
+    cache.fork().destroy();
+  });
+
+  it("may be forked between the steps of a generation, but not added to or cut", async () => {
+    using model = await hooked("llama");
+    using cache = model.createCache();
+    for await (const { step, tokens } of model.generate(PROMPT, { cache, maxNewTokens: 9, ignoreEos: true })) {
+      if (step < 2) continue; // until then no token is decoded ahead
+      await expect(model.forward(NEXT, { cache })).rejects.toMatchObject(BUSY);
+      expect(() => cache.truncate(0, 1)).toThrow(expect.objectContaining(BUSY));
+      using fork = cache.fork();
+      (await model.forward(tokens as number[], { cache: fork })).destroy();
+      if (step === 4) break;
+    }
+    expect(cache.lengths).toEqual([PROMPT.length + 4]);
+    (await model.forward(NEXT, { cache })).destroy();
+  });
+});
+
 describe("a sweep", () => {
   it("shows an expression the same row in every cell", async () => {
     const model = await hooked("gpt2");

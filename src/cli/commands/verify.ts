@@ -81,7 +81,7 @@ async function measure(
   groups: readonly Group[],
 ): Promise<{ adapter: string; measured: AsyncIterable<Claim> }> {
   if (host !== "node") return measureElsewhere(host, { grid, groups }, adapter);
-  const gpu = new Gpu(await requestGpu({ adapter, quiet }));
+  const gpu = new Gpu(await requestGpu({ adapter, quiet, signal: stop.signal }));
   async function* run() {
     try {
       yield* verify(gpu, { grid, groups, signal: stop.signal });

@@ -4,7 +4,6 @@
  */
 import { HookError } from "../../errors.ts";
 import type { Readback } from "../../gpu/readback.ts";
-import { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { TOKEN_IDS } from "../../model/input.ts";
 import { nearestNames } from "../../schema/nearest.ts";
@@ -156,12 +155,12 @@ async function readDots(
   plan: Decomposition,
   directions: readonly LogitDirection[],
 ) {
-  const { spec, gpu } = model;
+  const { spec } = model;
   const { batch } = activations;
   const [scalePoint, normalizedPoint = scalePoint as string] = readPoints(model);
   const components = plan.labels.length;
   const hasNorm = spec.norm.kind !== "none";
-  const read = await Recorder.run(gpu, "logit attribution", (recorder) => {
+  const read = await model.base.engine.record("logit attribution", (recorder) => {
     const stack = recorder.temp(components, batch, 1, spec.dModel);
     plan.record(recorder, activations, stack);
     const dots = (x: Tensor, rows: number, side: "residual" | "normalized"): Readback =>

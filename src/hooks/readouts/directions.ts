@@ -6,11 +6,11 @@
  * (centring is symmetric, so it can be done to the direction once instead of to every component).
  */
 import { HookError } from "../../errors.ts";
-import { Recorder } from "../../gpu/recorder.ts";
+import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { embed, matmul } from "../../model/ops.ts";
 import { RowTable } from "../../model/rows.ts";
-import type { ModelSpec, NormSpec } from "../../model/spec.ts";
+import type { ModelSpec } from "../../model/spec.ts";
 import type { Matrix, NormWeights } from "../../model/weights.ts";
 import type { HookedModel } from "../hooked-model.ts";
 
@@ -33,16 +33,17 @@ export interface LogitDirection {
 /** @throws HookError `hook/token-range`. */
 export async function logitDirections(model: HookedModel, targets: readonly LogitTarget[]): Promise<LogitDirection[]> {
   const { spec } = model;
-  const { lnFinal, b_U } = model.base.engine.weights;
+  const { engine } = model.base;
+  const { lnFinal, b_U } = engine.weights;
   const tokens = [...new Set(targets.flatMap(({ token, minus }) => (minus === undefined ? [token] : [token, minus])))];
   checkTokens(tokens, spec.vocabSize);
   const rows = await unembedRows(model, tokens);
   const hasNorm = spec.norm.kind !== "none";
-  const factor = hasNorm ? await normFactor(lnFinal, spec.norm) : undefined;
-  const normBias = hasNorm ? await lnFinal?.b?.read() : undefined;
+  const factor = hasNorm ? await normFactor(model, lnFinal) : undefined;
+  const normBias = hasNorm ? await engine.readVector(lnFinal?.b) : undefined;
   const biases = new Map(
     await Promise.all(
-      tokens.map(async (token) => [token, b_U ? ((await b_U.read(token, token + 1))[0] as number) : 0] as const),
+      tokens.map(async (token) => [token, (await engine.readVector(b_U, token, token + 1))?.[0] ?? 0] as const),
     ),
   );
   return targets.map(({ token, minus }) => {
@@ -69,9 +70,12 @@ export function checkTokens(tokens: readonly number[], vocabSize: number): void 
 }
 
 /** What a norm multiplies by: weight + offset; undefined for none. */
-export async function normFactor(weights: NormWeights | undefined, spec: NormSpec): Promise<Float64Array | undefined> {
-  const w = await weights?.w?.read();
-  return w && Float64Array.from(w, (value) => value + spec.weightOffset);
+export async function normFactor(
+  { base, spec }: HookedModel,
+  weights: NormWeights | undefined,
+): Promise<Float64Array | undefined> {
+  const w = await base.engine.readVector(weights?.w);
+  return w && Float64Array.from(w, (value) => value + spec.norm.weightOffset);
 }
 
 /** Rows of W_U, [dModel] each. */
@@ -81,7 +85,7 @@ async function unembedRows(model: HookedModel, tokens: readonly number[]): Promi
   tokens.forEach((token, row) => {
     table.set(row, 0, 0, 0, token);
   });
-  const read = await Recorder.run(model.gpu, "unembedding rows", (recorder) => {
+  const read = await model.base.engine.record("unembedding rows", (recorder) => {
     const rows = recorder.temp(tokens.length, dModel);
     embed(recorder, recorder.upload(table.data), tokens.length, model.base.engine.weights.W_U, rows, { by: "token" });
     return recorder.readback(rows);

@@ -3,7 +3,7 @@
  * to the final norm and the unembedding. It all happens on the GPU; what is read back is a few tokens for each place.
  */
 import { HookError } from "../../errors.ts";
-import { type BufferSlice, foldGrid, Recorder } from "../../gpu/recorder.ts";
+import { type BufferSlice, foldGrid, type Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { recordUnembed } from "../../model/forward.ts";
 import * as kernels from "../../model/kernels.ts";
@@ -145,7 +145,7 @@ export async function logitLens(
     let full: Tensor | undefined;
     try {
       if (options.full) full = model.gpu.tensor([layers.length, rows, spec.vocabSize], "lens logits");
-      await Recorder.run(model.gpu, "lens residuals", (recorder) =>
+      await model.base.engine.record("lens residuals", (recorder) =>
         recordNormed(recorder, model, activations, residuals, scale, normed),
       );
       const choices = await readChoices(model, normed, total, options.tokens, count, full);
@@ -241,7 +241,7 @@ async function readChoices(
   const perPiece = PIECE_ROWS * Math.max(1, Math.floor(atOnce / vocabSize / PIECE_ROWS));
   for (let first = 0; first < total; first += perPiece) {
     const rows = Math.min(perPiece, total - first);
-    const read = await Recorder.run(model.gpu, "logit lens", (recorder) => {
+    const read = await model.base.engine.record("logit lens", (recorder) => {
       const logits = recorder.temp(rows, vocabSize);
       recordUnembed(recorder, model.spec, model.base.engine.weights, normed, first, rows, logits);
       if (full) copyRows(recorder, logits, piece(full, first * vocabSize, rows * vocabSize), rows * vocabSize);

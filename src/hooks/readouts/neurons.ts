@@ -5,7 +5,7 @@
  * the post-norm at the run's scale. Along a direction u that is p times (f' u) · W_out[:, n], so one product of W_out with the
  * pulled-back direction serves all neurons; no [neuron, dModel] array is ever made.
  */
-import { Recorder } from "../../gpu/recorder.ts";
+import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { matmul } from "../../model/ops.ts";
 import type { BlockWeights, Matrix } from "../../model/weights.ts";
@@ -43,14 +43,14 @@ async function layerTerms(
   directions: readonly LogitDirection[],
   targets: readonly number[],
 ): Promise<Terms[]> {
-  const { spec, gpu } = model;
+  const { spec } = model;
   const { dModel } = spec;
   const block = model.base.engine.weights.blocks[layer] as BlockWeights;
   const W_out = block.W_out as Matrix;
   const dMlp = W_out.width;
   const pulled = await pullBack(model, block, directions);
   const rows = activations.rows.length;
-  const read = await Recorder.run(gpu, `neurons of block ${layer}`, (recorder) => {
+  const read = await model.base.engine.record(`neurons of block ${layer}`, (recorder) => {
     const post = activations.packed(recorder, `blocks.${layer}.mlp.hook_post`);
     const flat = new Float32Array(directions.length * dModel);
     pulled.forEach((direction, index) => {
@@ -81,11 +81,12 @@ async function layerTerms(
 
 /** Directions of the residual as directions of the MLP's output, but for the post-norm's scale. */
 async function pullBack(
-  { spec }: HookedModel,
+  model: HookedModel,
   block: BlockWeights,
   directions: readonly LogitDirection[],
 ): Promise<Float64Array[]> {
-  const factor = hasPostNorm(spec) ? await normFactor(block.ln2Post, spec.norm) : undefined;
+  const { spec } = model;
+  const factor = hasPostNorm(spec) ? await normFactor(model, block.ln2Post) : undefined;
   const centre = (values: Float64Array) => (hasPostNorm(spec) ? centredFor(spec, values) : values);
   return directions.map(({ residual }) =>
     centre(residual.map((value, d) => spec.block.residualScale * value * (factor?.[d] ?? 1))),
@@ -106,15 +107,15 @@ function postNormScales(
 
 /** What the MLP adds whatever its neurons do: b_out, and the bias of the post-norm. */
 async function biasTerm(
-  { spec }: HookedModel,
+  { spec, base }: HookedModel,
   block: BlockWeights,
   pulled: readonly Float64Array[],
   directions: readonly LogitDirection[],
 ) {
   const normBias = hasPostNorm(spec) ? block.ln2Post?.b : undefined;
   if (!block.b_out && !normBias) return undefined;
-  const inner = await block.b_out?.read();
-  const outer = await normBias?.read();
+  const inner = await base.engine.readVector(block.b_out);
+  const outer = await base.engine.readVector(normBias);
   return (target: number, scale: number) =>
     (inner ? dot(pulled[target] as Float64Array, inner) / scale : 0) +
     (outer ? spec.block.residualScale * dot((directions[target] as LogitDirection).residual, outer) : 0);

@@ -3,7 +3,7 @@
  * model reads the residual and adds to it, so at any place it is exactly the sum of what was added before.
  */
 import { HookError } from "../../errors.ts";
-import { Recorder } from "../../gpu/recorder.ts";
+import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { gather } from "../../model/ops.ts";
 import type { ModelSpec } from "../../model/spec.ts";
@@ -235,7 +235,7 @@ async function buildStack(
     "residual stack",
   );
   try {
-    await Recorder.run(model.gpu, "residual stack", (recorder) => record(recorder, stack));
+    await model.base.engine.record("residual stack", (recorder) => record(recorder, stack));
     return new ResidualStack(labels, stack, activations.positions);
   } catch (error) {
     stack.destroy();

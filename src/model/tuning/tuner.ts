@@ -199,7 +199,7 @@ export async function tune(gpu: Gpu, options: TuneOptions = {}): Promise<TuneRep
     for (const candidate of candidates) {
       signal?.throwIfAborted();
       if (!clock.hasTime()) break;
-      onProgress?.({ class: key, kernel: candidate.name, done, total });
+      await abortable(Promise.resolve(onProgress?.({ class: key, kernel: candidate.name, done, total })), signal);
       await clock.count(() => race.enter(candidate));
       done += 1;
     }

@@ -1,0 +1,37 @@
+/**
+ * Callbacks that are called where nobody can wait for them. One may be async; its failure then ends the call that was given it,
+ * as that of a plain one does.
+ */
+import { abortable } from "../abort.ts";
+
+interface Watched {
+  onProgress?: ((progress: never) => unknown) | undefined;
+  onNotice?: ((message: string) => unknown) | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** The same options, whose signal is also aborted by a callback that fails; `settled` waits for all that were called. */
+export function watchCallbacks<T extends Watched>(
+  options: T,
+): { options: T & { signal: AbortSignal }; settled: () => Promise<void> } {
+  const failure = new AbortController();
+  const signal = options.signal ? AbortSignal.any([options.signal, failure.signal]) : failure.signal;
+  const running: Promise<void>[] = [];
+  const watch = (callback: (value: never) => unknown) => (value: never) => {
+    const result = callback(value);
+    if (result instanceof Promise) running.push(result.catch((error: unknown) => failure.abort(error)));
+  };
+  const { onProgress, onNotice } = options;
+  return {
+    options: {
+      ...options,
+      ...(onProgress && { onProgress: watch(onProgress) }),
+      ...(onNotice && { onNotice: watch(onNotice) }),
+      signal,
+    },
+    async settled() {
+      await abortable(Promise.all(running), signal);
+      signal.throwIfAborted();
+    },
+  };
+}

@@ -105,6 +105,7 @@ module.exports = {
     doNotFollow: { path: "node_modules" },
     enhancedResolveOptions: {
       exportsFields: ["exports"],
+      mainFields: ["main", "types"],
       conditionNames: ["import", "node", "default", "types"],
       extensions: [".ts", ".js", ".mjs", ".cjs", ".json", ".wgsl", ".d.ts"],
     },

@@ -41,7 +41,7 @@ export interface LoadOptions extends GpuRequest, Pick<TuningOptions, "tune" | "o
   /** Called with bytes of tensors as they go to the GPU. */
   onProgress?: (progress: CheckpointProgress) => void;
   /**
-   * Told what a person should know: tensors that the model leaves out, a tokenizer that cannot be used, that the Hub is out of
+   * Told what a person should know: tensors that the model leaves out, a tokenizer that cannot be used, an EOS that is no token id, that the Hub is out of
    * reach and the cache is used, or, of a device that the load requests, that results were never destroyed. Without it the
    * console is, unless `quiet`.
    */
@@ -169,7 +169,7 @@ export async function loadParts(from: ModelSource, given: LoadOptions = {}): Pro
   try {
     const { spec: configSpec, modelType } = await readSpec(checkpoint);
     const { spec } = await fitCheckpoint(configSpec, checkpoint, onNotice);
-    const text = await openTokenizer(checkpoint, spec, modelType);
+    const text = await openTokenizer(checkpoint, spec, modelType, onNotice);
     if (text.tokenizerError) onNotice(withoutTokenizer(text.tokenizerError));
     await abortable(Promise.resolve(options.onSpec?.({ spec, ...text, label: checkpoint.label })), signal);
     const { adapter, powerPreference, onAdapter, quiet } = options;
@@ -197,10 +197,15 @@ function refuseRequest({ adapter, powerPreference, onAdapter }: LoadOptions): vo
 }
 
 /** The tokenizer of an open checkpoint, or why it cannot be used: the model takes token ids all the same. */
-export async function openTokenizer(checkpoint: Checkpoint, spec: ModelSpec, modelType: string): Promise<TextModel> {
+export async function openTokenizer(
+  checkpoint: Checkpoint,
+  spec: ModelSpec,
+  modelType: string,
+  onNotice?: (message: string) => void,
+): Promise<TextModel> {
   const files = { json: (name: string) => checkpoint.readJson(name) };
   try {
-    return { tokenizer: await loadTokenizer(files, { modelType, vocabSize: spec.vocabSize }) };
+    return { tokenizer: await loadTokenizer(files, { modelType, vocabSize: spec.vocabSize, onNotice }) };
   } catch (error) {
     if (!(error instanceof ConfigError && error.code.startsWith("tokenizer/"))) throw error;
     return { tokenizer: undefined, tokenizerError: error };

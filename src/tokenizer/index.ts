@@ -6,7 +6,7 @@
 import { ConfigError, SuperlensError } from "../errors.ts";
 import { GPT2_VOCAB_SIZE, GPT2_VOCABULARY_MODELS, loadGpt2Tokenizer } from "./gpt2.ts";
 import { wholeIds } from "./ids.ts";
-import { isObject, type JsonObject } from "./parts.ts";
+import { isId, isObject, type JsonObject } from "./parts.ts";
 import type { Tokenizer } from "./types.ts";
 
 export type { DecodeOptions, EncodeOptions, Tokenizer, TokenStream } from "./types.ts";
@@ -23,6 +23,8 @@ export interface TokenizerContext {
   modelType: string;
   /** Rows of the embedding. */
   vocabSize: number;
+  /** Told of a setting that is ignored. */
+  onNotice?: ((message: string) => void) | undefined;
 }
 
 /**
@@ -44,21 +46,30 @@ async function readTokenizer(files: TokenizerSource, context: TokenizerContext):
   if (tokenizer !== undefined) {
     const config = await readObject(files, "tokenizer_config.json");
     const specialTokens = await readObject(files, "special_tokens_map.json");
-    const eosIds = await configuredEos(files);
+    const eosIds = await configuredEos(files, context);
     const { makeHuggingFaceTokenizer } = await import("./huggingface.ts");
     return makeHuggingFaceTokenizer({ tokenizer, config, specialTokens }, context.vocabSize, eosIds);
   }
   const isGpt2 = GPT2_VOCABULARY_MODELS.has(context.modelType) && context.vocabSize >= GPT2_VOCAB_SIZE;
   if (!isGpt2) return undefined;
   const vocabulary = { ...(await readObject(files, "vocab.json")), ...(await readObject(files, "added_tokens.json")) };
-  return loadGpt2Tokenizer(context.vocabSize, vocabulary, await configuredEos(files));
+  return loadGpt2Tokenizer(context.vocabSize, vocabulary, await configuredEos(files, context));
 }
 
-/** `eos_token_id`, a number or a list, of the first file that has it; Hugging Face's `generate` asks in this order. */
-async function configuredEos(files: TokenizerSource): Promise<number[] | undefined> {
+/**
+ * `eos_token_id`, a number or a list, of the first file that has it; Hugging Face's `generate` asks in this order. What
+ * is no token id is ignored, with a notice.
+ */
+async function configuredEos(files: TokenizerSource, { onNotice }: TokenizerContext): Promise<number[] | undefined> {
   for (const name of ["generation_config.json", "config.json"]) {
-    const ids = [(await readObject(files, name)).eos_token_id].flat();
-    if (ids.every((id) => typeof id === "number")) return ids;
+    const given = [(await readObject(files, name)).eos_token_id ?? undefined].flat();
+    const ids = given.filter(isId);
+    for (const id of given) {
+      if (id === undefined || isId(id)) continue;
+      const found = typeof id === "number" ? String(id) : JSON.stringify(id);
+      onNotice?.(`${name}: eos_token_id ${found} is ignored; a token id is a whole number of at least 0.`);
+    }
+    if (ids.length > 0 || given.length === 0) return [...new Set(ids)];
   }
   return undefined;
 }

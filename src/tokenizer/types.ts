@@ -50,7 +50,7 @@ export interface Tokenizer {
   readonly bosId?: number;
   /** Whether `encode(text)` begins with BOS, or with what the post-processor puts in its place, when `addBos` is not given. */
   readonly addsBos: boolean;
-  /** Tokens that end a generation: of `generation_config.json`, else `config.json`, else the tokenizer's EOS. */
+  /** Tokens that end a generation: of `generation_config.json`, else `config.json`, else the tokenizer's EOS. Some may lie outside the vocabulary. */
   readonly eosIds: number[];
   /**
    * Token ids of `text`. Special tokens written out in the text (`"<s>"`) become their ids. An empty text gives no ids

@@ -218,6 +218,21 @@ describe("superlens inspect", () => {
   });
 });
 
+describe("superlens inspect, of end tokens outside the vocabulary", () => {
+  it("shows their ids, and says of what is no id that it is ignored", async () => {
+    await inTempFolder(async (folder) => {
+      for (const name of ["config.json", "model.safetensors"]) await copyFile(`${LLAMA}/${name}`, join(folder, name));
+      const tokenizer = { model: { type: "BPE", vocab: { a: 0 }, merges: [] }, decoder: { type: "Fuse" } };
+      await writeFile(join(folder, "tokenizer.json"), JSON.stringify(tokenizer));
+      await writeFile(join(folder, "generation_config.json"), JSON.stringify({ eos_token_id: [0, 5000, -1] }));
+      const { code, stdout, stderr } = await superlens(["inspect", folder]);
+      expect(code).toBe(0);
+      expect(stdout).toMatch(/tokenizer .*ends at a \(0\) or 5000\n/);
+      expect(stderr).toContain("superlens: generation_config.json: eos_token_id -1 is ignored");
+    });
+  });
+});
+
 describe("superlens inspect, of a checkpoint that its config does not describe", () => {
   const DIFFERS = `${ROOT}test/fixtures/checkpoints/llama_tied_head_differs`;
 

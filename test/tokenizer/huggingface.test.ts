@@ -257,6 +257,31 @@ describe("where BOS and EOS come from", () => {
     expect((await load("byte-level", { ...config, "generation_config.json": {} })).eosIds).toEqual([7]);
   });
 
+  it.each([
+    ["2", [7], '"2"'],
+    [[2, "3"], [2], '"3"'],
+    [-1, [7], "-1"],
+    [[2, 2.5, 2], [2], "2.5"],
+    [Number.NaN, [7], "NaN"],
+    [{ id: 2 }, [7], '{"id":2}'],
+  ])("says that it ignores an eos_token_id %j", async (eos_token_id, eosIds, found) => {
+    const files = { "generation_config.json": { eos_token_id }, "config.json": { eos_token_id: 7 } };
+    const notices: string[] = [];
+    const onNotice = (notice: string) => notices.push(notice);
+    const tokenizer = await loadTokenizer(fixtureSource("byte-level", files), { ...context, onNotice });
+    expect(tokenizer?.eosIds).toEqual(eosIds);
+    expect(notices).toEqual([
+      `generation_config.json: eos_token_id ${found} is ignored; a token id is a whole number of at least 0.`,
+    ]);
+  });
+
+  it("takes an EOS of null for none, and an id beyond the vocabulary as it is", async () => {
+    const files = { "generation_config.json": { eos_token_id: null }, "config.json": { eos_token_id: 1e9 } };
+    const onNotice = (notice: string) => expect.unreachable(notice);
+    const tokenizer = await loadTokenizer(fixtureSource("byte-level", files), { ...context, onNotice });
+    expect(tokenizer?.eosIds).toEqual([1e9]);
+  });
+
   it("makes tokens of tokenizer_config.json special when tokenizer.json does not list them", async () => {
     const json = await readFixture<JsonObject>("byte-fallback/tokenizer.json");
     const config = { eos_token: "</s>", added_tokens_decoder: { 400: { content: "<new>", special: true } } };

@@ -65,7 +65,7 @@ async function describeModel(checkpoint: Checkpoint, onNotice: (message: string)
   const { spec: configSpec, modelType } = await readSpec(checkpoint);
   const { spec, unused } = await fitCheckpoint(configSpec, checkpoint, onNotice);
   const memory = gpuMemory(spec, checkpoint);
-  return { spec, memory, unused, text: await openTokenizer(checkpoint, spec, modelType) };
+  return { spec, memory, unused, text: await openTokenizer(checkpoint, spec, modelType, onNotice) };
 }
 
 async function checkFinite(checkpoint: Checkpoint, quiet = false): Promise<void> {
@@ -148,7 +148,7 @@ function modelLines({ spec, memory, unused, text }: ModelFacts): [string, string
   const { weights, cachePerToken } = memory;
   const lines: [string, string][] = [
     ...describeSpec(spec),
-    ["tokenizer", describeText(text)],
+    ["tokenizer", describeText(text, spec)],
     [
       "GPU memory",
       `${bytes(weights)} of weights, and ${bytes(cachePerToken)} of keys and values a token (${bytes(cachePerToken * spec.maxPositions)} for the longest sequence)`,
@@ -166,11 +166,13 @@ function unusedLines(unused: readonly UnusedTensor[]): [string, string][] {
   });
 }
 
-function describeText({ tokenizer, tokenizerError }: TextModel): string {
+function describeText({ tokenizer, tokenizerError }: TextModel, spec: ModelSpec): string {
   if (!tokenizer) return `none: this model takes token ids${tokenizerError ? ` (${tokenizerError.message})` : ""}`;
   const { kind, vocabSize, bosId, addsBos, eosIds } = tokenizer;
   const source = kind === "gpt2" ? "GPT-2's, built in" : "tokenizer.json";
   const named = (id: number) => `${tokenizer.tokenText(id)} (${id})`;
+  // Some models end at an id that their vocabulary does not have.
+  const end = (id: number) => (id < Math.max(vocabSize, spec.vocabSize) ? named(id) : String(id));
   const bos = bosId === undefined ? "no BOS" : `BOS ${named(bosId)} ${addsBos ? "added to text" : "not added to text"}`;
-  return `${source}, ${grouped(vocabSize)} tokens, ${bos}, ends at ${eosIds.map(named).join(" or ") || "no token"}`;
+  return `${source}, ${grouped(vocabSize)} tokens, ${bos}, ends at ${eosIds.map(end).join(" or ") || "no token"}`;
 }

@@ -82,8 +82,8 @@ export const HOOK_MUTANTS: readonly Mutant[] = [
   {
     name: "edit: window of masked keys ignored",
     file: "src/hooks/edit.ts",
-    from: "firstDim: Math.max(0, position + 1 - window)",
-    to: "firstDim: 0 * window",
+    from: "const firstDim = Math.max(0, position + 1 - window);",
+    to: "const firstDim = 0 * window;",
     tests: EDITS,
   },
   {

@@ -129,8 +129,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "tokenizer: what ends a text is taken for BOS",
     file: "src/tokenizer/huggingface.ts",
-    from: 'named("bos_token") ?? frame.before[0]',
-    to: 'named("bos_token") ?? frame.before[0] ?? frame.after[0]',
+    from: "const beginning = frame.before.length > 0 ? frame.before : namedBos;",
+    to: "const beginning = frame.before.length > 0 ? frame.before : [...namedBos, ...frame.after];",
     tests: ["test/tokenizer/huggingface.test.ts"],
   },
   {
@@ -262,8 +262,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "query does not see itself",
     file: "shaders/attention.wgsl",
-    from: "let keyTotal = position + 1u - firstKey;",
-    to: "let keyTotal = max(1u, position - firstKey);",
+    from: "let keyTotal = lastVisible(sequence, position) + 1u - firstKey;",
+    to: "let keyTotal = max(1u, lastVisible(sequence, position) - firstKey);",
     tests: ATTENTION,
   },
   {
@@ -276,8 +276,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "block of four keys counts keys past the end",
     file: "shaders/attention_rows.wgsl",
-    from: "key + i <= position);",
-    to: "key + i <= position + 1u);",
+    from: "key + i <= last);",
+    to: "key + i <= last + 1u);",
     tests: ATTENTION,
   },
   {
@@ -304,8 +304,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "pattern leaks to masked keys",
     file: "shaders/attention_softmax.wgsl",
-    from: "let visible = key >= first && key <= position;",
-    to: "let visible = key >= first && key <= position + 1u;",
+    from: "let visible = key >= first && key <= last;",
+    to: "let visible = key >= first && key <= last + 1u;",
     tests: ATTENTION,
   },
   {
@@ -339,8 +339,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "a block of rows attends to a key after it",
     file: "shaders/attention_broadcast_rows.wgsl",
-    from: "key[c] <= position &&",
-    to: "key[c] <= position + 1u &&",
+    from: "key[c] <= last &&",
+    to: "key[c] <= last + 1u &&",
     tests: ATTENTION,
   },
   {
@@ -374,15 +374,15 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "the key past the last counts where a step goes beyond it",
     file: "shaders/attention_subgroup_keys.wgsl",
-    from: "select(0.0, exp(scores[j] - largest), first + j <= position)",
+    from: "select(0.0, exp(scores[j] - largest), first + j <= last)",
     to: "exp(scores[j] - largest)",
     tests: ATTENTION,
   },
   {
     name: "an invocation takes the next one's keys as well as its own",
     file: "shaders/attention_keys.wgsl",
-    from: "let key = min(first + j * LANES, position);",
-    to: "let key = min(first + j, position);",
+    from: "let key = min(first + j * LANES, last);",
+    to: "let key = min(first + j, last);",
     tests: ATTENTION,
   },
   {
@@ -689,8 +689,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "chunk boundary: one row skipped",
     file: "src/model/model.ts",
-    from: "const chunk = rows.slice(first, Math.min(rows.count, first + perPass));",
-    to: "const chunk = rows.slice(first, Math.min(rows.count, first + Math.max(1, perPass - 1)));",
+    from: "const chunk = rows.slice(first, end);",
+    to: "const chunk = rows.slice(first, Math.max(first + 1, end - 1));",
     tests: EQUIVALENCE,
   },
   {
@@ -871,8 +871,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "the last split of keys is forgotten",
     file: "src/model/attentions.ts",
-    from: "const splits = Math.ceil(mostSeen / splitKeys);",
-    to: "const splits = Math.max(1, Math.floor(mostSeen / splitKeys));",
+    from: "const splits = Math.ceil(most / splitKeys);",
+    to: "const splits = Math.max(1, Math.floor(most / splitKeys));",
     tests: ATTENTION,
   },
   {

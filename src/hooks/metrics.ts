@@ -5,7 +5,7 @@ import { HookError } from "../errors.ts";
 import { defineKernel } from "../gpu/kernel.ts";
 import { foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { TOKEN_IDS } from "../model/input.ts";
+import { indexOfNoId, TOKEN_IDS } from "../model/input.ts";
 import * as s from "../schema/schema.ts";
 
 /** Made by the functions of `metric`. */
@@ -74,7 +74,7 @@ export function metricWidth({ kind, tokens }: Metric): number {
 }
 
 /** @throws HookError `hook/metric` for no metric, a token out of range or a reference of the wrong length. */
-export function checkMetrics(metrics: readonly Metric[], vocabSize: number): void {
+export function checkMetrics(metrics: readonly CheckedMetric[], vocabSize: number): void {
   if (metrics.length === 0) throw new HookError("hook/metric", "The list of metrics is empty. Give at least one.");
   for (const each of metrics) checkMetric(each, vocabSize);
 }
@@ -89,8 +89,8 @@ const TOKENS_OF: Record<Metric["kind"], readonly [number, number]> = {
   kl: [0, 0],
 };
 
-function checkMetric({ kind, tokens, reference }: Metric, vocabSize: number): void {
-  const bad = tokens.findIndex((token) => !Number.isInteger(token) || token < 0 || token >= vocabSize);
+function checkMetric({ kind, tokens, reference }: CheckedMetric, vocabSize: number): void {
+  const bad = indexOfNoId(tokens, vocabSize);
   if (bad >= 0)
     throw new HookError(
       "hook/metric",

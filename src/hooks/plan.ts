@@ -1,9 +1,8 @@
 /** The plan of one hooked pass: edits, captures and callbacks checked against the input, and what they make necessary. */
 import { HookError, InputError } from "../errors.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { assertIds } from "../model/engine.ts";
-import { type TextModel, type TokenInput, toIds } from "../model/input.ts";
-import { assertFits } from "../model/kv-cache.ts";
+import { assertRunnable } from "../model/engine.ts";
+import { bosFor, type TextModel, type TokenInput, toIds } from "../model/input.ts";
 import { assertOneRope, FORWARD_FIELDS, type ForwardOptions, type Model, type RunOptions } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import * as s from "../schema/schema.ts";
@@ -138,12 +137,9 @@ export function checkForward(
 ): number[][] {
   const options = s.readOptions(HOOKED_FORWARD_OPTIONS, given, "forward");
   const { spec } = model;
-  const ids = toIds(input, model, options.addBos === undefined ? {} : { addBos: options.addBos });
+  const ids = toIds(input, model, bosFor(options));
   const starts = ids.map(() => 0);
-  for (const [sequence, list] of ids.entries()) {
-    assertIds(spec, sequence, list);
-    assertFits(spec, sequence, list.length);
-  }
+  assertRunnable(spec, ids);
   assertOneRope(spec, starts, ids);
   compileEdits(options.edits ?? [], { spec, starts, lengths: ids.map(({ length }) => length) });
   checkLogits(options.capture === undefined ? [] : resolvePoints(spec, options.capture), options);

@@ -10,7 +10,8 @@ import { STORAGE_USAGE } from "../gpu/usage.ts";
 import { isCausal } from "./causality.ts";
 import type { PassContext } from "./context.ts";
 import { type Head, type Pass, type PassOutput, recordBlocks, recordLogits } from "./forward.ts";
-import { KvCache } from "./kv-cache.ts";
+import { indexOfNoId } from "./input.ts";
+import { assertFits, KvCache } from "./kv-cache.ts";
 import { ropeTable } from "./rope.ts";
 import { RowTable } from "./rows.ts";
 import type { ModelSpec, RopeSpec } from "./spec.ts";
@@ -218,13 +219,26 @@ export class Engine {
 
 /** @throws InputError `input/token-range` */
 export function assertIds({ vocabSize }: Pick<ModelSpec, "vocabSize">, sequence: number, ids: readonly number[]): void {
-  // The index: the bad id itself may be undefined.
-  const bad = ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
+  const bad = indexOfNoId(ids, vocabSize);
   if (bad < 0) return;
   throw new InputError(
     "input/token-range",
     `Sequence ${sequence} has token id ${String(ids[bad])} (entry ${bad}); ids of this model go from 0 to ${vocabSize - 1}.`,
   );
+}
+
+/**
+ * What every sequence that begins must be, whatever runs it.
+ * @throws InputError `input/token-range`, `input/too-long`
+ */
+export function assertRunnable(
+  spec: Pick<ModelSpec, "vocabSize" | "maxPositions">,
+  sequences: readonly (readonly number[])[],
+): void {
+  for (const [sequence, ids] of sequences.entries()) {
+    assertIds(spec, sequence, ids);
+    assertFits(spec, sequence, ids.length);
+  }
 }
 
 /** Length of the longest sequence that has rows in the pass. The others' keys are not read. */

@@ -10,9 +10,9 @@ import type { Tensor } from "../gpu/tensor.ts";
 import * as s from "../schema/schema.ts";
 import { assertCausal } from "./causality.ts";
 import { Decoder } from "./decode.ts";
-import { assertIds } from "./engine.ts";
+import { assertIds, assertRunnable } from "./engine.ts";
 import { bosFor, ENCODE_FIELDS, requireTokenizer, type TextModel, type TokenInput, toIds } from "./input.ts";
-import { assertFits, KvCache } from "./kv-cache.ts";
+import { KvCache } from "./kv-cache.ts";
 import type { Model, RunOptions } from "./model.ts";
 import { RandomStream, randomSeed } from "./random.ts";
 import {
@@ -183,14 +183,10 @@ export function checkGenerate(
   input: TokenInput,
   options: Omit<CheckedGenerateOptions, "cache">,
 ): number[][] {
-  const { spec } = model;
-  assertCausal(spec, "Generation");
+  assertCausal(model.spec, "Generation");
   makePlan(model, options);
   const ids = promptIds(model, input, options);
-  for (const [sequence, list] of ids.entries()) {
-    assertIds(spec, sequence, list);
-    assertFits(spec, sequence, list.length);
-  }
+  assertRunnable(model.spec, ids);
   return ids;
 }
 

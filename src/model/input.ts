@@ -35,6 +35,14 @@ export const TOKEN_IDS = s.list<number>("token ids", {
   read: (value, at) => (isSequence(value) ? at.refuse(value, "a token id") : (value as number)),
 });
 
+/**
+ * Index of the first entry that is no id of a vocabulary of that size, or -1. An index, since the entry itself may be
+ * undefined.
+ */
+export function indexOfNoId(ids: readonly number[], vocabSize: number): number {
+  return ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
+}
+
 /** One text or the ids of one. */
 export const SEQUENCE = s.byForm<string | number[]>("text or token ids", (value) =>
   typeof value === "string" ? s.text : s.isListLike(value) ? TOKEN_IDS : undefined,

@@ -10,11 +10,11 @@ import { foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import * as s from "../schema/schema.ts";
 import { assertCausal } from "./causality.ts";
-import { assertIds } from "./engine.ts";
+import { assertRunnable } from "./engine.ts";
 import { logitBlocks } from "./forward.ts";
-import { ENCODE_FIELDS, requireTokenizer, SEQUENCE, type TextModel, toIds } from "./input.ts";
+import { bosFor, ENCODE_FIELDS, indexOfNoId, requireTokenizer, SEQUENCE, type TextModel, toIds } from "./input.ts";
 import * as kernels from "./kernels.ts";
-import { assertFits, type KvCache } from "./kv-cache.ts";
+import type { KvCache } from "./kv-cache.ts";
 import type { Model } from "./model.ts";
 import { elementGrid } from "./ops.ts";
 
@@ -103,9 +103,8 @@ export function answerTokens(
   const { addBos } = options;
   if (typeof prompt !== "string" && options.tokenization === "joint")
     s.refuseIdle("logProbs", "tokenization", "where the prompt is ids: answers are tokenized alone");
-  const promptIds = toIds(prompt, model, addBos === undefined ? {} : { addBos })[0] as number[];
-  assertIds(spec, 0, promptIds);
-  assertFits(spec, 0, promptIds.length);
+  const promptIds = toIds(prompt, model, bosFor({ addBos }))[0] as number[];
+  assertRunnable(spec, [promptIds]);
   const tokens = answers.map((answer, index) => answerIds(model, prompt, promptIds, answer, index, options));
   for (const [index, ids] of tokens.entries()) checkAnswer(model, ids, index, promptIds.length);
   return { promptIds, tokens };
@@ -222,7 +221,7 @@ function answerIds(
 function checkAnswer(model: Pick<Model, "spec">, ids: readonly number[], index: number, promptLength: number): void {
   const { vocabSize, maxPositions } = model.spec;
   if (ids.length === 0) throw new InputError("input/empty-answer", `Answer ${index} has no tokens. Give at least one.`);
-  const bad = ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
+  const bad = indexOfNoId(ids, vocabSize);
   if (bad >= 0) {
     throw new InputError(
       "input/token-range",

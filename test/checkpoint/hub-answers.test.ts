@@ -1,7 +1,7 @@
 /** The Hub and servers that speak like it: what is sent, and what each answer means. */
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { entryName } from "../../src/checkpoint/cache.ts";
 import { FolderCache } from "../../src/checkpoint/cache-folder.node.ts";
 import { hubOptionsFrom } from "../../src/checkpoint/register.node.ts";
@@ -11,22 +11,12 @@ import {
   firstFew,
   type Handler,
   inTempFolder,
+  servedByTest,
   serveFiles,
   startServer,
-  type TestServer,
 } from "./support.ts";
 
-let server: TestServer | undefined;
-
-afterEach(async () => {
-  await server?.close();
-  server = undefined;
-});
-
-async function serve(...handlers: Handler[]): Promise<TestServer> {
-  server = await startServer(...handlers);
-  return server;
-}
+const serve = servedByTest();
 
 describe("HubSource", () => {
   it("sends the access token and the revision", async () => {

@@ -2,24 +2,14 @@
 import { readdir, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { type BlobCache, entryName } from "../../src/checkpoint/cache.ts";
 import { FolderCache } from "../../src/checkpoint/cache-folder.node.ts";
 import { type HubSourceOptions, openCheckpoint, writeSafetensors } from "../../src/checkpoint/index.ts";
 import { CONFIG, DATA, expectData, FILE, filesBelow, hub, PATH, SHA256 } from "./hub-support.ts";
-import { checkpointError, type Handler, inTempFolder, serveFiles, startServer, type TestServer } from "./support.ts";
+import { checkpointError, type Handler, inTempFolder, servedByTest, serveFiles, startServer } from "./support.ts";
 
-let server: TestServer | undefined;
-
-afterEach(async () => {
-  await server?.close();
-  server = undefined;
-});
-
-async function serve(...handlers: Handler[]): Promise<TestServer> {
-  server = await startServer(...handlers);
-  return server;
-}
+const serve = servedByTest();
 
 /** Sends a part of the file under the full file's Content-Length, then drops the connection. */
 const breakOff =

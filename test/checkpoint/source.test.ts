@@ -3,7 +3,7 @@ import { mkdir, symlink, writeFile } from "node:fs/promises";
 import type { ServerResponse } from "node:http";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { FolderSource } from "../../src/checkpoint/folder.node.ts";
 import {
   type CheckpointSource,
@@ -12,31 +12,13 @@ import {
   openCheckpoint,
   UrlSource,
 } from "../../src/checkpoint/index.ts";
-import {
-  checkpointError,
-  firstFew,
-  type Handler,
-  inTempFolder,
-  serveFiles,
-  startServer,
-  type TestServer,
-} from "./support.ts";
+import { checkpointError, firstFew, type Handler, inTempFolder, servedByTest, serveFiles } from "./support.ts";
 
 const DATA = Uint8Array.from({ length: 1000 }, (_, i) => i % 251);
 const FILES = { "config.json": new TextEncoder().encode("{}"), "model.safetensors": DATA, "sub/a b.bin": DATA };
 const FAST = { delayMs: 1 };
 
-let server: TestServer | undefined;
-
-afterEach(async () => {
-  await server?.close();
-  server = undefined;
-});
-
-async function serve(...handlers: Handler[]): Promise<TestServer> {
-  server = await startServer(...handlers);
-  return server;
-}
+const serve = servedByTest();
 
 const under = (prefix: string) =>
   Object.fromEntries(Object.entries(FILES).map(([name, data]) => [prefix + name, data]));

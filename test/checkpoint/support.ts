@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { afterEach } from "vitest";
 import { CheckpointError } from "../../src/errors.ts";
 
 /** Written by Python's safetensors: a tensor of every dtype, all f8 codes, and rounding cases. */
@@ -76,6 +77,19 @@ export async function startServer(...handlers: Handler[]): Promise<TestServer> {
       server.closeAllConnections();
     });
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, requests, close };
+}
+
+/** Starts the one server of a test file's running test, which is closed after the test. */
+export function servedByTest(): (...handlers: Handler[]) => Promise<TestServer> {
+  let server: TestServer | undefined;
+  afterEach(async () => {
+    await server?.close();
+    server = undefined;
+  });
+  return async (...handlers) => {
+    server = await startServer(...handlers);
+    return server;
+  };
 }
 
 /** Answers GET with ranges, a strong ETag and the given files, as a good static server does. */

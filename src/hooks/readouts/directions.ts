@@ -8,6 +8,7 @@
 import { HookError } from "../../errors.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
+import { indexOfNoId } from "../../model/input.ts";
 import { embed, matmul } from "../../model/ops.ts";
 import { RowTable } from "../../model/rows.ts";
 import type { ModelSpec } from "../../model/spec.ts";
@@ -61,7 +62,7 @@ export async function logitDirections(model: HookedModel, targets: readonly Logi
 }
 
 export function checkTokens(tokens: readonly number[], vocabSize: number): void {
-  const bad = tokens.findIndex((token) => !Number.isInteger(token) || token < 0 || token >= vocabSize);
+  const bad = indexOfNoId(tokens, vocabSize);
   if (bad >= 0)
     throw new HookError(
       "hook/token-range",

@@ -1,7 +1,7 @@
 /**
  * Which folder may import which. Data flows one way:
  *
- *   cli, web -> theory, experiments, bench -> hooks -> model -> checkpoint, gpu -> (nothing of ours)
+ *   cli -> theory, bench -> hooks -> model -> graph -> ops -> kernels -> gpu -> (nothing of ours)
  *
  * `src/errors.ts`, `src/abort.ts` and `src/fnv1a.ts` are leaves for all; `src/schema` (what calls take) imports errors alone and serves all;
  * `src/tokenizer` serves model and cli; files directly in `src/` are entry points
@@ -9,12 +9,13 @@
  */
 const ROOMS = [
   "cli",
-  "web",
   "theory",
-  "experiments",
   "bench",
   "hooks",
   "model",
+  "graph",
+  "ops",
+  "kernels",
   "tokenizer",
   "checkpoint",
   "gpu",
@@ -23,13 +24,14 @@ const ROOMS = [
 
 /** What each room may import, besides itself and the leaf. */
 const MAY_IMPORT = {
-  cli: ["web", "theory", "experiments", "bench", "hooks", "model", "tokenizer", "checkpoint", "gpu"],
-  web: ["theory", "experiments", "hooks", "model", "tokenizer", "checkpoint", "gpu"],
+  cli: ["theory", "bench", "hooks", "model", "graph", "ops", "kernels", "tokenizer", "checkpoint", "gpu"],
   theory: ["hooks", "model", "checkpoint", "gpu"],
-  experiments: ["hooks", "model", "checkpoint", "gpu"],
-  bench: ["hooks", "model", "checkpoint", "gpu"],
-  hooks: ["model", "checkpoint", "gpu"],
-  model: ["tokenizer", "checkpoint", "gpu"],
+  bench: ["hooks", "model", "kernels", "checkpoint", "gpu"],
+  hooks: ["model", "graph", "ops", "kernels", "checkpoint", "gpu"],
+  model: ["graph", "ops", "kernels", "tokenizer", "checkpoint", "gpu"],
+  graph: ["ops", "kernels", "gpu"],
+  ops: ["kernels", "gpu"],
+  kernels: ["checkpoint", "gpu"],
   tokenizer: [],
   checkpoint: [],
   gpu: [],
@@ -37,7 +39,7 @@ const MAY_IMPORT = {
 };
 
 /** Rooms whose users start a program, and which therefore may load the Node entry. */
-const MAY_USE_ENTRIES = ["cli", "web"];
+const MAY_USE_ENTRIES = ["cli"];
 
 const NODE_ONLY = "(^|/)[^/]+\\.node\\.ts$|^src/(node|deno)\\.ts$|^src/cli/|^node_modules/webgpu/";
 

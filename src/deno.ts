@@ -3,7 +3,7 @@
  * disk. WebGPU is Deno's own `navigator.gpu`; it needs no flag, and no permission either.
  */
 import { registerNodeSources } from "./checkpoint/register.node.ts";
-import { registerFolderTuningStore } from "./model/tuning/store.node.ts";
+import { registerFolderTuningStore } from "./kernels/tuning/store.node.ts";
 
 registerNodeSources();
 registerFolderTuningStore();

@@ -23,16 +23,10 @@ export {
 } from "./gpu/host.ts";
 export { Tensor } from "./gpu/tensor.ts";
 export * from "./hooks/index.ts";
-export { type AttentionClass, PASSES, type PassKind } from "./model/attentions.ts";
-export type { EmbedsInput, EncodeInputOptions, ModelInput, SequenceInput } from "./model/input.ts";
-export { KvCache } from "./model/kv-cache.ts";
-export { type LoadOptions, type ModelSource, openModelSource, readSpec } from "./model/load.ts";
-export { Logits } from "./model/logits.ts";
-export type { ForwardOptions, LogitsSelection } from "./model/model.ts";
-export { type ProductClass, ROW_CLASSES, type RowClass } from "./model/product-choice.ts";
-export type * from "./model/spec.ts";
-export { registerTuningStore, type TuningStore } from "./model/tuning/store.ts";
-export { keepChoices } from "./model/tuning/take.ts";
+export { type AttentionClass, PASSES, type PassKind } from "./kernels/attention.ts";
+export { type ProductClass, ROW_CLASSES, type RowClass } from "./kernels/matmul-choice.ts";
+export { registerTuningStore, type TuningStore } from "./kernels/tuning/store.ts";
+export { keepChoices } from "./kernels/tuning/take.ts";
 export {
   type ClassTimings,
   classesOf,
@@ -42,6 +36,12 @@ export {
   type TuneProgress,
   type TuneReport,
   tune,
-} from "./model/tuning/tuner.ts";
+} from "./kernels/tuning/tuner.ts";
+export type { EmbedsInput, EncodeInputOptions, ModelInput, SequenceInput } from "./model/input.ts";
+export { KvCache } from "./model/kv-cache.ts";
+export { type LoadOptions, type ModelSource, openModelSource, readSpec } from "./model/load.ts";
+export { Logits } from "./model/logits.ts";
+export type { ForwardOptions, LogitsSelection } from "./model/model.ts";
+export type * from "./model/spec.ts";
 export * from "./theory/index.ts";
 export type { Tokenizer } from "./tokenizer/index.ts";

@@ -5,7 +5,7 @@
 import { registerNodeSources } from "./checkpoint/register.node.ts";
 import { nodeGpuProvider } from "./gpu/adapter.node.ts";
 import { registerGpuProvider } from "./gpu/host.ts";
-import { registerFolderTuningStore } from "./model/tuning/store.node.ts";
+import { registerFolderTuningStore } from "./kernels/tuning/store.node.ts";
 
 registerGpuProvider(nodeGpuProvider);
 registerNodeSources();

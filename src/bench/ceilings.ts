@@ -15,12 +15,12 @@
 import type { Gpu } from "../gpu/gpu.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { add, matmul } from "../model/ops.ts";
-import { rowClassOf } from "../model/product-choice.ts";
-import { fits, PRODUCTS, type Product, type WeightLayout } from "../model/products.ts";
-import { isRefused, TOLERANCE } from "../model/tuning/contest.ts";
-import { ProductOperands, productError } from "../model/tuning/products.ts";
-import type { Matrix } from "../model/weights.ts";
+import { add, matmul } from "../kernels/calls.ts";
+import { fits, PRODUCTS, type Product, type WeightLayout } from "../kernels/matmul.ts";
+import { rowClassOf } from "../kernels/matmul-choice.ts";
+import type { Matrix } from "../kernels/matrix.ts";
+import { isRefused, TOLERANCE } from "../kernels/tuning/contest.ts";
+import { ProductOperands, productError } from "../kernels/tuning/products.ts";
 import type { Ceilings } from "./report.ts";
 import { median, timed } from "./statistics.ts";
 

@@ -15,11 +15,11 @@ import {
 } from "../checkpoint/index.ts";
 import { checkRange, notFound } from "../checkpoint/source.ts";
 import { fnv1a } from "../fnv1a.ts";
+import type { StorageType } from "../kernels/definitions.ts";
+import { ELEMENT_BYTES } from "../kernels/matrix.ts";
 import { specFromConfig } from "../model/families/index.ts";
-import type { StorageType } from "../model/kernels.ts";
 import type { ModelSpec, WeightName } from "../model/spec.ts";
 import { isPerBlock, tensorShape, weightShape } from "../model/weight-shapes.ts";
-import { ELEMENT_BYTES } from "../model/weights.ts";
 
 const WEIGHTS_FILE = "model.safetensors";
 const CONFIG_FILE = "config.json";

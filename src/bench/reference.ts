@@ -7,7 +7,7 @@
  */
 import { SuperlensError } from "../errors.ts";
 import type { HookedModel } from "../hooks/index.ts";
-import { withReferenceProducts } from "../model/product-choice.ts";
+import { withReferenceProducts } from "../kernels/matmul-choice.ts";
 
 /** Largest difference allowed, as a part of the largest logit: what hosts may differ by (docs/testing.md). */
 export const TOLERANCE = 1e-4;

@@ -6,7 +6,7 @@ import { type CheckpointSource, FilesSource, openSource } from "../checkpoint/in
 import { Gpu } from "../gpu/gpu.ts";
 import { type GpuRequest, requestGpu } from "../gpu/host.ts";
 import { type HookedModel, loadModel } from "../hooks/index.ts";
-import type { StorageType } from "../model/kernels.ts";
+import type { StorageType } from "../kernels/definitions.ts";
 import type { ModelSource } from "../model/load.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { RandomSource } from "./random-source.ts";

@@ -18,7 +18,7 @@ import {
 import { parseSourceSpec } from "../checkpoint/index.ts";
 import { SuperlensError } from "../errors.ts";
 import { type AdapterChoice, type AdapterKind, requestGpu } from "../gpu/host.ts";
-import type { StorageType } from "../model/kernels.ts";
+import type { StorageType } from "../kernels/definitions.ts";
 import { type Host, type OtherHost, runElsewhere } from "./elsewhere.ts";
 import { stop } from "./stop.ts";
 import { writeFileWhole } from "./write-file.ts";

@@ -3,7 +3,7 @@
  * seconds, so that a short load says nothing; with `--quiet` nothing at all.
  */
 import type { CheckpointProgress } from "../checkpoint/index.ts";
-import type { TuneProgress } from "../model/tuning/tuner.ts";
+import type { TuneProgress } from "../kernels/tuning/tuner.ts";
 import { bar, bytes } from "./output.ts";
 
 const REDRAW_MS = 80;

@@ -12,7 +12,7 @@ import { HookError } from "../errors.ts";
 import { Gpu } from "../gpu/gpu.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { gather } from "../model/ops.ts";
+import { gather } from "../kernels/calls.ts";
 import { nearestNames } from "../schema/nearest.ts";
 import * as s from "../schema/schema.ts";
 

@@ -10,10 +10,10 @@
 import { abortable } from "../abort.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import { gather } from "../kernels/calls.ts";
 import { MODEL_INPUT, type ModelInput } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
-import { gather } from "../model/ops.ts";
-import { RowTable } from "../model/rows.ts";
+import { RowTable } from "../ops/rows.ts";
 import * as s from "../schema/schema.ts";
 import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";
 import type { HookedModel } from "./hooked-model.ts";

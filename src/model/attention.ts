@@ -8,15 +8,16 @@
 import type { BufferSlice } from "../gpu/recorder.ts";
 import { foldGrid } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { type AttentionCall, attentionFor, recordSteps } from "./attentions.ts";
+import { type AttentionCall, attentionFor, recordSteps } from "../kernels/attention.ts";
+import { elementGrid, matmul, projectHeads, reduceConstants, sumHeads } from "../kernels/calls.ts";
+import * as kernels from "../kernels/definitions.ts";
+import type { NormWeights } from "../kernels/matrix.ts";
 import { isCausal } from "./causality.ts";
 import { type BlockContext, offer, rowsView } from "./context.ts";
-import * as kernels from "./kernels.ts";
 import { addBranch } from "./norms.ts";
-import { elementGrid, matmul, projectHeads, reduceConstants, sumHeads } from "./ops.ts";
 import type { LayerSpec, RopeSpec } from "./spec.ts";
 import type { ActivationView } from "./taps.ts";
-import type { BlockWeights, NormWeights } from "./weights.ts";
+import type { BlockWeights } from "./weights.ts";
 
 const layerOf = ({ spec, layer }: BlockContext) => spec.layers[layer] as LayerSpec;
 

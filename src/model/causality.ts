@@ -3,7 +3,7 @@
  * sequence is computed in one pass and never continued: nothing is generated, and a cache serves no second call.
  */
 import { InputError } from "../errors.ts";
-import type { RowTable } from "./rows.ts";
+import type { RowTable } from "../ops/rows.ts";
 import type { ModelSpec } from "./spec.ts";
 
 /** Whether queries see no key after their own. */

@@ -1,8 +1,8 @@
 /** What the parts of a pass hand each other, and how they offer points. */
 import type { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import type { RowTable } from "../ops/rows.ts";
 import type { Pass } from "./forward.ts";
-import type { RowTable } from "./rows.ts";
 import type { ModelSpec } from "./spec.ts";
 import type { ActivationView, Taps } from "./taps.ts";
 

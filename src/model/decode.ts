@@ -9,9 +9,9 @@
 import type { Program } from "../gpu/program.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import { RowTable } from "../ops/rows.ts";
 import type { KvCache } from "./kv-cache.ts";
 import type { Model } from "./model.ts";
-import { RowTable } from "./rows.ts";
 import { chosenTokens, recordChoice, type Sampling } from "./sampling.ts";
 
 /** What a decoder is to do. */

@@ -7,17 +7,18 @@ import type { Gpu } from "../gpu/gpu.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { STORAGE_USAGE } from "../gpu/usage.ts";
+import { ELEMENT_BYTES, type MatrixPart } from "../kernels/matrix.ts";
+import { RowTable } from "../ops/rows.ts";
 import { isCausal } from "./causality.ts";
 import type { PassContext } from "./context.ts";
 import { type Head, type Pass, type PassOutput, recordBlocks, recordLogits } from "./forward.ts";
 import { indexOfNoId } from "./input.ts";
 import { assertFits, KvCache } from "./kv-cache.ts";
 import { ropeTable } from "./rope.ts";
-import { RowTable } from "./rows.ts";
 import type { ModelSpec, RopeSpec } from "./spec.ts";
 import { NO_TAPS, type Taps } from "./taps.ts";
 import { widestMlp } from "./weight-shapes.ts";
-import { ELEMENT_BYTES, type MatrixPart, type Weights, weightBuffers } from "./weights.ts";
+import { type Weights, weightBuffers } from "./weights.ts";
 
 /** What of a pass the caller decides; the engine supplies tables and buffers. */
 export interface PassRequest {

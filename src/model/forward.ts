@@ -8,16 +8,17 @@
 import { GpuError } from "../errors.ts";
 import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import { add, copyRows, embed, gather, matmul, selectRows } from "../kernels/calls.ts";
+import type { Matrix } from "../kernels/matrix.ts";
+import type { RowTable } from "../ops/rows.ts";
 import { recordAttentionOut, recordHeads, recordQkv } from "./attention.ts";
 import { type BlockContext, offer, type PassContext, rowsView } from "./context.ts";
 import type { SlotStore } from "./kv-cache.ts";
 import { recordMlp } from "./mlp.ts";
 import { inputNorm, recordNorm } from "./norms.ts";
-import { add, copyRows, embed, gather, matmul, selectRows } from "./ops.ts";
-import type { RowTable } from "./rows.ts";
 import type { ModelSpec } from "./spec.ts";
 import type { Taps } from "./taps.ts";
-import type { BlockWeights, Matrix, Weights } from "./weights.ts";
+import type { BlockWeights, Weights } from "./weights.ts";
 
 /** What one pass computes. */
 export interface Pass {

@@ -4,11 +4,11 @@
  * vectors are f32. A test holds this against the bytes that a loaded model really has.
  */
 import type { Checkpoint } from "../checkpoint/index.ts";
+import { ELEMENT_BYTES } from "../kernels/matrix.ts";
 import type { ModelSpec, WeightName } from "./spec.ts";
 import { commonStorage } from "./storage.ts";
 import { isPerBlock, weightShape, weightUses } from "./weight-shapes.ts";
 import { type FloatTensor, findWeight, isVector } from "./weight-tensors.ts";
-import { ELEMENT_BYTES } from "./weights.ts";
 
 export interface GpuMemory {
   /** Bytes of all weights. */

@@ -7,20 +7,13 @@ import { type Checkpoint, toFloat32 } from "../checkpoint/index.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { STORAGE_USAGE } from "../gpu/usage.ts";
-import type { StorageType } from "./kernels.ts";
+import type { StorageType } from "../kernels/definitions.ts";
+import { ELEMENT_BYTES, type Matrix, type MatrixPart, type NormWeights, rowsPerPart } from "../kernels/matrix.ts";
 import type { ModelSpec, WeightName } from "./spec.ts";
 import { commonStorage, toStorage } from "./storage.ts";
 import { countRows, type Piece, PieceReader, type ReadOptions } from "./weight-pieces.ts";
 import { weightShape } from "./weight-shapes.ts";
-import {
-  type BlockWeights,
-  ELEMENT_BYTES,
-  type Matrix,
-  type MatrixPart,
-  type NormWeights,
-  rowsPerPart,
-  type Weights,
-} from "./weights.ts";
+import type { BlockWeights, Weights } from "./weights.ts";
 
 /** The queue is drained after this much, or the driver's staging copies would add up to the size of the model. */
 const DRAIN_BYTES = 64 << 20;

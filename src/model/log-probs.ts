@@ -8,15 +8,15 @@ import { InputError } from "../errors.ts";
 import type { Readback } from "../gpu/readback.ts";
 import { foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import { elementGrid } from "../kernels/calls.ts";
+import * as kernels from "../kernels/definitions.ts";
 import * as s from "../schema/schema.ts";
 import { assertCausal } from "./causality.ts";
 import { assertRunnable } from "./engine.ts";
 import { logitBlocks } from "./forward.ts";
 import { bosFor, ENCODE_FIELDS, indexOfNoId, requireTokenizer, SEQUENCE, type TextModel, toIds } from "./input.ts";
-import * as kernels from "./kernels.ts";
 import type { KvCache } from "./kv-cache.ts";
 import type { Model } from "./model.ts";
-import { elementGrid } from "./ops.ts";
 
 export interface LogProbsOptions {
   /** Prepend BOS to a text prompt; default: what the model's tokenizer does. */

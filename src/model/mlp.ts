@@ -1,10 +1,11 @@
 /** The MLP of one block: project up, activate, project down, add to the residual. */
 import type { Tensor } from "../gpu/tensor.ts";
+import { matmul, mlpActivation } from "../kernels/calls.ts";
+import type { Matrix } from "../kernels/matrix.ts";
 import { type BlockContext, offer, rowsView } from "./context.ts";
 import { addBranch } from "./norms.ts";
-import { matmul, mlpActivation } from "./ops.ts";
 import { dMlpOf } from "./weight-shapes.ts";
-import type { BlockWeights, Matrix } from "./weights.ts";
+import type { BlockWeights } from "./weights.ts";
 
 /** x, residual [rows, dModel]. Activation and gate are part of the products unless what lies before them is wanted. */
 export function recordMlp(context: BlockContext, block: BlockWeights, x: Tensor, residual: Tensor): void {

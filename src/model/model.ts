@@ -8,6 +8,7 @@ import { type ConfigError, InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import type { RowTable } from "../ops/rows.ts";
 import * as s from "../schema/schema.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
 import { assertWhole, passesOf } from "./causality.ts";
@@ -33,7 +34,6 @@ import { assertFits, KvCache } from "./kv-cache.ts";
 import type { ModelParts } from "./load.ts";
 import { ANSWERS, type AnswerLogProb, answerLogProbs, LOG_PROBS_OPTIONS, type LogProbsOptions } from "./log-probs.ts";
 import { Logits } from "./logits.ts";
-import type { RowTable } from "./rows.ts";
 import type { ModelSpec } from "./spec.ts";
 import type { Taps } from "./taps.ts";
 

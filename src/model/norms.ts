@@ -1,8 +1,8 @@
 /** Norms of the residual stream: fused, or in stages where `hook_scale` or `hook_normalized` is wanted. */
 import type { Tensor } from "../gpu/tensor.ts";
+import { add, copyRows, norm, normStages } from "../kernels/calls.ts";
+import type { NormWeights } from "../kernels/matrix.ts";
 import { type BlockContext, offer, type PassContext, rowsView } from "./context.ts";
-import { add, copyRows, norm, normStages } from "./ops.ts";
-import type { NormWeights } from "./weights.ts";
 
 export interface NormOptions {
   /** Prefix of the points `.hook_scale` and `.hook_normalized`; none when absent. */

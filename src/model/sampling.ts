@@ -6,10 +6,10 @@ import { GpuError, InputError } from "../errors.ts";
 import type { Recorder } from "../gpu/recorder.ts";
 import { foldGrid } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import { elementGrid, reduceConstants } from "../kernels/calls.ts";
+import * as kernels from "../kernels/definitions.ts";
 import * as s from "../schema/schema.ts";
 import { logitBlocks } from "./forward.ts";
-import * as kernels from "./kernels.ts";
-import { elementGrid, reduceConstants } from "./ops.ts";
 
 /**
  * How the next token is chosen. The steps and their order are those of Hugging Face's `generate`

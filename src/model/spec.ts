@@ -7,6 +7,11 @@
  * Shapes: `dModel` residual width, `nHeads` query heads, `nKvHeads` key-value heads (grouped-query attention shares
  * each among `nHeads / nKvHeads` query heads), `dHead` width of one head, `dMlp` width of the MLP's hidden layer.
  */
+import type { Activation, NormSpec } from "../kernels/calls.ts";
+
+export type { Activation, NormSpec };
+
+/** A decoder-only transformer; see above. */
 export interface ModelSpec {
   /** The `model_type` of the config, for display only. */
   family: string;
@@ -52,15 +57,6 @@ export type PositionSpec =
   /** `slope[head] * key position` is added to the scores after scaling. Equal to `slope * (key - query)` under softmax. */
   | { kind: "alibi"; slopes: number[] };
 
-/** A norm of a vector x. */
-export interface NormSpec {
-  /** `layer`: (x - mean) / sqrt(var + eps); `rms`: x / sqrt(mean(x^2) + eps); `none`: identity. */
-  kind: "layer" | "rms" | "none";
-  eps: number;
-  /** Added to the stored weight before it multiplies (gemma stores w - 1: offset 1). */
-  weightOffset: number;
-}
-
 /** Where norms and additions stand in a block. */
 export interface BlockSpec {
   /**
@@ -100,8 +96,7 @@ export interface AttentionSpec {
 export interface MlpSpec {
   /** `plain`: W_out act(W_in x); `gated`: W_out (act(W_gate x) * (W_in x)). */
   kind: "plain" | "gated";
-  /** `gelu`: exact, with erf; `gelu_tanh`: the tanh approximation; `gelu_quick`: x * sigmoid(1.702 x). */
-  activation: "relu" | "silu" | "gelu" | "gelu_tanh" | "gelu_quick" | "identity";
+  activation: Activation;
   /** When true the block has no MLP at all. */
   absent?: boolean;
 }

@@ -5,7 +5,7 @@
  * is why `wants` exists. What to do at a point (capture, edit, callback) is not this folder's business.
  */
 import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
-import type { RowTable } from "./rows.ts";
+import type { RowTable } from "../ops/rows.ts";
 
 /**
  * An activation as it lies in memory: row r, head h, dimension d is element

@@ -1,41 +1,6 @@
-/**
- * Weights on the GPU: shapes, storage and the layout the kernels expect.
- *
- * A matrix [outWidth, width] keeps the checkpoint's type and layout. Its rows are padded to a multiple of four elements,
- * and it is cut into parts where it exceeds what the adapter can bind at once (128 MB on many; GPT-2's embedding has 154).
- * Vectors (biases, norms) are f32: bf16 and f16 widen to it without loss, and they are too small to matter.
- */
-import type { Gpu } from "../gpu/gpu.ts";
+/** The weights of a model on the GPU. */
 import type { Tensor } from "../gpu/tensor.ts";
-import type { StorageType } from "./kernels.ts";
-import type { WeightLayout } from "./products.ts";
-
-export interface MatrixPart {
-  readonly buffer: GPUBuffer;
-  /** First column of the result whose weights are held here, and how many. */
-  readonly firstRow: number;
-  readonly rows: number;
-}
-
-export interface Matrix {
-  readonly outWidth: number;
-  readonly width: number;
-  /**
-   * `linear`: [outWidth, width] in memory, cut into parts where it exceeds a binding. `conv1d`: [width, outWidth], as
-   * GPT-2 stores its blocks, in one part.
-   */
-  readonly layout: WeightLayout;
-  /** Elements from one row in memory to the next: its length rounded up to a multiple of four. */
-  readonly stride: number;
-  readonly storage: StorageType;
-  readonly parts: readonly MatrixPart[];
-}
-
-/** Weight and bias of a norm, or of q/k norm. Absent ones are the identity. */
-export interface NormWeights {
-  w?: Tensor;
-  b?: Tensor;
-}
+import type { Matrix, NormWeights } from "../kernels/matrix.ts";
 
 export interface BlockWeights {
   ln1?: NormWeights;
@@ -67,14 +32,6 @@ export interface Weights {
   lnFinal?: NormWeights;
   W_U: Matrix;
   b_U?: Tensor;
-}
-
-export const ELEMENT_BYTES: Record<StorageType, number> = { f32: 4, f16: 2, bf16: 2 };
-
-/** Rows of a matrix with this many bytes a row that fit in one binding. */
-export function rowsPerPart(gpu: Gpu, rowBytes: number): number {
-  const limit = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize);
-  return Math.max(1, Math.floor(limit / rowBytes));
 }
 
 /** Every buffer of the weights, each once (a tied head shares the embedding's). */

@@ -1,6 +1,6 @@
 /** Every way to compute a product and attention, on odd shapes: which of them an adapter takes by itself is its own choice. */
-import { ATTENTIONS, REFERENCE_ATTENTION } from "../../src/model/attentions.ts";
-import { fits } from "../../src/model/products.ts";
+import { ATTENTIONS, REFERENCE_ATTENTION } from "../../src/kernels/attention.ts";
+import { fits } from "../../src/kernels/matmul.ts";
 import { SHAPES as ATTENTION_SHAPES, attentionError, canRun, toleranceOf } from "../kernels/attention.cases.ts";
 import { ALL_PRODUCTS, SHAPES as MATMUL_SHAPES, matmulError, suits, TOLERANCE } from "../kernels/matmul.cases.ts";
 import { sharedGpu } from "./families.ts";

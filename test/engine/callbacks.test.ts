@@ -2,8 +2,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Gpu } from "../../src/gpu/gpu.ts";
 import { HookedModel, metric } from "../../src/hooks/index.ts";
+import { tune } from "../../src/kernels/tuning/tuner.ts";
 import { type LoadOptions, loadParts, openModelSource } from "../../src/model/load.ts";
-import { tune } from "../../src/model/tuning/tuner.ts";
 import { fixtureFiles, loadFixture, sourceOf } from "../support/fixtures.ts";
 import { testGpu } from "../support/gpu.ts";
 

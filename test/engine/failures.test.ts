@@ -14,9 +14,9 @@ import {
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { defineKernel } from "../../src/gpu/kernel.ts";
 import { Recorder } from "../../src/gpu/recorder.ts";
+import { add } from "../../src/kernels/calls.ts";
 import { type LoadOptions, loadParts } from "../../src/model/load.ts";
 import { Model } from "../../src/model/model.ts";
-import { add } from "../../src/model/ops.ts";
 import {
   changeTensors,
   type FixtureFiles,

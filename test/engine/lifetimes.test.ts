@@ -17,8 +17,8 @@ import {
   metric,
   ResidualStack,
 } from "../../src/hooks/index.ts";
+import { tune } from "../../src/kernels/tuning/tuner.ts";
 import type { KvCache } from "../../src/model/kv-cache.ts";
-import { tune } from "../../src/model/tuning/tuner.ts";
 import { loadFixture } from "../support/fixtures.ts";
 import { newGpu } from "../support/gpu.ts";
 

@@ -1,6 +1,6 @@
 /** Products that are wrong in a known way, to see that they are not taken. */
 import { expect } from "vitest";
-import { PRODUCTS, type Product } from "../../src/model/products.ts";
+import { PRODUCTS, type Product } from "../../src/kernels/matmul.ts";
 
 export const productNamed = (name: string) =>
   PRODUCTS.find((product) => product.name === name && product.layouts.includes("linear")) as Product;

@@ -1,6 +1,6 @@
 /** Cases of attention, and one way to compute it held against the plain reference; for any host. */
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import type { Attention } from "../../src/model/attentions.ts";
+import type { Attention } from "../../src/kernels/attention.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
 import { type AttentionCase, attentionReference } from "./attention.reference.ts";
 import { compute } from "./compute.ts";

@@ -1,7 +1,13 @@
 /** Attention: fused and in three steps against one reference; rotation and the write into the cache. */
 import { expect, it } from "vitest";
-import { ATTENTIONS, REFERENCE_ATTENTION } from "../../src/model/attentions.ts";
-import { ATTENTION_MIX, ATTENTION_SCORES, ATTENTION_SOFTMAX, ROPE_STORE, STORE_KV } from "../../src/model/kernels.ts";
+import { ATTENTIONS, REFERENCE_ATTENTION } from "../../src/kernels/attention.ts";
+import {
+  ATTENTION_MIX,
+  ATTENTION_SCORES,
+  ATTENTION_SOFTMAX,
+  ROPE_STORE,
+  STORE_KV,
+} from "../../src/kernels/definitions.ts";
 import { testGpu } from "../support/gpu.ts";
 import { gaussians, integer, relativeError, seeded } from "../support/numbers.ts";
 import { arraysOf, attentionError, build, callOf, canRun, SHAPES, TOLERANCE, toleranceOf } from "./attention.cases.ts";

@@ -1,8 +1,8 @@
 /** Which kernels each kind of adapter takes without being tuned, and that this one offers what they need. */
 import { describe, expect, it } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import { attentionFor } from "../../src/model/attentions.ts";
-import { defaultProduct, fits, PRODUCTS } from "../../src/model/products.ts";
+import { attentionFor } from "../../src/kernels/attention.ts";
+import { defaultProduct, fits, PRODUCTS } from "../../src/kernels/matmul.ts";
 import { testGpu } from "../support/gpu.ts";
 
 /** As much of a `Gpu` as the choice depends on. */

@@ -2,9 +2,9 @@
 import { describe, expect, it } from "vitest";
 import { f32ToBf16, f32ToF16, toFloat32 } from "../../src/checkpoint/index.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import { type StorageType, SUM_HEADS } from "../../src/model/kernels.ts";
-import { add, copyRows, embed, gather, mlpActivation, selectRows } from "../../src/model/ops.ts";
-import type { Matrix, MatrixPart } from "../../src/model/weights.ts";
+import { add, copyRows, embed, gather, mlpActivation, selectRows } from "../../src/kernels/calls.ts";
+import { type StorageType, SUM_HEADS } from "../../src/kernels/definitions.ts";
+import type { Matrix, MatrixPart } from "../../src/kernels/matrix.ts";
 import { testGpu } from "../support/gpu.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
 import { ACTIVATION_NAMES, ACTIVATIONS } from "./activations.reference.ts";

@@ -1,10 +1,10 @@
 /** Cases of matrix products, and one product held against the plain reference; for any host. */
 import { f32ToBf16, f32ToF16, toFloat32 } from "../../src/checkpoint/index.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import type { StorageType } from "../../src/model/kernels.ts";
-import { type MatmulOptions, matmul } from "../../src/model/ops.ts";
-import { PRODUCTS, type Product, REFERENCE_PRODUCT, type WeightLayout } from "../../src/model/products.ts";
-import { ELEMENT_BYTES, type Matrix, type MatrixPart } from "../../src/model/weights.ts";
+import { type MatmulOptions, matmul } from "../../src/kernels/calls.ts";
+import type { StorageType } from "../../src/kernels/definitions.ts";
+import { PRODUCTS, type Product, REFERENCE_PRODUCT, type WeightLayout } from "../../src/kernels/matmul.ts";
+import { ELEMENT_BYTES, type Matrix, type MatrixPart } from "../../src/kernels/matrix.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
 import { compute } from "./compute.ts";
 import { matmulReference } from "./matmul.reference.ts";

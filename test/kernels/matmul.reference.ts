@@ -1,5 +1,5 @@
 /** The matrix product with everything around it, in float64, one sum an element. */
-import type { MatmulOptions } from "../../src/model/ops.ts";
+import type { MatmulOptions } from "../../src/kernels/calls.ts";
 import { ACTIVATIONS, softCapped } from "./activations.reference.ts";
 
 export interface Product {

@@ -1,9 +1,9 @@
 /** Matrix products: every kernel there is, on every layout, storage and shape, whichever of them the adapter would get. */
 import { describe, expect, it } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import type { StorageType } from "../../src/model/kernels.ts";
-import { matmul } from "../../src/model/ops.ts";
-import { fits, type Product, REFERENCE_PRODUCT, type WeightLayout } from "../../src/model/products.ts";
+import { matmul } from "../../src/kernels/calls.ts";
+import type { StorageType } from "../../src/kernels/definitions.ts";
+import { fits, type Product, REFERENCE_PRODUCT, type WeightLayout } from "../../src/kernels/matmul.ts";
 import { gpuWithLimits, testGpu } from "../support/gpu.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
 import { ACTIVATION_NAMES } from "./activations.reference.ts";

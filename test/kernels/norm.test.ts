@@ -1,7 +1,7 @@
 /** Norms: fused, in stages, and of queries and keys. */
 import { expect, it } from "vitest";
-import { QK_NORM } from "../../src/model/kernels.ts";
-import { norm, normStages } from "../../src/model/ops.ts";
+import { norm, normStages } from "../../src/kernels/calls.ts";
+import { QK_NORM } from "../../src/kernels/definitions.ts";
 import type { NormSpec } from "../../src/model/spec.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
 import { compute } from "./compute.ts";

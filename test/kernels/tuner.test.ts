@@ -13,16 +13,16 @@ import {
   PASSES,
   type PassKind,
   REFERENCE_ATTENTION,
-} from "../../src/model/attentions.ts";
-import { applyChoices } from "../../src/model/choices.ts";
-import { type ProductClass, productFor, productKey, ROW_CLASSES } from "../../src/model/product-choice.ts";
-import { defaultProduct, PRODUCTS, REFERENCE_PRODUCT } from "../../src/model/products.ts";
-import { AttentionOperands, attentionContest } from "../../src/model/tuning/attention.ts";
-import { TOLERANCE } from "../../src/model/tuning/contest.ts";
-import { FolderTuningStore } from "../../src/model/tuning/store.node.ts";
-import { entryText, parseEntry, registerTuningStore, tuningKey } from "../../src/model/tuning/store.ts";
-import { tuneAndKeep } from "../../src/model/tuning/take.ts";
-import { classesOf, type TuneProgress, tune } from "../../src/model/tuning/tuner.ts";
+} from "../../src/kernels/attention.ts";
+import { applyChoices } from "../../src/kernels/choices.ts";
+import { defaultProduct, PRODUCTS, REFERENCE_PRODUCT } from "../../src/kernels/matmul.ts";
+import { type ProductClass, productFor, productKey, ROW_CLASSES } from "../../src/kernels/matmul-choice.ts";
+import { AttentionOperands, attentionContest } from "../../src/kernels/tuning/attention.ts";
+import { TOLERANCE } from "../../src/kernels/tuning/contest.ts";
+import { FolderTuningStore } from "../../src/kernels/tuning/store.node.ts";
+import { entryText, parseEntry, registerTuningStore, tuningKey } from "../../src/kernels/tuning/store.ts";
+import { tuneAndKeep } from "../../src/kernels/tuning/take.ts";
+import { classesOf, type TuneProgress, tune } from "../../src/kernels/tuning/tuner.ts";
 import { inTempFolder } from "../checkpoint/support.ts";
 import { loadFixture } from "../support/fixtures.ts";
 import { newGpu } from "../support/gpu.ts";

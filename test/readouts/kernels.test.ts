@@ -4,7 +4,7 @@ import { f32ToBf16, f32ToF16, toFloat32 } from "../../src/checkpoint/index.ts";
 import { Recorder } from "../../src/gpu/recorder.ts";
 import { STORAGE_USAGE } from "../../src/gpu/usage.ts";
 import { attentionSums, matmulTransposed, NO_QUERY, topK } from "../../src/hooks/readouts/kernels.ts";
-import type { Matrix } from "../../src/model/weights.ts";
+import type { Matrix } from "../../src/kernels/matrix.ts";
 import { testGpu } from "../support/gpu.ts";
 import { gaussians, integer, relativeError, seeded } from "../support/numbers.ts";
 

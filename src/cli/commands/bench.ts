@@ -14,7 +14,7 @@ import {
   type ShapeName,
   tablesOf,
 } from "../../bench/index.ts";
-import { STORAGE_TYPES, type StorageType } from "../../model/kernels.ts";
+import { STORAGE_TYPES, type StorageType } from "../../kernels/definitions.ts";
 import { benchOn, type HostRun, type Target, withShapeFolder } from "../bench-hosts.ts";
 import { servePage } from "../bench-page.ts";
 import { commitName } from "../commit.ts";

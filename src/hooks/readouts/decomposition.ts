@@ -4,7 +4,7 @@
  */
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
-import { gather } from "../../model/ops.ts";
+import { gather } from "../../kernels/calls.ts";
 import type { ModelSpec } from "../../model/spec.ts";
 import type { BlockWeights, Weights } from "../../model/weights.ts";
 import { pointTable } from "../points.ts";

@@ -8,11 +8,11 @@
 import { HookError } from "../../errors.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
+import { embed, matmul } from "../../kernels/calls.ts";
+import type { Matrix, NormWeights } from "../../kernels/matrix.ts";
 import { indexOfNoId } from "../../model/input.ts";
-import { embed, matmul } from "../../model/ops.ts";
-import { RowTable } from "../../model/rows.ts";
 import type { ModelSpec } from "../../model/spec.ts";
-import type { Matrix, NormWeights } from "../../model/weights.ts";
+import { RowTable } from "../../ops/rows.ts";
 import type { HookedModel } from "../hooked-model.ts";
 
 /** The logit of `token`, or its difference to the logit of `minus`. */

@@ -7,7 +7,7 @@
  */
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
-import { add, gather, projectHeads, sumHeads } from "../../model/ops.ts";
+import { add, gather, projectHeads, sumHeads } from "../../kernels/calls.ts";
 import type { ModelSpec } from "../../model/spec.ts";
 import type { BlockWeights, Weights } from "../../model/weights.ts";
 import { normWithScales, repeatScales, scalesOf } from "./norms.ts";

@@ -5,9 +5,9 @@
 import { HookError } from "../../errors.ts";
 import { type BufferSlice, foldGrid, type Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
+import { copyRows, gather } from "../../kernels/calls.ts";
+import * as kernels from "../../kernels/definitions.ts";
 import { recordUnembed } from "../../model/forward.ts";
-import * as kernels from "../../model/kernels.ts";
-import { copyRows, gather } from "../../model/ops.ts";
 import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { metric, recordMetric } from "../metrics.ts";

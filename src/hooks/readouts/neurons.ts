@@ -7,8 +7,9 @@
  */
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
-import { matmul } from "../../model/ops.ts";
-import type { BlockWeights, Matrix } from "../../model/weights.ts";
+import { matmul } from "../../kernels/calls.ts";
+import type { Matrix } from "../../kernels/matrix.ts";
+import type { BlockWeights } from "../../model/weights.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { centredFor, dot, type LogitDirection, normFactor } from "./directions.ts";
 import { hasPostNorm } from "./head-parts.ts";

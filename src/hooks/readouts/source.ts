@@ -7,8 +7,8 @@
 import { HookError } from "../../errors.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
+import { gather, type Strided } from "../../kernels/calls.ts";
 import { MODEL_INPUT, type ModelInput } from "../../model/input.ts";
-import { gather, type Strided } from "../../model/ops.ts";
 import type { ModelSpec } from "../../model/spec.ts";
 import * as s from "../../schema/schema.ts";
 import { ActivationCache } from "../activation-cache.ts";

@@ -6,8 +6,8 @@
  */
 import type { Gpu } from "../gpu/gpu.ts";
 import { choiceFor } from "./choices.ts";
-import type { StorageType } from "./kernels.ts";
-import { defaultProduct, fits, PRODUCTS, type Product, REFERENCE_PRODUCT, type WeightLayout } from "./products.ts";
+import type { StorageType } from "./definitions.ts";
+import { defaultProduct, fits, PRODUCTS, type Product, REFERENCE_PRODUCT, type WeightLayout } from "./matmul.ts";
 
 /** Rows of a class at most, and a number of rows that stands for it when it is timed. */
 export const ROW_CLASSES = [

@@ -38,7 +38,7 @@ import type { AdapterInfo } from "../gpu/host.ts";
 import { defineKernel, type Kernel } from "../gpu/kernel.ts";
 import { foldGrid } from "../gpu/recorder.ts";
 import type { Tile } from "../gpu/unroll.ts";
-import { STORAGE_SOURCE, type StorageType } from "./kernels.ts";
+import { STORAGE_SOURCE, type StorageType } from "./definitions.ts";
 
 /** How a matrix lies in memory: [out, in], as torch.nn.Linear has it, or [in, out], as GPT-2's Conv1D has it. */
 export type WeightLayout = "linear" | "conv1d";

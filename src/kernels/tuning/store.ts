@@ -6,9 +6,9 @@
 
 import { fnv1a } from "../../fnv1a.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { attentionVersion } from "../attentions.ts";
+import { attentionVersion } from "../attention.ts";
 import type { Choices } from "../choices.ts";
-import { OTHER_SOURCES, PRODUCTS, type Product } from "../products.ts";
+import { OTHER_SOURCES, PRODUCTS, type Product } from "../matmul.ts";
 
 export interface TuningStore {
   /** Undefined when there is nothing under the key, or nothing that can be read. */

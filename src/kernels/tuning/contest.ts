@@ -3,7 +3,7 @@ import { GpuError } from "../../errors.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
-import type { StorageType } from "../kernels.ts";
+import type { StorageType } from "../definitions.ts";
 
 /** One kernel of a contest, with the operands that it is timed on. */
 export interface Candidate {

@@ -11,7 +11,7 @@ import {
   fittingAttentions,
   PASSES,
   REFERENCE_ATTENTION,
-} from "../attentions.ts";
+} from "../attention.ts";
 import { type Candidate, type Contest, largestError, randomWords, resultOf } from "./contest.ts";
 
 /** Of all heads together, unless one head is wider. */

@@ -8,14 +8,25 @@ import type { Constants } from "../gpu/kernel.ts";
 import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
 import { foldGrid } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import * as kernels from "./kernels.ts";
-import { productFor } from "./product-choice.ts";
-import type { Product } from "./products.ts";
-import type { MlpSpec, NormSpec } from "./spec.ts";
-import { ELEMENT_BYTES, type Matrix, type NormWeights } from "./weights.ts";
+import * as kernels from "./definitions.ts";
+import type { Product } from "./matmul.ts";
+import { productFor } from "./matmul-choice.ts";
+import { ELEMENT_BYTES, type Matrix, type NormWeights } from "./matrix.ts";
+
+/** `gelu`: exact, with erf; `gelu_tanh`: the tanh approximation; `gelu_quick`: x * sigmoid(1.702 x). */
+export type Activation = "relu" | "silu" | "gelu" | "gelu_tanh" | "gelu_quick" | "identity";
+
+/** A norm of a vector x. */
+export interface NormSpec {
+  /** `layer`: (x - mean) / sqrt(var + eps); `rms`: x / sqrt(mean(x^2) + eps); `none`: identity. */
+  kind: "layer" | "rms" | "none";
+  eps: number;
+  /** Added to the stored weight before it multiplies (gemma stores w - 1: offset 1). */
+  weightOffset: number;
+}
 
 /** Code of each activation in `shaders/activation.wgsl`. */
-const ACTIVATION_CODE: Record<MlpSpec["activation"], number> = {
+const ACTIVATION_CODE: Record<Activation, number> = {
   identity: 0,
   relu: 1,
   silu: 2,
@@ -31,7 +42,7 @@ export function elementGrid(recorder: Recorder, elements: number): [number, numb
 
 export interface MatmulOptions {
   bias?: Tensor | undefined;
-  activation?: MlpSpec["activation"];
+  activation?: Activation;
   /** What becomes of what lies in `out`: replaced (default), added to, or multiplied. */
   combine?: "replace" | "add" | "multiply";
   scale?: number;
@@ -267,7 +278,7 @@ export function mlpActivation(
   pre: Tensor,
   rows: number,
   width: number,
-  mlp: MlpSpec,
+  mlp: { kind: "plain" | "gated"; activation: Activation },
   out: Tensor,
 ): void {
   recorder.dispatch(kernels.MLP_ACT, {

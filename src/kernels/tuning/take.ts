@@ -4,9 +4,9 @@
  */
 import { abortable } from "../../abort.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
+import type { ModelSpec } from "../../model/spec.ts";
+import type { Weights } from "../../model/weights.ts";
 import { applyChoices, type Choices } from "../choices.ts";
-import type { ModelSpec } from "../spec.ts";
-import type { Weights } from "../weights.ts";
 import { tuningKey, tuningStore } from "./store.ts";
 import { classesOf, isTuned, type TuneOptions, type TuneProgress, type TuneReport, tune } from "./tuner.ts";
 

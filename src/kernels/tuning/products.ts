@@ -2,11 +2,11 @@
 import type { Gpu } from "../../gpu/gpu.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
-import type { StorageType } from "../kernels.ts";
-import { matmul } from "../ops.ts";
-import { type ProductClass, productKey, ROW_CLASSES } from "../product-choice.ts";
-import { defaultProduct, fits, PRODUCTS, type Product, REFERENCE_PRODUCT } from "../products.ts";
-import { ELEMENT_BYTES, type Matrix } from "../weights.ts";
+import { matmul } from "../calls.ts";
+import type { StorageType } from "../definitions.ts";
+import { defaultProduct, fits, PRODUCTS, type Product, REFERENCE_PRODUCT } from "../matmul.ts";
+import { type ProductClass, productKey, ROW_CLASSES } from "../matmul-choice.ts";
+import { ELEMENT_BYTES, type Matrix } from "../matrix.ts";
 import { type Candidate, type Contest, largestError, randomWords, resultOf } from "./contest.ts";
 
 /** The side of the matrix that is timed: GPT-2's, small enough for a CPU. */

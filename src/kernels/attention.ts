@@ -26,10 +26,10 @@ import { defineKernel, type Kernel } from "../gpu/kernel.ts";
 import { type BufferSlice, type Dispatch, foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { Tile } from "../gpu/unroll.ts";
+import { elementGrid } from "./calls.ts";
 import { choiceFor } from "./choices.ts";
-import { ATTENTION_MIX, ATTENTION_PARAMS, ATTENTION_SCORES, ATTENTION_SOFTMAX } from "./kernels.ts";
-import { elementGrid } from "./ops.ts";
-import type { Grid, Product } from "./products.ts";
+import { ATTENTION_MIX, ATTENTION_PARAMS, ATTENTION_SCORES, ATTENTION_SOFTMAX } from "./definitions.ts";
+import type { Grid, Product } from "./matmul.ts";
 
 export type AttentionParam = keyof typeof ATTENTION_PARAMS;
 

@@ -17,7 +17,7 @@ import { type BlockContext, offer, rowsView } from "./context.ts";
 import { addBranch } from "./norms.ts";
 import type { LayerSpec, RopeSpec } from "./spec.ts";
 import type { ActivationView } from "./taps.ts";
-import type { BlockWeights } from "./weights.ts";
+import type { BlockWeights } from "./weights/weights.ts";
 
 const layerOf = ({ spec, layer }: BlockContext) => spec.layers[layer] as LayerSpec;
 

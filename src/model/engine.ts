@@ -17,8 +17,8 @@ import { assertFits, KvCache } from "./kv-cache.ts";
 import { ropeTable } from "./rope.ts";
 import type { ModelSpec, RopeSpec } from "./spec.ts";
 import { NO_TAPS, type Taps } from "./taps.ts";
-import { widestMlp } from "./weight-shapes.ts";
-import { type Weights, weightBuffers } from "./weights.ts";
+import { widestMlp } from "./weights/table.ts";
+import { type Weights, weightBuffers } from "./weights/weights.ts";
 
 /** What of a pass the caller decides; the engine supplies tables and buffers. */
 export interface PassRequest {

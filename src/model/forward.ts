@@ -18,7 +18,7 @@ import { recordMlp } from "./mlp.ts";
 import { inputNorm, recordNorm } from "./norms.ts";
 import type { ModelSpec } from "./spec.ts";
 import type { Taps } from "./taps.ts";
-import type { BlockWeights, Weights } from "./weights.ts";
+import type { BlockWeights, Weights } from "./weights/weights.ts";
 
 /** What one pass computes. */
 export interface Pass {

@@ -4,8 +4,8 @@ import { matmul, mlpActivation } from "../kernels/calls.ts";
 import type { Matrix } from "../kernels/matrix.ts";
 import { type BlockContext, offer, rowsView } from "./context.ts";
 import { addBranch } from "./norms.ts";
-import { dMlpOf } from "./weight-shapes.ts";
-import type { BlockWeights } from "./weights.ts";
+import { dMlpOf } from "./weights/table.ts";
+import type { BlockWeights } from "./weights/weights.ts";
 
 /** x, residual [rows, dModel]. Activation and gate are part of the products unless what lies before them is wanted. */
 export function recordMlp(context: BlockContext, block: BlockWeights, x: Tensor, residual: Tensor): void {

@@ -659,6 +659,13 @@ export const MUTANTS: readonly Mutant[] = [
     tests: STORAGE,
   },
   {
+    name: "a weight read from the beginning of its stack",
+    file: "src/model/weights/read.ts",
+    from: "const firstOut = firstRowOf(spec, name, layer);",
+    to: "const firstOut = 0 * firstRowOf(spec, name, layer);",
+    tests: ["test/engine/weights.test.ts"],
+  },
+  {
     name: "mixed types stored as the first one's",
     file: "src/model/weights/storage.ts",
     from: 'return others.every((other) => other === first) ? first : "f32";',

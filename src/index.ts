@@ -43,5 +43,6 @@ export { type LoadOptions, type ModelSource, openModelSource, readSpec } from ".
 export { Logits } from "./model/logits.ts";
 export type { ForwardOptions, LogitsSelection } from "./model/model.ts";
 export type * from "./model/spec.ts";
+export type { WeightValues } from "./model/weights/read.ts";
 export * from "./theory/index.ts";
 export type { Tokenizer } from "./tokenizer/index.ts";

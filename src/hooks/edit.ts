@@ -6,7 +6,7 @@ import { HookError } from "../errors.ts";
 import { Tensor } from "../gpu/tensor.ts";
 import { isCausal } from "../model/causality.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { dMlpOf } from "../model/weight-shapes.ts";
+import { dMlpOf } from "../model/weights/table.ts";
 import { EDIT_OPS, type EditCall, type EditOp, editOp } from "../ops/edit.ts";
 import { layoutOf } from "../ops/places.ts";
 import * as s from "../schema/schema.ts";

@@ -20,11 +20,11 @@ import * as s from "../schema/schema.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/index.ts";
 import { watchCallbacks } from "./callbacks.ts";
 import { specFromConfig } from "./families/index.ts";
-import { fitCheckpoint } from "./fit-checkpoint.ts";
 import type { TextModel } from "./input.ts";
-import { loadWeights } from "./load-weights.ts";
 import type { ModelSpec } from "./spec.ts";
-import { type Weights, weightBuffers } from "./weights.ts";
+import { fitCheckpoint } from "./weights/fit.ts";
+import { loadWeights } from "./weights/load.ts";
+import { type Weights, weightBuffers } from "./weights/weights.ts";
 
 /**
  * Where a model is: a folder, an `http(s)://` prefix, `hf:owner/name[@revision]`, the files a person chose in a

@@ -36,6 +36,7 @@ import type { ModelParts } from "./load.ts";
 import { ANSWERS, type AnswerLogProb, answerLogProbs, LOG_PROBS_OPTIONS, type LogProbsOptions } from "./log-probs.ts";
 import { Logits } from "./logits.ts";
 import type { ModelSpec } from "./spec.ts";
+import { readWeight, type WeightValues, weightTable } from "./weights/read.ts";
 
 /** Positions whose logits are wanted: every one, each sequence's last, none, or a list (negative: from the end). */
 export type LogitsSelection = "all" | "last" | "none" | s.NumberList;
@@ -138,6 +139,16 @@ export class Model {
   toSingleToken(text: string): number {
     const tokenizer = requireTokenizer(this, "Give the token's id.");
     return tokenizer.singleToken(s.readArgument(s.text, text, "toSingleToken", "text"));
+  }
+
+  /** The names that `weight` takes, in the order of the forward pass. */
+  weightNames(): string[] {
+    return [...weightTable(this.engine.weights).keys()];
+  }
+
+  /** A weight by TransformerLens's name and in its shape; see `readWeight`. @throws InputError `input/no-weight` */
+  async weight(name: string): Promise<WeightValues> {
+    return readWeight(this.engine, s.readArgument(s.text, name, "weight", "name"));
   }
 
   /**

@@ -92,6 +92,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
   const edit: api.Edit = { at: PATCHED, op: "scale", value: 2 };
   return [
     { name: "Model.createCache", args: [{}], run: (options) => model.createCache(options), options: CACHE_OPTIONS },
+    { name: "Model.weight", args: ["blocks.1.attn.W_O"], run: (name) => model.weight(name) },
     { name: "Model.pointNames", args: ["*"], run: (patterns) => model.pointNames(patterns) },
     {
       name: "Model.forward",

@@ -5,7 +5,7 @@
 import { abortable } from "../../abort.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import type { ModelSpec } from "../../model/spec.ts";
-import type { Weights } from "../../model/weights.ts";
+import type { Weights } from "../../model/weights/weights.ts";
 import { applyChoices, type Choices } from "../choices.ts";
 import { tuningKey, tuningStore } from "./store.ts";
 import { classesOf, isTuned, type TuneOptions, type TuneProgress, type TuneReport, tune } from "./tuner.ts";

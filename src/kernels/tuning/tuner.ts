@@ -18,7 +18,7 @@ import { abortable } from "../../abort.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { Recorder } from "../../gpu/recorder.ts";
 import type { ModelSpec } from "../../model/spec.ts";
-import type { Weights } from "../../model/weights.ts";
+import type { Weights } from "../../model/weights/weights.ts";
 import * as s from "../../schema/schema.ts";
 import { type Attention, type AttentionClass, chosenAttention, PASSES, type PassKind } from "../attention.ts";
 import { applyChoices, type Choices } from "../choices.ts";

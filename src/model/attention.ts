@@ -8,7 +8,7 @@
 import type { BufferSlice } from "../gpu/recorder.ts";
 import { foldGrid } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { type AttentionCall, attentionFor, recordSteps } from "../kernels/attention.ts";
+import { ATTENTION, type AttentionCall, recordSteps } from "../kernels/attention.ts";
 import { elementGrid, matmul, projectHeads, reduceConstants, sumHeads } from "../kernels/calls.ts";
 import * as kernels from "../kernels/definitions.ts";
 import type { NormWeights } from "../kernels/matrix.ts";
@@ -206,7 +206,7 @@ function keysSeen(context: BlockContext): number {
 function recordFusedHeads(context: BlockContext, qkv: Tensor, z: Tensor): void {
   const { recorder, rows } = context;
   const call = attentionCall(context, qkv);
-  attentionFor(recorder.gpu, call.params, rows.runs).record(recorder, call, z);
+  ATTENTION.choose(recorder, { ...call.params, runs: rows.runs }).record(recorder, call, z);
 }
 
 function recordPattern(context: BlockContext, qkv: Tensor, z: Tensor): void {

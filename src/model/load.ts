@@ -15,7 +15,6 @@ import { ConfigError } from "../errors.ts";
 import { Gpu } from "../gpu/gpu.ts";
 import { GPU_REQUEST_FIELDS, type GpuRequest, requestGpu } from "../gpu/host.ts";
 import { warn } from "../gpu/warn.ts";
-import { type TuningOptions, takeTuning } from "../kernels/tuning/take.ts";
 import * as s from "../schema/schema.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/index.ts";
 import { watchCallbacks } from "./callbacks.ts";
@@ -24,6 +23,7 @@ import { fitCheckpoint } from "./fit-checkpoint.ts";
 import type { TextModel } from "./input.ts";
 import { loadWeights } from "./load-weights.ts";
 import type { ModelSpec } from "./spec.ts";
+import { type TuningOptions, takeTuning } from "./tuning.ts";
 import { type Weights, weightBuffers } from "./weights.ts";
 
 /**

@@ -1,3 +1,4 @@
+/** The tuner: what it chooses is right and is used, what is wrong is not chosen, and the budget is kept. */
 import { describe, expect, it, vi } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import {
@@ -129,7 +130,7 @@ describe("tune", () => {
     ["takes one that is 6% faster", 94, true],
   ])("%s", async (_name, ms, isTaken) => {
     await withGpu(async (gpu) => {
-      const [home, other] = [defaultOfOne(gpu), matmulNamed("shared 4x64")];
+      const [home, other] = [defaultOfOne(gpu), matmulNamed("shared 4x16")];
       runTheClockBy({ [home.name]: 100, [other.name]: ms });
       try {
         const { choices } = await tune(gpu, { classes: [ONE_ROW], budgetMs: AMPLE, matmuls: [other] });
@@ -142,7 +143,7 @@ describe("tune", () => {
 
   it("keeps the default where the machine was faster while another ran", async () => {
     await withGpu(async (gpu) => {
-      const [home, other] = [defaultOfOne(gpu), matmulNamed("shared 4x64")];
+      const [home, other] = [defaultOfOne(gpu), matmulNamed("shared 4x16")];
       // Each takes five dispatches; those of the second fall into the fast time.
       runTheClockBy({ [home.name]: 100, [other.name]: 110 }, (dispatch) => (dispatch >= 5 && dispatch < 10 ? 0.5 : 1));
       try {

@@ -22,19 +22,20 @@ import attentionTiled from "../../shaders/attention_tiled.wgsl";
 import reduce from "../../shaders/reduce.wgsl";
 import type { Gpu } from "../gpu/gpu.ts";
 import { defineKernel, type Kernel } from "../gpu/kernel.ts";
-import { type BufferSlice, type Dispatch, foldGrid, type Recorder } from "../gpu/recorder.ts";
-import type { Tensor } from "../gpu/tensor.ts";
+import { type BufferSlice, foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tile } from "../gpu/unroll.ts";
-import { ATTENTION_MIX, ATTENTION_PARAMS, ATTENTION_SCORES, ATTENTION_SOFTMAX } from "./definitions.ts";
+import {
+  type AttentionCall,
+  type AttentionParam,
+  attentionMix,
+  attentionScores,
+  attentionSoftmax,
+} from "./attention-steps.ts";
+import { ATTENTION_PARAMS } from "./definitions.ts";
 import { type Candidate, type DeviceFacts, KernelFamily } from "./family.ts";
 import { elementGrid, type Grid } from "./launch.ts";
 
-export type AttentionParam = keyof typeof ATTENTION_PARAMS;
-
-/** Row table, slot table, ALiBi slopes, queries, keys and values; parameters and constants of `attention_shared.wgsl`. */
-export interface AttentionCall extends Omit<Dispatch<AttentionParam>, "workgroups" | "buffers"> {
-  buffers: readonly [BufferSlice, BufferSlice, BufferSlice, BufferSlice, BufferSlice, BufferSlice];
-}
+export type { AttentionCall, AttentionParam };
 
 /** Keys from which a GPU splits them: below, one workgroup a (row, head) is done before a second kernel would start. */
 const MANY_KEYS = 256;
@@ -64,7 +65,7 @@ export interface AttentionKernel extends Candidate<AttentionShape> {
   readonly passes: readonly PassKind[];
   /** Whether the device can run it, and should on so many rows and heads. */
   canRun(device: DeviceFacts, shape: PassShape): boolean;
-  record(recorder: Recorder, call: AttentionCall, z: Tensor): void;
+  record(recorder: Recorder, call: AttentionCall, z: BufferSlice): void;
 }
 
 /** Rows of one sequence beside each other, on average, from which walking the keys together pays. */
@@ -267,42 +268,13 @@ const split = attentionKernel({
   },
 });
 
-/**
- * Attention step by step: scores and pattern, both [rowCount, nHeads, keyCount] and one buffer, then z. `onStep` may look
- * at them, or change them, as soon as they are there.
- */
-export function recordSteps(
-  recorder: Recorder,
-  call: AttentionCall,
-  z: Tensor,
-  onStep?: (step: "scores" | "pattern", buffer: Tensor) => void,
-): void {
-  const { params, constants = {} } = call;
-  const [rowTable, slotTable, slopes, queries, keys, values] = call.buffers;
-  const { rowCount, nHeads, dHead, keyCount } = params;
-  const shared = [rowTable, slotTable, slopes];
-  const heads = rowCount * nHeads;
+/** Step by step, scores and pattern in memory. */
+export function recordSteps(recorder: Recorder, call: AttentionCall, z: BufferSlice): void {
+  const { rowCount, nHeads, keyCount } = call.params;
   const scores = recorder.temp(rowCount, nHeads, keyCount);
-  const masked = recorder.upload(new Float32Array([Number.NEGATIVE_INFINITY]));
-  recorder.dispatch(ATTENTION_SCORES, {
-    ...call,
-    buffers: [...shared, queries, keys, masked, scores],
-    workgroups: elementGrid(recorder, heads * keyCount),
-  });
-  onStep?.("scores", scores);
-  recorder.dispatch(ATTENTION_SOFTMAX, {
-    params,
-    constants,
-    buffers: [...shared, scores],
-    workgroups: foldGrid(recorder.gpu, heads),
-  });
-  onStep?.("pattern", scores);
-  recorder.dispatch(ATTENTION_MIX, {
-    params,
-    constants,
-    buffers: [...shared, scores, values, z],
-    workgroups: elementGrid(recorder, heads * dHead),
-  });
+  attentionScores(recorder, call, scores);
+  attentionSoftmax(recorder, call, scores);
+  attentionMix(recorder, call, scores, z);
   recorder.release(scores);
 }
 

@@ -19,7 +19,7 @@ export { type NormSpec, norm, normStages } from "./norm.ts";
 export type Activation = "relu" | "silu" | "gelu" | "gelu_tanh" | "gelu_quick" | "identity";
 
 /** Code of each activation in `shaders/activation.wgsl`. */
-const ACTIVATION_CODE: Record<Activation, number> = {
+export const ACTIVATION_CODE: Record<Activation, number> = {
   identity: 0,
   relu: 1,
   silu: 2,
@@ -50,12 +50,12 @@ export interface MatmulOptions {
   cache?: { rowTable: BufferSlice; keys: BufferSlice; values: BufferSlice; kvWidth: number };
 }
 
-const COMBINE_CODE = { replace: 0, add: 1, multiply: 2 };
+export const COMBINE_CODE = { replace: 0, add: 1, multiply: 2 };
 
 /** out[r, n] (+ or *)= cap(act((x[r] · W[n] + bias[n]) * scale)); x [rows, width], out [rows, outWidth]. */
 export function matmul(
   recorder: Recorder,
-  x: Tensor,
+  x: BufferSlice,
   rows: number,
   W: Matrix,
   out: BufferSlice,
@@ -88,7 +88,7 @@ export function matmul(
         kvWidth,
       },
       buffers: [
-        ...[operand.tensor, part, options.bias ?? gpu.zeros, out],
+        ...[operand.packed ?? x, part, options.bias ?? gpu.zeros, out],
         ...(cache ? [cache.rowTable, cache.keys, cache.values] : []),
       ],
       workgroups: kernel.grid(gpu, rows, part.rows),
@@ -104,19 +104,19 @@ export function matmul(
       },
     });
   }
-  if (operand.tensor !== x) recorder.release(operand.tensor);
+  if (operand.packed) recorder.release(operand.packed);
 }
 
 /** The rows as the kernel reads them: where they lie, or packed into a temporary. */
 function rowOperand(
   recorder: Recorder,
-  x: Tensor,
+  x: BufferSlice,
   rows: number,
   width: number,
   kernel: MatmulKernel,
   { rowStart = 0, rowStride = width }: MatmulOptions,
-): { tensor: Tensor; rowStart: number; rowStride: number } {
-  if (!kernel.packed) return { tensor: x, rowStart, rowStride };
+): { packed?: Tensor; rowStart: number; rowStride: number } {
+  if (!kernel.packed) return { rowStart, rowStride };
   const rowCount4 = Math.ceil(rows / 4);
   const width4 = Math.ceil(width / 4);
   const packed = recorder.temp(4 * width4, 4 * rowCount4);
@@ -126,7 +126,7 @@ function rowOperand(
     buffers: [x, packed],
     workgroups: [Math.ceil(width4 / 8), Math.ceil(rowCount4 / 8)],
   });
-  return { tensor: packed, rowStart: 0, rowStride: rowCount4 };
+  return { packed, rowStart: 0, rowStride: rowCount4 };
 }
 
 export interface EmbedOptions {
@@ -146,7 +146,7 @@ export function embed(
   rowTable: Tensor,
   rows: number,
   table: Matrix,
-  out: Tensor,
+  out: BufferSlice,
   { by, indexOffset = 0, scale = 1, tokens, positions }: EmbedOptions,
 ): void {
   const indices = tokens ? { indexStart: 0, indexStride: 1 } : { indexStart: by === "token" ? 3 : 1, indexStride: 4 };
@@ -180,28 +180,11 @@ export function add(
   count: number,
   options: { scale?: number; accumulate?: boolean } = {},
 ): void {
-  recorder.dispatch(kernels.ADD, {
+  recorder.dispatch(kernels.COMBINE, {
     params: { count, scale: options.scale ?? 1 },
     buffers: [x, out],
     workgroups: elementGrid(recorder, count),
-    constants: { ACCUMULATE: (options.accumulate ?? true) ? 1 : 0 },
-  });
-}
-
-/** out[r] = act(pre[r]), or act(gate) * in for the packed [rows, 2 width] of a gated MLP. */
-export function mlpActivation(
-  recorder: Recorder,
-  pre: Tensor,
-  rows: number,
-  width: number,
-  mlp: { kind: "plain" | "gated"; activation: Activation },
-  out: Tensor,
-): void {
-  recorder.dispatch(kernels.MLP_ACT, {
-    params: { rowCount: rows, width },
-    buffers: [pre, out],
-    workgroups: elementGrid(recorder, rows * width),
-    constants: { ACTIVATION: ACTIVATION_CODE[mlp.activation], ...(mlp.kind === "gated" && { GATED: 1 }) },
+    constants: { COMBINE: (options.accumulate ?? true) ? COMBINE_CODE.add : COMBINE_CODE.replace },
   });
 }
 
@@ -246,14 +229,6 @@ export function copyRows(recorder: Recorder, x: BufferSlice, out: BufferSlice, c
   add(recorder, x, out, count, { accumulate: false });
 }
 
-/** A temporary [keep.length, width] with the rows `keep` of x [rows, width]. */
-export function selectRows(recorder: Recorder, x: BufferSlice, keep: readonly number[], width: number): Tensor {
-  const list = recorder.upload(Uint32Array.from(keep.flatMap((row, index) => [row, index])));
-  const out = recorder.temp(keep.length, width);
-  gather(recorder, { buffer: x, rowStride: width }, { buffer: out, rowStride: width }, list, 1, width);
-  return out;
-}
-
 /** Each head's own part of attention's output: result [rows, nHeads, dModel], a temporary, = W_O[head] z[row, head]. */
 export function projectHeads(recorder: Recorder, z: Tensor, rows: number, W_O: Matrix, nHeads: number): Tensor {
   const dModel = W_O.outWidth;
@@ -275,13 +250,13 @@ export function projectHeads(recorder: Recorder, z: Tensor, rows: number, W_O: M
 /** out[r] = sum over heads of result[r, head] + bias; result [rows, nHeads, width], out [rows, width]. */
 export function sumHeads(
   recorder: Recorder,
-  result: Tensor,
+  result: BufferSlice,
   rows: number,
   nHeads: number,
+  width: number,
   bias: Tensor | undefined,
-  out: Tensor,
+  out: BufferSlice,
 ): void {
-  const width = result.shape[2] as number;
   recorder.dispatch(kernels.SUM_HEADS, {
     params: { rowCount: rows, nHeads, width, scale: 1 },
     buffers: [result, bias ?? recorder.gpu.zeros, out],

@@ -10,7 +10,6 @@
  */
 import type { BufferSlice, Dispatch, Recorder } from "../gpu/recorder.ts";
 import { foldGrid } from "../gpu/recorder.ts";
-import type { Tensor } from "../gpu/tensor.ts";
 import * as kernels from "./definitions.ts";
 import { type Candidate, KernelFamily } from "./family.ts";
 import { reduceConstants } from "./launch.ts";
@@ -38,12 +37,12 @@ interface NormOfRows extends NormShape {
 
 /** Rows to norm; x [rows, width]. */
 interface NormInput extends NormOfRows {
-  readonly x: Tensor;
+  readonly x: BufferSlice;
 }
 
 interface NormKernel extends Candidate<NormShape> {
   /** out[r] (+)= norm(x[r]) */
-  record(recorder: Recorder, input: NormInput, out: Tensor, accumulate: boolean): void;
+  record(recorder: Recorder, input: NormInput, out: BufferSlice, accumulate: boolean): void;
 }
 
 type NormParam = keyof typeof kernels.NORM.params;
@@ -62,7 +61,7 @@ function normCall({ gpu }: Recorder, { rows, width, spec, weights }: NormOfRows,
   } satisfies Omit<Dispatch<NormParam>, "buffers">;
 }
 
-const buffersOf = ({ gpu }: Recorder, x: Tensor, { w, b }: NormWeights, out: Tensor): BufferSlice[] => [
+const buffersOf = ({ gpu }: Recorder, x: BufferSlice, { w, b }: NormWeights, out: BufferSlice): BufferSlice[] => [
   x,
   w ?? gpu.zeros,
   b ?? gpu.zeros,
@@ -122,12 +121,12 @@ export const NORM = new KernelFamily<NormShape, NormKernel>({
 /** out[r] (+)= norm(x[r]); x, out [rows, width]. */
 export function norm(
   recorder: Recorder,
-  x: Tensor,
+  x: BufferSlice,
   rows: number,
   width: number,
   spec: NormSpec,
   weights: NormWeights,
-  out: Tensor,
+  out: BufferSlice,
   accumulate = false,
 ): void {
   const input = { x, rows, width, spec, weights };
@@ -140,11 +139,11 @@ export function normStages(recorder: Recorder, rows: number, width: number, spec
   const { zeros } = recorder.gpu;
   return {
     /** scales [rows] */
-    scale: (x: Tensor, scales: Tensor) =>
+    scale: (x: BufferSlice, scales: BufferSlice) =>
       recorder.dispatch(kernels.NORM_SCALE, { ...call, buffers: [x, zeros, zeros, scales] }),
-    normalize: (x: Tensor, scales: Tensor, out: Tensor) =>
+    normalize: (x: BufferSlice, scales: BufferSlice, out: BufferSlice) =>
       recorder.dispatch(kernels.NORM_NORMALIZE, { ...call, buffers: [x, scales, zeros, out] }),
-    affine: (x: Tensor, out: Tensor, accumulate = false) =>
+    affine: (x: BufferSlice, out: BufferSlice, accumulate = false) =>
       recorder.dispatch(kernels.NORM_AFFINE, {
         ...normCall(recorder, { rows, width, spec, weights }, accumulate),
         buffers: buffersOf(recorder, x, weights, out),

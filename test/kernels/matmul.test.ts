@@ -6,9 +6,9 @@ import type { StorageType } from "../../src/kernels/definitions.ts";
 import { MATMUL } from "../../src/kernels/matmul.ts";
 import type { MatmulKernel } from "../../src/kernels/matmul-kernels.ts";
 import type { WeightLayout } from "../../src/kernels/matrix.ts";
+import { ACTIVATION_NAMES } from "../../src/ops/activations.ts";
 import { gpuWithLimits, testGpu } from "../support/gpu.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
-import { ACTIVATION_NAMES } from "./activations.reference.ts";
 import { compute } from "./compute.ts";
 import { describeOnGrids } from "./harness.ts";
 import {

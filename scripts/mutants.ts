@@ -324,7 +324,7 @@ export const MUTANTS: readonly Mutant[] = [
     tests: MATMUL,
   },
   {
-    name: "rows handed round to the wrong place",
+    name: "rows broadcast to the wrong place",
     file: "shaders/matmul_broadcast.wgsl",
     from: "subgroupBroadcast(x[p][j], l)",
     to: "subgroupBroadcast(x[p][j], (l + 1u) % SHARE)",
@@ -746,7 +746,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "the tuner compares an attention with itself",
     file: "src/kernels/tuning/attention.ts",
-    from: "largestError(kernel, ATTENTION.reference,",
+    from: "largestError(kernel, ATTENTION_FAMILY.reference,",
     to: "largestError(kernel, kernel,",
     tests: TUNER,
   },
@@ -807,9 +807,9 @@ export const MUTANTS: readonly Mutant[] = [
     tests: TUNER,
   },
   {
-    name: "the default loses without a rematch",
+    name: "the default loses without being timed again",
     file: "src/kernels/tuning/benchmark.ts",
-    from: "    await this.#rematch();\n",
+    from: "    await this.#timeDefaultAgain();\n",
     to: "",
     tests: TUNER,
   },
@@ -933,7 +933,7 @@ export const MUTANTS: readonly Mutant[] = [
     tests: BENCH,
   },
   {
-    name: "bench: a run is held against the lower ceiling",
+    name: "bench: a run is compared with the lower ceiling",
     file: "src/bench/measure.ts",
     from: "Math.max(matmulMs, weightMs) / ms",
     to: "Math.min(matmulMs, weightMs) / ms",

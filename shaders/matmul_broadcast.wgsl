@@ -15,7 +15,7 @@
 // SwiftShader with [in, out]: 3 to 12% faster than 16 x 8 over five shapes, and less to compile (a first token of four layers
 // of 256 in Chromium takes 2.8 s instead of 3.2); there the same code may run a third slower when it is compiled once more.
 //
-// A workgroup is one subgroup: `MATMUL` gives this to adapters whose subgroups have LANES invocations.
+// A workgroup is one subgroup: `MATMUL_FAMILY` gives this to adapters whose subgroups have LANES invocations.
 // Grid: x = ceil(outWidth / (COLUMNS4 * 4 * LANES)), y = ceil(rowCount / ROWS).
 
 enable subgroups;

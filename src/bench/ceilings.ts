@@ -13,7 +13,7 @@
  */
 import type { Gpu } from "../gpu/gpu.ts";
 import { add } from "../kernels/calls.ts";
-import { MATMUL } from "../kernels/matmul.ts";
+import { MATMUL_FAMILY } from "../kernels/matmul.ts";
 import type { MatmulKernel } from "../kernels/matmul-kernels.ts";
 import type { WeightLayout } from "../kernels/matrix.ts";
 import { Benchmark } from "../kernels/tuning/benchmark.ts";
@@ -146,7 +146,7 @@ async function fastest(search: Search, list: readonly MatmulSizes[], weightBytes
     for (const layout of LAYOUTS) {
       const shape = { rows: sizes.rows, layout, storage: "f32" } as const;
       const workload = operands.workload(shape, checking);
-      const benchmark = new Benchmark(gpu, MATMUL, shape, workload, { timing, among: matmuls, signal });
+      const benchmark = new Benchmark(gpu, MATMUL_FAMILY, shape, workload, { timing, among: matmuls, signal });
       for (const _ of benchmark.candidates) {
         signal?.throwIfAborted();
         await benchmark.timeNext();

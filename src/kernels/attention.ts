@@ -280,7 +280,7 @@ export function recordSteps(recorder: Recorder, call: AttentionCall, z: BufferSl
 
 const CANDIDATES: readonly AttentionKernel[] = [broadcastRows, subgroupKeys, rows, keys, tiled, split, single];
 
-export const ATTENTION = new KernelFamily<AttentionShape, AttentionKernel>({
+export const ATTENTION_FAMILY = new KernelFamily<AttentionShape, AttentionKernel>({
   name: "attention",
   candidates: CANDIDATES,
   reference: attentionKernel({

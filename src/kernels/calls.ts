@@ -8,7 +8,7 @@ import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import * as kernels from "./definitions.ts";
 import { elementGrid } from "./launch.ts";
-import { MATMUL } from "./matmul.ts";
+import { MATMUL_FAMILY } from "./matmul.ts";
 import type { MatmulKernel } from "./matmul-kernels.ts";
 import { ELEMENT_BYTES, type Matrix } from "./matrix.ts";
 
@@ -62,7 +62,7 @@ export function matmul(
   options: MatmulOptions = {},
 ): void {
   const { gpu } = recorder;
-  const kernel = options.kernel ?? MATMUL.choose(recorder, { rows, layout: W.layout, storage: W.storage });
+  const kernel = options.kernel ?? MATMUL_FAMILY.choose(recorder, { rows, layout: W.layout, storage: W.storage });
   const width = options.width ?? W.width;
   const operand = rowOperand(recorder, x, rows, width, kernel, options);
   const aligned = [width, operand.rowStart, operand.rowStride].every((count) => count % 4 === 0);

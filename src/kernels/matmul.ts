@@ -74,7 +74,7 @@ export function rowClassOf(rows: number): (typeof ROW_CLASSES)[number] {
   return ROW_CLASSES.find(({ most }) => rows <= most) as (typeof ROW_CLASSES)[number];
 }
 
-export const MATMUL = new KernelFamily<MatmulShape, MatmulKernel>({
+export const MATMUL_FAMILY = new KernelFamily<MatmulShape, MatmulKernel>({
   name: "matmul",
   candidates: CANDIDATES,
   reference,

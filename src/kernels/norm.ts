@@ -111,7 +111,7 @@ const inStages: NormKernel = {
   },
 };
 
-export const NORM = new KernelFamily<NormShape, NormKernel>({
+export const NORM_FAMILY = new KernelFamily<NormShape, NormKernel>({
   name: "norm",
   candidates: [byRow, byWorkgroup],
   reference: inStages,
@@ -130,7 +130,7 @@ export function norm(
   accumulate = false,
 ): void {
   const input = { x, rows, width, spec, weights };
-  NORM.choose(recorder, input).record(recorder, input, out, accumulate);
+  NORM_FAMILY.choose(recorder, input).record(recorder, input, out, accumulate);
 }
 
 /** The three stages of `norm`, each with its output; between them the caller may look or change. */

@@ -6,7 +6,7 @@ import { fractionOf } from "../../src/bench/measure.ts";
 import { RandomSource } from "../../src/bench/random-source.ts";
 import { SHAPES } from "../../src/bench/shapes.ts";
 import { median } from "../../src/bench/statistics.ts";
-import { MATMUL } from "../../src/kernels/matmul.ts";
+import { MATMUL_FAMILY } from "../../src/kernels/matmul.ts";
 import { BROKEN, HASTY } from "../kernels/altered.ts";
 import { newGpu, testGpu } from "../support/gpu.ts";
 
@@ -149,7 +149,7 @@ describe("ceilings", () => {
     await probe.measure();
     const defaultOf = (rows: number) =>
       (["linear", "conv1d"] as const).map(
-        (layout) => MATMUL.defaultFor(gpu.host, { rows, layout, storage: "f32" }).name,
+        (layout) => MATMUL_FAMILY.defaultFor(gpu.host, { rows, layout, storage: "f32" }).name,
       );
     expect(defaultOf(128)).toContain(probe.ceilings.matmul.kernel);
     expect(defaultOf(1)).toContain(probe.ceilings.weights.kernel);

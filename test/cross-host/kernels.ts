@@ -1,5 +1,5 @@
 /** Every way to compute a matmul and attention, on odd shapes: which of them an adapter takes by itself is its own choice. */
-import { ATTENTION } from "../../src/kernels/attention.ts";
+import { ATTENTION_FAMILY } from "../../src/kernels/attention.ts";
 import { SHAPES as ATTENTION_SHAPES, attentionError, canRun, toleranceOf } from "../kernels/attention.cases.ts";
 import { ALL_MATMULS, SHAPES as MATMUL_SHAPES, matmulError, suits, TOLERANCE } from "../kernels/matmul.cases.ts";
 import { sharedGpu } from "./families.ts";
@@ -30,7 +30,7 @@ const matmulChecks: Check[] = ALL_MATMULS.flatMap((kernel) =>
   })),
 );
 
-const attentionChecks: Check[] = [...ATTENTION.candidates, ATTENTION.reference].map((attention) => ({
+const attentionChecks: Check[] = [...ATTENTION_FAMILY.candidates, ATTENTION_FAMILY.reference].map((attention) => ({
   name: `attention ${attention.name}`,
   async run(context) {
     const gpu = await sharedGpu(context);

@@ -2,8 +2,8 @@
 import { readdir } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import { ATTENTION, PASSES, type PassKind } from "../../src/kernels/attention.ts";
-import { MATMUL, ROW_CLASSES } from "../../src/kernels/matmul.ts";
+import { ATTENTION_FAMILY, PASSES, type PassKind } from "../../src/kernels/attention.ts";
+import { MATMUL_FAMILY, ROW_CLASSES } from "../../src/kernels/matmul.ts";
 import type { MatmulShape } from "../../src/kernels/matmul-kernels.ts";
 import { type KernelClass, keyOf } from "../../src/kernels/tuning/classes.ts";
 import { tuneAndKeep } from "../../src/kernels/tuning/keep.ts";
@@ -17,7 +17,7 @@ import { withGpu } from "../support/gpu.ts";
 
 const ONE: MatmulShape = { rows: 1, layout: "linear", storage: "f32" };
 const ONE_ROW: KernelClass = { family: "matmul", shape: ONE };
-const KEY = MATMUL.keyOf(ONE);
+const KEY = MATMUL_FAMILY.keyOf(ONE);
 const PASS_KINDS = Object.keys(PASSES) as PassKind[];
 
 it("knows a model's classes", async () => {
@@ -29,7 +29,7 @@ it("knows a model's classes", async () => {
   expect(new Set(matmuls.map(({ layout }) => layout))).toEqual(new Set(["linear", "conv1d"]));
   expect(matmuls).toHaveLength(2 * ROW_CLASSES.length);
   const { dHead } = gpt2.spec;
-  expect(new Set(attentions.map(ATTENTION.keyOf))).toEqual(
+  expect(new Set(attentions.map(ATTENTION_FAMILY.keyOf))).toEqual(
     new Set(PASS_KINDS.map((pass) => `attention of ${pass}, dHead ${dHead}`)),
   );
 });
@@ -61,9 +61,9 @@ describe("loading", () => {
           // Marks the entry with what no benchmark would choose, to see it taken.
           await store.write(tuningKey(gpu), { ...kept, [KEY]: "shared 4x64" });
           await timedOnLoad(gpu, false);
-          expect(MATMUL.choose({ gpu }, ONE)).toBe(MATMUL.defaultFor(gpu.host, ONE));
+          expect(MATMUL_FAMILY.choose({ gpu }, ONE)).toBe(MATMUL_FAMILY.defaultFor(gpu.host, ONE));
           expect(await timedOnLoad(gpu, undefined)).toEqual([]);
-          expect(MATMUL.choose({ gpu }, ONE).name).toBe("shared 4x64");
+          expect(MATMUL_FAMILY.choose({ gpu }, ONE).name).toBe("shared 4x64");
           expect(await timedOnLoad(gpu, true)).not.toContain(KEY);
         });
       } finally {

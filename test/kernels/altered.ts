@@ -1,11 +1,11 @@
 /** Matmul kernels that are wrong in a known way, to see that they are not taken. */
 import { expect } from "vitest";
-import { MATMUL } from "../../src/kernels/matmul.ts";
+import { MATMUL_FAMILY } from "../../src/kernels/matmul.ts";
 import type { MatmulKernel } from "../../src/kernels/matmul-kernels.ts";
 
 /** The kernel of that name for [out, in]. */
 export const matmulNamed = (name: string) =>
-  MATMUL.candidates.find((kernel) => kernel.name === name && kernel.layouts.includes("linear")) as MatmulKernel;
+  MATMUL_FAMILY.candidates.find((kernel) => kernel.name === name && kernel.layouts.includes("linear")) as MatmulKernel;
 
 /** A kernel under another name, with a change to its WGSL that must find something to change. */
 function altered(original: MatmulKernel, name: string, change: (code: string) => string): MatmulKernel {

@@ -1,9 +1,9 @@
 /** Which kernels each kind of adapter takes without being tuned, and that this one offers what they need. */
 import { describe, expect, it } from "vitest";
-import { ATTENTION } from "../../src/kernels/attention.ts";
+import { ATTENTION_FAMILY } from "../../src/kernels/attention.ts";
 import type { DeviceFacts } from "../../src/kernels/family.ts";
-import { MATMUL } from "../../src/kernels/matmul.ts";
-import { NORM } from "../../src/kernels/norm.ts";
+import { MATMUL_FAMILY } from "../../src/kernels/matmul.ts";
+import { NORM_FAMILY } from "../../src/kernels/norm.ts";
 import { testGpu } from "../support/gpu.ts";
 
 /** As much of a device as the choice depends on. */
@@ -61,7 +61,7 @@ describe.each(Object.keys(ADAPTERS) as (keyof typeof ADAPTERS)[])("%s", (name) =
 
   it("takes these matmuls", () => {
     const taken = (["conv1d", "linear"] as const).map((layout) =>
-      [1, 4, 8, 32, 33, 128].map((rows) => MATMUL.defaultFor(device, { rows, layout, storage: "f32" }).name),
+      [1, 4, 8, 32, 33, 128].map((rows) => MATMUL_FAMILY.defaultFor(device, { rows, layout, storage: "f32" }).name),
     );
     expect(taken).toEqual(MATMULS_TAKEN[name]);
   });
@@ -75,12 +75,12 @@ describe.each(Object.keys(ADAPTERS) as (keyof typeof ADAPTERS)[])("%s", (name) =
       dHead: 64,
     });
     const passes = [pass(128, 128, 1), pass(1, 255), pass(1, 256), pass(42, 256), pass(43, 256)];
-    const taken = passes.map((each) => ATTENTION.defaultFor(device, each));
+    const taken = passes.map((each) => ATTENTION_FAMILY.defaultFor(device, each));
     expect(taken.map((each) => each.name)).toEqual(ATTENTIONS_TAKEN[name]);
   });
 
   it("norms widths of whole vec4 by row where it is software, all others by workgroup", () => {
-    const taken = [768, 767].map((width) => NORM.defaultFor(device, { rows: 3, width }).name);
+    const taken = [768, 767].map((width) => NORM_FAMILY.defaultFor(device, { rows: 3, width }).name);
     expect(taken).toEqual([name === "hardware" ? "by workgroup" : "by row", "by workgroup"]);
   });
 });
@@ -88,7 +88,7 @@ describe.each(Object.keys(ADAPTERS) as (keyof typeof ADAPTERS)[])("%s", (name) =
 it("gives SwiftShader under wgpu no blocks of 16 columns, which it compiles for minutes", () => {
   const fitting = (device: DeviceFacts) =>
     [8, 128].flatMap((rows) =>
-      MATMUL.candidates
+      MATMUL_FAMILY.candidates
         .filter((each) => each.fits(device, { rows, layout: "conv1d", storage: "f32" }))
         .map(({ name }) => name),
     );
@@ -110,6 +110,6 @@ describe("the adapter of these tests", () => {
 it("runs reference kernels where a run asks for them, whatever was tuned", async () => {
   const gpu = await testGpu();
   const shape = { rows: 1, layout: "linear", storage: "f32" } as const;
-  expect(MATMUL.choose({ gpu, kernels: "reference" }, shape)).toBe(MATMUL.reference);
-  expect(MATMUL.choose({ gpu }, shape)).not.toBe(MATMUL.reference);
+  expect(MATMUL_FAMILY.choose({ gpu, kernels: "reference" }, shape)).toBe(MATMUL_FAMILY.reference);
+  expect(MATMUL_FAMILY.choose({ gpu }, shape)).not.toBe(MATMUL_FAMILY.reference);
 });

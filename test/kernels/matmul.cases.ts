@@ -3,14 +3,14 @@ import { f32ToBf16, f32ToF16, toFloat32 } from "../../src/checkpoint/index.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { type MatmulOptions, matmul } from "../../src/kernels/calls.ts";
 import type { StorageType } from "../../src/kernels/definitions.ts";
-import { MATMUL } from "../../src/kernels/matmul.ts";
+import { MATMUL_FAMILY } from "../../src/kernels/matmul.ts";
 import type { MatmulKernel } from "../../src/kernels/matmul-kernels.ts";
 import { ELEMENT_BYTES, type Matrix, type MatrixPart, type WeightLayout } from "../../src/kernels/matrix.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
 import { compute } from "./compute.ts";
 import { matmulReference } from "./matmul.reference.ts";
 
-export const ALL_MATMULS = [MATMUL.reference, ...MATMUL.candidates];
+export const ALL_MATMULS = [MATMUL_FAMILY.reference, ...MATMUL_FAMILY.candidates];
 /** f32 sums of up to a thousand products; seen: 2e-7 to 2e-6. */
 export const TOLERANCE = 1e-5;
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { matmul } from "../../src/kernels/calls.ts";
 import type { StorageType } from "../../src/kernels/definitions.ts";
-import { MATMUL } from "../../src/kernels/matmul.ts";
+import { MATMUL_FAMILY } from "../../src/kernels/matmul.ts";
 import type { MatmulKernel } from "../../src/kernels/matmul-kernels.ts";
 import type { WeightLayout } from "../../src/kernels/matrix.ts";
 import { ACTIVATION_NAMES } from "../../src/ops/activations.ts";
@@ -63,7 +63,7 @@ const ACTIVATION_CASES: Case[] = ACTIVATION_NAMES.map((activation) => ({
 }));
 
 /** Those that are taken without being timed get every storage type and feature; the rest of a family differs in its tile. */
-const isDefault = (kernel: MatmulKernel) => kernel.expectedOn.length > 0 || kernel === MATMUL.reference;
+const isDefault = (kernel: MatmulKernel) => kernel.expectedOn.length > 0 || kernel === MATMUL_FAMILY.reference;
 
 /** What this adapter cannot run is not in the tables; the cross-host tests run it where it can. */
 const { host } = await testGpu();
@@ -89,7 +89,7 @@ function describeKernel(gpu: () => Promise<Gpu>, kernel: MatmulKernel): void {
 describe("matmul", () => {
   for (const kernel of ALL_MATMULS) describeKernel(testGpu, kernel);
   it.each(ACTIVATION_CASES)("activation $name", async (test) => {
-    expect(await matmulError(await testGpu(), MATMUL.reference, "linear", "bf16", test)).toBeLessThan(TOLERANCE);
+    expect(await matmulError(await testGpu(), MATMUL_FAMILY.reference, "linear", "bf16", test)).toBeLessThan(TOLERANCE);
   });
 });
 

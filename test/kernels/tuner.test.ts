@@ -2,13 +2,13 @@
 import { describe, expect, it, vi } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import {
-  ATTENTION,
+  ATTENTION_FAMILY,
   type AttentionCall,
   type AttentionKernel,
   PASSES,
   type PassKind,
 } from "../../src/kernels/attention.ts";
-import { MATMUL, ROW_CLASSES } from "../../src/kernels/matmul.ts";
+import { MATMUL_FAMILY, ROW_CLASSES } from "../../src/kernels/matmul.ts";
 import type { MatmulShape } from "../../src/kernels/matmul-kernels.ts";
 import { AttentionOperands, typicalAttention } from "../../src/kernels/tuning/attention.ts";
 import { type KernelClass, keyOf } from "../../src/kernels/tuning/classes.ts";
@@ -19,7 +19,7 @@ import { BROKEN, HASTY, matmulNamed } from "./altered.ts";
 
 const ONE: MatmulShape = { rows: 1, layout: "linear", storage: "f32" };
 const ONE_ROW: KernelClass = { family: "matmul", shape: ONE };
-const KEY = MATMUL.keyOf(ONE);
+const KEY = MATMUL_FAMILY.keyOf(ONE);
 const PASS_KINDS = Object.keys(PASSES) as PassKind[];
 /** Time enough for every candidate of a class on any adapter. */
 const AMPLE = 60_000;
@@ -35,7 +35,7 @@ function runTheClockBy(ms: Record<string, number>, factor: (dispatch: number) =>
   let now = 0;
   let dispatches = 0;
   vi.spyOn(performance, "now").mockImplementation(() => now);
-  for (const candidate of MATMUL.candidates) {
+  for (const candidate of MATMUL_FAMILY.candidates) {
     const { kernel } = candidate;
     vi.spyOn(candidate, "kernel").mockImplementation((...shape) => {
       now += (ms[candidate.name] ?? 0) * factor(dispatches++);
@@ -45,7 +45,7 @@ function runTheClockBy(ms: Record<string, number>, factor: (dispatch: number) =>
 }
 
 const MANY_ROWS: KernelClass = { family: "matmul", shape: { ...ONE, rows: 128 } };
-const defaultOfOne = (gpu: Gpu) => MATMUL.defaultFor(gpu.host, ONE);
+const defaultOfOne = (gpu: Gpu) => MATMUL_FAMILY.defaultFor(gpu.host, ONE);
 
 describe("tune", () => {
   it("chooses a kernel that fits, and lets the device use it", async () => {
@@ -63,7 +63,7 @@ describe("tune", () => {
       for (const { ms, gflops } of kernels) expect(Math.min(ms, gflops)).toBeGreaterThan(0);
       expect(report.choices).toEqual({ [KEY]: choice });
       expect(report).toMatchObject({ rejected: [], skipped: [] });
-      expect(MATMUL.choose({ gpu }, ONE).name).toBe(choice);
+      expect(MATMUL_FAMILY.choose({ gpu }, ONE).name).toBe(choice);
       expect(events.map(({ done, total }) => [done, total])).toEqual(FEW.map((_, done) => [done, FEW.length]));
     });
   });
@@ -97,8 +97,8 @@ describe("tune", () => {
 
   it("may choose the reference, which is where everything else is wrong", async () => {
     await withGpu(async (gpu) => {
-      applyChoices(gpu, { [KEY]: MATMUL.reference.name });
-      expect(MATMUL.choose({ gpu }, ONE)).toBe(MATMUL.reference);
+      applyChoices(gpu, { [KEY]: MATMUL_FAMILY.reference.name });
+      expect(MATMUL_FAMILY.choose({ gpu }, ONE)).toBe(MATMUL_FAMILY.reference);
     });
   });
 
@@ -121,7 +121,7 @@ describe("tune", () => {
       const report = await tune(gpu, { budgetMs: 0 });
       expect(report).toMatchObject({ choices: {}, timings: [], rejected: [] });
       expect(report.skipped).toHaveLength(2 * ROW_CLASSES.length + PASS_KINDS.length);
-      expect(MATMUL.choose({ gpu }, ONE)).toBe(defaultOfOne(gpu));
+      expect(MATMUL_FAMILY.choose({ gpu }, ONE)).toBe(defaultOfOne(gpu));
     });
   });
 
@@ -130,11 +130,11 @@ describe("tune", () => {
     ["takes one that is 6% faster", 94, true],
   ])("%s", async (_name, ms, isTaken) => {
     await withGpu(async (gpu) => {
-      const [home, other] = [defaultOfOne(gpu), matmulNamed("shared 4x16")];
-      runTheClockBy({ [home.name]: 100, [other.name]: ms });
+      const [usual, other] = [defaultOfOne(gpu), matmulNamed("shared 4x16")];
+      runTheClockBy({ [usual.name]: 100, [other.name]: ms });
       try {
         const { choices } = await tune(gpu, { classes: [ONE_ROW], budgetMs: AMPLE, matmuls: [other] });
-        expect(choices[KEY]).toBe(isTaken ? other.name : home.name);
+        expect(choices[KEY]).toBe(isTaken ? other.name : usual.name);
       } finally {
         vi.restoreAllMocks();
       }
@@ -143,13 +143,13 @@ describe("tune", () => {
 
   it("keeps the default where the machine was faster while another ran", async () => {
     await withGpu(async (gpu) => {
-      const [home, other] = [defaultOfOne(gpu), matmulNamed("shared 4x16")];
+      const [usual, other] = [defaultOfOne(gpu), matmulNamed("shared 4x16")];
       // Each takes five dispatches; those of the second fall into the fast time.
-      runTheClockBy({ [home.name]: 100, [other.name]: 110 }, (dispatch) => (dispatch >= 5 && dispatch < 10 ? 0.5 : 1));
+      runTheClockBy({ [usual.name]: 100, [other.name]: 110 }, (dispatch) => (dispatch >= 5 && dispatch < 10 ? 0.5 : 1));
       try {
         const { choices, timings } = await tune(gpu, { classes: [ONE_ROW], budgetMs: AMPLE, matmuls: [other] });
         expect(timings[0]?.kernels).toMatchObject([{ ms: 100 }, { ms: 110 }]);
-        expect(choices[KEY]).toBe(home.name);
+        expect(choices[KEY]).toBe(usual.name);
       } finally {
         vi.restoreAllMocks();
       }
@@ -158,7 +158,7 @@ describe("tune", () => {
 
   it("starts nothing that would end after the budget, and gives no benchmark more than a third of it", async () => {
     await withGpu(async (gpu) => {
-      runTheClockBy(Object.fromEntries(MATMUL.candidates.map(({ name }) => [name, 20])));
+      runTheClockBy(Object.fromEntries(MATMUL_FAMILY.candidates.map(({ name }) => [name, 20])));
       const classes = (["f32", "f16", "bf16"] as const).flatMap((storage) =>
         [128, 1].map((rows): KernelClass => ({ family: "matmul", shape: { rows, layout: "linear", storage } })),
       );
@@ -199,20 +199,20 @@ describe.each(PASS_KINDS)("tune, attention of %s", (pass) => {
   it("chooses one that fits, and lets the device use it on heads of that width", async () => {
     await withGpu(async (gpu) => {
       const report = await tune(gpu, { classes: [wanted], budgetMs: AMPLE });
-      const { kernels, choice, default: home } = report.timings[0] as (typeof report.timings)[0];
-      const candidates = ATTENTION.candidates.filter((each) => each.fits(gpu.host, shape));
-      expect(home).toBe(ATTENTION.defaultFor(gpu.host, shape).name);
-      expect(kernels[0]?.kernel).toBe(home);
+      const { kernels, choice, default: usual } = report.timings[0] as (typeof report.timings)[0];
+      const candidates = ATTENTION_FAMILY.candidates.filter((each) => each.fits(gpu.host, shape));
+      expect(usual).toBe(ATTENTION_FAMILY.defaultFor(gpu.host, shape).name);
+      expect(kernels[0]?.kernel).toBe(usual);
       expect(kernels.map(({ kernel }) => kernel).sort()).toEqual(candidates.map(({ name }) => name).sort());
       for (const { ms, gflops } of kernels) expect(Math.min(ms, gflops)).toBeGreaterThan(0);
       expect(report).toMatchObject({ choices: { [key]: choice }, rejected: [], skipped: [] });
-      expect(ATTENTION.choose({ gpu }, shape).name).toBe(choice);
+      expect(ATTENTION_FAMILY.choose({ gpu }, shape).name).toBe(choice);
     });
   });
 
   it("rejects one that is fast and wrong", async () => {
     await withGpu(async (gpu) => {
-      const idle: AttentionKernel = { ...ATTENTION.reference, name: "idle", record: () => undefined };
+      const idle: AttentionKernel = { ...ATTENTION_FAMILY.reference, name: "idle", record: () => undefined };
       const report = await tune(gpu, { classes: [wanted], budgetMs: AMPLE, attentions: [idle] });
       expect(report.choices[key]).toBe(report.timings[0]?.default);
       const reason = expect.stringMatching(/^differs from the reference by \d/);
@@ -223,7 +223,7 @@ describe.each(PASS_KINDS)("tune, attention of %s", (pass) => {
   it("finds every mistake, and none in what is right", async () => {
     await withGpu(async (gpu) => {
       using operands = new AttentionOperands(gpu);
-      const { reference } = ATTENTION;
+      const { reference } = ATTENTION_FAMILY;
       const wrong = (name: string, params: Partial<AttentionCall["params"]>): AttentionKernel => ({
         ...reference,
         name,
@@ -249,7 +249,7 @@ describe.each(PASS_KINDS)("tune, attention of %s", (pass) => {
       ];
       const { error } = operands.workload(shape);
       for (const mistake of mistakes) expect(await error(mistake), mistake.name).toBeGreaterThan(TOLERANCE);
-      for (const right of [ATTENTION.defaultFor(gpu.host, shape), reference]) {
+      for (const right of [ATTENTION_FAMILY.defaultFor(gpu.host, shape), reference]) {
         expect(await error(right), right.name).toBeLessThan(TOLERANCE);
       }
     });
@@ -257,16 +257,16 @@ describe.each(PASS_KINDS)("tune, attention of %s", (pass) => {
 
   it("takes a choice for heads of its width, where the device can run it", async () => {
     await withGpu(async (gpu) => {
-      applyChoices(gpu, { [key]: ATTENTION.reference.name });
-      expect(ATTENTION.choose({ gpu }, shape)).toBe(ATTENTION.reference);
+      applyChoices(gpu, { [key]: ATTENTION_FAMILY.reference.name });
+      expect(ATTENTION_FAMILY.choose({ gpu }, shape)).toBe(ATTENTION_FAMILY.reference);
       const other = typicalAttention(pass, 64);
-      expect(ATTENTION.choose({ gpu }, other)).toBe(ATTENTION.defaultFor(gpu.host, other));
+      expect(ATTENTION_FAMILY.choose({ gpu }, other)).toBe(ATTENTION_FAMILY.defaultFor(gpu.host, other));
       // Made for subgroups of 4 or 8 that keep a head in registers, which one of 1024 is too wide for.
       const wide = typicalAttention(pass, 1024);
-      applyChoices(gpu, { [ATTENTION.keyOf(wide)]: pass === "prompts" ? "broadcast rows" : "subgroup keys" });
-      expect(ATTENTION.choose({ gpu }, wide)).toBe(ATTENTION.defaultFor(gpu.host, wide));
+      applyChoices(gpu, { [ATTENTION_FAMILY.keyOf(wide)]: pass === "prompts" ? "broadcast rows" : "subgroup keys" });
+      expect(ATTENTION_FAMILY.choose({ gpu }, wide)).toBe(ATTENTION_FAMILY.defaultFor(gpu.host, wide));
       applyChoices(gpu, { [key]: "no such attention" });
-      expect(ATTENTION.choose({ gpu }, shape)).not.toBe(ATTENTION.reference);
+      expect(ATTENTION_FAMILY.choose({ gpu }, shape)).not.toBe(ATTENTION_FAMILY.reference);
     });
   });
 });
@@ -274,17 +274,17 @@ describe.each(PASS_KINDS)("tune, attention of %s", (pass) => {
 describe("a choice", () => {
   it("gives a kernel that was chosen for a class only the rows that it can compute", async () => {
     await withGpu(async (gpu) => {
-      const key = MATMUL.keyOf({ ...ONE, rows: 4 });
+      const key = MATMUL_FAMILY.keyOf({ ...ONE, rows: 4 });
       applyChoices(gpu, { [key]: "block 4x8x8", [KEY]: "block 16x8x8" });
-      expect(MATMUL.choose({ gpu }, { ...ONE, rows: 3 }).name).toBe("block 4x8x8");
-      expect(MATMUL.choose({ gpu }, ONE)).toBe(defaultOfOne(gpu));
+      expect(MATMUL_FAMILY.choose({ gpu }, { ...ONE, rows: 3 }).name).toBe("block 4x8x8");
+      expect(MATMUL_FAMILY.choose({ gpu }, ONE)).toBe(defaultOfOne(gpu));
     });
   });
 
   it("ignores kernels of another version", async () => {
     await withGpu(async (gpu) => {
       applyChoices(gpu, { [KEY]: "lanes 99x99", "3 rows, sideways, f64": "lanes 8x8" });
-      expect(MATMUL.choose({ gpu }, ONE)).toBe(defaultOfOne(gpu));
+      expect(MATMUL_FAMILY.choose({ gpu }, ONE)).toBe(defaultOfOne(gpu));
     });
   });
 });

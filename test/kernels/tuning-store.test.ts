@@ -2,13 +2,13 @@
 import { readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { MATMUL } from "../../src/kernels/matmul.ts";
+import { MATMUL_FAMILY } from "../../src/kernels/matmul.ts";
 import { FolderTuningStore } from "../../src/kernels/tuning/store.node.ts";
 import { entryText, parseEntry, tuningKey } from "../../src/kernels/tuning/store.ts";
 import { inTempFolder } from "../checkpoint/support.ts";
 import { withGpu } from "../support/gpu.ts";
 
-const KEY = MATMUL.keyOf({ rows: 1, layout: "linear", storage: "f32" });
+const KEY = MATMUL_FAMILY.keyOf({ rows: 1, layout: "linear", storage: "f32" });
 
 describe("the tuning store", () => {
   const choices = { [KEY]: "shared 4x64" };

@@ -106,10 +106,10 @@ function rowsOf({ timings }: TuneReport): string[][] {
   return [head, ...timings.flatMap(classRows)];
 }
 
-function classRows({ class: shapes, default: home, choice, kernels }: ClassTimings): string[][] {
+function classRows({ class: shapes, default: usual, choice, kernels }: ClassTimings): string[][] {
   const fastestFirst = [...kernels].sort((a, b) => a.ms - b.ms);
   return fastestFirst.map(({ kernel, ms, gflops, gigabytesPerSecond }, index) => {
-    const marks = [kernel === choice && "chosen", kernel === home && "default"].filter(Boolean).join(", ");
+    const marks = [kernel === choice && "chosen", kernel === usual && "default"].filter(Boolean).join(", ");
     const numbers = [ms.toFixed(3), gflops.toFixed(1), gigabytesPerSecond.toFixed(1)];
     return [index === 0 ? shapes : "", kernel, ...numbers, marks];
   });

@@ -3,7 +3,7 @@ import type { Gpu } from "../../gpu/gpu.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import {
-  ATTENTION,
+  ATTENTION_FAMILY,
   type AttentionCall,
   type AttentionKernel,
   type AttentionShape,
@@ -90,7 +90,8 @@ export class AttentionOperands {
       operations: 4 * width * task.rows.reduce((sum, { position }) => sum + position + 1, 0),
       bytes: 2 * 4 * width * shape.keyCount,
       record: (recorder, kernel) => kernel.record(recorder, this.#call(task), this.#tensors.z),
-      error: (kernel) => largestError(kernel, ATTENTION.reference, tasks, (each, one) => this.#result(each, one)),
+      error: (kernel) =>
+        largestError(kernel, ATTENTION_FAMILY.reference, tasks, (each, one) => this.#result(each, one)),
     };
   }
 

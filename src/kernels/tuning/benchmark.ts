@@ -71,7 +71,7 @@ export class Benchmark<Shape, Kernel extends Candidate<Shape>> {
 
   /** The fastest that computes what the reference does; the reference itself when there is none. */
   async fastestRight(): Promise<Kernel> {
-    await this.#rematch();
+    await this.#timeDefaultAgain();
     for (const { kernel } of this.#ranking()) {
       const error = await this.workload.error(kernel);
       if (error < TOLERANCE) return kernel;
@@ -99,13 +99,13 @@ export class Benchmark<Shape, Kernel extends Candidate<Shape>> {
    * Before the default loses, it runs again, in turn with who is faster: it was the first, and a GPU may still have slept
    * or a machine changed its speed since.
    */
-  async #rematch(): Promise<void> {
-    const home = this.#timed.find(({ kernel }) => kernel === this.candidates[0]);
-    const met = new Set([home]);
-    for (let leader = this.#ranking()[0]; home && leader && !met.has(leader); leader = this.#ranking()[0]) {
-      met.add(leader);
-      const pair = [home, leader].map(({ kernel }) => this.#recordOf(kernel));
-      [home.ms, leader.ms] = (await this.#timer.timeInTurn(pair)) as [number, number];
+  async #timeDefaultAgain(): Promise<void> {
+    const usual = this.#timed.find(({ kernel }) => kernel === this.candidates[0]);
+    const compared = new Set([usual]);
+    for (let best = this.#ranking()[0]; usual && best && !compared.has(best); best = this.#ranking()[0]) {
+      compared.add(best);
+      const pair = [usual, best].map(({ kernel }) => this.#recordOf(kernel));
+      [usual.ms, best.ms] = (await this.#timer.timeInTurn(pair)) as [number, number];
     }
   }
 

@@ -1,7 +1,7 @@
 /** What the tuner decides: classes of shapes, each a family and a shape that stands for all of its class. */
 import type { Gpu } from "../../gpu/gpu.ts";
-import { ATTENTION, type AttentionShape, type PassKind } from "../attention.ts";
-import { MATMUL, ROW_CLASSES } from "../matmul.ts";
+import { ATTENTION_FAMILY, type AttentionShape, type PassKind } from "../attention.ts";
+import { MATMUL_FAMILY, ROW_CLASSES } from "../matmul.ts";
 import type { MatmulShape } from "../matmul-kernels.ts";
 import { typicalAttention } from "./attention.ts";
 
@@ -34,10 +34,10 @@ export const USUAL_CLASSES = classesFor(
 
 /** Under which the class's choice is kept. */
 export function keyOf({ family, shape }: KernelClass): string {
-  return family === "matmul" ? MATMUL.keyOf(shape) : ATTENTION.keyOf(shape);
+  return family === "matmul" ? MATMUL_FAMILY.keyOf(shape) : ATTENTION_FAMILY.keyOf(shape);
 }
 
 /** Whether the device has a choice for the class. */
 export function isTuned(gpu: Gpu, { family, shape }: KernelClass): boolean {
-  return (family === "matmul" ? MATMUL.tuned(gpu, shape) : ATTENTION.tuned(gpu, shape)) !== undefined;
+  return (family === "matmul" ? MATMUL_FAMILY.tuned(gpu, shape) : ATTENTION_FAMILY.tuned(gpu, shape)) !== undefined;
 }

@@ -4,7 +4,7 @@ import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { matmul } from "../calls.ts";
 import type { StorageType } from "../definitions.ts";
-import { MATMUL, ROW_CLASSES, rowClassOf } from "../matmul.ts";
+import { MATMUL_FAMILY, ROW_CLASSES, rowClassOf } from "../matmul.ts";
 import type { MatmulKernel, MatmulShape } from "../matmul-kernels.ts";
 import { ELEMENT_BYTES, type Matrix } from "../matrix.ts";
 import { largestError, randomWords, resultOf, type Workload } from "./workload.ts";
@@ -67,7 +67,7 @@ export class MatmulOperands {
       { rows: typical, W: this.#matrix(kind, TUNED.width, 200) },
       { rows: Math.max(1, typical - 1), W: this.#matrix(kind, 70, 77) },
     ];
-    return largestError(kernel, MATMUL.reference, tasks, (each, task) => this.#result(each, task.rows, task.W));
+    return largestError(kernel, MATMUL_FAMILY.reference, tasks, (each, task) => this.#result(each, task.rows, task.W));
   }
 
   /** What a kernel computes, [rows, W.outWidth]. */

@@ -11,8 +11,8 @@
  */
 import { abortable } from "../../abort.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { ATTENTION, type AttentionKernel } from "../attention.ts";
-import { MATMUL } from "../matmul.ts";
+import { ATTENTION_FAMILY, type AttentionKernel } from "../attention.ts";
+import { MATMUL_FAMILY } from "../matmul.ts";
 import type { MatmulKernel } from "../matmul-kernels.ts";
 import { AttentionOperands } from "./attention.ts";
 import { Benchmark, type KernelTiming } from "./benchmark.ts";
@@ -88,8 +88,11 @@ export async function tune(gpu: Gpu, options: TuneOptions = {}): Promise<TuneRep
   const shared = { timing: TIMING, defaultAdvantage: DEFAULT_ADVANTAGE, signal };
   const benchmarks = classes.map(({ family, shape }) =>
     family === "matmul"
-      ? new Benchmark(gpu, MATMUL, shape, matmuls.workload(shape), { ...shared, among: options.matmuls })
-      : new Benchmark(gpu, ATTENTION, shape, attentions.workload(shape), { ...shared, among: options.attentions }),
+      ? new Benchmark(gpu, MATMUL_FAMILY, shape, matmuls.workload(shape), { ...shared, among: options.matmuls })
+      : new Benchmark(gpu, ATTENTION_FAMILY, shape, attentions.workload(shape), {
+          ...shared,
+          among: options.attentions,
+        }),
   );
   const total = benchmarks.reduce((sum, { candidates }) => sum + candidates.length, 0);
   let done = 0;

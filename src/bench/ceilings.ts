@@ -180,7 +180,7 @@ class Runner {
     const record: RecordOnce = (recorder, repetition) =>
       this.#workload.record(recorder, this.winner.kernel, repetition);
     const { gpu, timing, signal } = this.search;
-    const ms = await new Timer(gpu, timing, signal).time(record);
+    const ms = await new Timer(gpu, MATMUL_FAMILY.name, timing, signal).time(record);
     return { gflops: this.#workload.operations / ms / 1e6, gigabytesPerSecond: this.#workload.bytes / ms / 1e6 };
   }
 
@@ -198,7 +198,7 @@ interface DispatchCost {
 
 async function dispatchCost(gpu: Gpu, signal: AbortSignal | undefined): Promise<DispatchCost> {
   using x = gpu.tensor([64], "nothing");
-  const timer = new Timer(gpu, TIMING, signal);
+  const timer = new Timer(gpu, "dispatches", TIMING, signal);
   const medianOf = async (dispatches: number) => {
     const times: number[] = [];
     while (times.length < TIMING.runs)

@@ -53,7 +53,7 @@ export class Benchmark<Shape, Kernel extends Candidate<Shape>> {
     const others = among.filter((kernel) => kernel !== first && kernel.fits(gpu.host, shape));
     const isKin = ({ name }: Kernel) => name.split(" ")[0] === first.name.split(" ")[0];
     this.candidates = [first, ...others.filter(isKin), ...others.filter((kernel) => !isKin(kernel))];
-    this.#timer = new Timer(gpu, options.timing, options.signal);
+    this.#timer = new Timer(gpu, family.name, options.timing, options.signal);
   }
 
   /** Times the next candidate, or rejects it when the driver does. */

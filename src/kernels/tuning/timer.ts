@@ -38,6 +38,8 @@ export class Timer {
 
   constructor(
     private readonly gpu: Gpu,
+    /** For errors. */
+    private readonly what: string,
     private readonly timing: Timing,
     private readonly signal?: AbortSignal | undefined,
   ) {}
@@ -87,7 +89,7 @@ export class Timer {
     const recordAll = (recorder: Recorder) => {
       for (let repetition = 0; repetition < repeats; repetition++) record(recorder, repetition);
     };
-    await Recorder.run(this.gpu, "timing of kernels", recordAll, { signal: this.signal });
+    await Recorder.run(this.gpu, `timing of ${this.what}`, recordAll, { signal: this.signal });
     await abortable(this.gpu.idle(), this.signal);
     const ms = performance.now() - started;
     return Math.max(ms - waitMs, ms / 10);

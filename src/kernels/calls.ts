@@ -4,6 +4,7 @@
  * "Rows" are tokens: a batch of sequences, whatever their lengths, is one list of rows without padding. A row table says
  * for each its sequence, position, cache slot and token.
  */
+import type { Constants } from "../gpu/kernel.ts";
 import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import * as kernels from "./definitions.ts";
@@ -30,24 +31,24 @@ export const ACTIVATION_CODE: Record<Activation, number> = {
 
 export interface MatmulOptions {
   bias?: Tensor | undefined;
-  activation?: Activation;
+  activation?: Activation | undefined;
   /** What becomes of what lies in `out`: replaced (default), added to, or multiplied. */
-  combine?: "replace" | "add" | "multiply";
-  scale?: number;
-  softCap?: number | null;
+  combine?: "replace" | "add" | "multiply" | undefined;
+  scale?: number | undefined;
+  softCap?: number | null | undefined;
   /** The kernel to use; default: what its family chooses. */
-  kernel?: MatmulKernel;
+  kernel?: MatmulKernel | undefined;
   /** Element of a row of `x` where the operand starts, and the row's stride; default: the whole of `x`. */
-  rowStart?: number;
-  rowStride?: number;
+  rowStart?: number | undefined;
+  rowStride?: number | undefined;
   /** First column of W used (a multiple of four), with `width` columns. */
-  weightColumn?: number;
-  width?: number;
+  weightColumn?: number | undefined;
+  width?: number | undefined;
   /** Element of `out` where the result starts, and its row stride; default: the whole of `out`. */
-  outStart?: number;
-  outStride?: number;
+  outStart?: number | undefined;
+  outStride?: number | undefined;
   /** The last columns of the result are keys and values, and go to their rows' slots instead. */
-  cache?: { rowTable: BufferSlice; keys: BufferSlice; values: BufferSlice; kvWidth: number };
+  cache?: { rowTable: BufferSlice; keys: BufferSlice; values: BufferSlice; kvWidth: number } | undefined;
 }
 
 export const COMBINE_CODE = { replace: 0, add: 1, multiply: 2 };
@@ -92,12 +93,7 @@ export function matmul(
         ...(cache ? [cache.rowTable, cache.keys, cache.values] : []),
       ],
       workgroups: kernel.grid(gpu, rows, part.rows),
-      constants: {
-        ...(options.activation && { ACTIVATION: ACTIVATION_CODE[options.activation] }),
-        ...(options.bias && { HAS_BIAS: 1 }),
-        ...(options.softCap && { HAS_SOFT_CAP: 1 }),
-        ...(options.combine && { COMBINE: COMBINE_CODE[options.combine] }),
-      },
+      constants: matmulConstants(options),
       work: {
         operations: 2 * rows * width * part.rows,
         weightBytes: part.rows * width * ELEMENT_BYTES[W.storage],
@@ -105,6 +101,15 @@ export function matmul(
     });
   }
   if (operand.packed) recorder.release(operand.packed);
+}
+
+function matmulConstants({ activation, bias, softCap, combine }: MatmulOptions): Constants {
+  const constants: Record<string, number> = {};
+  if (activation) constants.ACTIVATION = ACTIVATION_CODE[activation];
+  if (bias) constants.HAS_BIAS = 1;
+  if (softCap) constants.HAS_SOFT_CAP = 1;
+  if (combine) constants.COMBINE = COMBINE_CODE[combine];
+  return constants;
 }
 
 /** The rows as the kernel reads them: where they lie, or packed into a temporary. */

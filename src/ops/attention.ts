@@ -33,12 +33,27 @@ function attentionCall(
   const { slotTable, slotStride, keyCount, alibi } = bindings;
   const { keys, values } = cacheBuffers(bindings, layer);
   const { zeros } = recorder.gpu;
-  const size = { rowCount: rows.count, nHeads, nKvHeads, dHead, queryStride: queries?.rowStride ?? 0 };
+  const constants: Record<string, number> = {};
+  if (!causal) constants.CAUSAL = 0;
+  if (alibi) constants.HAS_ALIBI = 1;
+  if (softCap) constants.HAS_SOFT_CAP = 1;
   return {
-    params: { ...size, slotStride, window: window ?? 0, keyCount, scale, softCap: softCap ?? 0, splitKeys: 0 },
+    params: {
+      rowCount: rows.count,
+      nHeads,
+      nKvHeads,
+      dHead,
+      queryStride: queries?.rowStride ?? 0,
+      slotStride,
+      window: window ?? 0,
+      keyCount,
+      scale,
+      softCap: softCap ?? 0,
+      splitKeys: 0,
+    },
     work: { operations: 4 * keysSeen(attributes, rows, keyCount) * nHeads * dHead },
     buffers: [rowTable, slotTable, alibi ?? zeros, queries?.buffer ?? zeros, keys, values],
-    constants: { ...(!causal && { CAUSAL: 0 }), ...(alibi && { HAS_ALIBI: 1 }), ...(softCap && { HAS_SOFT_CAP: 1 }) },
+    constants,
   };
 }
 

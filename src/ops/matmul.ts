@@ -2,11 +2,12 @@
  * Projections: x W^T + b, and what may happen to the result on its way out of the kernel. The factors, the nonlinearity, the
  * soft cap, the addition to the residual, the gate and the store of keys and values get here by fusion.
  */
-import { type Activation, matmul } from "../kernels/calls.ts";
+import type { Tensor } from "../gpu/tensor.ts";
+import { type Activation, type MatmulOptions, matmul } from "../kernels/calls.ts";
 import { rowBlocks } from "../kernels/row-blocks.ts";
 import type { View } from "../kernels/view.ts";
 import { ACTIVATIONS, softCapped } from "./activations.ts";
-import { cacheBuffers } from "./bindings.ts";
+import { type Bindings, cacheBuffers } from "./bindings.ts";
 import { defineOp, type Shape, type WeightRef } from "./op.ts";
 
 export interface MatmulAttributes {
@@ -52,43 +53,32 @@ export const MATMUL = defineOp<MatmulAttributes>({
     });
   },
   lower({ recorder, attributes, inputs, outputs, rows, rowTable, weights, bindings }) {
-    const { scale, activation, softCap, combine, storeIn } = attributes;
     const [x] = inputs as [View];
     const [out] = outputs as [View];
     const W = weights.matrix(attributes.weight);
-    const bias = weights.vector(attributes.bias);
-    const options = {
-      bias,
-      ...(scale !== undefined && { scale }),
-      ...(activation && { activation }),
-      ...(softCap && { softCap }),
-      ...(combine && { combine }),
-    };
-    if (storeIn !== undefined) {
-      const { keys, values } = cacheBuffers(bindings, storeIn);
-      const { heads, width } = attributes.parts[1] as Shape;
-      const cache = { rowTable, keys, values, kvWidth: heads * (width as number) };
-      matmul(recorder, x.buffer, rows.count, W, out.buffer, {
-        ...options,
-        rowStart: x.start,
-        rowStride: x.rowStride,
-        outStride: out.rowStride,
-        cache,
-      });
-      return;
-    }
     for (const { first, rows: count, slice, outStart } of rowBlocks(recorder.gpu, out, rows.count)) {
-      const rowStart = x.start + first * x.rowStride;
       matmul(recorder, x.buffer, count, W, slice, {
-        ...options,
-        rowStart,
+        bias: weights.vector(attributes.bias),
+        activation: attributes.activation,
+        combine: attributes.combine,
+        scale: attributes.scale,
+        softCap: attributes.softCap,
+        rowStart: x.start + first * x.rowStride,
         rowStride: x.rowStride,
         outStart,
         outStride: out.rowStride,
+        cache: cacheOf(attributes, rowTable, bindings),
       });
     }
   },
 });
+
+function cacheOf({ storeIn, parts }: MatmulAttributes, rowTable: Tensor, bindings: Bindings): MatmulOptions["cache"] {
+  if (storeIn === undefined) return undefined;
+  const { keys, values } = cacheBuffers(bindings, storeIn);
+  const { heads, width } = parts[1] as Shape;
+  return { rowTable, keys, values, kvWidth: heads * (width as number) };
+}
 
 /** Each head's own part of what attention adds: W_O's columns of the head times its z. */
 export const HEAD_RESULTS = defineOp<{ weight: WeightRef; dModel: number }>({

@@ -325,7 +325,7 @@ describe("what looks on", () => {
       log.push(`${when} ${pass.kind} ${pass.step} at ${pass.cache.lengths}`);
       return undefined;
     };
-    const hooks = { tapsFor: note("before"), afterPass: note("after") };
+    const hooks = { hooksFor: note("before"), afterPass: note("after") };
     await collect(generateSteps(model, [1, 2, 3], { maxNewTokens: 2 }, hooks));
     expect(log).toEqual(["before prompt 0 at 0", "after prompt 0 at 3", "before token 1 at 3", "after token 1 at 4"]);
   });

@@ -5,8 +5,8 @@
 import type { Gpu } from "../gpu/gpu.ts";
 import type { GpuRequest } from "../gpu/host.ts";
 import type { HookedModel } from "../hooks/index.ts";
-import { takeTuning } from "../kernels/tuning/take.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import { takeTuning } from "../model/tuning.ts";
 import { CeilingProbe } from "./ceilings.ts";
 import { hostFacts } from "./host-facts.ts";
 import { measureTests } from "./measure.ts";

@@ -62,6 +62,8 @@ export class Gpu {
   onNotice: (message: string) => void = warn;
   /** The most bytes that were alive at once since `resetPeak()`. */
   peakBytes = 0;
+  /** The fastest kernel known for each class of work: its name by the class's key (`src/kernels/family.ts`). */
+  readonly choices = new Map<string, string>();
   /** What was dispatched since the device was made. */
   readonly counters = newCounters();
   /** There while `profile` runs. */

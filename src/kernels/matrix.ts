@@ -7,7 +7,9 @@
  */
 import type { Tensor } from "../gpu/tensor.ts";
 import type { StorageType } from "./definitions.ts";
-import type { WeightLayout } from "./matmul.ts";
+
+/** How a matrix lies in memory: [out, in], as torch.nn.Linear has it, or [in, out], as GPT-2's Conv1D has it. */
+export type WeightLayout = "linear" | "conv1d";
 
 export interface MatrixPart {
   readonly buffer: GPUBuffer;

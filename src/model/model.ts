@@ -47,6 +47,11 @@ export interface ForwardOptions extends EncodeInputOptions {
   logits?: LogitsSelection;
   /** Continue these sequences and remember the new tokens. Without it keys and values are dropped after the pass. */
   cache?: KvCache;
+  /**
+   * `reference`: compute matmuls, attention and norms by their definitions instead of by the fastest kernels. Slow; shows
+   * whether an adapter is to be trusted.
+   */
+  kernels?: "reference";
   /** Ends the call with `signal.reason`, also while kernels compile; what the GPU has begun, it finishes. */
   signal?: AbortSignal;
 }
@@ -61,6 +66,7 @@ export const FORWARD_FIELDS = {
         : undefined,
   ),
   cache: s.instance("a KvCache, made by createCache()", KvCache),
+  kernels: s.oneOf("reference"),
   signal: s.signal,
 } as const satisfies s.Fields<ForwardOptions>;
 
@@ -331,7 +337,7 @@ export class Model {
         });
         if (first + chunk.count === rows.count) options.afterLogits?.(recorder, logits);
       };
-      await Recorder.run(this.gpu, "forward", record, options.signal);
+      await Recorder.run(this.gpu, "forward", record, { kernels: options.kernels, signal: options.signal });
       logitRow += pick.length;
     }
   }

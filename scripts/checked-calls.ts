@@ -45,7 +45,7 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     calls: "`loadModel`, `loadSuperposition`",
     schema: LOAD_OPTIONS,
     type: "LoadOptions",
-    files: ["src/model/load.ts", "src/gpu/host.ts", "src/kernels/tuning/take.ts"],
+    files: ["src/model/load.ts", "src/hosts/request.ts", "src/kernels/tuning/take.ts"],
   },
   {
     calls: "`forward`, `runWithCache`, `runWithHooks`",

@@ -7,22 +7,17 @@
 export * from "./checkpoint/index.ts";
 export * from "./errors.ts";
 export { Gpu } from "./gpu/gpu.ts";
+export type { AdapterInfo, AdapterKind, GpuHost, HostName } from "./gpu/host.ts";
+export { Tensor } from "./gpu/tensor.ts";
+export * from "./hooks/index.ts";
 export {
   ADAPTER_CHOICES,
   type AdapterChoice,
-  type AdapterInfo,
-  type AdapterKind,
   adapterLine,
-  type GpuHost,
   type GpuProvider,
-  type GpuRequest,
-  type HostName,
   parseAdapterChoice,
-  registerGpuProvider,
-  requestGpu,
-} from "./gpu/host.ts";
-export { Tensor } from "./gpu/tensor.ts";
-export * from "./hooks/index.ts";
+} from "./hosts/adapters.ts";
+export { type GpuRequest, registerGpuProvider, requestGpu } from "./hosts/request.ts";
 export { type AttentionClass, PASSES, type PassKind } from "./kernels/attention.ts";
 export { type ProductClass, ROW_CLASSES, type RowClass } from "./kernels/matmul-choice.ts";
 export { registerTuningStore, type TuningStore } from "./kernels/tuning/store.ts";

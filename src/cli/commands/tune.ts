@@ -5,7 +5,7 @@
 import { Command, Option } from "commander";
 import { SuperlensError } from "../../errors.ts";
 import { Gpu } from "../../gpu/gpu.ts";
-import { requestGpu } from "../../gpu/host.ts";
+import { requestGpu } from "../../hosts/request.ts";
 import { tuneAndKeep } from "../../kernels/tuning/take.ts";
 import { type ClassTimings, classesOf, type KernelClass, type TuneReport } from "../../kernels/tuning/tuner.ts";
 import { examples, type GlobalOptions, numberBetween } from "../options.ts";

@@ -24,6 +24,7 @@ const BENCH = ["test/bench/reference.test.ts", "test/bench/run.test.ts"];
 const SAMPLING = ["test/generate/sampling.test.ts"];
 const BIDIRECTIONAL = ["test/engine/bidirectional.test.ts"];
 const CONFIG = ["test/families/config.test.ts", "test/families/keys.test.ts"];
+const INTERFACES = ["test/kernels/interfaces.test.ts"];
 const PIPELINES = ["test/engine/pipelines.test.ts"];
 const REUSE_CACHE = ["test/engine/reuse-cache.test.ts"];
 const LIFETIMES = ["test/engine/lifetimes.test.ts"];
@@ -252,6 +253,20 @@ export const MUTANTS: readonly Mutant[] = [
     from: " || this.#evicted.has(buffer)",
     to: "",
     tests: REUSE_CACHE,
+  },
+  {
+    name: "interfaces: two parameters of one type have changed places",
+    file: "src/kernels/definitions.ts",
+    from: 'firstEntry: "u32", firstRow: "u32"',
+    to: 'firstRow: "u32", firstEntry: "u32"',
+    tests: INTERFACES,
+  },
+  {
+    name: "interfaces: two fields of a shader have changed places",
+    file: "shaders/qk_norm.wgsl",
+    from: "  rowStride: u32,\n  start: u32,",
+    to: "  start: u32,\n  rowStride: u32,",
+    tests: INTERFACES,
   },
   {
     name: "pipelines: a kernel's name stands for its code",

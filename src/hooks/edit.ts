@@ -7,22 +7,13 @@ import { Tensor } from "../gpu/tensor.ts";
 import { isCausal } from "../model/causality.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { dMlpOf } from "../model/weight-shapes.ts";
+import type { EditCall, EditOp } from "../ops/edit.ts";
+import { layoutOf } from "../ops/places.ts";
 import * as s from "../schema/schema.ts";
-import {
-  ActivationCache,
-  type ActivationLayout,
-  type CacheEntry,
-  ENTRY_PLACE_FIELDS,
-  layoutOf,
-} from "./activation-cache.ts";
-import { type Axis, type Point, resolvePoints } from "./points.ts";
+import { ActivationCache, type CacheEntry, ENTRY_PLACE_FIELDS } from "./activation-cache.ts";
+import { type Axis, isHeadFirst, type Point, resolvePoints } from "./points.ts";
 
-/**
- * - `set`: x = v; `add`: x + alpha v (alpha 1 unless given); `scale`: x * v; `zero`: 0; `lerp`: x + alpha (v - x);
- * - `project_out`: x - v (x·v) / (v·v), over the selected dimensions of each vector;
- * - `wgsl`: `expression` in x, v, b (row), p (position), h (head), d (dimension), as WGSL f32 and u32.
- */
-export type EditOp = "set" | "add" | "scale" | "zero" | "lerp" | "project_out" | "wgsl";
+export type { EditOp };
 
 /**
  * A number; an array or GPU tensor that broadcasts from the right against the selection [rows, positions, heads, dims]
@@ -99,35 +90,9 @@ export interface EditScope {
   starts: readonly number[];
 }
 
-/** One vector to change. */
-export interface EditTarget {
-  /** Row of the batch as the edit's writer counts it: `b` of expressions. A sweep's cells all count from 0. */
-  row: number;
-  sequence: number;
-  position: number;
-  head: number;
-  /** Where the vector's values start in the value array. */
-  valueStart: number;
-  alpha: number;
-  /** Dimensions `firstDim` .. `endDim` are there; the others are keys that the query cannot see. */
-  firstDim: number;
-  endDim: number;
-}
-
 /** A checked edit of one point. */
-export interface CompiledEdit {
-  point: Point;
-  /** What becomes of the activation x; see `EditOp`. */
-  op: EditOp;
-  expression: string | undefined;
-  targets: EditTarget[];
-  /** The selected dimensions, or undefined for all `width`. */
-  dims: readonly number[] | undefined;
-  width: number;
-  values: Tensor | Float32Array;
-  valueStride: 0 | 1;
-  /** Values are indexed by dimension rather than by place in `dims`. */
-  byCoordinate: boolean;
+export interface CompiledEdit extends EditCall {
+  readonly point: Point;
 }
 
 const NEEDS_VALUE: Record<EditOp, boolean | undefined> = {
@@ -185,7 +150,7 @@ function compileAt(edit: CheckedEdit, point: Point, scope: EditScope): CompiledE
   const heads = selectIndices(edit, "heads", edit.heads, headCount);
   const dims = edit.dims && selectIndices(edit, "dims", edit.dims, width);
   const places = selectPlaces(edit, scope);
-  const compiled = { point, op: edit.op, expression: edit.expression, dims, width };
+  const compiled = { point, at: point.name, op: edit.op, expression: edit.expression, dims, width };
   const source = valueSource(edit, point, {
     places,
     heads,
@@ -394,7 +359,7 @@ function cacheSource(
 ): ValueSource {
   entry.cache.assertAlive();
   const tensor = entry.cache.tensor(entry.name);
-  const layout: ActivationLayout = layoutOf(entry.name, tensor.shape);
+  const layout = layoutOf(tensor.shape, isHeadFirst(entry.name));
   if (layout.width !== width || layout.hasHeads !== hasHeads || layout.heads !== headCount) {
     throw fail(
       edit,

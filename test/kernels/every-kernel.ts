@@ -28,7 +28,7 @@ const modules = async () => ({
   definitions: await import("../../src/kernels/definitions.ts"),
   matmul: await import("../../src/kernels/matmul.ts"),
   attention: await import("../../src/kernels/attention.ts"),
-  edits: await import("../../src/hooks/taps.ts"),
+  edits: await import("../../src/ops/edit.ts"),
   metrics: await import("../../src/hooks/metrics.ts"),
   readouts: await import("../../src/hooks/readouts/kernels.ts"),
 });

@@ -44,7 +44,7 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     calls: "`loadModel`, `loadSuperposition`",
     schema: LOAD_OPTIONS,
     type: "LoadOptions",
-    files: ["src/model/load.ts", "src/gpu/host.ts", "src/model/tuning.ts"],
+    files: ["src/model/load.ts", "src/hosts/request.ts", "src/model/tuning.ts"],
   },
   {
     calls: "`forward`, `runWithCache`, `runWithHooks`",

@@ -25,7 +25,9 @@ const BENCH = ["test/bench/reference.test.ts", "test/bench/run.test.ts"];
 const SAMPLING = ["test/generate/sampling.test.ts"];
 const BIDIRECTIONAL = ["test/engine/bidirectional.test.ts"];
 const CONFIG = ["test/families/config.test.ts", "test/families/keys.test.ts"];
-const RECYCLER = ["test/engine/recycler.test.ts"];
+const INTERFACES = ["test/kernels/interfaces.test.ts"];
+const PIPELINES = ["test/engine/pipelines.test.ts"];
+const REUSE_CACHE = ["test/engine/reuse-cache.test.ts"];
 const LIFETIMES = ["test/engine/lifetimes.test.ts"];
 
 export const MUTANTS: readonly Mutant[] = [
@@ -185,7 +187,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "lifetimes: a listener keeps a destroyed device",
-    file: "src/gpu/gpu.ts",
+    file: "src/gpu/device-core.ts",
     from: "    this.#stopListening();\n    forgottenDevices",
     to: "    forgottenDevices",
     tests: LIFETIMES,
@@ -233,25 +235,60 @@ export const MUTANTS: readonly Mutant[] = [
     tests: GOLDEN,
   },
   {
-    name: "recycler: a buffer of another use is handed out",
-    file: "src/gpu/recycler.ts",
+    name: "reuse cache: a buffer of another use is handed out",
+    file: "src/gpu/reuse-cache.ts",
     from: "keyOf({ size, usage })",
     to: "keyOf({ size, usage: 0x80 | 0x4 | 0x8 })",
-    tests: RECYCLER,
+    tests: REUSE_CACHE,
   },
   {
-    name: "recycler: nothing bounds what is kept",
-    file: "src/gpu/recycler.ts",
+    name: "reuse cache: nothing bounds what is kept",
+    file: "src/gpu/reuse-cache.ts",
     from: "while (this.#bytes > MOST_BYTES_KEPT) this.#dropOldest();",
     to: "",
-    tests: RECYCLER,
+    tests: REUSE_CACHE,
   },
   {
-    name: "recycler: a buffer without memory is kept",
-    file: "src/gpu/recycler.ts",
+    name: "reuse cache: a buffer without memory is kept",
+    file: "src/gpu/reuse-cache.ts",
     from: " || this.#evicted.has(buffer)",
     to: "",
-    tests: RECYCLER,
+    tests: REUSE_CACHE,
+  },
+  {
+    name: "interfaces: two parameters of one type have changed places",
+    file: "src/kernels/definitions.ts",
+    from: 'firstEntry: "u32", firstRow: "u32"',
+    to: 'firstRow: "u32", firstEntry: "u32"',
+    tests: INTERFACES,
+  },
+  {
+    name: "interfaces: two fields of a shader have changed places",
+    file: "shaders/qk_norm.wgsl",
+    from: "  rowStride: u32,\n  start: u32,",
+    to: "  start: u32,\n  rowStride: u32,",
+    tests: INTERFACES,
+  },
+  {
+    name: "pipelines: a kernel's name stands for its code",
+    file: "src/gpu/kernel.ts",
+    from: "identities.get(kernel) ?? identify(kernel)",
+    to: "kernel.name",
+    tests: PIPELINES,
+  },
+  {
+    name: "pipelines: nothing bounds those of expressions",
+    file: "src/gpu/recent.ts",
+    from: "if (this.#entries.size > this.limit)",
+    to: "if (false)",
+    tests: PIPELINES,
+  },
+  {
+    name: "pipelines: the oldest expression goes, however often it is used",
+    file: "src/gpu/recent.ts",
+    from: "if (value !== undefined) this.set(key, value);",
+    to: "",
+    tests: PIPELINES,
   },
   {
     name: "window one key too wide",
@@ -724,16 +761,16 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "bind groups mentioned for ever",
-    file: "src/gpu/kernel.ts",
-    from: "for (const id of this.#bindGroups.get(key)?.bufferIds ?? []) this.#keysOfBuffer.get(id)?.delete(key);",
+    file: "src/gpu/bind-groups.ts",
+    from: "for (const id of this.#groups.get(key)?.bufferIds ?? []) this.#keysOfBuffer.get(id)?.delete(key);",
     to: "",
     tests: FAILURES,
   },
   {
     name: "a buffer without memory goes back to the pool",
-    file: "src/gpu/gpu.ts",
-    from: "    this.pool.evict(buffer);\n",
-    to: "",
+    file: "src/gpu/memory.ts",
+    from: "[this.pool, this.uploads, this.reuseCache, this.params]",
+    to: "[this.uploads, this.reuseCache, this.params]",
     tests: FAILURES,
   },
   {

@@ -7,22 +7,17 @@
 export * from "./checkpoint/index.ts";
 export * from "./errors.ts";
 export { Gpu } from "./gpu/gpu.ts";
+export type { AdapterInfo, AdapterKind, GpuHost, HostName } from "./gpu/host.ts";
+export { Tensor } from "./gpu/tensor.ts";
+export * from "./hooks/index.ts";
 export {
   ADAPTER_CHOICES,
   type AdapterChoice,
-  type AdapterInfo,
-  type AdapterKind,
   adapterLine,
-  type GpuHost,
   type GpuProvider,
-  type GpuRequest,
-  type HostName,
   parseAdapterChoice,
-  registerGpuProvider,
-  requestGpu,
-} from "./gpu/host.ts";
-export { Tensor } from "./gpu/tensor.ts";
-export * from "./hooks/index.ts";
+} from "./hosts/adapters.ts";
+export { type GpuRequest, registerGpuProvider, requestGpu } from "./hosts/request.ts";
 export { registerTuningStore, type TuningStore } from "./kernels/tuning/store.ts";
 export type { TuneProgress } from "./kernels/tuning/tuner.ts";
 export type { EmbedsInput, EncodeInputOptions, ModelInput, SequenceInput } from "./model/input.ts";

@@ -3,6 +3,7 @@
  * milliseconds. Tables (`tables.ts`) and plots (`plot.ts`) are made from this and nothing else.
  */
 import type { AdapterKind } from "../gpu/host.ts";
+import type { Backend } from "../hosts/facts.ts";
 
 /** All of one run of `superlens bench --json`. */
 export interface BenchDocument {
@@ -32,8 +33,6 @@ export interface Report {
   ceilings?: Ceilings;
   profile?: Profile[];
 }
-
-export type Backend = "Dawn" | "wgpu" | "WebKit";
 
 export interface ModelShape {
   family: string;

@@ -13,8 +13,8 @@ import {
 import { obeying } from "../checkpoint/source-abortable.ts";
 import { ConfigError } from "../errors.ts";
 import { Gpu } from "../gpu/gpu.ts";
-import { GPU_REQUEST_FIELDS, type GpuRequest, requestGpu } from "../gpu/host.ts";
 import { warn } from "../gpu/warn.ts";
+import { GPU_REQUEST_FIELDS, type GpuRequest, requestGpu } from "../hosts/request.ts";
 import * as s from "../schema/schema.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/index.ts";
 import { watchCallbacks } from "./callbacks.ts";

@@ -6,6 +6,8 @@ import projectOutSource from "../../shaders/project_out.wgsl";
 import reduceSource from "../../shaders/reduce.wgsl";
 import { HookError } from "../errors.ts";
 import { defineKernel, type Kernel } from "../gpu/kernel.ts";
+import { MOST_TRANSIENT } from "../gpu/pipelines.ts";
+import { RecentMap } from "../gpu/recent.ts";
 import { foldGrid } from "../gpu/recorder.ts";
 import { Tensor } from "../gpu/tensor.ts";
 import { elementGrid } from "../kernels/calls.ts";
@@ -93,18 +95,23 @@ const PROJECT_OUT = defineKernel({
   params: PARAMS,
 });
 
-const editKernels = new Map<string, Kernel<keyof typeof PARAMS>>();
+type EditKernel = Kernel<keyof typeof PARAMS>;
 
-function editKernel(expression = "x"): Kernel<keyof typeof PARAMS> {
+function editKernelWith(expression: string, name: string, transient: boolean): EditKernel {
+  const sources = [expressionSource.replace("EXPRESSION;", () => `${expression};`), editShared, editSource];
+  return defineKernel({ name, sources, bindings: BINDINGS, params: PARAMS, transient });
+}
+
+const PLAIN_EDIT = editKernelWith("x", "edit", false);
+
+/** Of the expressions used last: a sweep may have any number of them. */
+const editKernels = new RecentMap<string, EditKernel>(MOST_TRANSIENT);
+
+function editKernel(expression?: string): EditKernel {
+  if (expression === undefined) return PLAIN_EDIT;
   let kernel = editKernels.get(expression);
   if (!kernel) {
-    const sources = [expressionSource.replace("EXPRESSION;", `${expression};`), editShared, editSource];
-    kernel = defineKernel({
-      name: expression === "x" ? "edit" : `edit with ${expression}`,
-      sources,
-      bindings: BINDINGS,
-      params: PARAMS,
-    });
+    kernel = editKernelWith(expression, `edit with ${expression}`, true);
     editKernels.set(expression, kernel);
   }
   return kernel;

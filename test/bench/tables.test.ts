@@ -1,8 +1,8 @@
 /** Reports as text, Markdown and SVG: every form from the same cells. */
 import { describe, expect, it } from "vitest";
-import { hostFacts } from "../../src/bench/host-facts.ts";
 import { barPlot, markdown, notesOf, type Report, type TestResult, tablesOf } from "../../src/bench/index.ts";
 import { significant } from "../../src/bench/tables.ts";
+import { hostFacts } from "../../src/hosts/facts.ts";
 
 function test(name: string, medianMs: number, more: Partial<TestResult> = {}): TestResult {
   return {

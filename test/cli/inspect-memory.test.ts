@@ -2,7 +2,7 @@
 import { readdirSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Gpu } from "../../src/gpu/gpu.ts";
-import { requestGpu } from "../../src/gpu/host.ts";
+import { requestGpu } from "../../src/hosts/request.ts";
 import { loadParts, openModelSource, readSpec } from "../../src/model/load.ts";
 import { fitCheckpoint } from "../../src/model/weights/fit.ts";
 import { gpuMemory } from "../../src/model/weights/plan.ts";

@@ -5,7 +5,7 @@
 import { Command, Option } from "commander";
 import { SuperlensError } from "../../errors.ts";
 import { Gpu } from "../../gpu/gpu.ts";
-import { requestGpu } from "../../gpu/host.ts";
+import { requestGpu } from "../../hosts/request.ts";
 import type { KernelClass } from "../../kernels/tuning/classes.ts";
 import { tuneAndKeep } from "../../kernels/tuning/keep.ts";
 import type { ClassTimings, TuneReport } from "../../kernels/tuning/tuner.ts";

@@ -7,14 +7,8 @@
  * the adapter found is of the kind it promised. On macOS and Windows Dawn finds Metal and Direct3D by itself.
  */
 import { constants } from "node:os";
-import {
-  type AdapterChoice,
-  type AdapterKind,
-  adapterLine,
-  describeAdapter,
-  type GpuProvider,
-  parseAdapterChoice,
-} from "./host.ts";
+import type { AdapterKind } from "../gpu/host.ts";
+import { type AdapterChoice, adapterLine, describeAdapter, type GpuProvider, parseAdapterChoice } from "./adapters.ts";
 import { memoryLeftOfProcess } from "./memory.node.ts";
 import { noAdapterError } from "./no-adapter.ts";
 import { paceSoftwareAdapter } from "./pacing.node.ts";
@@ -39,7 +33,7 @@ let turn: Promise<unknown> = Promise.resolve();
 const announced = new Set<string>();
 
 /** The adapters of Node. `SUPERLENS_ADAPTER` is the default choice; the adapter is named once on stderr. */
-export const nodeGpuProvider: GpuProvider = {
+export const dawnProvider: GpuProvider = {
   host: "node",
   defaultAdapter: () => parseAdapterChoice(process.env.SUPERLENS_ADAPTER || "auto", "SUPERLENS_ADAPTER"),
   requestAdapter(request) {

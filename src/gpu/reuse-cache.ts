@@ -6,20 +6,20 @@
  *
  * What is kept is bounded; beyond that the size not asked for longest goes first.
  */
-import type { Gpu } from "./gpu.ts";
+import type { Buffers } from "./buffers.ts";
 
 /** Below this a buffer is made as fast as it is found, unless it is one to map: those are wanted 4 bytes at a time, for every token. */
 const LEAST_BYTES = 1 << 16;
 const MAP_READ = 0x1;
 const MOST_BYTES_KEPT = 1 << 27;
 
-export class Recycler {
+export class ReuseCache {
   /** By size and usage, the most recently used last. */
   #kept = new Map<string, GPUBuffer[]>();
   #bytes = 0;
   #evicted = new WeakSet<GPUBuffer>();
 
-  constructor(private readonly gpu: Gpu) {}
+  constructor(private readonly buffers: Buffers) {}
 
   /** A buffer of `bytes`, rounded up to a multiple of four; its contents are whatever was there. */
   acquire(bytes: number, usage: GPUBufferUsageFlags, label: string): GPUBuffer {
@@ -29,17 +29,17 @@ export class Recycler {
       this.#bytes -= size;
       kept.label = label;
     }
-    return kept ?? this.gpu.createBuffer(size, usage, label);
+    return kept ?? this.buffers.create(size, usage, label);
   }
 
   /** Takes a buffer that nobody needs any more. */
   release(buffer: GPUBuffer): void {
     const isSmall = buffer.size < LEAST_BYTES && (buffer.usage & MAP_READ) === 0;
     if (isSmall || buffer.size > MOST_BYTES_KEPT || this.#evicted.has(buffer)) {
-      this.gpu.destroyBuffer(buffer);
+      this.buffers.destroy(buffer);
       return;
     }
-    this.gpu.ledger.takeBack(buffer);
+    this.buffers.ledger.takeBack(buffer);
     const key = keyOf(buffer);
     const shelf = this.#kept.get(key) ?? [];
     this.#kept.delete(key);
@@ -57,7 +57,7 @@ export class Recycler {
       return;
     }
     this.#bytes -= buffer.size;
-    this.gpu.destroyBuffer(buffer);
+    this.buffers.destroy(buffer);
   }
 
   /** Sees to it that a buffer without memory is destroyed when it comes back. What is kept has been used, and has memory. */

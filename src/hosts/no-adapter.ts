@@ -3,6 +3,7 @@
  * and, per platform or browser, what to install or switch on.
  */
 import { GpuError } from "../errors.ts";
+import type { HostName } from "../gpu/host.ts";
 
 /** A page cannot install anything: what its reader can do. */
 const IN_A_BROWSER = [
@@ -31,7 +32,7 @@ const IN_A_PROGRAM = [
 export function noAdapterError(
   choice: string,
   tried: readonly string[],
-  host: "node" | "deno" | "browser",
+  host: HostName,
   options?: ErrorOptions,
 ): GpuError {
   const wanted = choice === "auto" ? "No WebGPU adapter was found" : `No WebGPU adapter of kind "${choice}" was found`;

@@ -7,7 +7,7 @@ import { newGpu } from "../support/gpu.ts";
 
 const MB = 1 << 20;
 
-describe("the recycler", () => {
+describe("the reuse cache", () => {
   let gpu: Gpu;
   beforeEach(async () => {
     gpu = await newGpu();
@@ -15,38 +15,38 @@ describe("the recycler", () => {
   afterEach(() => gpu.destroy());
 
   it("hands out a buffer again for the same size and use alone", () => {
-    const first = gpu.recycler.acquire(MB, STORAGE_USAGE, "first");
-    gpu.recycler.release(first);
-    const other = gpu.recycler.acquire(MB + 4, STORAGE_USAGE, "other");
-    const staging = gpu.recycler.acquire(MB, 0x1 | 0x8, "staging");
+    const first = gpu.reuseCache.acquire(MB, STORAGE_USAGE, "first");
+    gpu.reuseCache.release(first);
+    const other = gpu.reuseCache.acquire(MB + 4, STORAGE_USAGE, "other");
+    const staging = gpu.reuseCache.acquire(MB, 0x1 | 0x8, "staging");
     expect([other, staging]).not.toContain(first);
-    expect(gpu.recycler.acquire(MB, STORAGE_USAGE, "second")).toBe(first);
+    expect(gpu.reuseCache.acquire(MB, STORAGE_USAGE, "second")).toBe(first);
     expect(first.label).toBe("second");
-    expect(gpu.recycler.acquire(MB, STORAGE_USAGE, "third")).not.toBe(first);
+    expect(gpu.reuseCache.acquire(MB, STORAGE_USAGE, "third")).not.toBe(first);
   });
 
   it("keeps 128 MB at most, the newest, and none of the small ones", () => {
     const before = gpu.memory.bytes;
     const buffers = Array.from({ length: 40 }, (_, index) =>
-      gpu.recycler.acquire(4 * MB + 4 * index, STORAGE_USAGE, "result"),
+      gpu.reuseCache.acquire(4 * MB + 4 * index, STORAGE_USAGE, "result"),
     );
-    for (const buffer of buffers) gpu.recycler.release(buffer);
-    gpu.recycler.release(gpu.recycler.acquire(1024, STORAGE_USAGE, "small"));
+    for (const buffer of buffers) gpu.reuseCache.release(buffer);
+    gpu.reuseCache.release(gpu.reuseCache.acquire(1024, STORAGE_USAGE, "small"));
     expect(gpu.memory.bytes - before).toBeLessThanOrEqual(128 * MB);
     expect(gpu.memory.bytes - before).toBeGreaterThan(120 * MB);
     const newest = buffers[39] as GPUBuffer;
-    expect(gpu.recycler.acquire(newest.size, STORAGE_USAGE, "again")).toBe(newest);
+    expect(gpu.reuseCache.acquire(newest.size, STORAGE_USAGE, "again")).toBe(newest);
     const oldest = buffers[0] as GPUBuffer;
-    expect(gpu.recycler.acquire(oldest.size, STORAGE_USAGE, "again")).not.toBe(oldest);
+    expect(gpu.reuseCache.acquire(oldest.size, STORAGE_USAGE, "again")).not.toBe(oldest);
   });
 
   it("frees what it keeps when asked, and destroys what had no memory", () => {
     const before = { ...gpu.memory };
-    const bad = gpu.recycler.acquire(MB, STORAGE_USAGE, "bad");
-    gpu.recycler.evict(bad);
-    gpu.recycler.release(bad);
+    const bad = gpu.reuseCache.acquire(MB, STORAGE_USAGE, "bad");
+    gpu.reuseCache.evict(bad);
+    gpu.reuseCache.release(bad);
     expect(gpu.memory).toEqual(before);
-    gpu.recycler.release(gpu.recycler.acquire(MB, STORAGE_USAGE, "good"));
+    gpu.reuseCache.release(gpu.reuseCache.acquire(MB, STORAGE_USAGE, "good"));
     expect(gpu.memory.bytes).toBe(before.bytes + MB);
     gpu.trim();
     expect(gpu.memory).toEqual(before);

@@ -1,6 +1,8 @@
-/** What runs the benchmark: the host by name and version, and whose WebGPU it has. */
+/** The host by name and version, and whose WebGPU it has. */
 import type { HostName } from "../gpu/host.ts";
-import type { Backend } from "./report.ts";
+
+/** Whose implementation of WebGPU runs. */
+export type Backend = "Dawn" | "wgpu" | "WebKit";
 
 export interface HostFacts {
   host: string;

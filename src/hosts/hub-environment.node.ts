@@ -1,23 +1,15 @@
 /**
- * Gives Node and Deno what a browser lacks: folders as sources, and a folder as the Hub's download cache. The address
- * of the Hub and the token come from where Hugging Face's own tools have them
+ * The Hub as the environment has it: a folder as the download cache, the address and the token from where Hugging Face's
+ * own tools have them
  * (https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables).
  */
 import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { defaultCacheFolder, FolderCache } from "./cache-folder.node.ts";
-import { FolderSource } from "./folder.node.ts";
-import type { HubSourceOptions } from "./source-hub.ts";
-import { registerFolderSource, registerHubDefaults } from "./source-spec.ts";
+import { defaultCacheFolder, FolderCache } from "../checkpoint/cache-folder.node.ts";
+import type { HubSourceOptions } from "../checkpoint/index.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
-
-/** Call once, when the package's Node and Deno entry is loaded. */
-export function registerNodeSources(): void {
-  registerFolderSource((path) => new FolderSource(path));
-  registerHubDefaults(hubOptionsFrom);
-}
 
 /** The Hub's options as the environment and `hf auth login` have set them. */
 export async function hubOptionsFrom(environment: Environment = process.env): Promise<HubSourceOptions> {

@@ -1,7 +1,7 @@
 /** What this process may still take before Linux ends it: memory, and mappings of memory. */
 import { readFileSync } from "node:fs";
 import { freemem } from "node:os";
-import type { MemoryLeft } from "./host.ts";
+import type { MemoryLeft } from "../gpu/host.ts";
 
 /** For everything that is no buffer: JavaScript, threads, the adapter's compiler. */
 const RESERVED = { bytes: 128 << 20, mappings: 4096 };

@@ -8,9 +8,10 @@
  */
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { dirname, join, normalize, sep } from "node:path";
 import { brotliDecompressSync } from "node:zlib";
+import { defaultCacheFolder } from "../checkpoint/cache-folder.node.ts";
 
 /** The unpacked driver. */
 export interface SwiftShader {
@@ -46,14 +47,11 @@ export function unpackSwiftShader(): SwiftShader | undefined {
 
 /**
  * The folder `name` in the cache, filled by `fill` when it does not exist. Safe when several processes do it at once.
- * The cache is `SUPERLENS_CACHE`, `XDG_CACHE_HOME/superlens` or `~/.cache/superlens`; the temporary folder when that
- * cannot be written.
+ * The temporary folder takes its place where it cannot be written.
  */
 export function unpackOnce(name: string, fill: (folder: string) => void): string {
-  const { SUPERLENS_CACHE, XDG_CACHE_HOME } = process.env;
-  const cache = SUPERLENS_CACHE || join(XDG_CACHE_HOME || join(homedir(), ".cache"), "superlens");
   try {
-    return unpackInto(join(cache, "unpacked"), name, fill);
+    return unpackInto(join(defaultCacheFolder(), "unpacked"), name, fill);
   } catch {
     return unpackInto(join(tmpdir(), `superlens-${process.getuid?.() ?? "user"}`), name, fill);
   }

@@ -74,7 +74,7 @@ export async function* generateHooked(
   const empty = new ActivationCache(model.gpu, new Map(), []);
   let cache = empty;
   const hooks: GenerateHooks = {
-    tapsFor({ kind, inputs, cache: kv }) {
+    hooksFor({ kind, inputs, cache: kv }) {
       cache.destroy();
       const here = edits.filter((edit) => isDuring(edit, kind));
       const plan = planPass(

@@ -1,7 +1,7 @@
 /**
  * The model as an instrument: forward passes with captures, edits and JavaScript hooks, and everything built on them.
  *
- * `HookedModel` wraps the plain `Model` and gives each pass its taps. Edits are data and run on the GPU without any
+ * `HookedModel` wraps the plain `Model` and gives each pass its hooks. Edits are data and run on the GPU without any
  * readback; a JavaScript hook costs one readback, one write and one split of the submission for each call.
  */
 import { HookError } from "../errors.ts";
@@ -37,10 +37,9 @@ import {
   type Hook,
   type HookedForwardOptions,
   type Hooks,
-  isReached,
   planPass,
 } from "./plan.ts";
-import { PATTERNS, type PointPattern, resolvePoint, resolvePoints } from "./points.ts";
+import { isLarge, PATTERNS, type PointPattern, reachedPoints, resolvePoint, resolvePoints } from "./points.ts";
 import { type SweepOptions, type SweepResult, sweep } from "./sweep.ts";
 
 /** What a forward pass gives. Works with `using`. */
@@ -143,10 +142,8 @@ export class HookedModel {
    */
   async runWithCache(input: ModelInput, options: HookedForwardOptions = {}): Promise<ForwardResult> {
     const read = s.readOptions(HOOKED_FORWARD_OPTIONS, options, "runWithCache");
-    const usual = (name: string) =>
-      !/hook_(attn_scores|pattern|result)$/.test(name) &&
-      name !== "logits" &&
-      isReached(resolvePoint(this.spec, name), read.stopAtLayer);
+    const reached = reachedPoints(this.spec, read.stopAtLayer);
+    const usual = (name: string) => !isLarge(resolvePoint(this.spec, name)) && reached.has(name);
     return this.#forward("runWithCache", input, { ...read, capture: read.capture ?? usual }, []);
   }
 

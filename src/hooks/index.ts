@@ -1,3 +1,4 @@
+export type { HookFunction } from "../ops/callback.ts";
 export { ActivationCache, type ActivationSlice, type CacheEntry } from "./activation-cache.ts";
 export type { Edit, EditOp, EditValue } from "./edit.ts";
 export type { GenerateEdit, HookedGenerateOptions, HookedGenerateStep } from "./generate.ts";
@@ -8,4 +9,3 @@ export type { Hook, HookedForwardOptions, Hooks } from "./plan.ts";
 export { POINT_KINDS, type PointKind, type PointPattern, pointTable, resolvePoints } from "./points.ts";
 export * from "./readouts/index.ts";
 export type { SweepOptions, SweepResult } from "./sweep.ts";
-export type { HookFunction } from "./taps.ts";

@@ -1,26 +1,27 @@
 /**
- * What a sweep stands on: its cells, checked and with their cones, and the base run that stores keys, values and
+ * What a sweep stands on: its cells, checked and with the rows that they affect, and the base run that stores keys, values and
  * residuals for them.
  */
 import { HookError, InputError } from "../errors.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import { type AffectedRows, affectedRows } from "../graph/reach.ts";
 import { isCausal } from "../model/causality.ts";
-import type { Head } from "../model/forward.ts";
+import type { Head } from "../model/engine.ts";
 import { type ModelInput, toIds } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
 import { widestMlp } from "../model/weights/table.ts";
-import { type Cone, coneOf } from "./cone.ts";
 import { type CompiledEdit, compileEdits, type EditScope } from "./edit.ts";
 import type { ForwardResult, HookedModel } from "./hooked-model.ts";
 import { type CheckedMetric, checkMetrics, type Metric, metricWidth, readsOnlyTokens } from "./metrics.ts";
 import { rowWidth } from "./plan.ts";
+import { reachesOf } from "./points.ts";
 import type { CheckedSweepOptions } from "./sweep.ts";
 
 /** A cell whose edits can change what is measured. */
 export interface Cell {
   index: number;
   edits: CompiledEdit[];
-  cone: Cone;
+  affected: AffectedRows;
 }
 
 export interface SweepPlan {
@@ -80,7 +81,7 @@ export async function planSweep(model: HookedModel, options: CheckedSweepOptions
     for (const resource of owned.reverse()) resource.destroy();
   };
   try {
-    const cellRows = cells.reduce((sum, { cone }) => sum + ids.length - cone.first, 0);
+    const cellRows = cells.reduce((sum, { affected }) => sum + ids.length - affected.first, 0);
     const kv = own(model.createCache({ capacity: ids.length + Math.min(rowLimit, cellRows) }));
     const base = own(await runBase(model, options, ids, end, cells, kv));
     const outputs = own(gpu.tensor([options.cells.length + 1, columns], "sweep results"));
@@ -105,7 +106,7 @@ function runBase(
   cells: readonly Cell[],
   cache: KvCache,
 ): Promise<ForwardResult> {
-  const joins = [...new Set(cells.flatMap(({ cone }) => cone.joins))].filter((layer) => layer > 0);
+  const joins = [...new Set(cells.flatMap(({ affected }) => affected.joins))].filter((layer) => layer > 0);
   return model.forward([ids], {
     cache,
     logits: [end],
@@ -121,7 +122,7 @@ export interface TokenHead extends Head {
 }
 
 /**
- * The backward cone of the unembedding: metrics that read a few logits need a few of its rows. On the GPT-2 shape the
+ * What a metric needs of the unembedding: metrics that read a few logits need a few of its rows. On the GPT-2 shape the
  * whole unembedding costs a row as much as five and a half blocks do.
  */
 function tokenHead(
@@ -183,15 +184,19 @@ function metricPosition(ids: readonly number[], position: number): number {
 function needsWholeSequence({ spec, standing }: HookedModel, edits: readonly CompiledEdit[]): boolean {
   if (!isCausal(spec) || standing.length > 0 || spec.ropes.some(({ scaling }) => scaling.kind === "dynamic"))
     return true;
-  return edits.some(({ point }) => /hook_(attn_scores|pattern)$/.test(point.name));
+  return edits.some(({ point }) => point.kind.axes.includes("key"));
 }
 
 /** Cells whose edits can change the logits at `end`. */
 function compileCells(scope: EditScope, cells: CheckedSweepOptions["cells"], end: number, length: number): Cell[] {
   return cells.flatMap((edits, index) => {
     const compiled = inCell(index, () => compileEdits(edits, scope));
-    const cone = coneOf(scope.spec, compiled, end, length);
-    return cone ? [{ index, edits: compiled, cone }] : [];
+    const places = compiled.map(({ at, targets }) => ({
+      point: at,
+      positions: targets.map(({ position }) => position),
+    }));
+    const affected = affectedRows(reachesOf(scope.spec), places, end, length, isCausal(scope.spec));
+    return affected ? [{ index, edits: compiled, affected }] : [];
   });
 }
 

@@ -1,8 +1,8 @@
 /**
  * Sweeps: thousands of edited forward passes, exactly, for the price of what the edits can change.
  *
- * One base run stores keys, values and the residual before each block. Each cell then computes only its forward cone
- * (`cone.ts`): its rows take their residual from the base run at the layer where they join, and read the base run's keys
+ * One base run stores keys, values and the residual before each block. Each cell then computes only the rows that its edits
+ * affect (`graph/reach.ts`): its rows take their residual from the base run at the layer where they join, and read the base run's keys
  * and values for earlier positions, by slot and without a copy. In the last block only the metric's row goes on. Cells
  * are rows of one batch, sorted by the layer where they start; the metric is computed on the GPU, and one small readback
  * serves the whole sweep.
@@ -10,7 +10,6 @@
 import { abortable } from "../abort.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { gather } from "../kernels/calls.ts";
 import { MODEL_INPUT, type ModelInput } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
 import { RowTable } from "../ops/rows.ts";
@@ -20,7 +19,6 @@ import type { HookedModel } from "./hooked-model.ts";
 import { mergeEdits } from "./merge-edits.ts";
 import { type CheckedMetric, METRICS, type Metric, metricWidth, recordMetric } from "./metrics.ts";
 import { type Cell, checkpoint, planSweep, type SweepPlan } from "./sweep-plan.ts";
-import { HookTaps } from "./taps.ts";
 
 /** What to sweep over and what to measure. */
 export interface SweepOptions {
@@ -133,7 +131,7 @@ class SweepRun {
     let rows = 0;
     for (const cell of sorted) {
       // Slots are taken up to the end of the sequence, beyond the rows that are computed.
-      const here = this.plan.ids.length - cell.cone.first;
+      const here = this.plan.ids.length - cell.affected.first;
       if (batch.length > 0 && (rows + here > limit || batch.length === logitLimit)) {
         yield batch;
         batch = [];
@@ -155,18 +153,19 @@ class SweepRun {
       const activeRows = spec.layers.map((_, layer) => joinLayers.filter((join) => join <= layer).length);
       const outputRows = indices(rows.count).filter((row) => rows.position(row) === end);
       const edits = mergeEdits(batch.map((cell) => [...this.plan.standing, ...cell.edits]));
-      const taps = new HookTaps(gpu, { edits, captures: [], callbacks: [], positions: [], allPositions: [] });
+      const hooks = { edits, captures: [], callbacks: [], positions: [], allPositions: [] };
+      const tokens = this.plan.head?.W_U.outWidth ?? spec.vocabSize;
       const record = (recorder: Recorder) => {
-        const output = model.base.engine.recordPass(recorder, {
+        const logits = recorder.temp(outputRows.length, tokens);
+        model.base.engine.recordPass(recorder, {
           rows,
           cache: kv,
-          taps,
+          hooks,
           activeRows,
+          joining: { layers: joinLayers, residual: (layer) => this.plan.base.cache.tensor(checkpoint(layer)) },
           outputRows,
-          join: (_, layer, residual) => this.#join(recorder, rows, joinLayers, layer, residual),
+          logits: { tensor: logits, head: this.plan.head },
         });
-        const logits = recorder.temp(outputRows.length, this.plan.head?.W_U.outWidth ?? spec.vocabSize);
-        model.base.engine.recordLogits(output, undefined, logits, 0, this.plan.head);
         const cellOf = outputRows.map((row) => (batch[rows.sequence(row)] as Cell).index);
         this.#measure(recorder, this.plan.head?.metrics ?? this.plan.metrics, logits, cellOf);
       };
@@ -180,12 +179,12 @@ class SweepRun {
 
   /** The rows of a batch, those that join earlier first, and the layer where each joins. */
   #rowsOf(batch: readonly Cell[], kv: KvCache): { rows: RowTable; joinLayers: number[] } {
-    const entries = batch.flatMap(({ cone }, sequence) => {
-      kv.truncate(sequence, cone.first);
-      const slots = kv.extend(sequence, this.plan.ids.length - cone.first);
-      return cone.joins.map((join, index) => ({
+    const entries = batch.flatMap(({ affected }, sequence) => {
+      kv.truncate(sequence, affected.first);
+      const slots = kv.extend(sequence, this.plan.ids.length - affected.first);
+      return affected.joins.map((join, index) => ({
         sequence,
-        position: cone.first + index,
+        position: affected.first + index,
         slot: slots[index] as number,
         join,
       }));
@@ -196,17 +195,6 @@ class SweepRun {
       rows.set(row, sequence, position, slot, this.plan.ids[position] as number);
     }
     return { rows, joinLayers: entries.map(({ join }) => join) };
-  }
-
-  /** Fills the residual of rows that join at a layer from the base run. At layer 0 the embedding does. */
-  #join(recorder: Recorder, rows: RowTable, joinLayers: readonly number[], layer: number, residual: Tensor): void {
-    if (layer === 0) return;
-    const joining = indices(rows.count).filter((row) => joinLayers[row] === layer);
-    if (joining.length === 0) return;
-    const { dModel } = this.model.spec;
-    const source = this.plan.base.cache.tensor(checkpoint(layer));
-    const list = recorder.upload(Uint32Array.from(joining.flatMap((row) => [rows.position(row), row])));
-    gather(recorder, { buffer: source, rowStride: dModel }, { buffer: residual, rowStride: dModel }, list, 1, dModel);
   }
 
   /** Records metrics for logits [rows, tokens]; `cellOf` says which row of the outputs each belongs to. */
@@ -229,7 +217,7 @@ class SweepRun {
   }
 }
 
-const startOf = ({ cone }: Cell) => Math.min(...cone.joins);
+const startOf = ({ affected }: Cell) => Math.min(...affected.joins);
 
 function indices(count: number): number[] {
   return Array.from({ length: count }, (_, index) => index);

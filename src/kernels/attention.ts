@@ -23,20 +23,22 @@ import attentionTiled from "../../shaders/attention_tiled.wgsl";
 import reduce from "../../shaders/reduce.wgsl";
 import type { Gpu } from "../gpu/gpu.ts";
 import { defineKernel, type Kernel } from "../gpu/kernel.ts";
-import { type BufferSlice, type Dispatch, foldGrid, type Recorder } from "../gpu/recorder.ts";
-import type { Tensor } from "../gpu/tensor.ts";
+import { type BufferSlice, foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tile } from "../gpu/unroll.ts";
+import {
+  type AttentionCall,
+  type AttentionParam,
+  attentionMix,
+  attentionScores,
+  attentionSoftmax,
+} from "./attention-steps.ts";
 import { elementGrid } from "./calls.ts";
 import { choiceFor } from "./choices.ts";
-import { ATTENTION_MIX, ATTENTION_PARAMS, ATTENTION_SCORES, ATTENTION_SOFTMAX } from "./definitions.ts";
+import { ATTENTION_PARAMS } from "./definitions.ts";
+
+export type { AttentionCall, AttentionParam };
+
 import type { Grid, Product } from "./matmul.ts";
-
-export type AttentionParam = keyof typeof ATTENTION_PARAMS;
-
-/** Row table, slot table, ALiBi slopes, queries, keys and values; parameters and constants of `attention_shared.wgsl`. */
-export interface AttentionCall extends Omit<Dispatch<AttentionParam>, "workgroups" | "buffers"> {
-  buffers: readonly [BufferSlice, BufferSlice, BufferSlice, BufferSlice, BufferSlice, BufferSlice];
-}
 
 /** Keys from which a GPU splits them: below, one workgroup a (row, head) is done before a second kernel would start. */
 const MANY_KEYS = 256;
@@ -62,7 +64,7 @@ export interface Attention {
   readonly expectedOn: Exclude<Product["expectedOn"], "swiftshader">;
   /** Whether the device can run it, and should on so many rows and heads; without it every device can. */
   fits?(gpu: Gpu, shape: PassShape): boolean;
-  record(recorder: Recorder, call: AttentionCall, z: Tensor): void;
+  record(recorder: Recorder, call: AttentionCall, z: BufferSlice): void;
 }
 
 /** What attention is put together from, for the key under which choices are kept. */
@@ -248,42 +250,13 @@ const split: Attention = {
 /** Every one there is. Of those that fit, the first that is expected on the kind of adapter is a pass's default. */
 export const ATTENTIONS: readonly Attention[] = [broadcastRows, subgroupKeys, rows, keys, tiled, split, single];
 
-/**
- * Attention step by step: scores and pattern, both [rowCount, nHeads, keyCount] and one buffer, then z. `onStep` may look
- * at them, or change them, as soon as they are there.
- */
-export function recordSteps(
-  recorder: Recorder,
-  call: AttentionCall,
-  z: Tensor,
-  onStep?: (step: "scores" | "pattern", buffer: Tensor) => void,
-): void {
-  const { params, constants = {} } = call;
-  const [rowTable, slotTable, slopes, queries, keys, values] = call.buffers;
-  const { rowCount, nHeads, dHead, keyCount } = params;
-  const shared = [rowTable, slotTable, slopes];
-  const heads = rowCount * nHeads;
+/** Step by step, scores and pattern in memory. */
+export function recordSteps(recorder: Recorder, call: AttentionCall, z: BufferSlice): void {
+  const { rowCount, nHeads, keyCount } = call.params;
   const scores = recorder.temp(rowCount, nHeads, keyCount);
-  const masked = recorder.upload(new Float32Array([Number.NEGATIVE_INFINITY]));
-  recorder.dispatch(ATTENTION_SCORES, {
-    ...call,
-    buffers: [...shared, queries, keys, masked, scores],
-    workgroups: elementGrid(recorder, heads * keyCount),
-  });
-  onStep?.("scores", scores);
-  recorder.dispatch(ATTENTION_SOFTMAX, {
-    params,
-    constants,
-    buffers: [...shared, scores],
-    workgroups: foldGrid(recorder.gpu, heads),
-  });
-  onStep?.("pattern", scores);
-  recorder.dispatch(ATTENTION_MIX, {
-    params,
-    constants,
-    buffers: [...shared, scores, values, z],
-    workgroups: elementGrid(recorder, heads * dHead),
-  });
+  attentionScores(recorder, call, scores);
+  attentionSoftmax(recorder, call, scores);
+  attentionMix(recorder, call, scores, z);
   recorder.release(scores);
 }
 

@@ -26,7 +26,7 @@ export interface NormSpec {
 }
 
 /** Code of each activation in `shaders/activation.wgsl`. */
-const ACTIVATION_CODE: Record<Activation, number> = {
+export const ACTIVATION_CODE: Record<Activation, number> = {
   identity: 0,
   relu: 1,
   silu: 2,
@@ -42,32 +42,32 @@ export function elementGrid(recorder: Recorder, elements: number): [number, numb
 
 export interface MatmulOptions {
   bias?: Tensor | undefined;
-  activation?: Activation;
+  activation?: Activation | undefined;
   /** What becomes of what lies in `out`: replaced (default), added to, or multiplied. */
-  combine?: "replace" | "add" | "multiply";
-  scale?: number;
-  softCap?: number | null;
+  combine?: "replace" | "add" | "multiply" | undefined;
+  scale?: number | undefined;
+  softCap?: number | null | undefined;
   /** The kernel to use; default: what the tuner chose, or the one expected to win on this kind of adapter. */
-  product?: Product;
+  product?: Product | undefined;
   /** Element of a row of `x` where the operand starts, and the row's stride; default: the whole of `x`. */
-  rowStart?: number;
-  rowStride?: number;
+  rowStart?: number | undefined;
+  rowStride?: number | undefined;
   /** First column of W used (a multiple of four), with `width` columns. */
-  weightColumn?: number;
-  width?: number;
+  weightColumn?: number | undefined;
+  width?: number | undefined;
   /** Element of `out` where the result starts, and its row stride; default: the whole of `out`. */
-  outStart?: number;
-  outStride?: number;
+  outStart?: number | undefined;
+  outStride?: number | undefined;
   /** The last columns of the result are keys and values, and go to their rows' slots instead. */
-  cache?: { rowTable: BufferSlice; keys: BufferSlice; values: BufferSlice; kvWidth: number };
+  cache?: { rowTable: BufferSlice; keys: BufferSlice; values: BufferSlice; kvWidth: number } | undefined;
 }
 
-const COMBINE_CODE = { replace: 0, add: 1, multiply: 2 };
+export const COMBINE_CODE = { replace: 0, add: 1, multiply: 2 };
 
 /** out[r, n] (+ or *)= cap(act((x[r] · W[n] + bias[n]) * scale)); x [rows, width], out [rows, outWidth]. */
 export function matmul(
   recorder: Recorder,
-  x: Tensor,
+  x: BufferSlice,
   rows: number,
   W: Matrix,
   out: BufferSlice,
@@ -100,35 +100,39 @@ export function matmul(
         kvWidth,
       },
       buffers: [
-        ...[operand.tensor, part, options.bias ?? gpu.zeros, out],
+        ...[operand.packed ?? x, part, options.bias ?? gpu.zeros, out],
         ...(cache ? [cache.rowTable, cache.keys, cache.values] : []),
       ],
       workgroups: product.grid(gpu, rows, part.rows),
-      constants: {
-        ...(options.activation && { ACTIVATION: ACTIVATION_CODE[options.activation] }),
-        ...(options.bias && { HAS_BIAS: 1 }),
-        ...(options.softCap && { HAS_SOFT_CAP: 1 }),
-        ...(options.combine && { COMBINE: COMBINE_CODE[options.combine] }),
-      },
+      constants: matmulConstants(options),
       work: {
         operations: 2 * rows * width * part.rows,
         weightBytes: part.rows * width * ELEMENT_BYTES[W.storage],
       },
     });
   }
-  if (operand.tensor !== x) recorder.release(operand.tensor);
+  if (operand.packed) recorder.release(operand.packed);
+}
+
+function matmulConstants({ activation, bias, softCap, combine }: MatmulOptions): Constants {
+  const constants: Record<string, number> = {};
+  if (activation) constants.ACTIVATION = ACTIVATION_CODE[activation];
+  if (bias) constants.HAS_BIAS = 1;
+  if (softCap) constants.HAS_SOFT_CAP = 1;
+  if (combine) constants.COMBINE = COMBINE_CODE[combine];
+  return constants;
 }
 
 /** The rows as the product reads them: where they lie, or packed into a temporary. */
 function rowOperand(
   recorder: Recorder,
-  x: Tensor,
+  x: BufferSlice,
   rows: number,
   width: number,
   product: Product,
   { rowStart = 0, rowStride = width }: MatmulOptions,
-): { tensor: Tensor; rowStart: number; rowStride: number } {
-  if (!product.packed) return { tensor: x, rowStart, rowStride };
+): { packed?: Tensor; rowStart: number; rowStride: number } {
+  if (!product.packed) return { rowStart, rowStride };
   const rowCount4 = Math.ceil(rows / 4);
   const width4 = Math.ceil(width / 4);
   const packed = recorder.temp(4 * width4, 4 * rowCount4);
@@ -138,7 +142,7 @@ function rowOperand(
     buffers: [x, packed],
     workgroups: [Math.ceil(width4 / 8), Math.ceil(rowCount4 / 8)],
   });
-  return { tensor: packed, rowStart: 0, rowStride: rowCount4 };
+  return { packed, rowStart: 0, rowStride: rowCount4 };
 }
 
 export interface EmbedOptions {
@@ -158,7 +162,7 @@ export function embed(
   rowTable: Tensor,
   rows: number,
   table: Matrix,
-  out: Tensor,
+  out: BufferSlice,
   { by, indexOffset = 0, scale = 1, tokens, positions }: EmbedOptions,
 ): void {
   const indices = tokens ? { indexStart: 0, indexStride: 1 } : { indexStart: by === "token" ? 3 : 1, indexStride: 4 };
@@ -216,12 +220,12 @@ function normCall(
 /** out[r] (+)= norm(x[r]); x, out [rows, width]. */
 export function norm(
   recorder: Recorder,
-  x: Tensor,
+  x: BufferSlice,
   rows: number,
   width: number,
   spec: NormSpec,
   weights: NormWeights,
-  out: Tensor,
+  out: BufferSlice,
   accumulate = false,
 ): void {
   const { w, b, ...call } = normCall(recorder, rows, width, spec, weights, accumulate);
@@ -243,11 +247,11 @@ export function normStages(recorder: Recorder, rows: number, width: number, spec
   const zeros = recorder.gpu.zeros;
   return {
     /** scales [rows] */
-    scale: (x: Tensor, scales: Tensor) =>
+    scale: (x: BufferSlice, scales: BufferSlice) =>
       recorder.dispatch(kernels.NORM_SCALE, { ...call, buffers: [x, zeros, zeros, scales] }),
-    normalize: (x: Tensor, scales: Tensor, out: Tensor) =>
+    normalize: (x: BufferSlice, scales: BufferSlice, out: BufferSlice) =>
       recorder.dispatch(kernels.NORM_NORMALIZE, { ...call, buffers: [x, scales, zeros, out] }),
-    affine: (x: Tensor, out: Tensor, accumulate = false) =>
+    affine: (x: BufferSlice, out: BufferSlice, accumulate = false) =>
       recorder.dispatch(kernels.NORM_AFFINE, {
         ...call,
         constants: { ...call.constants, ...(accumulate && { ACCUMULATE: 1 }) },
@@ -264,28 +268,11 @@ export function add(
   count: number,
   options: { scale?: number; accumulate?: boolean } = {},
 ): void {
-  recorder.dispatch(kernels.ADD, {
+  recorder.dispatch(kernels.COMBINE, {
     params: { count, scale: options.scale ?? 1 },
     buffers: [x, out],
     workgroups: elementGrid(recorder, count),
-    constants: { ACCUMULATE: (options.accumulate ?? true) ? 1 : 0 },
-  });
-}
-
-/** out[r] = act(pre[r]), or act(gate) * in for the packed [rows, 2 width] of a gated MLP. */
-export function mlpActivation(
-  recorder: Recorder,
-  pre: Tensor,
-  rows: number,
-  width: number,
-  mlp: { kind: "plain" | "gated"; activation: Activation },
-  out: Tensor,
-): void {
-  recorder.dispatch(kernels.MLP_ACT, {
-    params: { rowCount: rows, width },
-    buffers: [pre, out],
-    workgroups: elementGrid(recorder, rows * width),
-    constants: { ACTIVATION: ACTIVATION_CODE[mlp.activation], ...(mlp.kind === "gated" && { GATED: 1 }) },
+    constants: { COMBINE: (options.accumulate ?? true) ? COMBINE_CODE.add : COMBINE_CODE.replace },
   });
 }
 
@@ -330,14 +317,6 @@ export function copyRows(recorder: Recorder, x: BufferSlice, out: BufferSlice, c
   add(recorder, x, out, count, { accumulate: false });
 }
 
-/** A temporary [keep.length, width] with the rows `keep` of x [rows, width]. */
-export function selectRows(recorder: Recorder, x: BufferSlice, keep: readonly number[], width: number): Tensor {
-  const list = recorder.upload(Uint32Array.from(keep.flatMap((row, index) => [row, index])));
-  const out = recorder.temp(keep.length, width);
-  gather(recorder, { buffer: x, rowStride: width }, { buffer: out, rowStride: width }, list, 1, width);
-  return out;
-}
-
 /** Each head's own part of attention's output: result [rows, nHeads, dModel], a temporary, = W_O[head] z[row, head]. */
 export function projectHeads(recorder: Recorder, z: Tensor, rows: number, W_O: Matrix, nHeads: number): Tensor {
   const dModel = W_O.outWidth;
@@ -359,13 +338,13 @@ export function projectHeads(recorder: Recorder, z: Tensor, rows: number, W_O: M
 /** out[r] = sum over heads of result[r, head] + bias; result [rows, nHeads, width], out [rows, width]. */
 export function sumHeads(
   recorder: Recorder,
-  result: Tensor,
+  result: BufferSlice,
   rows: number,
   nHeads: number,
+  width: number,
   bias: Tensor | undefined,
-  out: Tensor,
+  out: BufferSlice,
 ): void {
-  const width = result.shape[2] as number;
   recorder.dispatch(kernels.SUM_HEADS, {
     params: { rowCount: rows, nHeads, width, scale: 1 },
     buffers: [result, bias ?? recorder.gpu.zeros, out],

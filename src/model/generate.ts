@@ -94,16 +94,16 @@ export interface GeneratePass {
   step: number;
   /** The new tokens of each sequence; none for one that has ended. */
   inputs: readonly (readonly number[])[];
-  /** Its lengths are those before the pass in `tapsFor`, after it in `afterPass`. */
+  /** Its lengths are those before the pass in `hooksFor`, after it in `afterPass`. */
   cache: KvCache;
 }
 
 /** What looks on in a pass: the part of `RunOptions` that is about points. */
-export type RunHooks = Pick<RunOptions, "taps" | "widest" | "everyRow">;
+export type RunHooks = Pick<RunOptions, "hooks" | "widest" | "everyRow">;
 
 /** How points are captured and edited while generating: called around every pass. A chunked prompt is one pass. */
 export interface GenerateHooks {
-  tapsFor?: (pass: GeneratePass) => RunHooks | undefined;
+  hooksFor?: (pass: GeneratePass) => RunHooks | undefined;
   afterPass?: (pass: GeneratePass) => void | Promise<void>;
 }
 
@@ -147,7 +147,7 @@ export async function* generateSteps(
     const sequences = startSequences(model, ids, plan, options);
     logits = model.gpu.tensor([ids.length, model.spec.vocabSize], "logits");
     let inputs = ids;
-    const isPlain = !hooks.tapsFor && !hooks.afterPass && canDecode(model, plan.sampling);
+    const isPlain = !hooks.hooksFor && !hooks.afterPass && canDecode(model, plan.sampling);
     let step = 0;
     while (step < plan.maxNewTokens && sequences.some(({ finished }) => !finished)) {
       options.signal?.throwIfAborted();
@@ -161,7 +161,7 @@ export async function* generateSteps(
         continue;
       }
       const pass: GeneratePass = { kind: step === 0 ? "prompt" : "token", step, inputs, cache };
-      const run: RunOptions = { ...hooks.tapsFor?.(pass), cache, signal: options.signal, into: logits };
+      const run: RunOptions = { ...hooks.hooksFor?.(pass), cache, signal: options.signal, into: logits };
       const tokens = await nextTokens(model, inputs, sequences, plan.sampling, run);
       await hooks.afterPass?.(pass);
       yield endStep(step, tokens, sequences, plan, cache);

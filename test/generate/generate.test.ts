@@ -5,7 +5,6 @@ import type { Recorder } from "../../src/gpu/recorder.ts";
 import { type GeneratePass, generateSteps } from "../../src/model/generate.ts";
 import { loadParts } from "../../src/model/load.ts";
 import { Model } from "../../src/model/model.ts";
-import type { Taps } from "../../src/model/taps.ts";
 import {
   changeTensors,
   entryOf,
@@ -104,13 +103,11 @@ describe("cost", () => {
     const alone = await collect(model.generate(PROMPT, { maxNewTokens: 8 }));
     const eos = alone.tokens[0]?.[3] as number;
     const rows: number[] = [];
-    const taps: Taps = {
-      wants: (point) => point === "blocks.0.hook_resid_pre",
-      visit: (_recorder, _point, _view, table) => rows.push(table.count),
+    const hooksFor = ({ inputs }: GeneratePass) => {
+      rows.push(inputs.reduce((sum, ids) => sum + ids.length, 0));
+      return undefined;
     };
-    const batch = await collect(
-      generateSteps(model, [PROMPT, [1, 2]], { maxNewTokens: 8, eos }, { tapsFor: () => ({ taps }) }),
-    );
+    const batch = await collect(generateSteps(model, [PROMPT, [1, 2]], { maxNewTokens: 8, eos }, { hooksFor }));
     expect(batch.finished[0]).toBe("eos");
     expect(batch.tokens[0]).toHaveLength((alone.tokens[0]?.indexOf(eos) as number) + 1);
     expect(rows).toEqual(
@@ -328,7 +325,7 @@ describe("what looks on", () => {
       log.push(`${when} ${pass.kind} ${pass.step} at ${pass.cache.lengths}`);
       return undefined;
     };
-    const hooks = { tapsFor: note("before"), afterPass: note("after") };
+    const hooks = { hooksFor: note("before"), afterPass: note("after") };
     await collect(generateSteps(model, [1, 2, 3], { maxNewTokens: 2 }, hooks));
     expect(log).toEqual(["before prompt 0 at 0", "after prompt 0 at 3", "before token 1 at 3", "after token 1 at 4"]);
   });

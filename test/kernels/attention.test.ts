@@ -8,10 +8,10 @@ import {
   ROPE_STORE,
   STORE_KV,
 } from "../../src/kernels/definitions.ts";
+import { attentionReference, rotated } from "../../src/ops/attention-reference.ts";
 import { testGpu } from "../support/gpu.ts";
 import { gaussians, integer, relativeError, seeded } from "../support/numbers.ts";
 import { arraysOf, attentionError, build, callOf, canRun, SHAPES, TOLERANCE, toleranceOf } from "./attention.cases.ts";
-import { attentionReference, rotated } from "./attention.reference.ts";
 import { compute } from "./compute.ts";
 import { describeOnGrids, dispatchGroups } from "./harness.ts";
 
@@ -128,12 +128,15 @@ describeOnGrids("rotation and write into the cache", (gpu) => {
     };
     const result = await compute(await gpu(), arrays, ["qkv", "keys", "values"], (recorder, t) => {
       if (!rotate) {
-        const params = { rowCount: rows, nHeads, nKvHeads, dHead };
-        const groups = Math.ceil((rows * nKvHeads * dHead) / 4 / 64);
-        dispatchGroups(recorder, STORE_KV, params, [t.rowTable, t.qkv, t.keys, t.values], groups);
+        const width = nKvHeads * dHead;
+        const [keyStart, rowStride] = [nHeads * dHead, heads * dHead];
+        const strides = { keyStart, keyStride: rowStride, valueStart: keyStart + width, valueStride: rowStride };
+        const params = { rowCount: rows, width, ...strides };
+        const groups = Math.ceil((rows * width) / 4 / 64);
+        dispatchGroups(recorder, STORE_KV, params, [t.rowTable, t.qkv, t.qkv, t.keys, t.values], groups);
         return;
       }
-      const params = { rowCount: rows, nHeads, nKvHeads, dHead, rotaryDim };
+      const params = { rowCount: rows, nHeads, nKvHeads, dHead, rotaryDim, start: 0, rowStride: heads * dHead };
       const constants = { STORE: store ? 1 : 0, INTERLEAVED: style === "interleaved" ? 1 : 0 };
       const buffers = [t.rowTable, t.table, t.qkv, t.keys, t.values];
       dispatchGroups(recorder, ROPE_STORE, params, buffers, Math.ceil((rows * heads * dHead) / 2 / 64), { constants });

@@ -1,6 +1,6 @@
 /** The matrix product with everything around it, in float64, one sum an element. */
 import type { MatmulOptions } from "../../src/kernels/calls.ts";
-import { ACTIVATIONS, softCapped } from "./activations.reference.ts";
+import { ACTIVATIONS, softCapped } from "../../src/ops/activations.ts";
 
 export interface Product {
   x: Float32Array;

@@ -4,9 +4,9 @@ import type { Gpu } from "../../src/gpu/gpu.ts";
 import { matmul } from "../../src/kernels/calls.ts";
 import type { StorageType } from "../../src/kernels/definitions.ts";
 import { fits, type Product, REFERENCE_PRODUCT, type WeightLayout } from "../../src/kernels/matmul.ts";
+import { ACTIVATION_NAMES } from "../../src/ops/activations.ts";
 import { gpuWithLimits, testGpu } from "../support/gpu.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
-import { ACTIVATION_NAMES } from "./activations.reference.ts";
 import { compute } from "./compute.ts";
 import { describeOnGrids } from "./harness.ts";
 import {

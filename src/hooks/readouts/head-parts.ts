@@ -66,7 +66,7 @@ export function recordHeadParts(
 function postNormScales(recorder: Recorder, spec: ModelSpec, block: BlockWeights, heads: Tensor, rows: number): Tensor {
   const { nHeads, dModel } = spec;
   const branch = recorder.temp(rows, dModel);
-  sumHeads(recorder, heads, rows, nHeads, block.b_O, branch);
+  sumHeads(recorder, heads, rows, nHeads, dModel, block.b_O, branch);
   return scalesOf(recorder, spec, branch, rows);
 }
 

@@ -5,9 +5,8 @@
 import { HookError } from "../../errors.ts";
 import { type BufferSlice, foldGrid, type Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
-import { copyRows, gather } from "../../kernels/calls.ts";
+import { copyRows, gather, matmul } from "../../kernels/calls.ts";
 import * as kernels from "../../kernels/definitions.ts";
-import { recordUnembed } from "../../model/forward.ts";
 import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { metric, recordMetric } from "../metrics.ts";
@@ -232,6 +231,7 @@ async function readChoices(
   full: Tensor | undefined,
 ): Promise<Choices> {
   const { vocabSize } = model.spec;
+  const { W_U, b_U } = model.base.engine.weights;
   const choices: Choices = {
     tokens: new Uint32Array(total * count),
     logits: new Float32Array(total * count),
@@ -243,7 +243,8 @@ async function readChoices(
     const rows = Math.min(perPiece, total - first);
     const read = await model.base.engine.record("logit lens", (recorder) => {
       const logits = recorder.temp(rows, vocabSize);
-      recordUnembed(recorder, model.spec, model.base.engine.weights, normed, first, rows, logits);
+      const { scale, softCap } = model.spec.unembed;
+      matmul(recorder, normed, rows, W_U, logits, { bias: b_U, scale, softCap, rowStart: first * W_U.width });
       if (full) copyRows(recorder, logits, piece(full, first * vocabSize, rows * vocabSize), rows * vocabSize);
       return recordChoices(recorder, logits, rows, vocabSize, tokens, count);
     });

@@ -1,5 +1,5 @@
-/** The activation functions in float64, from their definitions. */
-import type { MlpSpec } from "../../src/model/spec.ts";
+/** The activation functions in float64, from their definitions: what the shaders are checked against. */
+import type { Activation } from "../kernels/calls.ts";
 
 /** erf by its Taylor series where that converges fast, elsewhere by the continued fraction of erfc (Abramowitz 7.1.5, 7.1.14). */
 export function erf(x: number): number {
@@ -21,7 +21,7 @@ export function erf(x: number): number {
 
 const sigmoid = (x: number) => (x < 0 ? Math.exp(x) / (1 + Math.exp(x)) : 1 / (1 + Math.exp(-x)));
 
-export const ACTIVATIONS: Record<MlpSpec["activation"], (x: number) => number> = {
+export const ACTIVATIONS: Record<Activation, (x: number) => number> = {
   identity: (x) => x,
   relu: (x) => Math.max(0, x),
   silu: (x) => x * sigmoid(x),
@@ -30,7 +30,7 @@ export const ACTIVATIONS: Record<MlpSpec["activation"], (x: number) => number> =
   gelu_quick: (x) => x * sigmoid(1.702 * x),
 };
 
-export const ACTIVATION_NAMES = Object.keys(ACTIVATIONS) as MlpSpec["activation"][];
+export const ACTIVATION_NAMES = Object.keys(ACTIVATIONS) as Activation[];
 
 /** cap * tanh(x / cap); x itself without a cap. */
 export function softCapped(x: number, cap: number | null | undefined): number {

@@ -1,5 +1,6 @@
 /** Attention and rotation in float64, one (row, head) after another, keys found through the slot table. */
-import { softCapped } from "./activations.reference.ts";
+import { softCapped } from "./activations.ts";
+import type { RowTable } from "./rows.ts";
 
 export interface AttentionCase {
   nHeads: number;
@@ -89,7 +90,7 @@ export function attentionReference(test: AttentionCase): AttentionResult {
  * `vector` has dHead elements, of which the first `2 * pairs` rotate.
  */
 export function rotated(
-  vector: Float32Array,
+  vector: ArrayLike<number>,
   table: Float32Array,
   position: number,
   pairs: number,
@@ -105,4 +106,20 @@ export function rotated(
     out[second] = x * sin + y * cos;
   }
   return out;
+}
+
+/** Rows of `stored` whose keys a query at `position` of a sequence sees, and their positions. */
+export function visibleKeys(
+  { window, causal }: { window: number | null; causal: boolean },
+  sequence: number,
+  position: number,
+  stored: RowTable,
+): { row: number; position: number }[] {
+  const keys: { row: number; position: number }[] = [];
+  for (let row = 0; row < stored.count; row++) {
+    const key = stored.position(row);
+    if (stored.sequence(row) !== sequence || (causal && key > position)) continue;
+    if (window === null || Math.abs(position - key) < window) keys.push({ row, position: key });
+  }
+  return keys;
 }

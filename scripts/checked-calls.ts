@@ -15,7 +15,7 @@ import {
 } from "../src/hooks/readouts/head-scores.ts";
 import { LOGIT_LENS_OPTIONS } from "../src/hooks/readouts/logit-lens.ts";
 import { ACCUMULATED_OPTIONS, DECOMPOSE_OPTIONS, HEAD_RESULTS_OPTIONS } from "../src/hooks/readouts/residual.ts";
-import { SWEEP_OPTIONS } from "../src/hooks/sweep.ts";
+import { SWEEP_OPTIONS } from "../src/hooks/sweep-options.ts";
 import { LOAD_OPTIONS } from "../src/model/load.ts";
 import { LOG_PROBS_OPTIONS } from "../src/model/log-probs.ts";
 import { CACHE_OPTIONS } from "../src/model/model.ts";
@@ -36,7 +36,7 @@ export interface CheckedCall {
 const INPUT = "src/model/input.ts";
 const MODEL = "src/model/model.ts";
 const GENERATE = ["src/hooks/generate.ts", "src/model/generate.ts", "src/model/sampling.ts", INPUT];
-const EXPERIMENT = ["src/hooks/patching/experiment.ts", "src/hooks/sweep.ts"];
+const EXPERIMENT = ["src/hooks/patching/experiment.ts", "src/hooks/sweep-options.ts"];
 const RESIDUAL = ["src/hooks/readouts/residual.ts"];
 
 export const CHECKED_CALLS: readonly CheckedCall[] = [

@@ -1,8 +1,9 @@
 /** A pass that is made for its captures alone. */
 import { HookError } from "../errors.ts";
 import type { ModelInput } from "../model/input.ts";
-import type { ForwardResult, HookedModel } from "./hooked-model.ts";
+import type { HookedModel } from "./hooked-model.ts";
 import { reachedPoints, resolvePoint } from "./points.ts";
+import type { ForwardResult } from "./result.ts";
 
 /** The cheapest pass that reaches the points: it ends after the last block that has one, without logits. */
 export async function captureAlone(

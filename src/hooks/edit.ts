@@ -7,7 +7,7 @@ import { Tensor } from "../gpu/tensor.ts";
 import { isCausal } from "../model/causality.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { dMlpOf } from "../model/weights/table.ts";
-import { EDIT_OPS, type EditCall, type EditOp, editOp } from "../ops/edit.ts";
+import { EDIT_OPS, type EditCall, type EditOp, editOp } from "../ops/edit-call.ts";
 import { layoutOf } from "../ops/places.ts";
 import * as s from "../schema/schema.ts";
 import { ActivationCache, type CacheEntry, ENTRY_PLACE_FIELDS } from "./activation-cache.ts";

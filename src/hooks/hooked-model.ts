@@ -17,12 +17,10 @@ import {
 import type { KvCache } from "../model/kv-cache.ts";
 import { type LoadOptions, loadParts, type ModelSource } from "../model/load.ts";
 import type { AnswerLogProb, LogProbsOptions } from "../model/log-probs.ts";
-import type { Logits } from "../model/logits.ts";
 import { type CacheOptions, Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { WeightValues } from "../model/weights/read.ts";
 import * as s from "../schema/schema.ts";
-import type { ActivationCache } from "./activation-cache.ts";
 import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";
 import {
   generateHooked,
@@ -40,18 +38,9 @@ import {
   planPass,
 } from "./plan.ts";
 import { isLarge, PATTERNS, type PointPattern, reachedPoints, resolvePoint, resolvePoints } from "./points.ts";
-import { type SweepOptions, type SweepResult, sweep } from "./sweep.ts";
-
-/** What a forward pass gives. Works with `using`. */
-export interface ForwardResult {
-  /** Logits on the GPU; an empty [batch, 0, vocab] with `stopAtLayer`. */
-  logits: Logits;
-  /** What was captured; empty without `capture`. */
-  cache: ActivationCache;
-  /** Frees both. */
-  destroy(): void;
-  [Symbol.dispose](): void;
-}
+import { type ForwardResult, forwardResult } from "./result.ts";
+import { type SweepResult, sweep } from "./sweep.ts";
+import type { SweepOptions } from "./sweep-options.ts";
 
 /** A loaded model with captures, edits and sweeps: what `loadModel` returns. Works with `using`. */
 export class HookedModel {
@@ -260,12 +249,4 @@ export class HookedModel {
 /** Loads a model from a folder, a URL prefix, `hf:owner/name[@revision]` or chosen files. */
 export async function loadModel(source: ModelSource, options: LoadOptions = {}): Promise<HookedModel> {
   return new HookedModel(new Model(await loadParts(source, options)));
-}
-
-function forwardResult(logits: Logits, cache: ActivationCache): ForwardResult {
-  const destroy = () => {
-    logits.destroy();
-    cache.destroy();
-  };
-  return { logits, cache, destroy, [Symbol.dispose]: destroy };
 }

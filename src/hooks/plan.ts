@@ -5,7 +5,7 @@ import { assertRunnable } from "../model/engine.ts";
 import { bosFor, type TextModel, type TokenInput, toIds } from "../model/input.ts";
 import { assertOneRope, FORWARD_FIELDS, type ForwardOptions, type Model, type RunOptions } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import type { Callback, HookFunction } from "../ops/callback.ts";
+import type { Callback, HookFunction } from "../ops/bindings.ts";
 import * as s from "../schema/schema.ts";
 import { ActivationCache } from "./activation-cache.ts";
 import { axisSize, type CheckedEdit, compileEdits, EDITS, type Edit, type EditScope } from "./edit.ts";

@@ -11,11 +11,11 @@ import { type ModelInput, toIds } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
 import { widestMlp } from "../model/weights/table.ts";
 import { type CompiledEdit, compileEdits, type EditScope } from "./edit.ts";
-import type { ForwardResult, HookedModel } from "./hooked-model.ts";
 import { type CheckedMetric, checkMetrics, type Metric, metricWidth, readsOnlyTokens } from "./metrics.ts";
 import { rowWidth } from "./plan.ts";
 import { reachesOf } from "./points.ts";
-import type { CheckedSweepOptions } from "./sweep.ts";
+import type { ForwardResult } from "./result.ts";
+import type { CheckedSweepOptions, SweepModel } from "./sweep-options.ts";
 
 /** A cell whose edits can change what is measured. */
 export interface Cell {
@@ -58,7 +58,7 @@ const MAX_HEAD_TOKENS = 1024;
 export const checkpoint = (layer: number) => `blocks.${layer - 1}.hook_resid_post`;
 
 /** Checks everything, then runs the base. Nothing stays allocated when it fails. */
-export async function planSweep(model: HookedModel, options: CheckedSweepOptions): Promise<SweepPlan> {
+export async function planSweep(model: SweepModel, options: CheckedSweepOptions): Promise<SweepPlan> {
   const { spec, gpu } = model;
   const metrics = options.metric;
   const columns = metrics.reduce((sum, metric) => sum + metricWidth(metric), 0);
@@ -99,7 +99,7 @@ export async function planSweep(model: HookedModel, options: CheckedSweepOptions
 
 /** One pass over the whole sequence that keeps the residual wherever a cell's rows join. */
 function runBase(
-  model: HookedModel,
+  model: SweepModel,
   { signal }: CheckedSweepOptions,
   ids: readonly number[],
   end: number,
@@ -126,7 +126,7 @@ export interface TokenHead extends Head {
  * whole unembedding costs a row as much as five and a half blocks do.
  */
 function tokenHead(
-  model: HookedModel,
+  model: SweepModel,
   metrics: readonly CheckedMetric[],
   edits: readonly CompiledEdit[],
 ): TokenHead | undefined {
@@ -143,7 +143,7 @@ function tokenHead(
 }
 
 function rowsOfPass(
-  { spec, base }: HookedModel,
+  { spec, base }: SweepModel,
   options: CheckedSweepOptions,
   keyCount: number,
   widest: number,
@@ -155,7 +155,7 @@ function rowsOfPass(
   return Math.max(keyCount, Math.min(base.engine.rowsPerPass(widest), rows));
 }
 
-function singleSequence(model: HookedModel, input: ModelInput): number[] {
+function singleSequence(model: SweepModel, input: ModelInput): number[] {
   if (typeof input === "object" && "inputsEmbeds" in input) {
     throw new InputError(
       "input/sweep",
@@ -181,7 +181,7 @@ function metricPosition(ids: readonly number[], position: number): number {
  * Whether tokens after the metric's position matter to what is before it: attention may look at them, scores and patterns
  * have an axis of keys, edits of a `withEdits` scope count positions from the end, and dynamic RoPE depends on the length.
  */
-function needsWholeSequence({ spec, standing }: HookedModel, edits: readonly CompiledEdit[]): boolean {
+function needsWholeSequence({ spec, standing }: SweepModel, edits: readonly CompiledEdit[]): boolean {
   if (!isCausal(spec) || standing.length > 0 || spec.ropes.some(({ scaling }) => scaling.kind === "dynamic"))
     return true;
   return edits.some(({ point }) => point.kind.axes.includes("key"));

@@ -10,49 +10,13 @@
 import { abortable } from "../abort.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { MODEL_INPUT, type ModelInput } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
 import { RowTable } from "../ops/rows.ts";
 import * as s from "../schema/schema.ts";
-import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";
-import type { HookedModel } from "./hooked-model.ts";
 import { mergeEdits } from "./merge-edits.ts";
-import { type CheckedMetric, METRICS, type Metric, metricWidth, recordMetric } from "./metrics.ts";
+import { type Metric, metricWidth, recordMetric } from "./metrics.ts";
+import { type CheckedSweepOptions, SWEEP_OPTIONS, type SweepModel, type SweepOptions } from "./sweep-options.ts";
 import { type Cell, checkpoint, planSweep, type SweepPlan } from "./sweep-plan.ts";
-
-/** What to sweep over and what to measure. */
-export interface SweepOptions {
-  /** One sequence. */
-  input: ModelInput;
-  /** The edits of each cell. A cell without edits gives the base value. */
-  cells: readonly (Edit | readonly Edit[])[];
-  /** One metric, or several that share the passes. */
-  metric: Metric | readonly Metric[];
-  /** Position whose logits are measured; negative from the end. Default -1. */
-  position?: number;
-  /** Called after each pass with the cells done. */
-  onProgress?: (progress: { done: number; total: number }) => void;
-  /** Ends the sweep with `signal.reason`, also during a pass; what the GPU has begun, it finishes. */
-  signal?: AbortSignal;
-  /** Bytes of GPU memory that the cells of one pass may take. Default 256 MB. */
-  memoryBudget?: number;
-}
-
-/** The options of a sweep as they are read. */
-export type CheckedSweepOptions = Omit<SweepOptions, "cells" | "metric"> & {
-  cells: readonly (readonly CheckedEdit[])[];
-  metric: readonly CheckedMetric[];
-};
-
-export const MEASURE_FIELDS = { onProgress: s.callback, signal: s.signal, memoryBudget: s.positive } as const;
-
-export const SWEEP_OPTIONS = s.object<SweepOptions, CheckedSweepOptions>("the options of sweep", {
-  input: s.required(MODEL_INPUT),
-  cells: s.required(s.list("lists of edits", EDITS)),
-  metric: s.required(METRICS),
-  position: s.whole,
-  ...MEASURE_FIELDS,
-} satisfies s.Fields<SweepOptions>);
 
 /** The numbers of a sweep, on the host. */
 export interface SweepResult {
@@ -71,7 +35,7 @@ export interface SweepResult {
  * @throws HookError for an edit that cannot be made (naming its cell) or a metric that does not fit; InputError for more
  * than one sequence or a position outside it; the signal's reason when aborted.
  */
-export async function sweep(model: HookedModel, given: SweepOptions): Promise<SweepResult> {
+export async function sweep(model: SweepModel, given: SweepOptions): Promise<SweepResult> {
   model.assertOpen();
   const options = s.readOptions(SWEEP_OPTIONS, given, "sweep");
   const plan = await planSweep(model, options);
@@ -87,7 +51,7 @@ class SweepRun {
   #rowLayers = 0;
 
   constructor(
-    private readonly model: HookedModel,
+    private readonly model: SweepModel,
     private readonly options: CheckedSweepOptions,
     private readonly plan: SweepPlan,
   ) {}

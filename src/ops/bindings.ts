@@ -5,9 +5,8 @@
  * to happen at the points that people look at.
  */
 import type { Tensor } from "../gpu/tensor.ts";
-import type { Callback } from "./callback.ts";
-import type { CaptureTarget } from "./capture.ts";
-import type { EditCall } from "./edit.ts";
+import type { NumberList } from "../schema/schema.ts";
+import type { EditCall } from "./edit-call.ts";
 import type { RowTable } from "./rows.ts";
 
 export interface Bindings {
@@ -49,6 +48,31 @@ export interface Joining {
   readonly layers: readonly number[];
   /** The residual [position, dModel] before a layer, of the one sequence that all of them continue. */
   residual(layer: number): Tensor;
+}
+
+/** Where the captured rows of a point go. */
+export interface CaptureTarget {
+  readonly name: string;
+  /** [batch, pos, …], or [batch, head, query, key] for scores and pattern. */
+  readonly tensor: Tensor;
+}
+
+/**
+ * A JavaScript hook: gets the activation, shaped as a capture of it would be. It may change the array in place, or return
+ * other numbers, as many; what it returns counts, or else what the array then holds.
+ */
+export type HookFunction = (
+  activation: Float32Array,
+  info: { name: string; shape: readonly number[] },
+  // biome-ignore lint/suspicious/noConfusingVoidType: a function that returns nothing.
+) => Promise<HookResult | void> | HookResult | void;
+
+type HookResult = NumberList | undefined;
+
+export interface Callback {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly run: HookFunction;
 }
 
 /** What is to happen at the points of a pass; ops name entries by their index. */

@@ -3,26 +3,9 @@ import { HookError } from "../errors.ts";
 import { gather } from "../kernels/calls.ts";
 import type { View } from "../kernels/view.ts";
 import * as s from "../schema/schema.ts";
+import type { Callback } from "./bindings.ts";
 import { defineOp } from "./op.ts";
 import { layoutOf, rowPairs } from "./places.ts";
-
-/**
- * A JavaScript hook: gets the activation, shaped as a capture of it would be. It may change the array in place, or return
- * other numbers, as many; what it returns counts, or else what the array then holds.
- */
-export type HookFunction = (
-  activation: Float32Array,
-  info: { name: string; shape: readonly number[] },
-  // biome-ignore lint/suspicious/noConfusingVoidType: a function that returns nothing.
-) => Promise<HookResult | void> | HookResult | void;
-
-type HookResult = s.NumberList | undefined;
-
-export interface Callback {
-  readonly name: string;
-  readonly shape: readonly number[];
-  readonly run: HookFunction;
-}
 
 export const CALLBACK = defineOp<{ index: number; headFirst: boolean }>({
   name: "callback",

@@ -1,16 +1,9 @@
 /** A copy of an activation's rows into a tensor that outlives the pass. */
-import type { Tensor } from "../gpu/tensor.ts";
 import { gather } from "../kernels/calls.ts";
 import type { View } from "../kernels/view.ts";
+import type { CaptureTarget } from "./bindings.ts";
 import { defineOp } from "./op.ts";
 import { layoutOf, rowPairs } from "./places.ts";
-
-/** Where the captured rows of a point go. */
-export interface CaptureTarget {
-  readonly name: string;
-  /** [batch, pos, …], or [batch, head, query, key] for scores and pattern. */
-  readonly tensor: Tensor;
-}
 
 export const CAPTURE = defineOp<{ index: number; headFirst: boolean }>({
   name: "capture",

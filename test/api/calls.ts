@@ -15,7 +15,7 @@ import {
 } from "../../src/hooks/readouts/head-scores.ts";
 import { LOGIT_LENS_OPTIONS } from "../../src/hooks/readouts/logit-lens.ts";
 import { ACCUMULATED_OPTIONS, DECOMPOSE_OPTIONS, HEAD_RESULTS_OPTIONS } from "../../src/hooks/readouts/residual.ts";
-import { SWEEP_OPTIONS } from "../../src/hooks/sweep.ts";
+import { SWEEP_OPTIONS } from "../../src/hooks/sweep-options.ts";
 import { LOG_PROBS_OPTIONS } from "../../src/model/log-probs.ts";
 import { CACHE_OPTIONS } from "../../src/model/model.ts";
 import * as api from "../../src/node.ts";

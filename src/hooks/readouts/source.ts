@@ -15,8 +15,9 @@ import { ActivationCache } from "../activation-cache.ts";
 import { readCall } from "../call.ts";
 import { captureAlone } from "../capture.ts";
 import { axisSize } from "../edit.ts";
-import type { ForwardResult, HookedModel } from "../hooked-model.ts";
+import type { HookedModel } from "../hooked-model.ts";
 import { type Axis, type Point, resolvePoint } from "../points.ts";
+import type { ForwardResult } from "../result.ts";
 
 /** What to run the model on, or what a run has captured already. */
 export type ReadoutSource = ModelInput | ActivationCache | ForwardResult;

@@ -49,6 +49,8 @@ export class Gpu {
   readonly zeros: Tensor;
   /** Told what a person should know about memory: results that were forgotten, or that have come to be many. */
   onNotice: (message: string) => void = warn;
+  /** The fastest kernel known for each class of work: its name by the class's key (`src/kernels/family.ts`). */
+  readonly choices = new Map<string, string>();
   /** What was dispatched since the device was made. */
   readonly counters = newCounters();
   /** There while `profile` runs. */

@@ -46,6 +46,12 @@ export interface Dispatch<Param extends string> {
   work?: Partial<Work>;
 }
 
+/** How the operations of a recording are computed. */
+export interface RecorderOptions {
+  /** `reference`: each by its definition, slow and right by inspection. Default: by the fastest kernels known. */
+  kernels?: "reference" | undefined;
+}
+
 interface Recorded {
   kernel: Kernel;
   /** Of its pipeline. */
@@ -76,19 +82,25 @@ export class Recorder {
   /** Released temporaries by size. They stay with this recorder until it is done: another one's work may run in between. */
   #released = new Map<number, GPUBuffer[]>();
 
+  /** Which kernels a `KernelFamily` gives this recording. */
+  readonly kernels: "reference" | undefined;
+
   constructor(
     readonly gpu: Gpu,
     readonly label: string,
-  ) {}
+    { kernels }: RecorderOptions = {},
+  ) {
+    this.kernels = kernels;
+  }
 
   /** Records with `body` and submits; whatever fails, the temporaries are given back. `signal` as in `submit`. */
   static async run<T>(
     gpu: Gpu,
     label: string,
     body: (recorder: Recorder) => T,
-    signal?: AbortSignal | undefined,
+    { signal, ...options }: RecorderOptions & { signal?: AbortSignal | undefined } = {},
   ): Promise<T> {
-    const recorder = new Recorder(gpu, label);
+    const recorder = new Recorder(gpu, label, options);
     try {
       const result = body(recorder);
       await recorder.submit(signal);

@@ -28,6 +28,8 @@ interface Before {
 
 export interface FusionRule {
   readonly name: string;
+  /** The kind of the pattern's last op. */
+  readonly last: OpKind<never>;
   /** The op that takes the place of `op` and of the `consumed` ones before it. */
   match(op: Op, before: Before): { fused: Op; consumed: readonly Op[] } | undefined;
 }
@@ -38,11 +40,7 @@ function rule<A>(
   kind: OpKind<A>,
   match: (op: Op<A>, before: Before) => { fused: Op<never> | Op; consumed: readonly Op[] } | undefined,
 ): FusionRule {
-  return {
-    name,
-    match: (op, before) =>
-      op.kind === kind ? (match(op as Op<A>, before) as ReturnType<FusionRule["match"]>) : undefined,
-  };
+  return { name, last: kind as OpKind<never>, match: match as unknown as FusionRule["match"] };
 }
 
 function made<A>(
@@ -194,7 +192,8 @@ export function fuse(graph: Graph, rules: readonly FusionRule[] = FUSION_RULES):
   for (const op of graph.ops) {
     let current = op;
     for (let index = 0; index < rules.length; ) {
-      const match = (rules[index] as FusionRule).match(current, before);
+      const { last, match: matches } = rules[index] as FusionRule;
+      const match = current.kind === last ? matches(current, before) : undefined;
       index = match ? 0 : index + 1;
       if (!match) continue;
       for (const replaced of [...match.consumed, current]) {

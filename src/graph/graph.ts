@@ -35,17 +35,20 @@ export class GraphBuilder {
     kind: OpKind<A>,
     inputs: readonly Value[],
     attributes: A,
-    place: { rows?: RowSet; points?: readonly (readonly string[])[]; isCached?: boolean } = {},
+    {
+      rows,
+      points,
+      isCached,
+    }: { rows?: RowSet | undefined; points?: readonly (readonly string[])[]; isCached?: boolean } = {},
   ): readonly Value[] {
-    const op = makeOp(kind, inputs, attributes, { ...place, layer: this.layer });
+    const op = makeOp(kind, inputs, attributes, { rows, points, isCached, layer: this.layer });
     this.ops.push(op as Op);
     return op.outputs;
   }
 
   /** The same for kinds with one output; rows are those of the first input unless told. */
   one<A>(kind: OpKind<A>, inputs: readonly Value[], attributes: A, point?: string, rows?: RowSet): Value {
-    const points = [point ? [point] : []];
-    return this.add(kind, inputs, attributes, { points, ...(rows !== undefined && { rows }) })[0] as Value;
+    return this.add(kind, inputs, attributes, { points: [point ? [point] : []], rows })[0] as Value;
   }
 
   /** Another name of a value, after those that it has. */

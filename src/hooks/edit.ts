@@ -6,8 +6,8 @@ import { HookError } from "../errors.ts";
 import { Tensor } from "../gpu/tensor.ts";
 import { isCausal } from "../model/causality.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { dMlpOf } from "../model/weight-shapes.ts";
-import type { EditCall, EditOp } from "../ops/edit.ts";
+import { dMlpOf } from "../model/weights/table.ts";
+import { EDIT_OPS, type EditCall, type EditOp, editOp } from "../ops/edit.ts";
 import { layoutOf } from "../ops/places.ts";
 import * as s from "../schema/schema.ts";
 import { ActivationCache, type CacheEntry, ENTRY_PLACE_FIELDS } from "./activation-cache.ts";
@@ -67,7 +67,7 @@ export const EDIT_VALUE = s.byForm<EditValue>(
 
 export const EDIT_FIELDS = {
   at: s.required(s.text),
-  op: s.required(s.oneOf("set", "add", "scale", "zero", "lerp", "project_out", "wgsl")),
+  op: s.required(s.oneOf(...(Object.keys(EDIT_OPS) as EditOp[]))),
   value: EDIT_VALUE,
   alpha: s.finite,
   expression: s.text,
@@ -95,16 +95,6 @@ export interface CompiledEdit extends EditCall {
   readonly point: Point;
 }
 
-const NEEDS_VALUE: Record<EditOp, boolean | undefined> = {
-  set: true,
-  add: true,
-  scale: true,
-  lerp: true,
-  project_out: true,
-  zero: false,
-  wgsl: undefined,
-};
-
 /**
  * Checks and compiles edits, in order; a pattern compiles to one edit for each point.
  * @throws HookError naming the edit and what is wrong: point, selection, value shape, missing value or alpha.
@@ -121,20 +111,21 @@ function fail(edit: CheckedEdit, code: string, message: string): HookError {
 }
 
 function checkForm(edit: CheckedEdit): void {
-  const needs = NEEDS_VALUE[edit.op];
-  if (needs === true && edit.value === undefined) throw fail(edit, "hook/no-value", "it needs a value.");
-  if (needs === false && edit.value !== undefined) throw fail(edit, "hook/no-value", "it takes no value.");
-  if (edit.op === "lerp" && edit.alpha === undefined)
+  const { value, alpha } = editOp(edit.op);
+  const isExpression = value === "expression";
+  if (value === "needed" && edit.value === undefined) throw fail(edit, "hook/no-value", "it needs a value.");
+  if (value === "none" && edit.value !== undefined) throw fail(edit, "hook/no-value", "it takes no value.");
+  if (alpha === "needed" && edit.alpha === undefined)
     throw fail(edit, "hook/no-alpha", "it needs alpha, the share of the value.");
-  if (edit.alpha !== undefined && edit.op !== "lerp" && edit.op !== "add")
+  if (alpha === "none" && edit.alpha !== undefined)
     throw fail(edit, "hook/no-alpha", "it takes no alpha; only lerp and add do.");
-  if ((edit.op === "wgsl") !== (edit.expression !== undefined))
+  if (isExpression !== (edit.expression !== undefined))
     throw fail(edit, "hook/expression", "an expression goes with the op wgsl, and only with it.");
   if (edit.expression !== undefined && !/^[^;{}@]+$/.test(edit.expression)) {
     throw fail(edit, "hook/expression", `${JSON.stringify(edit.expression)} is not a single WGSL expression.`);
   }
-  const readsValue = edit.op === "wgsl" && /\bv\b/.test(edit.expression ?? "");
-  if (edit.op === "wgsl" && readsValue !== (edit.value !== undefined)) {
+  const readsValue = isExpression && /\bv\b/.test(edit.expression ?? "");
+  if (isExpression && readsValue !== (edit.value !== undefined)) {
     const why = readsValue
       ? "its expression reads v, so it needs a value."
       : "its expression does not read v, its value.";

@@ -20,6 +20,7 @@ import type { AnswerLogProb, LogProbsOptions } from "../model/log-probs.ts";
 import type { Logits } from "../model/logits.ts";
 import { type CacheOptions, Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import type { WeightValues } from "../model/weights/read.ts";
 import * as s from "../schema/schema.ts";
 import type { ActivationCache } from "./activation-cache.ts";
 import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";
@@ -110,6 +111,20 @@ export class HookedModel {
     return resolvePoints(this.spec, s.readArgument(PATTERNS, patterns, "pointNames", "patterns")).map(
       ({ name }) => name,
     );
+  }
+
+  /** TransformerLens's names of the weights this model has, in the order of the forward pass. */
+  weightNames(): string[] {
+    return this.base.weightNames();
+  }
+
+  /**
+   * A weight by TransformerLens's name and in its shape (`W_U`, `blocks.3.attn.W_O`), with the checkpoint's numbers: nothing is
+   * folded, centred or scaled, and no edit changes them.
+   * @throws InputError `input/no-weight` naming the nearest; `input/model-destroyed`.
+   */
+  async weight(name: string): Promise<WeightValues> {
+    return this.base.weight(name);
   }
 
   /**

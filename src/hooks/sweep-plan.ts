@@ -9,7 +9,7 @@ import { isCausal } from "../model/causality.ts";
 import type { Head } from "../model/engine.ts";
 import { type ModelInput, toIds } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
-import { widestMlp } from "../model/weight-shapes.ts";
+import { widestMlp } from "../model/weights/table.ts";
 import { type CompiledEdit, compileEdits, type EditScope } from "./edit.ts";
 import type { ForwardResult, HookedModel } from "./hooked-model.ts";
 import { type CheckedMetric, checkMetrics, type Metric, metricWidth, readsOnlyTokens } from "./metrics.ts";

@@ -99,7 +99,7 @@ class SweepRun {
     const { signal } = options;
     const measureBase = (recorder: Recorder) =>
       this.#measure(recorder, this.plan.metrics, this.plan.base.logits.tensor, [total]);
-    await Recorder.run(this.model.gpu, "sweep base metric", measureBase, signal);
+    await Recorder.run(this.model.gpu, "sweep base metric", measureBase, { signal });
     let done = total - cells.length;
     for (const batch of this.#batches()) {
       signal?.throwIfAborted();
@@ -169,7 +169,7 @@ class SweepRun {
         const cellOf = outputRows.map((row) => (batch[rows.sequence(row)] as Cell).index);
         this.#measure(recorder, this.plan.head?.metrics ?? this.plan.metrics, logits, cellOf);
       };
-      await Recorder.run(gpu, "sweep", record, this.options.signal);
+      await Recorder.run(gpu, "sweep", record, { signal: this.options.signal });
       this.#passes += 1;
       this.#rowLayers += activeRows.reduce((sum, count) => sum + count, 0);
     } finally {

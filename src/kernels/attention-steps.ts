@@ -1,7 +1,7 @@
 /** Attention step by step: scores and pattern, both [rows, nHeads, keys], then z [rows, nHeads, dHead]. */
 import { type BufferSlice, type Dispatch, foldGrid, type Recorder } from "../gpu/recorder.ts";
-import { elementGrid } from "./calls.ts";
 import { ATTENTION_MIX, type ATTENTION_PARAMS, ATTENTION_SCORES, ATTENTION_SOFTMAX } from "./definitions.ts";
+import { elementGrid } from "./launch.ts";
 
 export type AttentionParam = keyof typeof ATTENTION_PARAMS;
 

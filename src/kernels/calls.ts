@@ -6,24 +6,18 @@
  */
 import type { Constants } from "../gpu/kernel.ts";
 import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
-import { foldGrid } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import * as kernels from "./definitions.ts";
-import type { Product } from "./matmul.ts";
-import { productFor } from "./matmul-choice.ts";
-import { ELEMENT_BYTES, type Matrix, type NormWeights } from "./matrix.ts";
+import { elementGrid } from "./launch.ts";
+import { MATMUL_FAMILY } from "./matmul.ts";
+import type { MatmulKernel } from "./matmul-kernels.ts";
+import { ELEMENT_BYTES, type Matrix } from "./matrix.ts";
+
+export { elementGrid, reduceConstants } from "./launch.ts";
+export { type NormSpec, norm, normStages } from "./norm.ts";
 
 /** `gelu`: exact, with erf; `gelu_tanh`: the tanh approximation; `gelu_quick`: x * sigmoid(1.702 x). */
 export type Activation = "relu" | "silu" | "gelu" | "gelu_tanh" | "gelu_quick" | "identity";
-
-/** A norm of a vector x. */
-export interface NormSpec {
-  /** `layer`: (x - mean) / sqrt(var + eps); `rms`: x / sqrt(mean(x^2) + eps); `none`: identity. */
-  kind: "layer" | "rms" | "none";
-  eps: number;
-  /** Added to the stored weight before it multiplies (gemma stores w - 1: offset 1). */
-  weightOffset: number;
-}
 
 /** Code of each activation in `shaders/activation.wgsl`. */
 export const ACTIVATION_CODE: Record<Activation, number> = {
@@ -35,11 +29,6 @@ export const ACTIVATION_CODE: Record<Activation, number> = {
   gelu_quick: 5,
 };
 
-/** A grid of one invocation an element. */
-export function elementGrid(recorder: Recorder, elements: number): [number, number] {
-  return foldGrid(recorder.gpu, Math.ceil(elements / 64));
-}
-
 export interface MatmulOptions {
   bias?: Tensor | undefined;
   activation?: Activation | undefined;
@@ -47,8 +36,8 @@ export interface MatmulOptions {
   combine?: "replace" | "add" | "multiply" | undefined;
   scale?: number | undefined;
   softCap?: number | null | undefined;
-  /** The kernel to use; default: what the tuner chose, or the one expected to win on this kind of adapter. */
-  product?: Product | undefined;
+  /** The kernel to use; default: what its family chooses. */
+  kernel?: MatmulKernel | undefined;
   /** Element of a row of `x` where the operand starts, and the row's stride; default: the whole of `x`. */
   rowStart?: number | undefined;
   rowStride?: number | undefined;
@@ -74,15 +63,15 @@ export function matmul(
   options: MatmulOptions = {},
 ): void {
   const { gpu } = recorder;
-  const product = options.product ?? productFor(gpu, rows, W.layout, W.storage);
+  const kernel = options.kernel ?? MATMUL_FAMILY.choose(recorder, { rows, layout: W.layout, storage: W.storage });
   const width = options.width ?? W.width;
-  const operand = rowOperand(recorder, x, rows, width, product, options);
+  const operand = rowOperand(recorder, x, rows, width, kernel, options);
   const aligned = [width, operand.rowStart, operand.rowStride].every((count) => count % 4 === 0);
   const weightColumn = options.weightColumn ?? 0;
   const { cache } = options;
   const kvWidth = cache?.kvWidth ?? 0;
   for (const part of W.parts) {
-    recorder.dispatch(product.kernel(W.storage, W.layout, aligned, cache ? "cache" : "out"), {
+    recorder.dispatch(kernel.kernel(W.storage, W.layout, aligned, cache ? "cache" : "out"), {
       params: {
         rowCount: rows,
         outWidth: part.rows,
@@ -103,7 +92,7 @@ export function matmul(
         ...[operand.packed ?? x, part, options.bias ?? gpu.zeros, out],
         ...(cache ? [cache.rowTable, cache.keys, cache.values] : []),
       ],
-      workgroups: product.grid(gpu, rows, part.rows),
+      workgroups: kernel.grid(gpu, rows, part.rows),
       constants: matmulConstants(options),
       work: {
         operations: 2 * rows * width * part.rows,
@@ -123,16 +112,16 @@ function matmulConstants({ activation, bias, softCap, combine }: MatmulOptions):
   return constants;
 }
 
-/** The rows as the product reads them: where they lie, or packed into a temporary. */
+/** The rows as the kernel reads them: where they lie, or packed into a temporary. */
 function rowOperand(
   recorder: Recorder,
   x: BufferSlice,
   rows: number,
   width: number,
-  product: Product,
+  kernel: MatmulKernel,
   { rowStart = 0, rowStride = width }: MatmulOptions,
 ): { packed?: Tensor; rowStart: number; rowStride: number } {
-  if (!product.packed) return { rowStart, rowStride };
+  if (!kernel.packed) return { rowStart, rowStride };
   const rowCount4 = Math.ceil(rows / 4);
   const width4 = Math.ceil(width / 4);
   const packed = recorder.temp(4 * width4, 4 * rowCount4);
@@ -186,78 +175,6 @@ export function embed(
       work: { weightBytes: (rows * table.width * ELEMENT_BYTES[table.storage]) / table.parts.length },
     });
   }
-}
-
-/** Constants of `reduce.wgsl` and `argmax.wgsl`: narrow workgroups on CPUs, where barriers between many invocations cost most. */
-export function reduceConstants(recorder: Recorder): Constants {
-  return recorder.gpu.host.adapterInfo.isSoftware ? { THREADS: 16, FOLDS: 4 } : {};
-}
-
-/** The constants and bindings that the fused norm and its stages share. */
-function normCall(
-  recorder: Recorder,
-  rows: number,
-  width: number,
-  spec: NormSpec,
-  weights: NormWeights,
-  accumulate: boolean,
-) {
-  const { gpu } = recorder;
-  return {
-    params: { rowCount: rows, width, eps: spec.eps, weightOffset: spec.weightOffset },
-    workgroups: foldGrid(gpu, rows),
-    constants: {
-      SUBTRACT_MEAN: spec.kind === "layer" ? 1 : 0,
-      HAS_WEIGHT: weights.w ? 1 : 0,
-      HAS_BIAS: weights.b ? 1 : 0,
-      ...(accumulate && { ACCUMULATE: 1 }),
-    },
-    w: weights.w ?? gpu.zeros,
-    b: weights.b ?? gpu.zeros,
-  };
-}
-
-/** out[r] (+)= norm(x[r]); x, out [rows, width]. */
-export function norm(
-  recorder: Recorder,
-  x: BufferSlice,
-  rows: number,
-  width: number,
-  spec: NormSpec,
-  weights: NormWeights,
-  out: BufferSlice,
-  accumulate = false,
-): void {
-  const { w, b, ...call } = normCall(recorder, rows, width, spec, weights, accumulate);
-  const { gpu } = recorder;
-  const byRow = gpu.host.adapterInfo.isSoftware && width % 4 === 0;
-  const workgroups = foldGrid(gpu, byRow ? Math.ceil(rows / 8) : rows);
-  const constants = byRow ? call.constants : { ...call.constants, ...reduceConstants(recorder) };
-  recorder.dispatch(byRow ? kernels.NORM_ROWS : kernels.NORM, {
-    ...call,
-    workgroups,
-    constants,
-    buffers: [x, w, b, out],
-  });
-}
-
-/** The three stages of `norm`, each with its output; between them the caller may look or change. */
-export function normStages(recorder: Recorder, rows: number, width: number, spec: NormSpec, weights: NormWeights) {
-  const { w, b, ...call } = normCall(recorder, rows, width, spec, weights, false);
-  const zeros = recorder.gpu.zeros;
-  return {
-    /** scales [rows] */
-    scale: (x: BufferSlice, scales: BufferSlice) =>
-      recorder.dispatch(kernels.NORM_SCALE, { ...call, buffers: [x, zeros, zeros, scales] }),
-    normalize: (x: BufferSlice, scales: BufferSlice, out: BufferSlice) =>
-      recorder.dispatch(kernels.NORM_NORMALIZE, { ...call, buffers: [x, scales, zeros, out] }),
-    affine: (x: BufferSlice, out: BufferSlice, accumulate = false) =>
-      recorder.dispatch(kernels.NORM_AFFINE, {
-        ...call,
-        constants: { ...call.constants, ...(accumulate && { ACCUMULATE: 1 }) },
-        buffers: [x, w, b, out],
-      }),
-  };
 }
 
 /** out[i] = x[i] * scale, or += with `accumulate`; `count` elements. */

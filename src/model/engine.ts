@@ -18,8 +18,8 @@ import { assertFits, KvCache } from "./kv-cache.ts";
 import { Plans } from "./plans.ts";
 import { ropeTable } from "./rope.ts";
 import type { ModelSpec, RopeSpec } from "./spec.ts";
-import { widestMlp } from "./weight-shapes.ts";
-import { type Weights, weightBuffers } from "./weights.ts";
+import { widestMlp } from "./weights/table.ts";
+import { type Weights, weightBuffers } from "./weights/weights.ts";
 
 /** An unembedding: the model's own, or the rows of some tokens alone. */
 export interface Head {

@@ -36,6 +36,7 @@ import type { ModelParts } from "./load.ts";
 import { ANSWERS, type AnswerLogProb, answerLogProbs, LOG_PROBS_OPTIONS, type LogProbsOptions } from "./log-probs.ts";
 import { Logits } from "./logits.ts";
 import type { ModelSpec } from "./spec.ts";
+import { readWeight, type WeightValues, weightTable } from "./weights/read.ts";
 
 /** Positions whose logits are wanted: every one, each sequence's last, none, or a list (negative: from the end). */
 export type LogitsSelection = "all" | "last" | "none" | s.NumberList;
@@ -46,6 +47,11 @@ export interface ForwardOptions extends EncodeInputOptions {
   logits?: LogitsSelection;
   /** Continue these sequences and remember the new tokens. Without it keys and values are dropped after the pass. */
   cache?: KvCache;
+  /**
+   * `reference`: compute matmuls, attention and norms by their definitions instead of by the fastest kernels. Slow; shows
+   * whether an adapter is to be trusted.
+   */
+  kernels?: "reference";
   /** Ends the call with `signal.reason`, also while kernels compile; what the GPU has begun, it finishes. */
   signal?: AbortSignal;
 }
@@ -60,6 +66,7 @@ export const FORWARD_FIELDS = {
         : undefined,
   ),
   cache: s.instance("a KvCache, made by createCache()", KvCache),
+  kernels: s.oneOf("reference"),
   signal: s.signal,
 } as const satisfies s.Fields<ForwardOptions>;
 
@@ -138,6 +145,16 @@ export class Model {
   toSingleToken(text: string): number {
     const tokenizer = requireTokenizer(this, "Give the token's id.");
     return tokenizer.singleToken(s.readArgument(s.text, text, "toSingleToken", "text"));
+  }
+
+  /** The names that `weight` takes, in the order of the forward pass. */
+  weightNames(): string[] {
+    return [...weightTable(this.engine.weights).keys()];
+  }
+
+  /** A weight by TransformerLens's name and in its shape; see `readWeight`. @throws InputError `input/no-weight` */
+  async weight(name: string): Promise<WeightValues> {
+    return readWeight(this.engine, s.readArgument(s.text, name, "weight", "name"));
   }
 
   /**
@@ -320,7 +337,7 @@ export class Model {
         });
         if (first + chunk.count === rows.count) options.afterLogits?.(recorder, logits);
       };
-      await Recorder.run(this.gpu, "forward", record, options.signal);
+      await Recorder.run(this.gpu, "forward", record, { kernels: options.kernels, signal: options.signal });
       logitRow += pick.length;
     }
   }

@@ -23,7 +23,7 @@ import { STORE } from "../ops/store.ts";
 import { SUM_HEADS } from "../ops/sum-heads.ts";
 import { isCausal } from "./causality.ts";
 import type { LayerSpec, ModelSpec, RopeSpec } from "./spec.ts";
-import { dMlpOf } from "./weight-shapes.ts";
+import { dMlpOf } from "./weights/table.ts";
 
 /** What the graph of a pass depends on, besides the spec. */
 export interface PassForm {

@@ -2,7 +2,7 @@
  * Attention: scores of queries and keys, their softmax, and the values mixed by it; and the three in one step, which never
  * writes the scores. Keys and values are read from the cache by slot, so rows of this pass and of earlier ones look alike.
  */
-import { attentionFor } from "../kernels/attention.ts";
+import { ATTENTION_FAMILY } from "../kernels/attention.ts";
 import { type AttentionCall, attentionMix, attentionScores, attentionSoftmax } from "../kernels/attention-steps.ts";
 import type { View } from "../kernels/view.ts";
 import { softCapped } from "./activations.ts";
@@ -187,10 +187,7 @@ export const ATTENTION = defineOp<AttentionAttributes>({
   },
   lower(call) {
     const attention = attentionCall(call, call.inputs[0]);
-    attentionFor(call.recorder.gpu, attention.params, call.rows.runs).record(
-      call.recorder,
-      attention,
-      (call.outputs[0] as View).buffer,
-    );
+    const kernel = ATTENTION_FAMILY.choose(call.recorder, { ...attention.params, runs: call.rows.runs });
+    kernel.record(call.recorder, attention, (call.outputs[0] as View).buffer);
   },
 });

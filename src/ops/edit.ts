@@ -15,12 +15,36 @@ import type { View } from "../kernels/view.ts";
 import { defineOp } from "./op.ts";
 import type { RowTable } from "./rows.ts";
 
+/** What an op of an edit is: a row of the table below. */
+interface EditOpKind {
+  /** Its case in `shaders/edit.wgsl`; none: it has a kernel of its own. */
+  readonly code: number | undefined;
+  /** Whether it reads the value v; `expression`: where its expression does. */
+  readonly value: "needed" | "none" | "expression";
+  /** Whether it reads alpha; 1 where it may be left out. */
+  readonly alpha: "needed" | "optional" | "none";
+}
+
+/** Every op of an edit; `EditOp` documents them. */
+export const EDIT_OPS = {
+  set: { code: 0, value: "needed", alpha: "none" },
+  add: { code: 1, value: "needed", alpha: "optional" },
+  scale: { code: 2, value: "needed", alpha: "none" },
+  zero: { code: 3, value: "none", alpha: "none" },
+  lerp: { code: 4, value: "needed", alpha: "needed" },
+  project_out: { code: undefined, value: "needed", alpha: "none" },
+  wgsl: { code: 5, value: "expression", alpha: "none" },
+} as const satisfies Record<string, EditOpKind>;
+
 /**
  * - `set`: x = v; `add`: x + alpha v (alpha 1 unless given); `scale`: x * v; `zero`: 0; `lerp`: x + alpha (v - x);
  * - `project_out`: x - v (x·v) / (v·v), over the selected dimensions of each vector;
- * - `wgsl`: `expression` in x, v, b (batch entry), p (position), h (head), d (dimension), as WGSL f32 and u32.
+ * - `wgsl`: `expression` in x, v, b (row), p (position), h (head), d (dimension), as WGSL f32 and u32.
  */
-export type EditOp = "set" | "add" | "scale" | "zero" | "lerp" | "project_out" | "wgsl";
+export type EditOp = keyof typeof EDIT_OPS;
+
+/** The row of an op in the table. */
+export const editOp = (op: EditOp): EditOpKind => EDIT_OPS[op];
 
 /** One vector to change. */
 export interface EditTarget {
@@ -63,9 +87,6 @@ const PARAMS = {
 } as const;
 
 const BINDINGS = ["read", "read", "read", "write"] as const;
-
-/** Code of each op in `shaders/edit.wgsl`. */
-const OP_CODE: Record<Exclude<EditOp, "project_out">, number> = { set: 0, add: 1, scale: 2, zero: 3, lerp: 4, wgsl: 5 };
 
 const PROJECT_OUT = defineKernel({
   name: "project out",
@@ -114,9 +135,9 @@ export const EDIT = defineOp<{ index: number }>({
         `Edit of ${edit.at}: its value lies on another GPU device. Load both models with the same gpu.`,
       );
     }
-    const projects = edit.op === "project_out";
+    const { code } = editOp(edit.op);
     const dimCount = edit.dims?.length ?? edit.width;
-    recorder.dispatch(projects ? PROJECT_OUT : editKernel(edit.expression), {
+    recorder.dispatch(code === undefined ? PROJECT_OUT : editKernel(edit.expression), {
       params: {
         targetCount,
         dimCount,
@@ -131,9 +152,9 @@ export const EDIT = defineOp<{ index: number }>({
         edit.values instanceof Tensor ? edit.values : recorder.upload(edit.values),
         view.buffer,
       ],
-      workgroups: projects ? foldGrid(gpu, targetCount) : elementGrid(recorder, targetCount * dimCount),
+      workgroups: code === undefined ? foldGrid(gpu, targetCount) : elementGrid(recorder, targetCount * dimCount),
       constants: {
-        ...(edit.op !== "project_out" && { OP: OP_CODE[edit.op] }),
+        ...(code !== undefined && { OP: code }),
         LISTED_DIMS: edit.dims ? 1 : 0,
         BY_COORDINATE: edit.byCoordinate ? 1 : 0,
       },

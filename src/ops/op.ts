@@ -120,10 +120,16 @@ export function makeOp<A>(
   kind: OpKind<A>,
   inputs: readonly Value[],
   attributes: A,
-  place: { rows?: RowSet; layer?: number; points?: readonly (readonly string[])[]; isCached?: boolean } = {},
+  place: {
+    rows?: RowSet | undefined;
+    layer?: number;
+    points?: readonly (readonly string[])[] | undefined;
+    isCached?: boolean | undefined;
+  } = {},
 ): Op<A> {
-  const outputs = kind.shapes(inputs, attributes).map((shape, index) => ({
-    ...shape,
+  const outputs = kind.shapes(inputs, attributes).map(({ heads, width }, index) => ({
+    heads,
+    width,
     rows: place.rows ?? (inputs[0]?.rows as RowSet),
     layer: place.layer ?? (inputs[0]?.layer as number),
     points: place.points?.[index] ?? [],

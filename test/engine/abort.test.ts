@@ -12,8 +12,8 @@ import { Gpu } from "../../src/gpu/gpu.ts";
 import { HookedModel, metric } from "../../src/hooks/index.ts";
 import { dawnProvider } from "../../src/hosts/dawn.node.ts";
 import { registerGpuProvider } from "../../src/hosts/request.ts";
-import { ROW_CLASSES } from "../../src/kernels/matmul-choice.ts";
-import { type KernelClass, tune } from "../../src/kernels/tuning/tuner.ts";
+import type { KernelClass } from "../../src/kernels/tuning/classes.ts";
+import { tune } from "../../src/kernels/tuning/tuner.ts";
 import { type LoadOptions, loadParts, type ModelSource } from "../../src/model/load.ts";
 import { type Handler, inTempFolder, startServer, type TestServer } from "../checkpoint/support.ts";
 import { fixtureFiles, loadFixture, sourceOf } from "../support/fixtures.ts";
@@ -275,7 +275,7 @@ describe("an aborted call", () => {
       return [...(await model.sweep({ ...options, ...(signal && { signal }) })).values];
     },
     async tune(model, signal) {
-      const classes: KernelClass[] = [{ rows: ROW_CLASSES[0], layout: "linear", storage: "f32" }];
+      const classes: KernelClass[] = [{ family: "matmul", shape: { rows: 1, layout: "linear", storage: "f32" } }];
       await tune(model.gpu, { classes, budgetMs: 200, signal });
       return "tuned";
     },

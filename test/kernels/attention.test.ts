@@ -1,6 +1,6 @@
 /** Attention: fused and in three steps against one reference; rotation and the write into the cache. */
 import { expect, it } from "vitest";
-import { ATTENTIONS, REFERENCE_ATTENTION } from "../../src/kernels/attention.ts";
+import { ATTENTION_FAMILY } from "../../src/kernels/attention.ts";
 import {
   ATTENTION_MIX,
   ATTENTION_SCORES,
@@ -23,7 +23,7 @@ const dense = (rows: readonly Map<number, number>[], keyCount: number, rest: num
 const adapter = await testGpu();
 
 describeOnGrids("attention in one kernel", (gpu) => {
-  for (const attention of [...ATTENTIONS, REFERENCE_ATTENTION]) {
+  for (const attention of [...ATTENTION_FAMILY.candidates, ATTENTION_FAMILY.reference]) {
     const shapes = SHAPES.filter((shape) => canRun(adapter, attention, shape));
     it.each(shapes)(`${attention.name}: $name`, async (shape) => {
       expect(await attentionError(await gpu(), attention, shape)).toBeLessThan(toleranceOf(shape));

@@ -13,6 +13,16 @@ export async function newGpu(adapter?: AdapterChoice): Promise<Gpu> {
   return new Gpu(await requestGpu(adapter ? { adapter } : {}));
 }
 
+/** Runs `use` with such a device, and destroys it. */
+export async function withGpu(use: (gpu: Gpu) => Promise<void>): Promise<void> {
+  const gpu = await newGpu();
+  try {
+    await use(gpu);
+  } finally {
+    gpu.destroy();
+  }
+}
+
 let shared: Promise<Gpu> | undefined;
 
 /** The process's GPU. Nobody destroys it. */

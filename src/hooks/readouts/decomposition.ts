@@ -6,7 +6,7 @@ import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { gather } from "../../kernels/calls.ts";
 import type { ModelSpec } from "../../model/spec.ts";
-import type { BlockWeights, Weights } from "../../model/weights.ts";
+import type { BlockWeights, Weights } from "../../model/weights/weights.ts";
 import { pointTable } from "../points.ts";
 import { hasAttentionBias, headPoint, recordHeadParts } from "./head-parts.ts";
 import type { Activations } from "./source.ts";

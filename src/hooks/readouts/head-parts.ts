@@ -9,7 +9,7 @@ import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { add, gather, projectHeads, sumHeads } from "../../kernels/calls.ts";
 import type { ModelSpec } from "../../model/spec.ts";
-import type { BlockWeights, Weights } from "../../model/weights.ts";
+import type { BlockWeights, Weights } from "../../model/weights/weights.ts";
 import { normWithScales, repeatScales, scalesOf } from "./norms.ts";
 import type { Activations } from "./source.ts";
 

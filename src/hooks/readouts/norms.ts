@@ -10,7 +10,7 @@ import type { Tensor } from "../../gpu/tensor.ts";
 import { copyRows, gather, norm, normStages } from "../../kernels/calls.ts";
 import type { NormWeights } from "../../kernels/matrix.ts";
 import type { ModelSpec } from "../../model/spec.ts";
-import type { Weights } from "../../model/weights.ts";
+import type { Weights } from "../../model/weights/weights.ts";
 
 /** A norm that reads the residual stream: its weights, and the point that shows its scale. */
 export interface ResidualNorm {

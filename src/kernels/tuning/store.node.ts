@@ -6,8 +6,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { defaultCacheFolder } from "../../checkpoint/cache-folder.node.ts";
-import type { Choices } from "../choices.ts";
-import { entryText, parseEntry, type TuningStore } from "./store.ts";
+import { type Choices, entryText, parseEntry, type TuningStore } from "./store.ts";
 
 /** A `TuningStore` in a folder, made when it is first written. */
 export class FolderTuningStore implements TuningStore {

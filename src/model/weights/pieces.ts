@@ -1,35 +1,19 @@
 /**
- * The checkpoint's side of loading: the rows of each weight's tensor, at most `PIECE_BYTES` of them at a time.
+ * The checkpoint's side of loading: the rows of each piece of the plan, at most `PIECE_BYTES` of them at a time, so that
+ * JavaScript never holds more than a few.
  */
-import { bytesPerElement, type Checkpoint } from "../checkpoint/index.ts";
+import { bytesPerElement, type Checkpoint, type Dtype } from "../../checkpoint/index.ts";
 import { assertFinite } from "./finite.ts";
-import type { ModelSpec, TensorSource, WeightName } from "./spec.ts";
+import type { Piece, PlannedWeight } from "./plan.ts";
 import { transposeBytes } from "./storage.ts";
-import { weightShape } from "./weight-shapes.ts";
-import { type FloatTensor, findWeight, isVector } from "./weight-tensors.ts";
 
 const PIECE_BYTES = 16 << 20;
 
-/** A checkpoint tensor with the rows wanted of it. */
-export interface Piece {
-  info: FloatTensor;
-  source: TensorSource;
-  /** Rows of the whole tensor after `transpose`, and their width. */
-  rows: number;
-  width: number;
-  /** Rows taken, as runs of consecutive ones. */
-  runs: { first: number; count: number }[];
-}
-
-/** Rows that pieces give together. */
-export function countRows(pieces: readonly Piece[]): number {
-  return pieces.reduce((sum, piece) => sum + piece.runs.reduce((rows, run) => rows + run.count, 0), 0);
-}
-
-/** Rows that were read, one after the other without padding. */
+/** Rows of a matrix as it will lie in memory, one after the other, in the checkpoint's type and without padding. */
 export interface Rows {
+  firstRow: number;
   bytes: Uint8Array;
-  rows: number;
+  dtype: Dtype;
 }
 
 export interface ReadOptions {
@@ -38,32 +22,25 @@ export interface ReadOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** Finds, checks and reads the tensors of a checkpoint. */
+/** Reads the tensors of a checkpoint. */
 export class PieceReader {
   /** The tensor turned last: queries, keys and values are cut from one, which is then read once. */
   #turned: { name: string; bytes: Uint8Array } | undefined;
 
   constructor(
-    private readonly spec: ModelSpec,
     private readonly checkpoint: Checkpoint,
     private readonly options: ReadOptions,
   ) {}
 
-  /** A weight's rows; of biases and norms, each element is one. Undefined, and checked, as in `findWeight`. */
-  piece(name: WeightName, layer: number): Piece | undefined {
-    const info = findWeight(this.spec, this.checkpoint, name, layer);
-    if (!info) return undefined;
-    const source = this.spec.weights[name] as TensorSource;
-    const shape = weightShape(this.spec, name, layer);
-    const [taken, width] = isVector(name) ? [shape.reduce((a, b) => a * b, 1), 1] : (shape as [number, number]);
-    const { groups, groupSize, start, count } = source.rows ?? { groups: 1, groupSize: taken, start: 0, count: taken };
-    const runs = Array.from({ length: groups }, (_, group) => ({ first: group * groupSize + start, count }));
-    return { info, source, rows: groups * groupSize, width, runs };
+  /** Everything that a planned matrix is made of. */
+  async *rowsOf({ pieces, matrix }: PlannedWeight): AsyncGenerator<Rows> {
+    if (matrix.layout === "conv1d") yield* this.#besideEachOther(pieces, matrix.outWidth);
+    else for (const piece of pieces) yield* this.#belowEachOther(piece);
   }
 
-  /** The rows of a piece in order, in the checkpoint's type. */
-  async *rowsOf(piece: Piece): AsyncGenerator<Rows> {
+  async *#belowEachOther(piece: Piece): AsyncGenerator<Rows> {
     const { info, source } = piece;
+    let firstRow = piece.at;
     const rowBytes = piece.width * bytesPerElement(info.dtype);
     const whole = source.transpose ? await this.#transposed(piece) : undefined;
     const perRead = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
@@ -75,7 +52,8 @@ export class PieceReader {
         const bytes = whole ? whole.subarray(start, end) : await this.checkpoint.read(info.name, start, end);
         this.options.signal?.throwIfAborted();
         if (this.options.checkFinite) assertFinite(bytes, info);
-        yield { bytes, rows };
+        yield { firstRow, bytes, dtype: info.dtype };
+        firstRow += rows;
       }
     }
   }
@@ -91,21 +69,20 @@ export class PieceReader {
   }
 
   /** Pieces stored as [in, out] side by side, in their one type: rows [in] of the columns taken, [all out]. */
-  async *besideEachOther(pieces: readonly Piece[]): AsyncGenerator<Rows> {
+  async *#besideEachOther(pieces: readonly Piece[], outWidth: number): AsyncGenerator<Rows> {
     const [{ info, width }] = pieces as [Piece, ...Piece[]];
     const rowWidths = new Map(pieces.map(({ info: { name }, rows }) => [name, rows])); // rows are read whole
     const rowElements = [...rowWidths.values()].reduce((sum, count) => sum + count, 0);
     const perRead = Math.max(1, Math.floor(PIECE_BYTES / (rowElements * bytesPerElement(info.dtype))));
-    for (let row = 0; row < width; row += perRead) {
-      const rows = Math.min(perRead, width - row);
-      yield { bytes: await this.#columnsOf(pieces, row, rows), rows };
+    for (let firstRow = 0; firstRow < width; firstRow += perRead) {
+      const rows = Math.min(perRead, width - firstRow);
+      yield { firstRow, bytes: await this.#columnsOf(pieces, outWidth, firstRow, rows), dtype: info.dtype };
     }
   }
 
   /** Rows `first .. first + count` of the pieces' tensors, cut to the columns taken. */
-  async #columnsOf(pieces: readonly Piece[], first: number, count: number): Promise<Uint8Array> {
+  async #columnsOf(pieces: readonly Piece[], outWidth: number, first: number, count: number): Promise<Uint8Array> {
     const size = bytesPerElement((pieces[0] as Piece).info.dtype);
-    const outWidth = countRows(pieces);
     const read = new Map<string, Uint8Array>();
     const target = new Uint8Array(count * outWidth * size);
     let column = 0;

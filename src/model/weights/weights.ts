@@ -1,6 +1,6 @@
 /** The weights of a model on the GPU. */
-import type { Tensor } from "../gpu/tensor.ts";
-import type { Matrix, NormWeights } from "../kernels/matrix.ts";
+import type { Tensor } from "../../gpu/tensor.ts";
+import type { Matrix, NormWeights } from "../../kernels/matrix.ts";
 
 export interface BlockWeights {
   ln1?: NormWeights;

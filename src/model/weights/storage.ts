@@ -1,7 +1,7 @@
 /** From the bytes of a checkpoint tensor to the bytes of a matrix on the GPU. */
-import { type Dtype, toFloat32, widenF8ToF16 } from "../checkpoint/index.ts";
-import type { StorageType } from "../kernels/definitions.ts";
-import { ELEMENT_BYTES } from "../kernels/matrix.ts";
+import { type Dtype, toFloat32, widenF8ToF16 } from "../../checkpoint/index.ts";
+import type { StorageType } from "../../kernels/definitions.ts";
+import { ELEMENT_BYTES } from "../../kernels/matrix.ts";
 
 /** How each float type of a checkpoint is stored: never with less precision. */
 const STORAGE_OF: Partial<Record<Dtype, StorageType>> = { F16: "f16", BF16: "bf16", F8_E4M3: "f16", F8_E5M2: "f16" };

@@ -1,6 +1,6 @@
 /** Finds NaN and infinity in weights by their bits: an exponent of all ones, in every float type. */
-import { bytesPerElement, type Dtype } from "../checkpoint/index.ts";
-import { CheckpointError } from "../errors.ts";
+import { bytesPerElement, type Dtype } from "../../checkpoint/index.ts";
+import { CheckpointError } from "../../errors.ts";
 
 /** Bits of the exponent, within the element's last (most significant) one or two bytes, little-endian. */
 const EXPONENT_MASK: Partial<Record<Dtype, number>> = {

@@ -3,12 +3,12 @@
  * result is what transformers would compute, or an error, and never silence: every tensor is used, or known to be of no
  * consequence, or named in a notice.
  */
-import { type Checkpoint, sameTensor, type TensorInfo } from "../checkpoint/index.ts";
-import { CheckpointError, ConfigError } from "../errors.ts";
-import { resolveEmbedding, resolveHead } from "./families/resolve.ts";
-import type { ModelSpec, WeightName } from "./spec.ts";
-import { isPerBlock } from "./weight-shapes.ts";
-import { type FloatTensor, findWeight } from "./weight-tensors.ts";
+import { type Checkpoint, sameTensor, type TensorInfo } from "../../checkpoint/index.ts";
+import { CheckpointError, ConfigError } from "../../errors.ts";
+import { resolveEmbedding, resolveHead } from "../families/resolve.ts";
+import type { ModelSpec } from "../spec.ts";
+import type { FloatTensor } from "./find.ts";
+import { planWeights } from "./plan.ts";
 
 /** A tensor of the checkpoint that the model does not use. */
 export interface UnusedTensor {
@@ -62,7 +62,8 @@ export async function fitCheckpoint(
 ): Promise<FittedModel> {
   assertHeads(configSpec, checkpoint.label);
   const { spec, equalHead } = await settleHead(configSpec, checkpoint, onNotice);
-  const used = usedTensors(spec, checkpoint);
+  const pieces = planWeights(spec, checkpoint).flatMap((planned) => planned.pieces);
+  const used = new Map(pieces.map(({ info }) => [info.name, info]));
   const unused = [...checkpoint.tensors.values()]
     .filter(({ name }) => !used.has(name))
     .map((info): UnusedTensor => {
@@ -112,18 +113,6 @@ async function settleHead(
   );
   const unembed = { ...spec.unembed, tied: false };
   return { spec: { ...spec, unembed, weights: { ...spec.weights, "unembed.W_U": { tensor: head.name } } } };
-}
-
-/** Every tensor that a weight of the spec is cut from, by name. */
-function usedTensors(spec: ModelSpec, checkpoint: Checkpoint): Map<string, FloatTensor> {
-  const used = new Map<string, FloatTensor>();
-  for (const name of Object.keys(spec.weights) as WeightName[]) {
-    for (let layer = 0; layer < (isPerBlock(name) ? spec.nLayers : 1); layer++) {
-      const info = findWeight(spec, checkpoint, name, layer);
-      if (info) used.set(info.name, info);
-    }
-  }
-  return used;
 }
 
 function refuseScales(label: string, used: Map<string, FloatTensor>, unread: readonly string[]): void {

@@ -1,30 +1,19 @@
-/** What the tuner compares: kernels that compute the same thing, and how a right result is told from a wrong one. */
+/** What kernels are timed on, and how a right result is told from a wrong one. */
 import { GpuError } from "../../errors.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import type { StorageType } from "../definitions.ts";
 
-/** One kernel of a contest, with the operands that it is timed on. */
-export interface Candidate {
-  readonly name: string;
-  /** Records it once. */
-  record(recorder: Recorder): void;
-  /** Its largest difference from the reference, relative to the reference's largest value. */
-  error(): Promise<number>;
-}
-
-/** The kernels of one class of work. */
-export interface Contest {
-  /** The class, as `Choices` has it. */
-  readonly key: string;
-  /** The default first, others of its kind next. */
-  readonly candidates: readonly [Candidate, ...Candidate[]];
-  /** What is taken where every candidate is wrong. */
-  readonly reference: string;
-  /** Floating-point operations of one dispatch, and bytes of weights, or of keys and values, that it must read. */
+/** Operands for the kernels of a family, for one class of shapes. */
+export interface Workload<Kernel> {
+  /** Floating-point operations of a kernel, and bytes of weights, or of keys and values, that it must read. */
   readonly operations: number;
   readonly bytes: number;
+  /** Records the kernel once; `repetition`: how often it was recorded before in this submission. */
+  record(recorder: Recorder, kernel: Kernel, repetition: number): void;
+  /** The kernel's largest difference from the reference, relative to the reference's largest value. */
+  error(kernel: Kernel): Promise<number>;
 }
 
 /** Largest difference from the reference, relative to its largest value; right ones differ by 1e-7 to 2e-6. */
@@ -48,7 +37,7 @@ export async function resultOf(
     record(recorder, out);
     return recorder.readback(out);
   };
-  const result = await Recorder.run(gpu, `check of ${what}`, recordAll, signal);
+  const result = await Recorder.run(gpu, `check of ${what}`, recordAll, { signal });
   return new Float32Array(result.bytes);
 }
 

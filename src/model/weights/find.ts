@@ -1,13 +1,13 @@
 /**
  * Which tensor of a checkpoint each weight is cut from: found under any of its names, of a type to compute with, and of
- * the shape that the config makes it. Loading, `inspect` and the comparison of config and file all ask here.
+ * the shape that the config makes it.
  */
-import { type Checkpoint, type Dtype, isFloat, type TensorInfo } from "../checkpoint/index.ts";
-import { CheckpointError } from "../errors.ts";
-import { nearestNames } from "../schema/nearest.ts";
-import { resolveWeight } from "./families/resolve.ts";
-import type { ModelSpec, WeightName } from "./spec.ts";
-import { tensorShape } from "./weight-shapes.ts";
+import { type Checkpoint, type Dtype, isFloat, type TensorInfo } from "../../checkpoint/index.ts";
+import { CheckpointError } from "../../errors.ts";
+import { nearestNames } from "../../schema/nearest.ts";
+import { resolveWeight } from "../families/resolve.ts";
+import type { ModelSpec } from "../spec.ts";
+import { WEIGHTS, type WeightName, weightShape } from "./table.ts";
 
 /** A tensor that can be computed with. */
 export type FloatTensor = TensorInfo & { readonly dtype: Dtype };
@@ -67,7 +67,7 @@ function missing(
 /** The shape must be the config's; biases and norms may have further axes of one. */
 function checkShape(spec: ModelSpec, name: WeightName, layer: number, { file, name: tensor, shape }: TensorInfo): void {
   const expected = tensorShape(spec, name, layer);
-  if (isVector(name) ? count(shape) === count(expected) : isSame(shape, expected)) return;
+  if (WEIGHTS[name].form === "vector" ? count(shape) === count(expected) : isSame(shape, expected)) return;
   const turned = isSame(shape.toReversed(), expected)
     ? " It looks transposed: store it the other way round, or correct the config."
     : "";
@@ -77,9 +77,12 @@ function checkShape(spec: ModelSpec, name: WeightName, layer: number, { file, na
   );
 }
 
-/** Whether a weight is a bias or belongs to a norm. */
-export function isVector(name: WeightName): boolean {
-  return !name.includes("W_");
+/** Shape of the checkpoint tensor a weight is cut from: before `rows` are taken, and as stored (`transpose`). */
+export function tensorShape(spec: ModelSpec, name: WeightName, layer = 0): number[] {
+  const shape = weightShape(spec, name, layer);
+  const { rows, transpose } = spec.weights[name] ?? {};
+  const whole = rows ? [rows.groups * rows.groupSize, ...shape.slice(1)] : shape;
+  return transpose && whole.length === 2 ? whole.toReversed() : whole;
 }
 
 function count(shape: readonly number[]): number {

@@ -36,11 +36,17 @@ function familiesWithout(kind: string): string[] {
   });
 }
 
+/** The shorter of those that lack it and those that have it. */
+function summary(without: readonly string[]): string {
+  const others = SPECS.map(({ label }) => label).filter((label) => !without.includes(label));
+  return without.length > others.length ? `all but ${others.join(", ")}` : without.join(", ");
+}
+
 /** A markdown table with one line a point. */
 export function pointsTable(): string {
   const lines = POINT_KINDS.map(({ name, axes, meaning, formula, needs }) => {
     const shape = `[${axes.map(axisName).join(", ")}]`;
-    const without = familiesWithout(name).join(", ");
+    const without = summary(familiesWithout(name));
     return row([`\`${name.replace("{i}", "i")}\``, shape, meaning, `\`${formula}\``, needs || "—", without || "—"]);
   });
   return [

@@ -182,15 +182,8 @@ export class ActivationCache {
       );
       const list = recorder.upload(Uint32Array.from(pairs));
       heads.forEach((head, headIndex) => {
-        const source = { buffer: tensor, start: head * view.headStride, rowStride: view.rowStride };
-        gather(
-          recorder,
-          source,
-          { buffer: part, start: headIndex * target.headStride, rowStride: target.rowStride },
-          list,
-          1,
-          view.width,
-        );
+        const source = { ...view, buffer: tensor, start: head * view.headStride };
+        gather(recorder, source, { ...target, buffer: part, start: headIndex * target.headStride, heads: 1 }, list);
       });
     });
     return part;

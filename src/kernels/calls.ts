@@ -12,6 +12,7 @@ import { elementGrid } from "./launch.ts";
 import { MATMUL_FAMILY } from "./matmul.ts";
 import type { MatmulKernel } from "./matmul-kernels.ts";
 import { ELEMENT_BYTES, type Matrix } from "./matrix.ts";
+import type { View } from "./view.ts";
 
 export { elementGrid, reduceConstants } from "./launch.ts";
 export { type NormSpec, norm, normStages } from "./norm.ts";
@@ -193,32 +194,18 @@ export function add(
   });
 }
 
-/** Rows as they lie in a buffer: row r, head h, dimension d is element `start + r * rowStride + h * headStride + d`. */
-export interface Strided {
-  readonly buffer: BufferSlice;
-  readonly start?: number;
-  readonly rowStride: number;
-  readonly headStride?: number;
-}
-
-/** Copies rows: for each pair (source row, target row) in `list` [entries, 2], `heads` vectors of `width`. */
-export function gather(
-  recorder: Recorder,
-  source: Strided,
-  target: Strided,
-  list: Tensor,
-  heads: number,
-  width: number,
-): void {
+/** Copies rows: for each pair (source row, target row) in `list` [entries, 2], the vectors of a row of the target. */
+export function gather(recorder: Recorder, source: View, target: View, list: Tensor): void {
   const entries = list.length / 2;
+  const { heads, width } = target;
   const lengths = {
     width,
-    sourceStart: source.start ?? 0,
+    sourceStart: source.start,
     sourceRowStride: source.rowStride,
-    sourceHeadStride: source.headStride ?? width,
-    targetStart: target.start ?? 0,
+    sourceHeadStride: source.headStride,
+    targetStart: target.start,
     targetRowStride: target.rowStride,
-    targetHeadStride: target.headStride ?? width,
+    targetHeadStride: target.headStride,
   };
   const step = Object.values(lengths).every((length) => length % 4 === 0) ? 4 : 1;
   const inSteps = Object.fromEntries(Object.entries(lengths).map(([name, length]) => [name, length / step]));

@@ -2,7 +2,7 @@
 import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
 import { ACTIVATION_CODE, type Activation, add, COMBINE_CODE, elementGrid, gather } from "./calls.ts";
 import { COMBINE, ELEMENTWISE } from "./definitions.ts";
-import { isPacked, type View } from "./view.ts";
+import { isPacked, packedView, type View } from "./view.ts";
 
 /** x = cap(act(x * scale)), in place; x packed [rows, heads, width]. */
 export function elementwise(
@@ -57,6 +57,7 @@ export function copy(recorder: Recorder, x: View, out: View, rows: number): void
 /** out[i] = x[keep[i]]. */
 export function selectRows(recorder: Recorder, x: View, keep: readonly number[], out: View): void {
   const list = recorder.upload(Uint32Array.from(keep.flatMap((row, index) => [row, index])));
-  if (isPacked(x) && isPacked(out)) gather(recorder, x, out, list, 1, x.heads * x.width);
-  else gather(recorder, x, out, list, x.heads, x.width);
+  const asOne = (view: View) => packedView(view.buffer, view.heads * view.width, 1, view.start);
+  if (isPacked(x) && isPacked(out)) gather(recorder, asOne(x), asOne(out), list);
+  else gather(recorder, x, out, list);
 }

@@ -19,18 +19,17 @@ export const CALLBACK = defineOp<{ index: number; headFirst: boolean }>({
     const layout = layoutOf(shape, headFirst);
     const lists = rowPairs(recorder, hooks, "allPositions", rows, layout);
     if (!lists) return;
-    const { heads, width } = layout;
     const length = shape.reduce((product, size) => product * size, 1);
     const packed = recorder.upload(new Float32Array(length));
     const target = { ...layout, buffer: packed };
-    gather(recorder, outputs[0] as View, target, lists.pairs, heads, width);
+    gather(recorder, outputs[0] as View, target, lists.pairs);
     recorder.host(async () => {
       const activation = await packed.read();
       const returned = await run(activation, { name, shape });
       const after = returned === undefined ? activation : hookResult(returned, name, shape, length);
       return () => recorder.gpu.device.queue.writeBuffer(packed.buffer, 0, after as Float32Array<ArrayBuffer>);
     });
-    gather(recorder, target, outputs[0] as View, lists.reversed, heads, width);
+    gather(recorder, target, outputs[0] as View, lists.reversed);
   },
 });
 

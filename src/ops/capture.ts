@@ -16,6 +16,6 @@ export const CAPTURE = defineOp<{ index: number; headFirst: boolean }>({
     const layout = layoutOf(tensor.shape, headFirst);
     const lists = rowPairs(recorder, hooks, "positions", rows, layout);
     if (!lists) return;
-    gather(recorder, inputs[0] as View, { ...layout, buffer: tensor }, lists.pairs, layout.heads, layout.width);
+    gather(recorder, inputs[0] as View, { ...layout, buffer: tensor }, lists.pairs);
   },
 });

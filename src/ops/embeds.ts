@@ -1,6 +1,6 @@
 /** Embeddings that the caller supplies in place of the tokens'. */
 import { gather } from "../kernels/calls.ts";
-import type { View } from "../kernels/view.ts";
+import { packedView, type View } from "../kernels/view.ts";
 import { defineOp } from "./op.ts";
 
 export const EMBEDS = defineOp<{ width: number }>({
@@ -15,7 +15,7 @@ export const EMBEDS = defineOp<{ width: number }>({
     const start = (firstRow * width) % 64;
     const offset = (firstRow * width - start) * 4;
     const slice = { buffer: tensor.buffer, offset, size: (start + rows.count * width) * 4 };
-    const target = { buffer: (outputs[0] as View).buffer, rowStride: 0 };
-    gather(recorder, { buffer: slice, start, rowStride: 0 }, target, whole, 1, rows.count * width);
+    const all = rows.count * width;
+    gather(recorder, packedView(slice, all, 1, start), packedView((outputs[0] as View).buffer, all), whole);
   },
 });

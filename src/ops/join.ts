@@ -17,6 +17,6 @@ export const JOIN = defineOp<{ layer: number }>({
     if (pairs.length === 0) return;
     const target = outputs[0] as View;
     const source = packedView(joining.residual(layer), target.width);
-    gather(recorder, source, target, recorder.upload(Uint32Array.from(pairs)), 1, target.width);
+    gather(recorder, source, target, recorder.upload(Uint32Array.from(pairs)));
   },
 });

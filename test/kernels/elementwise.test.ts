@@ -232,11 +232,9 @@ describeOnGrids("gather", (gpu) => {
     const result = await compute(await gpu(), arrays, ["out"], (recorder, tensors) =>
       gather(
         recorder,
-        { buffer: tensors.x, ...source },
-        { buffer: tensors.out, ...target },
+        { buffer: tensors.x, heads, width, ...source },
+        { buffer: tensors.out, heads, width, ...target },
         tensors.list,
-        heads,
-        width,
       ),
     );
     const expected = out.slice();

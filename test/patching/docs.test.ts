@@ -37,8 +37,8 @@ it("links to every recipe", () => {
 });
 
 it("explains every error of captures, edits, sweeps and experiments", () => {
-  const folder = fileURLToPath(new URL("../../src/hooks/", import.meta.url));
-  const files = ["", "patching/"].flatMap((part) =>
+  const folder = fileURLToPath(new URL("../../src/", import.meta.url));
+  const files = ["hooks/", "hooks/patching/", "ops/"].flatMap((part) =>
     readdirSync(folder + part)
       .filter((name) => name.endsWith(".ts"))
       .map((name) => folder + part + name),

@@ -7,6 +7,7 @@ import { type BufferSlice, foldGrid, type Recorder } from "../../gpu/recorder.ts
 import type { Tensor } from "../../gpu/tensor.ts";
 import { copyRows, gather, matmul } from "../../kernels/calls.ts";
 import * as kernels from "../../kernels/definitions.ts";
+import { packedView } from "../../kernels/view.ts";
 import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { metric, recordMetric } from "../metrics.ts";
@@ -198,8 +199,8 @@ function recordNormed(
   const stack = recorder.temp(total, spec.dModel);
   const pairs = activations.pairs(recorder, "source", "packed");
   residuals.forEach((point, index) => {
-    const target = { buffer: stack, start: index * rows * spec.dModel, rowStride: spec.dModel };
-    gather(recorder, { buffer: activations.tensor(point), rowStride: spec.dModel }, target, pairs, 1, spec.dModel);
+    const target = packedView(stack, spec.dModel, 1, index * rows * spec.dModel);
+    gather(recorder, packedView(activations.tensor(point), spec.dModel), target, pairs);
   });
   const out = scale
     ? normWithScales(

@@ -7,7 +7,8 @@
 import { HookError } from "../../errors.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
-import { gather, type Strided } from "../../kernels/calls.ts";
+import { gather } from "../../kernels/calls.ts";
+import { packedView } from "../../kernels/view.ts";
 import { MODEL_INPUT, type ModelInput } from "../../model/input.ts";
 import type { ModelSpec } from "../../model/spec.ts";
 import * as s from "../../schema/schema.ts";
@@ -125,8 +126,7 @@ export class Activations {
     const rest = tensor.shape.slice(2);
     const width = rest.reduce((product, size) => product * size, 1);
     const out = recorder.temp(this.rows.length, ...rest);
-    const view = (buffer: Tensor): Strided => ({ buffer, rowStride: width });
-    gather(recorder, view(tensor), view(out), this.pairs(recorder, "source", "packed"), 1, width);
+    gather(recorder, packedView(tensor, width), packedView(out, width), this.pairs(recorder, "source", "packed"));
     return out;
   }
 }

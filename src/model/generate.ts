@@ -94,18 +94,15 @@ export interface GeneratePass {
   step: number;
   /** The new tokens of each sequence; none for one that has ended. */
   inputs: readonly (readonly number[])[];
-  /** Its lengths are those before the pass in `tapsFor`, after it in `afterPass`. */
+  /** As it is before the pass. */
   cache: KvCache;
 }
 
 /** What looks on in a pass: the part of `RunOptions` that is about points. */
 export type RunHooks = Pick<RunOptions, "taps" | "widest" | "everyRow">;
 
-/** How points are captured and edited while generating: called around every pass. A chunked prompt is one pass. */
-export interface GenerateHooks {
-  tapsFor?: (pass: GeneratePass) => RunHooks | undefined;
-  afterPass?: (pass: GeneratePass) => void | Promise<void>;
-}
+/** How points are captured and edited while generating: called before every pass. A chunked prompt is one pass. */
+export type TapsFor = (pass: GeneratePass) => RunHooks | undefined;
 
 const DEFAULT_MAX_NEW_TOKENS = 100;
 /** Cache slots made ahead for each sequence; longer generations grow the cache as they need. */
@@ -130,12 +127,12 @@ interface Sequence {
   finished: FinishReason | undefined;
 }
 
-/** The steps of `Model.generate`, with points looked at through `hooks`. */
+/** The steps of `Model.generate`; `tapsFor` says what looks at the points of each pass. */
 export async function* generateSteps(
   model: Model,
   input: TokenInput,
   options: CheckedGenerateOptions = {},
-  hooks: GenerateHooks = {},
+  tapsFor?: TapsFor,
 ): AsyncGenerator<GenerateStep> {
   assertCausal(model.spec, "Generation");
   const plan = makePlan(model, options);
@@ -147,7 +144,7 @@ export async function* generateSteps(
     const sequences = startSequences(model, ids, plan, options);
     logits = model.gpu.tensor([ids.length, model.spec.vocabSize], "logits");
     let inputs = ids;
-    const isPlain = !hooks.tapsFor && !hooks.afterPass && canDecode(model, plan.sampling);
+    const isPlain = !tapsFor && canDecode(model, plan.sampling);
     let step = 0;
     while (step < plan.maxNewTokens && sequences.some(({ finished }) => !finished)) {
       options.signal?.throwIfAborted();
@@ -161,9 +158,8 @@ export async function* generateSteps(
         continue;
       }
       const pass: GeneratePass = { kind: step === 0 ? "prompt" : "token", step, inputs, cache };
-      const run: RunOptions = { ...hooks.tapsFor?.(pass), cache, signal: options.signal, into: logits };
+      const run: RunOptions = { ...tapsFor?.(pass), cache, signal: options.signal, into: logits };
       const tokens = await nextTokens(model, inputs, sequences, plan.sampling, run);
-      await hooks.afterPass?.(pass);
       yield endStep(step, tokens, sequences, plan, cache);
       inputs = nextInputs(tokens, sequences);
       step += 1;

@@ -58,15 +58,6 @@ export {
   type TaskEntry,
 } from "./tasks.ts";
 export {
-  buildVectorForm,
-  idealVectors,
-  type VectorModel,
-  type VectorOptions,
-  type VectorPrompt,
-  type VectorTask,
-  vectorEmbeds,
-} from "./vector.ts";
-export {
   type Claim,
   GRID_NAMES,
   GROUPS,

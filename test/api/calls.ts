@@ -60,7 +60,6 @@ export const NOT_CALLED: readonly string[] = [
   ...["tensorEntries", "dimsOf", "inputIds", "observe", "placesOf", "pointOf", "probabilitiesOf", "setSpace"],
   ...["stagePoint", "Oracle", "headsNeeded", "residualWidth", "runProgram", "softmax", "largestDifference"],
   ...["promptOfTasks", "samplePrompt", "unexplainedPrompt", "seededRandom", "LinearMap", "ResidualLayout"],
-  ...["buildVectorForm", "idealVectors", "vectorEmbeds"],
   // They read what a source gave, and the classes of a loaded model.
   ...["headerLength", "parseHeader", "sameTensor", "classesOf"],
   // What hosts register, and files that are read by other calls.

@@ -108,9 +108,7 @@ describe("cost", () => {
       wants: (point) => point === "blocks.0.hook_resid_pre",
       visit: (_recorder, _point, _view, table) => rows.push(table.count),
     };
-    const batch = await collect(
-      generateSteps(model, [PROMPT, [1, 2]], { maxNewTokens: 8, eos }, { tapsFor: () => ({ taps }) }),
-    );
+    const batch = await collect(generateSteps(model, [PROMPT, [1, 2]], { maxNewTokens: 8, eos }, () => ({ taps })));
     expect(batch.finished[0]).toBe("eos");
     expect(batch.tokens[0]).toHaveLength((alone.tokens[0]?.indexOf(eos) as number) + 1);
     expect(rows).toEqual(
@@ -322,15 +320,14 @@ describe("sampling", () => {
 });
 
 describe("what looks on", () => {
-  it("is asked before every pass and told after it", async () => {
+  it("is asked before every pass", async () => {
     const log: string[] = [];
-    const note = (when: string) => (pass: GeneratePass) => {
-      log.push(`${when} ${pass.kind} ${pass.step} at ${pass.cache.lengths}`);
+    const note = ({ kind, step, cache }: GeneratePass) => {
+      log.push(`${kind} ${step} at ${cache.lengths}`);
       return undefined;
     };
-    const hooks = { tapsFor: note("before"), afterPass: note("after") };
-    await collect(generateSteps(model, [1, 2, 3], { maxNewTokens: 2 }, hooks));
-    expect(log).toEqual(["before prompt 0 at 0", "after prompt 0 at 3", "before token 1 at 3", "after token 1 at 4"]);
+    await collect(generateSteps(model, [1, 2, 3], { maxNewTokens: 2 }, note));
+    expect(log).toEqual(["prompt 0 at 0", "token 1 at 3"]);
   });
 });
 

@@ -73,13 +73,13 @@ export async function* generateHooked(
   checkPasses(edits);
   const empty = new ActivationCache(model.gpu, new Map(), []);
   let cache = empty;
-  const tapsFor: TapsFor = ({ kind, inputs, cache: kv }) => {
+  const tapsFor: TapsFor = ({ kind, inputs, kv }) => {
     cache.destroy();
     const here = edits.filter((edit) => isDuring(edit, kind));
     const plan = planPass(
       model,
       inputs,
-      { cache: kv },
+      { kv },
       { edits: here, logits: "last", ...(capture !== undefined && { capture }) },
     );
     cache = plan.cache;

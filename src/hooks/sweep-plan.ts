@@ -81,7 +81,7 @@ export async function planSweep(model: HookedModel, options: CheckedSweepOptions
   };
   try {
     const cellRows = cells.reduce((sum, { cone }) => sum + ids.length - cone.first, 0);
-    const kv = own(model.createCache({ capacity: ids.length + Math.min(rowLimit, cellRows) }));
+    const kv = own(model.createKvCache({ capacity: ids.length + Math.min(rowLimit, cellRows) }));
     const base = own(await runBase(model, options, ids, end, cells, kv));
     const outputs = own(gpu.tensor([options.cells.length + 1, columns], "sweep results"));
     const references = metrics.map(({ reference }) =>
@@ -103,11 +103,11 @@ function runBase(
   ids: readonly number[],
   end: number,
   cells: readonly Cell[],
-  cache: KvCache,
+  kv: KvCache,
 ): Promise<ForwardResult> {
   const joins = [...new Set(cells.flatMap(({ cone }) => cone.joins))].filter((layer) => layer > 0);
   return model.forward([ids], {
-    cache,
+    kv,
     logits: [end],
     ...(signal && { signal }),
     ...(joins.length > 0 && { capture: joins.map(checkpoint) }),

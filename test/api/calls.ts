@@ -18,7 +18,7 @@ import { ACCUMULATED_OPTIONS, DECOMPOSE_OPTIONS, HEAD_RESULTS_OPTIONS } from "..
 import { SWEEP_OPTIONS } from "../../src/hooks/sweep.ts";
 import { TUNE_OPTIONS } from "../../src/kernels/tuning/tuner.ts";
 import { LOG_PROBS_OPTIONS } from "../../src/model/log-probs.ts";
-import { CACHE_OPTIONS } from "../../src/model/model.ts";
+import { KV_CACHE_OPTIONS } from "../../src/model/model.ts";
 import * as api from "../../src/node.ts";
 import type { Schema } from "../../src/schema/schema.ts";
 import { CONSTRUCTION_OPTIONS } from "../../src/theory/plan.ts";
@@ -80,7 +80,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
   const model = await hooked("gpt2", { gpu });
   const ids = [1, 2, 3];
   const { cache, logits } = await model.forward(ids, { capture: ["*hook_resid*", "*hook_pattern", "*hook_z"] });
-  const kv = model.createCache({ sequences: 2 });
+  const kv = model.createKvCache({ sequences: 2 });
   const metric = api.metric.logitDiff(4, 5);
   const experiment = { metric };
   const lens = await api.logitLens(model, ids, {});
@@ -90,7 +90,12 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
   const attribution = await api.directLogitAttribution(model, ids, { tokens: 4 });
   const edit: api.Edit = { at: PATCHED, op: "scale", value: 2 };
   return [
-    { name: "Model.createCache", args: [{}], run: (options) => model.createCache(options), options: CACHE_OPTIONS },
+    {
+      name: "Model.createKvCache",
+      args: [{}],
+      run: (options) => model.createKvCache(options),
+      options: KV_CACHE_OPTIONS,
+    },
     { name: "Model.pointNames", args: ["*"], run: (patterns) => model.pointNames(patterns) },
     {
       name: "Model.forward",

@@ -3,6 +3,8 @@
  *
  *   cli -> theory, bench -> hooks -> model -> graph -> ops -> kernels -> gpu -> (nothing of ours)
  *
+ * `src/hosts` stands beside that line: it gives `gpu` its devices, `checkpoint` its folders and the tuner its store. Whoever
+ * makes a device imports it (model, bench, cli, the entries); what computes does not know what host it is on.
  * `src/errors.ts`, `src/abort.ts` and `src/fnv1a.ts` are leaves for all; `src/schema` (what calls take) imports errors alone and serves all;
  * `src/tokenizer` serves model and cli; files directly in `src/` are entry points
  * that may import everything. What `src/index.ts` and the benchmark's page reach must run in a browser.
@@ -19,22 +21,24 @@ const ROOMS = [
   "tokenizer",
   "checkpoint",
   "gpu",
+  "hosts",
   "schema",
 ];
 
 /** What each room may import, besides itself and the leaf. */
 const MAY_IMPORT = {
-  cli: ["theory", "bench", "hooks", "model", "graph", "ops", "kernels", "tokenizer", "checkpoint", "gpu"],
+  cli: ["theory", "bench", "hooks", "model", "graph", "ops", "kernels", "tokenizer", "checkpoint", "hosts", "gpu"],
   theory: ["hooks", "model", "checkpoint", "gpu"],
-  bench: ["hooks", "model", "kernels", "checkpoint", "gpu"],
+  bench: ["hooks", "model", "kernels", "checkpoint", "hosts", "gpu"],
   hooks: ["model", "graph", "ops", "kernels", "checkpoint", "gpu"],
-  model: ["graph", "ops", "kernels", "tokenizer", "checkpoint", "gpu"],
+  model: ["graph", "ops", "kernels", "tokenizer", "checkpoint", "hosts", "gpu"],
   graph: ["ops", "kernels", "gpu"],
   ops: ["kernels", "gpu"],
   kernels: ["checkpoint", "gpu"],
   tokenizer: [],
   checkpoint: [],
   gpu: [],
+  hosts: ["kernels", "checkpoint", "gpu"],
   schema: [],
 };
 

@@ -15,8 +15,7 @@ import {
 } from "../src/hooks/readouts/head-scores.ts";
 import { LOGIT_LENS_OPTIONS } from "../src/hooks/readouts/logit-lens.ts";
 import { ACCUMULATED_OPTIONS, DECOMPOSE_OPTIONS, HEAD_RESULTS_OPTIONS } from "../src/hooks/readouts/residual.ts";
-import { SWEEP_OPTIONS } from "../src/hooks/sweep.ts";
-import { TUNE_OPTIONS } from "../src/kernels/tuning/tuner.ts";
+import { SWEEP_OPTIONS } from "../src/hooks/sweep-options.ts";
 import { LOAD_OPTIONS } from "../src/model/load.ts";
 import { LOG_PROBS_OPTIONS } from "../src/model/log-probs.ts";
 import { KV_CACHE_OPTIONS } from "../src/model/model.ts";
@@ -37,7 +36,7 @@ export interface CheckedCall {
 const INPUT = "src/model/input.ts";
 const MODEL = "src/model/model.ts";
 const GENERATE = ["src/hooks/generate.ts", "src/model/generate.ts", "src/model/sampling.ts", INPUT];
-const EXPERIMENT = ["src/hooks/patching/experiment.ts", "src/hooks/sweep.ts"];
+const EXPERIMENT = ["src/hooks/patching/experiment.ts", "src/hooks/sweep-options.ts"];
 const RESIDUAL = ["src/hooks/readouts/residual.ts"];
 
 export const CHECKED_CALLS: readonly CheckedCall[] = [
@@ -45,7 +44,7 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     calls: "`loadModel`, `loadSuperposition`",
     schema: LOAD_OPTIONS,
     type: "LoadOptions",
-    files: ["src/model/load.ts", "src/gpu/host.ts", "src/kernels/tuning/take.ts"],
+    files: ["src/model/load.ts", "src/hosts/request.ts", "src/model/tuning.ts"],
   },
   {
     calls: "`forward`, `runWithCache`, `runWithHooks`",
@@ -126,7 +125,6 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     type: "RandomTokensOptions",
     files: ["src/hooks/readouts/head-scores.ts"],
   },
-  { calls: "`tune`", schema: TUNE_OPTIONS, type: "TuneOptions", files: ["src/kernels/tuning/tuner.ts"] },
   {
     calls: "`buildSuperposition`",
     schema: CONSTRUCTION_OPTIONS,

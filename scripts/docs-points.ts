@@ -5,22 +5,53 @@
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { type Axis, POINT_KINDS } from "../src/hooks/points.ts";
+import { type Axis, POINT_KINDS, pointTable } from "../src/hooks/points.ts";
+import { specFromConfig } from "../src/model/families/index.ts";
+import { edited, FIXTURES } from "../test/families/fixtures.ts";
 
 export const HOOKS_PAGE = fileURLToPath(new URL("../docs/hooks.md", import.meta.url));
 
 const START = "<!-- points: written by scripts/docs-points.ts -->";
 const END = "<!-- end of points -->";
 
+/** Forms of a family that have other points than its usual one. */
+const VARIANTS: readonly [label: string, family: string, changes: Record<string, unknown>][] = [
+  ["parallel stablelm", "stablelm", { use_parallel_residual: true }],
+  ["sequential falcon", "falcon", { new_decoder_architecture: false, parallel_attn: false }],
+];
+
+const SPECS = [...FIXTURES.map((name) => [name, name, {}] as const), ...VARIANTS].map(([label, family, changes]) => ({
+  label,
+  spec: specFromConfig(edited(family, changes), "config.json"),
+}));
+
+/** The families in whose graph the point does not appear: in no layer, or not in all. */
+function familiesWithout(kind: string): string[] {
+  return SPECS.flatMap(({ label, spec }) => {
+    const names = pointTable(spec);
+    const layers = kind.includes("{i}") ? [...spec.layers.keys()] : [0];
+    const missing = layers.filter((layer) => !names.has(kind.replace("{i}", String(layer)))).length;
+    if (missing === 0) return [];
+    return missing === layers.length ? [label] : [`some layers of ${label}`];
+  });
+}
+
+/** The shorter of those that lack it and those that have it. */
+function summary(without: readonly string[]): string {
+  const others = SPECS.map(({ label }) => label).filter((label) => !without.includes(label));
+  return without.length > others.length ? `all but ${others.join(", ")}` : without.join(", ");
+}
+
 /** A markdown table with one line a point. */
 export function pointsTable(): string {
-  const lines = POINT_KINDS.map(({ name, axes, meaning, formula, absent }) => {
+  const lines = POINT_KINDS.map(({ name, axes, meaning, formula, needs }) => {
     const shape = `[${axes.map(axisName).join(", ")}]`;
-    return row([`\`${name.replace("{i}", "i")}\``, shape, meaning, `\`${formula}\``, absent || "—"]);
+    const without = summary(familiesWithout(name));
+    return row([`\`${name.replace("{i}", "i")}\``, shape, meaning, `\`${formula}\``, needs || "—", without || "—"]);
   });
   return [
-    row(["point", "shape", "meaning", "formula", "absent in"]),
-    row(["---", "---", "---", "---", "---"]),
+    row(["point", "shape", "meaning", "formula", "needs", "absent in"]),
+    row(["---", "---", "---", "---", "---", "---"]),
     ...lines,
   ].join("\n");
 }

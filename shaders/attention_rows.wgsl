@@ -5,7 +5,7 @@
 // 128 rows take 13 ms here against 364 ms on lavapipe and 94 against 1985 ms on SwiftShader (medians of 4, sides
 // interleaved). Neighbouring invocations take neighbouring rows of one head, so that they walk the same keys together.
 //
-// The loops over a head stay loops. Written out, with query and sums in registers and eight keys at a time, it ran no faster and
+// The loops over a head stay loops. Unrolled, with query and sums in registers and eight keys at a time, it ran no faster and
 // lavapipe took 69 s to compile it (25 s with four keys, 11 s with one): every load of a buffer becomes a gather there,
 // which costs the compiler some 50 ms.
 // D4: vec4 of a head. Grid: x = ceil(rowCount * nHeads / 64), folded into y.

@@ -1,4 +1,4 @@
-// Attention scores written out, for runs that look at or change them: scores[row, head, key], after scale, soft cap and
+// Attention scores in a buffer of their own, for runs that look at or change them: scores[row, head, key], after scale, soft cap and
 // ALiBi. Keys the query cannot see get `masked`, minus infinity.
 // One invocation a score. Grid: x = ceil(rowCount * nHeads * keyCount / 64), folded into y.
 

@@ -7,7 +7,7 @@
 //                  attention_keys.wgsl   this with 1, 2, 3, 4 keys a step
 //   lavapipe                 1.36 (26)   1.29, 1.03, 0.99, 1.52 (10)
 //   SwiftShader              7.93 (369)  4.38, 4.70, 5.56, 5.12 (57)
-// One key an invocation, weights and queries handed round by subgroupBroadcast, takes 2.02 and 6.13. Correcting the sums
+// One key an invocation, weights and queries by subgroupBroadcast, takes 2.02 and 6.13. Correcting the sums
 // only where the largest score grows gains nothing.
 // PER: vec4 of a head that an invocation keeps, of D4 in all. A workgroup is one subgroup.
 // Grid: x, y = rowCount * nHeads folded.

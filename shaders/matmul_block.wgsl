@@ -1,4 +1,4 @@
-// Matrix product by outer products in registers, without workgroup memory: each invocation keeps a block of ROWS rows and
+// Matmul by outer products in registers, without workgroup memory: each invocation keeps a block of ROWS rows and
 // COLUMNS4 x 4 columns of the result and adds one outer product a k. Neighbouring invocations take neighbouring columns and
 // the same rows, packed [k, row], so that these are the same for all of a workgroup.
 //

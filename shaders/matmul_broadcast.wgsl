@@ -1,4 +1,4 @@
-// Matrix product by outer products in registers, rows handed round by the subgroup: each invocation keeps ROWS rows and
+// Matmul by outer products in registers, rows broadcast by the subgroup: each invocation keeps ROWS rows and
 // COLUMNS4 x 4 columns of the result. It reads the weights of its own columns, and of the rows only every LANES-th; the
 // others it has from its neighbours. Rows are read as they lie, so nothing has to be packed. Joined to
 // `broadcast_linear` or `broadcast_conv1d`, which say how many k a step are.
@@ -15,7 +15,7 @@
 // SwiftShader with [in, out]: 3 to 12% faster than 16 x 8 over five shapes, and less to compile (a first token of four layers
 // of 256 in Chromium takes 2.8 s instead of 3.2); there the same code may run a third slower when it is compiled once more.
 //
-// A workgroup is one subgroup: the product table gives this to adapters whose subgroups have LANES invocations.
+// A workgroup is one subgroup: `MATMUL_FAMILY` gives this to adapters whose subgroups have LANES invocations.
 // Grid: x = ceil(outWidth / (COLUMNS4 * 4 * LANES)), y = ceil(rowCount / ROWS).
 
 enable subgroups;

@@ -1,4 +1,4 @@
-// The matrix product as it is defined, one invocation an output: what every faster one is checked against before it is
+// Matmul as it is defined, one invocation an output: what every faster one is checked against before it is
 // chosen. Grid: x = ceil(outWidth / 64), y = rowCount.
 
 @compute @workgroup_size(64)

@@ -1,4 +1,4 @@
-// What the matrix product kernels have in common: parameters, operands and the epilogue.
+// What the matmul kernels have in common: parameters, operands and the epilogue.
 //
 //   cap(act((sum_k rows[r, k] * W[n, k] + bias[n]) * scale))
 //

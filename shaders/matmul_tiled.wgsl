@@ -1,4 +1,4 @@
-// Matrix product for many rows on a GPU: a workgroup of LANES x LANES computes a block of 4 LANES x 4 LANES of the
+// Matmul for many rows on a GPU: a workgroup of LANES x LANES computes a block of 4 LANES x 4 LANES of the
 // result, moving tiles of both operands, 4 LANES x 16, through workgroup memory, each invocation keeping a 4 x 4 block in
 // registers. Every element that is fetched from global memory is used 4 LANES times.
 //

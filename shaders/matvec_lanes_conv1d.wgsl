@@ -1,4 +1,4 @@
-// Matrix product of a single row with weights [in, out], each invocation keeping COLUMNS4 x 4 columns: neighbouring ones
+// Matmul of a single row with weights [in, out], each invocation keeping COLUMNS4 x 4 columns: neighbouring ones
 // read one run of memory at each k, and nothing is shared between them.
 //
 // For adapters that run on a CPU. 768 x 3072 in f32, GB/s of weights, medians of 7 in one run, columns x invocations (k a

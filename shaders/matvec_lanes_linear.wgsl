@@ -1,4 +1,4 @@
-// Matrix product of a single row with weights [out, in], each invocation keeping every LANES-th of COLUMNS x LANES columns
+// Matmul of a single row with weights [out, in], each invocation keeping every LANES-th of COLUMNS x LANES columns
 // and walking their rows of W, four k a step. For adapters that run on a CPU: 768 x 3072 in f32, GB/s of weights, medians of
 // 7 in one run, columns (neighbouring ones; every LANES-th of them are read 5 to 10% faster on lavapipe, as fast on
 // SwiftShader):

@@ -1,4 +1,4 @@
-// Matrix product for one to four rows, one at a time, with weights [in, out] on a GPU: LANES neighbouring invocations read LANES vec4 of one
+// Matmul for one to four rows, one at a time, with weights [in, out] on a GPU: LANES neighbouring invocations read LANES vec4 of one
 // row of W (coalesced), SLICES groups of them take a slice of the k each, and their parts are added through workgroup
 // memory. Grid: x = ceil(outWidth / (4 * LANES)), y = rowCount.
 

@@ -1,4 +1,4 @@
-// Matrix product for up to four rows with weights [out, in] on a GPU: limited by reading W once, so LANES neighbouring
+// Matmul for up to four rows with weights [out, in] on a GPU: limited by reading W once, so LANES neighbouring
 // invocations share one column, read its weights as consecutive vec4 (coalesced) and add up their parts through workgroup
 // memory. A workgroup of COLUMNS x LANES does COLUMNS columns.
 // Grid: workgroups over columns, folded into y when there are more than a dimension holds; z = ceil(rowCount / 4).

@@ -1,8 +1,8 @@
-// Rows turned for the products that keep a block of the result in registers: packed[k, r] = rows[r, k], so that the four
+// Rows turned for the matmuls that keep a block of the result in registers: packed[k, r] = rows[r, k], so that the four
 // rows r .. r + 3 at one k are one vec4. k past `width` are zero up to a multiple of four; rows past `rowCount` repeat the
 // last one, and nobody reads what they give. Joined to `rows_aligned` or `rows_any`.
 //
-// 128 x 768 takes 0.2 ms on lavapipe and 0.5 on SwiftShader, where the product with 3072 columns takes 20 and 150, and
+// 128 x 768 takes 0.2 ms on lavapipe and 0.5 on SwiftShader, where the matmul with 3072 columns takes 20 and 150, and
 // reading its rows packed makes that 1.3 to 3 times faster on lavapipe (medians of 5).
 // rows: element rowStart + r * rowStride + k; packed: [4 ceil(width / 4), ceil(rowCount / 4)] vec4.
 // One invocation a block of 4 x 4. Grid: x = ceil(width / 4 / 8), y = ceil(rowCount / 4 / 8).

@@ -1,4 +1,4 @@
-// Queries, keys and values in one product: queries go to `out`, keys and values of row r to the slot rowTable[r].z. Saves a
+// Queries, keys and values in one matmul: queries go to `out`, keys and values of row r to the slot rowTable[r].z. Saves a
 // dispatch a layer where keys are not rotated in between.
 // keys, values: [slot, kvWidth].
 

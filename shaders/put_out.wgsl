@@ -1,4 +1,4 @@
-// A product goes to `out`. See matmul_shared.wgsl.
+// The result goes to `out`. See matmul_shared.wgsl.
 
 // What becomes of what lies there: 0 replaced, 1 added to (the residual stream), 2 multiplied (a gated MLP).
 override COMBINE: u32 = 0u;

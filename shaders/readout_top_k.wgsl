@@ -1,6 +1,6 @@
 // The `count` largest of each row, in falling order, equal ones by rising index: out[row, i] = (index, bits of the value).
 // Round i takes the first of what comes after the pick of round i - 1 in that order, so nothing has to be marked or sorted;
-// it reads the row once a round, which is cheap beside the product that made it. NaN comes first.
+// it reads the row once a round, which is cheap beside the matmul that made it. NaN comes first.
 // x [rowCount, width] f32 (bound as bits), out [rowCount, count]. One workgroup of 256 a row, folded into y.
 
 struct Params {

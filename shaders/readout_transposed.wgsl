@@ -1,4 +1,4 @@
-// out[r, k] (+)= sum over n of x[r, xStart + n] * W[n, k]: the product with a weight matrix taken the other way around, as
+// out[r, k] (+)= sum over n of x[r, xStart + n] * W[n, k]: the matmul with a weight matrix taken the other way around, as
 // when a direction of the residual stream is asked what each neuron writes along it. Reads each weight once a row of x.
 //
 // x: rows of stride `xStride`; W: `weightRows` rows of stride `weightStride` (a multiple of four), `width` columns; a matrix

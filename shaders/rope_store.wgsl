@@ -1,9 +1,10 @@
 // Rotary position embedding of queries and keys in place, and the write of keys and values into the cache.
 //
-// qkv: [row, nHeads + 2 nKvHeads, dHead], queries first, then keys, then values. The first `rotaryDim` dimensions of each
+// qkv: heads of dHead from `start` in rows of `rowStride`: nHeads queries, nKvHeads keys, nKvHeads values. The first `rotaryDim` dimensions of each
 // query and key rotate by position * frequency (Su et al. 2021, arXiv 2104.09864); cosines and sines come in a table
 // [position, rotaryDim / 2, (cos, sin)] computed on the host. Keys and values go to keys, values: [slot, nKvHeads, dHead].
-// Without STORE it only rotates, for runs that change rotated keys; store_kv.wgsl stores them then.
+// Without STORE it only rotates, queries or keys alone as well (nKvHeads = 0), for runs that look at rotated keys;
+// store_kv.wgsl stores them then.
 // rowTable: vec4 (sequence, position, slot, token).
 //
 // One invocation a pair of dimensions. Grid: x = ceil(rowCount * heads * dHead / 2 / 64), folded into y.
@@ -14,6 +15,8 @@ struct Params {
   nKvHeads: u32,
   dHead: u32,
   rotaryDim: u32,
+  start: u32,
+  rowStride: u32,
 }
 
 override STORE: bool = true;
@@ -48,7 +51,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     first = pair;
     second = pair + half;
   }
-  let base = (row * heads + head) * params.dHead;
+  let base = params.start + row * params.rowStride + head * params.dHead;
   var x = qkv[base + first];
   var y = qkv[base + second];
   if (rotates) {

@@ -1,4 +1,4 @@
-// The left operand of a matrix product whose rows start at multiples of four elements, with a width that is one.
+// The left operand of a matmul whose rows start at multiples of four elements, with a width that is one.
 // `rows_any.wgsl` defines the same function for every other width.
 
 @group(1) @binding(0) var<storage, read> rows: array<vec4<f32>>;

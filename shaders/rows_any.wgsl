@@ -1,4 +1,4 @@
-// The left operand of a matrix product with any width and start; elements past the width read as zero.
+// The left operand of a matmul with any width and start; elements past the width read as zero.
 // See rows_aligned.wgsl.
 
 @group(1) @binding(0) var<storage, read> rows: array<f32>;

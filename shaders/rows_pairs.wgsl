@@ -1,4 +1,4 @@
-// The left operand of a matrix product, two elements at a time; start and width are even. See rows_aligned.wgsl.
+// The left operand of a matmul, two elements at a time; start and width are even. See rows_aligned.wgsl.
 
 @group(1) @binding(0) var<storage, read> rows: array<vec2<f32>>;
 

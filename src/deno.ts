@@ -1,11 +1,10 @@
 /**
  * The entry for Deno: the main entry, with folders as checkpoint sources, and downloads and the tuner's choices kept on
- * disk. WebGPU is Deno's own `navigator.gpu`; it needs no flag, and no permission either.
+ * disk. WebGPU is Deno's own `navigator.gpu`.
  */
-import { registerNodeSources } from "./checkpoint/register.node.ts";
-import { registerFolderTuningStore } from "./kernels/tuning/store.node.ts";
+import { DENO } from "./hosts/deno.node.ts";
+import { registerHost } from "./hosts/host.ts";
 
-registerNodeSources();
-registerFolderTuningStore();
+registerHost(DENO);
 
 export * from "./index.ts";

@@ -7,41 +7,25 @@
 export * from "./checkpoint/index.ts";
 export * from "./errors.ts";
 export { Gpu } from "./gpu/gpu.ts";
+export type { AdapterInfo, AdapterKind, GpuHost, HostName } from "./gpu/host.ts";
+export { Tensor } from "./gpu/tensor.ts";
+export * from "./hooks/index.ts";
 export {
   ADAPTER_CHOICES,
   type AdapterChoice,
-  type AdapterInfo,
-  type AdapterKind,
   adapterLine,
-  type GpuHost,
   type GpuProvider,
-  type GpuRequest,
-  type HostName,
   parseAdapterChoice,
-  registerGpuProvider,
-  requestGpu,
-} from "./gpu/host.ts";
-export { Tensor } from "./gpu/tensor.ts";
-export * from "./hooks/index.ts";
-export { type AttentionClass, PASSES, type PassKind } from "./kernels/attention.ts";
-export { type ProductClass, ROW_CLASSES, type RowClass } from "./kernels/matmul-choice.ts";
+} from "./hosts/adapters.ts";
+export { type GpuRequest, registerGpuProvider, requestGpu } from "./hosts/request.ts";
 export { registerTuningStore, type TuningStore } from "./kernels/tuning/store.ts";
-export { keepChoices } from "./kernels/tuning/take.ts";
-export {
-  type ClassTimings,
-  classesOf,
-  type KernelClass,
-  type KernelTiming,
-  type TuneOptions,
-  type TuneProgress,
-  type TuneReport,
-  tune,
-} from "./kernels/tuning/tuner.ts";
+export type { TuneProgress } from "./kernels/tuning/tuner.ts";
 export type { EmbedsInput, EncodeInputOptions, ModelInput, SequenceInput } from "./model/input.ts";
 export { KvCache } from "./model/kv-cache.ts";
 export { type LoadOptions, type ModelSource, openModelSource, readSpec } from "./model/load.ts";
 export { Logits } from "./model/logits.ts";
 export type { ForwardOptions, LogitsSelection } from "./model/model.ts";
 export type * from "./model/spec.ts";
+export type { WeightValues } from "./model/weights/read.ts";
 export * from "./theory/index.ts";
 export type { Tokenizer } from "./tokenizer/index.ts";

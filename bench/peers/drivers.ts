@@ -1,7 +1,7 @@
 /** Which Vulkan driver the child processes see, by environment: the machine's lavapipe, or the SwiftShader from npm. */
 import { tmpdir } from "node:os";
-import { unpackSwiftShader } from "../../src/gpu/swiftshader.node.ts";
-import { vulkanDrivers } from "../../src/gpu/vulkan.node.ts";
+import { unpackSwiftShader } from "../../src/hosts/swiftshader.node.ts";
+import { vulkanDrivers } from "../../src/hosts/vulkan.node.ts";
 
 export type AdapterName = "lavapipe" | "swiftshader" | "hardware";
 

@@ -1,40 +1,32 @@
 /**
- * What this adapter can do at best, by this engine's own kernels: products of many rows per second, bytes of weights per
+ * What this adapter can do at best, by this engine's own kernels: matmuls of many rows per second, bytes of weights per
  * second, and the price of a dispatch. A figure beside its ceiling says how much there is left to gain; without it one
  * would compare machines.
  *
- * Every kernel that fits is tried once; those far from the best so far are left at that. Of the others several repetitions
- * go into one submit, and the median of five counts, less half of what a submit of nothing takes: a host that looks for the
- * end every 12 ms (Deno) takes 12 ms for nothing, and learns of anything longer half of that late, on average. What is then
- * faster than the best so far must also agree with the reference. The two winners can be timed again, beside whatever is
- * held against them: a machine's speed changes within seconds.
+ * The kernels are timed as the tuner times them (`src/kernels/tuning/benchmark.ts`), but in longer runs, of which the median
+ * counts, less half of what a submit of nothing takes: a host that looks for the end every 12 ms (Deno) takes 12 ms for
+ * nothing, and learns of anything longer half of that late, on average. The two winners can be timed again, beside whatever
+ * is compared with them: a machine's speed changes within seconds.
  *
  * A matrix alone lies in a cache from one repetition to the next. So one row meets several in turn, as many as a model's
  * weights take: here 44 of 9 MB are read at 7.1 and 10.9 GB/s (Node, Deno) where one or eight are at 8.4 and 12.6.
  */
 import type { Gpu } from "../gpu/gpu.ts";
-import { Recorder } from "../gpu/recorder.ts";
-import type { Tensor } from "../gpu/tensor.ts";
-import { add, matmul } from "../kernels/calls.ts";
-import { fits, PRODUCTS, type Product, type WeightLayout } from "../kernels/matmul.ts";
-import { rowClassOf } from "../kernels/matmul-choice.ts";
-import type { Matrix } from "../kernels/matrix.ts";
-import { isRefused, TOLERANCE } from "../kernels/tuning/contest.ts";
-import { ProductOperands, productError } from "../kernels/tuning/products.ts";
+import { add } from "../kernels/calls.ts";
+import { MATMUL_FAMILY } from "../kernels/matmul.ts";
+import type { MatmulKernel } from "../kernels/matmul-kernels.ts";
+import type { WeightLayout } from "../kernels/matrix.ts";
+import { Benchmark } from "../kernels/tuning/benchmark.ts";
+import { MatmulOperands, type MatmulSizes } from "../kernels/tuning/matmul.ts";
+import { type RecordOnce, Timer, type Timing } from "../kernels/tuning/timer.ts";
+import type { Workload } from "../kernels/tuning/workload.ts";
 import type { Ceilings } from "./report.ts";
-import { median, timed } from "./statistics.ts";
-
-/** Sizes of a product: out [rows, outWidth] = x [rows, width] W. */
-interface Sizes {
-  rows: number;
-  width: number;
-  outWidth: number;
-}
+import { median } from "./statistics.ts";
 
 /** What is tried, for each of the two ceilings. */
 export interface CeilingSizes {
-  manyRows: readonly Sizes[];
-  oneRow: readonly Sizes[];
+  manyRows: readonly MatmulSizes[];
+  oneRow: readonly MatmulSizes[];
 }
 
 /** GPT-2's MLP, over prompts of two lengths; the same for one token, and four times as many weights. */
@@ -50,13 +42,8 @@ const GPT2_SIZES: CeilingSizes = {
 };
 
 const LAYOUTS: readonly WeightLayout[] = ["linear", "conv1d"];
-const MEASUREMENTS = 5;
-/** A submit should take as long as this, in milliseconds: much longer than the 12 in which Deno looks for its end. */
-const SUBMIT_MS = 100;
-const MAX_REPETITIONS = 256;
-/** A kernel this many times slower than the best is given up: after one dispatch, and after a submit of many. */
-const HOPELESS_AT_ONCE = 4;
-const HOPELESS = 2;
+/** A run should take much longer than the 12 ms in which Deno looks for its end. */
+const TIMING: Timing = { runMs: 100, mostRepeats: 256, runs: 5, summary: median };
 const DISPATCHES = 3000;
 /** More weights than this lie in no cache. */
 const MOST_WEIGHT_BYTES = 256 << 20;
@@ -66,9 +53,9 @@ export interface CeilingOptions {
   onDetail?: (detail: string) => void;
   signal?: AbortSignal | undefined;
   sizes?: CeilingSizes;
-  /** Default: all there are. */
-  products?: readonly Product[];
-  /** Of the model whose decoding is held against the rate of weights. */
+  /** Candidates beside the default; default: all there are. */
+  matmuls?: readonly MatmulKernel[];
+  /** Of the model whose decoding is compared with the rate of weights. */
   weightBytes?: number;
 }
 
@@ -78,64 +65,54 @@ export interface Rates {
   gigabytesPerSecond: number;
 }
 
-/** The fastest product of many rows and that of one row, with their operands. */
+/** The fastest matmul of many rows and that of one row, with their operands. */
 export class CeilingProbe {
   readonly #rates: Rates[] = [];
 
   private constructor(
     private readonly many: Runner,
     private readonly one: Runner,
-    private readonly cost: DispatchCost,
+    private readonly dispatchMs: number,
   ) {}
 
   /** Tries every kernel. The caller ends it with `destroy()`. */
   static async find(gpu: Gpu, options: CeilingOptions = {}): Promise<CeilingProbe> {
-    const { onDetail = () => undefined, signal, sizes = GPT2_SIZES, products = PRODUCTS, weightBytes = 0 } = options;
+    const { onDetail = () => undefined, sizes = GPT2_SIZES, weightBytes = 0 } = options;
     onDetail(`${DISPATCHES} dispatches`);
-    const cost = await dispatchCost(gpu);
-    using checking = new ProductOperands(gpu);
-    const search: Search = { gpu, products, checking, waitMs: cost.waitMs, signal };
-    const best = async (list: readonly Sizes[], bytes: number) => {
-      let winner: Timed | undefined;
-      for (const one of list) {
-        onDetail(`products of ${one.rows} x ${one.width} x ${one.outWidth}`);
-        winner = await bestProduct(search, one, bytes, winner);
-      }
-      return winner as Timed;
-    };
+    const { dispatchMs, waitMs } = await dispatchCost(gpu, options.signal);
+    const search: Search = { ...options, gpu, onDetail, timing: { ...TIMING, waitMs } };
     const oneRowBytes = Math.min(weightBytes, MOST_WEIGHT_BYTES);
-    const many = await best(sizes.manyRows, 0);
-    const one = await best(sizes.oneRow, oneRowBytes);
-    const runner = (entry: Timed, bytes: number) => new Runner(gpu, entry, bytes, cost.waitMs);
-    return new CeilingProbe(runner(many, 0), runner(one, oneRowBytes), cost);
+    const many = await fastest(search, sizes.manyRows, 0);
+    const one = await fastest(search, sizes.oneRow, oneRowBytes);
+    return new CeilingProbe(new Runner(search, many, 0), new Runner(search, one, oneRowBytes), dispatchMs);
   }
 
-  /** Both ceilings now: each the median of five submits. */
+  /** Both ceilings now: each the median of five runs. */
   async measure(): Promise<Rates> {
-    const gflops = operationsOf(this.many.entry.sizes) / (1e6 * (await this.many.ms()));
-    const { width, outWidth } = this.one.entry.sizes;
-    const gigabytesPerSecond = (4 * width * outWidth) / (1e6 * (await this.one.ms()));
-    const rates = { gflops, gigabytesPerSecond };
+    const rates = {
+      gflops: (await this.many.rates()).gflops,
+      gigabytesPerSecond: (await this.one.rates()).gigabytesPerSecond,
+    };
     this.#rates.push(rates);
     return rates;
   }
 
   /** Medians of all that was measured: NaN before `measure`. */
   get ceilings(): Ceilings {
-    const { many, one } = this;
+    const { kernel, sizes } = this.one.winner;
     return {
-      product: {
+      matmul: {
         gflops: median(this.#rates.map(({ gflops }) => gflops)),
-        kernel: many.entry.product.name,
-        ...many.entry.sizes,
+        kernel: this.many.winner.kernel.name,
+        ...this.many.winner.sizes,
       },
       weights: {
         gigabytesPerSecond: median(this.#rates.map(({ gigabytesPerSecond }) => gigabytesPerSecond)),
-        kernel: one.entry.product.name,
-        width: one.entry.sizes.width,
-        outWidth: one.entry.sizes.outWidth,
+        kernel: kernel.name,
+        width: sizes.width,
+        outWidth: sizes.outWidth,
       },
-      dispatchMicroseconds: 1000 * this.cost.dispatchMs,
+      dispatchMicroseconds: 1000 * this.dispatchMs,
     };
   }
 
@@ -145,187 +122,70 @@ export class CeilingProbe {
   }
 }
 
+/** What the search for a ceiling has at hand. */
+interface Search extends Pick<CeilingOptions, "matmuls" | "signal"> {
+  gpu: Gpu;
+  timing: Timing;
+  onDetail: (detail: string) => void;
+}
+
+interface Winner {
+  kernel: MatmulKernel;
+  layout: WeightLayout;
+  sizes: MatmulSizes;
+}
+
+/** The right kernel, layout and sizes with the most operations a second; for one row that is bytes, too, but for a factor. */
+async function fastest(search: Search, list: readonly MatmulSizes[], weightBytes: number): Promise<Winner> {
+  const { gpu, matmuls, signal, timing, onDetail } = search;
+  using checking = new MatmulOperands(gpu, { signal });
+  let best: (Winner & { gflops: number }) | undefined;
+  for (const sizes of list) {
+    onDetail(`matmuls of ${sizes.rows} x ${sizes.width} x ${sizes.outWidth}`);
+    using operands = new MatmulOperands(gpu, { sizes, weightBytes, signal });
+    for (const layout of LAYOUTS) {
+      const shape = { rows: sizes.rows, layout, storage: "f32" } as const;
+      const workload = operands.workload(shape, checking);
+      const benchmark = new Benchmark(gpu, MATMUL_FAMILY, shape, workload, { timing, among: matmuls, signal });
+      for (const _ of benchmark.candidates) {
+        signal?.throwIfAborted();
+        await benchmark.timeNext();
+      }
+      const kernel = await benchmark.fastestRight();
+      const gflops = benchmark.timings.find((each) => each.kernel === kernel.name)?.gflops ?? 0;
+      if (!best || gflops > best.gflops) best = { kernel, layout, sizes, gflops };
+    }
+  }
+  return best as Winner;
+}
+
 /** A winner, ready to run again. */
 class Runner {
-  readonly #operands: Operands;
+  readonly #operands: MatmulOperands;
+  readonly #workload: Workload<MatmulKernel>;
 
   constructor(
-    private readonly gpu: Gpu,
-    readonly entry: Timed,
+    private readonly search: Search,
+    readonly winner: Winner,
     weightBytes: number,
-    private readonly waitMs: number,
   ) {
-    this.#operands = makeOperands(gpu, entry.sizes, weightBytes);
+    const { gpu, signal } = search;
+    const { layout, sizes } = winner;
+    this.#operands = new MatmulOperands(gpu, { sizes, weightBytes, signal });
+    this.#workload = this.#operands.workload({ rows: sizes.rows, layout, storage: "f32" });
   }
 
-  /** Of one product: the median of five submits, as what is held against it is a median. */
-  async ms(): Promise<number> {
-    const { product, layout, repetitions } = this.entry;
-    const times: number[] = [];
-    for (let i = 0; i < MEASUREMENTS; i++) {
-      times.push(await eachMs(this.gpu, product, this.#operands, layout, repetitions, this.waitMs));
-    }
-    return median(times);
+  /** What the winner reaches now. */
+  async rates(): Promise<Rates> {
+    const record: RecordOnce = (recorder, repetition) =>
+      this.#workload.record(recorder, this.winner.kernel, repetition);
+    const { gpu, timing, signal } = this.search;
+    const ms = await new Timer(gpu, MATMUL_FAMILY.name, timing, signal).time(record);
+    return { gflops: this.#workload.operations / ms / 1e6, gigabytesPerSecond: this.#workload.bytes / ms / 1e6 };
   }
 
   destroy(): void {
-    destroyOperands(this.#operands);
-  }
-}
-
-interface Timed {
-  product: Product;
-  layout: WeightLayout;
-  sizes: Sizes;
-  /** Products of a submit. */
-  repetitions: number;
-  /** Of one product. */
-  ms: number;
-}
-
-const operationsOf = ({ rows, width, outWidth }: Sizes) => 2 * rows * width * outWidth;
-/** Operations a millisecond; for one row that is bytes, too, but for a factor. */
-const rateOf = ({ sizes, ms }: Timed) => operationsOf(sizes) / ms;
-
-/** What the search for a ceiling has at hand. */
-interface Search {
-  gpu: Gpu;
-  products: readonly Product[];
-  /** What a product is held against the reference with. */
-  checking: ProductOperands;
-  waitMs: number;
-  signal: AbortSignal | undefined;
-}
-
-/** The fastest right product of these sizes, or `winner` if none beats it. */
-async function bestProduct(
-  { gpu, products, checking, waitMs, signal }: Search,
-  sizes: Sizes,
-  weightBytes: number,
-  winner: Timed | undefined,
-): Promise<Timed | undefined> {
-  const operands = makeOperands(gpu, sizes, weightBytes);
-  let best = winner;
-  try {
-    for (const { product, layout } of candidates(gpu, products, sizes.rows)) {
-      signal?.throwIfAborted();
-      const bestMs = best && operationsOf(sizes) / rateOf(best);
-      const time = await timeProduct(gpu, product, operands, layout, waitMs, bestMs).catch(unlessRefused);
-      if (!time || (bestMs !== undefined && time.ms >= bestMs)) continue;
-      if (await isRight(checking, product, sizes.rows, layout)) best = { product, layout, sizes, ...time };
-    }
-  } finally {
-    destroyOperands(operands);
-  }
-  return best;
-}
-
-/** A kernel that the driver does not take is passed over. */
-function unlessRefused(error: unknown): undefined {
-  if (!isRefused(error)) throw error;
-}
-
-/** Whether it computes what the reference does: what is fast and wrong sets no ceiling. */
-async function isRight(
-  checking: ProductOperands,
-  product: Product,
-  rows: number,
-  layout: WeightLayout,
-): Promise<boolean> {
-  return (await productError(checking, product, { rows: rowClassOf(rows), layout, storage: "f32" })) < TOLERANCE;
-}
-
-function candidates(
-  gpu: Gpu,
-  products: readonly Product[],
-  rows: number,
-): { product: Product; layout: WeightLayout }[] {
-  return LAYOUTS.flatMap((layout) =>
-    products.filter((product) => fits(gpu, product, rows, layout)).map((product) => ({ product, layout })),
-  );
-}
-
-interface Operands extends Sizes {
-  x: Tensor;
-  /** Matrices that repetitions take in turn. */
-  weights: Tensor[];
-  out: Tensor;
-}
-
-/** Operands with at least `weightBytes` of matrices. */
-function makeOperands(gpu: Gpu, sizes: Sizes, weightBytes: number): Operands {
-  const { rows, width, outWidth } = sizes;
-  const filled = (count: number) => Float32Array.from({ length: count }, (_, index) => Math.sin(index));
-  const values = filled(width * outWidth);
-  const copies = Math.max(1, Math.ceil(weightBytes / values.byteLength));
-  return {
-    ...sizes,
-    x: gpu.tensorFrom(filled(rows * width), [rows, width], "operand"),
-    weights: Array.from({ length: copies }, () => gpu.tensorFrom(values, [outWidth, width], "weights")),
-    out: gpu.tensor([rows, outWidth], "product"),
-  };
-}
-
-function matrixOf({ width, outWidth, weights }: Operands, index: number, layout: WeightLayout): Matrix {
-  const stride = layout === "linear" ? width : outWidth;
-  const { buffer } = weights[index % weights.length] as Tensor;
-  return { outWidth, width, layout, stride, storage: "f32", parts: [{ buffer, firstRow: 0, rows: outWidth }] };
-}
-
-function destroyOperands({ x, weights, out }: Operands): void {
-  for (const tensor of [x, ...weights, out]) tensor.destroy();
-}
-
-/** Milliseconds of one product; only roughly where it is hopeless against `bestMs`. */
-async function timeProduct(
-  gpu: Gpu,
-  product: Product,
-  operands: Operands,
-  layout: WeightLayout,
-  wait: number,
-  bestMs: number | undefined,
-): Promise<Pick<Timed, "ms" | "repetitions">> {
-  const each = (repetitions: number) => eachMs(gpu, product, operands, layout, repetitions, wait);
-  await each(1); // compiles
-  const single = await each(1);
-  // News of its end may have come twice `wait` late, of which one is taken off already.
-  if (bestMs !== undefined && single - wait > HOPELESS_AT_ONCE * bestMs) return { ms: single, repetitions: 1 };
-  const once = await each(3);
-  const repetitions = Math.max(1, Math.min(MAX_REPETITIONS, Math.round(SUBMIT_MS / once)));
-  const first = await each(repetitions);
-  if (bestMs !== undefined && first > HOPELESS * bestMs) return { ms: first, repetitions };
-  const times = [first];
-  while (times.length < MEASUREMENTS) times.push(await each(repetitions));
-  return { ms: median(times), repetitions };
-}
-
-/** Milliseconds of one of several products in a submit, less the wait for the news of its end. */
-async function eachMs(
-  gpu: Gpu,
-  product: Product,
-  operands: Operands,
-  layout: WeightLayout,
-  repetitions: number,
-  wait: number,
-): Promise<number> {
-  const { x, rows, out } = operands;
-  const ms = await submitMs(gpu, (recorder) => {
-    for (let i = 0; i < repetitions; i++) matmul(recorder, x, rows, matrixOf(operands, i, layout), out, { product });
-  });
-  return Math.max(ms - wait, ms / 10) / repetitions;
-}
-
-/** Milliseconds from the submission of what `record` records to its end on the GPU. */
-async function submitMs(gpu: Gpu, record: (recorder: Recorder) => void): Promise<number> {
-  const recorder = new Recorder(gpu, "ceiling");
-  try {
-    record(recorder);
-    return await timed(async () => {
-      await recorder.submit();
-      await gpu.idle();
-    });
-  } finally {
-    recorder.discard();
+    this.#operands[Symbol.dispose]();
   }
 }
 
@@ -336,23 +196,16 @@ interface DispatchCost {
   waitMs: number;
 }
 
-async function dispatchCost(gpu: Gpu): Promise<DispatchCost> {
-  const x = gpu.tensor([64], "nothing");
+async function dispatchCost(gpu: Gpu, signal: AbortSignal | undefined): Promise<DispatchCost> {
+  using x = gpu.tensor([64], "nothing");
+  const timer = new Timer(gpu, "dispatches", TIMING, signal);
   const medianOf = async (dispatches: number) => {
     const times: number[] = [];
-    for (let i = 0; i < MEASUREMENTS; i++) {
-      const ms = await submitMs(gpu, (recorder) => {
-        for (let dispatch = 0; dispatch < dispatches; dispatch++) add(recorder, gpu.zeros, x, 4);
-      });
-      times.push(ms);
-    }
+    while (times.length < TIMING.runs)
+      times.push(await timer.run((recorder) => add(recorder, gpu.zeros, x, 4), dispatches));
     return median(times);
   };
-  try {
-    await medianOf(1); // compiles
-    const waitMs = (await medianOf(1)) / 2;
-    return { waitMs, dispatchMs: ((await medianOf(DISPATCHES)) - waitMs) / DISPATCHES };
-  } finally {
-    x.destroy();
-  }
+  await medianOf(1); // compiles
+  const waitMs = (await medianOf(1)) / 2;
+  return { waitMs, dispatchMs: ((await medianOf(DISPATCHES)) - waitMs) / DISPATCHES };
 }

@@ -125,7 +125,7 @@ function resultOf({ test, peakBytes, times, rates, work }: Entry, runs: number) 
 
 interface Share {
   fractionOfCeiling: number;
-  boundBy: "products" | "weights";
+  boundBy: "matmul" | "weights";
 }
 
 function medianShare(shares: readonly Share[]): Share | undefined {
@@ -134,17 +134,17 @@ function medianShare(shares: readonly Share[]): Share | undefined {
 
 /**
  * The shortest time that the ceilings allow, as a part of the time taken: no run can do its operations faster than the
- * best product does, nor read its weights faster than the best product of one row. The longer of the two bounds it.
+ * best matmul does, nor read its weights faster than the best matmul of one row. The longer of the two bounds it.
  */
 export function fractionOf(
   { operations, weightBytes }: Pick<Counters, "operations" | "weightBytes">,
   ms: number,
   { gflops, gigabytesPerSecond }: Rates,
 ): Share {
-  const productMs = operations / (1e6 * gflops);
+  const matmulMs = operations / (1e6 * gflops);
   const weightMs = weightBytes / (1e6 * gigabytesPerSecond);
   return {
-    fractionOfCeiling: Math.max(productMs, weightMs) / ms,
-    boundBy: productMs > weightMs ? "products" : "weights",
+    fractionOfCeiling: Math.max(matmulMs, weightMs) / ms,
+    boundBy: matmulMs > weightMs ? "matmul" : "weights",
   };
 }

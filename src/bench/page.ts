@@ -3,7 +3,8 @@
  * plot, tables and JSON. Reports of one visit are kept side by side until they are cleared. Settings may stand in the
  * address: `?subject=mini&p=128,512&n=0`.
  */
-import { adapterLine, requestGpu } from "../gpu/host.ts";
+import { adapterLine } from "../hosts/adapters.ts";
+import { requestGpu } from "../hosts/request.ts";
 import { DEFAULT_OPTIONS } from "./options.ts";
 import { barPlot } from "./plot.ts";
 import type { Report } from "./report.ts";

@@ -1,5 +1,5 @@
 /**
- * The tokens that benchmarks run. A batch repeats two sequences in turn: every row of it can then be held against the
+ * The tokens that benchmarks run. A batch repeats two sequences in turn: every row of it can then be compared with the
  * reference for the price of two reference passes, and rows that were exchanged still show.
  */
 import type { ModelSpec } from "../model/spec.ts";

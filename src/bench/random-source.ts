@@ -19,7 +19,8 @@ import type { StorageType } from "../kernels/definitions.ts";
 import { ELEMENT_BYTES } from "../kernels/matrix.ts";
 import { specFromConfig } from "../model/families/index.ts";
 import type { ModelSpec, WeightName } from "../model/spec.ts";
-import { isPerBlock, tensorShape, weightShape } from "../model/weight-shapes.ts";
+import { tensorShape } from "../model/weights/find.ts";
+import { isPerBlock, weightShape } from "../model/weights/table.ts";
 
 const WEIGHTS_FILE = "model.safetensors";
 const CONFIG_FILE = "config.json";

@@ -1,18 +1,17 @@
 /**
  * The check that makes a figure worth printing: a fast kernel that computes something else must fail.
  *
- * The reference path takes every product by its definition, and looks inside every block, so that attention, norms and
+ * The reference path takes every matmul by its definition, and looks inside every block, so that attention, norms and
  * MLPs run in their steps and not fused. It runs once for each sequence, outside the timing. What a run gave is compared
  * with it: logits number by number, decoded tokens by whether the reference would have chosen them.
  */
 import { SuperlensError } from "../errors.ts";
 import type { HookedModel } from "../hooks/index.ts";
-import { withReferenceProducts } from "../kernels/matmul-choice.ts";
 
 /** Largest difference allowed, as a part of the largest logit: what hosts may differ by (docs/testing.md). */
 export const TOLERANCE = 1e-4;
 
-/** Points that cost products of their own when they are looked at. */
+/** Points that cost matmuls of their own when they are looked at. */
 const COSTLY = /hook_result$|^logits$/;
 
 /** Reference logits of a model, each sequence computed once. */
@@ -36,10 +35,9 @@ async function referenceLogits(
   positions: readonly number[],
 ): Promise<Float32Array> {
   const capture = model.pointNames((name) => !COSTLY.test(name));
-  return withReferenceProducts(model.gpu, async () => {
-    using result = await model.forward([[...ids]], { capture, positions: [-1], logits: [...positions] });
-    return await result.logits.read();
-  });
+  const options = { capture, positions: [-1], logits: [...positions], kernels: "reference" } as const;
+  using result = await model.forward([[...ids]], options);
+  return await result.logits.read();
 }
 
 /**
@@ -58,7 +56,7 @@ export function checkLogits(what: string, actual: Float32Array, expected: Float3
 }
 
 /**
- * Holds tokens that were decoded greedily against the reference's logits [tokens.length, vocabSize]. A token must be the
+ * Compares tokens that were decoded greedily with the reference's logits [tokens.length, vocabSize]. A token must be the
  * likeliest, or as likely as that within the tolerance. Returns the largest shortfall, as a part of the largest logit.
  * @throws SuperlensError `bench/wrong-output`
  */

@@ -3,6 +3,7 @@
  * milliseconds. Tables (`tables.ts`) and plots (`plot.ts`) are made from this and nothing else.
  */
 import type { AdapterKind } from "../gpu/host.ts";
+import type { Backend } from "../hosts/facts.ts";
 
 /** All of one run of `superlens bench --json`. */
 export interface BenchDocument {
@@ -32,8 +33,6 @@ export interface Report {
   ceilings?: Ceilings;
   profile?: Profile[];
 }
-
-export type Backend = "Dawn" | "wgpu" | "WebKit";
 
 export interface ModelShape {
   family: string;
@@ -80,7 +79,7 @@ export interface TestResult {
   spread: { minMs: number; maxMs: number };
   /** Of all sequences together, by the median. */
   tokensPerSecond: number;
-  /** Floating-point operations of products and attention in one run. */
+  /** Floating-point operations of matmuls and attention in one run. */
   operations: number;
   gflops: number;
   /** Bytes of weight matrices read in one run, divided by all its tokens. */
@@ -92,7 +91,7 @@ export interface TestResult {
   /** Against the shortest time that the ceilings allow; see `fractionOfCeiling`. Absent without ceilings. */
   fractionOfCeiling?: number;
   /** Which ceiling that is. */
-  boundBy?: "products" | "weights";
+  boundBy?: "matmul" | "weights";
   /** Every run's output was compared with the reference kernels'; a run that differs ends the benchmark. */
   check: "ok";
   /** Largest difference of logits from the reference, as a part of the largest of them. */
@@ -101,9 +100,9 @@ export interface TestResult {
 
 /** What the adapter can do with this engine's kernels, measured in the same run. */
 export interface Ceilings {
-  /** The best product of many rows. */
-  product: { gflops: number; kernel: string; rows: number; width: number; outWidth: number };
-  /** The best product of one row, by the bytes of its weights. */
+  /** The best matmul of many rows. */
+  matmul: { gflops: number; kernel: string; rows: number; width: number; outWidth: number };
+  /** The best matmul of one row, by the bytes of its weights. */
   weights: { gigabytesPerSecond: number; kernel: string; width: number; outWidth: number };
   /** One of many small dispatches in a pass. */
   dispatchMicroseconds: number;

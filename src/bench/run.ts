@@ -3,12 +3,12 @@
  * profile. It ends in a report, or in the error that made its numbers worthless.
  */
 import type { Gpu } from "../gpu/gpu.ts";
-import type { GpuRequest } from "../gpu/host.ts";
 import type { HookedModel } from "../hooks/index.ts";
-import { takeTuning } from "../kernels/tuning/take.ts";
+import { hostFacts } from "../hosts/facts.ts";
+import type { GpuRequest } from "../hosts/request.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import { takeTuning } from "../model/tuning.ts";
 import { CeilingProbe } from "./ceilings.ts";
-import { hostFacts } from "./host-facts.ts";
 import { measureTests } from "./measure.ts";
 import { type BenchOptions, planTests, type TestPlan } from "./options.ts";
 import { assertTimestamps, profileTest } from "./profile.ts";

@@ -1,6 +1,6 @@
 /**
  * Shapes that benchmarks run without a download: a `config.json` each, which the ordinary families read. The weights are
- * random (`random-source.ts`), since how long a product takes does not depend on what is in it.
+ * random (`random-source.ts`), since how long a matmul takes does not depend on what is in it.
  */
 const GPT2 = {
   model_type: "gpt2",

@@ -4,8 +4,8 @@
  */
 import { type CheckpointSource, FilesSource, openSource } from "../checkpoint/index.ts";
 import { Gpu } from "../gpu/gpu.ts";
-import { type GpuRequest, requestGpu } from "../gpu/host.ts";
 import { type HookedModel, loadModel } from "../hooks/index.ts";
+import { type GpuRequest, requestGpu } from "../hosts/request.ts";
 import type { StorageType } from "../kernels/definitions.ts";
 import type { ModelSource } from "../model/load.ts";
 import type { ModelSpec } from "../model/spec.ts";

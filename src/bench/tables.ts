@@ -80,12 +80,12 @@ const WEIGHTS_FROM: Record<LoadTimes["from"], string> = { memory: "made in memor
 
 /** What each adapter can do at best, a line a report that measured it. */
 export function ceilingTable(reports: readonly Report[]): Table {
-  const line = ({ host, backend, adapter }: Report, { product, weights, dispatchMicroseconds }: Ceilings) => [
+  const line = ({ host, backend, adapter }: Report, { matmul, weights, dispatchMicroseconds }: Ceilings) => [
     host,
     backend,
     shortAdapter(adapter),
-    significant(product.gflops),
-    `${product.kernel}, ${product.rows} x ${product.width} x ${product.outWidth}`,
+    significant(matmul.gflops),
+    `${matmul.kernel}, ${matmul.rows} x ${matmul.width} x ${matmul.outWidth}`,
     significant(weights.gigabytesPerSecond),
     `${weights.kernel}, 1 x ${weights.width} x ${weights.outWidth}`,
     significant(dispatchMicroseconds),

@@ -15,7 +15,7 @@ export interface BenchTest {
   readonly plan: TestPlan;
   /** GPU memory that it holds between runs. */
   readonly heldBytes: number;
-  /** One run; it resolves when the result is on the host. The check holds that result against the reference. */
+  /** One run; it resolves when the result is on the host. The check compares that result with the reference. */
   run(): Promise<Check>;
   destroy(): void;
 }

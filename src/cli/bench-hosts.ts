@@ -17,7 +17,9 @@ import {
 } from "../bench/index.ts";
 import { parseSourceSpec } from "../checkpoint/index.ts";
 import { SuperlensError } from "../errors.ts";
-import { type AdapterChoice, type AdapterKind, requestGpu } from "../gpu/host.ts";
+import type { AdapterKind } from "../gpu/host.ts";
+import type { AdapterChoice } from "../hosts/adapters.ts";
+import { requestGpu } from "../hosts/request.ts";
 import type { StorageType } from "../kernels/definitions.ts";
 import { type Host, type OtherHost, runElsewhere } from "./elsewhere.ts";
 import { stop } from "./stop.ts";

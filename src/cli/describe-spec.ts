@@ -1,6 +1,6 @@
 /** A `ModelSpec` in words: one labelled line per aspect, leaving out what the model does not have. */
 import type { LayerSpec, ModelSpec, NormSpec, RopeSpec } from "../model/spec.ts";
-import { dMlpOf } from "../model/weight-shapes.ts";
+import { dMlpOf } from "../model/weights/table.ts";
 import { grouped } from "./output.ts";
 
 type Line = [label: string, text: string];

@@ -10,7 +10,7 @@ import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 import type { Command } from "commander";
 import { SuperlensError } from "../errors.ts";
-import type { AdapterChoice } from "../gpu/host.ts";
+import type { AdapterChoice } from "../hosts/adapters.ts";
 import { usageError } from "./options.ts";
 import { packageRoot } from "./package.ts";
 import { stop } from "./stop.ts";

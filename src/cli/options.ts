@@ -3,7 +3,7 @@
  * (exit code 2) that names the option; commander prints it.
  */
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { ADAPTER_CHOICES, type AdapterChoice } from "../gpu/host.ts";
+import { ADAPTER_CHOICES, type AdapterChoice } from "../hosts/adapters.ts";
 
 /** Options of every command, accepted before and after its name. */
 export interface GlobalOptions {

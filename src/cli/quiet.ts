@@ -1,14 +1,10 @@
 /**
- * `--quiet` is quiet, native code too. Dawn writes two lines to stderr for every lavapipe adapter, and has no switch for
- * them. So where lavapipe is installed, a quiet command runs in a child process, and its stderr comes through here without
- * those two lines. All else that native code says is passed on.
+ * `--quiet` is quiet, native code too. Where that writes lines by itself (`noise.node.ts`), a quiet command runs in a child
+ * process, and its stderr comes through here without those lines. All else that native code says is passed on.
  */
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
-import { vulkanDrivers } from "../gpu/vulkan.node.ts";
-
-/** lavapipe allows a million dynamic buffers, and Dawn says that it uses 16. Nothing depends on it. */
-const NOISE = /^Warning: max\w+ artificially reduced from \d+ to \d+ to fit dynamic offset allocation limit\.$/;
+import { isNoise, isNoisy } from "../hosts/noise.node.ts";
 
 /** Set for the child. */
 const FILTERED = "SUPERLENS_FILTERED";
@@ -17,8 +13,7 @@ const FILTERED = "SUPERLENS_FILTERED";
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 export function needsFilter(args: readonly string[]): boolean {
-  const isQuiet = args.includes("--quiet") && process.env[FILTERED] === undefined;
-  return isQuiet && process.platform === "linux" && vulkanDrivers().some(({ kind }) => kind === "lavapipe");
+  return args.includes("--quiet") && process.env[FILTERED] === undefined && isNoisy();
 }
 
 /** Runs the same command in a child, and gives its exit code, or ends by the signal that ended it. */
@@ -34,7 +29,7 @@ export async function runFiltered(): Promise<number> {
     child.on("close", (code, signal) => resolve([code, signal]));
   });
   for await (const line of createInterface({ input: child.stderr })) {
-    if (!NOISE.test(line)) process.stderr.write(`${line}\n`);
+    if (!isNoise(line)) process.stderr.write(`${line}\n`);
   }
   const [code, signal] = await ended;
   if (code !== null) return code;

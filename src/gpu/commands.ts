@@ -1,9 +1,15 @@
 /** Dispatches that are ready to be encoded, and their encoding into one compute pass. */
-import { countDispatch, type Work } from "./counters.ts";
-import type { Gpu } from "./gpu.ts";
+import { type Counters, countDispatch, type Work } from "./counters.ts";
+import type { Profiler } from "./profiler.ts";
 
 /** Bytes from one dispatch's parameters to the next: the largest minUniformBufferOffsetAlignment WebGPU allows. */
 export const PARAM_STRIDE = 256;
+
+/** Who is told of what is dispatched. */
+interface Witnesses {
+  readonly counters: Counters;
+  readonly profiler: Profiler | undefined;
+}
 
 export interface Command {
   /** The kernel's. */
@@ -17,31 +23,31 @@ export interface Command {
 
 /** Encodes commands into one compute pass; into one pass each while `gpu.profile` is timing them. */
 export function encodeCommands(
-  gpu: Gpu,
+  { counters, profiler }: Witnesses,
   encoder: GPUCommandEncoder,
   label: string,
   commands: readonly Command[],
 ): void {
-  if (gpu.profiler) {
+  if (profiler) {
     for (const command of commands) {
-      const pass = encoder.beginComputePass({ label, timestampWrites: gpu.profiler.next(command.name) });
-      encodeCommand(gpu, pass, command, undefined);
+      const pass = encoder.beginComputePass({ label, timestampWrites: profiler.next(command.name) });
+      encodeCommand(counters, pass, command, undefined);
       pass.end();
     }
-    gpu.profiler.resolve(encoder);
+    profiler.resolve(encoder);
     return;
   }
   const pass = encoder.beginComputePass({ label });
   let current: GPUComputePipeline | undefined;
   for (const command of commands) {
-    encodeCommand(gpu, pass, command, current);
+    encodeCommand(counters, pass, command, current);
     current = command.pipeline;
   }
   pass.end();
 }
 
 function encodeCommand(
-  gpu: Gpu,
+  counters: Counters,
   pass: GPUComputePassEncoder,
   { pipeline, params, buffers, workgroups, work }: Command,
   current: GPUComputePipeline | undefined,
@@ -50,5 +56,5 @@ function encodeCommand(
   pass.setBindGroup(0, params);
   pass.setBindGroup(1, buffers);
   pass.dispatchWorkgroups(workgroups[0], workgroups[1], workgroups[2]);
-  countDispatch(gpu.counters, work);
+  countDispatch(counters, work);
 }

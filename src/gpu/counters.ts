@@ -2,7 +2,7 @@
 
 /** The work of one dispatch that benchmarks count. */
 export interface Work {
-  /** Floating-point operations of products and attention; a multiply-add is two. */
+  /** Floating-point operations of matmuls and attention; a multiply-add is two. */
   operations: number;
   /** Bytes of weight matrices that it reads, each once. */
   weightBytes: number;

@@ -38,8 +38,8 @@ const FIRST_ORIGINS = 64;
 const ORIGINS_EVERY = 64;
 const GROUPS_NAMED = 4;
 
-/** What the books need of the device. */
-interface Device {
+/** What the books need. */
+export interface Books {
   /** Drops what holds a collected buffer's memory. */
   forget(id: number): void;
   /** Frees buffers that are kept for reuse. */
@@ -66,7 +66,7 @@ export class Ledger {
   #hasReported = false;
   #isClosed = false;
 
-  constructor(private readonly device: Device) {}
+  constructor(private readonly device: Books) {}
 
   /** @throws GpuError `gpu/out-of-memory` when the process has no room for another buffer of that size. */
   admit(size: number, label: string): void {

@@ -6,7 +6,7 @@
  * Sizes are rounded up to quarter powers of two: at most 19% is wasted and a few classes serve every shape. What is kept is
  * bounded by what recordings have needed at once; beyond that the size not given back for longest goes first.
  */
-import type { Gpu } from "./gpu.ts";
+import type { Buffers } from "./buffers.ts";
 import { STORAGE_USAGE } from "./usage.ts";
 
 /** Kept at least, however little recordings need. */
@@ -20,14 +20,14 @@ export class BufferPool {
   #mostInUse = 0;
   #evicted = new WeakSet<GPUBuffer>();
 
-  constructor(private readonly gpu: Gpu) {}
+  constructor(private readonly buffers: Buffers) {}
 
   /** A buffer of at least `bytes`; its contents are whatever was there. */
   acquire(bytes: number): GPUBuffer {
     const size = this.sizeFor(bytes);
     const kept = this.#free.get(size)?.pop();
     if (kept) this.#freeBytes -= size;
-    const buffer = kept ?? this.gpu.createBuffer(size, STORAGE_USAGE, `temporary ${size}`);
+    const buffer = kept ?? this.buffers.create(size, STORAGE_USAGE, `temporary ${size}`);
     this.#bytesInUse += size;
     this.#mostInUse = Math.max(this.#mostInUse, this.#bytesInUse);
     return buffer;
@@ -37,7 +37,7 @@ export class BufferPool {
   sizeFor(bytes: number): number {
     const exponent = Math.ceil(4 * Math.log2(Math.max(256, bytes))) / 4;
     const size = Math.max(Math.ceil(bytes / 16) * 16, Math.ceil(2 ** exponent / 16) * 16);
-    const { maxStorageBufferBindingSize, maxBufferSize } = this.gpu.limits;
+    const { maxStorageBufferBindingSize, maxBufferSize } = this.buffers.limits;
     const limit = [maxStorageBufferBindingSize, maxBufferSize].find((limit) => bytes <= limit && size > limit);
     return limit === undefined ? size : Math.floor(limit / 4) * 4;
   }
@@ -46,7 +46,7 @@ export class BufferPool {
     const { size } = buffer;
     this.#bytesInUse -= size;
     if (this.#evicted.has(buffer)) {
-      this.gpu.destroyBuffer(buffer);
+      this.buffers.destroy(buffer);
       return;
     }
     const shelf = this.#free.get(size) ?? [];
@@ -65,7 +65,7 @@ export class BufferPool {
       return;
     }
     this.#freeBytes -= size;
-    this.gpu.destroyBuffer(buffer);
+    this.buffers.destroy(buffer);
   }
 
   /** Sees to it that a buffer is destroyed instead of handed out again. */
@@ -76,7 +76,7 @@ export class BufferPool {
     if (index < 0) return;
     shelf?.splice(index, 1);
     this.#freeBytes -= buffer.size;
-    this.gpu.destroyBuffer(buffer);
+    this.buffers.destroy(buffer);
   }
 
   /** Frees the buffers nobody holds. */

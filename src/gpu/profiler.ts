@@ -3,7 +3,8 @@
  * it costs: profile in a run of its own, and take shares from it rather than totals.
  */
 import { GpuError } from "../errors.ts";
-import type { Gpu } from "./gpu.ts";
+import type { Buffers } from "./buffers.ts";
+import type { GpuHost } from "./host.ts";
 
 /** What a kernel took. */
 export interface KernelTime {
@@ -24,14 +25,17 @@ export class Profiler {
   #pending: { names: string[]; resolved: GPUBuffer; staging: GPUBuffer }[] = [];
 
   /** @throws GpuError `gpu/no-timestamps` when the device has no timestamp queries. */
-  constructor(private readonly gpu: Gpu) {
-    if (!gpu.host.features.has("timestamp-query")) {
+  constructor(
+    { device, features, adapterInfo }: GpuHost,
+    private readonly buffers: Buffers,
+  ) {
+    if (!features.has("timestamp-query")) {
       throw new GpuError(
         "gpu/no-timestamps",
-        `${gpu.host.adapterInfo.name} has no timestamp queries, so kernels cannot be timed. Time whole runs, or take another adapter or browser.`,
+        `${adapterInfo.name} has no timestamp queries, so kernels cannot be timed. Time whole runs, or take another adapter or browser.`,
       );
     }
-    this.#queries = gpu.device.createQuerySet({ type: "timestamp", count: 2 * MAX_TIMED });
+    this.#queries = device.createQuerySet({ type: "timestamp", count: 2 * MAX_TIMED });
   }
 
   /** Where the next dispatch writes its two timestamps; undefined once the set is full, and it is not timed then. */
@@ -47,8 +51,8 @@ export class Profiler {
     const names = this.#names.splice(0);
     if (names.length === 0) return;
     const bytes = 16 * names.length;
-    const resolved = this.gpu.createBuffer(bytes, QUERY_RESOLVE_AND_COPY_SRC, "timestamps");
-    const staging = this.gpu.createBuffer(bytes, MAP_READ_AND_COPY_DST, "timestamps readback");
+    const resolved = this.buffers.create(bytes, QUERY_RESOLVE_AND_COPY_SRC, "timestamps");
+    const staging = this.buffers.create(bytes, MAP_READ_AND_COPY_DST, "timestamps readback");
     encoder.resolveQuerySet(this.#queries, 0, 2 * names.length, resolved, 0);
     encoder.copyBufferToBuffer(resolved, 0, staging, 0, bytes);
     this.#pending.push({ names, resolved, staging });
@@ -65,8 +69,8 @@ export class Profiler {
         time.ms += Number((stamps[2 * index + 1] as bigint) - (stamps[2 * index] as bigint)) / 1e6;
         this.times.set(name, time);
       });
-      this.gpu.destroyBuffer(staging);
-      this.gpu.destroyBuffer(resolved);
+      this.buffers.destroy(staging);
+      this.buffers.destroy(resolved);
     }
     this.#queries.destroy();
   }

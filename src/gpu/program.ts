@@ -49,7 +49,7 @@ export class Program {
     if (this.#destroyed) return;
     this.#destroyed = true;
     const { params, temporaries, uploads } = this.holdings;
-    this.gpu.destroyBuffer(params);
+    this.gpu.buffers.destroy(params);
     for (const buffer of temporaries.reverse()) this.gpu.pool.release(buffer);
     for (const buffer of uploads.reverse()) this.gpu.uploads.release(buffer);
   }

@@ -1,11 +1,20 @@
 /** Reading GPU memory: copy into a mappable buffer, map it, copy out. */
 import { GpuError } from "../errors.ts";
-import type { Gpu } from "./gpu.ts";
+import type { Buffers } from "./buffers.ts";
+import type { DeviceCore } from "./device-core.ts";
+import type { ReuseCache } from "./reuse-cache.ts";
 
 const MAP_READ_AND_COPY_DST = 0x1 | 0x8;
 const MAP_MODE_READ = 0x1;
 /** Up to this size staging comes in powers of two, which many readbacks can share; beyond, rounding up could double a gigabyte. */
 const SHARED_BYTES = 1 << 16;
+
+/** What reading needs of a GPU. */
+export interface ReadableGpu {
+  readonly core: DeviceCore;
+  readonly buffers: Buffers;
+  readonly reuseCache: ReuseCache;
+}
 
 /** One copy on its way from the GPU to the host: `encode` it, submit, `finish`, then take the bytes. */
 export class Readback {
@@ -14,7 +23,7 @@ export class Readback {
 
   /** Bytes `offset .. offset + size` of `buffer`. */
   constructor(
-    private readonly gpu: Gpu,
+    private readonly gpu: ReadableGpu,
     private readonly buffer: GPUBuffer,
     private readonly offset: number,
     private readonly size: number,
@@ -22,11 +31,11 @@ export class Readback {
 
   /** Adds the copy to a command encoder, outside of any pass. */
   encode(encoder: GPUCommandEncoder): void {
-    this.#staging = this.gpu.recycler.acquire(stagingBytes(this.size), MAP_READ_AND_COPY_DST, "readback");
+    this.#staging = this.gpu.reuseCache.acquire(stagingBytes(this.size), MAP_READ_AND_COPY_DST, "readback");
     encoder.copyBufferToBuffer(this.buffer, this.offset, this.#staging, 0, this.size);
   }
 
-  /** Waits for the submitted copy. Call it within `Gpu.guard`. */
+  /** Waits for the submitted copy. Call it within `guard`. */
   async finish(): Promise<void> {
     const staging = this.#staging as GPUBuffer;
     try {
@@ -34,10 +43,10 @@ export class Readback {
       this.#bytes = staging.getMappedRange(0, this.size).slice(0);
       staging.unmap();
     } catch (error) {
-      this.gpu.destroyBuffer(staging);
+      this.gpu.buffers.destroy(staging);
       throw error;
     }
-    this.gpu.recycler.release(staging);
+    this.gpu.reuseCache.release(staging);
   }
 
   /** What was read. */
@@ -53,13 +62,19 @@ export class Readback {
 }
 
 /** The bytes `offset .. offset + size` of `buffer`, once the work submitted before this call has run. */
-export async function readBuffer(gpu: Gpu, buffer: GPUBuffer, offset: number, size: number): Promise<ArrayBuffer> {
+export async function readBuffer(
+  gpu: ReadableGpu,
+  buffer: GPUBuffer,
+  offset: number,
+  size: number,
+): Promise<ArrayBuffer> {
   if (size === 0) return new ArrayBuffer(0);
   const readback = new Readback(gpu, buffer, offset, size);
-  return gpu.guard(`the readback of ${buffer.label}`, async () => {
-    const encoder = gpu.device.createCommandEncoder({ label: "readback" });
+  const { device } = gpu.core;
+  return gpu.core.guard(`the readback of ${buffer.label}`, async () => {
+    const encoder = device.createCommandEncoder({ label: "readback" });
     readback.encode(encoder);
-    gpu.device.queue.submit([encoder.finish()]);
+    device.queue.submit([encoder.finish()]);
     await readback.finish();
     return readback.bytes;
   });

@@ -10,7 +10,8 @@ import { GpuError } from "../errors.ts";
 import { type Command, encodeCommands, PARAM_STRIDE } from "./commands.ts";
 import type { Work } from "./counters.ts";
 import type { Gpu } from "./gpu.ts";
-import { type Constants, type Kernel, type Pipeline, PipelineCache } from "./kernel.ts";
+import { type Constants, type Kernel, pipelineKey } from "./kernel.ts";
+import type { Pipeline } from "./pipelines.ts";
 import { Program } from "./program.ts";
 import { Readback } from "./readback.ts";
 import { destroyedError, Tensor } from "./tensor.ts";
@@ -45,9 +46,18 @@ export interface Dispatch<Param extends string> {
   work?: Partial<Work>;
 }
 
+/** How the operations of a recording are computed. */
+export interface RecorderOptions {
+  /** `reference`: each by its definition, slow and right by inspection. Default: by the fastest kernels known. */
+  kernels?: "reference" | undefined;
+}
+
 interface Recorded {
   kernel: Kernel;
+  /** Of its pipeline. */
   key: string;
+  /** There once it is compiled. */
+  pipeline: Pipeline | undefined;
   constants: Constants;
   params: Readonly<Record<string, number>>;
   buffers: readonly BufferSlice[];
@@ -72,19 +82,25 @@ export class Recorder {
   /** Released temporaries by size. They stay with this recorder until it is done: another one's work may run in between. */
   #released = new Map<number, GPUBuffer[]>();
 
+  /** Which kernels a `KernelFamily` gives this recording. */
+  readonly kernels: "reference" | undefined;
+
   constructor(
     readonly gpu: Gpu,
     readonly label: string,
-  ) {}
+    { kernels }: RecorderOptions = {},
+  ) {
+    this.kernels = kernels;
+  }
 
   /** Records with `body` and submits; whatever fails, the temporaries are given back. `signal` as in `submit`. */
   static async run<T>(
     gpu: Gpu,
     label: string,
     body: (recorder: Recorder) => T,
-    signal?: AbortSignal | undefined,
+    { signal, ...options }: RecorderOptions & { signal?: AbortSignal | undefined } = {},
   ): Promise<T> {
-    const recorder = new Recorder(gpu, label);
+    const recorder = new Recorder(gpu, label, options);
     try {
       const result = body(recorder);
       await recorder.submit(signal);
@@ -123,7 +139,7 @@ export class Recorder {
 
   /** A temporary filled from the host before the first op of this submission runs. */
   upload(data: Uint32Array | Float32Array): Tensor {
-    // Never from the pool while recording: the write happens before ops that may still use a recycled buffer.
+    // Never from the pool while recording: the write happens before ops that may still use it.
     const buffer = this.gpu.uploads.acquire(data.byteLength);
     this.#uploadBuffers.push(buffer);
     this.#uploads.push({ buffer, data });
@@ -136,7 +152,8 @@ export class Recorder {
     if (x === 0 || y === 0 || z === 0) return;
     this.#ops.push({
       kernel,
-      key: PipelineCache.key(kernel, constants),
+      key: pipelineKey(kernel, constants),
+      pipeline: undefined,
       constants,
       params: call.params,
       buffers: call.buffers,
@@ -209,15 +226,27 @@ export class Recorder {
     this.#needed.clear();
   }
 
+  /** Gives each op its pipeline, and compiles those that are not there yet, all at once. */
   async #compileMissing(): Promise<void> {
     const { pipelines } = this.gpu;
-    const missing = new Map<string, Recorded>();
-    for (const op of this.#ops) if (!pipelines.ready(op.key)) missing.set(op.key, op);
+    const missing = new Map<string, Recorded[]>();
+    for (const op of this.#ops) {
+      op.pipeline = pipelines.ready(op.kernel, op.key);
+      if (op.pipeline) continue;
+      const same = missing.get(op.key);
+      if (same) same.push(op);
+      else missing.set(op.key, [op]);
+    }
     if (missing.size === 0) return;
+    const compile = async ([key, ops]: [string, Recorded[]]) => {
+      const { kernel, constants } = ops[0] as Recorded;
+      const pipeline = await pipelines.compile(key, kernel, constants);
+      for (const op of ops) op.pipeline = pipeline;
+    };
     try {
-      await Promise.all([...missing].map(([key, op]) => pipelines.compile(key, op.kernel, op.constants)));
+      await Promise.all([...missing].map(compile));
     } catch (error) {
-      throw await this.gpu.causeOf(error);
+      throw await this.gpu.core.causeOf(error);
     }
   }
 
@@ -231,7 +260,7 @@ export class Recorder {
     }
     await abortable(this.#compileMissing(), signal);
     const { gpu } = this;
-    const params = gpu.createBuffer(this.#ops.length * PARAM_STRIDE, UNIFORM_AND_COPY_DST, "parameters of a program");
+    const params = gpu.buffers.create(this.#ops.length * PARAM_STRIDE, UNIFORM_AND_COPY_DST, "parameters of a program");
     const commands = this.#commands(this.#ops, params);
     this.#writeUploads();
     const [temporaries, uploads] = [this.#acquired.splice(0), this.#uploadBuffers.splice(0)];
@@ -271,7 +300,7 @@ export class Recorder {
     });
     gpu.device.queue.writeBuffer(arena, 0, bytes);
     return ops.map((op, index) => {
-      const pipeline = gpu.pipelines.ready(op.key) as Pipeline;
+      const pipeline = op.pipeline as Pipeline;
       return {
         name: op.kernel.name,
         pipeline: pipeline.pipeline,
@@ -284,10 +313,10 @@ export class Recorder {
   }
 
   #paramsGroup(arena: GPUBuffer, offset: number): GPUBindGroup {
-    const { pipelines } = this.gpu;
-    const id = this.gpu.idOf(arena);
+    const { pipelines, bindGroups, buffers } = this.gpu;
+    const id = buffers.idOf(arena);
     const entries = () => [{ binding: 0, resource: { buffer: arena, offset, size: PARAM_STRIDE } }];
-    return pipelines.bindGroup(pipelines.paramsLayout, [id], entries, `params:${id}@${offset}`);
+    return bindGroups.get(pipelines.paramsLayout, [id], entries, `params:${id}@${offset}`);
   }
 
   #buffersGroup(op: Recorded, pipeline: Pipeline): GPUBindGroup {
@@ -310,13 +339,13 @@ export class Recorder {
     const ids: number[] = [];
     let key = pipeline.layoutId;
     for (const { buffer, offset = 0, size = 0 } of op.buffers) {
-      const id = gpu.idOf(buffer);
+      const id = gpu.buffers.idOf(buffer);
       ids.push(id);
       key += `,${id}@${offset}+${size}`;
     }
     const entries = () =>
       op.buffers.map(({ buffer, offset, size }, binding) => ({ binding, resource: { buffer, offset, size } }));
-    return gpu.pipelines.bindGroup(pipeline.layout, ids, entries as () => GPUBindGroupEntry[], key);
+    return gpu.bindGroups.get(pipeline.layout, ids, entries as () => GPUBindGroupEntry[], key);
   }
 }
 

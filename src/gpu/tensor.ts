@@ -1,8 +1,7 @@
 /** A tensor on the GPU: one buffer, a shape, and the right to destroy it. Row-major, without padding. */
 import { GpuError } from "../errors.ts";
 import * as s from "../schema/schema.ts";
-import type { Gpu } from "./gpu.ts";
-import { readBuffer } from "./readback.ts";
+import { type ReadableGpu, readBuffer } from "./readback.ts";
 
 export type TensorType = "f32" | "u32";
 
@@ -11,13 +10,14 @@ export class Tensor {
   #destroyed = false;
 
   constructor(
-    readonly gpu: Gpu,
+    /** Whose memory it is: the `Gpu` that made it. */
+    readonly gpu: ReadableGpu,
     /** At least as long as the shape needs; elements are four bytes each. */
     readonly buffer: GPUBuffer,
     /** Sizes of the axes, the last one contiguous. */
     readonly shape: readonly number[],
     readonly dtype: TensorType = "f32",
-    private readonly free: (buffer: GPUBuffer) => void = (buffer) => gpu.destroyBuffer(buffer),
+    private readonly free: (buffer: GPUBuffer) => void = (buffer) => gpu.buffers.destroy(buffer),
   ) {}
 
   /** Number of elements. */

@@ -13,8 +13,10 @@ import { Gpu } from "../gpu/gpu.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { gather } from "../kernels/calls.ts";
+import { layoutOf } from "../ops/places.ts";
 import { nearestNames } from "../schema/nearest.ts";
 import * as s from "../schema/schema.ts";
+import { isHeadFirst } from "./points.ts";
 
 /** Part of an activation: sequences, positions (as in the prompt) and heads; all when absent. */
 export interface ActivationSlice {
@@ -147,7 +149,7 @@ export class ActivationCache {
   }
 
   async #cut(name: string, tensor: Tensor, slice: CheckedSlice): Promise<Tensor> {
-    const view = layoutOf(name, tensor.shape);
+    const view = layoutOf(tensor.shape, isHeadFirst(name));
     for (const [what, list] of Object.entries(slice)) {
       if (list?.length === 0)
         throw new HookError(
@@ -169,7 +171,7 @@ export class ActivationCache {
     const shape = view.headFirst
       ? [rows.length, heads.length, count, view.width]
       : [rows.length, count, heads.length, view.width];
-    const target = layoutOf(name, shape);
+    const target = layoutOf(shape, isHeadFirst(name));
     const part = this.gpu.tensor(view.hasHeads ? shape : [rows.length, count, view.width], `slice of ${name}`);
     await Recorder.run(this.gpu, `slice of ${name}`, (recorder) => {
       const pairs = rows.flatMap((row, rowIndex) =>
@@ -180,15 +182,8 @@ export class ActivationCache {
       );
       const list = recorder.upload(Uint32Array.from(pairs));
       heads.forEach((head, headIndex) => {
-        const source = { buffer: tensor, start: head * view.headStride, rowStride: view.rowStride };
-        gather(
-          recorder,
-          source,
-          { buffer: part, start: headIndex * target.headStride, rowStride: target.rowStride },
-          list,
-          1,
-          view.width,
-        );
+        const source = { ...view, buffer: tensor, start: head * view.headStride };
+        gather(recorder, source, { ...target, buffer: part, start: headIndex * target.headStride, heads: 1 }, list);
       });
     });
     return part;
@@ -256,42 +251,6 @@ export class ActivationCache {
 }
 
 const GPU = s.instance("a Gpu", Gpu);
-
-/** How an activation of a given shape is addressed: element = rowIndex * rowStride + head * headStride + d. */
-export interface ActivationLayout {
-  readonly batch: number;
-  readonly positions: number;
-  readonly heads: number;
-  readonly width: number;
-  readonly hasHeads: boolean;
-  /** Scores and pattern: [batch, head, query, key] instead of [batch, pos, head, …]. */
-  readonly headFirst: boolean;
-  readonly rowStride: number;
-  readonly headStride: number;
-  rowIndex(row: number, place: number): number;
-}
-
-const HEAD_FIRST = /\.hook_(attn_scores|pattern)$/;
-
-export function layoutOf(name: string, shape: readonly number[]): ActivationLayout {
-  const hasHeads = shape.length === 4;
-  const headFirst = hasHeads && HEAD_FIRST.test(name);
-  const [batch = 0, second = 0, third = 0, fourth = 0] = shape;
-  const width = hasHeads ? fourth : third;
-  const heads = hasHeads ? (headFirst ? second : third) : 1;
-  const positions = headFirst ? third : second;
-  return {
-    batch,
-    positions,
-    heads,
-    width,
-    hasHeads,
-    headFirst,
-    rowStride: headFirst ? width : heads * width,
-    headStride: headFirst ? positions * width : width,
-    rowIndex: headFirst ? (row, place) => row * heads * positions + place : (row, place) => row * positions + place,
-  };
-}
 
 function parsePositions(checkpoint: Checkpoint): number[][] {
   const parsed = parseJson(checkpoint.metadata.positions ?? "");

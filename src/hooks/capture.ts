@@ -1,8 +1,9 @@
 /** A pass that is made for its captures alone. */
 import { HookError } from "../errors.ts";
 import type { ModelInput } from "../model/input.ts";
-import type { ForwardResult, HookedModel } from "./hooked-model.ts";
-import { resolvePoint } from "./points.ts";
+import type { HookedModel } from "./hooked-model.ts";
+import { reachedPoints, resolvePoint } from "./points.ts";
+import type { ForwardResult } from "./result.ts";
 
 /** The cheapest pass that reaches the points: it ends after the last block that has one, without logits. */
 export async function captureAlone(
@@ -12,7 +13,8 @@ export async function captureAlone(
   options: { positions?: readonly number[] | undefined; signal?: AbortSignal | undefined } = {},
 ): Promise<ForwardResult> {
   const captures = { ...options, capture: names, logits: "none" } as const;
-  if (names.some((name) => name.startsWith("ln_final."))) return model.forward(input, captures);
+  const inBlocks = reachedPoints(model.spec, model.spec.nLayers);
+  if (names.some((name) => !inBlocks.has(name))) return model.forward(input, captures);
   const stopAtLayer = 1 + Math.max(-1, ...names.map((name) => resolvePoint(model.spec, name).layer ?? -1));
   try {
     return await model.forward(input, { ...captures, stopAtLayer });

@@ -6,23 +6,14 @@ import { HookError } from "../errors.ts";
 import { Tensor } from "../gpu/tensor.ts";
 import { isCausal } from "../model/causality.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { dMlpOf } from "../model/weight-shapes.ts";
+import { dMlpOf } from "../model/weights/table.ts";
+import { EDIT_OPS, type EditCall, type EditOp, editOp } from "../ops/edit-call.ts";
+import { layoutOf } from "../ops/places.ts";
 import * as s from "../schema/schema.ts";
-import {
-  ActivationCache,
-  type ActivationLayout,
-  type CacheEntry,
-  ENTRY_PLACE_FIELDS,
-  layoutOf,
-} from "./activation-cache.ts";
-import { type Axis, type Point, resolvePoints } from "./points.ts";
+import { ActivationCache, type CacheEntry, ENTRY_PLACE_FIELDS } from "./activation-cache.ts";
+import { type Axis, isHeadFirst, type Point, resolvePoints } from "./points.ts";
 
-/**
- * - `set`: x = v; `add`: x + alpha v (alpha 1 unless given); `scale`: x * v; `zero`: 0; `lerp`: x + alpha (v - x);
- * - `project_out`: x - v (x·v) / (v·v), over the selected dimensions of each vector;
- * - `wgsl`: `expression` in x, v, b (row), p (position), h (head), d (dimension), as WGSL f32 and u32.
- */
-export type EditOp = "set" | "add" | "scale" | "zero" | "lerp" | "project_out" | "wgsl";
+export type { EditOp };
 
 /**
  * A number; an array or GPU tensor that broadcasts from the right against the selection [rows, positions, heads, dims]
@@ -76,7 +67,7 @@ export const EDIT_VALUE = s.byForm<EditValue>(
 
 export const EDIT_FIELDS = {
   at: s.required(s.text),
-  op: s.required(s.oneOf("set", "add", "scale", "zero", "lerp", "project_out", "wgsl")),
+  op: s.required(s.oneOf(...(Object.keys(EDIT_OPS) as EditOp[]))),
   value: EDIT_VALUE,
   alpha: s.finite,
   expression: s.text,
@@ -99,46 +90,10 @@ export interface EditScope {
   starts: readonly number[];
 }
 
-/** One vector to change. */
-export interface EditTarget {
-  /** Row of the batch as the edit's writer counts it: `b` of expressions. A sweep's cells all count from 0. */
-  row: number;
-  sequence: number;
-  position: number;
-  head: number;
-  /** Where the vector's values start in the value array. */
-  valueStart: number;
-  alpha: number;
-  /** Dimensions `firstDim` .. `endDim` are there; the others are keys that the query cannot see. */
-  firstDim: number;
-  endDim: number;
-}
-
 /** A checked edit of one point. */
-export interface CompiledEdit {
-  point: Point;
-  /** What becomes of the activation x; see `EditOp`. */
-  op: EditOp;
-  expression: string | undefined;
-  targets: EditTarget[];
-  /** The selected dimensions, or undefined for all `width`. */
-  dims: readonly number[] | undefined;
-  width: number;
-  values: Tensor | Float32Array;
-  valueStride: 0 | 1;
-  /** Values are indexed by dimension rather than by place in `dims`. */
-  byCoordinate: boolean;
+export interface CompiledEdit extends EditCall {
+  readonly point: Point;
 }
-
-const NEEDS_VALUE: Record<EditOp, boolean | undefined> = {
-  set: true,
-  add: true,
-  scale: true,
-  lerp: true,
-  project_out: true,
-  zero: false,
-  wgsl: undefined,
-};
 
 /**
  * Checks and compiles edits, in order; a pattern compiles to one edit for each point.
@@ -156,20 +111,21 @@ function fail(edit: CheckedEdit, code: string, message: string): HookError {
 }
 
 function checkForm(edit: CheckedEdit): void {
-  const needs = NEEDS_VALUE[edit.op];
-  if (needs === true && edit.value === undefined) throw fail(edit, "hook/no-value", "it needs a value.");
-  if (needs === false && edit.value !== undefined) throw fail(edit, "hook/no-value", "it takes no value.");
-  if (edit.op === "lerp" && edit.alpha === undefined)
+  const { value, alpha } = editOp(edit.op);
+  const isExpression = value === "expression";
+  if (value === "needed" && edit.value === undefined) throw fail(edit, "hook/no-value", "it needs a value.");
+  if (value === "none" && edit.value !== undefined) throw fail(edit, "hook/no-value", "it takes no value.");
+  if (alpha === "needed" && edit.alpha === undefined)
     throw fail(edit, "hook/no-alpha", "it needs alpha, the share of the value.");
-  if (edit.alpha !== undefined && edit.op !== "lerp" && edit.op !== "add")
+  if (alpha === "none" && edit.alpha !== undefined)
     throw fail(edit, "hook/no-alpha", "it takes no alpha; only lerp and add do.");
-  if ((edit.op === "wgsl") !== (edit.expression !== undefined))
+  if (isExpression !== (edit.expression !== undefined))
     throw fail(edit, "hook/expression", "an expression goes with the op wgsl, and only with it.");
   if (edit.expression !== undefined && !/^[^;{}@]+$/.test(edit.expression)) {
     throw fail(edit, "hook/expression", `${JSON.stringify(edit.expression)} is not a single WGSL expression.`);
   }
-  const readsValue = edit.op === "wgsl" && /\bv\b/.test(edit.expression ?? "");
-  if (edit.op === "wgsl" && readsValue !== (edit.value !== undefined)) {
+  const readsValue = isExpression && /\bv\b/.test(edit.expression ?? "");
+  if (isExpression && readsValue !== (edit.value !== undefined)) {
     const why = readsValue
       ? "its expression reads v, so it needs a value."
       : "its expression does not read v, its value.";
@@ -185,7 +141,7 @@ function compileAt(edit: CheckedEdit, point: Point, scope: EditScope): CompiledE
   const heads = selectIndices(edit, "heads", edit.heads, headCount);
   const dims = edit.dims && selectIndices(edit, "dims", edit.dims, width);
   const places = selectPlaces(edit, scope);
-  const compiled = { point, op: edit.op, expression: edit.expression, dims, width };
+  const compiled = { point, at: point.name, op: edit.op, expression: edit.expression, dims, width };
   const source = valueSource(edit, point, {
     places,
     heads,
@@ -394,7 +350,7 @@ function cacheSource(
 ): ValueSource {
   entry.cache.assertAlive();
   const tensor = entry.cache.tensor(entry.name);
-  const layout: ActivationLayout = layoutOf(entry.name, tensor.shape);
+  const layout = layoutOf(tensor.shape, isHeadFirst(entry.name));
   if (layout.width !== width || layout.hasHeads !== hasHeads || layout.heads !== headCount) {
     throw fail(
       edit,

@@ -5,7 +5,7 @@ import {
   type GenerateOptions,
   type GenerateStep,
   generateSteps,
-  type TapsFor,
+  type HooksFor,
 } from "../model/generate.ts";
 import type { TokenInput } from "../model/input.ts";
 import type { Model } from "../model/model.ts";
@@ -73,7 +73,7 @@ export async function* generateHooked(
   checkPasses(edits);
   const empty = new ActivationCache(model.gpu, new Map(), []);
   let cache = empty;
-  const tapsFor: TapsFor = ({ kind, inputs, kv }) => {
+  const hooksFor: HooksFor = ({ kind, inputs, kv }) => {
     cache.destroy();
     const here = edits.filter((edit) => isDuring(edit, kind));
     const plan = planPass(
@@ -88,7 +88,7 @@ export async function* generateHooked(
   // Where nobody looks, tokens may be decoded ahead of the host.
   const isPlain = edits.length === 0 && capture === undefined;
   try {
-    for await (const step of generateSteps(model, input, options, isPlain ? undefined : tapsFor))
+    for await (const step of generateSteps(model, input, options, isPlain ? undefined : hooksFor))
       yield { ...step, cache };
   } finally {
     cache.destroy();

@@ -1,7 +1,7 @@
 /**
  * The model as an instrument: forward passes with captures, edits and JavaScript hooks, and everything built on them.
  *
- * `HookedModel` wraps the plain `Model` and gives each pass its taps. Edits are data and run on the GPU without any
+ * `HookedModel` wraps the plain `Model` and gives each pass its hooks. Edits are data and run on the GPU without any
  * readback; a JavaScript hook costs one readback, one write and one split of the submission for each call.
  */
 import { HookError } from "../errors.ts";
@@ -17,11 +17,10 @@ import {
 import type { KvCache } from "../model/kv-cache.ts";
 import { type LoadOptions, loadParts, type ModelSource } from "../model/load.ts";
 import type { AnswerLogProb, LogProbsOptions } from "../model/log-probs.ts";
-import type { Logits } from "../model/logits.ts";
 import { type KvCacheOptions, Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import type { WeightValues } from "../model/weights/read.ts";
 import * as s from "../schema/schema.ts";
-import type { ActivationCache } from "./activation-cache.ts";
 import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";
 import {
   generateHooked,
@@ -36,22 +35,12 @@ import {
   type Hook,
   type HookedForwardOptions,
   type Hooks,
-  isReached,
   planPass,
 } from "./plan.ts";
-import { PATTERNS, type PointPattern, resolvePoint, resolvePoints } from "./points.ts";
-import { type SweepOptions, type SweepResult, sweep } from "./sweep.ts";
-
-/** What a forward pass gives. Works with `using`. */
-export interface ForwardResult {
-  /** Logits on the GPU; an empty [batch, 0, vocab] with `stopAtLayer`. */
-  logits: Logits;
-  /** What was captured; empty without `capture`. */
-  cache: ActivationCache;
-  /** Frees both. */
-  destroy(): void;
-  [Symbol.dispose](): void;
-}
+import { isLarge, PATTERNS, type PointPattern, reachedPoints, resolvePoint, resolvePoints } from "./points.ts";
+import { type ForwardResult, forwardResult } from "./result.ts";
+import { type SweepResult, sweep } from "./sweep.ts";
+import type { SweepOptions } from "./sweep-options.ts";
 
 /** A loaded model with captures, edits and sweeps: what `loadModel` returns. Works with `using`. */
 export class HookedModel {
@@ -113,6 +102,20 @@ export class HookedModel {
     );
   }
 
+  /** TransformerLens's names of the weights this model has, in the order of the forward pass. */
+  weightNames(): string[] {
+    return this.base.weightNames();
+  }
+
+  /**
+   * A weight by TransformerLens's name and in its shape (`W_U`, `blocks.3.attn.W_O`), with the checkpoint's numbers: nothing is
+   * folded, centred or scaled, and no edit changes them.
+   * @throws InputError `input/no-weight` naming the nearest; `input/model-destroyed`.
+   */
+  async weight(name: string): Promise<WeightValues> {
+    return this.base.weight(name);
+  }
+
   /**
    * Runs the model with edits and captures. Nothing is read back; logits and captures stay on the GPU until read.
    * @throws HookError for a point that does not exist, an empty or impossible selection, a value of the wrong shape, a
@@ -128,10 +131,8 @@ export class HookedModel {
    */
   async runWithCache(input: ModelInput, options: HookedForwardOptions = {}): Promise<ForwardResult> {
     const read = s.readOptions(HOOKED_FORWARD_OPTIONS, options, "runWithCache");
-    const usual = (name: string) =>
-      !/hook_(attn_scores|pattern|result)$/.test(name) &&
-      name !== "logits" &&
-      isReached(resolvePoint(this.spec, name), read.stopAtLayer);
+    const reached = reachedPoints(this.spec, read.stopAtLayer);
+    const usual = (name: string) => !isLarge(resolvePoint(this.spec, name)) && reached.has(name);
     return this.#forward("runWithCache", input, { ...read, capture: read.capture ?? usual }, []);
   }
 
@@ -248,12 +249,4 @@ export class HookedModel {
 /** Loads a model from a folder, a URL prefix, `hf:owner/name[@revision]` or chosen files. */
 export async function loadModel(source: ModelSource, options: LoadOptions = {}): Promise<HookedModel> {
   return new HookedModel(new Model(await loadParts(source, options)));
-}
-
-function forwardResult(logits: Logits, cache: ActivationCache): ForwardResult {
-  const destroy = () => {
-    logits.destroy();
-    cache.destroy();
-  };
-  return { logits, cache, destroy, [Symbol.dispose]: destroy };
 }

@@ -1,11 +1,13 @@
+export type { HookFunction } from "../ops/bindings.ts";
 export { ActivationCache, type ActivationSlice, type CacheEntry } from "./activation-cache.ts";
 export type { Edit, EditOp, EditValue } from "./edit.ts";
 export type { GenerateEdit, HookedGenerateOptions, HookedGenerateStep } from "./generate.ts";
-export { type ForwardResult, HookedModel, loadModel } from "./hooked-model.ts";
+export { HookedModel, loadModel } from "./hooked-model.ts";
 export { type Metric, metric } from "./metrics.ts";
 export * from "./patching/index.ts";
 export type { Hook, HookedForwardOptions, Hooks } from "./plan.ts";
 export { POINT_KINDS, type PointKind, type PointPattern, pointTable, resolvePoints } from "./points.ts";
 export * from "./readouts/index.ts";
-export type { SweepOptions, SweepResult } from "./sweep.ts";
-export type { HookFunction } from "./taps.ts";
+export type { ForwardResult } from "./result.ts";
+export type { SweepResult } from "./sweep.ts";
+export type { SweepOptions } from "./sweep-options.ts";

@@ -8,10 +8,34 @@ import type { Tensor } from "../gpu/tensor.ts";
 import { indexOfNoId, TOKEN_IDS } from "../model/input.ts";
 import * as s from "../schema/schema.ts";
 
+/** What a kind of metric is. */
+interface MetricKind {
+  /** Its case in `shaders/metric.wgsl`. */
+  readonly mode: number;
+  /** How many tokens it is about, at least and at most. */
+  readonly tokens: readonly [least: number, most: number];
+  /** Whether it reads the logits of its tokens alone, so that no others need be computed. */
+  readonly readsOnlyTokens: boolean;
+  /** Whether it has a column for each token rather than one. */
+  readonly isWide?: boolean;
+}
+
+/** Every kind of metric; the functions of `metric` document them. */
+const METRIC_KINDS = {
+  logits: { mode: 0, tokens: [1, Number.POSITIVE_INFINITY], readsOnlyTokens: true, isWide: true },
+  logitDiff: { mode: 1, tokens: [2, 2], readsOnlyTokens: true },
+  logProb: { mode: 2, tokens: [1, 1], readsOnlyTokens: false },
+  prob: { mode: 3, tokens: [1, 1], readsOnlyTokens: false },
+  rank: { mode: 4, tokens: [1, 1], readsOnlyTokens: false },
+  kl: { mode: 5, tokens: [0, 0], readsOnlyTokens: false },
+} as const satisfies Record<string, MetricKind>;
+
+const kindOf = ({ kind }: Metric): MetricKind => METRIC_KINDS[kind];
+
 /** Made by the functions of `metric`. */
 export interface Metric {
   /** Which number is taken of the logits. */
-  readonly kind: "logits" | "logitDiff" | "logProb" | "prob" | "rank" | "kl";
+  readonly kind: keyof typeof METRIC_KINDS;
   /** The tokens it is about; none for `kl`. */
   readonly tokens: s.NumberList;
   /** Reference logits [vocab] of `kl`; undefined: those of the unedited run. */
@@ -43,7 +67,7 @@ export const metric = {
 };
 
 const metricFields = s.object<Metric, CheckedMetric>("a metric", {
-  kind: s.required(s.oneOf("logits", "logitDiff", "logProb", "prob", "rank", "kl")),
+  kind: s.required(s.oneOf(...(Object.keys(METRIC_KINDS) as Metric["kind"][]))),
   tokens: s.required(TOKEN_IDS),
   reference: s.numbers,
 });
@@ -54,8 +78,6 @@ export const METRIC_SCHEMA = s.byForm<CheckedMetric>("a metric such as metric.lo
 /** One metric or several. */
 export const METRICS = s.oneOrMore("metrics", METRIC_SCHEMA);
 
-const MODE: Record<Metric["kind"], number> = { logits: 0, logitDiff: 1, logProb: 2, prob: 3, rank: 4, kl: 5 };
-
 const METRIC = defineKernel({
   name: "metric",
   sources: [reduceSource, metricSource],
@@ -64,14 +86,10 @@ const METRIC = defineKernel({
 });
 
 /** Whether a metric reads the logits of its tokens alone, so that no others need be computed. */
-export function readsOnlyTokens({ kind }: Metric): boolean {
-  return kind === "logits" || kind === "logitDiff";
-}
+export const readsOnlyTokens = (metric: Metric): boolean => kindOf(metric).readsOnlyTokens;
 
 /** Columns of a metric in the result. */
-export function metricWidth({ kind, tokens }: Metric): number {
-  return kind === "logits" ? tokens.length : 1;
-}
+export const metricWidth = (metric: Metric): number => (kindOf(metric).isWide ? metric.tokens.length : 1);
 
 /** @throws HookError `hook/metric` for no metric, a token out of range or a reference of the wrong length. */
 export function checkMetrics(metrics: readonly CheckedMetric[], vocabSize: number): void {
@@ -79,24 +97,15 @@ export function checkMetrics(metrics: readonly CheckedMetric[], vocabSize: numbe
   for (const each of metrics) checkMetric(each, vocabSize);
 }
 
-/** How many tokens each kind is about, at least and at most. */
-const TOKENS_OF: Record<Metric["kind"], readonly [number, number]> = {
-  logits: [1, Number.POSITIVE_INFINITY],
-  logitDiff: [2, 2],
-  logProb: [1, 1],
-  prob: [1, 1],
-  rank: [1, 1],
-  kl: [0, 0],
-};
-
-function checkMetric({ kind, tokens, reference }: CheckedMetric, vocabSize: number): void {
+function checkMetric(metric: CheckedMetric, vocabSize: number): void {
+  const { kind, tokens, reference } = metric;
   const bad = indexOfNoId(tokens, vocabSize);
   if (bad >= 0)
     throw new HookError(
       "hook/metric",
       `Metric ${kind}: token ${String(tokens[bad])} is out of range; ids go from 0 to ${vocabSize - 1}.`,
     );
-  const [least, most] = TOKENS_OF[kind];
+  const [least, most] = kindOf(metric).tokens;
   if (tokens.length < least || tokens.length > most) {
     const count = least === most ? `${least}` : `at least ${least}`;
     throw new HookError("hook/metric", `Metric ${kind} is about ${count} tokens, and has ${tokens.length}.`);
@@ -124,12 +133,13 @@ export interface MetricCall {
   outStride: number;
 }
 
-export function recordMetric(recorder: Recorder, { kind, tokens }: Metric, call: MetricCall): void {
+export function recordMetric(recorder: Recorder, metric: Metric, call: MetricCall): void {
+  const { tokens } = metric;
   recorder.dispatch(METRIC, {
     params: {
       rowCount: call.rows,
       vocab: call.vocab,
-      mode: MODE[kind],
+      mode: kindOf(metric).mode,
       tokenCount: tokens.length,
       outStart: call.outStart,
       outStride: call.outStride,

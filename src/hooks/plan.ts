@@ -5,11 +5,11 @@ import { assertRunnable } from "../model/engine.ts";
 import { bosFor, type TextModel, type TokenInput, toIds } from "../model/input.ts";
 import { assertOneRope, FORWARD_FIELDS, type ForwardOptions, type Model, type RunOptions } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import type { Callback, HookFunction } from "../ops/bindings.ts";
 import * as s from "../schema/schema.ts";
 import { ActivationCache } from "./activation-cache.ts";
 import { axisSize, type CheckedEdit, compileEdits, EDITS, type Edit, type EditScope } from "./edit.ts";
-import { PATTERNS, type Point, type PointPattern, resolvePoint, resolvePoints } from "./points.ts";
-import { type Callback, type HookFunction, HookTaps } from "./taps.ts";
+import { isNarrowed, PATTERNS, type Point, type PointPattern, reachedPoints, resolvePoints } from "./points.ts";
 
 /** Options of `HookedModel.forward`. */
 export interface HookedForwardOptions extends ForwardOptions {
@@ -65,7 +65,7 @@ export const HOOKS: s.Schema<Hook[]> = {
 
 export interface PassPlan {
   cache: ActivationCache;
-  run: Pick<RunOptions, "taps" | "widest" | "everyRow" | "stopAtLayer">;
+  run: Pick<RunOptions, "hooks" | "widest" | "everyRow" | "stopAtLayer">;
 }
 
 /** Checks edits, captures and hooks against one pass and allocates what is captured. */
@@ -95,7 +95,7 @@ export function planPass(
     );
   const callbacks = hooks.flatMap(([pattern, call]) => resolvePoints(spec, pattern).map((point) => ({ point, call })));
   const wanted = [...captured, ...callbacks.map(({ point }) => point), ...edits.map(({ point }) => point)];
-  checkReached(wanted, stopAtLayer);
+  checkReached(spec, wanted, stopAtLayer);
   checkLogits([...captured, ...callbacks.map(({ point }) => point)], options);
   const widest = Math.max(0, ...wanted.map((point) => rowWidth(point, scope)));
   checkOnePass(model, callbacks.length > 0, ids, widest);
@@ -119,11 +119,9 @@ export function planPass(
     shape: pointShape(point, scope, allPositions),
   }));
   const captures = [...tensors].map(([name, tensor]) => ({ name, tensor }));
-  const taps =
-    wanted.length === 0 ? undefined : new HookTaps(gpu, { edits, captures, callbacks: calls, positions, allPositions });
-  const everyRow =
-    calls.length > 0 || stopAtLayer !== undefined || captured.some((point) => isPastLastKeys(spec, point));
-  return { cache, run: { taps, widest, everyRow, stopAtLayer } };
+  const passHooks = wanted.length === 0 ? undefined : { edits, captures, callbacks: calls, positions, allPositions };
+  const everyRow = calls.length > 0 || stopAtLayer !== undefined || captured.some((point) => isNarrowed(spec, point));
+  return { cache, run: { hooks: passHooks, widest, everyRow, stopAtLayer } };
 }
 
 /**
@@ -160,12 +158,6 @@ export function pointShape(point: Point, scope: EditScope, positions: readonly (
   );
 }
 
-/** Whether a point comes after the last block has stored its keys, where rows that give no logits may be dropped. */
-function isPastLastKeys(spec: ModelSpec, point: Point): boolean {
-  const lastKeys = resolvePoint(spec, `blocks.${spec.nLayers - 1}.attn.hook_v`);
-  return point.order > lastKeys.order;
-}
-
 function checkStop({ nLayers }: ModelSpec, { stopAtLayer, kv, logits }: CheckedForwardOptions): number | undefined {
   if (stopAtLayer === undefined) return undefined;
   if (!Number.isInteger(stopAtLayer) || stopAtLayer < 0 || stopAtLayer > nLayers) {
@@ -185,14 +177,10 @@ function checkStop({ nLayers }: ModelSpec, { stopAtLayer, kv, logits }: CheckedF
   return stopAtLayer;
 }
 
-export function isReached({ name, layer }: Point, stopAtLayer = Number.POSITIVE_INFINITY): boolean {
-  return layer === undefined
-    ? stopAtLayer === Number.POSITIVE_INFINITY || !/^(ln_final|logits)/.test(name)
-    : layer < stopAtLayer;
-}
-
-function checkReached(wanted: readonly Point[], stopAtLayer: number | undefined): void {
-  const beyond = wanted.find((point) => !isReached(point, stopAtLayer));
+function checkReached(spec: ModelSpec, wanted: readonly Point[], stopAtLayer: number | undefined): void {
+  if (stopAtLayer === undefined) return;
+  const reached = reachedPoints(spec, stopAtLayer);
+  const beyond = wanted.find(({ name }) => !reached.has(name));
   if (beyond)
     throw new HookError(
       "hook/not-reached",

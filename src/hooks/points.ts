@@ -1,9 +1,13 @@
 /**
- * The named points of a forward pass, as one table: TransformerLens's names, the axes of each, what it is, and where it
- * does not exist. `docs/hooks.md` prints this table; captures, edits and sweeps accept exactly these names.
+ * The named points of a forward pass, as one table: TransformerLens's names, the axes of each, what it is, and what a model
+ * has to have for it. Which of them a model has, in which layers and in which order is read from the graph of its pass.
+ * `docs/hooks.md` prints this table; captures, edits and sweeps accept exactly these names.
  */
 import { HookError } from "../errors.ts";
-import type { LayerSpec, ModelSpec } from "../model/spec.ts";
+import { pointsOf } from "../graph/graph.ts";
+import { Reaches } from "../graph/reach.ts";
+import type { ModelSpec } from "../model/spec.ts";
+import { trace } from "../model/trace.ts";
 import { nearestNames } from "../schema/nearest.ts";
 import * as s from "../schema/schema.ts";
 
@@ -29,10 +33,8 @@ export interface PointKind {
   readonly meaning: string;
   /** The formula in terms of other points and weights. */
   readonly formula: string;
-  /** When the point does not exist; empty when it always does. */
-  readonly absent: string;
-  /** Whether a model has the point in a layer. */
-  readonly exists: (spec: ModelSpec, layer: LayerSpec) => boolean;
+  /** What a model must have for the point to exist; empty when every model has it. */
+  readonly needs: string;
 }
 
 const RESIDUAL: readonly Axis[] = ["batch", "pos", "dModel"];
@@ -42,42 +44,21 @@ const KV_HEADS: readonly Axis[] = ["batch", "pos", "kvHead", "dHead"];
 const PAIRS: readonly Axis[] = ["batch", "head", "query", "key"];
 const MLP: readonly Axis[] = ["batch", "pos", "dMlp"];
 
-const always = () => true;
-const normed = (spec: ModelSpec) => spec.norm.kind !== "none";
-const hasLn1 = (spec: ModelSpec) => normed(spec) && spec.block.norms !== "post";
-const hasMlp = (spec: ModelSpec) => spec.mlp.absent !== true;
-const hasLn2 = (spec: ModelSpec) =>
-  hasLn1(spec) && hasMlp(spec) && !(spec.block.residual === "parallel" && spec.block.parallelSharedNorm);
-const sequential = (spec: ModelSpec) => spec.block.residual === "sequential";
-const rotates = (_: ModelSpec, layer: LayerSpec) => layer.rope !== null;
-const gated = (spec: ModelSpec) => hasMlp(spec) && spec.mlp.kind === "gated";
-
-function point(
-  name: string,
-  axes: readonly Axis[],
-  meaning: string,
-  formula: string,
-  absent = "",
-  exists: PointKind["exists"] = always,
-): PointKind {
-  return { name, axes, meaning, formula, absent, exists };
+function point(name: string, axes: readonly Axis[], meaning: string, formula: string, needs = ""): PointKind {
+  return { name, axes, meaning, formula, needs };
 }
 
-const NO_LN1 = "post-norm blocks (olmo2), models without norms";
-const NO_LN2 = `${NO_LN1}, parallel blocks with one norm (gptj, phi, falcon, cohere)`;
+const LN1 = "a norm before attention";
+const LN2 = "a norm of its own before the MLP";
+const ROPE = "RoPE in the layer";
+const MLP_NEEDED = "an MLP in the block";
+const FINAL_NORM = "norms";
 const TERM = "after the post-norm (olmo2, gemma2, gemma3) and the residual multiplier (granite): exactly what is added";
 
 /** In the order in which a forward pass reaches them. */
 export const POINT_KINDS: readonly PointKind[] = [
   point("hook_embed", RESIDUAL, "token embedding", "W_E[token] * embed scale"),
-  point(
-    "hook_pos_embed",
-    RESIDUAL,
-    "position embedding",
-    "W_pos[position + offset]",
-    "models without learned positions (RoPE, ALiBi)",
-    (spec) => spec.positions.kind === "learned",
-  ),
+  point("hook_pos_embed", RESIDUAL, "position embedding", "W_pos[position + offset]", "learned positions"),
   point(
     "blocks.{i}.hook_resid_pre",
     RESIDUAL,
@@ -89,36 +70,20 @@ export const POINT_KINDS: readonly PointKind[] = [
     SCALE,
     "divisor of the norm before attention",
     "sqrt(var(resid_pre) + eps); RMS norms: sqrt(mean(x^2) + eps)",
-    NO_LN1,
-    hasLn1,
+    LN1,
   ),
   point(
     "blocks.{i}.ln1.hook_normalized",
     RESIDUAL,
     "normed residual before weight and bias",
     "(resid_pre - mean) / scale; RMS norms: x / scale",
-    NO_LN1,
-    hasLn1,
+    LN1,
   ),
   point("blocks.{i}.attn.hook_q", HEADS, "queries, before q/k norm and RoPE", "W_Q x + b_Q"),
   point("blocks.{i}.attn.hook_k", KV_HEADS, "keys, before q/k norm and RoPE", "W_K x + b_K"),
   point("blocks.{i}.attn.hook_v", KV_HEADS, "values", "W_V x + b_V"),
-  point(
-    "blocks.{i}.attn.hook_rot_q",
-    HEADS,
-    "queries after q/k norm and RoPE",
-    "RoPE(norm(q))",
-    "layers without RoPE",
-    rotates,
-  ),
-  point(
-    "blocks.{i}.attn.hook_rot_k",
-    KV_HEADS,
-    "keys after q/k norm and RoPE",
-    "RoPE(norm(k))",
-    "layers without RoPE",
-    rotates,
-  ),
+  point("blocks.{i}.attn.hook_rot_q", HEADS, "queries after q/k norm and RoPE", "RoPE(norm(q))", ROPE),
+  point("blocks.{i}.attn.hook_rot_k", KV_HEADS, "keys after q/k norm and RoPE", "RoPE(norm(k))", ROPE),
   point(
     "blocks.{i}.attn.hook_attn_scores",
     PAIRS,
@@ -144,56 +109,49 @@ export const POINT_KINDS: readonly PointKind[] = [
     RESIDUAL,
     "residual stream between attention and MLP",
     "resid_pre + attn_out",
-    "parallel blocks",
-    sequential,
+    "attention before the MLP, not beside it",
   ),
   point(
     "blocks.{i}.ln2.hook_scale",
     SCALE,
     "divisor of the norm before the MLP",
     "as ln1, of resid_mid (parallel: resid_pre)",
-    NO_LN2,
-    hasLn2,
+    LN2,
   ),
   point(
     "blocks.{i}.ln2.hook_normalized",
     RESIDUAL,
     "normed residual before weight and bias",
     "as ln1, of resid_mid (parallel: resid_pre)",
-    NO_LN2,
-    hasLn2,
+    LN2,
   ),
   point(
     "blocks.{i}.mlp.hook_pre",
     MLP,
     "hidden layer before the activation; gated MLPs: the gate",
     "W_in x + b_in; gated: W_gate x + b_gate",
-    "blocks without an MLP",
-    hasMlp,
+    MLP_NEEDED,
   ),
   point(
     "blocks.{i}.mlp.hook_pre_linear",
     MLP,
     "the part of a gated MLP that is not activated",
     "W_in x + b_in",
-    "MLPs without a gate",
-    gated,
+    "a gated MLP",
   ),
   point(
     "blocks.{i}.mlp.hook_post",
     MLP,
     "hidden layer after the activation",
     "act(pre); gated: act(pre) * pre_linear",
-    "blocks without an MLP",
-    hasMlp,
+    MLP_NEEDED,
   ),
   point(
     "blocks.{i}.hook_mlp_out",
     RESIDUAL,
     `what the MLP adds to the residual: ${TERM}`,
     "W_out post + b_out",
-    "blocks without an MLP",
-    hasMlp,
+    MLP_NEEDED,
   ),
   point(
     "blocks.{i}.hook_resid_post",
@@ -201,21 +159,13 @@ export const POINT_KINDS: readonly PointKind[] = [
     "residual stream after the block",
     "resid_mid + mlp_out; parallel: resid_pre + attn_out + mlp_out",
   ),
-  point(
-    "ln_final.hook_scale",
-    SCALE,
-    "divisor of the final norm",
-    "as ln1, of the last resid_post",
-    "models without norms",
-    normed,
-  ),
+  point("ln_final.hook_scale", SCALE, "divisor of the final norm", "as ln1, of the last resid_post", FINAL_NORM),
   point(
     "ln_final.hook_normalized",
     RESIDUAL,
     "normed final residual before weight and bias",
     "as ln1, of the last resid_post",
-    "models without norms",
-    normed,
+    FINAL_NORM,
   ),
   point("logits", ["batch", "pos", "vocab"], "logits", "softCap((W_U lnFinal + b_U) * scale)"),
 ];
@@ -230,40 +180,75 @@ export interface Point {
   readonly order: number;
 }
 
-const pointsOf = new WeakMap<ModelSpec, Map<string, Point>>();
+const KINDS = new Map(POINT_KINDS.map((kind) => [kind.name, kind]));
 
-/** Every point of a model by name, in the order of the forward pass. */
-export function pointTable(spec: ModelSpec): ReadonlyMap<string, Point> {
-  let table = pointsOf.get(spec);
-  if (!table) {
-    table = buildTable(spec);
-    pointsOf.set(spec, table);
-  }
-  return table;
+/** The kind of a name, whatever its block. */
+function kindOf(name: string): PointKind | undefined {
+  return KINDS.get(name.replace(/^blocks\.(\d+|\*)\./, "blocks.{i}."));
 }
+
+/** Whether captures of the point have their heads before their positions: [batch, head, query, key]. */
+export function isHeadFirst(name: string): boolean {
+  return kindOf(name)?.axes[1] === "head";
+}
+
+/** What the graphs of a model's passes say of its points. */
+interface PointFacts {
+  readonly table: ReadonlyMap<string, Point>;
+  readonly reaches: Reaches;
+  /** Points of the last block and after it whose rows may be dropped when nobody reads their logits. */
+  readonly narrowed: ReadonlySet<string>;
+}
+
+const facts = new WeakMap<ModelSpec, PointFacts>();
 
 const SPEC = s.simple<ModelSpec>(
   "a ModelSpec, such as model.spec",
   (value) => typeof value === "object" && value !== null && "layers" in value && "norm" in value,
 );
 
-function buildTable(given: ModelSpec): Map<string, Point> {
+function factsOf(given: ModelSpec): PointFacts {
   const spec = s.readArgument(SPEC, given, "pointTable", "spec");
-  const inBlock = POINT_KINDS.filter((kind) => kind.name.includes("{i}"));
-  const before = POINT_KINDS.slice(0, POINT_KINDS.indexOf(inBlock[0] as PointKind));
-  const after = POINT_KINDS.slice(before.length + inBlock.length);
+  const known = facts.get(spec);
+  if (known) return known;
+  // Rows that join make the residual before a block a value of its own, which that block computes.
+  const graph = trace(spec, { joins: true });
+  const values = pointsOf(graph);
   const table = new Map<string, Point>();
-  const put = (kinds: readonly PointKind[], layer: number | undefined) => {
-    const layerSpec = spec.layers[layer ?? 0] as LayerSpec;
-    for (const kind of kinds.filter((candidate) => candidate.exists(spec, layerSpec))) {
-      const name = kind.name.replace("{i}", String(layer));
-      table.set(name, { name, kind, layer, order: table.size });
-    }
-  };
-  put(before, undefined);
-  for (const layer of spec.layers.keys()) put(inBlock, layer);
-  put(after, undefined);
-  return table;
+  for (const [name, { layer }] of values) {
+    const kind = kindOf(name) as PointKind;
+    table.set(name, { name, kind, layer: kind.name.includes("{i}") ? layer : undefined, order: table.size });
+  }
+  const narrow = pointsOf(trace(spec, { narrow: true }));
+  const narrowed = new Set([...narrow].flatMap(([name, { rows }]) => (rows === "output" ? [name] : [])));
+  const made = { table, reaches: new Reaches(graph, values), narrowed };
+  facts.set(spec, made);
+  return made;
+}
+
+/** Every point of a model by name, in the order of the forward pass. */
+export function pointTable(spec: ModelSpec): ReadonlyMap<string, Point> {
+  return factsOf(spec).table;
+}
+
+/** What edits of each point can change of the logits. */
+export function reachesOf(spec: ModelSpec): Reaches {
+  return factsOf(spec).reaches;
+}
+
+/** Whether a pass may drop rows of the point that give no logits, and has to keep them where somebody looks. */
+export function isNarrowed(spec: ModelSpec, { name }: Point): boolean {
+  return factsOf(spec).narrowed.has(name);
+}
+
+/** The points of a pass that ends before block `stopAtLayer`, or of a whole one. */
+export function reachedPoints(spec: ModelSpec, stopAtLayer: number | undefined): ReadonlySet<string> {
+  return new Set(stopAtLayer === undefined ? pointTable(spec).keys() : pointsOf(trace(spec, { stopAtLayer })).keys());
+}
+
+/** Whether one row of the point is as long as the sequence, the vocabulary or the residuals of all heads. */
+export function isLarge({ kind: { axes } }: Point): boolean {
+  return axes.includes("key") || axes.includes("vocab") || (axes.includes("head") && axes.includes("dModel"));
 }
 
 /** A name, a pattern in which `*` stands for anything, a regular expression, or a function of the name. */
@@ -310,26 +295,23 @@ function matches(pattern: PointPattern, name: string): boolean {
 
 function noSuchPoint(spec: ModelSpec, pattern: PointPattern, table: ReadonlyMap<string, Point>): HookError {
   const text = typeof pattern === "string" ? `"${pattern}"` : String(pattern);
-  const kind =
-    typeof pattern === "string" ? POINT_KINDS.find((candidate) => generic(pattern) === candidate.name) : undefined;
+  const kind = typeof pattern === "string" ? kindOf(pattern) : undefined;
   if (kind && !layerExists(spec, pattern as string)) {
     return new HookError(
       "hook/no-such-point",
       `${text} names no point: ${spec.family} has blocks 0 to ${spec.nLayers - 1}.`,
     );
   }
-  if (kind?.absent) {
+  if (kind?.needs) {
     return new HookError(
       "hook/no-such-point",
-      `${text} does not exist in this ${spec.family} model; it is absent in ${kind.absent}.`,
+      `${text} does not exist in this ${spec.family} model: it needs ${kind.needs}. \`model.pointNames()\` lists what there is.`,
     );
   }
   const plain = pattern instanceof RegExp ? pattern.source.replace(/[\\^$*+?()[\]{}|]/g, "") : pattern;
   const near = typeof plain === "string" ? ` Nearest: ${nearestNames(plain, table.keys(), 3).join(", ")}.` : "";
   return new HookError("hook/no-such-point", `${text} matches no point of this ${spec.family} model.${near}`);
 }
-
-const generic = (name: string) => name.replace(/^blocks\.(\d+|\*)\./, "blocks.{i}.");
 
 function layerExists(spec: ModelSpec, name: string): boolean {
   const layer = Number(/^blocks\.(\d+)\./.exec(name)?.[1] ?? 0);

@@ -1,26 +1,27 @@
 /**
- * What a sweep stands on: its cells, checked and with their cones, and the base run that stores keys, values and
+ * What a sweep stands on: its cells, checked and with the rows that they affect, and the base run that stores keys, values and
  * residuals for them.
  */
 import { HookError, InputError } from "../errors.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import { type AffectedRows, affectedRows } from "../graph/reach.ts";
 import { isCausal } from "../model/causality.ts";
-import type { Head } from "../model/forward.ts";
+import type { Head } from "../model/engine.ts";
 import { type ModelInput, toIds } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
-import { widestMlp } from "../model/weight-shapes.ts";
-import { type Cone, coneOf } from "./cone.ts";
+import { widestMlp } from "../model/weights/table.ts";
 import { type CompiledEdit, compileEdits, type EditScope } from "./edit.ts";
-import type { ForwardResult, HookedModel } from "./hooked-model.ts";
 import { type CheckedMetric, checkMetrics, type Metric, metricWidth, readsOnlyTokens } from "./metrics.ts";
 import { rowWidth } from "./plan.ts";
-import type { CheckedSweepOptions } from "./sweep.ts";
+import { reachesOf } from "./points.ts";
+import type { ForwardResult } from "./result.ts";
+import type { CheckedSweepOptions, SweepModel } from "./sweep-options.ts";
 
 /** A cell whose edits can change what is measured. */
 export interface Cell {
   index: number;
   edits: CompiledEdit[];
-  cone: Cone;
+  affected: AffectedRows;
 }
 
 export interface SweepPlan {
@@ -57,7 +58,7 @@ const MAX_HEAD_TOKENS = 1024;
 export const checkpoint = (layer: number) => `blocks.${layer - 1}.hook_resid_post`;
 
 /** Checks everything, then runs the base. Nothing stays allocated when it fails. */
-export async function planSweep(model: HookedModel, options: CheckedSweepOptions): Promise<SweepPlan> {
+export async function planSweep(model: SweepModel, options: CheckedSweepOptions): Promise<SweepPlan> {
   const { spec, gpu } = model;
   const metrics = options.metric;
   const columns = metrics.reduce((sum, metric) => sum + metricWidth(metric), 0);
@@ -80,7 +81,7 @@ export async function planSweep(model: HookedModel, options: CheckedSweepOptions
     for (const resource of owned.reverse()) resource.destroy();
   };
   try {
-    const cellRows = cells.reduce((sum, { cone }) => sum + ids.length - cone.first, 0);
+    const cellRows = cells.reduce((sum, { affected }) => sum + ids.length - affected.first, 0);
     const kv = own(model.createKvCache({ capacity: ids.length + Math.min(rowLimit, cellRows) }));
     const base = own(await runBase(model, options, ids, end, cells, kv));
     const outputs = own(gpu.tensor([options.cells.length + 1, columns], "sweep results"));
@@ -98,14 +99,14 @@ export async function planSweep(model: HookedModel, options: CheckedSweepOptions
 
 /** One pass over the whole sequence that keeps the residual wherever a cell's rows join. */
 function runBase(
-  model: HookedModel,
+  model: SweepModel,
   { signal }: CheckedSweepOptions,
   ids: readonly number[],
   end: number,
   cells: readonly Cell[],
   kv: KvCache,
 ): Promise<ForwardResult> {
-  const joins = [...new Set(cells.flatMap(({ cone }) => cone.joins))].filter((layer) => layer > 0);
+  const joins = [...new Set(cells.flatMap(({ affected }) => affected.joins))].filter((layer) => layer > 0);
   return model.forward([ids], {
     kv,
     logits: [end],
@@ -121,11 +122,11 @@ export interface TokenHead extends Head {
 }
 
 /**
- * The backward cone of the unembedding: metrics that read a few logits need a few of its rows. On the GPT-2 shape the
+ * What a metric needs of the unembedding: metrics that read a few logits need a few of its rows. On the GPT-2 shape the
  * whole unembedding costs a row as much as five and a half blocks do.
  */
 function tokenHead(
-  model: HookedModel,
+  model: SweepModel,
   metrics: readonly CheckedMetric[],
   edits: readonly CompiledEdit[],
 ): TokenHead | undefined {
@@ -142,7 +143,7 @@ function tokenHead(
 }
 
 function rowsOfPass(
-  { spec, base }: HookedModel,
+  { spec, base }: SweepModel,
   options: CheckedSweepOptions,
   keyCount: number,
   widest: number,
@@ -154,7 +155,7 @@ function rowsOfPass(
   return Math.max(keyCount, Math.min(base.engine.rowsPerPass(widest), rows));
 }
 
-function singleSequence(model: HookedModel, input: ModelInput): number[] {
+function singleSequence(model: SweepModel, input: ModelInput): number[] {
   if (typeof input === "object" && "inputsEmbeds" in input) {
     throw new InputError(
       "input/sweep",
@@ -180,18 +181,22 @@ function metricPosition(ids: readonly number[], position: number): number {
  * Whether tokens after the metric's position matter to what is before it: attention may look at them, scores and patterns
  * have an axis of keys, edits of a `withEdits` scope count positions from the end, and dynamic RoPE depends on the length.
  */
-function needsWholeSequence({ spec, standing }: HookedModel, edits: readonly CompiledEdit[]): boolean {
+function needsWholeSequence({ spec, standing }: SweepModel, edits: readonly CompiledEdit[]): boolean {
   if (!isCausal(spec) || standing.length > 0 || spec.ropes.some(({ scaling }) => scaling.kind === "dynamic"))
     return true;
-  return edits.some(({ point }) => /hook_(attn_scores|pattern)$/.test(point.name));
+  return edits.some(({ point }) => point.kind.axes.includes("key"));
 }
 
 /** Cells whose edits can change the logits at `end`. */
 function compileCells(scope: EditScope, cells: CheckedSweepOptions["cells"], end: number, length: number): Cell[] {
   return cells.flatMap((edits, index) => {
     const compiled = inCell(index, () => compileEdits(edits, scope));
-    const cone = coneOf(scope.spec, compiled, end, length);
-    return cone ? [{ index, edits: compiled, cone }] : [];
+    const places = compiled.map(({ at, targets }) => ({
+      point: at,
+      positions: targets.map(({ position }) => position),
+    }));
+    const affected = affectedRows(reachesOf(scope.spec), places, end, length, isCausal(scope.spec));
+    return affected ? [{ index, edits: compiled, affected }] : [];
   });
 }
 

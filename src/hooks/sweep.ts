@@ -1,8 +1,8 @@
 /**
  * Sweeps: thousands of edited forward passes, exactly, for the price of what the edits can change.
  *
- * One base run stores keys, values and the residual before each block. Each cell then computes only its forward cone
- * (`cone.ts`): its rows take their residual from the base run at the layer where they join, and read the base run's keys
+ * One base run stores keys, values and the residual before each block. Each cell then computes only the rows that its edits
+ * affect (`graph/reach.ts`): its rows take their residual from the base run at the layer where they join, and read the base run's keys
  * and values for earlier positions, by slot and without a copy. In the last block only the metric's row goes on. Cells
  * are rows of one batch, sorted by the layer where they start; the metric is computed on the GPU, and one small readback
  * serves the whole sweep.
@@ -10,51 +10,13 @@
 import { abortable } from "../abort.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { gather } from "../kernels/calls.ts";
-import { MODEL_INPUT, type ModelInput } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
 import { RowTable } from "../ops/rows.ts";
 import * as s from "../schema/schema.ts";
-import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";
-import type { HookedModel } from "./hooked-model.ts";
 import { mergeEdits } from "./merge-edits.ts";
-import { type CheckedMetric, METRICS, type Metric, metricWidth, recordMetric } from "./metrics.ts";
+import { type Metric, metricWidth, recordMetric } from "./metrics.ts";
+import { type CheckedSweepOptions, SWEEP_OPTIONS, type SweepModel, type SweepOptions } from "./sweep-options.ts";
 import { type Cell, checkpoint, planSweep, type SweepPlan } from "./sweep-plan.ts";
-import { HookTaps } from "./taps.ts";
-
-/** What to sweep over and what to measure. */
-export interface SweepOptions {
-  /** One sequence. */
-  input: ModelInput;
-  /** The edits of each cell. A cell without edits gives the base value. */
-  cells: readonly (Edit | readonly Edit[])[];
-  /** One metric, or several that share the passes. */
-  metric: Metric | readonly Metric[];
-  /** Position whose logits are measured; negative from the end. Default -1. */
-  position?: number;
-  /** Called after each pass with the cells done. */
-  onProgress?: (progress: { done: number; total: number }) => void;
-  /** Ends the sweep with `signal.reason`, also during a pass; what the GPU has begun, it finishes. */
-  signal?: AbortSignal;
-  /** Bytes of GPU memory that the cells of one pass may take. Default 256 MB. */
-  memoryBudget?: number;
-}
-
-/** The options of a sweep as they are read. */
-export type CheckedSweepOptions = Omit<SweepOptions, "cells" | "metric"> & {
-  cells: readonly (readonly CheckedEdit[])[];
-  metric: readonly CheckedMetric[];
-};
-
-export const MEASURE_FIELDS = { onProgress: s.callback, signal: s.signal, memoryBudget: s.positive } as const;
-
-export const SWEEP_OPTIONS = s.object<SweepOptions, CheckedSweepOptions>("the options of sweep", {
-  input: s.required(MODEL_INPUT),
-  cells: s.required(s.list("lists of edits", EDITS)),
-  metric: s.required(METRICS),
-  position: s.whole,
-  ...MEASURE_FIELDS,
-} satisfies s.Fields<SweepOptions>);
 
 /** The numbers of a sweep, on the host. */
 export interface SweepResult {
@@ -73,7 +35,7 @@ export interface SweepResult {
  * @throws HookError for an edit that cannot be made (naming its cell) or a metric that does not fit; InputError for more
  * than one sequence or a position outside it; the signal's reason when aborted.
  */
-export async function sweep(model: HookedModel, given: SweepOptions): Promise<SweepResult> {
+export async function sweep(model: SweepModel, given: SweepOptions): Promise<SweepResult> {
   model.assertOpen();
   const options = s.readOptions(SWEEP_OPTIONS, given, "sweep");
   const plan = await planSweep(model, options);
@@ -89,7 +51,7 @@ class SweepRun {
   #rowLayers = 0;
 
   constructor(
-    private readonly model: HookedModel,
+    private readonly model: SweepModel,
     private readonly options: CheckedSweepOptions,
     private readonly plan: SweepPlan,
   ) {}
@@ -101,7 +63,7 @@ class SweepRun {
     const { signal } = options;
     const measureBase = (recorder: Recorder) =>
       this.#measure(recorder, this.plan.metrics, this.plan.base.logits.tensor, [total]);
-    await Recorder.run(this.model.gpu, "sweep base metric", measureBase, signal);
+    await Recorder.run(this.model.gpu, "sweep base metric", measureBase, { signal });
     let done = total - cells.length;
     for (const batch of this.#batches()) {
       signal?.throwIfAborted();
@@ -133,7 +95,7 @@ class SweepRun {
     let rows = 0;
     for (const cell of sorted) {
       // Slots are taken up to the end of the sequence, beyond the rows that are computed.
-      const here = this.plan.ids.length - cell.cone.first;
+      const here = this.plan.ids.length - cell.affected.first;
       if (batch.length > 0 && (rows + here > limit || batch.length === logitLimit)) {
         yield batch;
         batch = [];
@@ -155,22 +117,23 @@ class SweepRun {
       const activeRows = spec.layers.map((_, layer) => joinLayers.filter((join) => join <= layer).length);
       const outputRows = indices(rows.count).filter((row) => rows.position(row) === end);
       const edits = mergeEdits(batch.map((cell) => [...this.plan.standing, ...cell.edits]));
-      const taps = new HookTaps(gpu, { edits, captures: [], callbacks: [], positions: [], allPositions: [] });
+      const hooks = { edits, captures: [], callbacks: [], positions: [], allPositions: [] };
+      const tokens = this.plan.head?.W_U.outWidth ?? spec.vocabSize;
       const record = (recorder: Recorder) => {
-        const output = model.base.engine.recordPass(recorder, {
+        const logits = recorder.temp(outputRows.length, tokens);
+        model.base.engine.recordPass(recorder, {
           rows,
           cache: kv,
-          taps,
+          hooks,
           activeRows,
+          joining: { layers: joinLayers, residual: (layer) => this.plan.base.cache.tensor(checkpoint(layer)) },
           outputRows,
-          join: (_, layer, residual) => this.#join(recorder, rows, joinLayers, layer, residual),
+          logits: { tensor: logits, head: this.plan.head },
         });
-        const logits = recorder.temp(outputRows.length, this.plan.head?.W_U.outWidth ?? spec.vocabSize);
-        model.base.engine.recordLogits(output, undefined, logits, 0, this.plan.head);
         const cellOf = outputRows.map((row) => (batch[rows.sequence(row)] as Cell).index);
         this.#measure(recorder, this.plan.head?.metrics ?? this.plan.metrics, logits, cellOf);
       };
-      await Recorder.run(gpu, "sweep", record, this.options.signal);
+      await Recorder.run(gpu, "sweep", record, { signal: this.options.signal });
       this.#passes += 1;
       this.#rowLayers += activeRows.reduce((sum, count) => sum + count, 0);
     } finally {
@@ -180,12 +143,12 @@ class SweepRun {
 
   /** The rows of a batch, those that join earlier first, and the layer where each joins. */
   #rowsOf(batch: readonly Cell[], kv: KvCache): { rows: RowTable; joinLayers: number[] } {
-    const entries = batch.flatMap(({ cone }, sequence) => {
-      kv.truncate(sequence, cone.first);
-      const slots = kv.extend(sequence, this.plan.ids.length - cone.first);
-      return cone.joins.map((join, index) => ({
+    const entries = batch.flatMap(({ affected }, sequence) => {
+      kv.truncate(sequence, affected.first);
+      const slots = kv.extend(sequence, this.plan.ids.length - affected.first);
+      return affected.joins.map((join, index) => ({
         sequence,
-        position: cone.first + index,
+        position: affected.first + index,
         slot: slots[index] as number,
         join,
       }));
@@ -196,17 +159,6 @@ class SweepRun {
       rows.set(row, sequence, position, slot, this.plan.ids[position] as number);
     }
     return { rows, joinLayers: entries.map(({ join }) => join) };
-  }
-
-  /** Fills the residual of rows that join at a layer from the base run. At layer 0 the embedding does. */
-  #join(recorder: Recorder, rows: RowTable, joinLayers: readonly number[], layer: number, residual: Tensor): void {
-    if (layer === 0) return;
-    const joining = indices(rows.count).filter((row) => joinLayers[row] === layer);
-    if (joining.length === 0) return;
-    const { dModel } = this.model.spec;
-    const source = this.plan.base.cache.tensor(checkpoint(layer));
-    const list = recorder.upload(Uint32Array.from(joining.flatMap((row) => [rows.position(row), row])));
-    gather(recorder, { buffer: source, rowStride: dModel }, { buffer: residual, rowStride: dModel }, list, 1, dModel);
   }
 
   /** Records metrics for logits [rows, tokens]; `cellOf` says which row of the outputs each belongs to. */
@@ -229,7 +181,7 @@ class SweepRun {
   }
 }
 
-const startOf = ({ cone }: Cell) => Math.min(...cone.joins);
+const startOf = ({ affected }: Cell) => Math.min(...affected.joins);
 
 function indices(count: number): number[] {
   return Array.from({ length: count }, (_, index) => index);

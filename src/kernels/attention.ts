@@ -1,15 +1,14 @@
 /**
- * Attention: a small family of kernels that compute the same thing, and which of them takes a pass. As with products, the
- * tuner's choice does (`tuning/attention.ts`), or the first of the table that suits the kind of adapter.
+ * The family of attention kernels.
  *
- *   broadcastRows  prompts in registers, for CPUs that offer subgroups: eight rows at a time, queries handed round
+ *   broadcastRows  prompts in registers, for CPUs that offer subgroups: eight rows at a time, queries by subgroupBroadcast
  *   subgroupKeys   few rows, likewise: the invocations of a subgroup share out the head's dimensions
  *   rows           prompts without workgroup memory, for CPUs: the rows of a workgroup walk the same keys
  *   keys           few rows without much of it, for CPUs: the invocations of a workgroup share out the keys
  *   tiled          prompts on a GPU: tiles of keys and values in workgroup memory
  *   single         few rows on a GPU: a workgroup a (row, head)
  *   split          few rows and many keys on a GPU: several workgroups a (row, head), joined by a second kernel
- *   reference      in three steps, with scores and pattern between them written out
+ *   reference      in three steps, with scores and pattern in a buffer between them
  */
 import attention from "../../shaders/attention.wgsl";
 import attentionBroadcastRows from "../../shaders/attention_broadcast_rows.wgsl";
@@ -23,20 +22,20 @@ import attentionTiled from "../../shaders/attention_tiled.wgsl";
 import reduce from "../../shaders/reduce.wgsl";
 import type { Gpu } from "../gpu/gpu.ts";
 import { defineKernel, type Kernel } from "../gpu/kernel.ts";
-import { type BufferSlice, type Dispatch, foldGrid, type Recorder } from "../gpu/recorder.ts";
-import type { Tensor } from "../gpu/tensor.ts";
+import { type BufferSlice, foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tile } from "../gpu/unroll.ts";
-import { elementGrid } from "./calls.ts";
-import { choiceFor } from "./choices.ts";
-import { ATTENTION_MIX, ATTENTION_PARAMS, ATTENTION_SCORES, ATTENTION_SOFTMAX } from "./definitions.ts";
-import type { Grid, Product } from "./matmul.ts";
+import {
+  type AttentionCall,
+  type AttentionParam,
+  attentionMix,
+  attentionScores,
+  attentionSoftmax,
+} from "./attention-steps.ts";
+import { ATTENTION_PARAMS } from "./definitions.ts";
+import { type Candidate, type DeviceFacts, KernelFamily } from "./family.ts";
+import { elementGrid, type Grid } from "./launch.ts";
 
-export type AttentionParam = keyof typeof ATTENTION_PARAMS;
-
-/** Row table, slot table, ALiBi slopes, queries, keys and values; parameters and constants of `attention_shared.wgsl`. */
-export interface AttentionCall extends Omit<Dispatch<AttentionParam>, "workgroups" | "buffers"> {
-  buffers: readonly [BufferSlice, BufferSlice, BufferSlice, BufferSlice, BufferSlice, BufferSlice];
-}
+export type { AttentionCall, AttentionParam };
 
 /** Keys from which a GPU splits them: below, one workgroup a (row, head) is done before a second kernel would start. */
 const MANY_KEYS = 256;
@@ -53,19 +52,43 @@ export type PassKind = keyof typeof PASSES;
 /** Of a pass, what decides whether an attention can take it. */
 export type PassShape = Pick<Readonly<Record<AttentionParam, number>>, "rowCount" | "nHeads" | "dHead">;
 
-/** One way to compute z [rows, nHeads, dHead], the last buffer, from the others. */
-export interface Attention {
-  readonly name: string;
-  /** Passes it is meant for. It can compute any. */
-  readonly passes: readonly PassKind[];
-  /** Where it is expected to win, and is taken without being timed. */
-  readonly expectedOn: Exclude<Product["expectedOn"], "swiftshader">;
-  /** Whether the device can run it, and should on so many rows and heads; without it every device can. */
-  fits?(gpu: Gpu, shape: PassShape): boolean;
-  record(recorder: Recorder, call: AttentionCall, z: Tensor): void;
+/** What an attention is chosen for. */
+export interface AttentionShape extends PassShape {
+  readonly keyCount: number;
+  /** How many runs the rows lie in, each of rows of one sequence. */
+  readonly runs: number;
 }
 
-/** What attention is put together from, for the key under which choices are kept. */
+/** One way to compute z [rows, nHeads, dHead], the last buffer, from the others. */
+export interface AttentionKernel extends Candidate<AttentionShape> {
+  /** Passes it is meant for. It can compute any. */
+  readonly passes: readonly PassKind[];
+  /** Whether the device can run it, and should on so many rows and heads. */
+  canRun(device: DeviceFacts, shape: PassShape): boolean;
+  record(recorder: Recorder, call: AttentionCall, z: BufferSlice): void;
+}
+
+/** Rows of one sequence beside each other, on average, from which walking the keys together pays. */
+const LONG_RUN = 3;
+
+function passOf({ rowCount, keyCount, runs }: AttentionShape): PassKind {
+  if (rowCount >= LONG_RUN * runs) return "prompts";
+  return keyCount < MANY_KEYS ? "few rows" : "few rows, many keys";
+}
+
+/** A kernel that every device can run, unless `canRun` says otherwise. */
+function attentionKernel({
+  canRun = () => true,
+  ...kernel
+}: Omit<AttentionKernel, "fits" | "canRun"> & Partial<Pick<AttentionKernel, "canRun">>): AttentionKernel {
+  return {
+    ...kernel,
+    canRun,
+    fits: (device, shape) => kernel.passes.includes(passOf(shape)) && canRun(device, shape),
+  };
+}
+
+/** What attention is put together from. */
 const SOURCES: readonly string[] = [
   ...[attention, attentionBroadcastRows, attentionJoin, attentionKeys, attentionRows, attentionShared, attentionSplit],
   ...[attentionSubgroupKeys, attentionTiled, reduce],
@@ -95,41 +118,41 @@ function headSlice(dHead: number, most: number): number {
   return 1;
 }
 
-interface AttentionText extends Omit<Attention, "record"> {
-  kernel(gpu: Gpu, dHead: number): Kernel<AttentionParam>;
+type AttentionText = Omit<Parameters<typeof attentionKernel>[0], "record"> & {
+  kernel(device: DeviceFacts, dHead: number): Kernel<AttentionParam>;
   grid(gpu: Gpu, shape: PassShape): Grid;
-}
+};
 
 /** An attention of one dispatch. */
-function attentionOf({ kernel, grid, ...attention }: AttentionText): Attention {
-  return {
+function oneDispatch({ kernel, grid, ...attention }: AttentionText): AttentionKernel {
+  return attentionKernel({
     ...attention,
     record: (recorder, call, z) =>
-      recorder.dispatch(kernel(recorder.gpu, call.params.dHead), {
+      recorder.dispatch(kernel(recorder.gpu.host, call.params.dHead), {
         ...call,
         buffers: [...call.buffers, z],
         workgroups: grid(recorder.gpu, call.params),
       }),
-  };
+  });
 }
 
 /** A workgroup a (row, head). */
 const eachRowHead = (gpu: Gpu, { rowCount, nHeads }: PassShape) => foldGrid(gpu, rowCount * nHeads);
 
-const rows = attentionOf({
+const rows = oneDispatch({
   name: "rows",
   passes: ["prompts"],
-  expectedOn: "software",
+  expectedOn: ["software"],
   kernel: (_, dHead) => kernelFor("rows", [attentionRows], { D4: dHead / 4 }),
   grid: (gpu, { rowCount, nHeads }) => [...foldGrid(gpu, Math.ceil((rowCount * nHeads) / 64)), 1],
 });
 
 /** vec4 of a head that an invocation keeps: more than these compile for many seconds. */
 const MOST_PER = 8;
-const lanesOf = (gpu: Gpu) => gpu.host.adapterInfo.subgroupMinSize;
-const perOf = (gpu: Gpu, dHead: number) => Math.ceil(dHead / 4 / lanesOf(gpu));
-const canShare = (gpu: Gpu, { dHead }: PassShape) =>
-  gpu.host.features.has("subgroups") && [4, 8].includes(lanesOf(gpu)) && perOf(gpu, dHead) <= MOST_PER;
+const lanesOf = (device: DeviceFacts) => device.adapterInfo.subgroupMinSize;
+const perOf = (device: DeviceFacts, dHead: number) => Math.ceil(dHead / 4 / lanesOf(device));
+const canShare: AttentionKernel["canRun"] = (device, { dHead }) =>
+  device.features.has("subgroups") && [4, 8].includes(lanesOf(device)) && perOf(device, dHead) <= MOST_PER;
 
 /**
  * Rows of a block. 16 are up to 1.3 times as fast on lavapipe, no faster on SwiftShader, and take 2.7 s (heads of 64) to
@@ -137,28 +160,28 @@ const canShare = (gpu: Gpu, { dHead }: PassShape) =>
  */
 const BROADCAST_ROWS = 8;
 
-const broadcastRows = attentionOf({
+const broadcastRows = oneDispatch({
   name: "broadcast rows",
   passes: ["prompts"],
-  expectedOn: "software",
-  fits: canShare,
-  kernel: (gpu, dHead) => {
-    const LANES = lanesOf(gpu);
+  expectedOn: ["software"],
+  canRun: canShare,
+  kernel: (device, dHead) => {
+    const LANES = lanesOf(device);
     const [ROWS, SHARE] = [BROADCAST_ROWS, Math.min(BROADCAST_ROWS, LANES)];
-    const tile = { ROWS, PARTS: ROWS / SHARE, SHARE, PER: perOf(gpu, dHead), FOUR: 4 };
+    const tile = { ROWS, PARTS: ROWS / SHARE, SHARE, PER: perOf(device, dHead), FOUR: 4 };
     return kernelFor("broadcast rows", [attentionBroadcastRows], { D4: dHead / 4, LANES }, tile);
   },
   grid: (_, { rowCount, nHeads }) => [Math.ceil(rowCount / BROADCAST_ROWS), nHeads, 1],
 });
 
-const subgroupKeys = attentionOf({
+const subgroupKeys = oneDispatch({
   name: "subgroup keys",
   passes: ["few rows", "few rows, many keys"],
-  expectedOn: "software",
-  fits: canShare,
-  kernel: (gpu, dHead) => {
-    const sizes = { D4: dHead / 4, LANES: lanesOf(gpu) };
-    return kernelFor("subgroup keys", [attentionSubgroupKeys], sizes, { PER: perOf(gpu, dHead), STEP: 2 });
+  expectedOn: ["software"],
+  canRun: canShare,
+  kernel: (device, dHead) => {
+    const sizes = { D4: dHead / 4, LANES: lanesOf(device) };
+    return kernelFor("subgroup keys", [attentionSubgroupKeys], sizes, { PER: perOf(device, dHead), STEP: 2 });
   },
   grid: (gpu, shape) => [...eachRowHead(gpu, shape), 1],
 });
@@ -166,10 +189,10 @@ const subgroupKeys = attentionOf({
 /** Invocations that share out the keys; wide heads have fewer, since each keeps a head's width in workgroup memory. */
 const keyLanes = (dHead: number) => (dHead <= 256 ? 8 : 2);
 
-const keys = attentionOf({
+const keys = oneDispatch({
   name: "keys",
   passes: ["few rows", "few rows, many keys"],
-  expectedOn: "software",
+  expectedOn: ["software"],
   kernel: (_, dHead) => kernelFor("keys", [attentionKeys], { D4: dHead / 4, LANES: keyLanes(dHead) }, { STEP: 4 }),
   grid: (gpu, shape) => [...eachRowHead(gpu, shape), 1],
 });
@@ -179,10 +202,10 @@ const TILE4 = 32;
 const slicesOf = (dHead: number) => dHead / 4 / headSlice(dHead, TILE4);
 const tiledRows = (dHead: number) => (headSlice(dHead, TILE4) > 16 ? 8 : 16);
 
-const tiled = attentionOf({
+const tiled = oneDispatch({
   name: "tiled",
   passes: ["prompts"],
-  expectedOn: "hardware",
+  expectedOn: ["hardware"],
   kernel: (_, dHead) => {
     const ROWS = tiledRows(dHead);
     const sizes = { D4: headSlice(dHead, TILE4), ROWS, KEYS: ROWS, SHARE: 64 / ROWS };
@@ -191,10 +214,10 @@ const tiled = attentionOf({
   grid: (_, { rowCount, nHeads, dHead }) => [Math.ceil(rowCount / tiledRows(dHead)), nHeads, slicesOf(dHead)],
 });
 
-const single = attentionOf({
+const single = oneDispatch({
   name: "single",
   passes: ["few rows", "few rows, many keys"],
-  expectedOn: "hardware",
+  expectedOn: ["hardware"],
   kernel: () => kernelFor("single", [reduce, attention], {}),
   grid: (gpu, shape) => [...eachRowHead(gpu, shape), Math.ceil(shape.dHead / 256)],
 });
@@ -218,11 +241,11 @@ function mostSeen({ params: { window, keyCount }, constants }: AttentionCall): n
   return Math.min(constants?.CAUSAL === 0 ? 2 * window - 1 : window, keyCount);
 }
 
-const split: Attention = {
+const split = attentionKernel({
   name: "split",
   passes: ["few rows, many keys"],
-  expectedOn: "hardware",
-  fits: (_, { rowCount, nHeads }) => rowCount * nHeads < ENOUGH_ROW_HEADS,
+  expectedOn: ["hardware"],
+  canRun: (_, { rowCount, nHeads }) => rowCount * nHeads < ENOUGH_ROW_HEADS,
   record(recorder, call, z) {
     const { rowCount, nHeads, dHead } = call.params;
     const count = rowCount * nHeads;
@@ -243,99 +266,33 @@ const split: Attention = {
     });
     recorder.release(parts);
   },
-};
+});
 
-/** Every one there is. Of those that fit, the first that is expected on the kind of adapter is a pass's default. */
-export const ATTENTIONS: readonly Attention[] = [broadcastRows, subgroupKeys, rows, keys, tiled, split, single];
-
-/**
- * Attention step by step: scores and pattern, both [rowCount, nHeads, keyCount] and one buffer, then z. `onStep` may look
- * at them, or change them, as soon as they are there.
- */
-export function recordSteps(
-  recorder: Recorder,
-  call: AttentionCall,
-  z: Tensor,
-  onStep?: (step: "scores" | "pattern", buffer: Tensor) => void,
-): void {
-  const { params, constants = {} } = call;
-  const [rowTable, slotTable, slopes, queries, keys, values] = call.buffers;
-  const { rowCount, nHeads, dHead, keyCount } = params;
-  const shared = [rowTable, slotTable, slopes];
-  const heads = rowCount * nHeads;
+/** Step by step, scores and pattern in memory. */
+export function recordSteps(recorder: Recorder, call: AttentionCall, z: BufferSlice): void {
+  const { rowCount, nHeads, keyCount } = call.params;
   const scores = recorder.temp(rowCount, nHeads, keyCount);
-  const masked = recorder.upload(new Float32Array([Number.NEGATIVE_INFINITY]));
-  recorder.dispatch(ATTENTION_SCORES, {
-    ...call,
-    buffers: [...shared, queries, keys, masked, scores],
-    workgroups: elementGrid(recorder, heads * keyCount),
-  });
-  onStep?.("scores", scores);
-  recorder.dispatch(ATTENTION_SOFTMAX, {
-    params,
-    constants,
-    buffers: [...shared, scores],
-    workgroups: foldGrid(recorder.gpu, heads),
-  });
-  onStep?.("pattern", scores);
-  recorder.dispatch(ATTENTION_MIX, {
-    params,
-    constants,
-    buffers: [...shared, scores, values, z],
-    workgroups: elementGrid(recorder, heads * dHead),
-  });
+  attentionScores(recorder, call, scores);
+  attentionSoftmax(recorder, call, scores);
+  attentionMix(recorder, call, scores, z);
   recorder.release(scores);
 }
 
-/** What the others are checked against. */
-export const REFERENCE_ATTENTION: Attention = {
-  name: "reference",
-  passes: Object.keys(PASSES) as PassKind[],
-  expectedOn: "nowhere",
-  record: recordSteps,
-};
+const CANDIDATES: readonly AttentionKernel[] = [broadcastRows, subgroupKeys, rows, keys, tiled, split, single];
 
-const ALL_ATTENTIONS = [...ATTENTIONS, REFERENCE_ATTENTION];
+export const ATTENTION_FAMILY = new KernelFamily<AttentionShape, AttentionKernel>({
+  name: "attention",
+  candidates: CANDIDATES,
+  reference: attentionKernel({
+    name: "reference",
+    passes: Object.keys(PASSES) as PassKind[],
+    expectedOn: [],
+    record: recordSteps,
+  }),
+  keyOf: (shape) => `attention of ${passOf(shape)}, dHead ${shape.dHead}`,
+});
 
-/** All that a choice between them depends on, as text: it changes when one of them does. */
-export const attentionVersion = () =>
-  [...SOURCES, ...ATTENTIONS.map(({ name }) => name), BROADCAST_ROWS, TILE4, SPLIT_KEYS, MOST_SPLITS].join("");
-
-/** What an attention is chosen for. */
-export interface AttentionClass {
-  readonly pass: PassKind;
-  readonly dHead: number;
-}
-
-/** Under which its choice is kept. */
-export function attentionKey({ pass, dHead }: AttentionClass): string {
-  return `attention of ${pass}, dHead ${dHead}`;
-}
-
-/** The attentions meant for such a pass that the device can run. */
-export function fittingAttentions(gpu: Gpu, pass: PassKind, shape: PassShape, among = ATTENTIONS): Attention[] {
-  return among.filter((each) => each.passes.includes(pass) && each.fits?.(gpu, shape) !== false);
-}
-
-/** What is taken where nothing was timed. */
-export function defaultAttention(gpu: Gpu, pass: PassKind, shape: PassShape): Attention {
-  const kind = gpu.host.adapterInfo.isSoftware ? "software" : "hardware";
-  return fittingAttentions(gpu, pass, shape).find(({ expectedOn }) => expectedOn === kind) ?? REFERENCE_ATTENTION;
-}
-
-/** What the tuner found for the class on this device, if it did. */
-export function chosenAttention(gpu: Gpu, wanted: AttentionClass): Attention | undefined {
-  const choice = choiceFor(gpu, attentionKey(wanted));
-  return ALL_ATTENTIONS.find(({ name }) => name === choice);
-}
-
-/** Rows of one sequence beside each other, on average, from which walking the keys together pays. */
-const LONG_RUN = 3;
-
-/** Which one takes a pass, whose rows lie in `runs` runs of one sequence each. */
-export function attentionFor(gpu: Gpu, params: AttentionCall["params"], runs: number): Attention {
-  const few = params.keyCount < MANY_KEYS ? "few rows" : "few rows, many keys";
-  const pass = params.rowCount >= LONG_RUN * runs ? "prompts" : few;
-  const choice = chosenAttention(gpu, { pass, dHead: params.dHead });
-  return choice && choice.fits?.(gpu, params) !== false ? choice : defaultAttention(gpu, pass, params);
+/** All that a choice between the candidates depends on: it changes when one of them does. */
+export function attentionText(): string {
+  return [...SOURCES, ...CANDIDATES.map(({ name }) => name), BROADCAST_ROWS, TILE4, SPLIT_KEYS, MOST_SPLITS].join("");
 }

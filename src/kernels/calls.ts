@@ -6,27 +6,22 @@
  */
 import type { Constants } from "../gpu/kernel.ts";
 import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
-import { foldGrid } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import * as kernels from "./definitions.ts";
-import type { Product } from "./matmul.ts";
-import { productFor } from "./matmul-choice.ts";
-import { ELEMENT_BYTES, type Matrix, type NormWeights } from "./matrix.ts";
+import { elementGrid } from "./launch.ts";
+import { MATMUL_FAMILY } from "./matmul.ts";
+import type { MatmulKernel } from "./matmul-kernels.ts";
+import { ELEMENT_BYTES, type Matrix } from "./matrix.ts";
+import type { View } from "./view.ts";
+
+export { elementGrid, reduceConstants } from "./launch.ts";
+export { type NormSpec, norm, normStages } from "./norm.ts";
 
 /** `gelu`: exact, with erf; `gelu_tanh`: the tanh approximation; `gelu_quick`: x * sigmoid(1.702 x). */
 export type Activation = "relu" | "silu" | "gelu" | "gelu_tanh" | "gelu_quick" | "identity";
 
-/** A norm of a vector x. */
-export interface NormSpec {
-  /** `layer`: (x - mean) / sqrt(var + eps); `rms`: x / sqrt(mean(x^2) + eps); `none`: identity. */
-  kind: "layer" | "rms" | "none";
-  eps: number;
-  /** Added to the stored weight before it multiplies (gemma stores w - 1: offset 1). */
-  weightOffset: number;
-}
-
 /** Code of each activation in `shaders/activation.wgsl`. */
-const ACTIVATION_CODE: Record<Activation, number> = {
+export const ACTIVATION_CODE: Record<Activation, number> = {
   identity: 0,
   relu: 1,
   silu: 2,
@@ -35,54 +30,49 @@ const ACTIVATION_CODE: Record<Activation, number> = {
   gelu_quick: 5,
 };
 
-/** A grid of one invocation an element. */
-export function elementGrid(recorder: Recorder, elements: number): [number, number] {
-  return foldGrid(recorder.gpu, Math.ceil(elements / 64));
-}
-
 export interface MatmulOptions {
   bias?: Tensor | undefined;
-  activation?: Activation;
+  activation?: Activation | undefined;
   /** What becomes of what lies in `out`: replaced (default), added to, or multiplied. */
-  combine?: "replace" | "add" | "multiply";
-  scale?: number;
-  softCap?: number | null;
-  /** The kernel to use; default: what the tuner chose, or the one expected to win on this kind of adapter. */
-  product?: Product;
+  combine?: "replace" | "add" | "multiply" | undefined;
+  scale?: number | undefined;
+  softCap?: number | null | undefined;
+  /** The kernel to use; default: what its family chooses. */
+  kernel?: MatmulKernel | undefined;
   /** Element of a row of `x` where the operand starts, and the row's stride; default: the whole of `x`. */
-  rowStart?: number;
-  rowStride?: number;
+  rowStart?: number | undefined;
+  rowStride?: number | undefined;
   /** First column of W used (a multiple of four), with `width` columns. */
-  weightColumn?: number;
-  width?: number;
+  weightColumn?: number | undefined;
+  width?: number | undefined;
   /** Element of `out` where the result starts, and its row stride; default: the whole of `out`. */
-  outStart?: number;
-  outStride?: number;
+  outStart?: number | undefined;
+  outStride?: number | undefined;
   /** The last columns of the result are keys and values, and go to their rows' slots instead. */
-  cache?: { rowTable: BufferSlice; keys: BufferSlice; values: BufferSlice; kvWidth: number };
+  cache?: { rowTable: BufferSlice; keys: BufferSlice; values: BufferSlice; kvWidth: number } | undefined;
 }
 
-const COMBINE_CODE = { replace: 0, add: 1, multiply: 2 };
+export const COMBINE_CODE = { replace: 0, add: 1, multiply: 2 };
 
 /** out[r, n] (+ or *)= cap(act((x[r] · W[n] + bias[n]) * scale)); x [rows, width], out [rows, outWidth]. */
 export function matmul(
   recorder: Recorder,
-  x: Tensor,
+  x: BufferSlice,
   rows: number,
   W: Matrix,
   out: BufferSlice,
   options: MatmulOptions = {},
 ): void {
   const { gpu } = recorder;
-  const product = options.product ?? productFor(gpu, rows, W.layout, W.storage);
+  const kernel = options.kernel ?? MATMUL_FAMILY.choose(recorder, { rows, layout: W.layout, storage: W.storage });
   const width = options.width ?? W.width;
-  const operand = rowOperand(recorder, x, rows, width, product, options);
+  const operand = rowOperand(recorder, x, rows, width, kernel, options);
   const aligned = [width, operand.rowStart, operand.rowStride].every((count) => count % 4 === 0);
   const weightColumn = options.weightColumn ?? 0;
   const { cache } = options;
   const kvWidth = cache?.kvWidth ?? 0;
   for (const part of W.parts) {
-    recorder.dispatch(product.kernel(W.storage, W.layout, aligned, cache ? "cache" : "out"), {
+    recorder.dispatch(kernel.kernel(W.storage, W.layout, aligned, cache ? "cache" : "out"), {
       params: {
         rowCount: rows,
         outWidth: part.rows,
@@ -100,35 +90,39 @@ export function matmul(
         kvWidth,
       },
       buffers: [
-        ...[operand.tensor, part, options.bias ?? gpu.zeros, out],
+        ...[operand.packed ?? x, part, options.bias ?? gpu.zeros, out],
         ...(cache ? [cache.rowTable, cache.keys, cache.values] : []),
       ],
-      workgroups: product.grid(gpu, rows, part.rows),
-      constants: {
-        ...(options.activation && { ACTIVATION: ACTIVATION_CODE[options.activation] }),
-        ...(options.bias && { HAS_BIAS: 1 }),
-        ...(options.softCap && { HAS_SOFT_CAP: 1 }),
-        ...(options.combine && { COMBINE: COMBINE_CODE[options.combine] }),
-      },
+      workgroups: kernel.grid(gpu, rows, part.rows),
+      constants: matmulConstants(options),
       work: {
         operations: 2 * rows * width * part.rows,
         weightBytes: part.rows * width * ELEMENT_BYTES[W.storage],
       },
     });
   }
-  if (operand.tensor !== x) recorder.release(operand.tensor);
+  if (operand.packed) recorder.release(operand.packed);
 }
 
-/** The rows as the product reads them: where they lie, or packed into a temporary. */
+function matmulConstants({ activation, bias, softCap, combine }: MatmulOptions): Constants {
+  const constants: Record<string, number> = {};
+  if (activation) constants.ACTIVATION = ACTIVATION_CODE[activation];
+  if (bias) constants.HAS_BIAS = 1;
+  if (softCap) constants.HAS_SOFT_CAP = 1;
+  if (combine) constants.COMBINE = COMBINE_CODE[combine];
+  return constants;
+}
+
+/** The rows as the kernel reads them: where they lie, or packed into a temporary. */
 function rowOperand(
   recorder: Recorder,
-  x: Tensor,
+  x: BufferSlice,
   rows: number,
   width: number,
-  product: Product,
+  kernel: MatmulKernel,
   { rowStart = 0, rowStride = width }: MatmulOptions,
-): { tensor: Tensor; rowStart: number; rowStride: number } {
-  if (!product.packed) return { tensor: x, rowStart, rowStride };
+): { packed?: Tensor; rowStart: number; rowStride: number } {
+  if (!kernel.packed) return { rowStart, rowStride };
   const rowCount4 = Math.ceil(rows / 4);
   const width4 = Math.ceil(width / 4);
   const packed = recorder.temp(4 * width4, 4 * rowCount4);
@@ -138,7 +132,7 @@ function rowOperand(
     buffers: [x, packed],
     workgroups: [Math.ceil(width4 / 8), Math.ceil(rowCount4 / 8)],
   });
-  return { tensor: packed, rowStart: 0, rowStride: rowCount4 };
+  return { packed, rowStart: 0, rowStride: rowCount4 };
 }
 
 export interface EmbedOptions {
@@ -158,7 +152,7 @@ export function embed(
   rowTable: Tensor,
   rows: number,
   table: Matrix,
-  out: Tensor,
+  out: BufferSlice,
   { by, indexOffset = 0, scale = 1, tokens, positions }: EmbedOptions,
 ): void {
   const indices = tokens ? { indexStart: 0, indexStride: 1 } : { indexStart: by === "token" ? 3 : 1, indexStride: 4 };
@@ -184,78 +178,6 @@ export function embed(
   }
 }
 
-/** Constants of `reduce.wgsl` and `argmax.wgsl`: narrow workgroups on CPUs, where barriers between many invocations cost most. */
-export function reduceConstants(recorder: Recorder): Constants {
-  return recorder.gpu.host.adapterInfo.isSoftware ? { THREADS: 16, FOLDS: 4 } : {};
-}
-
-/** The constants and bindings that the fused norm and its stages share. */
-function normCall(
-  recorder: Recorder,
-  rows: number,
-  width: number,
-  spec: NormSpec,
-  weights: NormWeights,
-  accumulate: boolean,
-) {
-  const { gpu } = recorder;
-  return {
-    params: { rowCount: rows, width, eps: spec.eps, weightOffset: spec.weightOffset },
-    workgroups: foldGrid(gpu, rows),
-    constants: {
-      SUBTRACT_MEAN: spec.kind === "layer" ? 1 : 0,
-      HAS_WEIGHT: weights.w ? 1 : 0,
-      HAS_BIAS: weights.b ? 1 : 0,
-      ...(accumulate && { ACCUMULATE: 1 }),
-    },
-    w: weights.w ?? gpu.zeros,
-    b: weights.b ?? gpu.zeros,
-  };
-}
-
-/** out[r] (+)= norm(x[r]); x, out [rows, width]. */
-export function norm(
-  recorder: Recorder,
-  x: Tensor,
-  rows: number,
-  width: number,
-  spec: NormSpec,
-  weights: NormWeights,
-  out: Tensor,
-  accumulate = false,
-): void {
-  const { w, b, ...call } = normCall(recorder, rows, width, spec, weights, accumulate);
-  const { gpu } = recorder;
-  const byRow = gpu.host.adapterInfo.isSoftware && width % 4 === 0;
-  const workgroups = foldGrid(gpu, byRow ? Math.ceil(rows / 8) : rows);
-  const constants = byRow ? call.constants : { ...call.constants, ...reduceConstants(recorder) };
-  recorder.dispatch(byRow ? kernels.NORM_ROWS : kernels.NORM, {
-    ...call,
-    workgroups,
-    constants,
-    buffers: [x, w, b, out],
-  });
-}
-
-/** The three stages of `norm`, each with its output; between them the caller may look or change. */
-export function normStages(recorder: Recorder, rows: number, width: number, spec: NormSpec, weights: NormWeights) {
-  const { w, b, ...call } = normCall(recorder, rows, width, spec, weights, false);
-  const zeros = recorder.gpu.zeros;
-  return {
-    /** scales [rows] */
-    scale: (x: Tensor, scales: Tensor) =>
-      recorder.dispatch(kernels.NORM_SCALE, { ...call, buffers: [x, zeros, zeros, scales] }),
-    normalize: (x: Tensor, scales: Tensor, out: Tensor) =>
-      recorder.dispatch(kernels.NORM_NORMALIZE, { ...call, buffers: [x, scales, zeros, out] }),
-    affine: (x: Tensor, out: Tensor, accumulate = false) =>
-      recorder.dispatch(kernels.NORM_AFFINE, {
-        ...call,
-        constants: { ...call.constants, ...(accumulate && { ACCUMULATE: 1 }) },
-        buffers: [x, w, b, out],
-      }),
-  };
-}
-
 /** out[i] = x[i] * scale, or += with `accumulate`; `count` elements. */
 export function add(
   recorder: Recorder,
@@ -264,57 +186,26 @@ export function add(
   count: number,
   options: { scale?: number; accumulate?: boolean } = {},
 ): void {
-  recorder.dispatch(kernels.ADD, {
+  recorder.dispatch(kernels.COMBINE, {
     params: { count, scale: options.scale ?? 1 },
     buffers: [x, out],
     workgroups: elementGrid(recorder, count),
-    constants: { ACCUMULATE: (options.accumulate ?? true) ? 1 : 0 },
+    constants: { COMBINE: (options.accumulate ?? true) ? COMBINE_CODE.add : COMBINE_CODE.replace },
   });
 }
 
-/** out[r] = act(pre[r]), or act(gate) * in for the packed [rows, 2 width] of a gated MLP. */
-export function mlpActivation(
-  recorder: Recorder,
-  pre: Tensor,
-  rows: number,
-  width: number,
-  mlp: { kind: "plain" | "gated"; activation: Activation },
-  out: Tensor,
-): void {
-  recorder.dispatch(kernels.MLP_ACT, {
-    params: { rowCount: rows, width },
-    buffers: [pre, out],
-    workgroups: elementGrid(recorder, rows * width),
-    constants: { ACTIVATION: ACTIVATION_CODE[mlp.activation], ...(mlp.kind === "gated" && { GATED: 1 }) },
-  });
-}
-
-/** Rows as they lie in a buffer: row r, head h, dimension d is element `start + r * rowStride + h * headStride + d`. */
-export interface Strided {
-  readonly buffer: BufferSlice;
-  readonly start?: number;
-  readonly rowStride: number;
-  readonly headStride?: number;
-}
-
-/** Copies rows: for each pair (source row, target row) in `list` [entries, 2], `heads` vectors of `width`. */
-export function gather(
-  recorder: Recorder,
-  source: Strided,
-  target: Strided,
-  list: Tensor,
-  heads: number,
-  width: number,
-): void {
+/** Copies rows: for each pair (source row, target row) in `list` [entries, 2], the vectors of a row of the target. */
+export function gather(recorder: Recorder, source: View, target: View, list: Tensor): void {
   const entries = list.length / 2;
+  const { heads, width } = target;
   const lengths = {
     width,
-    sourceStart: source.start ?? 0,
+    sourceStart: source.start,
     sourceRowStride: source.rowStride,
-    sourceHeadStride: source.headStride ?? width,
-    targetStart: target.start ?? 0,
+    sourceHeadStride: source.headStride,
+    targetStart: target.start,
     targetRowStride: target.rowStride,
-    targetHeadStride: target.headStride ?? width,
+    targetHeadStride: target.headStride,
   };
   const step = Object.values(lengths).every((length) => length % 4 === 0) ? 4 : 1;
   const inSteps = Object.fromEntries(Object.entries(lengths).map(([name, length]) => [name, length / step]));
@@ -328,14 +219,6 @@ export function gather(
 /** out[0 .. count] = x[0 .. count]. */
 export function copyRows(recorder: Recorder, x: BufferSlice, out: BufferSlice, count: number): void {
   add(recorder, x, out, count, { accumulate: false });
-}
-
-/** A temporary [keep.length, width] with the rows `keep` of x [rows, width]. */
-export function selectRows(recorder: Recorder, x: BufferSlice, keep: readonly number[], width: number): Tensor {
-  const list = recorder.upload(Uint32Array.from(keep.flatMap((row, index) => [row, index])));
-  const out = recorder.temp(keep.length, width);
-  gather(recorder, { buffer: x, rowStride: width }, { buffer: out, rowStride: width }, list, 1, width);
-  return out;
 }
 
 /** Each head's own part of attention's output: result [rows, nHeads, dModel], a temporary, = W_O[head] z[row, head]. */
@@ -359,13 +242,13 @@ export function projectHeads(recorder: Recorder, z: Tensor, rows: number, W_O: M
 /** out[r] = sum over heads of result[r, head] + bias; result [rows, nHeads, width], out [rows, width]. */
 export function sumHeads(
   recorder: Recorder,
-  result: Tensor,
+  result: BufferSlice,
   rows: number,
   nHeads: number,
+  width: number,
   bias: Tensor | undefined,
-  out: Tensor,
+  out: BufferSlice,
 ): void {
-  const width = result.shape[2] as number;
   recorder.dispatch(kernels.SUM_HEADS, {
     params: { rowCount: rows, nHeads, width, scale: 1 },
     buffers: [result, bias ?? recorder.gpu.zeros, out],

@@ -3,17 +3,17 @@
  * in the first comment of its file in `shaders/`.
  */
 import activation from "../../shaders/activation.wgsl";
-import add from "../../shaders/add.wgsl";
 import argmax from "../../shaders/argmax.wgsl";
 import attentionMix from "../../shaders/attention_mix.wgsl";
 import attentionScores from "../../shaders/attention_scores.wgsl";
 import attentionShared from "../../shaders/attention_shared.wgsl";
 import attentionSoftmax from "../../shaders/attention_softmax.wgsl";
+import combine from "../../shaders/combine.wgsl";
+import elementwise from "../../shaders/elementwise.wgsl";
 import embed from "../../shaders/embed.wgsl";
 import gather from "../../shaders/gather.wgsl";
 import logProb from "../../shaders/log_prob.wgsl";
 import logSumExp from "../../shaders/log_sum_exp.wgsl";
-import mlpAct from "../../shaders/mlp_act.wgsl";
 import norm from "../../shaders/norm.wgsl";
 import normAffine from "../../shaders/norm_affine.wgsl";
 import normRows from "../../shaders/norm_rows.wgsl";
@@ -128,14 +128,29 @@ export const ROPE_STORE = defineKernel({
   name: "rope and store",
   sources: ropeStore,
   bindings: ["read", "read", "write", "write", "write"],
-  params: { rowCount: "u32", nHeads: "u32", nKvHeads: "u32", dHead: "u32", rotaryDim: "u32" },
+  params: {
+    rowCount: "u32",
+    nHeads: "u32",
+    nKvHeads: "u32",
+    dHead: "u32",
+    rotaryDim: "u32",
+    start: "u32",
+    rowStride: "u32",
+  },
 });
 
 export const STORE_KV = defineKernel({
   name: "store keys and values",
   sources: storeKv,
-  bindings: ["read", "read", "write", "write"],
-  params: { rowCount: "u32", nHeads: "u32", nKvHeads: "u32", dHead: "u32" },
+  bindings: ["read", "read", "read", "write", "write"],
+  params: {
+    rowCount: "u32",
+    width: "u32",
+    keyStart: "u32",
+    keyStride: "u32",
+    valueStart: "u32",
+    valueStride: "u32",
+  },
 });
 
 export const ATTENTION_PARAMS = {
@@ -173,16 +188,16 @@ export const ATTENTION_MIX = defineKernel({
   params: ATTENTION_PARAMS,
 });
 
-export const MLP_ACT = defineKernel({
-  name: "mlp activation",
-  sources: [activation, mlpAct],
-  bindings: ["read", "write"],
-  params: { rowCount: "u32", width: "u32" },
+export const ELEMENTWISE = defineKernel({
+  name: "elementwise",
+  sources: [activation, elementwise],
+  bindings: ["write"],
+  params: { count: "u32", start: "u32", scale: "f32", softCap: "f32" },
 });
 
-export const ADD = defineKernel({
-  name: "add",
-  sources: add,
+export const COMBINE = defineKernel({
+  name: "combine",
+  sources: combine,
   bindings: ["read", "write"],
   params: { count: "u32", scale: "f32" },
 });

@@ -5,10 +5,11 @@
  * and it is cut into parts where it exceeds what the adapter can bind at once (128 MB on many; GPT-2's embedding has 154).
  * Vectors (biases, norms) are f32: bf16 and f16 widen to it without loss, and they are too small to matter.
  */
-import type { Gpu } from "../gpu/gpu.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { StorageType } from "./definitions.ts";
-import type { WeightLayout } from "./matmul.ts";
+
+/** How a matrix lies in memory: [out, in], as torch.nn.Linear has it, or [in, out], as GPT-2's Conv1D has it. */
+export type WeightLayout = "linear" | "conv1d";
 
 export interface MatrixPart {
   readonly buffer: GPUBuffer;
@@ -38,9 +39,3 @@ export interface NormWeights {
 }
 
 export const ELEMENT_BYTES: Record<StorageType, number> = { f32: 4, f16: 2, bf16: 2 };
-
-/** Rows of a matrix with this many bytes a row that fit in one binding. */
-export function rowsPerPart(gpu: Gpu, rowBytes: number): number {
-  const limit = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize);
-  return Math.max(1, Math.floor(limit / rowBytes));
-}

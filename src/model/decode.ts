@@ -147,8 +147,7 @@ async function recordDecoding(
     const draws = sampling.temperature === 0 ? undefined : recorder.upload(new Float32Array(sequences.length));
     const rowTable = recorder.upload(rows.data);
     const tables = { rowTable, slotTable: recorder.upload(slotTable), slotStride: longest };
-    const output = engine.recordPass(recorder, { rows, cache: kv, tables, tokens });
-    engine.recordLogits(output, undefined, logits);
+    engine.recordPass(recorder, { rows, cache: kv, tables, tokens, logits: { tensor: logits } });
     recordChoice(recorder, logits, sequences.length, sampling, draws, tokens);
     return { program: await recorder.keep(signal), rows, rowTable, tokens, draws };
   } finally {

@@ -7,35 +7,59 @@ import type { Gpu } from "../gpu/gpu.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { STORAGE_USAGE } from "../gpu/usage.ts";
-import { ELEMENT_BYTES, type MatrixPart } from "../kernels/matrix.ts";
+import { lower } from "../graph/lower.ts";
+import { ELEMENT_BYTES, type Matrix, type MatrixPart, type NormWeights } from "../kernels/matrix.ts";
+import type { Bindings, Joining, PassHooks } from "../ops/bindings.ts";
+import type { WeightLookup, WeightRef } from "../ops/op.ts";
 import { RowTable } from "../ops/rows.ts";
 import { isCausal } from "./causality.ts";
-import type { PassContext } from "./context.ts";
-import { type Head, type Pass, type PassOutput, recordBlocks, recordLogits } from "./forward.ts";
 import { indexOfNoId } from "./input.ts";
 import { assertFits, KvCache } from "./kv-cache.ts";
+import { Plans } from "./plans.ts";
 import { ropeTable } from "./rope.ts";
 import type { ModelSpec, RopeSpec } from "./spec.ts";
-import { NO_TAPS, type Taps } from "./taps.ts";
-import { widestMlp } from "./weight-shapes.ts";
-import { type Weights, weightBuffers } from "./weights.ts";
+import { widestMlp } from "./weights/table.ts";
+import { type Weights, weightBuffers } from "./weights/weights.ts";
+
+/** An unembedding: the model's own, or the rows of some tokens alone. */
+export interface Head {
+  /** [tokens, dModel]. */
+  W_U: Matrix;
+  b_U?: Tensor | undefined;
+}
 
 /** What of a pass the caller decides; the engine supplies tables and buffers. */
 export interface PassRequest {
   rows: RowTable;
   cache: KvCache;
-  taps?: Taps | undefined;
-  inputsEmbeds?: Pass["inputsEmbeds"];
+  hooks?: PassHooks | undefined;
+  /** In place of token embeddings: rows `firstRow`.. of [.., dModel]. */
+  inputsEmbeds?: Bindings["embeds"];
+  /** Rows present from each layer on, and where those that join later take their residual from. */
   activeRows?: readonly number[];
-  join?: Pass["join"];
+  joining?: Joining;
+  /** Rows that go through the last block's attention, its MLP and the unembedding. Undefined: all. */
   outputRows?: readonly number[] | undefined;
+  /** Ends before this block. */
   stopAtLayer?: number | undefined;
+  /** Where logits go, if there are to be any. */
+  logits?: LogitsRequest | undefined;
   /** Token ids [rows] on the GPU, in place of those in `rows`. */
   tokens?: Tensor | undefined;
   /** Tables on the GPU that the caller keeps up, in place of those made of `rows` and `cache`. */
   tables?: { rowTable: Tensor; slotTable: Tensor; slotStride: number } | undefined;
   /** Width of a row of scores; default: the longest sequence that has rows in the pass. */
   keyCount?: number | undefined;
+}
+
+export interface LogitsRequest {
+  /** [.., tokens]; the logits go to rows `firstRow`.. (default 0). */
+  tensor: Tensor;
+  firstRow?: number;
+  /** The rows, of those that the last block has, that are unembedded: after the final norm, whose points show all. Undefined: all. */
+  picked?: readonly number[] | undefined;
+  /** Default: the model's own. */
+  head?: Head | undefined;
 }
 
 export class Engine {
@@ -47,12 +71,17 @@ export class Engine {
   #outgrown: Tensor[] = [];
   #alibi: Tensor | undefined;
   #destroyed = false;
+  readonly #weightLookup: WeightLookup;
+  /** What passes of a form run, kept for the next of that form. */
+  plans: Plans;
 
   constructor(
     readonly gpu: Gpu,
     readonly spec: ModelSpec,
     readonly weights: Weights,
   ) {
+    this.plans = new Plans(spec);
+    this.#weightLookup = this.#lookup(weights);
     if (spec.positions.kind === "alibi") {
       const { slopes } = spec.positions;
       this.#alibi = gpu.constant(new Float32Array(slopes), [slopes.length], "alibi slopes");
@@ -119,46 +148,57 @@ export class Engine {
     return vector?.read(start, end);
   }
 
-  /** Records embedding and blocks for the rows of `request`. */
-  recordPass(recorder: Recorder, request: PassRequest): PassOutput & { context: PassContext } {
+  /** Records the pass over the rows of `request`. */
+  recordPass(recorder: Recorder, request: PassRequest): void {
     this.assertAlive();
     recorder.needs(this);
     recorder.needs(request.cache);
-    const { rows, cache, tables, taps = NO_TAPS, ...rest } = request;
+    const { rows, cache, tables, hooks, logits, joining, outputRows, stopAtLayer } = request;
     const longest = tables?.slotStride ?? longestPresent(cache, rows);
     const keyCount = request.keyCount ?? longest;
-    const pass: Pass = {
-      ...rest,
+    const causal = isCausal(this.spec);
+    const picked = logits?.picked;
+    // Where no row is unembedded, the final norm is computed for those who look at it alone.
+    const wanted = !logits || picked?.length === 0 ? "none" : picked ? "picked" : "all";
+    const plan = this.plans.of(
+      {
+        embeds: request.inputsEmbeds !== undefined,
+        joins: joining !== undefined,
+        narrow: outputRows !== undefined,
+        stopAtLayer,
+        logits: wanted,
+      },
+      hooks,
+    );
+    lower(recorder, plan, logits?.head ? this.#lookup(logits.head) : this.#weightLookup, {
       rows,
       rowTable: tables?.rowTable ?? recorder.upload(rows.data),
+      activeRows: request.activeRows,
+      joining,
+      outputRows,
+      picked,
       store: cache.store,
-      slotTable: tables?.slotTable ?? recorder.upload(slotTableOf(cache, keyCount, isCausal(this.spec))),
-      slotStride: keyCount + (isCausal(this.spec) ? 0 : 1),
+      slotTable: tables?.slotTable ?? recorder.upload(slotTableOf(cache, keyCount, causal)),
+      slotStride: keyCount + (causal ? 0 : 1),
       keyCount,
       ropeTables: this.#tablesFor(recorder, longest),
       alibi: this.#alibi,
-    };
-    const output = recordBlocks(recorder, this.spec, this.weights, pass, taps);
-    return {
-      ...output,
-      context: { recorder, spec: this.spec, pass, taps, rows: output.rows, rowTable: output.rowTable },
-    };
+      tokens: request.tokens,
+      embeds: request.inputsEmbeds,
+      logits: logits && { tensor: logits.tensor, firstRow: logits.firstRow ?? 0 },
+      hooks,
+    });
   }
 
-  /** Records final norm and unembedding into rows `firstRow`.. of logits [.., tokens]; frees the residual. */
-  recordLogits(
-    output: PassOutput & { context: PassContext },
-    pick: readonly number[] | undefined,
-    logits: Tensor,
-    firstRow = 0,
-    head: Head = this.weights,
-  ): void {
-    const { taps } = output.context;
-    // The final norm shows every row, also where no logit is wanted.
-    const looked = taps.wants("ln_final.hook_scale") || taps.wants("ln_final.hook_normalized");
-    const count = pick && !looked ? pick.length : output.rows.count;
-    if (count > 0) recordLogits(output.context, this.weights, output.residual, pick, logits, firstRow, head);
-    output.context.recorder.release(output.residual);
+  #lookup(head: Head): WeightLookup {
+    const { weights } = this;
+    const find = ({ name, block }: WeightRef) =>
+      (block === undefined ? { ...weights, ...head } : (weights.blocks[block] as object))[name as never] as unknown;
+    return {
+      matrix: (ref) => find(ref) as Matrix,
+      vector: (ref) => ref && (find(ref) as Tensor | undefined),
+      norm: (ref) => (find(ref) ?? {}) as NormWeights,
+    };
   }
 
   /** The unembedding's rows for some tokens, for passes that read no other logit. The caller destroys it. */

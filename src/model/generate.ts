@@ -99,10 +99,10 @@ export interface GeneratePass {
 }
 
 /** What looks on in a pass: the part of `RunOptions` that is about points. */
-export type RunHooks = Pick<RunOptions, "taps" | "widest" | "everyRow">;
+export type RunHooks = Pick<RunOptions, "hooks" | "widest" | "everyRow">;
 
 /** How points are captured and edited while generating: called before every pass. A chunked prompt is one pass. */
-export type TapsFor = (pass: GeneratePass) => RunHooks | undefined;
+export type HooksFor = (pass: GeneratePass) => RunHooks | undefined;
 
 const DEFAULT_MAX_NEW_TOKENS = 100;
 /** Cache slots made ahead for each sequence; longer generations grow the cache as they need. */
@@ -127,12 +127,12 @@ interface Sequence {
   finished: FinishReason | undefined;
 }
 
-/** The steps of `Model.generate`; `tapsFor` says what looks at the points of each pass. */
+/** The steps of `Model.generate`, `hooksFor` says what looks at the points of each pass. */
 export async function* generateSteps(
   model: Model,
   input: TokenInput,
   options: CheckedGenerateOptions = {},
-  tapsFor?: TapsFor,
+  hooksFor?: HooksFor,
 ): AsyncGenerator<GenerateStep> {
   assertCausal(model.spec, "Generation");
   const plan = makePlan(model, options);
@@ -144,7 +144,7 @@ export async function* generateSteps(
     const sequences = startSequences(model, ids, plan, options);
     logits = model.gpu.tensor([ids.length, model.spec.vocabSize], "logits");
     let inputs = ids;
-    const isPlain = !tapsFor && canDecode(model, plan.sampling);
+    const isPlain = !hooksFor && canDecode(model, plan.sampling);
     let step = 0;
     while (step < plan.maxNewTokens && sequences.some(({ finished }) => !finished)) {
       options.signal?.throwIfAborted();
@@ -158,7 +158,7 @@ export async function* generateSteps(
         continue;
       }
       const pass: GeneratePass = { kind: step === 0 ? "prompt" : "token", step, inputs, kv };
-      const run: RunOptions = { ...tapsFor?.(pass), kv, signal: options.signal, into: logits };
+      const run: RunOptions = { ...hooksFor?.(pass), kv, signal: options.signal, into: logits };
       const tokens = await nextTokens(model, inputs, sequences, plan.sampling, run);
       yield endStep(step, tokens, sequences, plan, kv);
       inputs = nextInputs(tokens, sequences);

@@ -98,7 +98,7 @@ export class SlotStore {
   /** Last taken, first returned: the next store of that size then gets the same pairs, and passes find their bind groups. */
   #giveBack(): void {
     for (let layer = this.keys.length - 1; layer >= 0; layer--) {
-      for (const buffer of [this.values[layer], this.keys[layer]]) if (buffer) this.gpu.recycler.release(buffer);
+      for (const buffer of [this.values[layer], this.keys[layer]]) if (buffer) this.gpu.reuseCache.release(buffer);
     }
   }
 
@@ -113,7 +113,7 @@ export class SlotStore {
       );
     }
     const grow = (old: GPUBuffer | undefined, label: string) => {
-      const buffer = gpu.recycler.acquire(bytes, STORAGE_USAGE, label);
+      const buffer = gpu.reuseCache.acquire(bytes, STORAGE_USAGE, label);
       gpu.ledger.handOut(buffer, label);
       if (old) {
         const encoder = gpu.device.createCommandEncoder({ label: "cache growth" });

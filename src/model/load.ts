@@ -13,18 +13,18 @@ import {
 import { obeying } from "../checkpoint/source-abortable.ts";
 import { ConfigError } from "../errors.ts";
 import { Gpu } from "../gpu/gpu.ts";
-import { GPU_REQUEST_FIELDS, type GpuRequest, requestGpu } from "../gpu/host.ts";
 import { warn } from "../gpu/warn.ts";
-import { type TuningOptions, takeTuning } from "../kernels/tuning/take.ts";
+import { GPU_REQUEST_FIELDS, type GpuRequest, requestGpu } from "../hosts/request.ts";
 import * as s from "../schema/schema.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/index.ts";
 import { watchCallbacks } from "./callbacks.ts";
 import { specFromConfig } from "./families/index.ts";
-import { fitCheckpoint } from "./fit-checkpoint.ts";
 import type { TextModel } from "./input.ts";
-import { loadWeights } from "./load-weights.ts";
 import type { ModelSpec } from "./spec.ts";
-import { type Weights, weightBuffers } from "./weights.ts";
+import { type TuningOptions, takeTuning } from "./tuning.ts";
+import { fitCheckpoint } from "./weights/fit.ts";
+import { loadWeights } from "./weights/load.ts";
+import { type Weights, weightBuffers } from "./weights/weights.ts";
 
 /**
  * Where a model is: a folder, an `http(s)://` prefix, `hf:owner/name[@revision]`, the files a person chose in a

@@ -10,10 +10,11 @@ import { foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { elementGrid } from "../kernels/calls.ts";
 import * as kernels from "../kernels/definitions.ts";
+import { rowBlocks } from "../kernels/row-blocks.ts";
+import { packedView } from "../kernels/view.ts";
 import * as s from "../schema/schema.ts";
 import { assertCausal } from "./causality.ts";
 import { assertRunnable } from "./engine.ts";
-import { logitBlocks } from "./forward.ts";
 import { bosFor, ENCODE_FIELDS, indexOfNoId, requireTokenizer, SEQUENCE, type TextModel, toIds } from "./input.ts";
 import type { KvCache } from "./kv-cache.ts";
 import type { Model } from "./model.ts";
@@ -177,7 +178,7 @@ export function recordLogProbs(recorder: Recorder, logits: Tensor, entries: read
   const normalizers = recorder.temp(rowCount, 2);
   const list = recorder.upload(Uint32Array.from(entries.flat()));
   let firstEntry = 0;
-  for (const { first, rows, slice } of logitBlocks(recorder, logits, 0, rowCount, vocab)) {
+  for (const { first, rows, slice } of rowBlocks(recorder.gpu, packedView(logits, vocab), rowCount)) {
     const count = entries.filter(([row]) => row >= first && row < first + rows).length;
     recorder.dispatch(kernels.LOG_SUM_EXP, {
       params: { rowCount: rows, firstRow: first, vocab },

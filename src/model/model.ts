@@ -1,13 +1,14 @@
 /**
  * A loaded model: forward passes, caches, generation and answer probabilities.
  *
- * This is the plain model. `HookedModel` in `src/hooks` extends it with captures, edits and sweeps, through the `taps`
+ * This is the plain model. `HookedModel` in `src/hooks` extends it with captures, edits and sweeps, through the hooks
  * that every pass accepts.
  */
 import { type ConfigError, InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import type { PassHooks } from "../ops/bindings.ts";
 import type { RowTable } from "../ops/rows.ts";
 import * as s from "../schema/schema.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
@@ -35,7 +36,7 @@ import type { ModelParts } from "./load.ts";
 import { ANSWERS, type AnswerLogProb, answerLogProbs, LOG_PROBS_OPTIONS, type LogProbsOptions } from "./log-probs.ts";
 import { Logits } from "./logits.ts";
 import type { ModelSpec } from "./spec.ts";
-import type { Taps } from "./taps.ts";
+import { readWeight, type WeightValues, weightTable } from "./weights/read.ts";
 
 /** Positions whose logits are wanted: every one, each sequence's last, none, or a list (negative: from the end). */
 export type LogitsSelection = "all" | "last" | "none" | s.NumberList;
@@ -46,6 +47,11 @@ export interface ForwardOptions extends EncodeInputOptions {
   logits?: LogitsSelection;
   /** Continue these sequences and remember the new tokens. Without it keys and values are dropped after the pass. */
   kv?: KvCache;
+  /**
+   * `reference`: compute matmuls, attention and norms by their definitions instead of by the fastest kernels. Slow; shows
+   * whether an adapter is to be trusted.
+   */
+  kernels?: "reference";
   /** Ends the call with `signal.reason`, also while kernels compile; what the GPU has begun, it finishes. */
   signal?: AbortSignal;
 }
@@ -60,6 +66,7 @@ export const FORWARD_FIELDS = {
         : undefined,
   ),
   kv: s.instance("a KvCache, made by createKvCache()", KvCache),
+  kernels: s.oneOf("reference"),
   signal: s.signal,
 } as const satisfies s.Fields<ForwardOptions>;
 
@@ -81,8 +88,8 @@ export const KV_CACHE_OPTIONS = s.object<KvCacheOptions>("the options of createK
 /** What passes need beyond the public options: who looks, and where to stop. */
 export interface RunOptions extends Omit<ForwardOptions, "kv"> {
   kv: KvCache;
-  taps?: Taps | undefined;
-  /** Elements of one row of the widest point that `taps` wants; scores have one for every head and key. */
+  hooks?: PassHooks | undefined;
+  /** Elements of one row of the widest point where something happens; scores have one for every head and key. */
   widest?: number;
   /** Keep every row through the last block, because something there is looked at. */
   everyRow?: boolean;
@@ -138,6 +145,16 @@ export class Model {
   toSingleToken(text: string): number {
     const tokenizer = requireTokenizer(this, "Give the token's id.");
     return tokenizer.singleToken(s.readArgument(s.text, text, "toSingleToken", "text"));
+  }
+
+  /** The names that `weight` takes, in the order of the forward pass. */
+  weightNames(): string[] {
+    return [...weightTable(this.engine.weights).keys()];
+  }
+
+  /** A weight by TransformerLens's name and in its shape; see `readWeight`. @throws InputError `input/no-weight` */
+  async weight(name: string): Promise<WeightValues> {
+    return readWeight(this.engine, s.readArgument(s.text, name, "weight", "name"));
   }
 
   /**
@@ -292,12 +309,12 @@ export class Model {
     logits: Tensor,
     options: RunOptions,
   ): Promise<void> {
-    const { kv, taps, stopAtLayer, everyRow = false } = options;
+    const { kv, hooks, stopAtLayer, everyRow = false } = options;
     const wanted = selected.map((positions) => new Set(positions));
     const longest = Math.max(...kv.lengths);
     const perPass = this.engine.rowsPerPass(options.widest);
     // Who looks at scores expects rows of one width, whichever sequences a chunk holds.
-    const keyCount = taps ? longest : undefined;
+    const keyCount = hooks ? longest : undefined;
     let logitRow = 0;
     for (const [first, end] of passesOf(this.spec, rows, perPass, this.engine.rowsThatFit(options.widest))) {
       options.signal?.throwIfAborted();
@@ -307,21 +324,20 @@ export class Model {
       const inputsEmbeds = options.inputsEmbeds && { tensor: options.inputsEmbeds, firstRow: first };
       const outputRows = all || everyRow ? undefined : pick;
       const record = (recorder: Recorder) => {
-        const output = this.engine.recordPass(recorder, {
+        const picked = all || outputRows ? undefined : pick;
+        this.engine.recordPass(recorder, {
           rows: chunk,
           cache: kv,
-          taps,
+          hooks,
           stopAtLayer,
           inputsEmbeds,
           outputRows,
           keyCount,
+          ...(stopAtLayer === undefined && { logits: { tensor: logits, firstRow: logitRow, picked } }),
         });
-        if (stopAtLayer === undefined) {
-          this.engine.recordLogits(output, all || outputRows ? undefined : pick, logits, logitRow);
-        }
         if (first + chunk.count === rows.count) options.afterLogits?.(recorder, logits);
       };
-      await Recorder.run(this.gpu, "forward", record, options.signal);
+      await Recorder.run(this.gpu, "forward", record, { kernels: options.kernels, signal: options.signal });
       logitRow += pick.length;
     }
   }

@@ -8,8 +8,9 @@ import { foldGrid } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { elementGrid, reduceConstants } from "../kernels/calls.ts";
 import * as kernels from "../kernels/definitions.ts";
+import { rowBlocks } from "../kernels/row-blocks.ts";
+import { packedView } from "../kernels/view.ts";
 import * as s from "../schema/schema.ts";
-import { logitBlocks } from "./forward.ts";
 
 /**
  * How the next token is chosen. The steps and their order are those of Hugging Face's `generate`
@@ -113,7 +114,7 @@ export function recordPenalty(
   penalty: number,
 ): void {
   const vocab = logits.shape[1] as number;
-  for (const { first, rows, slice } of logitBlocks(recorder, logits, 0, seen.length, vocab)) {
+  for (const { first, rows, slice } of rowBlocks(recorder.gpu, packedView(logits, vocab), seen.length)) {
     const elements = seen
       .slice(first, first + rows)
       .flatMap((tokens, row) => [...tokens].map((token) => row * vocab + token));
@@ -140,7 +141,7 @@ export function recordChoice(
 ): Tensor {
   const vocab = logits.shape[1] as number;
   const { topK, topP, minP, temperature } = sampling;
-  for (const block of logitBlocks(recorder, logits, 0, rows, vocab)) {
+  for (const block of rowBlocks(recorder.gpu, packedView(logits, vocab), rows)) {
     const params = { rowCount: block.rows, firstRow: block.first, vocab };
     const workgroups = foldGrid(recorder.gpu, block.rows);
     if (sampling.temperature === 0 || !draws) {

@@ -1,7 +1,7 @@
 /** The form of a `ModelSpec` as data: which keys, of which types, within which bounds. */
 import { ConfigError } from "../errors.ts";
 import * as s from "../schema/schema.ts";
-import type { WeightName } from "./spec.ts";
+import { WEIGHT_NAMES } from "./weights/table.ts";
 
 const { finite, positive, flag, nullable, oneOf, variants } = s;
 const atLeastZero = s.notNegative;
@@ -35,44 +35,6 @@ const rope = object({
 
 const rows = object({ groups: count, groupSize: count, start: index, count });
 const tensorSource = object({ tensor: s.text }, { transpose: flag, rows, optional: flag });
-
-/** Every weight there is. A record, so that the compiler notices a name added to `WeightName` and not here. */
-const WEIGHT_NAMES: Record<WeightName, s.Schema> = {
-  "embed.W_E": tensorSource,
-  "embed.W_pos": tensorSource,
-  "embed.norm.w": tensorSource,
-  "embed.norm.b": tensorSource,
-  "ln1.w": tensorSource,
-  "ln1.b": tensorSource,
-  "ln1Post.w": tensorSource,
-  "ln1Post.b": tensorSource,
-  "ln2.w": tensorSource,
-  "ln2.b": tensorSource,
-  "ln2Post.w": tensorSource,
-  "ln2Post.b": tensorSource,
-  "attn.W_Q": tensorSource,
-  "attn.b_Q": tensorSource,
-  "attn.W_K": tensorSource,
-  "attn.b_K": tensorSource,
-  "attn.W_V": tensorSource,
-  "attn.b_V": tensorSource,
-  "attn.qNorm.w": tensorSource,
-  "attn.qNorm.b": tensorSource,
-  "attn.kNorm.w": tensorSource,
-  "attn.kNorm.b": tensorSource,
-  "attn.W_O": tensorSource,
-  "attn.b_O": tensorSource,
-  "mlp.W_gate": tensorSource,
-  "mlp.b_gate": tensorSource,
-  "mlp.W_in": tensorSource,
-  "mlp.b_in": tensorSource,
-  "mlp.W_out": tensorSource,
-  "mlp.b_out": tensorSource,
-  "lnFinal.w": tensorSource,
-  "lnFinal.b": tensorSource,
-  "unembed.W_U": tensorSource,
-  "unembed.b_U": tensorSource,
-};
 
 /** The form of a whole spec. Whether its numbers fit together is `validateSpec`'s to say. */
 const SPEC = object({
@@ -113,7 +75,7 @@ const SPEC = object({
   layers: list(object({ window: nullable(count), rope: nullable(index) }, { attentionScale: finite, dMlp: count })),
   ropes: list(rope),
   unembed: object({ tied: flag, scale: finite, softCap: nullable(positive) }),
-  weights: object({}, WEIGHT_NAMES),
+  weights: object({}, Object.fromEntries(WEIGHT_NAMES.map((name) => [name, tensorSource]))),
 });
 
 /** @throws ConfigError `config/spec` naming the file (`label`) and the first thing that is wrong */

@@ -3,9 +3,9 @@
  * together, and is every weight the spec calls for there, cut to the right size, and none besides.
  */
 import { ConfigError } from "../errors.ts";
-import type { ModelSpec, RopeSpec, TensorSource, WeightName } from "./spec.ts";
+import type { ModelSpec, RopeSpec, TensorSource } from "./spec.ts";
 import { checkSpecForm } from "./spec-schema.ts";
-import { isPerBlock, weightShape, weightUses } from "./weight-shapes.ts";
+import { isPerBlock, type WeightName, weightShape, weightUses } from "./weights/table.ts";
 
 /** One rule: the problems it finds, each a sentence without its full stop. */
 type Rule = (spec: ModelSpec) => string[];

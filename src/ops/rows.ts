@@ -8,9 +8,13 @@
 
 /** Fields of a row, in the order of the vec4 in the kernels. */
 const FIELDS = 4;
+/** One past the largest position a row's key can hold. */
+const POSITIONS = 2 ** 22;
 
 export class RowTable {
   readonly data: Uint32Array;
+  /** By sequence and position, made when first asked for. */
+  #rowOf: Map<number, number> | undefined;
 
   constructor(readonly count: number) {
     this.data = new Uint32Array(count * FIELDS);
@@ -18,6 +22,7 @@ export class RowTable {
 
   set(row: number, sequence: number, position: number, slot: number, token: number): void {
     this.data.set([sequence, position, slot, token], row * FIELDS);
+    this.#rowOf = undefined;
   }
 
   sequence(row: number): number {
@@ -30,6 +35,20 @@ export class RowTable {
 
   slot(row: number): number {
     return this.data[row * FIELDS + 2] as number;
+  }
+
+  token(row: number): number {
+    return this.data[row * FIELDS + 3] as number;
+  }
+
+  /** The row of a position; -1 when the table has none. */
+  indexOf(sequence: number, position: number): number {
+    if (!this.#rowOf) {
+      this.#rowOf = new Map();
+      for (let row = 0; row < this.count; row++)
+        this.#rowOf.set(this.sequence(row) * POSITIONS + this.position(row), row);
+    }
+    return this.#rowOf.get(sequence * POSITIONS + position) ?? -1;
   }
 
   /** Runs of neighbouring rows of one sequence. */

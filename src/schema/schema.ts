@@ -148,7 +148,8 @@ export const signal = simple<AbortSignal>(
 export const ranged = (takes: string) => simple<number>(takes, (value) => typeof value === "number");
 
 export function oneOf<T extends string | number>(...choices: readonly T[]): Schema<T> {
-  return simple(`one of ${choices.map((choice) => JSON.stringify(choice)).join(", ")}`, (value) =>
+  const list = choices.map((choice) => JSON.stringify(choice)).join(", ");
+  return simple(choices.length === 1 ? list : `one of ${list}`, (value) =>
     (choices as readonly unknown[]).includes(value),
   );
 }

@@ -7,7 +7,7 @@
  */
 import { ConfigError } from "../errors.ts";
 import type { ModelSpec, WeightName } from "../model/spec.ts";
-import { dMlpOf } from "../model/weight-shapes.ts";
+import { dMlpOf } from "../model/weights/table.ts";
 import { type Compressed, compress, type SparseMatrix } from "./sparse.ts";
 
 export interface OracleOptions {

@@ -15,8 +15,7 @@ import {
 } from "../../src/hooks/readouts/head-scores.ts";
 import { LOGIT_LENS_OPTIONS } from "../../src/hooks/readouts/logit-lens.ts";
 import { ACCUMULATED_OPTIONS, DECOMPOSE_OPTIONS, HEAD_RESULTS_OPTIONS } from "../../src/hooks/readouts/residual.ts";
-import { SWEEP_OPTIONS } from "../../src/hooks/sweep.ts";
-import { TUNE_OPTIONS } from "../../src/kernels/tuning/tuner.ts";
+import { SWEEP_OPTIONS } from "../../src/hooks/sweep-options.ts";
 import { LOG_PROBS_OPTIONS } from "../../src/model/log-probs.ts";
 import { KV_CACHE_OPTIONS } from "../../src/model/model.ts";
 import * as api from "../../src/node.ts";
@@ -61,9 +60,9 @@ export const NOT_CALLED: readonly string[] = [
   ...["stagePoint", "Oracle", "headsNeeded", "residualWidth", "runProgram", "softmax", "largestDifference"],
   ...["promptOfTasks", "samplePrompt", "unexplainedPrompt", "seededRandom", "LinearMap", "ResidualLayout"],
   // They read what a source gave, and the classes of a loaded model.
-  ...["headerLength", "parseHeader", "sameTensor", "classesOf"],
+  ...["headerLength", "parseHeader", "sameTensor"],
   // What hosts register, and files that are read by other calls.
-  ...["registerGpuProvider", "registerTuningStore", "registerFolderSource", "registerHubDefaults", "keepChoices"],
+  ...["registerGpuProvider", "registerTuningStore", "registerFolderSource", "registerHubDefaults"],
   ...["requestGpu", "Gpu", "adapterLine", "openBrowserCache", "OpfsCache", "HubSource", "UrlSource", "FilesSource"],
 ];
 
@@ -96,6 +95,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
       run: (options) => model.createKvCache(options),
       options: KV_CACHE_OPTIONS,
     },
+    { name: "Model.weight", args: ["blocks.1.attn.W_O"], run: (name) => model.weight(name) },
     { name: "Model.pointNames", args: ["*"], run: (patterns) => model.pointNames(patterns) },
     {
       name: "Model.forward",
@@ -264,7 +264,6 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
     { name: "Gpu", args: [gpu.host], run: (host) => void new api.Gpu(host) },
     ...plainCalls(),
     ...(await theoryCalls(gpu)),
-    { name: "tune", args: [gpu, { classes: [] }], run: api.tune, options: TUNE_OPTIONS },
     { name: "resolvePoints", args: [model.spec, "*"], run: api.resolvePoints },
     { name: "pointTable", args: [model.spec], run: api.pointTable },
   ];

@@ -34,6 +34,7 @@ await ablate(model, { input: ids, kind: "zero", metric: metric.kl(new Float64Arr
 metric.logits(ids);
 using tensor: Tensor = model.gpu.tensor([three, also], "mine");
 const device: GPUDevice = model.gpu.device;
+const { shape, data }: { shape: readonly number[]; data: Float32Array } = await model.weight(model.weightNames()[0] ?? "W_E");
 // @ts-expect-error There is no such option.
 await model.forward(ids, { position: 3 });
 // @ts-expect-error Ids are numbers.

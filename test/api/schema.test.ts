@@ -3,7 +3,7 @@ import { expect, it } from "vitest";
 import { InputError } from "../../src/errors.ts";
 import { EDITS } from "../../src/hooks/edit.ts";
 import { HOOKED_FORWARD_OPTIONS, HOOKS } from "../../src/hooks/plan.ts";
-import { SWEEP_OPTIONS } from "../../src/hooks/sweep.ts";
+import { SWEEP_OPTIONS } from "../../src/hooks/sweep-options.ts";
 import { MODEL_INPUT } from "../../src/model/input.ts";
 import { readArgument, readOptions, type Schema } from "../../src/schema/schema.ts";
 

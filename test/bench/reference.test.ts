@@ -9,7 +9,7 @@ import { checkGreedy, checkLogits, Reference, TOLERANCE } from "../../src/bench/
 import { SHAPES } from "../../src/bench/shapes.ts";
 import { type BenchTest, makeTest } from "../../src/bench/tests.ts";
 import { type HookedModel, loadModel } from "../../src/hooks/index.ts";
-import { productNamed } from "../kernels/altered.ts";
+import { matmulNamed } from "../kernels/altered.ts";
 import { testGpu } from "../support/gpu.ts";
 
 let model: HookedModel;
@@ -60,12 +60,12 @@ describe("a run beside its ceilings", () => {
       manyRows: [{ rows: 128, width: 256, outWidth: 256 }],
       oneRow: [{ rows: 1, width: 256, outWidth: 256 }],
     };
-    const products = [productNamed("block 16x8x8"), productNamed("lanes 8x8")];
-    const find = () => CeilingProbe.find(model.gpu, { sizes, products });
+    const matmuls = [matmulNamed("block 16x8x8"), matmulNamed("lanes 8x8")];
+    const find = () => CeilingProbe.find(model.gpu, { sizes, matmuls });
     const { fractionOfCeiling, boundBy } = { ...(await measure(plan, new Reference(model), find)) };
     expect(fractionOfCeiling).toBeGreaterThan(0);
     expect(fractionOfCeiling).toBeLessThan(10);
-    expect(boundBy).toMatch(/^(products|weights)$/);
+    expect(boundBy).toMatch(/^(matmul|weights)$/);
   });
 });
 

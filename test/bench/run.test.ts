@@ -6,7 +6,8 @@ import { fractionOf } from "../../src/bench/measure.ts";
 import { RandomSource } from "../../src/bench/random-source.ts";
 import { SHAPES } from "../../src/bench/shapes.ts";
 import { median } from "../../src/bench/statistics.ts";
-import { BROKEN, HASTY, productNamed } from "../kernels/altered.ts";
+import { MATMUL_FAMILY } from "../../src/kernels/matmul.ts";
+import { BROKEN, HASTY } from "../kernels/altered.ts";
 import { newGpu, testGpu } from "../support/gpu.ts";
 
 const SMALL: RunOptions = {
@@ -80,10 +81,10 @@ function expectTotals({ tests, load }: Report): void {
   ];
   const { n_embd: d, n_layer, vocab_size } = SHAPES.tiny;
   const weights = 12 * d * d * n_layer + d * vocab_size;
-  // Attention's own operations come on top of the products'.
+  // Attention's own operations come on top of the matmuls'.
   expect(tg.operations / (2 * weights * 4)).toBeGreaterThan(1);
   expect(tg.operations / (2 * weights * 4)).toBeLessThan(1.2);
-  // And the embedding's rows to the weights of products.
+  // And the embedding's rows to the weights of matmuls.
   expect(tg.bytesReadPerToken / (4 * weights)).toBeCloseTo(1, 2);
   expect(tgBatch.bytesReadPerToken / (4 * weights)).toBeCloseTo(1 / 3, 2);
   expect(ppBatch.operations / pp.operations).toBeCloseTo(3, 1);
@@ -127,8 +128,8 @@ describe("ceilings", () => {
     const probe = await CeilingProbe.find(gpu, { sizes });
     const again = await probe.measure();
     const { ceilings } = probe;
-    expect(ceilings).toMatchObject({ product: { rows: 32, kernel: expect.any(String) }, weights: { outWidth: 128 } });
-    const { gflops } = ceilings.product;
+    expect(ceilings).toMatchObject({ matmul: { rows: 32, kernel: expect.any(String) }, weights: { outWidth: 128 } });
+    const { gflops } = ceilings.matmul;
     const { gigabytesPerSecond } = ceilings.weights;
     for (const value of [gflops, gigabytesPerSecond, ceilings.dispatchMicroseconds, ...Object.values(again)]) {
       expect(value).toBeGreaterThan(0);
@@ -144,10 +145,14 @@ describe("ceilings", () => {
       manyRows: [{ rows: 128, width: 256, outWidth: 256 }],
       oneRow: [{ rows: 1, width: 256, outWidth: 256 }],
     };
-    const right = [productNamed("block 16x8x8"), productNamed("lanes 8x8")];
-    const probe = await CeilingProbe.find(gpu, { sizes, products: [HASTY, BROKEN, ...right] });
+    const probe = await CeilingProbe.find(gpu, { sizes, matmuls: [HASTY, BROKEN] });
     await probe.measure();
-    expect(probe.ceilings).toMatchObject({ product: { kernel: "block 16x8x8" }, weights: { kernel: "lanes 8x8" } });
+    const defaultOf = (rows: number) =>
+      (["linear", "conv1d"] as const).map(
+        (layout) => MATMUL_FAMILY.defaultFor(gpu.host, { rows, layout, storage: "f32" }).name,
+      );
+    expect(defaultOf(128)).toContain(probe.ceilings.matmul.kernel);
+    expect(defaultOf(1)).toContain(probe.ceilings.weights.kernel);
     probe.destroy();
     gpu.destroy();
   });
@@ -155,7 +160,7 @@ describe("ceilings", () => {
   it("bound a run by whichever takes longer", async () => {
     const rates = { gflops: 10, gigabytesPerSecond: 2 };
     const of = (operations: number, weightBytes: number) => fractionOf({ operations, weightBytes }, 4, rates);
-    expect(of(20e6, 2e6)).toEqual({ fractionOfCeiling: 0.5, boundBy: "products" });
+    expect(of(20e6, 2e6)).toEqual({ fractionOfCeiling: 0.5, boundBy: "matmul" });
     expect(of(5e6, 2e6)).toEqual({ fractionOfCeiling: 0.25, boundBy: "weights" });
   });
 });

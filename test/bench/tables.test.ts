@@ -1,8 +1,8 @@
 /** Reports as text, Markdown and SVG: every form from the same cells. */
 import { describe, expect, it } from "vitest";
-import { hostFacts } from "../../src/bench/host-facts.ts";
 import { barPlot, markdown, notesOf, type Report, type TestResult, tablesOf } from "../../src/bench/index.ts";
 import { significant } from "../../src/bench/tables.ts";
+import { hostFacts } from "../../src/hosts/facts.ts";
 
 function test(name: string, medianMs: number, more: Partial<TestResult> = {}): TestResult {
   return {
@@ -55,9 +55,9 @@ const WITH_ALL: Report = {
   host: "deno",
   backend: "wgpu",
   adapter: { name: "A Real GPU", kind: "hardware" },
-  tests: [test("pp128", 2, { fractionOfCeiling: 0.4, boundBy: "products" })],
+  tests: [test("pp128", 2, { fractionOfCeiling: 0.4, boundBy: "matmul" })],
   ceilings: {
-    product: { gflops: 1234.5, kernel: "tiled 64x64", rows: 256, width: 768, outWidth: 3072 },
+    matmul: { gflops: 1234.5, kernel: "tiled 64x64", rows: 256, width: 768, outWidth: 3072 },
     weights: { gigabytesPerSecond: 210, kernel: "shared 4x16", width: 3072, outWidth: 3072 },
     dispatchMicroseconds: 12.34,
   },
@@ -80,7 +80,7 @@ describe("tables", () => {
     expect(tablesOf([PLAIN])[0]?.rows[0]).not.toContain("of ceiling");
     const tables = tablesOf([PLAIN, WITH_ALL]);
     expect(tables.map(({ rows }) => rows.length)).toEqual([4, 3, 2, 2]);
-    expect(tables[0]?.rows.map((row) => row.at(-2))).toEqual(["of ceiling", "", "", "40% (products)"]);
+    expect(tables[0]?.rows.map((row) => row.at(-2))).toEqual(["of ceiling", "", "", "40% (matmul)"]);
     for (const { rows, alignments } of tables) for (const row of rows) expect(row).toHaveLength(alignments.length);
   });
 

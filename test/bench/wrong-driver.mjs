@@ -1,4 +1,4 @@
-// Loaded into a process before everything else: a driver that forgets the end of every row of a fast product. Loops step by
+// Loaded into a process before everything else: a driver that forgets the end of every row of a fast matmul. Loops step by
 // up to 16 elements, depending on the adapter's kernel, so that fewer would make no difference to some.
 import { globals } from "webgpu";
 

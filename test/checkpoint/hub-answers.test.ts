@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { entryName } from "../../src/checkpoint/cache.ts";
 import { FolderCache } from "../../src/checkpoint/cache-folder.node.ts";
-import { hubOptionsFrom } from "../../src/checkpoint/register.node.ts";
+import { hubOptionsFrom } from "../../src/hosts/hub-environment.node.ts";
 import { CONFIG, DATA, expectData, FILE, filesBelow, hub, PATH, SHA256 } from "./hub-support.ts";
 import {
   checkpointError,

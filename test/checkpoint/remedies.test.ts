@@ -12,10 +12,10 @@ import {
   writeSafetensors,
 } from "../../src/checkpoint/index.ts";
 import { SuperlensError } from "../../src/errors.ts";
-import { assertFinite } from "../../src/model/finite.ts";
-import { fitCheckpoint } from "../../src/model/fit-checkpoint.ts";
-import { gpuMemory } from "../../src/model/gpu-memory.ts";
 import { openModelSource, readSpec } from "../../src/model/load.ts";
+import { assertFinite } from "../../src/model/weights/finite.ts";
+import { fitCheckpoint } from "../../src/model/weights/fit.ts";
+import { gpuMemory } from "../../src/model/weights/plan.ts";
 import { fixtureFiles, valuesOf } from "../support/fixtures.ts";
 import { fileWithHeader } from "./support.ts";
 
@@ -359,9 +359,9 @@ describe("the way out of", () => {
       "checkpoint/shards",
       "checkpoint/checkpoint",
       "checkpoint/json-file",
-      "model/weight-tensors",
-      "model/fit-checkpoint",
-      "model/finite",
+      "model/weights/find",
+      "model/weights/fit",
+      "model/weights/finite",
     ];
     const text = files.map((file) => readFileSync(new URL(`../../src/${file}.ts`, import.meta.url), "utf8")).join("\n");
     const literal = [...text.matchAll(/"(checkpoint\/[a-z-]+)"/g)].map(([, code]) => code as string);

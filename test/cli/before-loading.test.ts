@@ -7,25 +7,26 @@ import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { CommanderError } from "commander";
 import { beforeAll, describe, expect, it, vi } from "vitest";
-import { registerNodeSources } from "../../src/checkpoint/register.node.ts";
 import { timingsOf } from "../../src/cli/commands/generate.ts";
 import { buildProgram } from "../../src/cli/program.ts";
 import { SuperlensError } from "../../src/errors.ts";
-import { registerGpuProvider } from "../../src/gpu/host.ts";
+import type { GpuProvider } from "../../src/hosts/adapters.ts";
+import { registerHost } from "../../src/hosts/host.ts";
 import { inTempFolder } from "../checkpoint/support.ts";
+import { TEST_HOST } from "../support/host.ts";
 import { LLAMA, ROOT, superlens } from "./support.ts";
 
 const WIRE = "a GPU was asked for";
 const CONSTRUCTED = `${ROOT}weights/superposition`;
 
 beforeAll(() => {
-  registerNodeSources();
-  registerGpuProvider({
+  const adapters: GpuProvider = {
     host: "node",
     defaultAdapter: () => "auto",
     requestAdapter: () => Promise.reject(new Error(WIRE)),
     onAdapter: () => undefined,
-  });
+  };
+  registerHost({ ...TEST_HOST, adapters });
 });
 
 /** Runs a command here; gives how it ended, with what the command line would say. */

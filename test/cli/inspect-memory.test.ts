@@ -2,11 +2,11 @@
 import { readdirSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Gpu } from "../../src/gpu/gpu.ts";
-import { requestGpu } from "../../src/gpu/host.ts";
-import { fitCheckpoint } from "../../src/model/fit-checkpoint.ts";
-import { gpuMemory } from "../../src/model/gpu-memory.ts";
+import { requestGpu } from "../../src/hosts/request.ts";
 import { loadParts, openModelSource, readSpec } from "../../src/model/load.ts";
-import { weightBuffers } from "../../src/model/weights.ts";
+import { fitCheckpoint } from "../../src/model/weights/fit.ts";
+import { gpuMemory } from "../../src/model/weights/plan.ts";
+import { weightBuffers } from "../../src/model/weights/weights.ts";
 import "../../src/node.ts";
 import { ROOT } from "./support.ts";
 

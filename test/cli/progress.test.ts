@@ -10,7 +10,7 @@ function stream(isTTY: boolean, columns = 80) {
 }
 
 const CLEAR = "\r\x1b[K";
-const race = (done: number) => ({ class: "1 row, linear, f32", kernel: "lanes 8x8", done, total: 4 });
+const timing = (done: number) => ({ class: "1 row, linear, f32", kernel: "lanes 8x8", done, total: 4 });
 const load = (loaded: number) => ({ loaded, total: 4_000_000, tensor: "wte" });
 
 beforeEach(() => {
@@ -24,8 +24,8 @@ describe("timing kernels", () => {
   it("is drawn on a terminal, class and kernel at each step, and wiped off at the end", () => {
     const { written, stream: terminal } = stream(true);
     const progress = showTuning(false, terminal);
-    progress.update(race(0));
-    progress.update(race(2));
+    progress.update(timing(0));
+    progress.update(timing(2));
     progress.end();
     expect(written[0]).toBe(`${CLEAR}timing kernels, once ▕${" ".repeat(24)}▏ 1 row, linear, f32: lanes 8x8`);
     expect(written[1]).toContain(`▕${"█".repeat(12)}${" ".repeat(12)}▏`);
@@ -36,7 +36,7 @@ describe("timing kernels", () => {
   it("is one line in a log", () => {
     const { written, stream: log } = stream(false);
     const progress = showTuning(false, log);
-    for (const done of [0, 1, 2]) progress.update(race(done));
+    for (const done of [0, 1, 2]) progress.update(timing(done));
     progress.end();
     expect(written).toEqual(["superlens: timing kernels for this adapter, once (--no-tune does without)\n"]);
   });
@@ -49,7 +49,7 @@ describe("timing kernels", () => {
     ] as const) {
       const { written, stream: any } = stream(isTTY);
       const progress = showTuning(quiet, any);
-      if (quiet) progress.update(race(0));
+      if (quiet) progress.update(timing(0));
       progress.end();
       expect(written).toEqual([]);
     }

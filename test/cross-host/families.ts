@@ -1,6 +1,6 @@
 /** Every family against what transformers computed: logits, residual around each block, attention pattern. */
 import { type ActivationCache, Gpu, loadModel, parseHeader, toFloat32 } from "../../src/index.ts";
-import type { Check, CheckContext } from "./harness.ts";
+import { type Check, type CheckContext, expectEqual } from "./harness.ts";
 
 /** Largest difference allowed, as a part of the largest value expected. float32 gives about 1e-6. */
 export const TOLERANCE = 1e-4;
@@ -66,7 +66,30 @@ export function checkClose(actual: Float32Array, expected: Float32Array, what: s
   return relative;
 }
 
-export const familyChecks: Check[] = FAMILIES.map((family) => ({
+/** GPT-2 ties its head and stores blocks as [in, out]: a weight that is turned around, and one that is not. */
+const weightCheck: Check = {
+  name: "weights are read as the checkpoint has them",
+  async run(context) {
+    const stored = await fixtureTensors(context, "families/gpt2/model.safetensors");
+    const model = await loadModel(`${context.fixtureUrl}families/gpt2`, { gpu: await sharedGpu(context) });
+    try {
+      const { dModel, vocabSize } = model.spec;
+      const embedding = stored.get("transformer.wte.weight") as Float32Array;
+      const turned = Float32Array.from(
+        embedding,
+        (_, i) => embedding[(i % vocabSize) * dModel + Math.floor(i / vocabSize)] as number,
+      );
+      expectEqual((await model.weight("W_U")).data.join(), turned.join(), "W_U");
+      const { data } = await model.weight("blocks.1.mlp.W_in");
+      expectEqual(data.join(), (stored.get("transformer.h.1.mlp.c_fc.weight") as Float32Array).join(), "W_in");
+      return `${model.weightNames().length} weights`;
+    } finally {
+      model.destroy();
+    }
+  },
+};
+
+const goldenChecks: Check[] = FAMILIES.map((family) => ({
   name: `${family} gives Hugging Face's logits, residuals and patterns`,
   async run(context) {
     const golden = await fixtureTensors(context, `families/${family}/golden.safetensors`);
@@ -91,6 +114,8 @@ export const familyChecks: Check[] = FAMILIES.map((family) => ({
     }
   },
 }));
+
+export const familyChecks: Check[] = [...goldenChecks, weightCheck];
 
 async function checkInside(
   cache: ActivationCache,

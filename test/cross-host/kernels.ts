@@ -1,8 +1,7 @@
-/** Every way to compute a product and attention, on odd shapes: which of them an adapter takes by itself is its own choice. */
-import { ATTENTIONS, REFERENCE_ATTENTION } from "../../src/kernels/attention.ts";
-import { fits } from "../../src/kernels/matmul.ts";
+/** Every way to compute a matmul and attention, on odd shapes: which of them an adapter takes by itself is its own choice. */
+import { ATTENTION_FAMILY } from "../../src/kernels/attention.ts";
 import { SHAPES as ATTENTION_SHAPES, attentionError, canRun, toleranceOf } from "../kernels/attention.cases.ts";
-import { ALL_PRODUCTS, SHAPES as MATMUL_SHAPES, matmulError, suits, TOLERANCE } from "../kernels/matmul.cases.ts";
+import { ALL_MATMULS, SHAPES as MATMUL_SHAPES, matmulError, suits, TOLERANCE } from "../kernels/matmul.cases.ts";
 import { sharedGpu } from "./families.ts";
 import { type Check, showWorst } from "./harness.ts";
 
@@ -11,17 +10,18 @@ function below(error: number, tolerance: number, what: string): number {
   return error;
 }
 
-const productChecks: Check[] = ALL_PRODUCTS.flatMap((product) =>
-  product.layouts.map((layout) => ({
-    name: `product ${product.name}, ${layout}`,
+const matmulChecks: Check[] = ALL_MATMULS.flatMap((kernel) =>
+  kernel.layouts.map((layout) => ({
+    name: `matmul ${kernel.name}, ${layout}`,
     async run(context) {
       const gpu = await sharedGpu(context);
-      const shapes = MATMUL_SHAPES.filter((shape) => suits(product, layout, shape));
-      if (!fits(gpu, product, shapes[0]?.rows as number, layout)) return "not for this adapter";
+      const shapes = MATMUL_SHAPES.filter((shape) => suits(kernel, layout, shape));
+      if (!kernel.fits(gpu.host, { rows: shapes[0]?.rows as number, layout, storage: "f32" }))
+        return "not for this adapter";
       let worst = 0;
       for (const shape of shapes) {
         for (const storage of ["f32", "bf16"] as const) {
-          const error = await matmulError(gpu, product, layout, storage, shape);
+          const error = await matmulError(gpu, kernel, layout, storage, shape);
           worst = Math.max(worst, below(error, TOLERANCE, `${shape.name}, ${storage}`));
         }
       }
@@ -30,7 +30,7 @@ const productChecks: Check[] = ALL_PRODUCTS.flatMap((product) =>
   })),
 );
 
-const attentionChecks: Check[] = [...ATTENTIONS, REFERENCE_ATTENTION].map((attention) => ({
+const attentionChecks: Check[] = [...ATTENTION_FAMILY.candidates, ATTENTION_FAMILY.reference].map((attention) => ({
   name: `attention ${attention.name}`,
   async run(context) {
     const gpu = await sharedGpu(context);
@@ -56,4 +56,4 @@ const subgroupCheck: Check = {
   },
 };
 
-export const kernelChecks: Check[] = [subgroupCheck, ...productChecks, ...attentionChecks];
+export const kernelChecks: Check[] = [subgroupCheck, ...matmulChecks, ...attentionChecks];

@@ -4,7 +4,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Browser, chromium } from "playwright-core";
-import { chromiumPackage, readBrotli, unpackOnce, unpackTar } from "../../src/gpu/swiftshader.node.ts";
+import { chromiumPackage, readBrotli, unpackOnce, unpackTar } from "../../src/hosts/swiftshader.node.ts";
 import {
   bundleSuite,
   collectLines,

@@ -8,7 +8,7 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { unpackSwiftShader } from "../../src/gpu/swiftshader.node.ts";
+import { unpackSwiftShader } from "../../src/hosts/swiftshader.node.ts";
 import {
   bundleSuite,
   collectLines,

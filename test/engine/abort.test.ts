@@ -8,12 +8,12 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { BlobCache } from "../../src/checkpoint/cache.ts";
 import { FolderCache } from "../../src/checkpoint/cache-folder.node.ts";
 import { HubSource } from "../../src/checkpoint/index.ts";
-import { nodeGpuProvider } from "../../src/gpu/adapter.node.ts";
 import { Gpu } from "../../src/gpu/gpu.ts";
-import { registerGpuProvider } from "../../src/gpu/host.ts";
 import { HookedModel, metric } from "../../src/hooks/index.ts";
-import { ROW_CLASSES } from "../../src/kernels/matmul-choice.ts";
-import { type KernelClass, tune } from "../../src/kernels/tuning/tuner.ts";
+import { dawnProvider } from "../../src/hosts/dawn.node.ts";
+import { registerGpuProvider } from "../../src/hosts/request.ts";
+import type { KernelClass } from "../../src/kernels/tuning/classes.ts";
+import { tune } from "../../src/kernels/tuning/tuner.ts";
 import { type LoadOptions, loadParts, type ModelSource } from "../../src/model/load.ts";
 import { type Handler, inTempFolder, startServer, type TestServer } from "../checkpoint/support.ts";
 import { fixtureFiles, loadFixture, sourceOf } from "../support/fixtures.ts";
@@ -181,10 +181,10 @@ describe("an aborted load", () => {
 
   it("while an adapter is looked for", async () => {
     await aborted((signal, reached) => {
-      const provider = { ...nodeGpuProvider };
+      const provider = { ...dawnProvider };
       hang(provider as unknown as Record<"requestAdapter", unknown>, "requestAdapter", reached);
       registerGpuProvider(provider);
-      undo.push(() => registerGpuProvider(nodeGpuProvider));
+      undo.push(() => registerGpuProvider(dawnProvider));
       return fixtureFiles("gpt2").then((files) => loadParts(sourceOf(files), { signal, quiet: true }));
     });
   });
@@ -193,8 +193,8 @@ describe("an aborted load", () => {
     let release = () => {};
     let device: GPUDevice | undefined;
     await aborted((signal, reached) => {
-      const requestAdapter = async (request: Parameters<typeof nodeGpuProvider.requestAdapter>[0]) => {
-        const adapter = await nodeGpuProvider.requestAdapter(request);
+      const requestAdapter = async (request: Parameters<typeof dawnProvider.requestAdapter>[0]) => {
+        const adapter = await dawnProvider.requestAdapter(request);
         const requestDevice = adapter.requestDevice.bind(adapter);
         adapter.requestDevice = async (...args) => {
           device = await requestDevice(...args);
@@ -203,8 +203,8 @@ describe("an aborted load", () => {
         release = hang(adapter as unknown as Record<"requestDevice", unknown>, "requestDevice", reached);
         return adapter;
       };
-      registerGpuProvider({ ...nodeGpuProvider, requestAdapter });
-      undo.push(() => registerGpuProvider(nodeGpuProvider));
+      registerGpuProvider({ ...dawnProvider, requestAdapter });
+      undo.push(() => registerGpuProvider(dawnProvider));
       return fixtureFiles("gpt2").then((files) => loadParts(sourceOf(files), { signal, quiet: true }));
     });
     release();
@@ -275,7 +275,7 @@ describe("an aborted call", () => {
       return [...(await model.sweep({ ...options, ...(signal && { signal }) })).values];
     },
     async tune(model, signal) {
-      const classes: KernelClass[] = [{ rows: ROW_CLASSES[0], layout: "linear", storage: "f32" }];
+      const classes: KernelClass[] = [{ family: "matmul", shape: { rows: 1, layout: "linear", storage: "f32" } }];
       await tune(model.gpu, { classes, budgetMs: 200, signal });
       return "tuned";
     },

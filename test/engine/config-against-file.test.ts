@@ -13,11 +13,11 @@ import {
   writeSafetensors,
 } from "../../src/checkpoint/index.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import { fitCheckpoint } from "../../src/model/fit-checkpoint.ts";
-import { gpuMemory } from "../../src/model/gpu-memory.ts";
 import { loadParts, openModelSource, readSpec } from "../../src/model/load.ts";
 import { Model } from "../../src/model/model.ts";
-import { weightBuffers } from "../../src/model/weights.ts";
+import { fitCheckpoint } from "../../src/model/weights/fit.ts";
+import { gpuMemory } from "../../src/model/weights/plan.ts";
+import { weightBuffers } from "../../src/model/weights/weights.ts";
 import { buildSuperposition } from "../../src/theory/build.ts";
 import { inMemory } from "../../src/theory/model-folder.ts";
 import { randomTasks, seeded } from "../../src/theory/verify/random-tasks.ts";

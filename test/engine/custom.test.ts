@@ -7,7 +7,7 @@ import { f32ToBf16, f32ToF16, type TensorEntry } from "../../src/checkpoint/inde
 import { loadParts } from "../../src/model/load.ts";
 import { Model } from "../../src/model/model.ts";
 import type { ModelSpec, NormSpec, RopeSpec, TensorSource, WeightName } from "../../src/model/spec.ts";
-import { isPerBlock, weightShape, weightUses } from "../../src/model/weight-shapes.ts";
+import { isPerBlock, weightShape, weightUses } from "../../src/model/weights/table.ts";
 import { randomIds, readLogits, sourceOf } from "../support/fixtures.ts";
 import { testGpu } from "../support/gpu.ts";
 import { gaussians, integer, pickOne, relativeError, seeded } from "../support/numbers.ts";

@@ -386,10 +386,11 @@ describe("what runs often", () => {
       await readLogits(model.forward([3], { kv: cache, logits: "last" }));
     };
     for (let index = 0; index < 13; index++) await twoForwards(index);
-    const [before, held] = [{ ...gpu.memory }, gpu.pipelines.held];
+    const held = () => ({ ...gpu.pipelines.held, ...gpu.bindGroups.held });
+    const [before, early] = [{ ...gpu.memory }, held()];
     for (let index = 0; index < 100; index++) await twoForwards(index);
     expect(gpu.memory).toEqual(before);
-    expect(gpu.pipelines.held).toEqual(held);
+    expect(held()).toEqual(early);
   });
 
   it("a model that is destroyed leaves nothing", async () => {

@@ -6,9 +6,9 @@ import type { TensorEntry } from "../../src/checkpoint/index.ts";
 import { resolveEmbedding, resolveTensorName, resolveUnembed } from "../../src/model/families/resolve.ts";
 import { ropeTable } from "../../src/model/rope.ts";
 import type { LayerSpec, ModelSpec, NormSpec, TensorSource, WeightName } from "../../src/model/spec.ts";
-import { ACTIVATIONS, softCapped } from "../kernels/activations.reference.ts";
-import { attentionReference, rotated } from "../kernels/attention.reference.ts";
-import { normReference } from "../kernels/norm.reference.ts";
+import { ACTIVATIONS, softCapped } from "../../src/ops/activations.ts";
+import { attentionReference, rotated } from "../../src/ops/attention-reference.ts";
+import { normReference } from "../../src/ops/norm-reference.ts";
 import { valuesOf } from "../support/fixtures.ts";
 
 type Vector = Float32Array | Float64Array;

@@ -68,6 +68,9 @@ const WORK: Record<string, (model: HookedModel, cache: KvCache) => Promise<unkno
     drain(model.generate([IDS], { kv: cache, maxNewTokens: 4, ignoreEos: true, capture: "*hook_z" })),
   "hooks in JavaScript": (model, cache) => model.runWithHooks([IDS], [["*hook_resid_post", (x) => x]], { kv: cache }),
   sweeps: (model) => model.sweep({ input: IDS, cells: CELLS, metric: metric.logit(0), memoryBudget: 1 }),
+  weights: async (model) => {
+    for (const name of model.weightNames()) await model.weight(name);
+  },
   "log probabilities": (model) => model.logProbs(IDS, [[1, 2], [3]]),
 };
 

@@ -27,7 +27,7 @@ async function loadFiles(files: FixtureFiles, perShard?: number, gpu = testGpu()
   return new Model(await loadParts(sourceOf(files, perShard), { gpu: await gpu }));
 }
 
-/** A prompt that crosses windows and takes the products for many rows, and one token that takes the other. */
+/** A prompt that crosses windows and takes the matmuls for many rows, and one token that takes the other. */
 async function logitsOf(model: Model): Promise<Float32Array> {
   const many = await readLogits(model.forward([randomIds(model, 1, 21), randomIds(model, 2, 6)]));
   const single = await readLogits(model.forward(randomIds(model, 3, 1)));

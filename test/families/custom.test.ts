@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { ConfigError } from "../../src/errors.ts";
 import { specFromConfig } from "../../src/model/families/index.ts";
 import type { ModelSpec } from "../../src/model/spec.ts";
-import { weightShape, widestMlp } from "../../src/model/weight-shapes.ts";
+import { weightShape, widestMlp } from "../../src/model/weights/table.ts";
 import { FIXTURES, fixtureConfig } from "./fixtures.ts";
 
 /** A spec without norms or MLP, with learned positions and an attention scale of its own. */

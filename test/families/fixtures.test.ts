@@ -6,7 +6,8 @@ import { describe, expect, it } from "vitest";
 import { FAMILIES, specFromConfig } from "../../src/model/families/index.ts";
 import { resolveEmbedding, resolveTensorName, resolveUnembed } from "../../src/model/families/resolve.ts";
 import type { ModelSpec, TensorSource, WeightName } from "../../src/model/spec.ts";
-import { isPerBlock, tensorShape, weightUses } from "../../src/model/weight-shapes.ts";
+import { tensorShape } from "../../src/model/weights/find.ts";
+import { isPerBlock, weightUses } from "../../src/model/weights/table.ts";
 import { FIXTURES, fixtureConfig, fixtureShapes } from "./fixtures.ts";
 
 interface Use {

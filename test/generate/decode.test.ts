@@ -5,7 +5,7 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { CheckedGenerateOptions, TapsFor } from "../../src/model/generate.ts";
+import type { CheckedGenerateOptions, HooksFor } from "../../src/model/generate.ts";
 import { generateSteps } from "../../src/model/generate.ts";
 import type { Model } from "../../src/model/model.ts";
 import { loadFixture } from "../support/fixtures.ts";
@@ -16,7 +16,7 @@ const PROMPTS = [
   [9, 1],
   [3, 3, 3, 8],
 ];
-const BY_PASSES: TapsFor = () => undefined;
+const BY_PASSES: HooksFor = () => undefined;
 
 describe.each(["gpt2", "llama", "bloom", "gemma2"])("decoding ahead, %s", (family) => {
   let model: Model;
@@ -44,10 +44,10 @@ describe.each(["gpt2", "llama", "bloom", "gemma2"])("decoding ahead, %s", (famil
     const prompts = PROMPTS.map((ids) => ids.slice(0, -1));
     const newest = PROMPTS.map((ids) => ids.slice(-1));
     const results = [];
-    for (const tapsFor of [undefined, BY_PASSES]) {
+    for (const hooksFor of [undefined, BY_PASSES]) {
       using cache = model.createKvCache({ sequences: 3 });
       (await model.forward(prompts, { kv: cache, logits: "none" })).destroy();
-      results.push(await collect(generateSteps(model, newest, { maxNewTokens: 5, kv: cache }, tapsFor)));
+      results.push(await collect(generateSteps(model, newest, { maxNewTokens: 5, kv: cache }, hooksFor)));
     }
     expect(results[0]?.tokens).toEqual(results[1]?.tokens);
     expect(results[0]?.steps).toEqual(results[1]?.steps);
@@ -104,9 +104,9 @@ describe("a cache that is decoded into", () => {
     const free = await collect(generateSteps(model, PROMPTS, { maxNewTokens: 14, temperature: 1, seed: 7 }));
     const options = { maxNewTokens: 14, temperature: 1, seed: 7, eos: free.tokens[0]?.[3] as number };
     const lengths = [];
-    for (const tapsFor of [undefined, BY_PASSES]) {
+    for (const hooksFor of [undefined, BY_PASSES]) {
       using cache = model.createKvCache({ sequences: 3 });
-      await collect(generateSteps(model, PROMPTS, { ...options, kv: cache }, tapsFor));
+      await collect(generateSteps(model, PROMPTS, { ...options, kv: cache }, hooksFor));
       lengths.push(cache.lengths);
     }
     expect(lengths[0]).toEqual(lengths[1]);

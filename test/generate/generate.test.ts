@@ -5,7 +5,6 @@ import type { Recorder } from "../../src/gpu/recorder.ts";
 import { type GeneratePass, generateSteps } from "../../src/model/generate.ts";
 import { loadParts } from "../../src/model/load.ts";
 import { Model } from "../../src/model/model.ts";
-import type { Taps } from "../../src/model/taps.ts";
 import {
   changeTensors,
   entryOf,
@@ -104,11 +103,11 @@ describe("cost", () => {
     const alone = await collect(model.generate(PROMPT, { maxNewTokens: 8 }));
     const eos = alone.tokens[0]?.[3] as number;
     const rows: number[] = [];
-    const taps: Taps = {
-      wants: (point) => point === "blocks.0.hook_resid_pre",
-      visit: (_recorder, _point, _view, table) => rows.push(table.count),
+    const hooksFor = ({ inputs }: GeneratePass) => {
+      rows.push(inputs.reduce((sum, ids) => sum + ids.length, 0));
+      return undefined;
     };
-    const batch = await collect(generateSteps(model, [PROMPT, [1, 2]], { maxNewTokens: 8, eos }, () => ({ taps })));
+    const batch = await collect(generateSteps(model, [PROMPT, [1, 2]], { maxNewTokens: 8, eos }, hooksFor));
     expect(batch.finished[0]).toBe("eos");
     expect(batch.tokens[0]).toHaveLength((alone.tokens[0]?.indexOf(eos) as number) + 1);
     expect(rows).toEqual(
@@ -326,8 +325,8 @@ describe("sampling", () => {
 describe("what looks on", () => {
   it("is asked before every pass", async () => {
     const log: string[] = [];
-    const note = ({ kind, step, kv: cache }: GeneratePass) => {
-      log.push(`${kind} ${step} at ${cache.lengths}`);
+    const note = ({ kind, step, kv }: GeneratePass) => {
+      log.push(`${kind} ${step} at ${kv.lengths}`);
       return undefined;
     };
     await collect(generateSteps(model, [1, 2, 3], { maxNewTokens: 2 }, note));

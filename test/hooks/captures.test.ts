@@ -1,11 +1,14 @@
 /** What is captured when only some positions are asked for, the pass stops early, continues a cache, or is ragged. */
 import { describe, expect, it } from "vitest";
 import { FilesSource, openCheckpoint, parseHeader, toFloat32 } from "../../src/checkpoint/index.ts";
-import { layoutOf } from "../../src/hooks/activation-cache.ts";
 import { ActivationCache, type ActivationSlice, type ForwardResult } from "../../src/hooks/index.ts";
+import { isHeadFirst } from "../../src/hooks/points.ts";
 import type { LogitsSelection } from "../../src/model/model.ts";
+import { layoutOf as layoutOfShape } from "../../src/ops/places.ts";
 import { relativeError, seeded } from "../support/numbers.ts";
 import { failureOf, logitsOf, randomIds, readAll, withForward, withHooked } from "./support.ts";
+
+const layoutOf = (name: string, shape: readonly number[]) => layoutOfShape(shape, isHeadFirst(name));
 
 const TOLERANCE = 1e-5;
 

@@ -1,9 +1,12 @@
 /** What an edit may be given as its value, and how that spreads over the selection. */
 import { describe, expect, it } from "vitest";
-import { layoutOf } from "../../src/hooks/activation-cache.ts";
 import type { Edit, EditValue } from "../../src/hooks/index.ts";
+import { isHeadFirst } from "../../src/hooks/points.ts";
+import { layoutOf as layoutOfShape } from "../../src/ops/places.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
 import { captured, hooked, randomIds, withHooked } from "./support.ts";
+
+const layoutOf = (name: string, shape: readonly number[]) => layoutOfShape(shape, isHeadFirst(name));
 
 const TOLERANCE = 1e-5;
 

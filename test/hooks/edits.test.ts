@@ -1,7 +1,8 @@
 /** Edits against the same change made in TypeScript, at every point, and the ways to say where and with what. */
 import { describe, expect, it } from "vitest";
-import { layoutOf } from "../../src/hooks/activation-cache.ts";
 import type { Edit, EditOp, HookedModel } from "../../src/hooks/index.ts";
+import { isHeadFirst } from "../../src/hooks/points.ts";
+import { layoutOf as layoutOfShape } from "../../src/ops/places.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
 import {
   captured,
@@ -14,6 +15,8 @@ import {
   withForward,
   withHooked,
 } from "./support.ts";
+
+const layoutOf = (name: string, shape: readonly number[]) => layoutOfShape(shape, isHeadFirst(name));
 
 const TOLERANCE = 1e-5;
 const EXPRESSION = "x * 0.5 + v * f32(d % 5 + p) - f32(h) * 0.1 + f32(b)";

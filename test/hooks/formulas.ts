@@ -6,10 +6,10 @@
 
 import { ropeTable } from "../../src/model/rope.ts";
 import type { LayerSpec, ModelSpec, NormSpec, WeightName } from "../../src/model/spec.ts";
+import { ACTIVATIONS, softCapped } from "../../src/ops/activations.ts";
+import { rotated } from "../../src/ops/attention-reference.ts";
+import { normalized, normReference } from "../../src/ops/norm-reference.ts";
 import type { lookupIn } from "../engine/forward.reference.ts";
-import { ACTIVATIONS, softCapped } from "../kernels/activations.reference.ts";
-import { rotated } from "../kernels/attention.reference.ts";
-import { normalized, normReference } from "../kernels/norm.reference.ts";
 
 type Row = ArrayLike<number>;
 

@@ -1,8 +1,10 @@
 /** Memory and buffers after many runs are what they were after few, whether the runs succeed or fail. */
 import { describe, expect, it } from "vitest";
+import type { Gpu } from "../../src/gpu/gpu.ts";
+import { MOST_TRANSIENT } from "../../src/gpu/pipelines.ts";
 import { type Edit, type HookedModel, metric } from "../../src/hooks/index.ts";
 import { newGpu } from "../support/gpu.ts";
-import { integer, seeded } from "../support/numbers.ts";
+import { integer, relativeError, seeded } from "../support/numbers.ts";
 import { failureOf, hooked, randomEdit, randomIds } from "./support.ts";
 
 /**
@@ -21,10 +23,10 @@ async function expectSteady(
     for (let turn = 0; turn < warmUp; turn++) await body(model, turn);
     const early = { ...gpu.memory };
     for (let turn = warmUp; turn < settled; turn++) await body(model, turn % warmUp);
-    const held = gpu.pipelines.held;
+    const held = heldBy(gpu);
     for (let turn = settled; turn < turns; turn++) await body(model, turn % warmUp);
     expect(gpu.memory).toEqual(early);
-    if (settled < turns) expect(gpu.pipelines.held).toEqual(held);
+    if (settled < turns) expect(heldBy(gpu)).toEqual(held);
     model.destroy();
     // What stays is the device's own (parameters, staging for reads), so another model leaves no more.
     const { buffers } = gpu.memory;
@@ -36,6 +38,8 @@ async function expectSteady(
     gpu.destroy();
   }
 }
+
+const heldBy = (gpu: Gpu) => ({ ...gpu.pipelines.held, ...gpu.bindGroups.held });
 
 /** As many different turns as warm up; each repeats what one of them did. */
 function turnOf(seed: number) {
@@ -58,6 +62,31 @@ describe("memory stays where it was", () => {
       const cells = Array.from({ length: 8 }, () => [randomEdit(random, model.spec, ids.length)]);
       await model.sweep({ input: ids, cells, metric: [metric.kl(), metric.kl(new Float32Array(96)), metric.logit(2)] });
     });
+  });
+
+  it("after sweeps of 600 expressions, which each compute what they say", async () => {
+    const gpu = await newGpu();
+    using model = await hooked("gpt2", { gpu });
+    const ids = randomIds(seeded(1), 5);
+    const sweepFrom = async (first: number, asExpression: boolean) => {
+      const factors = Array.from({ length: 200 }, (_, index) => (first + index) / 128);
+      const cells = factors.map((value): Edit[] => [
+        asExpression
+          ? { at: "blocks.1.hook_mlp_out", op: "wgsl", expression: `x * ${value.toFixed(8)}` }
+          : { at: "blocks.1.hook_mlp_out", op: "scale", value },
+      ]);
+      return (await model.sweep({ input: ids, cells, metric: metric.logits([1, 2, 3]) })).values;
+    };
+    const compare = async (first: number) =>
+      expect(relativeError(await sweepFrom(first, true), await sweepFrom(first, false))).toBeLessThan(1e-5);
+    await compare(1);
+    const [memory, held] = [{ ...gpu.memory }, heldBy(gpu)];
+    expect(held).toMatchObject({ transientPipelines: MOST_TRANSIENT, transientModules: MOST_TRANSIENT });
+    await compare(201);
+    await compare(401);
+    expect(gpu.memory).toEqual(memory);
+    expect(heldBy(gpu)).toEqual(held);
+    gpu.destroy();
   });
 
   it("after 100 failures", async () => {

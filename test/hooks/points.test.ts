@@ -52,9 +52,15 @@ describe("the table", () => {
     const spec = await specOf(family);
     const inBlock = (layer: number) => {
       const lacking = [...(ABSENT[family] as string[]), ...(family === "smollm3" && layer === 2 ? ROTATED : [])];
-      return POINT_KINDS.flatMap(({ name }) =>
-        name.startsWith("blocks.") && !lacking.includes(name.slice(11)) ? name.replace("{i}", String(layer)) : [],
+      const names = POINT_KINDS.flatMap(({ name }) =>
+        name.startsWith("blocks.") && !lacking.includes(name.slice(11)) ? name.slice(11) : [],
       );
+      // Blocks in parallel norm for the MLP before attention runs.
+      const isLn2 = (name: string) => names.includes("hook_resid_mid") === false && LN2.includes(name);
+      const early = names.filter(isLn2);
+      const at = names.indexOf("attn.hook_q");
+      const ordered = [...names.slice(0, at), ...early, ...names.slice(at).filter((name) => !isLn2(name))];
+      return ordered.map((name) => `blocks.${layer}.${name}`);
     };
     const expected = [
       "hook_embed",
@@ -125,29 +131,24 @@ describe("patterns", () => {
       "llama",
       "positions that are not learned",
       "hook_pos_embed",
-      /"hook_pos_embed" does not exist in this llama model; it is absent in models without learned positions/,
+      /"hook_pos_embed" does not exist in this llama model: it needs learned positions\. `model\.pointNames/,
     ],
     [
       "gptj",
       "the middle of a parallel block",
       "blocks.0.hook_resid_mid",
-      /does not exist in this gptj model; it is absent in parallel blocks\./,
+      /does not exist in this gptj model: it needs attention before the MLP, not beside it\./,
     ],
     [
       "gptj",
       "the second norm of a block with one",
       "blocks.*.ln2.hook_scale",
-      /does not exist in this gptj model; it is absent in .*parallel blocks with one norm/,
+      /does not exist in this gptj model: it needs a norm of its own before the MLP\./,
     ],
-    [
-      "olmo2",
-      "the first norm of a post-norm block",
-      "blocks.0.ln1.hook_normalized",
-      /absent in post-norm blocks \(olmo2\)/,
-    ],
-    ["gpt2", "a rotation", "blocks.0.attn.hook_rot_q", /absent in layers without RoPE/],
-    ["gpt2", "a gate", "blocks.0.mlp.hook_pre_linear", /absent in MLPs without a gate/],
-    ["smollm3", "a rotation in the layer that has none", "blocks.2.attn.hook_rot_k", /absent in layers without RoPE/],
+    ["olmo2", "the first norm of a post-norm block", "blocks.0.ln1.hook_normalized", /needs a norm before attention\./],
+    ["gpt2", "a rotation", "blocks.0.attn.hook_rot_q", /needs RoPE in the layer\./],
+    ["gpt2", "a gate", "blocks.0.mlp.hook_pre_linear", /needs a gated MLP\./],
+    ["smollm3", "a rotation in the layer that has none", "blocks.2.attn.hook_rot_k", /needs RoPE in the layer\./],
   ])("of %s: refuses %s", async (family, _, pattern, message) => {
     const spec = await specOf(family);
     const failure = await failureOf(() => resolvePoints(spec, pattern));

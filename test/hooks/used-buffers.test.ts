@@ -18,10 +18,10 @@ const BATCHES = {
 
 const FAMILIES = ["gpt2", "llama", "gemma2", "bloom", "gpt_neox", "qwen3"];
 
-/** Runs `work` with NaN in every buffer that the recycler gives out. */
-async function withPoison<T>({ recycler, device }: Gpu, work: () => Promise<T>): Promise<T> {
-  const acquire = recycler.acquire.bind(recycler);
-  const poisoned = vi.spyOn(recycler, "acquire").mockImplementation((bytes, usage, label) => {
+/** Runs `work` with NaN in every buffer that the reuse cache gives out. */
+async function withPoison<T>({ reuseCache, device }: Gpu, work: () => Promise<T>): Promise<T> {
+  const acquire = reuseCache.acquire.bind(reuseCache);
+  const poisoned = vi.spyOn(reuseCache, "acquire").mockImplementation((bytes, usage, label) => {
     const buffer = acquire(bytes, usage, label);
     if (label !== "readback") device.queue.writeBuffer(buffer, 0, new Uint32Array(buffer.size / 4).fill(0x7fc00000));
     return buffer;

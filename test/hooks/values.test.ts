@@ -3,13 +3,16 @@
  * with points between them compute what the fused ones do.
  */
 import { describe, expect, it } from "vitest";
-import { layoutOf } from "../../src/hooks/activation-cache.ts";
 import { type ForwardResult, HookedModel, POINT_KINDS, pointTable } from "../../src/hooks/index.ts";
+import { isHeadFirst } from "../../src/hooks/points.ts";
+import { layoutOf as layoutOfShape } from "../../src/ops/places.ts";
 import { lookupIn } from "../engine/forward.reference.ts";
 import { FAMILIES, fixtureFiles, golden, loadChanged } from "../support/fixtures.ts";
 import { relativeError } from "../support/numbers.ts";
 import { expectedRow, FORMULAS, type Seen } from "./formulas.ts";
 import { logitsOf, readAll, withForward, withHooked } from "./support.ts";
+
+const layoutOf = (name: string, shape: readonly number[]) => layoutOfShape(shape, isHeadFirst(name));
 
 /** float32 against float64, one step at a time. Seen: up to 3.9e-6 (lavapipe). */
 const TOLERANCE = 1e-5;

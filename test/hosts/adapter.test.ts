@@ -2,7 +2,7 @@
 import { copyFileSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { vulkanDrivers } from "../../src/gpu/vulkan.node.ts";
+import { vulkanDrivers } from "../../src/hosts/vulkan.node.ts";
 import { buildProgram, NO_DRIVERS, runProgram, temporaryFolder } from "./program.ts";
 
 let program: string;

@@ -2,10 +2,11 @@
  * A program that asks for adapters and prints what it got as JSON. Its arguments are requests as JSON, made one after
  * another; `"destroy"` in a request ends its device. The environment decides the rest.
  */
-import { nodeGpuProvider } from "../../src/gpu/adapter.node.ts";
-import { type GpuRequest, registerGpuProvider, requestGpu } from "../../src/gpu/host.ts";
+import { registerHost } from "../../src/hosts/host.ts";
+import { NODE } from "../../src/hosts/node.node.ts";
+import { type GpuRequest, requestGpu } from "../../src/hosts/request.ts";
 
-registerGpuProvider(nodeGpuProvider);
+registerHost(NODE);
 
 const answers: unknown[] = [];
 for (const argument of process.argv.slice(2)) {

@@ -1,8 +1,8 @@
-/** Cases of attention, and one way to compute it held against the plain reference; for any host. */
+/** Cases of attention, and one kernel compared with the plain reference; for any host. */
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import type { Attention } from "../../src/kernels/attention.ts";
+import type { AttentionKernel } from "../../src/kernels/attention.ts";
+import { type AttentionCase, attentionReference } from "../../src/ops/attention-reference.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
-import { type AttentionCase, attentionReference } from "./attention.reference.ts";
 import { compute } from "./compute.ts";
 
 /** Seen: 1e-7 to 1e-6. */
@@ -223,12 +223,12 @@ export const arraysOf = ({ rowTable, slotTable, queries, keys, values, slopes }:
 });
 
 /** Whether the device can run the attention on a case. */
-export function canRun(gpu: Gpu, attention: Attention, { rows, heads, dHead }: Shape): boolean {
-  return attention.fits?.(gpu, { rowCount: rows.length, nHeads: heads[0], dHead }) !== false;
+export function canRun(gpu: Gpu, attention: AttentionKernel, { rows, heads, dHead }: Shape): boolean {
+  return attention.canRun(gpu.host, { rowCount: rows.length, nHeads: heads[0], dHead });
 }
 
 /** The relative error of an attention on a case. */
-export async function attentionError(gpu: Gpu, attention: Attention, shape: Shape): Promise<number> {
+export async function attentionError(gpu: Gpu, attention: AttentionKernel, shape: Shape): Promise<number> {
   const test = build(shape);
   const expected = attentionReference(test);
   const z = new Float32Array(expected.z.length).fill(-5);

@@ -1,6 +1,6 @@
 /** Attention: fused and in three steps against one reference; rotation and the write into the cache. */
 import { expect, it } from "vitest";
-import { ATTENTIONS, REFERENCE_ATTENTION } from "../../src/kernels/attention.ts";
+import { ATTENTION_FAMILY } from "../../src/kernels/attention.ts";
 import {
   ATTENTION_MIX,
   ATTENTION_SCORES,
@@ -8,10 +8,10 @@ import {
   ROPE_STORE,
   STORE_KV,
 } from "../../src/kernels/definitions.ts";
+import { attentionReference, rotated } from "../../src/ops/attention-reference.ts";
 import { testGpu } from "../support/gpu.ts";
 import { gaussians, integer, relativeError, seeded } from "../support/numbers.ts";
 import { arraysOf, attentionError, build, callOf, canRun, SHAPES, TOLERANCE, toleranceOf } from "./attention.cases.ts";
-import { attentionReference, rotated } from "./attention.reference.ts";
 import { compute } from "./compute.ts";
 import { describeOnGrids, dispatchGroups } from "./harness.ts";
 
@@ -23,7 +23,7 @@ const dense = (rows: readonly Map<number, number>[], keyCount: number, rest: num
 const adapter = await testGpu();
 
 describeOnGrids("attention in one kernel", (gpu) => {
-  for (const attention of [...ATTENTIONS, REFERENCE_ATTENTION]) {
+  for (const attention of [...ATTENTION_FAMILY.candidates, ATTENTION_FAMILY.reference]) {
     const shapes = SHAPES.filter((shape) => canRun(adapter, attention, shape));
     it.each(shapes)(`${attention.name}: $name`, async (shape) => {
       expect(await attentionError(await gpu(), attention, shape)).toBeLessThan(toleranceOf(shape));
@@ -128,12 +128,15 @@ describeOnGrids("rotation and write into the cache", (gpu) => {
     };
     const result = await compute(await gpu(), arrays, ["qkv", "keys", "values"], (recorder, t) => {
       if (!rotate) {
-        const params = { rowCount: rows, nHeads, nKvHeads, dHead };
-        const groups = Math.ceil((rows * nKvHeads * dHead) / 4 / 64);
-        dispatchGroups(recorder, STORE_KV, params, [t.rowTable, t.qkv, t.keys, t.values], groups);
+        const width = nKvHeads * dHead;
+        const [keyStart, rowStride] = [nHeads * dHead, heads * dHead];
+        const strides = { keyStart, keyStride: rowStride, valueStart: keyStart + width, valueStride: rowStride };
+        const params = { rowCount: rows, width, ...strides };
+        const groups = Math.ceil((rows * width) / 4 / 64);
+        dispatchGroups(recorder, STORE_KV, params, [t.rowTable, t.qkv, t.qkv, t.keys, t.values], groups);
         return;
       }
-      const params = { rowCount: rows, nHeads, nKvHeads, dHead, rotaryDim };
+      const params = { rowCount: rows, nHeads, nKvHeads, dHead, rotaryDim, start: 0, rowStride: heads * dHead };
       const constants = { STORE: store ? 1 : 0, INTERLEAVED: style === "interleaved" ? 1 : 0 };
       const buffers = [t.rowTable, t.table, t.qkv, t.keys, t.values];
       dispatchGroups(recorder, ROPE_STORE, params, buffers, Math.ceil((rows * heads * dHead) / 2 / 64), { constants });

@@ -1,16 +1,17 @@
 /** Which kernels each kind of adapter takes without being tuned, and that this one offers what they need. */
 import { describe, expect, it } from "vitest";
-import type { Gpu } from "../../src/gpu/gpu.ts";
-import { attentionFor } from "../../src/kernels/attention.ts";
-import { defaultProduct, fits, PRODUCTS } from "../../src/kernels/matmul.ts";
+import { ATTENTION_FAMILY } from "../../src/kernels/attention.ts";
+import type { DeviceFacts } from "../../src/kernels/family.ts";
+import { MATMUL_FAMILY } from "../../src/kernels/matmul.ts";
+import { NORM_FAMILY } from "../../src/kernels/norm.ts";
 import { testGpu } from "../support/gpu.ts";
 
-/** As much of a `Gpu` as the choice depends on. */
-function adapter(kind: string, host: string, subgroupMinSize: number | undefined): Gpu {
+/** As much of a device as the choice depends on. */
+function adapter(kind: string, host: string, subgroupMinSize: number | undefined): DeviceFacts {
   const features = new Set(subgroupMinSize ? ["subgroups"] : []);
   const adapterInfo = { kind, host, isSoftware: kind !== "hardware", subgroupMinSize };
-  const limits = { maxComputeInvocationsPerWorkgroup: 256, maxComputeWorkgroupsPerDimension: 65535 };
-  return { host: { adapterInfo, features }, limits } as unknown as Gpu;
+  const limits = { maxComputeInvocationsPerWorkgroup: 256 };
+  return { adapterInfo, features, limits } as unknown as DeviceFacts;
 }
 
 const ADAPTERS = {
@@ -20,8 +21,8 @@ const ADAPTERS = {
   hardware: adapter("hardware", "chromium", 32),
 };
 
-/** Products of 1, 4, 8, 32, 33 and 128 rows: [in, out], [out, in]. */
-const PRODUCTS_TAKEN: Record<keyof typeof ADAPTERS, [string[], string[]]> = {
+/** Matmuls of 1, 4, 8, 32, 33 and 128 rows: [in, out], [out, in]. */
+const MATMULS_TAKEN: Record<keyof typeof ADAPTERS, [string[], string[]]> = {
   "lavapipe under Dawn": [
     ["lanes 16x8", "broadcast 4x8x8", "broadcast 8x8x8", "broadcast 32x8x8", "broadcast 32x8x8", "broadcast 32x8x8"],
     ["lanes 8x8", "broadcast 4x8x8", "broadcast 8x8x8", "broadcast 32x4x8", "broadcast 32x4x8", "broadcast 32x4x8"],
@@ -56,30 +57,45 @@ const ATTENTIONS_TAKEN: Record<keyof typeof ADAPTERS, string[]> = {
 };
 
 describe.each(Object.keys(ADAPTERS) as (keyof typeof ADAPTERS)[])("%s", (name) => {
-  const gpu = ADAPTERS[name];
+  const device = ADAPTERS[name];
 
-  it("takes these products", () => {
+  it("takes these matmuls", () => {
     const taken = (["conv1d", "linear"] as const).map((layout) =>
-      [1, 4, 8, 32, 33, 128].map((rows) => defaultProduct(gpu, rows, layout).name),
+      [1, 4, 8, 32, 33, 128].map((rows) => MATMUL_FAMILY.defaultFor(device, { rows, layout, storage: "f32" }).name),
     );
-    expect(taken).toEqual(PRODUCTS_TAKEN[name]);
+    expect(taken).toEqual(MATMULS_TAKEN[name]);
   });
 
   it("takes these attentions", () => {
-    const params = (rowCount: number, keyCount: number) =>
-      ({ rowCount, keyCount, nHeads: 12, nKvHeads: 12, dHead: 64 }) as Parameters<typeof attentionFor>[1];
-    const passes = [params(128, 128), params(1, 255), params(1, 256), params(42, 256), params(43, 256)];
-    const taken = passes.map((each) => attentionFor(gpu, each, each.rowCount === 128 ? 1 : each.rowCount));
+    const pass = (rowCount: number, keyCount: number, runs = rowCount) => ({
+      rowCount,
+      keyCount,
+      runs,
+      nHeads: 12,
+      dHead: 64,
+    });
+    const passes = [pass(128, 128, 1), pass(1, 255), pass(1, 256), pass(42, 256), pass(43, 256)];
+    const taken = passes.map((each) => ATTENTION_FAMILY.defaultFor(device, each));
     expect(taken.map((each) => each.name)).toEqual(ATTENTIONS_TAKEN[name]);
+  });
+
+  it("norms widths of whole vec4 by row where it is software, all others by workgroup", () => {
+    const taken = [768, 767].map((width) => NORM_FAMILY.defaultFor(device, { rows: 3, width }).name);
+    expect(taken).toEqual([name === "hardware" ? "by workgroup" : "by row", "by workgroup"]);
   });
 });
 
 it("gives SwiftShader under wgpu no blocks of 16 columns, which it compiles for minutes", () => {
-  const fitting = (gpu: Gpu) => PRODUCTS.filter((product) => fits(gpu, product, 128, "conv1d")).map(({ name }) => name);
+  const fitting = (device: DeviceFacts) =>
+    [8, 128].flatMap((rows) =>
+      MATMUL_FAMILY.candidates
+        .filter((each) => each.fits(device, { rows, layout: "conv1d", storage: "f32" }))
+        .map(({ name }) => name),
+    );
   const refused = fitting(ADAPTERS["lavapipe under wgpu"]).filter(
     (name) => !fitting(adapter("swiftshader", "deno", undefined)).includes(name),
   );
-  expect(refused).toEqual(["block 16x16x8"]);
+  expect(refused).toEqual(["block 8x16x8", "block 16x16x8"]);
 });
 
 describe("the adapter of these tests", () => {
@@ -89,4 +105,11 @@ describe("the adapter of these tests", () => {
     expect(features).toContain("subgroups");
     expect([4, 8]).toContain(adapterInfo.subgroupMinSize);
   });
+});
+
+it("runs reference kernels where a run asks for them, whatever was tuned", async () => {
+  const gpu = await testGpu();
+  const shape = { rows: 1, layout: "linear", storage: "f32" } as const;
+  expect(MATMUL_FAMILY.choose({ gpu, kernels: "reference" }, shape)).toBe(MATMUL_FAMILY.reference);
+  expect(MATMUL_FAMILY.choose({ gpu }, shape)).not.toBe(MATMUL_FAMILY.reference);
 });

@@ -2,12 +2,14 @@
 import { describe, expect, it } from "vitest";
 import { f32ToBf16, f32ToF16, toFloat32 } from "../../src/checkpoint/index.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import { add, copyRows, embed, gather, mlpActivation, selectRows } from "../../src/kernels/calls.ts";
+import { add, embed, gather } from "../../src/kernels/calls.ts";
 import { type StorageType, SUM_HEADS } from "../../src/kernels/definitions.ts";
+import { combine, elementwise, selectRows } from "../../src/kernels/elementwise.ts";
 import type { Matrix, MatrixPart } from "../../src/kernels/matrix.ts";
+import { packedView } from "../../src/kernels/view.ts";
+import { ACTIVATION_NAMES, ACTIVATIONS, softCapped } from "../../src/ops/activations.ts";
 import { testGpu } from "../support/gpu.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
-import { ACTIVATION_NAMES, ACTIVATIONS } from "./activations.reference.ts";
 import { compute } from "./compute.ts";
 import { describeOnGrids, dispatchGroups } from "./harness.ts";
 
@@ -132,36 +134,49 @@ describeOnGrids("add", (gpu) => {
   });
 });
 
+describeOnGrids("combine", (gpu) => {
+  it.each(["replace", "add", "multiply"] as const)("%s, with elements beyond", async (how) => {
+    const random = seeded(5);
+    const [count, scale] = [777, 1.25];
+    const [x, out] = [gaussians(random, count + 5), gaussians(random, count + 5)];
+    const result = await compute(await gpu(), { x, out }, ["out"], (recorder, tensors) =>
+      combine(recorder, tensors.x, tensors.out, count, how, scale),
+    );
+    const expected = Array.from(out, (old, i) => {
+      const value = (x[i] as number) * scale;
+      return i >= count ? old : { replace: value, add: old + value, multiply: old * value }[how];
+    });
+    expect(relativeError(result.out, expected)).toBeLessThan(1e-6);
+  });
+});
+
 /** Where functions over- and underflow, and where tanh, exp and erf change their course. */
 const EXTREMES = [0, 1e-30, 1e-4, 0.5, 1, 2.5, 3.9, 5, 9, 13, 40, 88, 90, 700, 1e4, 1e13, 1e20, 1e30, 3e38];
 
-describeOnGrids("mlp activation", (gpu) => {
-  const cases = ACTIVATION_NAMES.flatMap((activation) => [
-    { activation, kind: "plain" as const },
-    { activation, kind: "gated" as const },
-  ]);
-  it.each(cases)("$activation, $kind", async ({ activation, kind }) => {
-    const rows = 13;
-    const width = 37;
-    const gated = kind === "gated";
-    const pre = gaussians(seeded(3), rows * width * (gated ? 2 : 1), 4);
-    const out = new Float32Array(rows * width);
-    const result = await compute(await gpu(), { pre, out }, ["out"], (recorder, tensors) =>
-      mlpActivation(recorder, tensors.pre, rows, width, { kind, activation }, tensors.out),
+describeOnGrids("functions of each element", (gpu) => {
+  const cases = [
+    ...ACTIVATION_NAMES.map((activation) => ({ name: activation, activation })),
+    { name: "a factor", scale: -0.7 },
+    { name: "a soft cap", softCap: 3 },
+    { name: "factor, activation and cap together", scale: 2.5, activation: "silu" as const, softCap: 1.5 },
+  ];
+  it.each(cases)("$name", async ({ name: _, ...how }: { name: string } & Parameters<typeof elementwise>[3]) => {
+    const [rows, width, start] = [13, 37, 64];
+    const x = gaussians(seeded(3), start + rows * width + 5, 4);
+    const result = await compute(await gpu(), { x }, ["x"], (recorder, tensors) =>
+      elementwise(recorder, packedView(tensors.x, width, 1, start), rows, how),
     );
-    const expected = Array.from(out, (_, i) => {
-      const row = Math.floor(i / width);
-      if (!gated) return ACTIVATIONS[activation](pre[i] as number);
-      const at = row * 2 * width + (i % width);
-      return ACTIVATIONS[activation](pre[at] as number) * (pre[at + width] as number);
-    });
-    expect(relativeError(result.out, expected)).toBeLessThan(2e-6);
+    const { activation = "identity", scale = 1, softCap } = how;
+    const expected = Array.from(x, (value, i) =>
+      i < start || i >= start + rows * width ? value : softCapped(ACTIVATIONS[activation](value * scale), softCap),
+    );
+    expect(relativeError(result.x, expected)).toBeLessThan(2e-6);
   });
 
   it.each(ACTIVATION_NAMES)("%s of extreme numbers", async (activation) => {
     const pre = Float32Array.from([...EXTREMES, ...EXTREMES.map((x) => -x)]);
-    const { out } = await compute(await gpu(), { pre, out: pre.slice() }, ["out"], (recorder, tensors) =>
-      mlpActivation(recorder, tensors.pre, 1, pre.length, { kind: "plain", activation }, tensors.out),
+    const { out } = await compute(await gpu(), { out: pre.slice() }, ["out"], (recorder, tensors) =>
+      elementwise(recorder, packedView(tensors.out, pre.length), 1, { activation }),
     );
     pre.forEach((x, i) => {
       const expected = ACTIVATIONS[activation](x);
@@ -217,11 +232,9 @@ describeOnGrids("gather", (gpu) => {
     const result = await compute(await gpu(), arrays, ["out"], (recorder, tensors) =>
       gather(
         recorder,
-        { buffer: tensors.x, ...source },
-        { buffer: tensors.out, ...target },
+        { buffer: tensors.x, heads, width, ...source },
+        { buffer: tensors.out, heads, width, ...target },
         tensors.list,
-        heads,
-        width,
       ),
     );
     const expected = out.slice();
@@ -241,7 +254,7 @@ describeOnGrids("gather", (gpu) => {
     const keep = [39, 0, 7, 7, 12];
     const out = new Float32Array(keep.length * width);
     const result = await compute(await gpu(), { x, out }, ["out"], (recorder, tensors) =>
-      copyRows(recorder, selectRows(recorder, tensors.x, keep, width), tensors.out, out.length),
+      selectRows(recorder, packedView(tensors.x, width), keep, packedView(tensors.out, width)),
     );
     expect([...result.out]).toEqual(keep.flatMap((row) => [...x.subarray(row * width, (row + 1) * width)]));
   });

@@ -1,15 +1,16 @@
-/** Cases of matrix products, and one product held against the plain reference; for any host. */
+/** Cases of matmul, and one kernel compared with the plain reference; for any host. */
 import { f32ToBf16, f32ToF16, toFloat32 } from "../../src/checkpoint/index.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { type MatmulOptions, matmul } from "../../src/kernels/calls.ts";
 import type { StorageType } from "../../src/kernels/definitions.ts";
-import { PRODUCTS, type Product, REFERENCE_PRODUCT, type WeightLayout } from "../../src/kernels/matmul.ts";
-import { ELEMENT_BYTES, type Matrix, type MatrixPart } from "../../src/kernels/matrix.ts";
+import { MATMUL_FAMILY } from "../../src/kernels/matmul.ts";
+import type { MatmulKernel } from "../../src/kernels/matmul-kernels.ts";
+import { ELEMENT_BYTES, type Matrix, type MatrixPart, type WeightLayout } from "../../src/kernels/matrix.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
 import { compute } from "./compute.ts";
 import { matmulReference } from "./matmul.reference.ts";
 
-export const ALL_PRODUCTS = [REFERENCE_PRODUCT, ...PRODUCTS];
+export const ALL_MATMULS = [MATMUL_FAMILY.reference, ...MATMUL_FAMILY.candidates];
 /** f32 sums of up to a thousand products; seen: 2e-7 to 2e-6. */
 export const TOLERANCE = 1e-5;
 
@@ -50,9 +51,9 @@ export const SHAPES: Case[] = [
   shape(130, 1001, 70),
 ];
 
-/** Whether a product takes such a case at all, on whatever device. */
-export function suits(product: Product, layout: WeightLayout, { rows, parts }: Case): boolean {
-  return rows >= product.rows.least && rows <= product.rows.most && (layout === "linear" || !parts);
+/** Whether a kernel takes such a case at all, on whatever device. */
+export function suits(kernel: MatmulKernel, layout: WeightLayout, { rows, parts }: Case): boolean {
+  return rows >= kernel.rows.least && rows <= kernel.rows.most && (layout === "linear" || !parts);
 }
 
 /** The bytes of W as the loader lays them out, rows padded to a multiple of four, and the values they stand for. */
@@ -104,10 +105,10 @@ export function upload(
   return { ...matrix, parts };
 }
 
-/** The relative error of a product on a case, whose numbers depend on its sizes alone. */
+/** The relative error of a kernel on a case, whose numbers depend on its sizes alone. */
 export async function matmulError(
   gpu: Gpu,
-  product: Product,
+  kernel: MatmulKernel,
   layout: WeightLayout,
   storage: StorageType,
   test: Case,
@@ -132,7 +133,7 @@ export async function matmulError(
   const result = await compute(gpu, { x, bias, out }, ["out"], (recorder, tensors) => {
     matmul(recorder, tensors.x, rows, matrix, tensors.out, {
       ...options,
-      product,
+      kernel,
       ...(test.bias && { bias: tensors.bias }),
     });
   });

@@ -1,8 +1,8 @@
-/** The matrix product with everything around it, in float64, one sum an element. */
+/** Matmul with everything around it, in float64, one sum an element. */
 import type { MatmulOptions } from "../../src/kernels/calls.ts";
-import { ACTIVATIONS, softCapped } from "./activations.reference.ts";
+import { ACTIVATIONS, softCapped } from "../../src/ops/activations.ts";
 
-export interface Product {
+export interface MatmulCase {
   x: Float32Array;
   rows: number;
   /** [outWidth, columns] */
@@ -16,7 +16,7 @@ export interface Product {
 }
 
 /** `out` after out[r, n] (+ or *)= cap(act((x[r] · W[n] + bias[n]) * scale)). */
-export function matmulReference({ x, rows, W, outWidth, columns, before, bias, options }: Product): Float64Array {
+export function matmulReference({ x, rows, W, outWidth, columns, before, bias, options }: MatmulCase): Float64Array {
   const { width = columns, rowStart = 0, weightColumn = 0, outStart = 0, scale = 1 } = options;
   const { rowStride = width, outStride = outWidth, activation = "identity", combine = "replace" } = options;
   const out = Float64Array.from(before);

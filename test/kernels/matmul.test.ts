@@ -1,16 +1,18 @@
-/** Matrix products: every kernel there is, on every layout, storage and shape, whichever of them the adapter would get. */
+/** Matmul: every kernel there is, on every layout, storage and shape, whichever of them the adapter would get. */
 import { describe, expect, it } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { matmul } from "../../src/kernels/calls.ts";
 import type { StorageType } from "../../src/kernels/definitions.ts";
-import { fits, type Product, REFERENCE_PRODUCT, type WeightLayout } from "../../src/kernels/matmul.ts";
+import { MATMUL_FAMILY } from "../../src/kernels/matmul.ts";
+import type { MatmulKernel } from "../../src/kernels/matmul-kernels.ts";
+import type { WeightLayout } from "../../src/kernels/matrix.ts";
+import { ACTIVATION_NAMES } from "../../src/ops/activations.ts";
 import { gpuWithLimits, testGpu } from "../support/gpu.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
-import { ACTIVATION_NAMES } from "./activations.reference.ts";
 import { compute } from "./compute.ts";
 import { describeOnGrids } from "./harness.ts";
 import {
-  ALL_PRODUCTS,
+  ALL_MATMULS,
   type Case,
   matmulError,
   SHAPES,
@@ -61,38 +63,40 @@ const ACTIVATION_CASES: Case[] = ACTIVATION_NAMES.map((activation) => ({
 }));
 
 /** Those that are taken without being timed get every storage type and feature; the rest of a family differs in its tile. */
-const isDefault = ({ expectedOn, name }: Product) => expectedOn !== "nowhere" || name === REFERENCE_PRODUCT.name;
+const isDefault = (kernel: MatmulKernel) => kernel.expectedOn.length > 0 || kernel === MATMUL_FAMILY.reference;
 
 /** What this adapter cannot run is not in the tables; the cross-host tests run it where it can. */
-const adapter = await testGpu();
+const { host } = await testGpu();
+const fits = (kernel: MatmulKernel, rows: number, layout: WeightLayout) =>
+  kernel.fits(host, { rows, layout, storage: "f32" });
 
-function describeProduct(gpu: () => Promise<Gpu>, product: Product): void {
-  for (const layout of product.layouts) {
-    const suited = (test: Case) => suits(product, layout, test) && fits(adapter, product, test.rows, layout);
-    it.each(SHAPES.filter(suited))(`${product.name}, ${layout}: $name`, async (test) => {
-      for (const storage of isDefault(product) ? STORAGES : (["f32", "bf16"] as const)) {
-        expect(await matmulError(await gpu(), product, layout, storage, test)).toBeLessThan(TOLERANCE);
+function describeKernel(gpu: () => Promise<Gpu>, kernel: MatmulKernel): void {
+  for (const layout of kernel.layouts) {
+    const suited = (test: Case) => suits(kernel, layout, test) && fits(kernel, test.rows, layout);
+    it.each(SHAPES.filter(suited))(`${kernel.name}, ${layout}: $name`, async (test) => {
+      for (const storage of isDefault(kernel) ? STORAGES : (["f32", "bf16"] as const)) {
+        expect(await matmulError(await gpu(), kernel, layout, storage, test)).toBeLessThan(TOLERANCE);
       }
     });
-    const shown = FEATURES.filter(({ name }) => isDefault(product) || FEW_FEATURES.includes(name));
-    const features = shown.map((test) => ({ ...test, rows: Math.min(test.rows, product.rows.most) }));
-    it.each(features.filter(suited))(`${product.name}, ${layout}: $name`, async (test) => {
-      expect(await matmulError(await gpu(), product, layout, "f32", test)).toBeLessThan(TOLERANCE);
+    const shown = FEATURES.filter(({ name }) => isDefault(kernel) || FEW_FEATURES.includes(name));
+    const features = shown.map((test) => ({ ...test, rows: Math.min(test.rows, kernel.rows.most) }));
+    it.each(features.filter(suited))(`${kernel.name}, ${layout}: $name`, async (test) => {
+      expect(await matmulError(await gpu(), kernel, layout, "f32", test)).toBeLessThan(TOLERANCE);
     });
   }
 }
 
 describe("matmul", () => {
-  for (const product of ALL_PRODUCTS) describeProduct(testGpu, product);
+  for (const kernel of ALL_MATMULS) describeKernel(testGpu, kernel);
   it.each(ACTIVATION_CASES)("activation $name", async (test) => {
-    expect(await matmulError(await testGpu(), REFERENCE_PRODUCT, "linear", "bf16", test)).toBeLessThan(TOLERANCE);
+    expect(await matmulError(await testGpu(), MATMUL_FAMILY.reference, "linear", "bf16", test)).toBeLessThan(TOLERANCE);
   });
 });
 
-/** The product's queries, and the slots of keys and values after it: what each holds is its column of the reference. */
-async function cacheError(product: Product, layout: WeightLayout): Promise<number> {
+/** The kernel's queries, and the slots of keys and values after it: what each holds is its column of the reference. */
+async function cacheError(kernel: MatmulKernel, layout: WeightLayout): Promise<number> {
   const gpu = await testGpu();
-  const [rows, width, queryWidth, kvWidth, slots] = [Math.min(7, product.rows.most), 12, 20, 9, 11];
+  const [rows, width, queryWidth, kvWidth, slots] = [Math.min(7, kernel.rows.most), 12, 20, 9, 11];
   const outWidth = queryWidth + 2 * kvWidth;
   const random = seeded(rows);
   const W = stored(gaussians(random, outWidth * width), outWidth, "f32", layout);
@@ -112,7 +116,7 @@ async function cacheError(product: Product, layout: WeightLayout): Promise<numbe
   };
   const result = await compute(gpu, arrays, ["out", "keys", "values"], (recorder, t) => {
     const cache = { rowTable: t.rowTable, keys: t.keys, values: t.values, kvWidth };
-    matmul(recorder, t.x, rows, matrix, t.out, { product, bias: t.bias, cache });
+    matmul(recorder, t.x, rows, matrix, t.out, { kernel, bias: t.bias, cache });
   });
   for (const part of matrix.parts) gpu.destroyBuffer(part.buffer);
   const before = new Float32Array(rows * outWidth);
@@ -129,17 +133,17 @@ async function cacheError(product: Product, layout: WeightLayout): Promise<numbe
 }
 
 describe("matmul of queries, keys and values into the cache", () => {
-  const cases = ALL_PRODUCTS.flatMap((product) => product.layouts.map((layout) => ({ product, layout }))).filter(
-    ({ product, layout }) => fits(adapter, product, Math.min(7, product.rows.most), layout),
+  const cases = ALL_MATMULS.flatMap((kernel) => kernel.layouts.map((layout) => ({ kernel, layout }))).filter(
+    ({ kernel, layout }) => fits(kernel, Math.min(7, kernel.rows.most), layout),
   );
-  it.each(cases)("$product.name, $layout", async ({ product, layout }) => {
-    expect(await cacheError(product, layout)).toBeLessThan(TOLERANCE);
+  it.each(cases)("$kernel.name, $layout", async ({ kernel, layout }) => {
+    expect(await cacheError(kernel, layout)).toBeLessThan(TOLERANCE);
   });
 });
 
 describe("matmul, grid folded", () => {
   const folding = gpuWithLimits({ maxComputeWorkgroupsPerDimension: 7 });
-  for (const product of ALL_PRODUCTS) if (/lanes|shared/.test(product.name)) describeProduct(() => folding, product);
+  for (const kernel of ALL_MATMULS) if (/lanes|shared/.test(kernel.name)) describeKernel(() => folding, kernel);
 });
 
 describeOnGrids("matmul, by itself choosing the kernel", (gpu) => {

@@ -3,10 +3,10 @@ import { expect, it } from "vitest";
 import { norm, normStages } from "../../src/kernels/calls.ts";
 import { QK_NORM } from "../../src/kernels/definitions.ts";
 import type { NormSpec } from "../../src/model/spec.ts";
+import { normalized, normReference } from "../../src/ops/norm-reference.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
 import { compute } from "./compute.ts";
 import { describeOnGrids, dispatchGroups } from "./harness.ts";
-import { normalized, normReference } from "./norm.reference.ts";
 
 /** Seen: 1e-7 to 6e-7. */
 const TOLERANCE = 5e-6;

@@ -182,7 +182,7 @@ describe("direct logit attribution", () => {
     }
     using lens = await logitLens(model, ids, { applyFinalNorm: "run", tokens: [A], positions: [-1] });
     expect(lens.at("final_post")[0]?.logit).toBeCloseTo(logit, 5);
-    await expect(decomposeResid(model, ids, { applyLn: true })).rejects.toThrow(/models without norms/);
+    await expect(decomposeResid(model, ids, { applyLn: true })).rejects.toThrow(/needs norms/);
   });
 
   it("takes tokens of each row's own", async () => {

@@ -11,14 +11,11 @@ import {
   toFloat32,
   writeSafetensors,
 } from "../../src/checkpoint/index.ts";
-import { registerNodeSources } from "../../src/checkpoint/register.node.ts";
 import { type LoadOptions, loadParts } from "../../src/model/load.ts";
 import type { Logits } from "../../src/model/logits.ts";
 import { Model } from "../../src/model/model.ts";
 import { testGpu } from "./gpu.ts";
 import { integer, seeded } from "./numbers.ts";
-
-registerNodeSources();
 
 const ROOT = fileURLToPath(new URL("../fixtures/families/", import.meta.url));
 

@@ -2,15 +2,25 @@
  * What tests that compute share: one GPU a process, reached the way users reach it (`SUPERLENS_ADAPTER` chooses), and
  * GPUs with smaller limits over the same device, so that splitting and folding happen at sizes a test can afford.
  */
-import { nodeGpuProvider } from "../../src/gpu/adapter.node.ts";
 import { Gpu } from "../../src/gpu/gpu.ts";
-import { type AdapterChoice, type GpuHost, registerGpuProvider, requestGpu } from "../../src/gpu/host.ts";
-
-registerGpuProvider(nodeGpuProvider);
+import type { GpuHost } from "../../src/gpu/host.ts";
+import type { AdapterChoice } from "../../src/hosts/adapters.ts";
+import { requestGpu } from "../../src/hosts/request.ts";
+import "./host.ts";
 
 /** A device of its own, for tests that destroy it or count its memory. */
 export async function newGpu(adapter?: AdapterChoice): Promise<Gpu> {
   return new Gpu(await requestGpu(adapter ? { adapter } : {}));
+}
+
+/** Runs `use` with such a device, and destroys it. */
+export async function withGpu(use: (gpu: Gpu) => Promise<void>): Promise<void> {
+  const gpu = await newGpu();
+  try {
+    await use(gpu);
+  } finally {
+    gpu.destroy();
+  }
 }
 
 let shared: Promise<Gpu> | undefined;

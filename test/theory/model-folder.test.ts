@@ -2,7 +2,6 @@
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { FilesSource, openCheckpoint, toFloat32, writeSafetensors } from "../../src/checkpoint/index.ts";
-import { registerNodeSources } from "../../src/checkpoint/register.node.ts";
 import { loadModel, metric } from "../../src/hooks/index.ts";
 import { buildDefaultModel } from "../../src/theory/default-model.ts";
 import {
@@ -30,8 +29,6 @@ import {
 } from "../../src/theory/index.ts";
 import { largestDifference } from "../../src/theory/mixture.ts";
 import { testGpu } from "../support/gpu.ts";
-
-registerNodeSources();
 
 const SHIPPED = "weights/superposition";
 const BOUND = 2e-5;

@@ -75,7 +75,7 @@ export function benchCommand(): Command {
         .argParser(listOf(parseHost))
         .default(["node"] satisfies Host[], "node"),
     )
-    .option("--ceilings", "also measure what the adapter can do: products, reading of weights, dispatches")
+    .option("--ceilings", "also measure what the adapter can do: matmuls, reading of weights, dispatches")
     .option("--profile", "also time each kernel, by timestamp queries, in a run of its own")
     .option("--cold", "load a shape from a folder on disk, so that the cold times are those of a model")
     .option("--md", "print Markdown")

@@ -4,12 +4,12 @@
  */
 import { Command } from "commander";
 import { type Checkpoint, isFloat, type TensorInfo } from "../../checkpoint/index.ts";
-import { assertFinite } from "../../model/finite.ts";
-import { fitCheckpoint, listTensors, type UnusedTensor } from "../../model/fit-checkpoint.ts";
-import { type GpuMemory, gpuMemory } from "../../model/gpu-memory.ts";
 import type { TextModel } from "../../model/input.ts";
 import { openModelSource, openTokenizer, readSpec } from "../../model/load.ts";
 import type { ModelSpec } from "../../model/spec.ts";
+import { assertFinite } from "../../model/weights/finite.ts";
+import { fitCheckpoint, listTensors, type UnusedTensor } from "../../model/weights/fit.ts";
+import { type GpuMemory, gpuMemory } from "../../model/weights/plan.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
 import { describeSpec } from "../describe-spec.ts";
 import { examples, type GlobalOptions } from "../options.ts";

@@ -1,13 +1,15 @@
 /**
- * `superlens tune`: times the kernels of matrix products and attention on this adapter and keeps the fastest, for every
+ * `superlens tune`: times the matmul and attention kernels on this adapter and keeps the fastest, for every
  * later run. Other commands do the same for the shapes they meet first; here it can take longer, and shows what it found.
  */
 import { Command, Option } from "commander";
 import { SuperlensError } from "../../errors.ts";
 import { Gpu } from "../../gpu/gpu.ts";
-import { requestGpu } from "../../gpu/host.ts";
-import { tuneAndKeep } from "../../kernels/tuning/take.ts";
-import { type ClassTimings, classesOf, type KernelClass, type TuneReport } from "../../kernels/tuning/tuner.ts";
+import { requestGpu } from "../../hosts/request.ts";
+import type { KernelClass } from "../../kernels/tuning/classes.ts";
+import { tuneAndKeep } from "../../kernels/tuning/keep.ts";
+import type { ClassTimings, TuneReport } from "../../kernels/tuning/tuner.ts";
+import { classesOf } from "../../model/tuning.ts";
 import { examples, type GlobalOptions, numberBetween } from "../options.ts";
 import { note, print, printJson, table } from "../output.ts";
 import { showTuning } from "../progress.ts";
@@ -22,7 +24,7 @@ export function tuneCommand(): Command {
   return new Command("tune")
     .summary("time the kernels on this adapter and keep the fastest")
     .description(
-      "Times the variants of matrix products and attention on this adapter for the shapes of MODEL (without one: F32 weights in both layouts, heads of 64), checks the fastest against the reference kernel and keeps it for later runs, in place of what was kept before. `generate`, `probs` and `forward` do the same the first time, for 3 seconds at most.",
+      "Times the matmul and attention kernels on this adapter for the shapes of MODEL (without one: F32 weights in both layouts, heads of 64), checks the fastest against the reference kernel and keeps it for later runs, in place of what was kept before. `generate`, `probs` and `forward` do the same the first time, for 3 seconds at most.",
     )
     .argument("[model]", "folder, address or hf:owner/name")
     .addOption(
@@ -104,10 +106,10 @@ function rowsOf({ timings }: TuneReport): string[][] {
   return [head, ...timings.flatMap(classRows)];
 }
 
-function classRows({ class: shapes, default: home, choice, kernels }: ClassTimings): string[][] {
+function classRows({ class: shapes, default: usual, choice, kernels }: ClassTimings): string[][] {
   const fastestFirst = [...kernels].sort((a, b) => a.ms - b.ms);
   return fastestFirst.map(({ kernel, ms, gflops, gigabytesPerSecond }, index) => {
-    const marks = [kernel === choice && "chosen", kernel === home && "default"].filter(Boolean).join(", ");
+    const marks = [kernel === choice && "chosen", kernel === usual && "default"].filter(Boolean).join(", ");
     const numbers = [ms.toFixed(3), gflops.toFixed(1), gigabytesPerSecond.toFixed(1)];
     return [index === 0 ? shapes : "", kernel, ...numbers, marks];
   });

@@ -5,7 +5,7 @@
 import { Command, Option } from "commander";
 import { SuperlensError } from "../../errors.ts";
 import { Gpu } from "../../gpu/gpu.ts";
-import { requestGpu } from "../../gpu/host.ts";
+import { requestGpu } from "../../hosts/request.ts";
 import { type Claim, GRID_NAMES, GROUPS, type GridName, type Group, verify } from "../../theory/index.ts";
 import { checkAdapter, HOSTS, type Host, type OtherHost, runElsewhere } from "../elsewhere.ts";
 import { examples, type GlobalOptions } from "../options.ts";

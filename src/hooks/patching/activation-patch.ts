@@ -9,7 +9,8 @@ import type { ModelInput } from "../../model/input.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
 import type { Edit } from "../edit.ts";
-import type { ForwardResult, HookedModel } from "../hooked-model.ts";
+import type { HookedModel } from "../hooked-model.ts";
+import type { ForwardResult } from "../result.ts";
 import {
   againstClean,
   assertOneColumn,

@@ -5,7 +5,7 @@ import type { Logits } from "../../model/logits.ts";
 import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { METRIC_SCHEMA, type Metric, metric, metricWidth } from "../metrics.ts";
-import { MEASURE_FIELDS, type SweepOptions } from "../sweep.ts";
+import { MEASURE_FIELDS, type SweepOptions } from "../sweep-options.ts";
 
 /** What every experiment takes. */
 export interface ExperimentOptions extends Pick<SweepOptions, "onProgress" | "signal" | "memoryBudget"> {

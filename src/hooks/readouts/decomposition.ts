@@ -5,22 +5,15 @@
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { gather } from "../../kernels/calls.ts";
+import { packedView, type View } from "../../kernels/view.ts";
 import type { ModelSpec } from "../../model/spec.ts";
-import type { BlockWeights, Weights } from "../../model/weights.ts";
+import type { BlockWeights, Weights } from "../../model/weights/weights.ts";
 import { pointTable } from "../points.ts";
 import { hasAttentionBias, headPoint, recordHeadParts } from "./head-parts.ts";
 import type { Activations } from "./source.ts";
 
 /** One captured point, which is one component, or one block's attention cut into heads and bias. */
 type Part = { point: string; labels: readonly string[]; headsOf?: number };
-
-/** Components of a stack from `start` on: one after the other like heads. */
-interface ComponentView {
-  buffer: Tensor;
-  start: number;
-  rowStride: number;
-  headStride: number;
-}
 
 export interface DecompositionOptions {
   /** The residual before this block; `nLayers`: after the last. */
@@ -58,10 +51,11 @@ export class Decomposition {
     const stride = activations.batch * activations.width * dModel;
     let component = 0;
     for (const { point, labels, headsOf } of this.parts) {
-      const target = { buffer: stack, start: component * stride, rowStride: dModel, headStride: stride };
+      // Components of a stack lie one after the other, like heads.
+      const target = { ...packedView(stack, dModel, 1, component * stride), headStride: stride };
       if (headsOf === undefined) {
-        const source = { buffer: activations.tensor(point), rowStride: dModel };
-        gather(recorder, source, target, activations.pairs(recorder, "source", "target"), 1, dModel);
+        const source = packedView(activations.tensor(point), dModel);
+        gather(recorder, source, target, activations.pairs(recorder, "source", "target"));
       } else {
         this.#recordHeads(recorder, activations, headsOf, point, target, labels.length > this.spec.nHeads);
       }
@@ -74,22 +68,16 @@ export class Decomposition {
     activations: Activations,
     layer: number,
     point: string,
-    target: ComponentView,
+    target: View,
     withBias: boolean,
   ): void {
     const { nHeads, dModel } = this.spec;
     const { heads, bias } = recordHeadParts(recorder, this.spec, this.weights, layer, point, activations);
     const pairs = activations.pairs(recorder, "packed", "target");
-    gather(recorder, { buffer: heads, rowStride: nHeads * dModel, headStride: dModel }, target, pairs, nHeads, dModel);
+    gather(recorder, packedView(heads, dModel, nHeads), { ...target, heads: nHeads }, pairs);
     if (bias && withBias) {
-      gather(
-        recorder,
-        { buffer: bias, rowStride: dModel },
-        { ...target, start: target.start + nHeads * target.headStride },
-        pairs,
-        1,
-        dModel,
-      );
+      const behind = { ...target, start: target.start + nHeads * target.headStride };
+      gather(recorder, packedView(bias, dModel), behind, pairs);
     }
     recorder.release(heads);
   }

@@ -8,8 +8,9 @@
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { add, gather, projectHeads, sumHeads } from "../../kernels/calls.ts";
+import { packedView } from "../../kernels/view.ts";
 import type { ModelSpec } from "../../model/spec.ts";
-import type { BlockWeights, Weights } from "../../model/weights.ts";
+import type { BlockWeights, Weights } from "../../model/weights/weights.ts";
 import { normWithScales, repeatScales, scalesOf } from "./norms.ts";
 import type { Activations } from "./source.ts";
 
@@ -66,7 +67,7 @@ export function recordHeadParts(
 function postNormScales(recorder: Recorder, spec: ModelSpec, block: BlockWeights, heads: Tensor, rows: number): Tensor {
   const { nHeads, dModel } = spec;
   const branch = recorder.temp(rows, dModel);
-  sumHeads(recorder, heads, rows, nHeads, block.b_O, branch);
+  sumHeads(recorder, heads, rows, nHeads, dModel, block.b_O, branch);
   return scalesOf(recorder, spec, branch, rows);
 }
 
@@ -75,7 +76,7 @@ function broadcast(recorder: Recorder, vector: Tensor | undefined, rows: number,
   const source = vector ?? recorder.upload(new Float32Array(width));
   const out = recorder.temp(rows, width);
   const list = recorder.upload(Uint32Array.from({ length: 2 * rows }, (_, index) => (index % 2) * (index >> 1)));
-  gather(recorder, { buffer: source, rowStride: 0 }, { buffer: out, rowStride: width }, list, 1, width);
+  gather(recorder, { ...packedView(source, width), rowStride: 0 }, packedView(out, width), list);
   return out;
 }
 

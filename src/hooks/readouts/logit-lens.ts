@@ -5,9 +5,9 @@
 import { HookError } from "../../errors.ts";
 import { type BufferSlice, foldGrid, type Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
-import { copyRows, gather } from "../../kernels/calls.ts";
+import { copyRows, gather, matmul } from "../../kernels/calls.ts";
 import * as kernels from "../../kernels/definitions.ts";
-import { recordUnembed } from "../../model/forward.ts";
+import { packedView } from "../../kernels/view.ts";
 import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { metric, recordMetric } from "../metrics.ts";
@@ -199,8 +199,8 @@ function recordNormed(
   const stack = recorder.temp(total, spec.dModel);
   const pairs = activations.pairs(recorder, "source", "packed");
   residuals.forEach((point, index) => {
-    const target = { buffer: stack, start: index * rows * spec.dModel, rowStride: spec.dModel };
-    gather(recorder, { buffer: activations.tensor(point), rowStride: spec.dModel }, target, pairs, 1, spec.dModel);
+    const target = packedView(stack, spec.dModel, 1, index * rows * spec.dModel);
+    gather(recorder, packedView(activations.tensor(point), spec.dModel), target, pairs);
   });
   const out = scale
     ? normWithScales(
@@ -232,6 +232,7 @@ async function readChoices(
   full: Tensor | undefined,
 ): Promise<Choices> {
   const { vocabSize } = model.spec;
+  const { W_U, b_U } = model.base.engine.weights;
   const choices: Choices = {
     tokens: new Uint32Array(total * count),
     logits: new Float32Array(total * count),
@@ -243,7 +244,8 @@ async function readChoices(
     const rows = Math.min(perPiece, total - first);
     const read = await model.base.engine.record("logit lens", (recorder) => {
       const logits = recorder.temp(rows, vocabSize);
-      recordUnembed(recorder, model.spec, model.base.engine.weights, normed, first, rows, logits);
+      const { scale, softCap } = model.spec.unembed;
+      matmul(recorder, normed, rows, W_U, logits, { bias: b_U, scale, softCap, rowStart: first * W_U.width });
       if (full) copyRows(recorder, logits, piece(full, first * vocabSize, rows * vocabSize), rows * vocabSize);
       return recordChoices(recorder, logits, rows, vocabSize, tokens, count);
     });

@@ -9,7 +9,7 @@ import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { matmul } from "../../kernels/calls.ts";
 import type { Matrix } from "../../kernels/matrix.ts";
-import type { BlockWeights } from "../../model/weights.ts";
+import type { BlockWeights } from "../../model/weights/weights.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { centredFor, dot, type LogitDirection, normFactor } from "./directions.ts";
 import { hasPostNorm } from "./head-parts.ts";

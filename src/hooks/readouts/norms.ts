@@ -9,8 +9,9 @@ import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { copyRows, gather, norm, normStages } from "../../kernels/calls.ts";
 import type { NormWeights } from "../../kernels/matrix.ts";
+import { packedView } from "../../kernels/view.ts";
 import type { ModelSpec } from "../../model/spec.ts";
-import type { Weights } from "../../model/weights.ts";
+import type { Weights } from "../../model/weights/weights.ts";
 
 /** A norm that reads the residual stream: its weights, and the point that shows its scale. */
 export interface ResidualNorm {
@@ -74,7 +75,8 @@ export function repeatScales(
 ): Tensor {
   const out = recorder.temp(rows * times);
   const list = recorder.upload(Uint32Array.from({ length: 2 * rows }, (_, index) => index >> 1));
-  const target = order === "blocks" ? { rowStride: 1, headStride: rows } : { rowStride: times, headStride: 1 };
-  gather(recorder, { buffer: scales, rowStride: 1, headStride: 0 }, { buffer: out, ...target }, list, times, 1);
+  const strides = order === "blocks" ? { rowStride: 1, headStride: rows } : { rowStride: times, headStride: 1 };
+  const source = { ...packedView(scales, 1), headStride: 0 };
+  gather(recorder, source, { ...packedView(out, 1, times), ...strides }, list);
   return out;
 }

@@ -6,6 +6,7 @@ import { HookError } from "../../errors.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { gather } from "../../kernels/calls.ts";
+import { packedView } from "../../kernels/view.ts";
 import type { ModelSpec } from "../../model/spec.ts";
 import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
@@ -74,14 +75,7 @@ export async function accumulatedResid(
         const pairs = activations.pairs(recorder, "source", "target");
         stages.forEach(({ point }, index) => {
           const start = index * activations.batch * activations.width * width;
-          gather(
-            recorder,
-            { buffer: activations.tensor(point), rowStride: width },
-            { buffer: stack, start, rowStride: width },
-            pairs,
-            1,
-            width,
-          );
+          gather(recorder, packedView(activations.tensor(point), width), packedView(stack, width, 1, start), pairs);
         });
         if (norm) normStack(recorder, model, activations, stack, stages.length, norm, options.applyLn === "run");
       },
@@ -256,30 +250,22 @@ function normStack(
   const { spec } = model;
   const { dModel } = spec;
   const rows = activations.rows.length;
-  const inStack = { buffer: stack, rowStride: dModel, headStride: activations.batch * activations.width * dModel };
+  // Components lie one after the other, like heads.
+  const inRows = (buffer: Tensor, headStride: number) => ({
+    ...packedView(buffer, dModel),
+    heads: components,
+    headStride,
+  });
+  const inStack = inRows(stack, activations.batch * activations.width * dModel);
   const packed = recorder.temp(components, rows, dModel);
-  gather(
-    recorder,
-    inStack,
-    { buffer: packed, rowStride: dModel, headStride: rows * dModel },
-    activations.pairs(recorder, "target", "packed"),
-    components,
-    dModel,
-  );
+  gather(recorder, inStack, inRows(packed, rows * dModel), activations.pairs(recorder, "target", "packed"));
   const scales = runScale
     ? repeatScales(recorder, activations.packed(recorder, norm.scalePoint), rows, components, "blocks")
     : undefined;
   const normed = scales
     ? normWithScales(recorder, spec, packed, components * rows, scales, norm.weights)
     : normWithOwnScale(recorder, spec, packed, components * rows, norm.weights);
-  gather(
-    recorder,
-    { buffer: normed, rowStride: dModel, headStride: rows * dModel },
-    inStack,
-    activations.pairs(recorder, "packed", "target"),
-    components,
-    dModel,
-  );
+  gather(recorder, inRows(normed, rows * dModel), inStack, activations.pairs(recorder, "packed", "target"));
 }
 
 function addBiasComponent(
@@ -291,12 +277,6 @@ function addBiasComponent(
   dModel: number,
 ): void {
   const start = component * activations.batch * activations.width * dModel;
-  gather(
-    recorder,
-    { buffer: bias, rowStride: 0 },
-    { buffer: stack, start, rowStride: dModel },
-    activations.pairs(recorder, "zero", "target"),
-    1,
-    dModel,
-  );
+  const pairs = activations.pairs(recorder, "zero", "target");
+  gather(recorder, { ...packedView(bias, dModel), rowStride: 0 }, packedView(stack, dModel, 1, start), pairs);
 }

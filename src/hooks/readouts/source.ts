@@ -7,7 +7,8 @@
 import { HookError } from "../../errors.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
-import { gather, type Strided } from "../../kernels/calls.ts";
+import { gather } from "../../kernels/calls.ts";
+import { packedView } from "../../kernels/view.ts";
 import { MODEL_INPUT, type ModelInput } from "../../model/input.ts";
 import type { ModelSpec } from "../../model/spec.ts";
 import * as s from "../../schema/schema.ts";
@@ -15,8 +16,9 @@ import { ActivationCache } from "../activation-cache.ts";
 import { readCall } from "../call.ts";
 import { captureAlone } from "../capture.ts";
 import { axisSize } from "../edit.ts";
-import type { ForwardResult, HookedModel } from "../hooked-model.ts";
+import type { HookedModel } from "../hooked-model.ts";
 import { type Axis, type Point, resolvePoint } from "../points.ts";
+import type { ForwardResult } from "../result.ts";
 
 /** What to run the model on, or what a run has captured already. */
 export type ReadoutSource = ModelInput | ActivationCache | ForwardResult;
@@ -124,8 +126,7 @@ export class Activations {
     const rest = tensor.shape.slice(2);
     const width = rest.reduce((product, size) => product * size, 1);
     const out = recorder.temp(this.rows.length, ...rest);
-    const view = (buffer: Tensor): Strided => ({ buffer, rowStride: width });
-    gather(recorder, view(tensor), view(out), this.pairs(recorder, "source", "packed"), 1, width);
+    gather(recorder, packedView(tensor, width), packedView(out, width), this.pairs(recorder, "source", "packed"));
     return out;
   }
 }

@@ -1,18 +1,16 @@
-/** Contests of attention: random queries, keys and values, about as wide in all as GPT-2's, in heads of the class's width. */
+/** Workloads of attention: random queries, keys and values, about as wide in all as GPT-2's, in heads of the class's width. */
 import type { Gpu } from "../../gpu/gpu.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import {
-  type Attention,
+  ATTENTION_FAMILY,
   type AttentionCall,
-  type AttentionClass,
-  attentionKey,
-  defaultAttention,
-  fittingAttentions,
+  type AttentionKernel,
+  type AttentionShape,
   PASSES,
-  REFERENCE_ATTENTION,
+  type PassKind,
 } from "../attention.ts";
-import { type Candidate, type Contest, largestError, randomWords, resultOf } from "./contest.ts";
+import { largestError, randomWords, resultOf, type Workload } from "./workload.ts";
 
 /** Of all heads together, unless one head is wider. */
 const WIDTH = 768;
@@ -34,48 +32,25 @@ interface Task {
 const lastRows = (sequence: 0 | 1, count: number, keys: number): Task["rows"] =>
   Array.from({ length: count }, (_, row) => ({ sequence, position: keys - count + row }));
 
-/** What is timed. */
-function timedTask({ pass, dHead }: AttentionClass): Task {
-  const nHeads = Math.max(1, Math.floor(WIDTH / dHead));
+/** The shape that stands for passes of a kind on heads of a width. */
+export function typicalAttention(pass: PassKind, dHead: number): AttentionShape {
   const { rows, keys } = PASSES[pass];
-  return { rows: lastRows(0, rows, keys), nHeads, nKvHeads: nHeads, dHead, window: 0 };
+  return { rowCount: rows, keyCount: keys, runs: 1, nHeads: Math.max(1, Math.floor(WIDTH / dHead)), dHead };
+}
+
+/** What is timed. */
+function timedTask({ rowCount, keyCount, nHeads, dHead }: AttentionShape): Task {
+  return { rows: lastRows(0, rowCount, keyCount), nHeads, nKvHeads: nHeads, dHead, window: 0 };
 }
 
 /** The same kind of pass where nothing is even: two sequences, a window, and one head of keys for all queries. */
-function oddTask(wanted: AttentionClass): Task {
-  const { rows: count, keys } = PASSES[wanted.pass];
+function oddTask(shape: AttentionShape): Task {
+  const { rowCount, keyCount: keys } = shape;
   const rows =
-    count === 1
+    rowCount === 1
       ? [...lastRows(0, 1, keys - 9), ...lastRows(1, 1, keys / 2 + 3)]
       : [...lastRows(0, 13, 13), ...lastRows(1, 11, 30)];
-  return { ...timedTask(wanted), rows, nKvHeads: 1, window: Math.ceil(keys / 5) };
-}
-
-/** The attentions that the device can run on such a pass. */
-export function attentionContest(
-  operands: AttentionOperands,
-  wanted: AttentionClass,
-  attentions?: readonly Attention[],
-): Contest {
-  const { gpu } = operands;
-  const task = timedTask(wanted);
-  const tasks = [task, oddTask(wanted)];
-  const shape = { ...task, rowCount: task.rows.length };
-  const candidate = (attention: Attention): Candidate => ({
-    name: attention.name,
-    record: (recorder) => attention.record(recorder, operands.call(task), operands.z),
-    error: () => largestError(attention, REFERENCE_ATTENTION, tasks, (each, one) => operands.attention(each, one)),
-  });
-  const first = defaultAttention(gpu, wanted.pass, shape);
-  const others = fittingAttentions(gpu, wanted.pass, shape, attentions).filter((attention) => attention !== first);
-  const width = task.nHeads * task.dHead;
-  return {
-    key: attentionKey(wanted),
-    candidates: [candidate(first), ...others.map(candidate)],
-    reference: REFERENCE_ATTENTION.name,
-    operations: 4 * width * task.rows.reduce((sum, { position }) => sum + position + 1, 0),
-    bytes: 2 * 4 * width * PASSES[wanted.pass].keys,
-  };
+  return { ...timedTask(shape), rows, nKvHeads: 1, window: Math.ceil(keys / 5) };
 }
 
 /** One buffer each of queries, keys, values and what comes of them. */
@@ -98,7 +73,7 @@ export class AttentionOperands {
   readonly #rowTables = new Map<Task, Tensor>();
 
   constructor(
-    readonly gpu: Gpu,
+    private readonly gpu: Gpu,
     private readonly signal?: AbortSignal | undefined,
   ) {}
 
@@ -107,12 +82,20 @@ export class AttentionOperands {
     return this.#made;
   }
 
-  /** [row, head, dHead] */
-  get z(): Tensor {
-    return this.#tensors.z;
+  workload(shape: AttentionShape): Workload<AttentionKernel> {
+    const task = timedTask(shape);
+    const tasks = [task, oddTask(shape)];
+    const width = task.nHeads * task.dHead;
+    return {
+      operations: 4 * width * task.rows.reduce((sum, { position }) => sum + position + 1, 0),
+      bytes: 2 * 4 * width * shape.keyCount,
+      record: (recorder, kernel) => kernel.record(recorder, this.#call(task), this.#tensors.z),
+      error: (kernel) =>
+        largestError(kernel, ATTENTION_FAMILY.reference, tasks, (each, one) => this.#result(each, one)),
+    };
   }
 
-  call(task: Task): AttentionCall {
+  #call(task: Task): AttentionCall {
     const { rows, nHeads, nKvHeads, dHead, window } = task;
     const width = nHeads * dHead;
     const keyCount = Math.max(...rows.map(({ position }) => position)) + 1;
@@ -134,11 +117,11 @@ export class AttentionOperands {
     return table;
   }
 
-  /** What an attention computes, [row, head, dHead]. */
-  attention(attention: Attention, task: Task): Promise<Float32Array> {
+  /** What a kernel computes, [row, head, dHead]. */
+  #result(kernel: AttentionKernel, task: Task): Promise<Float32Array> {
     const shape = [task.rows.length, task.nHeads, task.dHead];
-    const record = (recorder: Recorder, z: Tensor) => attention.record(recorder, this.call(task), z);
-    return resultOf(this.gpu, attention.name, shape, record, this.signal);
+    const record = (recorder: Recorder, z: Tensor) => kernel.record(recorder, this.#call(task), z);
+    return resultOf(this.gpu, kernel.name, shape, record, this.signal);
   }
 
   [Symbol.dispose](): void {

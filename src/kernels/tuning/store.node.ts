@@ -6,8 +6,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { defaultCacheFolder } from "../../checkpoint/cache-folder.node.ts";
-import type { Choices } from "../choices.ts";
-import { entryText, parseEntry, registerTuningStore, type TuningStore } from "./store.ts";
+import { type Choices, entryText, parseEntry, type TuningStore } from "./store.ts";
 
 /** A `TuningStore` in a folder, made when it is first written. */
 export class FolderTuningStore implements TuningStore {
@@ -42,20 +41,4 @@ export class FolderTuningStore implements TuningStore {
   #pathOf(key: string): string {
     return join(this.#root(), `${createHash("sha256").update(key).digest("hex").slice(0, 32)}.json`);
   }
-}
-
-/** What Deno says about permissions, as far as it matters here. */
-interface DenoPermissions {
-  permissions: { querySync(wanted: { name: string }): { state: string } };
-}
-
-/** Call once, when the package's Node or Deno entry is loaded. */
-export function registerFolderTuningStore(): void {
-  if (mayUseDisk()) registerTuningStore(new FolderTuningStore());
-}
-
-/** Deno asks the person before it lets a program at the disk: a cache is no reason to ask. */
-function mayUseDisk(): boolean {
-  const { Deno } = globalThis as { Deno?: DenoPermissions };
-  return !Deno || ["env", "read", "write"].every((name) => Deno.permissions.querySync({ name }).state === "granted");
 }

@@ -1,14 +1,15 @@
 /**
  * Where the tuner's choices are kept between runs: under the adapter, its driver, the host and the version of the kernels,
- * so that whatever could change the outcome of a race makes it start anew. Node and Deno keep files (see
+ * so that whatever could change the outcome of a benchmark makes it run anew. Node and Deno keep files (see
  * `store.node.ts`), a page keeps them in `localStorage`; where there is neither, nothing is kept.
  */
-
 import { fnv1a } from "../../fnv1a.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { attentionVersion } from "../attention.ts";
-import type { Choices } from "../choices.ts";
-import { OTHER_SOURCES, PRODUCTS, type Product } from "../matmul.ts";
+import { attentionText } from "../attention.ts";
+import { matmulText } from "../matmul.ts";
+
+/** Names of kernels by class. */
+export type Choices = Record<string, string>;
 
 export interface TuningStore {
   /** Undefined when there is nothing under the key, or nothing that can be read. */
@@ -37,10 +38,9 @@ export function tuningKey({ host }: Gpu): string {
 
 let version: string | undefined;
 
-/** A number for the kernels that race, from their WGSL: it changes when one of them does. */
+/** A number for the kernels that are timed, from their WGSL: it changes when one of them does. */
 function kernelVersion(): string {
-  const text = ({ name, layouts, kernel }: Product) => layouts.map((layout) => name + kernel("f32", layout, true).code);
-  version ??= fnv1a([...PRODUCTS.flatMap(text), ...OTHER_SOURCES, attentionVersion()].join("")).toString(16);
+  version ??= fnv1a(matmulText() + attentionText()).toString(16);
   return version;
 }
 

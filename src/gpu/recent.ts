@@ -1,0 +1,23 @@
+/** A map that keeps the entries used last: past its limit, the one not asked for longest goes. */
+export class RecentMap<Key, Value> {
+  /** The one used last at the end. */
+  #entries = new Map<Key, Value>();
+
+  constructor(private readonly limit: number) {}
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  get(key: Key): Value | undefined {
+    const value = this.#entries.get(key);
+    if (value !== undefined) this.set(key, value);
+    return value;
+  }
+
+  set(key: Key, value: Value): void {
+    this.#entries.delete(key);
+    this.#entries.set(key, value);
+    if (this.#entries.size > this.limit) this.#entries.delete(this.#entries.keys().next().value as Key);
+  }
+}

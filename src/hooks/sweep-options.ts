@@ -1,0 +1,57 @@
+/** What a sweep is given: its options, and what it needs of a model. */
+import type { Gpu } from "../gpu/gpu.ts";
+import { MODEL_INPUT, type ModelInput, type TextModel } from "../model/input.ts";
+import type { KvCache } from "../model/kv-cache.ts";
+import type { KvCacheOptions, Model } from "../model/model.ts";
+import type { ModelSpec } from "../model/spec.ts";
+import * as s from "../schema/schema.ts";
+import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";
+import { type CheckedMetric, METRICS, type Metric } from "./metrics.ts";
+import type { HookedForwardOptions } from "./plan.ts";
+import type { ForwardResult } from "./result.ts";
+
+/** A model with captures and edits: `HookedModel`. */
+export interface SweepModel extends TextModel {
+  readonly gpu: Gpu;
+  readonly spec: ModelSpec;
+  readonly base: Model;
+  /** Edits that every pass makes first. */
+  readonly standing: readonly CheckedEdit[];
+  createKvCache(options?: KvCacheOptions): KvCache;
+  forward(input: ModelInput, options?: HookedForwardOptions): Promise<ForwardResult>;
+  assertOpen(): void;
+}
+
+/** What to sweep over and what to measure. */
+export interface SweepOptions {
+  /** One sequence. */
+  input: ModelInput;
+  /** The edits of each cell. A cell without edits gives the base value. */
+  cells: readonly (Edit | readonly Edit[])[];
+  /** One metric, or several that share the passes. */
+  metric: Metric | readonly Metric[];
+  /** Position whose logits are measured; negative from the end. Default -1. */
+  position?: number;
+  /** Called after each pass with the cells done. */
+  onProgress?: (progress: { done: number; total: number }) => void;
+  /** Ends the sweep with `signal.reason`, also during a pass; what the GPU has begun, it finishes. */
+  signal?: AbortSignal;
+  /** Bytes of GPU memory that the cells of one pass may take. Default 256 MB. */
+  memoryBudget?: number;
+}
+
+/** The options of a sweep as they are read. */
+export type CheckedSweepOptions = Omit<SweepOptions, "cells" | "metric"> & {
+  cells: readonly (readonly CheckedEdit[])[];
+  metric: readonly CheckedMetric[];
+};
+
+export const MEASURE_FIELDS = { onProgress: s.callback, signal: s.signal, memoryBudget: s.positive } as const;
+
+export const SWEEP_OPTIONS = s.object<SweepOptions, CheckedSweepOptions>("the options of sweep", {
+  input: s.required(MODEL_INPUT),
+  cells: s.required(s.list("lists of edits", EDITS)),
+  metric: s.required(METRICS),
+  position: s.whole,
+  ...MEASURE_FIELDS,
+} satisfies s.Fields<SweepOptions>);

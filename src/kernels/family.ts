@@ -1,0 +1,71 @@
+/**
+ * A family of kernels: several that compute the same thing, of which the fastest depends on the adapter and the shape.
+ *
+ * A family chooses one for each shape: what the tuner found for shapes of this class on this device, else the first of its
+ * candidates that is expected to win on such an adapter, else the reference. That is the operation as it is defined, which
+ * every device can run and every candidate is checked against. A run that asks for reference kernels gets no other.
+ */
+import type { Gpu } from "../gpu/gpu.ts";
+import type { GpuHost } from "../gpu/host.ts";
+import type { RecorderOptions } from "../gpu/recorder.ts";
+
+/** Of a device, what decides which kernels it can run. */
+export type DeviceFacts = Pick<GpuHost, "adapterInfo" | "features" | "limits">;
+
+/** Kinds of adapters that differ in what is fast on them. SwiftShader is software, too. */
+export type ExpectedOn = "software" | "swiftshader" | "hardware";
+
+/** One kernel of a family. */
+export interface Candidate<Shape> {
+  /** Unique among the candidates that fit a shape. */
+  readonly name: string;
+  /** Where it is expected to win, and is taken without being timed. */
+  readonly expectedOn: readonly ExpectedOn[];
+  /** On which shapes it is expected to win there; default: on all that fit. */
+  expectedFor?(shape: Shape): boolean;
+  /** Whether the device can run it on such a shape, and it is meant for that. */
+  fits(device: DeviceFacts, shape: Shape): boolean;
+}
+
+type FamilyDefinition<Shape, Kernel extends Candidate<Shape>> = Pick<
+  KernelFamily<Shape, Kernel>,
+  "name" | "candidates" | "reference" | "keyOf"
+>;
+
+export class KernelFamily<Shape, Kernel extends Candidate<Shape>> {
+  readonly name: string;
+  /** Of those that fit a shape, the first that is expected to win is the default. */
+  readonly candidates: readonly Kernel[];
+  readonly reference: Kernel;
+  /** The class of a shape, as text. All shapes of a class take one kernel, as far as it fits. */
+  readonly keyOf: (shape: Shape) => string;
+
+  constructor({ name, candidates, reference, keyOf }: FamilyDefinition<Shape, Kernel>) {
+    this.name = name;
+    this.candidates = candidates;
+    this.reference = reference;
+    this.keyOf = keyOf;
+  }
+
+  /** The kernel for a shape on the device of a run. */
+  choose({ gpu, kernels }: RecorderOptions & { readonly gpu: Gpu }, shape: Shape): Kernel {
+    if (kernels === "reference") return this.reference;
+    return this.tuned(gpu, shape) ?? this.defaultFor(gpu.host, shape);
+  }
+
+  /** What the tuner found for the shape's class, if it did, and this version has such a kernel that fits. */
+  tuned({ choices, host }: Gpu, shape: Shape): Kernel | undefined {
+    const name = choices.get(this.keyOf(shape));
+    if (name === undefined) return undefined;
+    return [...this.candidates, this.reference].find((each) => each.name === name && each.fits(host, shape));
+  }
+
+  /** What is taken where nothing was timed. */
+  defaultFor(device: DeviceFacts, shape: Shape): Kernel {
+    const { kind, isSoftware } = device.adapterInfo;
+    const kinds: readonly string[] = [kind, isSoftware ? "software" : "hardware"];
+    const isExpected = (each: Kernel) =>
+      each.expectedOn.some((expected) => kinds.includes(expected)) && each.expectedFor?.(shape) !== false;
+    return this.candidates.find((each) => isExpected(each) && each.fits(device, shape)) ?? this.reference;
+  }
+}

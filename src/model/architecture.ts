@@ -1,0 +1,148 @@
+/**
+ * What a decoder-only transformer computes: a `ModelSpec` (spec.ts) without the places of its weights.
+ *
+ * Shapes: `dModel` residual width, `nHeads` query heads, `nKvHeads` key-value heads (grouped-query attention shares
+ * each among `nHeads / nKvHeads` query heads), `dHead` width of one head, `dMlp` width of the MLP's hidden layer.
+ */
+import type { Activation, NormSpec } from "../kernels/calls.ts";
+
+export type { Activation, NormSpec };
+
+/** A decoder-only transformer; see above. */
+export interface Architecture {
+  /** The `model_type` of the config, for display only. */
+  family: string;
+  nLayers: number;
+  dModel: number;
+  nHeads: number;
+  nKvHeads: number;
+  dHead: number;
+  dMlp: number;
+  vocabSize: number;
+  /** Longest sequence, in tokens. */
+  maxPositions: number;
+  embed: EmbedSpec;
+  /** Position schemes other than RoPE. RoPE belongs to each layer, see `LayerSpec.rope`. */
+  positions: PositionSpec;
+  norm: NormSpec;
+  block: BlockSpec;
+  attention: AttentionSpec;
+  mlp: MlpSpec;
+  /** One entry a block: what differs from layer to layer. */
+  layers: LayerSpec[];
+  /** RoPE tables the layers refer to by index; empty when no layer uses RoPE. */
+  ropes: RopeSpec[];
+  unembed: UnembedSpec;
+}
+
+/** From tokens to the first residual. */
+export interface EmbedSpec {
+  /** Multiplies the token embedding (gemma: sqrt(dModel), granite: embedding_multiplier). 1 when absent in the model. */
+  scale: number;
+  /** A norm right after the embedding (bloom); uses `embed.norm.w|b`. */
+  norm: boolean;
+}
+
+/** How positions come in, RoPE apart. */
+export type PositionSpec =
+  /** Nothing is added to the embedding (RoPE models, and models without positions). */
+  | { kind: "none" }
+  /** `embed.W_pos[position + offset]` is added (gpt2: 0, opt: 2). */
+  | { kind: "learned"; offset: number }
+  /** `slope[head] * key position` is added to the scores after scaling. Equal to `slope * (key - query)` under softmax. */
+  | { kind: "alibi"; slopes: number[] };
+
+/** Where norms and additions stand in a block. */
+export interface BlockSpec {
+  /**
+   * `pre`: x + f(norm(x)); `post`: x + norm(f(x)) (olmo2); `sandwich`: x + normPost(f(norm(x))) (gemma2, gemma3).
+   * The norms are `ln1` (before attention), `ln1Post` (after), `ln2` (before the MLP), `ln2Post` (after).
+   */
+  norms: "pre" | "post" | "sandwich";
+  /**
+   * `sequential`: attention is added before the MLP reads. `parallel`: both read the residual before the block,
+   * with `ln1` and `ln2` (gpt_neox) or with `ln1` for both (`parallelSharedNorm`: gptj, phi, falcon, cohere).
+   */
+  residual: "sequential" | "parallel";
+  /** `ln1` serves attention and MLP; `parallel` blocks only. */
+  parallelSharedNorm: boolean;
+  /** Multiplies what attention and MLP add to the residual (granite: residual_multiplier). */
+  residualScale: number;
+}
+
+/** From queries and keys to scores. */
+export interface AttentionSpec {
+  /** Multiplies q·k. Usually 1 / sqrt(dHead). */
+  scale: number;
+  /** cap * tanh(score / cap), after the scale and before the mask (gemma2); null when off. */
+  softCap: number | null;
+  /**
+   * Norm of q and k before RoPE. `head`: over each head's dHead; `full`: over all heads together (olmo2). The weight
+   * `attn.qNorm.w` has dHead, nHeads*dHead ("full"), or [nHeads, dHead] ("perHead": each head its own) entries.
+   */
+  qkNorm: "none" | "head" | "perHead" | "full";
+  /** Norm kind and eps for q and k; read when qkNorm is not "none". */
+  qkNormSpec: NormSpec;
+  /** False: a query also sees the keys after it, to the end of its sequence (models of embeddings). True when absent. */
+  causal?: boolean;
+}
+
+/** The MLP of every block. */
+export interface MlpSpec {
+  /** `plain`: W_out act(W_in x); `gated`: W_out (act(W_gate x) * (W_in x)). */
+  kind: "plain" | "gated";
+  activation: Activation;
+  /** When true the block has no MLP at all. */
+  absent?: boolean;
+}
+
+/** What one block has for itself. */
+export interface LayerSpec {
+  /** A query at p sees keys p-window+1 .. p, without causality .. p+window-1; null: all keys up to p, or all. */
+  window: number | null;
+  /** Index into `ropes`, or null for a layer without RoPE (smollm3). */
+  rope: number | null;
+  /** Overrides `attention.scale` for this layer (gpt2's scale_attn_by_inverse_layer_idx). */
+  attentionScale?: number;
+  /** Overrides the spec's `dMlp` for this layer. Ask `dMlpOf` (weights/table.ts), which knows both. */
+  dMlp?: number;
+}
+
+/** A rotary position embedding: which dimensions turn, and how fast. */
+export interface RopeSpec {
+  /** Base of the frequencies: pair j of dimensions turns by position * theta^(-2 j / rotaryDim) before scaling. */
+  theta: number;
+  /** Number of leading dimensions of each head that rotate; the rest pass. Even. */
+  rotaryDim: number;
+  /** `half`: dimension i pairs with i + rotaryDim/2 (neox, llama); `interleaved`: 2i with 2i+1 (gptj, cohere). */
+  style: "half" | "interleaved";
+  scaling: RopeScaling;
+}
+
+/** Formulas: transformers `modeling_rope_utils.py`, which follows the papers named there. */
+export type RopeScaling =
+  | { kind: "none" }
+  | { kind: "linear"; factor: number }
+  | { kind: "dynamic"; factor: number; originalMaxPositions: number }
+  /** The first `share` of the frequencies over the whole head, divided by `factor`; the other pairs do not turn. */
+  | { kind: "proportional"; factor: number; share: number }
+  | { kind: "llama3"; factor: number; lowFreqFactor: number; highFreqFactor: number; originalMaxPositions: number }
+  | {
+      kind: "yarn";
+      factor: number;
+      originalMaxPositions: number;
+      betaFast: number;
+      betaSlow: number;
+      /** Multiplies cos and sin. */
+      attentionFactor: number;
+      truncate: boolean;
+    };
+
+/** From the last residual to logits. */
+export interface UnembedSpec {
+  /** W_U is the token embedding. */
+  tied: boolean;
+  /** Multiplies the logits before the soft cap (cohere: logit_scale; granite: 1 / logits_scaling). */
+  scale: number;
+  softCap: number | null;
+}

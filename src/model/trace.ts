@@ -1,0 +1,234 @@
+/**
+ * Tracing: a `ModelSpec` becomes a graph of ops.
+ *
+ * Read top to bottom it is a decoder: embed, then for each block attention and MLP around the residual stream, then norm
+ * and unembedding. It names every point that people look at, and knows neither buffers nor kernels: what is computed at
+ * once, and where it lies, is the graph's business.
+ */
+import { type Graph, GraphBuilder } from "../graph/graph.ts";
+import { ADD } from "../ops/add.ts";
+import { type AttentionAttributes, MIX, SCORES, SOFTMAX } from "../ops/attention.ts";
+import { ACTIVATION, SCALE, SOFT_CAP } from "../ops/elementwise.ts";
+import { EMBED } from "../ops/embed.ts";
+import { EMBEDS } from "../ops/embeds.ts";
+import { JOIN } from "../ops/join.ts";
+import { HEAD_RESULTS, MATMUL } from "../ops/matmul.ts";
+import { MULTIPLY } from "../ops/multiply.ts";
+import { AFFINE, NORM_SCALE, NORMALIZE } from "../ops/norm.ts";
+import type { Shape, Value, WeightRef } from "../ops/op.ts";
+import { QK_NORM } from "../ops/qk-norm.ts";
+import { ROPE } from "../ops/rope.ts";
+import { SELECT } from "../ops/select.ts";
+import { STORE } from "../ops/store.ts";
+import { SUM_HEADS } from "../ops/sum-heads.ts";
+import { isCausal } from "./causality.ts";
+import type { LayerSpec, ModelSpec, RopeSpec } from "./spec.ts";
+import { dMlpOf } from "./weights/table.ts";
+
+/** What the graph of a pass depends on, besides the spec. */
+export interface PassForm {
+  /** Embeddings that the caller supplies, in place of the tokens'. */
+  readonly embeds?: boolean;
+  /** Rows join at later layers than the first. */
+  readonly joins?: boolean;
+  /** Some rows end once their keys and values in the last block are stored; the others give the logits. */
+  readonly narrow?: boolean;
+  /** Ends before this block; there are no logits then. */
+  readonly stopAtLayer?: number | undefined;
+  /** Of every row, of some that are picked after the final norm, or of none. */
+  readonly logits?: "all" | "picked" | "none";
+}
+
+/** The graph of a pass: its ops, with a point's name on each value that has one. */
+export function trace(spec: ModelSpec, form: PassForm = {}): Graph {
+  return new Tracer(spec, form).run();
+}
+
+class Tracer extends GraphBuilder {
+  constructor(
+    private readonly spec: ModelSpec,
+    private readonly form: PassForm,
+  ) {
+    super();
+  }
+
+  run(): Graph {
+    const { spec, form } = this;
+    const end = Math.min(form.stopAtLayer ?? spec.nLayers, spec.nLayers);
+    let residual = this.#embedding();
+    for (let layer = 0; layer < end; layer++) {
+      this.layer = layer;
+      residual = this.#block(residual);
+    }
+    const hasLogits = form.stopAtLayer === undefined;
+    const logits = hasLogits ? this.#unembedding(residual) : undefined;
+    return { ops: this.ops, output: form.logits === "none" ? undefined : logits };
+  }
+
+  /** Tokens and positions, or what the caller supplies, to the first residual [row, dModel]. */
+  #embedding(): Value {
+    const { spec, form } = this;
+    const width = spec.dModel;
+    const table = { name: "W_E" };
+    const tokens = form.embeds
+      ? this.one(EMBEDS, [], { width }, "hook_embed", 0)
+      : this.one(EMBED, [], { table, width, by: "token", offset: 0, scale: spec.embed.scale }, "hook_embed", 0);
+    const { positions } = spec;
+    let residual = tokens;
+    if (positions.kind === "learned") {
+      const attributes = {
+        table: { name: "W_pos" },
+        width,
+        by: "position",
+        offset: positions.offset,
+        scale: 1,
+      } as const;
+      const learned = this.one(EMBED, [], attributes, "hook_pos_embed", 0);
+      residual = this.one(ADD, [tokens, learned], { scale: 1 });
+    }
+    return spec.embed.norm ? this.#norm(residual, { name: "embedNorm" }) : residual;
+  }
+
+  /** The name of a point of the block. */
+  #at(name: string): string {
+    return `blocks.${this.layer}.${name}`;
+  }
+
+  #weight(name: string) {
+    return { name, block: this.layer };
+  }
+
+  /** One block: residual [row, dModel] to residual. */
+  #block(before: Value): Value {
+    const { spec, layer } = this;
+    const { residual: order, parallelSharedNorm } = spec.block;
+    let residual = this.form.joins && layer > 0 ? this.one(JOIN, [before], { layer }, undefined, layer) : before;
+    this.name(residual, this.#at("hook_resid_pre"));
+    const isParallel = order === "parallel";
+    const hasMlp = !spec.mlp.absent;
+    const attentionInput = this.#inputNorm(residual, "ln1");
+    const hasOwnInput = isParallel && hasMlp && !parallelSharedNorm;
+    let mlpInput = hasOwnInput ? this.#inputNorm(residual, "ln2") : attentionInput;
+    let { q, keys, values } = this.#projections(attentionInput);
+    if (this.form.narrow && layer === spec.nLayers - 1) {
+      const narrowed = new Map(
+        [residual, q, ...(isParallel && hasMlp ? [mlpInput] : [])].map((value) => [
+          value,
+          this.#select(value, "output"),
+        ]),
+      );
+      q = narrowed.get(q) as Value;
+      mlpInput = narrowed.get(mlpInput) ?? mlpInput;
+      residual = narrowed.get(residual) as Value;
+    }
+    residual = this.#addBranch(residual, this.#attention(q, keys, values), "ln1Post", "hook_attn_out");
+    if (!isParallel) {
+      this.name(residual, this.#at("hook_resid_mid"));
+      mlpInput = hasMlp ? this.#inputNorm(residual, "ln2") : residual;
+    }
+    if (hasMlp) residual = this.#addBranch(residual, this.#mlp(mlpInput), "ln2Post", "hook_mlp_out");
+    this.name(residual, this.#at("hook_resid_post"));
+    return residual;
+  }
+
+  /** What attention or the MLP reads: the normed residual, or the residual itself in blocks without a norm there. */
+  #inputNorm(x: Value, name: "ln1" | "ln2"): Value {
+    return this.spec.block.norms === "post" ? x : this.#norm(x, this.#weight(name), this.#at(name));
+  }
+
+  /** x, normed; with the points `.hook_scale` and `.hook_normalized` where they have a prefix. */
+  #norm(x: Value, weights: WeightRef, points?: string): Value {
+    const { norm: spec } = this.spec;
+    if (spec.kind === "none") return x;
+    const attributes = { spec, weights };
+    const scale = this.one(NORM_SCALE, [x], attributes, points && `${points}.hook_scale`);
+    const normalized = this.one(NORMALIZE, [x, scale], attributes, points && `${points}.hook_normalized`);
+    return this.one(AFFINE, [normalized], attributes);
+  }
+
+  /** Queries, and keys and values in the cache, [row, heads, dHead]: projected, normed and rotated. */
+  #projections(x: Value): { q: Value; keys: Value; values: Value } {
+    const { nHeads, nKvHeads, dHead, attention, layers } = this.spec;
+    const { layer } = this;
+    const parts = [nHeads, nKvHeads, nKvHeads].map((heads) => ({ heads, width: dHead }));
+    const points = ["q", "k", "v"].map((name) => [this.#at(`attn.hook_${name}`)]);
+    const weights = { weight: this.#weight("qkv"), bias: this.#weight("qkvBias"), parts };
+    let [q, k, v] = this.add(MATMUL, [x], weights, { points }) as [Value, Value, Value];
+    if (attention.qkNorm !== "none" && attention.qkNormSpec.kind !== "none") {
+      const norm = { spec: attention.qkNormSpec, over: attention.qkNorm };
+      q = this.one(QK_NORM, [q], { ...norm, weights: this.#weight("qNorm") });
+      k = this.one(QK_NORM, [k], { ...norm, weights: this.#weight("kNorm") });
+    }
+    const rope = layers[layer]?.rope ?? null;
+    if (rope !== null) {
+      const { rotaryDim, style } = this.spec.ropes[rope] as RopeSpec;
+      q = this.one(ROPE, [q], { layer, rope, rotaryDim, style }, this.#at("attn.hook_rot_q"));
+      k = this.one(ROPE, [k], { layer, rope, rotaryDim, style }, this.#at("attn.hook_rot_k"));
+    }
+    const [keys, values] = this.add(STORE, [k, v], { layer }, { isCached: true }) as [Value, Value];
+    return { q, keys, values };
+  }
+
+  /** Queries to what attention makes of them, [row, dModel], before post-norm and multiplier. */
+  #attention(q: Value, keys: Value, values: Value): Value {
+    const { spec, layer } = this;
+    const settings = spec.layers[layer] as LayerSpec;
+    const { nHeads, nKvHeads, dHead, dModel } = spec;
+    const attributes: AttentionAttributes = {
+      ...{ layer, nHeads, nKvHeads, dHead },
+      scale: settings.attentionScale ?? spec.attention.scale,
+      softCap: spec.attention.softCap,
+      window: settings.window,
+      causal: isCausal(spec),
+      alibi: spec.positions.kind === "alibi",
+    };
+    const scores = this.one(SCORES, [q, keys], attributes, this.#at("attn.hook_attn_scores"));
+    const pattern = this.one(SOFTMAX, [scores], attributes, this.#at("attn.hook_pattern"));
+    const z = this.one(MIX, [pattern, values], attributes, this.#at("attn.hook_z"));
+    const result = this.one(HEAD_RESULTS, [z], { weight: this.#weight("W_O"), dModel }, this.#at("attn.hook_result"));
+    return this.one(SUM_HEADS, [result], { bias: this.#weight("b_O") });
+  }
+
+  /** The MLP of a block, [row, dModel], before post-norm and multiplier. */
+  #mlp(x: Value): Value {
+    const { spec, layer } = this;
+    const { activation, kind } = spec.mlp;
+    const hidden = [{ heads: 1, width: dMlpOf(spec, layer) }];
+    const project = (name: string, input: Value, parts: readonly Shape[], point?: string) => {
+      const attributes = { weight: this.#weight(`W_${name}`), bias: this.#weight(`b_${name}`), parts };
+      return this.one(MATMUL, [input], attributes, point && this.#at(point));
+    };
+    const isGated = kind === "gated";
+    const pre = project(isGated ? "gate" : "in", x, hidden, "mlp.hook_pre");
+    let post = this.one(ACTIVATION, [pre], { activation });
+    if (isGated) post = this.one(MULTIPLY, [post, project("in", x, hidden, "mlp.hook_pre_linear")], {});
+    this.name(post, this.#at("mlp.hook_post"));
+    return project("out", post, [{ heads: 1, width: spec.dModel }]);
+  }
+
+  /** The residual and what attention or the MLP adds to it, through the block's post-norm and multiplier. */
+  #addBranch(residual: Value, branch: Value, postNorm: "ln1Post" | "ln2Post", point: string): Value {
+    const { norms, residualScale: scale } = this.spec.block;
+    let term = norms === "pre" ? branch : this.#norm(branch, this.#weight(postNorm));
+    if (scale !== 1) term = this.one(SCALE, [term], { scale });
+    this.name(term, this.#at(point));
+    return this.one(ADD, [residual, term], { scale: 1 });
+  }
+
+  #select(x: Value, rows: "output" | "picked"): Value {
+    return this.one(SELECT, [x], { rows }, undefined, rows);
+  }
+
+  /** Final norm and unembedding: logits [row, vocab] = cap((norm(residual) W_U^T + b_U) * scale). */
+  #unembedding(residual: Value): Value {
+    const { unembed, vocabSize } = this.spec;
+    let x = this.#norm(residual, { name: "lnFinal" }, "ln_final");
+    if (this.form.logits === "picked") x = this.#select(x, "picked");
+    const parts = [{ heads: 1, width: vocabSize }];
+    let logits = this.one(MATMUL, [x], { weight: { name: "W_U" }, bias: { name: "b_U" }, parts });
+    if (unembed.scale !== 1) logits = this.one(SCALE, [logits], { scale: unembed.scale });
+    if (unembed.softCap !== null) logits = this.one(SOFT_CAP, [logits], { softCap: unembed.softCap });
+    this.name(logits, "logits");
+    return logits;
+  }
+}

@@ -1,0 +1,94 @@
+/**
+ * Which tensor of a checkpoint each weight is cut from: found under any of its names, of a type to compute with, and of
+ * the shape that the config makes it.
+ */
+import { type Checkpoint, type Dtype, isFloat, type TensorInfo } from "../../checkpoint/index.ts";
+import { CheckpointError } from "../../errors.ts";
+import { nearestNames } from "../../schema/nearest.ts";
+import { resolveWeight } from "../families/resolve.ts";
+import type { ModelSpec } from "../spec.ts";
+import { WEIGHTS, type WeightName, weightShape } from "./table.ts";
+
+/** A tensor that can be computed with. */
+export type FloatTensor = TensorInfo & { readonly dtype: Dtype };
+
+/**
+ * The tensor of a weight; undefined when the spec has none, or marks it optional and the checkpoint lacks it.
+ * @throws CheckpointError `checkpoint/missing-tensor`, `checkpoint/index` where an index promised it, `checkpoint/dtype`,
+ *   `checkpoint/shape`
+ */
+export function findWeight(
+  spec: ModelSpec,
+  checkpoint: Checkpoint,
+  name: WeightName,
+  layer = 0,
+): FloatTensor | undefined {
+  const source = spec.weights[name];
+  if (source === undefined) return undefined;
+  const tensor = source.tensor.replaceAll("{i}", String(layer));
+  const found = resolveWeight(spec, name, layer, (candidate) => checkpoint.tensors.has(candidate));
+  if (found === undefined && source.optional) return undefined;
+  if (found === undefined) throw missing(spec, checkpoint, name, tensor, layer);
+  const info = checkpoint.tensors.get(found) as TensorInfo;
+  checkShape(spec, name, layer, info);
+  return asFloat(info);
+}
+
+function asFloat(info: TensorInfo): FloatTensor {
+  if (isFloat(info.dtype)) return info as FloatTensor;
+  throw new CheckpointError(
+    "checkpoint/dtype",
+    `${info.file}: tensor ${info.name} is ${info.dtype}; weights must be a float type. Convert it to F32, F16 or BF16; if it holds codes of a quantized weight, dequantize the model first.`,
+  );
+}
+
+function missing(
+  spec: ModelSpec,
+  { label, tensors, absent }: Checkpoint,
+  name: WeightName,
+  tensor: string,
+  layer: number,
+): CheckpointError {
+  const promised = resolveWeight(spec, name, layer, (candidate) => absent.has(candidate));
+  if (promised !== undefined) {
+    const message = `${label}: the index says tensor ${promised} is in ${absent.get(promised)}, which lacks it, and the model needs it.`;
+    return new CheckpointError(
+      "checkpoint/index",
+      `${message} The index and its shards belong to one download: take all from one.`,
+    );
+  }
+  const remedy =
+    name === "unembed.W_U"
+      ? "The config does not tie the head to the embedding: if the model's head is its embedding, set tie_word_embeddings to true in config.json (unembed.tied in a spec); otherwise the download is incomplete: take all files from one."
+      : `Nearest: ${nearestNames(tensor, tensors.keys(), 3).join(", ")}. The config may belong to another checkpoint, or the download is incomplete: take all files from one download.`;
+  return new CheckpointError("checkpoint/missing-tensor", `${label}: tensor ${tensor} is missing. ${remedy}`);
+}
+
+/** The shape must be the config's; biases and norms may have further axes of one. */
+function checkShape(spec: ModelSpec, name: WeightName, layer: number, { file, name: tensor, shape }: TensorInfo): void {
+  const expected = tensorShape(spec, name, layer);
+  if (WEIGHTS[name].form === "vector" ? count(shape) === count(expected) : isSame(shape, expected)) return;
+  const turned = isSame(shape.toReversed(), expected)
+    ? " It looks transposed: store it the other way round, or correct the config."
+    : "";
+  throw new CheckpointError(
+    "checkpoint/shape",
+    `${file}: tensor ${tensor} has shape [${shape.join(", ")}]; config.json makes it [${expected.join(", ")}].${turned || " Config and weights must belong together: take both from one download."}`,
+  );
+}
+
+/** Shape of the checkpoint tensor a weight is cut from: before `rows` are taken, and as stored (`transpose`). */
+export function tensorShape(spec: ModelSpec, name: WeightName, layer = 0): number[] {
+  const shape = weightShape(spec, name, layer);
+  const { rows, transpose } = spec.weights[name] ?? {};
+  const whole = rows ? [rows.groups * rows.groupSize, ...shape.slice(1)] : shape;
+  return transpose && whole.length === 2 ? whole.toReversed() : whole;
+}
+
+function count(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+function isSame(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((size, axis) => size === b[axis]);
+}

@@ -1,0 +1,152 @@
+/**
+ * What loading will do, from headers alone: which rows of which tensors become which matrix or vector on the GPU, in which
+ * form, and how many bytes that takes. `load.ts` carries the plan out, `inspect` adds up its bytes, and `fit.ts` sees in it
+ * which tensors nobody uses.
+ */
+import type { Checkpoint } from "../../checkpoint/index.ts";
+import { ELEMENT_BYTES, type Matrix, type MatrixPart } from "../../kernels/matrix.ts";
+import type { ModelSpec, TensorSource } from "../spec.ts";
+import { type FloatTensor, findWeight } from "./find.ts";
+import { commonStorage } from "./storage.ts";
+import { isPerBlock, WEIGHT_NAMES, WEIGHTS, type WeightName, weightShape } from "./table.ts";
+
+/** A checkpoint tensor with the rows wanted of it. */
+export interface Piece {
+  info: FloatTensor;
+  source: TensorSource;
+  /** Rows of the whole tensor after `transpose`, and their width. */
+  rows: number;
+  width: number;
+  /** Rows taken, as runs of consecutive ones. */
+  runs: { first: number; count: number }[];
+  /** Where they begin in the matrix. */
+  at: number;
+}
+
+/** A matrix that has no buffers yet. A vector is one in one part, and most have a single column. */
+export interface PlannedMatrix extends Omit<Matrix, "parts"> {
+  readonly parts: readonly PlannedPart[];
+}
+
+export interface PlannedPart extends Omit<MatrixPart, "buffer"> {
+  readonly bytes: number;
+}
+
+/** What will lie in one place of the weights. */
+export interface PlannedWeight {
+  readonly place: string;
+  readonly isVector: boolean;
+  /** The block; undefined outside of blocks. */
+  readonly layer: number | undefined;
+  /** What it is made of; what no piece fills is zero. */
+  readonly pieces: readonly Piece[];
+  readonly matrix: PlannedMatrix;
+}
+
+/** What an adapter lets a kernel bind. */
+type Limits = Pick<GPUSupportedLimits, "maxStorageBufferBindingSize" | "maxBufferSize">;
+
+const NO_LIMITS: Limits = { maxStorageBufferBindingSize: Infinity, maxBufferSize: Infinity };
+
+/**
+ * The whole model's plan. The spec is the one that `fitCheckpoint` returns.
+ * @throws CheckpointError what `findWeight` throws when spec and tensors do not fit together
+ */
+export function planWeights(spec: ModelSpec, checkpoint: Checkpoint, limits: Limits = NO_LIMITS): PlannedWeight[] {
+  const planned = (layer: number | undefined) =>
+    stacksOf(spec, layer !== undefined).flatMap((names) => planOne(spec, checkpoint, limits, names, layer) ?? []);
+  return [...planned(undefined), ...spec.layers.flatMap((_, layer) => planned(layer))];
+}
+
+/** The weights of each place that the spec has something for, inside or outside of blocks. */
+function stacksOf(spec: ModelSpec, inBlock: boolean): WeightName[][] {
+  const names = WEIGHT_NAMES.filter((name) => spec.weights[name] && isPerBlock(name) === inBlock);
+  const places = new Set(names.map((name) => WEIGHTS[name].place));
+  return [...places].map((place) => WEIGHT_NAMES.filter((name) => WEIGHTS[name].place === place));
+}
+
+function planOne(
+  spec: ModelSpec,
+  checkpoint: Checkpoint,
+  limits: Limits,
+  names: readonly WeightName[],
+  layer: number | undefined,
+): PlannedWeight | undefined {
+  const pieces: Piece[] = [];
+  let rows = 0;
+  for (const name of names) {
+    const info = findWeight(spec, checkpoint, name, layer);
+    const [taken = 0, width = 1] = weightShape(spec, name, layer);
+    if (info) pieces.push({ ...pieceOf(info, spec.weights[name] as TensorSource, taken), width, at: rows });
+    rows += taken;
+  }
+  if (pieces.length === 0) return undefined;
+  const [first] = names as [WeightName];
+  const { place, form } = WEIGHTS[first];
+  return { place, isVector: form === "vector", layer, pieces, matrix: matrixOf(first, pieces, rows, limits) };
+}
+
+function pieceOf(
+  info: FloatTensor,
+  source: TensorSource,
+  taken: number,
+): Pick<Piece, "info" | "source" | "rows" | "runs"> {
+  const { groups, groupSize, start, count } = source.rows ?? { groups: 1, groupSize: taken, start: 0, count: taken };
+  const runs = Array.from({ length: groups }, (_, group) => ({ first: group * groupSize + start, count }));
+  return { info, source, rows: groups * groupSize, runs };
+}
+
+/** Elements of a row in memory, a multiple of four. */
+const padded = (elements: number) => Math.ceil(elements / 4) * 4;
+
+/**
+ * The form of a matrix on the GPU. That of a block keeps the layout [in, out] it is stored in, if all of it has it, in one
+ * type and one binding; any other becomes [out, in], cut into parts that can be bound.
+ */
+function matrixOf(name: WeightName, pieces: readonly Piece[], outWidth: number, limits: Limits): PlannedMatrix {
+  const { form } = WEIGHTS[name];
+  const dtypes = pieces.map(({ info }) => info.dtype);
+  const storage = form === "matrix" ? commonStorage(dtypes) : "f32";
+  const width = pieces[0]?.width as number;
+  const matrix = { outWidth, width, storage };
+  if (form === "vector") {
+    const part = { firstRow: 0, rows: outWidth, bytes: outWidth * width * 4 };
+    return { ...matrix, layout: "linear", stride: width, parts: [part] };
+  }
+  const isTransposed = isPerBlock(name) && pieces.every(({ source }) => source.transpose) && new Set(dtypes).size === 1;
+  const conv1dBytes = padded(outWidth) * ELEMENT_BYTES[storage];
+  if (isTransposed && width <= rowsPerPart(limits, conv1dBytes)) {
+    const part = { firstRow: 0, rows: outWidth, bytes: width * conv1dBytes };
+    return { ...matrix, layout: "conv1d", stride: padded(outWidth), parts: [part] };
+  }
+  const stride = padded(width);
+  return { ...matrix, layout: "linear", stride, parts: partsOf(outWidth, stride * ELEMENT_BYTES[storage], limits) };
+}
+
+function partsOf(rows: number, rowBytes: number, limits: Limits): PlannedMatrix["parts"] {
+  const perPart = Math.min(rows, rowsPerPart(limits, rowBytes));
+  return Array.from({ length: Math.ceil(rows / perPart) }, (_, part) => {
+    const firstRow = part * perPart;
+    const here = Math.min(perPart, rows - firstRow);
+    return { firstRow, rows: here, bytes: here * rowBytes };
+  });
+}
+
+/** Rows of so many bytes that fit in one binding. */
+function rowsPerPart({ maxStorageBufferBindingSize, maxBufferSize }: Limits, rowBytes: number): number {
+  return Math.max(1, Math.floor(Math.min(maxStorageBufferBindingSize, maxBufferSize) / rowBytes));
+}
+
+export interface GpuMemory {
+  /** Bytes of all weights. */
+  weights: number;
+  /** Bytes of keys and values, for each token of each sequence. */
+  cachePerToken: number;
+}
+
+/** What a model will take on the GPU, where a buffer has at least 16 bytes. */
+export function gpuMemory(spec: ModelSpec, checkpoint: Checkpoint): GpuMemory {
+  const parts = planWeights(spec, checkpoint).flatMap(({ matrix }) => matrix.parts);
+  const weights = parts.reduce((sum, { bytes }) => sum + Math.max(16, bytes), 0);
+  return { weights, cachePerToken: spec.nLayers * 2 * spec.nKvHeads * spec.dHead * 4 };
+}

@@ -1,0 +1,161 @@
+/**
+ * Weights for people: by TransformerLens's names and in its shapes, read from the GPU's copy, so that what one sees is what
+ * the model computes with. They are the checkpoint's numbers: nothing is folded, centred or scaled.
+ */
+import { toFloat32 } from "../../checkpoint/index.ts";
+import { InputError } from "../../errors.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import { readBuffer } from "../../gpu/readback.ts";
+import { Tensor } from "../../gpu/tensor.ts";
+import { ELEMENT_BYTES, type Matrix } from "../../kernels/matrix.ts";
+import { nearestNames } from "../../schema/nearest.ts";
+import type { ModelSpec } from "../spec.ts";
+import { axesOf, isPerBlock, shapeOf, sizeOf, WEIGHT_NAMES, WEIGHTS, type WeightName, weightShape } from "./table.ts";
+import type { Weights } from "./weights.ts";
+
+/** A weight of a loaded model. */
+export interface WeightValues {
+  /** TransformerLens's name. */
+  readonly name: string;
+  /** Its sizes, in TransformerLens's order: `blocks.0.attn.W_Q` is [head, dModel, dHead]. */
+  readonly shape: readonly number[];
+  /** Its values, row-major; f16 and bf16 are widened without loss. */
+  readonly data: Float32Array;
+}
+
+/** A model whose weights are on the GPU. */
+interface Loaded {
+  readonly gpu: Gpu;
+  readonly spec: ModelSpec;
+  readonly weights: Weights;
+  assertAlive(): void;
+}
+
+/** A weight that a model has. */
+interface Found {
+  name: WeightName;
+  layer: number;
+  /** What it lies in, perhaps stacked with others. */
+  value: Matrix | Tensor;
+}
+
+/** A piece of memory that is read at once, at most. */
+const PIECE_BYTES = 16 << 20;
+
+/** The weights that a model has, by TransformerLens's names, in the order of the forward pass. */
+export function weightTable(weights: Weights): Map<string, Found> {
+  const table = new Map<string, Found>();
+  const put = (names: readonly WeightName[], layer: number, holder: unknown) => {
+    for (const name of names) {
+      const { lens, place } = WEIGHTS[name];
+      const value = place.split(".").reduce((at, key) => (at as Record<string, unknown> | undefined)?.[key], holder);
+      if (value) table.set(lens.replace("{i}", `${layer}`), { name, layer, value: value as Found["value"] });
+    }
+  };
+  const inBlock = WEIGHT_NAMES.filter(isPerBlock);
+  const first = WEIGHT_NAMES.indexOf(inBlock[0] as WeightName);
+  put(WEIGHT_NAMES.slice(0, first), 0, weights);
+  for (const [layer, block] of weights.blocks.entries()) put(inBlock, layer, block);
+  put(WEIGHT_NAMES.slice(first + inBlock.length), 0, weights);
+  return table;
+}
+
+/**
+ * Reads a weight; a tied `W_U` is the embedding's transpose. Key-value heads of grouped-query models are not repeated: their `W_K`
+ * is [kvHead, dModel, dHead]. The names of TransformerLens's state dict (`embed.W_E`) are taken, too.
+ * @throws InputError `input/no-weight` naming the nearest, `input/model-destroyed`
+ */
+export async function readWeight(model: Loaded, given: string): Promise<WeightValues> {
+  model.assertAlive();
+  const { spec } = model;
+  const table = weightTable(model.weights);
+  const name = given.replace(/^(?:embed|pos_embed|unembed)\.(?=[Wb]_)/, "");
+  const found = table.get(name);
+  if (!found) throw noWeight(spec, given, table);
+  const shape = shapeOf(axesOf(spec, found.name).lens, spec, found.layer);
+  const data = new Float32Array(shape.reduce((product, size) => product * size, 1));
+  await fill(data, model, found);
+  return { name, shape, data };
+}
+
+/** Reads what is stored as [out, in] or [in, out] into an array of TransformerLens's axes. */
+async function fill(data: Float32Array, model: Loaded, { name, layer, value }: Found): Promise<void> {
+  const { spec } = model;
+  const axes = axesOf(spec, name);
+  const [out = [], inner = []] = axes.stored.map((group) => offsetsAlong(group, axes.lens.flat(), spec, layer));
+  const matrix = value instanceof Tensor ? asMatrix(value, Math.max(1, inner.length)) : value;
+  const along = inner.length === 0 ? [0] : inner;
+  const firstOut = firstRowOf(spec, name, layer);
+  const isConv1d = matrix.layout === "conv1d";
+  const [rows, columns, firstRow, firstColumn] = isConv1d ? [along, out, 0, firstOut] : [out, along, firstOut, 0];
+  for await (const { row, count, values } of readRows(model, matrix, firstRow, rows.length)) {
+    for (let r = 0; r < count; r++) {
+      const to = rows[row - firstRow + r] as number;
+      const from = r * matrix.stride + firstColumn;
+      for (let c = 0; c < columns.length; c++) data[to + (columns[c] as number)] = values[from + c] as number;
+    }
+  }
+}
+
+/** Where each index along some axes, taken as one, lies in a row-major array of all `axes`. */
+function offsetsAlong(some: readonly string[], axes: readonly string[], spec: ModelSpec, layer: number): number[] {
+  const size = (axis: string) => sizeOf(axis, spec, layer);
+  let offsets = [0];
+  for (const axis of some) {
+    const stride = axes.slice(axes.indexOf(axis) + 1).reduce((product, after) => product * size(after), 1);
+    const steps = Array.from({ length: size(axis) }, (_, index) => index * stride);
+    offsets = offsets.flatMap((offset) => steps.map((step) => offset + step));
+  }
+  return offsets;
+}
+
+/** The row of its matrix, [out, in], at which a weight begins: after those stacked before it. */
+function firstRowOf(spec: ModelSpec, name: WeightName, layer: number): number {
+  const { place, spare } = WEIGHTS[name];
+  const stack = WEIGHT_NAMES.filter((other) => WEIGHTS[other].place === place);
+  const before = stack.slice(0, stack.indexOf(name)).map((other) => weightShape(spec, other, layer)[0] as number);
+  return before.reduce((sum, rows) => sum + rows, spare?.(spec) ?? 0);
+}
+
+function asMatrix({ buffer, length }: Tensor, width: number): Matrix {
+  const outWidth = length / width;
+  const parts = [{ buffer, firstRow: 0, rows: outWidth }];
+  return { outWidth, width, layout: "linear", stride: width, storage: "f32", parts };
+}
+
+/** Rows of a matrix as they lie in memory, `stride` elements each, a piece at a time. */
+async function* readRows(
+  model: Loaded,
+  { layout, width, stride, storage, parts }: Matrix,
+  first: number,
+  wanted: number,
+): AsyncGenerator<{ row: number; count: number; values: Float32Array }> {
+  const dtype = ({ f32: "F32", f16: "F16", bf16: "BF16" } as const)[storage];
+  const rowBytes = stride * ELEMENT_BYTES[storage];
+  const perRead = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
+  for (const { buffer, firstRow, rows } of parts) {
+    const end = Math.min(first + wanted, firstRow + (layout === "conv1d" ? width : rows));
+    for (let row = Math.max(first, firstRow); row < end; row += perRead) {
+      const count = Math.min(perRead, end - row);
+      model.assertAlive();
+      const bytes = await readBuffer(model.gpu, buffer, (row - firstRow) * rowBytes, count * rowBytes);
+      yield { row, count, values: toFloat32(new Uint8Array(bytes), dtype) };
+    }
+  }
+}
+
+function noWeight(spec: ModelSpec, given: string, table: ReadonlyMap<string, Found>): InputError {
+  const layer = Number(/^blocks\.(\d+)\./.exec(given)?.[1] ?? 0);
+  const kind = WEIGHT_NAMES.find((name) => WEIGHTS[name].lens === given.replace(/^blocks\.\d+\./, "blocks.{i}."));
+  const reason =
+    layer >= spec.nLayers
+      ? `: it has blocks 0 to ${spec.nLayers - 1}`
+      : kind && WEIGHTS[kind].isOptional
+        ? ", which counts it as zero"
+        : "";
+  const nearest = nearestNames(given, table.keys(), 3).join(", ");
+  return new InputError(
+    "input/no-weight",
+    `"${given}" is no weight of this ${spec.family} model${reason}. Nearest: ${nearest}. weightNames() lists all.`,
+  );
+}

@@ -1,0 +1,184 @@
+/**
+ * Every weight a model can have, one row each. From the rows follow the `weights` of a spec, what loading reads and where it
+ * puts it, the memory that `inspect` foretells, and the names and shapes by which people read weights.
+ *
+ * Axes are written as in einops. `(head dHead) dModel -> head dModel dHead` is stored as a matrix [head * dHead, dModel], that
+ * is [out, in], the layout of `torch.nn.Linear`; TransformerLens calls it [head, dModel, dHead]. Without an arrow both are alike.
+ */
+import type { Architecture } from "../architecture.ts";
+
+type Condition = (spec: Architecture) => boolean;
+
+/** A weight, of one block or of the whole model. */
+export interface WeightRow {
+  /** TransformerLens's name; `{i}` stands for the block, where each has its own. */
+  readonly lens: string;
+  /** Its place in `Weights`, or else in `BlockWeights`. Weights of one place lie there stacked, in the order of the table. */
+  readonly place: string;
+  readonly axes: string | ((spec: Architecture) => string);
+  /**
+   * How it lies on the GPU: a `matrix` keeps the checkpoint's type; a `vector` is f32, and so is an `f32 matrix`, which a kernel
+   * adds to a matrix of any type.
+   */
+  readonly form: "matrix" | "f32 matrix" | "vector";
+  /** Whether a model has use for it. */
+  readonly when: Condition;
+  /** Whether it may be absent all the same; it then counts as zero. */
+  readonly isOptional?: boolean;
+  /** Rows before the first that `axes` counts. */
+  readonly spare?: (spec: Architecture) => number;
+}
+
+const always: Condition = () => true;
+const hasMlp: Condition = ({ mlp }) => mlp.absent !== true;
+const isGated: Condition = (spec) => hasMlp(spec) && spec.mlp.kind === "gated";
+const hasNorms: Condition = ({ norm }) => norm.kind !== "none";
+const normsBefore: Condition = (spec) => hasNorms(spec) && spec.block.norms !== "post";
+const normsAfter: Condition = (spec) => hasNorms(spec) && spec.block.norms !== "pre";
+const hasMlpNorm: Condition = (spec) => hasMlp(spec) && !spec.block.parallelSharedNorm;
+const normsQk: Condition = ({ attention }) => attention.qkNorm !== "none" && attention.qkNormSpec.kind !== "none";
+
+/** A matrix of a block and its bias. */
+function linear<Room extends string, Part extends string>(
+  room: Room,
+  part: Part,
+  axes: string,
+  when: Condition,
+  [W, b] = [`W_${part}`, `b_${part}`],
+) {
+  const [out = []] = groupsOf(axes);
+  const bias = `(${out.join(" ")}) -> ${out.join(" ")}`;
+  return {
+    [`${room}.W_${part}`]: { lens: `blocks.{i}.${room}.W_${part}`, place: W, axes, form: "matrix", when },
+    [`${room}.b_${part}`]: {
+      lens: `blocks.{i}.${room}.b_${part}`,
+      place: b,
+      axes: bias,
+      form: "vector",
+      when,
+      isOptional: true,
+    },
+  } as Record<`${Room}.${"W" | "b"}_${Part}`, WeightRow>;
+}
+
+/** Weight and bias of a norm. */
+function norm<Name extends string>(
+  name: Name,
+  lens: string,
+  place: string,
+  when: Condition,
+  axes: WeightRow["axes"] = "dModel",
+) {
+  const row = { axes, form: "vector", when } as const;
+  return {
+    [`${name}.w`]: { ...row, lens: `${lens}.w`, place: `${place}.w` },
+    [`${name}.b`]: { ...row, lens: `${lens}.b`, place: `${place}.b`, isOptional: true },
+  } as Record<`${Name}.${"w" | "b"}`, WeightRow>;
+}
+
+/** The q/k norm's: of any head, of each head, or of all heads together. */
+const qkNormAxes = (head: string) => (spec: Architecture) =>
+  ({ none: "", head: "dHead", perHead: `${head} dHead`, full: `(${head} dHead)` })[spec.attention.qkNorm];
+
+const QKV: [string, string] = ["qkv", "qkvBias"];
+
+const ROWS = {
+  "embed.W_E": { lens: "W_E", place: "W_E", axes: "vocab dModel", form: "matrix", when: always },
+  "embed.W_pos": {
+    lens: "W_pos",
+    place: "W_pos",
+    axes: "pos dModel",
+    form: "f32 matrix",
+    when: ({ positions }) => positions.kind === "learned",
+    spare: ({ positions }) => (positions.kind === "learned" ? positions.offset : 0),
+  },
+  ...norm("embed.norm", "embed.ln", "embedNorm", (spec) => spec.embed.norm && hasNorms(spec)),
+  ...norm("ln1", "blocks.{i}.ln1", "ln1", normsBefore),
+  ...linear("attn", "Q", "(head dHead) dModel -> head dModel dHead", always, QKV),
+  ...linear("attn", "K", "(kvHead dHead) dModel -> kvHead dModel dHead", always, QKV),
+  ...linear("attn", "V", "(kvHead dHead) dModel -> kvHead dModel dHead", always, QKV),
+  ...norm("attn.qNorm", "blocks.{i}.attn.q_norm", "qNorm", normsQk, qkNormAxes("head")),
+  ...norm("attn.kNorm", "blocks.{i}.attn.k_norm", "kNorm", normsQk, qkNormAxes("kvHead")),
+  ...linear("attn", "O", "dModel (head dHead) -> head dHead dModel", always),
+  ...norm("ln1Post", "blocks.{i}.ln1_post", "ln1Post", normsAfter),
+  ...norm("ln2", "blocks.{i}.ln2", "ln2", (spec) => normsBefore(spec) && hasMlpNorm(spec)),
+  ...linear("mlp", "gate", "dMlp dModel -> dModel dMlp", isGated),
+  ...linear("mlp", "in", "dMlp dModel -> dModel dMlp", hasMlp),
+  ...linear("mlp", "out", "dModel dMlp -> dMlp dModel", hasMlp),
+  ...norm("ln2Post", "blocks.{i}.ln2_post", "ln2Post", (spec) => normsAfter(spec) && hasMlpNorm(spec)),
+  ...norm("lnFinal", "ln_final", "lnFinal", hasNorms),
+  "unembed.W_U": {
+    lens: "W_U",
+    place: "W_U",
+    axes: "vocab dModel -> dModel vocab",
+    form: "matrix",
+    when: ({ unembed }) => !unembed.tied,
+  },
+  "unembed.b_U": { lens: "b_U", place: "b_U", axes: "vocab", form: "vector", when: always, isOptional: true },
+} satisfies Record<string, WeightRow>;
+
+/** Per-block names stand for every block. */
+export type WeightName = keyof typeof ROWS;
+
+export const WEIGHTS: Readonly<Record<WeightName, WeightRow>> = ROWS;
+export const WEIGHT_NAMES = Object.keys(WEIGHTS) as WeightName[];
+
+/** Whether each block has its own. */
+export const isPerBlock = (name: WeightName): boolean => WEIGHTS[name].lens.includes("{i}");
+
+/** What a spec makes of the weights it knows; names that do not appear are unused. */
+export function weightUses(spec: Architecture): Map<WeightName, "required" | "optional"> {
+  const used = WEIGHT_NAMES.filter((name) => WEIGHTS[name].when(spec));
+  return new Map(used.map((name) => [name, WEIGHTS[name].isOptional ? "optional" : "required"]));
+}
+
+/** Width of a block's MLP: the block's own, or else the model's. */
+export function dMlpOf({ layers, dMlp }: Architecture, layer: number): number {
+  return layers[layer]?.dMlp ?? dMlp;
+}
+
+/** Width of the widest MLP. */
+export function widestMlp(spec: Architecture): number {
+  return spec.layers.reduce((widest, _, layer) => Math.max(widest, dMlpOf(spec, layer)), 0);
+}
+
+const SIZES: Readonly<Record<string, (spec: Architecture, layer: number) => number>> = {
+  dModel: ({ dModel }) => dModel,
+  vocab: ({ vocabSize }) => vocabSize,
+  pos: ({ maxPositions }) => maxPositions,
+  head: ({ nHeads }) => nHeads,
+  kvHead: ({ nKvHeads }) => nKvHeads,
+  dHead: ({ dHead }) => dHead,
+  dMlp: dMlpOf,
+};
+
+/** The size of an axis of the table. */
+export function sizeOf(axis: string, spec: Architecture, layer: number): number {
+  return (SIZES[axis] as (typeof SIZES)[string])(spec, layer);
+}
+
+/** The axes of one side of a pattern, by groups: `(head dHead) dModel` is [["head", "dHead"], ["dModel"]]. */
+function groupsOf(side: string): string[][] {
+  return (side.match(/\([^)]*\)|\w+/g) ?? []).map((group) => group.match(/\w+/g) as string[]);
+}
+
+/** The axes of a weight as it is stored and as TransformerLens has it. */
+export function axesOf(spec: Architecture, name: WeightName): { stored: string[][]; lens: string[][] } {
+  const { axes } = WEIGHTS[name];
+  const [stored = "", lens = stored] = (typeof axes === "string" ? axes : axes(spec)).split(" -> ");
+  return { stored: groupsOf(stored), lens: groupsOf(lens) };
+}
+
+/**
+ * Shape of a weight after it is cut from its tensor: [out, in] of a matrix, [length] of a bias or norm.
+ * @param layer matters to MLPs, whose width may differ from block to block.
+ */
+export function weightShape(spec: Architecture, name: WeightName, layer = 0): number[] {
+  const [first = 0, ...others] = shapeOf(axesOf(spec, name).stored, spec, layer);
+  return [first + (WEIGHTS[name].spare?.(spec) ?? 0), ...others];
+}
+
+/** Sizes of groups of axes. */
+export function shapeOf(groups: readonly (readonly string[])[], spec: Architecture, layer: number): number[] {
+  return groups.map((axes) => axes.reduce((size, axis) => size * sizeOf(axis, spec, layer), 1));
+}

@@ -1,0 +1,47 @@
+/** The weights of a model on the GPU. */
+import type { Tensor } from "../../gpu/tensor.ts";
+import type { Matrix, NormWeights } from "../../kernels/matrix.ts";
+
+export interface BlockWeights {
+  ln1?: NormWeights;
+  ln1Post?: NormWeights;
+  ln2?: NormWeights;
+  ln2Post?: NormWeights;
+  /** Queries, keys, values stacked: [(nHeads + 2 nKvHeads) dHead, dModel]. */
+  qkv: Matrix;
+  qkvBias?: Tensor;
+  qNorm?: NormWeights;
+  kNorm?: NormWeights;
+  W_O: Matrix;
+  b_O?: Tensor;
+  /** [dMlp, dModel]; the gate in gated MLPs alone, the others in those that have one. */
+  W_gate?: Matrix;
+  b_gate?: Tensor;
+  W_in?: Matrix;
+  b_in?: Tensor;
+  /** [dModel, dMlp]. */
+  W_out?: Matrix;
+  b_out?: Tensor;
+}
+
+export interface Weights {
+  W_E: Matrix;
+  W_pos?: Matrix;
+  embedNorm?: NormWeights;
+  blocks: BlockWeights[];
+  lnFinal?: NormWeights;
+  W_U: Matrix;
+  b_U?: Tensor;
+}
+
+/** Every buffer of the weights, each once (a tied head shares the embedding's). */
+export function weightBuffers(weights: Weights): Set<GPUBuffer> {
+  const buffers = new Set<GPUBuffer>();
+  const visit = (value: unknown): void => {
+    if (value === null || typeof value !== "object") return;
+    if ("buffer" in value) buffers.add((value as { buffer: GPUBuffer }).buffer);
+    else for (const inner of Object.values(value)) visit(inner);
+  };
+  visit(weights);
+  return buffers;
+}

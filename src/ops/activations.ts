@@ -1,0 +1,38 @@
+/** The activation functions in float64, from their definitions: what the shaders are checked against. */
+import type { Activation } from "../kernels/calls.ts";
+
+/** erf by its Taylor series where that converges fast, elsewhere by the continued fraction of erfc (Abramowitz 7.1.5, 7.1.14). */
+export function erf(x: number): number {
+  const z = Math.abs(x);
+  if (z > 30) return Math.sign(x);
+  if (z > 2.5) {
+    let fraction = z;
+    for (let k = 80; k > 0; k--) fraction = z + k / 2 / fraction;
+    return Math.sign(x) * (1 - Math.exp(-z * z) / (fraction * Math.sqrt(Math.PI)));
+  }
+  let term = x;
+  let sum = x;
+  for (let n = 1; n < 60; n++) {
+    term *= (-x * x) / n;
+    sum += term / (2 * n + 1);
+  }
+  return (2 / Math.sqrt(Math.PI)) * sum;
+}
+
+const sigmoid = (x: number) => (x < 0 ? Math.exp(x) / (1 + Math.exp(x)) : 1 / (1 + Math.exp(-x)));
+
+export const ACTIVATIONS: Record<Activation, (x: number) => number> = {
+  identity: (x) => x,
+  relu: (x) => Math.max(0, x),
+  silu: (x) => x * sigmoid(x),
+  gelu: (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)),
+  gelu_tanh: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
+  gelu_quick: (x) => x * sigmoid(1.702 * x),
+};
+
+export const ACTIVATION_NAMES = Object.keys(ACTIVATIONS) as Activation[];
+
+/** cap * tanh(x / cap); x itself without a cap. */
+export function softCapped(x: number, cap: number | null | undefined): number {
+  return cap ? cap * Math.tanh(x / cap) : x;
+}

@@ -1,0 +1,18 @@
+/** x + scale * term, in place of x: what attention and the MLP do to the residual stream. */
+import { combine } from "../kernels/elementwise.ts";
+import type { View } from "../kernels/view.ts";
+import { defineOp } from "./op.ts";
+
+export const ADD = defineOp<{ scale: number }>({
+  name: "add",
+  formula: "x + scale * term",
+  shapes: ([x]) => [{ heads: x?.heads ?? 1, width: x?.width ?? 0 }],
+  inPlace: () => [0],
+  reference: ({ inputs: [x, term], attributes: { scale } }) => [
+    (x as Float64Array).map((value, i) => value + scale * ((term as Float64Array)[i] as number)),
+  ],
+  lower({ recorder, attributes: { scale }, inputs, outputs, rows }) {
+    const { buffer, heads, width } = outputs[0] as View;
+    combine(recorder, (inputs[1] as View).buffer, buffer, rows.count * heads * width, "add", scale);
+  },
+});

@@ -1,0 +1,64 @@
+/** What an edit says once it is checked: the table of ops, and where an op changes what. */
+import type { Tensor } from "../gpu/tensor.ts";
+
+/** What an op of an edit is: a row of the table below. */
+interface EditOpKind {
+  /** Its case in `shaders/edit.wgsl`; none: it has a kernel of its own. */
+  readonly code: number | undefined;
+  /** Whether it reads the value v; `expression`: where its expression does. */
+  readonly value: "needed" | "none" | "expression";
+  /** Whether it reads alpha; 1 where it may be left out. */
+  readonly alpha: "needed" | "optional" | "none";
+}
+
+/** Every op of an edit; `EditOp` documents them. */
+export const EDIT_OPS = {
+  set: { code: 0, value: "needed", alpha: "none" },
+  add: { code: 1, value: "needed", alpha: "optional" },
+  scale: { code: 2, value: "needed", alpha: "none" },
+  zero: { code: 3, value: "none", alpha: "none" },
+  lerp: { code: 4, value: "needed", alpha: "needed" },
+  project_out: { code: undefined, value: "needed", alpha: "none" },
+  wgsl: { code: 5, value: "expression", alpha: "none" },
+} as const satisfies Record<string, EditOpKind>;
+
+/**
+ * - `set`: x = v; `add`: x + alpha v (alpha 1 unless given); `scale`: x * v; `zero`: 0; `lerp`: x + alpha (v - x);
+ * - `project_out`: x - v (x·v) / (v·v), over the selected dimensions of each vector;
+ * - `wgsl`: `expression` in x, v, b (row), p (position), h (head), d (dimension), as WGSL f32 and u32.
+ */
+export type EditOp = keyof typeof EDIT_OPS;
+
+/** The row of an op in the table. */
+export const editOp = (op: EditOp): EditOpKind => EDIT_OPS[op];
+
+/** One vector to change. */
+export interface EditTarget {
+  /** Row of the batch as the edit's writer counts it: `b` of expressions. A sweep's cells all count from 0. */
+  row: number;
+  sequence: number;
+  position: number;
+  head: number;
+  /** Where the vector's values start in the value array. */
+  valueStart: number;
+  alpha: number;
+  /** Dimensions `firstDim` .. `endDim` are there; the others are keys that the query cannot see. */
+  firstDim: number;
+  endDim: number;
+}
+
+/** An edit of one point, ready to be recorded. */
+export interface EditCall {
+  /** The point's name, for messages. */
+  readonly at: string;
+  readonly op: EditOp;
+  readonly expression: string | undefined;
+  readonly targets: readonly EditTarget[];
+  /** The selected dimensions, or undefined for all `width`. */
+  readonly dims: readonly number[] | undefined;
+  readonly width: number;
+  readonly values: Tensor | Float32Array;
+  readonly valueStride: 0 | 1;
+  /** Values are indexed by dimension rather than by place in `dims`. */
+  readonly byCoordinate: boolean;
+}

@@ -1,0 +1,120 @@
+/** A change of an activation, in place: an edit that was checked, at the vectors that the pass computes. */
+import editSource from "../../shaders/edit.wgsl";
+import expressionSource from "../../shaders/edit_expression.wgsl";
+import editShared from "../../shaders/edit_shared.wgsl";
+import projectOutSource from "../../shaders/project_out.wgsl";
+import reduceSource from "../../shaders/reduce.wgsl";
+import { HookError } from "../errors.ts";
+import { defineKernel, type Kernel } from "../gpu/kernel.ts";
+import { MOST_TRANSIENT } from "../gpu/pipelines.ts";
+import { RecentMap } from "../gpu/recent.ts";
+import { foldGrid } from "../gpu/recorder.ts";
+import { Tensor } from "../gpu/tensor.ts";
+import { elementGrid } from "../kernels/calls.ts";
+import type { View } from "../kernels/view.ts";
+import { type EditCall, type EditTarget, editOp } from "./edit-call.ts";
+import { defineOp } from "./op.ts";
+import type { RowTable } from "./rows.ts";
+
+const PARAMS = {
+  targetCount: "u32",
+  dimCount: "u32",
+  valueStride: "u32",
+  start: "u32",
+  rowStride: "u32",
+  headStride: "u32",
+} as const;
+
+const BINDINGS = ["read", "read", "read", "write"] as const;
+
+const PROJECT_OUT = defineKernel({
+  name: "project out",
+  sources: [reduceSource, editShared, projectOutSource],
+  bindings: BINDINGS,
+  params: PARAMS,
+});
+
+type EditKernel = Kernel<keyof typeof PARAMS>;
+
+function editKernelWith(expression: string, name: string, transient: boolean): EditKernel {
+  const sources = [expressionSource.replace("EXPRESSION;", () => `${expression};`), editShared, editSource];
+  return defineKernel({ name, sources, bindings: BINDINGS, params: PARAMS, transient });
+}
+
+const PLAIN_EDIT = editKernelWith("x", "edit", false);
+
+/** Of the expressions used last: a sweep may have any number of them. */
+const editKernels = new RecentMap<string, EditKernel>(MOST_TRANSIENT);
+
+function editKernel(expression?: string): EditKernel {
+  if (expression === undefined) return PLAIN_EDIT;
+  let kernel = editKernels.get(expression);
+  if (!kernel) {
+    kernel = editKernelWith(expression, `edit with ${expression}`, true);
+    editKernels.set(expression, kernel);
+  }
+  return kernel;
+}
+
+export const EDIT = defineOp<{ index: number }>({
+  name: "edit",
+  formula: "op(x, v)",
+  shapes: ([x]) => [{ heads: x?.heads ?? 1, width: x?.width ?? 0 }],
+  inPlace: () => [0],
+  lower({ recorder, attributes: { index }, outputs, rows, bindings }) {
+    const { gpu } = recorder;
+    const edit = bindings.hooks?.edits[index] as EditCall;
+    const view = outputs[0] as View;
+    const targets = packTargets(edit.targets, rows);
+    const targetCount = targets.length / TARGET_FIELDS;
+    if (targetCount === 0) return;
+    if (edit.values instanceof Tensor && edit.values.gpu !== gpu) {
+      throw new HookError(
+        "hook/other-device",
+        `Edit of ${edit.at}: its value lies on another GPU device. Load both models with the same gpu.`,
+      );
+    }
+    const { code } = editOp(edit.op);
+    const dimCount = edit.dims?.length ?? edit.width;
+    recorder.dispatch(code === undefined ? PROJECT_OUT : editKernel(edit.expression), {
+      params: {
+        targetCount,
+        dimCount,
+        valueStride: edit.valueStride,
+        start: view.start,
+        rowStride: view.rowStride,
+        headStride: view.headStride,
+      },
+      buffers: [
+        recorder.upload(targets),
+        edit.dims ? recorder.upload(Uint32Array.from(edit.dims)) : gpu.zeros,
+        edit.values instanceof Tensor ? edit.values : recorder.upload(edit.values),
+        view.buffer,
+      ],
+      workgroups: code === undefined ? foldGrid(gpu, targetCount) : elementGrid(recorder, targetCount * dimCount),
+      constants: {
+        ...(code !== undefined && { OP: code }),
+        LISTED_DIMS: edit.dims ? 1 : 0,
+        BY_COORDINATE: edit.byCoordinate ? 1 : 0,
+      },
+    });
+  },
+});
+
+/** The `Target` structs of shaders/edit.wgsl: row, head, valueStart, alpha, sequence, position, firstDim, endDim. */
+const TARGET_FIELDS = 8;
+
+/** The targets whose rows are present. */
+function packTargets(targets: readonly EditTarget[], rows: RowTable): Uint32Array {
+  const packed = new Uint32Array(TARGET_FIELDS * targets.length);
+  const floats = new Float32Array(packed.buffer);
+  let count = 0;
+  for (const { row: batchRow, sequence, position, head, valueStart, alpha, firstDim, endDim } of targets) {
+    const row = rows.indexOf(sequence, position);
+    if (row < 0) continue;
+    const at = TARGET_FIELDS * count++;
+    packed.set([row, head, valueStart, 0, batchRow, position, firstDim, endDim], at);
+    floats[at + 3] = alpha;
+  }
+  return packed.subarray(0, TARGET_FIELDS * count);
+}

@@ -1,0 +1,50 @@
+/** Every kind of op there is. Tests, the documentation of points and the reach of edits are driven by this table. */
+import { ADD } from "./add.ts";
+import { ATTENTION, MIX, SCORES, SOFTMAX } from "./attention.ts";
+import { CALLBACK } from "./callback.ts";
+import { CAPTURE } from "./capture.ts";
+import { COPY } from "./copy.ts";
+import { EDIT } from "./edit.ts";
+import { ACTIVATION, SCALE, SOFT_CAP } from "./elementwise.ts";
+import { EMBED } from "./embed.ts";
+import { EMBEDS } from "./embeds.ts";
+import { JOIN } from "./join.ts";
+import { HEAD_RESULTS, MATMUL } from "./matmul.ts";
+import { MULTIPLY } from "./multiply.ts";
+import { AFFINE, NORM, NORM_SCALE, NORMALIZE } from "./norm.ts";
+import { QK_NORM } from "./qk-norm.ts";
+import { ROPE, ROPE_STORE } from "./rope.ts";
+import { SELECT } from "./select.ts";
+import { STORE } from "./store.ts";
+import { SUM_HEADS } from "./sum-heads.ts";
+
+/** What a model's formula is written in. */
+export const PRIMITIVES = [
+  EMBED,
+  EMBEDS,
+  NORM_SCALE,
+  NORMALIZE,
+  AFFINE,
+  MATMUL,
+  QK_NORM,
+  ROPE,
+  STORE,
+  SCORES,
+  SOFTMAX,
+  MIX,
+  HEAD_RESULTS,
+  SUM_HEADS,
+  ACTIVATION,
+  MULTIPLY,
+  SCALE,
+  SOFT_CAP,
+  ADD,
+  SELECT,
+  JOIN,
+] as const;
+
+/** What people put into a graph: changes, looks, calls. */
+export const HOOKS = [EDIT, CALLBACK, CAPTURE] as const;
+
+/** What fusion and the plan of memory make of them. */
+export const FUSED = [NORM, ROPE_STORE, ATTENTION, COPY] as const;

@@ -1,0 +1,18 @@
+/** x * y element by element, in place of x: the gate of a gated MLP. */
+import { combine } from "../kernels/elementwise.ts";
+import type { View } from "../kernels/view.ts";
+import { defineOp } from "./op.ts";
+
+export const MULTIPLY = defineOp<object>({
+  name: "multiply",
+  formula: "x * y",
+  shapes: ([x]) => [{ heads: x?.heads ?? 1, width: x?.width ?? 0 }],
+  inPlace: () => [0],
+  reference: ({ inputs: [x, y] }) => [
+    (x as Float64Array).map((value, i) => value * ((y as Float64Array)[i] as number)),
+  ],
+  lower({ recorder, inputs, outputs, rows }) {
+    const { buffer, heads, width } = outputs[0] as View;
+    combine(recorder, (inputs[1] as View).buffer, buffer, rows.count * heads * width, "multiply");
+  },
+});

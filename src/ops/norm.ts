@@ -1,0 +1,98 @@
+/**
+ * LayerNorm and RMSNorm of a row, in the three steps that people look between, and whole: the divisor, the normed vector,
+ * and weight and bias. LayerNorm: Ba et al. 2016, arXiv 1607.06450; RMSNorm: Zhang and Sennrich 2019, arXiv 1910.07467.
+ */
+import { type NormSpec, norm, normStages } from "../kernels/calls.ts";
+import type { View } from "../kernels/view.ts";
+import { affine, normalized } from "./norm-reference.ts";
+import { defineOp, type Lowering, type Value, type WeightRef } from "./op.ts";
+
+export interface NormAttributes {
+  readonly spec: NormSpec;
+  /** Weight `w` and bias `b`; absent ones are the identity. */
+  readonly weights: WeightRef;
+}
+
+const widthOf = (x: Value | undefined) => x?.width as number;
+
+const stages = ({ recorder, attributes, rows, weights, inputs }: Lowering<NormAttributes>) =>
+  normStages(recorder, rows.count, (inputs[0] as View).width, attributes.spec, weights.norm(attributes.weights));
+
+/** Applies `f` to each row of `width`. */
+function byRow(x: Float64Array, width: number, f: (row: Float64Array, index: number) => ArrayLike<number>) {
+  const out: number[] = [];
+  for (let row = 0; row < x.length / width; row++) {
+    for (const value of Array.from(f(x.subarray(row * width, (row + 1) * width), row))) out.push(value);
+  }
+  return Float64Array.from(out);
+}
+
+export const NORM_SCALE = defineOp<NormAttributes>({
+  name: "normScale",
+  formula: "sqrt(var(x) + eps); RMS norms: sqrt(mean(x^2) + eps)",
+  shapes: () => [{ heads: 1, width: 1 }],
+  reference: ({ inputs: [x], inputShapes: [shape], attributes: { spec } }) => [
+    byRow(x as Float64Array, shape?.width as number, (row) => [normalized(row, spec).scale]),
+  ],
+  lower(call) {
+    stages(call).scale((call.inputs[0] as View).buffer, (call.outputs[0] as View).buffer);
+  },
+});
+
+export const NORMALIZE = defineOp<NormAttributes>({
+  name: "normalize",
+  formula: "(x - mean(x)) / scale; RMS norms: x / scale",
+  shapes: ([x]) => [{ heads: 1, width: widthOf(x) }],
+  reference: ({ inputs: [x, scales], inputShapes: [shape], attributes: { spec } }) => [
+    byRow(x as Float64Array, shape?.width as number, (row, index) => {
+      const mean = spec.kind === "layer" ? row.reduce((sum, value) => sum + value, 0) / row.length : 0;
+      return row.map((value) => (value - mean) / ((scales as Float64Array)[index] as number));
+    }),
+  ],
+  lower(call) {
+    const [x, scales] = call.inputs as [View, View];
+    stages(call).normalize(x.buffer, scales.buffer, (call.outputs[0] as View).buffer);
+  },
+});
+
+export const AFFINE = defineOp<NormAttributes>({
+  name: "affine",
+  formula: "x * (w + offset) + b",
+  shapes: ([x]) => [{ heads: 1, width: widthOf(x) }],
+  reference: ({ inputs: [x], inputShapes: [shape], attributes: { spec, weights }, weight }) => [
+    byRow(x as Float64Array, shape?.width as number, (row) =>
+      affine(row, spec, weight(weights, "w"), weight(weights, "b")),
+    ),
+  ],
+  lower(call) {
+    stages(call).affine((call.inputs[0] as View).buffer, (call.outputs[0] as View).buffer);
+  },
+});
+
+/** The three in one step; with a second input, added to that. Made by fusion. */
+export const NORM = defineOp<NormAttributes & { accumulate: boolean }>({
+  name: "norm",
+  formula: "norm(x) * (w + offset) + b (+ residual)",
+  shapes: ([x]) => [{ heads: 1, width: widthOf(x) }],
+  inPlace: ({ accumulate }) => [accumulate ? 1 : undefined],
+  reference: ({ inputs: [x, residual], inputShapes: [shape], attributes: { spec, weights, accumulate }, weight }) => {
+    const out = byRow(x as Float64Array, shape?.width as number, (row) =>
+      affine(normalized(row, spec).values, spec, weight(weights, "w"), weight(weights, "b")),
+    );
+    return [accumulate ? out.map((value, i) => value + ((residual as Float64Array)[i] as number)) : out];
+  },
+  lower({ recorder, attributes, inputs, outputs, rows, weights }) {
+    const { buffer, width } = inputs[0] as View;
+    const { spec, accumulate } = attributes;
+    norm(
+      recorder,
+      buffer,
+      rows.count,
+      width,
+      spec,
+      weights.norm(attributes.weights),
+      (outputs[0] as View).buffer,
+      accumulate,
+    );
+  },
+});

@@ -1,0 +1,74 @@
+/**
+ * Rotary position embedding of queries and keys in place (Su et al. 2021, arXiv 2104.09864), and the same with the store of
+ * keys and values in one step.
+ */
+import type { Tensor } from "../gpu/tensor.ts";
+import { type Rotation, rope, ropeStore, storeKv } from "../kernels/heads.ts";
+import { areAdjacent, type View } from "../kernels/view.ts";
+import { rotated } from "./attention-reference.ts";
+import { type Bindings, cacheBuffers } from "./bindings.ts";
+import { defineOp, type Lowering, type ReferenceCall, type Value } from "./op.ts";
+
+export interface RopeAttributes {
+  readonly layer: number;
+  /** Index into the spec's ropes. */
+  readonly rope: number;
+  readonly rotaryDim: number;
+  readonly style: "half" | "interleaved";
+}
+
+const sameShape = (x: Value | undefined) => ({ heads: x?.heads ?? 1, width: x?.width ?? 0 });
+
+function turn(call: ReferenceCall<RopeAttributes>, index: number): Float64Array {
+  const { rope: table, rotaryDim, style } = call.attributes;
+  const x = call.inputs[index] as Float64Array;
+  const { heads, width } = call.inputShapes[index] as { heads: number; width: number };
+  const out = new Float64Array(x.length);
+  for (let at = 0; at < x.length; at += width) {
+    const position = call.rows.position((at / width / heads) | 0);
+    const angles = call.pass.ropeTables[table] as Float32Array;
+    out.set(rotated(x.slice(at, at + width), angles, position, rotaryDim / 2, style), at);
+  }
+  return out;
+}
+
+function lowerRope({ recorder, attributes, rows, rowTable, bindings }: Lowering<RopeAttributes>, x: View): void {
+  rope(recorder, x, rows.count, rotationOf(attributes, rowTable, bindings), cacheBuffers(bindings, attributes.layer));
+}
+
+function rotationOf({ rope, rotaryDim, style }: RopeAttributes, rowTable: Tensor, { ropeTables }: Bindings): Rotation {
+  return { rowTable, table: ropeTables[rope] as Tensor, rotaryDim, style };
+}
+
+export const ROPE = defineOp<RopeAttributes>({
+  name: "rope",
+  formula: "RoPE(x, position)",
+  shapes: ([x]) => [sameShape(x)],
+  inPlace: () => [0],
+  reference: (call) => [turn(call, 0)],
+  lower(call) {
+    lowerRope(call, call.outputs[0] as View);
+  },
+});
+
+/** q, k, v to q rotated, and keys and values in the cache. Made by fusion. */
+export const ROPE_STORE = defineOp<RopeAttributes>({
+  name: "ropeStore",
+  formula: "RoPE(q), store(RoPE(k), v)",
+  shapes: (inputs) => inputs.map(sameShape),
+  inPlace: () => [0],
+  hasEffect: true,
+  reference: (call) => [turn(call, 0), turn(call, 1), call.inputs[2] as Float64Array],
+  lower(call) {
+    const { recorder, attributes, inputs, rows, rowTable, bindings } = call;
+    const [q, k, v] = inputs as [View, View, View];
+    const cache = cacheBuffers(bindings, attributes.layer);
+    if (areAdjacent([q, k, v])) {
+      ropeStore(recorder, q, k.heads, rows.count, rotationOf(attributes, rowTable, bindings), cache);
+      return;
+    }
+    lowerRope(call, q);
+    lowerRope(call, k);
+    storeKv(recorder, rowTable, rows.count, k, v, cache);
+  },
+});

@@ -1,0 +1,41 @@
+/**
+ * Every kind of op has a plain reference, and a graph computed by them is the model: its logits are transformers', and its
+ * points are those that the dispatches give, whether ops run one by one or fused.
+ */
+import { describe, expect, it } from "vitest";
+import { evaluate } from "../../src/graph/evaluate.ts";
+import { fuse } from "../../src/graph/fuse.ts";
+import { prune } from "../../src/graph/prune.ts";
+import { trace } from "../../src/model/trace.ts";
+import { FUSED, PRIMITIVES } from "../../src/ops/index.ts";
+import { FAMILIES, golden } from "../support/fixtures.ts";
+import { relativeError } from "../support/numbers.ts";
+import { fixture, referencePass, rowsOf } from "./support.ts";
+
+describe("the references of ops", () => {
+  const seen = new Set<string>();
+
+  it.each(FAMILIES)("of %s, one by one and fused, give transformers' logits", async (family) => {
+    const { spec, weight } = await fixture(family);
+    const { ids, values } = await golden(family);
+    const rows = rowsOf(ids);
+    const pass = referencePass(spec, 64);
+    const graph = trace(spec);
+    const whole = prune(graph);
+    const fused = fuse(whole);
+    const primitive = evaluate(whole, { rows, weight, pass });
+    const logits = primitive.get(whole.output as never) as Float64Array;
+    // Seen: 1e-6; transformers computed in float32.
+    expect(relativeError(logits, values.get("logits") as Float32Array)).toBeLessThan(3e-6);
+    const atOnce = evaluate(fused, { rows, weight, pass }).get(fused.output as never) as Float64Array;
+    expect(relativeError(atOnce, logits)).toBeLessThan(1e-12);
+    for (const { kind } of [...whole.ops, ...fused.ops]) seen.add(kind.name);
+    expect(fused.ops.length).toBeLessThan(0.6 * whole.ops.length);
+  });
+
+  it("stand for every kind that computes", () => {
+    const apart = ["embeds", "join", "select", "copy"]; // forms of passes, which test/graph/fusion.test.ts runs
+    const computing = [...PRIMITIVES, ...FUSED].map(({ name }) => name).filter((name) => !apart.includes(name));
+    expect([...seen].sort()).toEqual(computing.sort());
+  });
+});

@@ -1,0 +1,80 @@
+/** What the tests of graphs share: fixtures as specs with weights, and passes over them by the plain references. */
+import { type Evaluation, evaluate } from "../../src/graph/evaluate.ts";
+import { type Graph, pointsOf } from "../../src/graph/graph.ts";
+import { specFromConfig } from "../../src/model/families/index.ts";
+import { ropeTable } from "../../src/model/rope.ts";
+import type { ModelSpec, WeightName } from "../../src/model/spec.ts";
+import type { ReferenceCall, WeightRef } from "../../src/ops/op.ts";
+import { RowTable } from "../../src/ops/rows.ts";
+import { lookupIn } from "../engine/forward.reference.ts";
+import { fixtureFiles } from "../support/fixtures.ts";
+
+type WeightOf = ReferenceCall<unknown>["weight"];
+
+/** Names of `Weights` as the spec has them. */
+const NORMS: Record<string, string> = { embedNorm: "embed.norm", qNorm: "attn.qNorm", kNorm: "attn.kNorm" };
+const GLOBAL: Record<string, WeightName> = {
+  W_E: "embed.W_E",
+  W_pos: "embed.W_pos",
+  b_U: "unembed.b_U",
+};
+
+/** A fixture's spec, and its weights by the names that ops have for them. */
+export async function fixture(family: string): Promise<{ spec: ModelSpec; weight: WeightOf }> {
+  const { config, tensors } = await fixtureFiles(family);
+  const spec = specFromConfig(config, family);
+  const lookup = lookupIn(spec, tensors);
+  const flat = (name: WeightName, block = 0) => {
+    const rows = lookup(name, block);
+    return rows && Float64Array.from(rows.flatMap((row) => [...row]));
+  };
+  const stacked = (names: readonly WeightName[], block: number) => {
+    const parts = names.map((name) => flat(name, block));
+    if (parts.every((part) => part === undefined)) return undefined;
+    const sizes = [spec.nHeads, spec.nKvHeads, spec.nKvHeads].map((heads) => heads * spec.dHead);
+    return Float64Array.from(parts.flatMap((part, index) => [...(part ?? new Float64Array(sizes[index] as number))]));
+  };
+  const known = new Map<string, Float64Array | undefined>();
+  const find = ({ name, block = 0 }: WeightRef, part: "w" | "b" | undefined): Float64Array | undefined => {
+    if (part) return flat(`${NORMS[name] ?? name}.${part}` as WeightName, block);
+    if (name === "qkv") return stacked(["attn.W_Q", "attn.W_K", "attn.W_V"], block);
+    if (name === "qkvBias") return stacked(["attn.b_Q", "attn.b_K", "attn.b_V"], block);
+    if (name === "W_U") return flat(spec.unembed.tied ? "embed.W_E" : "unembed.W_U");
+    const inBlock = `${name.endsWith("_O") ? "attn" : "mlp"}.${name}` as WeightName;
+    return flat(GLOBAL[name] ?? inBlock, block);
+  };
+  const weight: WeightOf = (ref, part) => {
+    if (!ref) return undefined;
+    const key = `${ref.block}.${ref.name}.${part}`;
+    if (!known.has(key)) known.set(key, find(ref, part));
+    return known.get(key);
+  };
+  return { spec, weight };
+}
+
+/** The rows of whole sequences, one behind the other. */
+export function rowsOf(sequences: readonly (readonly number[])[]): RowTable {
+  const rows = new RowTable(sequences.reduce((sum, ids) => sum + ids.length, 0));
+  let row = 0;
+  sequences.forEach((ids, sequence) => {
+    ids.forEach((id, position) => {
+      rows.set(row, sequence, position, row++, id);
+    });
+  });
+  return rows;
+}
+
+export function referencePass(spec: ModelSpec, positions: number): Evaluation["pass"] {
+  const ropeTables = spec.ropes.map((rope) => {
+    const { cos, sin } = ropeTable(rope, positions);
+    return Float32Array.from({ length: 2 * cos.length }, (_, i) => (i % 2 ? sin : cos)[i >> 1] as number);
+  });
+  const slopes = spec.positions.kind === "alibi" ? spec.positions.slopes : undefined;
+  return { ropeTables, slopes, embeds: undefined };
+}
+
+/** Every point of a graph by the plain references. */
+export function evaluatePoints(graph: Graph, evaluation: Evaluation): Map<string, Float64Array> {
+  const values = evaluate(graph, evaluation);
+  return new Map([...pointsOf(graph)].map(([name, value]) => [name, values.get(value) as Float64Array]));
+}

@@ -1,0 +1,76 @@
+/**
+ * Every kernel of the project. `defineKernel` is the one maker, so it is watched: a test that mocks `src/gpu/kernel.ts`
+ * with `watched` sees each kernel as it is defined. Most are made when their module is imported; those of matmul and
+ * attention when they are first asked for, so `everyKernel` asks for all.
+ */
+import type { Kernel } from "../../src/gpu/kernel.ts";
+import type { Recorder } from "../../src/gpu/recorder.ts";
+
+const made: Kernel[] = [];
+/** The texts they are put together from. */
+export const sourcesUsed = new Set<string>();
+
+type KernelModule = typeof import("../../src/gpu/kernel.ts");
+
+/** The module with a `defineKernel` that is seen. */
+export function watched(module: KernelModule): KernelModule {
+  const defineKernel: KernelModule["defineKernel"] = (definition) => {
+    const kernel = module.defineKernel(definition);
+    made.push(kernel);
+    for (const source of [definition.sources].flat()) sourcesUsed.add(source);
+    return kernel;
+  };
+  return { ...module, defineKernel };
+}
+
+/** Modules that make kernels, or that do when they are asked. */
+const modules = async () => ({
+  definitions: await import("../../src/kernels/definitions.ts"),
+  matmul: await import("../../src/kernels/matmul.ts"),
+  attention: await import("../../src/kernels/attention.ts"),
+  edits: await import("../../src/ops/edit.ts"),
+  metrics: await import("../../src/hooks/metrics.ts"),
+  readouts: await import("../../src/hooks/readouts/kernels.ts"),
+});
+
+/** All of them. `recorder` is for kernels that are made when they are recorded; it is not submitted. */
+export async function everyKernel(recorder: Recorder): Promise<readonly Kernel[]> {
+  const { matmul, attention, definitions } = await modules();
+  for (const way of reachable(matmul).filter(isMatmul)) {
+    for (const layout of way.layouts) {
+      for (const storage of definitions.STORAGE_TYPES) {
+        for (const aligned of [true, false]) {
+          for (const target of ["out", "cache"] as const) way.kernel(storage, layout, aligned, target);
+        }
+      }
+    }
+  }
+  const params = Object.fromEntries(Object.keys(definitions.ATTENTION_PARAMS).map((name) => [name, 4]));
+  const { zeros } = recorder.gpu;
+  for (const way of reachable(attention).filter(isAttention)) {
+    for (const dHead of [16, 64, 128]) {
+      way.record(recorder, { params: { ...params, dHead }, buffers: Array(6).fill(zeros) }, zeros);
+    }
+  }
+  return made;
+}
+
+/** What a module exports, and what lies in that. */
+function reachable(value: unknown, seen = new Set<unknown>()): object[] {
+  if (typeof value !== "object" || value === null || seen.has(value)) return [];
+  seen.add(value);
+  return [value, ...Object.values(value).flatMap((part) => reachable(part, seen))];
+}
+
+interface MatmulWay {
+  layouts: readonly string[];
+  kernel(storage: string, layout: string, aligned: boolean, target: "out" | "cache"): Kernel;
+}
+
+interface AttentionWay {
+  passes: readonly string[];
+  record(recorder: Recorder, call: { params: object; buffers: readonly unknown[] }, z: unknown): void;
+}
+
+const isMatmul = (value: object): value is MatmulWay => "layouts" in value && "kernel" in value;
+const isAttention = (value: object): value is AttentionWay => "passes" in value && "record" in value;

@@ -125,13 +125,23 @@ type AttentionText = Omit<Parameters<typeof attentionKernel>[0], "record"> & {
 
 /** An attention of one dispatch. */
 function oneDispatch({ kernel, grid, ...attention }: AttentionText): AttentionKernel {
+  // Looked up in every layer, so by a number rather than by name.
+  const made = new Map<number, Kernel<AttentionParam>>();
+  const kernelOf = (device: DeviceFacts, dHead: number) => {
+    const key = 1024 * dHead + lanesOf(device);
+    const known = made.get(key) ?? kernel(device, dHead);
+    made.set(key, known);
+    return known;
+  };
   return attentionKernel({
     ...attention,
-    record: (recorder, call, z) =>
-      recorder.dispatch(kernel(recorder.gpu.host, call.params.dHead), {
-        ...call,
-        buffers: [...call.buffers, z],
-        workgroups: grid(recorder.gpu, call.params),
+    record: (recorder, { params, buffers, constants, work }, z) =>
+      recorder.dispatch(kernelOf(recorder.gpu.host, params.dHead), {
+        params,
+        constants: constants ?? {},
+        work: work ?? {},
+        buffers: [...buffers, z],
+        workgroups: grid(recorder.gpu, params),
       }),
   });
 }

@@ -39,6 +39,7 @@ export class KernelFamily<Shape, Kernel extends Candidate<Shape>> {
   readonly reference: Kernel;
   /** The class of a shape, as text. All shapes of a class take one kernel, as far as it fits. */
   readonly keyOf: (shape: Shape) => string;
+  readonly #chosen = new WeakMap<object, Map<string, Kernel>>();
 
   constructor({ name, candidates, reference, keyOf }: FamilyDefinition<Shape, Kernel>) {
     this.name = name;
@@ -47,10 +48,16 @@ export class KernelFamily<Shape, Kernel extends Candidate<Shape>> {
     this.keyOf = keyOf;
   }
 
-  /** The kernel for a shape on the device of a run. */
-  choose({ gpu, kernels }: RecorderOptions & { readonly gpu: Gpu }, shape: Shape): Kernel {
+  /** The kernel for a shape on the device of a run. The matmuls of a pass have few shapes, so a run looks each up once. */
+  choose(run: RecorderOptions & { readonly gpu: Gpu }, shape: Shape): Kernel {
+    const { gpu, kernels } = run;
     if (kernels === "reference") return this.reference;
-    return this.tuned(gpu, shape) ?? this.defaultFor(gpu.host, shape);
+    const chosen = this.#chosen.get(run) ?? new Map<string, Kernel>();
+    this.#chosen.set(run, chosen);
+    const key = Object.values(shape as object).join();
+    const kernel = chosen.get(key) ?? this.tuned(gpu, shape) ?? this.defaultFor(gpu.host, shape);
+    chosen.set(key, kernel);
+    return kernel;
   }
 
   /** What the tuner found for the shape's class, if it did, and this version has such a kernel that fits. */

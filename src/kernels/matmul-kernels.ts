@@ -27,7 +27,7 @@ import type { Gpu } from "../gpu/gpu.ts";
 import { defineKernel, type Kernel } from "../gpu/kernel.ts";
 import { foldGrid } from "../gpu/recorder.ts";
 import type { Tile } from "../gpu/unroll.ts";
-import { STORAGE_SOURCE, type StorageType } from "./definitions.ts";
+import { STORAGE_SOURCE, STORAGE_TYPES, type StorageType } from "./definitions.ts";
 import type { Candidate, DeviceFacts, ExpectedOn } from "./family.ts";
 import type { Grid } from "./launch.ts";
 import type { WeightLayout } from "./matrix.ts";
@@ -134,14 +134,16 @@ function matmulKernel(text: MatmulText): MatmulKernel {
 
 /** WGSL by storage, layout, alignment and target, made when first asked for. */
 function kernelsOf({ name, files, access, tile = {}, sizes = {} }: MatmulText): MatmulKernel["kernel"] {
-  const made = new Map<string, Kernel<MatmulParam>>();
+  // Looked up for every dispatch, so by a number rather than by name: a name costs a fifth of a recording.
+  const made: Kernel<MatmulParam>[] = [];
   return (storage, layout, aligned, target = "out") => {
     const isAny = !aligned && (access === "two" || access === "four");
-    const full = `matmul ${name} ${layout} ${storage} ${isAny ? "any" : access}${target === "out" ? "" : ` to ${target}`}`;
-    let kernel = made.get(full);
+    const index =
+      8 * STORAGE_TYPES.indexOf(storage) + (layout === "linear" ? 4 : 0) + (isAny ? 2 : 0) + (target === "out" ? 1 : 0);
+    let kernel = made[index];
     if (!kernel) {
       kernel = defineKernel({
-        name: full,
+        name: `matmul ${name} ${layout} ${storage} ${isAny ? "any" : access}${target === "out" ? "" : ` to ${target}`}`,
         sources: [
           STORAGE_SOURCE[storage],
           isAny ? rowsAny : ALIGNED_ROWS[access],
@@ -156,7 +158,7 @@ function kernelsOf({ name, files, access, tile = {}, sizes = {} }: MatmulText): 
         tile,
         sizes,
       });
-      made.set(full, kernel);
+      made[index] = kernel;
     }
     return kernel;
   };

@@ -218,6 +218,45 @@ describe("superlens inspect", () => {
   });
 });
 
+describe("superlens inspect --graph", () => {
+  it("shows the pass before and after, and draws it, from config.json alone", async () => {
+    await inTempFolder(async (folder) => {
+      await copyFile(`${LLAMA}/config.json`, join(folder, "config.json"));
+      const svg = join(folder, "block.svg");
+      const { code, stdout, stderr } = await superlens(["inspect", folder, "--graph", "--layer", "1", "--svg", svg]);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      expect(stdout).toMatch(
+        /^before: as traced[\s\S]*\nblock 1\n[\s\S]*\nafter: [\s\S]*\nblock 1\n[\s\S]* = ropeStore\(/,
+      );
+      expect(stdout).not.toContain("block 0\n");
+      expect(await readFile(svg, "utf8")).toMatch(/^<svg [\s\S]*llama, block 1[\s\S]*<\/svg>\n$/);
+    });
+  });
+
+  it("shows what is no longer fused when a point is captured, as JSON too", async () => {
+    interface Graph {
+      after: { op: string; section: unknown }[];
+    }
+    const capture = ["--capture", "blocks.0.attn.hook_rot_k"];
+    const { after } = await json<Graph>(["inspect", LLAMA, "--graph", ...capture]);
+    const ops = after.filter(({ section }) => section === 0).map(({ op }) => op);
+    expect(ops).toEqual(expect.arrayContaining(["rope", "capture", "store"]));
+    expect(ops).not.toContain("ropeStore");
+  });
+
+  it("refuses a point that does not exist, and a folder without config.json", async () => {
+    const wrong = await superlens(["inspect", LLAMA, "--graph", "--capture", "blocks.0.hook_resid_past"]);
+    expect({ code: wrong.code, stdout: wrong.stdout }).toEqual({ code: 1, stdout: "" });
+    expect(wrong.stderr).toMatch(/matches no point.*hook_resid_post/);
+    await inTempFolder(async (folder) => {
+      expect(await superlens(["inspect", folder, "--graph"])).toMatchObject({
+        code: 1,
+        stderr: expect.stringMatching(/has no file config\.json/),
+      });
+    });
+  });
+});
+
 describe("superlens inspect, of end tokens outside the vocabulary", () => {
   it("shows their ids, and says of what is no id that it is ignored", async () => {
     await inTempFolder(async (folder) => {

@@ -12,10 +12,12 @@ import { fitCheckpoint, listTensors, type UnusedTensor } from "../../model/weigh
 import { type GpuMemory, gpuMemory } from "../../model/weights/plan.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
 import { describeSpec } from "../describe-spec.ts";
-import { examples, type GlobalOptions } from "../options.ts";
+import { collect, examples, type GlobalOptions, usageError, wholeNumber } from "../options.ts";
 import { bytes, grouped, note, print, printJson, table } from "../output.ts";
 import { whileOpening } from "../session.ts";
+import { type ShowGraphOptions, showGraph } from "../show-graph.ts";
 import { stop } from "../stop.ts";
+import { checkWritable } from "../write-file.ts";
 
 const PIECE_BYTES = 16 << 20;
 
@@ -23,28 +25,54 @@ export function inspectCommand(): Command {
   return new Command("inspect")
     .summary("show what a model or a .safetensors file holds")
     .description(
-      "Shows the architecture, tokenizer and tensors of MODEL and the GPU memory it will take, or the tensors of one .safetensors file. Nothing is loaded and no GPU is needed. With --check-finite every element is read.",
+      "Shows the architecture, tokenizer and tensors of MODEL and the GPU memory it will take, or the tensors of one .safetensors file. Nothing is loaded and no GPU is needed. With --check-finite every element is read. With --graph it shows the operations of a forward pass instead, and reads config.json alone.",
     )
     .argument("<model>", "folder, address or hf:owner/name; or one file ending in .safetensors")
+    .option("--graph", "the operations of a forward pass: before fusion and after it, with memory")
+    .option(
+      "--capture <name>",
+      "with --graph: a point to capture, or a pattern with *; shows what is then not fused; repeatable",
+      collect(String),
+    )
+    .option("--layer <n>", "with --graph: the block to show (default: 0)", wholeNumber(0))
+    .option("--svg <file>", "with --graph: also draw the block, before and after side by side, into this file")
     .addHelpText(
       "after",
       examples(
         ["inspect hf:openai-community/gpt2", "architecture, memory, tensors"],
         ["inspect activations.safetensors", "names, dtypes and shapes in any safetensors file"],
         ["inspect ./model --json | jq .gpu.weights", "one number, for a program"],
+        ["inspect ./model --graph --capture 'blocks.0.attn.hook_pattern'", "what runs when the pattern is captured"],
       ),
     )
-    .action((model: string, _options: unknown, command: Command) =>
-      stop.until(inspect(model, command.optsWithGlobals())),
-    );
+    .action((model: string, _options: unknown, command: Command) => {
+      const options = command.optsWithGlobals<InspectOptions>();
+      return stop.until(options.graph ? graph(model, options, command) : inspect(model, options, command));
+    });
 }
 
-async function inspect(name: string, options: GlobalOptions): Promise<void> {
+interface InspectOptions extends GlobalOptions, ShowGraphOptions {
+  json?: boolean;
+  quiet?: boolean;
+  graph?: boolean;
+}
+
+async function graph(name: string, options: InspectOptions, command: Command): Promise<void> {
+  if (options.checkFinite) usageError(command, "--graph reads no weights; leave out --check-finite, or --graph");
+  if (isTensorFile(name)) usageError(command, "--graph needs a model; one .safetensors file has no config.json");
+  if (options.svg !== undefined) await checkWritable(options.svg);
+  await showGraph(name, options, (message) => usageError(command, message));
+}
+
+const isTensorFile = (name: string) => /\.safetensors(\?|#|$)/.test(name);
+
+async function inspect(name: string, options: InspectOptions, command: Command): Promise<void> {
+  const idle = (["capture", "layer", "svg"] as const).find((option) => options[option] !== undefined);
+  if (idle) usageError(command, `--${idle} is for --graph`);
   const opening = whileOpening(options.quiet);
   const checkpoint = await openModelSource(name, opening);
   try {
-    const isFile = /\.safetensors(\?|#|$)/.test(name);
-    const model = isFile ? undefined : await describeModel(checkpoint, opening.onNotice ?? (() => {}));
+    const model = isTensorFile(name) ? undefined : await describeModel(checkpoint, opening.onNotice ?? (() => {}));
     if (options.checkFinite) await checkFinite(checkpoint, options.quiet);
     if (options.json) printJson(asJson(name, checkpoint, model));
     else printText(name, checkpoint, model);

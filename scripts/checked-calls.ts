@@ -18,7 +18,7 @@ import { ACCUMULATED_OPTIONS, DECOMPOSE_OPTIONS, HEAD_RESULTS_OPTIONS } from "..
 import { SWEEP_OPTIONS } from "../src/hooks/sweep-options.ts";
 import { LOAD_OPTIONS } from "../src/model/load.ts";
 import { LOG_PROBS_OPTIONS } from "../src/model/log-probs.ts";
-import { CACHE_OPTIONS } from "../src/model/model.ts";
+import { KV_CACHE_OPTIONS } from "../src/model/model.ts";
 import type { Schema } from "../src/schema/schema.ts";
 import { CONSTRUCTION_OPTIONS } from "../src/theory/plan.ts";
 import { VERIFY_OPTIONS } from "../src/theory/verify/index.ts";
@@ -60,7 +60,7 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     type: "LogProbsOptions",
     files: ["src/model/log-probs.ts"],
   },
-  { calls: "`createCache`", schema: CACHE_OPTIONS, type: "CacheOptions", files: [MODEL] },
+  { calls: "`createKvCache`", schema: KV_CACHE_OPTIONS, type: "KvCacheOptions", files: [MODEL] },
   { calls: "`sweep`", schema: SWEEP_OPTIONS, type: "SweepOptions", files: EXPERIMENT },
   {
     calls: "`activationPatch`",

@@ -489,8 +489,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "slots of an ended sequence are kept",
     file: "src/model/decode.ts",
-    from: "if (isGoing(sequence)) this.request.cache.append(sequence, slot);",
-    to: "if (step >= 0) this.request.cache.append(sequence, slot);",
+    from: "if (isGoing(sequence)) this.request.kv.append(sequence, slot);",
+    to: "if (step >= 0) this.request.kv.append(sequence, slot);",
     tests: ["test/generate/decode.test.ts"],
   },
   {
@@ -916,7 +916,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "a program is kept over a cache that grew while it was made",
     file: "src/model/decode.ts",
-    from: "this.request.cache.store.capacity === this.capacity",
+    from: "this.request.kv.store.capacity === this.capacity",
     to: "true",
     tests: ["test/generate/decode.test.ts"],
   },

@@ -12,8 +12,8 @@ export interface Superlens extends Runtime {
 export async function superlensRuntime(weights: Weights, { readsLogits = false } = {}): Promise<Superlens> {
   const { prompt, next } = promptIds(weights.config);
   const model = await loadModel(checkpointSource(weights), { quiet: true });
-  const cache = model.createCache({ capacity: 2 * prompt.length });
-  (await model.forward([prompt], { cache, logits: "none" })).destroy();
+  const kv = model.createKvCache({ capacity: 2 * prompt.length });
+  (await model.forward([prompt], { kv, logits: "none" })).destroy();
   return {
     name: "superlens",
     note: readsLogits ? "all logits read back, as the peer must" : "",
@@ -29,18 +29,18 @@ export async function superlensRuntime(weights: Weights, { readsLogits = false }
     },
     async decode(steps) {
       const tokens: number[] = [];
-      const options = { cache, maxNewTokens: steps, ignoreEos: true };
+      const options = { kv, maxNewTokens: steps, ignoreEos: true };
       for await (const step of model.generate([[next]], options)) tokens.push(step.tokens[0] as number);
-      cache.truncate(0, prompt.length);
+      kv.truncate(0, prompt.length);
       return tokens;
     },
     async decodeLogits() {
-      using result = await model.forward([[next]], { cache, logits: "last" });
-      cache.truncate(0, prompt.length);
+      using result = await model.forward([[next]], { kv, logits: "last" });
+      kv.truncate(0, prompt.length);
       return await result.logits.at(0, -1);
     },
     destroy() {
-      cache.destroy();
+      kv.destroy();
       model.destroy();
     },
   };

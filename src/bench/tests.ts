@@ -66,11 +66,11 @@ async function generateTest(model: HookedModel, plan: TestPlan): Promise<BenchTe
   const { gpu } = model;
   gpu.trim();
   const bytesBefore = gpu.memory.bytes;
-  const cache = model.createCache({ sequences: batch, capacity: batch * (depth + tokens) });
+  const kv = model.createKvCache({ sequences: batch, capacity: batch * (depth + tokens) });
   try {
-    if (depth > 0) (await model.forward(prompts, { cache, logits: "none" })).destroy();
+    if (depth > 0) (await model.forward(prompts, { kv, logits: "none" })).destroy();
   } catch (error) {
-    cache.destroy();
+    kv.destroy();
     throw error;
   }
   gpu.trim();
@@ -78,18 +78,18 @@ async function generateTest(model: HookedModel, plan: TestPlan): Promise<BenchTe
     plan,
     heldBytes: gpu.memory.bytes - bytesBefore,
     async run() {
-      const steps = await decode(model, cache, next, tokens);
-      cache.restore(prompts.map(({ length }) => length));
+      const steps = await decode(model, kv, next, tokens);
+      kv.restore(prompts.map(({ length }) => length));
       return (reference) => checkSteps(plan, before, steps, reference);
     },
-    destroy: () => cache.destroy(),
+    destroy: () => kv.destroy(),
   };
 }
 
 /** Tokens of every step, [step][sequence]. */
-async function decode(model: HookedModel, cache: KvCache, next: number[][], tokens: number): Promise<number[][]> {
+async function decode(model: HookedModel, kv: KvCache, next: number[][], tokens: number): Promise<number[][]> {
   const steps: number[][] = [];
-  for await (const step of model.generate(next, { cache, maxNewTokens: tokens, ignoreEos: true })) {
+  for await (const step of model.generate(next, { kv, maxNewTokens: tokens, ignoreEos: true })) {
     steps.push(step.tokens as number[]);
   }
   return steps;

@@ -2,10 +2,10 @@
 import { HookError } from "../errors.ts";
 import {
   GENERATE_FIELDS,
-  type GenerateHooks,
   type GenerateOptions,
   type GenerateStep,
   generateSteps,
+  type HooksFor,
 } from "../model/generate.ts";
 import type { TokenInput } from "../model/input.ts";
 import type { Model } from "../model/model.ts";
@@ -73,24 +73,23 @@ export async function* generateHooked(
   checkPasses(edits);
   const empty = new ActivationCache(model.gpu, new Map(), []);
   let cache = empty;
-  const hooks: GenerateHooks = {
-    hooksFor({ kind, inputs, cache: kv }) {
-      cache.destroy();
-      const here = edits.filter((edit) => isDuring(edit, kind));
-      const plan = planPass(
-        model,
-        inputs,
-        { cache: kv },
-        { edits: here, logits: "last", ...(capture !== undefined && { capture }) },
-      );
-      cache = plan.cache;
-      return plan.run;
-    },
+  const hooksFor: HooksFor = ({ kind, inputs, kv }) => {
+    cache.destroy();
+    const here = edits.filter((edit) => isDuring(edit, kind));
+    const plan = planPass(
+      model,
+      inputs,
+      { kv },
+      { edits: here, logits: "last", ...(capture !== undefined && { capture }) },
+    );
+    cache = plan.cache;
+    return plan.run;
   };
   // Where nobody looks, tokens may be decoded ahead of the host.
   const isPlain = edits.length === 0 && capture === undefined;
   try {
-    for await (const step of generateSteps(model, input, options, isPlain ? {} : hooks)) yield { ...step, cache };
+    for await (const step of generateSteps(model, input, options, isPlain ? undefined : hooksFor))
+      yield { ...step, cache };
   } finally {
     cache.destroy();
   }

@@ -17,7 +17,7 @@ import {
 import type { KvCache } from "../model/kv-cache.ts";
 import { type LoadOptions, loadParts, type ModelSource } from "../model/load.ts";
 import type { AnswerLogProb, LogProbsOptions } from "../model/log-probs.ts";
-import { type CacheOptions, Model } from "../model/model.ts";
+import { type KvCacheOptions, Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { WeightValues } from "../model/weights/read.ts";
 import * as s from "../schema/schema.ts";
@@ -80,9 +80,9 @@ export class HookedModel {
     return this.base.label;
   }
 
-  /** An empty key-value cache; see `Model.createCache`. */
-  createCache(options?: CacheOptions): KvCache {
-    return this.base.createCache(options);
+  /** An empty key-value cache; see `Model.createKvCache`. */
+  createKvCache(options?: KvCacheOptions): KvCache {
+    return this.base.createKvCache(options);
   }
 
   /** Token ids of text, as `forward` would make them. */

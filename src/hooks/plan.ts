@@ -77,7 +77,7 @@ export function planPass(
   hooks: readonly Hook[] = [],
 ): PassPlan {
   const { spec, gpu } = model;
-  const starts = run.cache.lengths;
+  const starts = run.kv.lengths;
   const lengths = starts.map((start, sequence) => start + (ids[sequence] as readonly number[]).length);
   const scope: EditScope = { spec, lengths, starts };
   const allPositions = lengths.map((length, sequence) => range(starts[sequence] as number, length));
@@ -158,7 +158,7 @@ export function pointShape(point: Point, scope: EditScope, positions: readonly (
   );
 }
 
-function checkStop({ nLayers }: ModelSpec, { stopAtLayer, cache, logits }: CheckedForwardOptions): number | undefined {
+function checkStop({ nLayers }: ModelSpec, { stopAtLayer, kv, logits }: CheckedForwardOptions): number | undefined {
   if (stopAtLayer === undefined) return undefined;
   if (!Number.isInteger(stopAtLayer) || stopAtLayer < 0 || stopAtLayer > nLayers) {
     throw new InputError(
@@ -168,10 +168,10 @@ function checkStop({ nLayers }: ModelSpec, { stopAtLayer, cache, logits }: Check
   }
   if (logits !== undefined && logits !== "none")
     s.refuseIdle("forward", "logits", "beside stopAtLayer: a pass that stops has none");
-  if (cache && stopAtLayer < nLayers) {
+  if (kv && stopAtLayer < nLayers) {
     throw new InputError(
       "input/stop-layer",
-      `stopAtLayer is ${stopAtLayer}, so that the cache would lack keys and values of the ${nLayers - stopAtLayer} blocks after it. Leave out stopAtLayer, or run the whole sequence without a cache.`,
+      `stopAtLayer is ${stopAtLayer}, so that the cache would lack keys and values of the ${nLayers - stopAtLayer} blocks after it. Leave out stopAtLayer, or run the whole sequence without kv.`,
     );
   }
   return stopAtLayer;

@@ -2,7 +2,7 @@
 import type { Gpu } from "../gpu/gpu.ts";
 import { MODEL_INPUT, type ModelInput, type TextModel } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
-import type { CacheOptions, Model } from "../model/model.ts";
+import type { KvCacheOptions, Model } from "../model/model.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import * as s from "../schema/schema.ts";
 import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";
@@ -17,7 +17,7 @@ export interface SweepModel extends TextModel {
   readonly base: Model;
   /** Edits that every pass makes first. */
   readonly standing: readonly CheckedEdit[];
-  createCache(options?: CacheOptions): KvCache;
+  createKvCache(options?: KvCacheOptions): KvCache;
   forward(input: ModelInput, options?: HookedForwardOptions): Promise<ForwardResult>;
   assertOpen(): void;
 }

@@ -82,7 +82,7 @@ export async function planSweep(model: SweepModel, options: CheckedSweepOptions)
   };
   try {
     const cellRows = cells.reduce((sum, { affected }) => sum + ids.length - affected.first, 0);
-    const kv = own(model.createCache({ capacity: ids.length + Math.min(rowLimit, cellRows) }));
+    const kv = own(model.createKvCache({ capacity: ids.length + Math.min(rowLimit, cellRows) }));
     const base = own(await runBase(model, options, ids, end, cells, kv));
     const outputs = own(gpu.tensor([options.cells.length + 1, columns], "sweep results"));
     const references = metrics.map(({ reference }) =>
@@ -104,11 +104,11 @@ function runBase(
   ids: readonly number[],
   end: number,
   cells: readonly Cell[],
-  cache: KvCache,
+  kv: KvCache,
 ): Promise<ForwardResult> {
   const joins = [...new Set(cells.flatMap(({ affected }) => affected.joins))].filter((layer) => layer > 0);
   return model.forward([ids], {
-    cache,
+    kv,
     logits: [end],
     ...(signal && { signal }),
     ...(joins.length > 0 && { capture: joins.map(checkpoint) }),

@@ -16,7 +16,7 @@ import { chosenTokens, recordChoice, type Sampling } from "./sampling.ts";
 
 /** What a decoder is to do. */
 export interface DecodeRequest {
-  cache: KvCache;
+  kv: KvCache;
   /** Sequences of the cache that go on, and the newest token of each, which is not in the cache yet. */
   sequences: readonly number[];
   tokens: readonly number[];
@@ -53,26 +53,26 @@ export class Decoder {
    * @throws InputError for ids out of range and sequences longer than the model's positions.
    */
   static async create(model: Model, request: DecodeRequest): Promise<Decoder> {
-    const { cache, sequences, tokens, steps } = request;
+    const { kv, sequences, tokens, steps } = request;
     tokens.forEach((id, row) => {
       model.engine.checkIds([id], sequences[row] as number);
     });
     const slots: number[][] = [];
-    const release = cache.claim("generation");
+    const release = kv.claim("generation");
     try {
-      for (const sequence of sequences) slots.push(cache.reserve(sequence, steps));
-      const { capacity } = cache.store;
+      for (const sequence of sequences) slots.push(kv.reserve(sequence, steps));
+      const { capacity } = kv.store;
       return new Decoder(model, request, slots, await recordDecoding(model, request, slots), capacity, release);
     } catch (error) {
       release();
-      for (const list of slots) cache.giveBack(list);
+      for (const list of slots) kv.giveBack(list);
       throw error;
     }
   }
 
   /** Whether another run may be submitted: there are slots, and the store has not moved to larger buffers meanwhile. */
   get canSubmit(): boolean {
-    return this.#submitted < this.request.steps && this.request.cache.store.capacity === this.capacity;
+    return this.#submitted < this.request.steps && this.request.kv.store.capacity === this.capacity;
   }
 
   /**
@@ -81,12 +81,12 @@ export class Decoder {
    * @throws SuperlensError when model, cache or device were destroyed meanwhile.
    */
   async submit(draws: Float32Array): Promise<number[]> {
-    this.request.cache.assertAlive();
+    this.request.kv.assertAlive();
     this.model.engine.assertAlive();
     const { program, rows, rowTable, tokens, draws: drawsTensor } = this.recording;
     const { queue } = this.model.gpu.device;
     const step = this.#submitted++;
-    const lengths = this.request.cache.lengths;
+    const lengths = this.request.kv.lengths;
     this.request.sequences.forEach((sequence, row) => {
       const position = (lengths[sequence] as number) + step - this.#delivered;
       rows.set(row, row, position, this.#slots[row]?.[step] as number, 0);
@@ -101,15 +101,15 @@ export class Decoder {
     const step = this.#delivered++;
     this.request.sequences.forEach((sequence, row) => {
       const slot = this.#slots[row]?.[step] as number;
-      if (isGoing(sequence)) this.request.cache.append(sequence, slot);
-      else this.request.cache.giveBack([slot]);
+      if (isGoing(sequence)) this.request.kv.append(sequence, slot);
+      else this.request.kv.giveBack([slot]);
     });
   }
 
   /** Gives back what was reserved and not delivered. Runs in flight still finish, before any that comes later. */
   destroy(): void {
     this.recording.program.destroy();
-    for (const list of this.#slots) this.request.cache.giveBack(list.slice(this.#delivered));
+    for (const list of this.#slots) this.request.kv.giveBack(list.slice(this.#delivered));
     this.release();
   }
 }
@@ -126,11 +126,11 @@ interface Recording {
 /** Records the program, on tables of its own: row r is sequence r, with the slots it has and those reserved for it. */
 async function recordDecoding(
   model: Model,
-  { cache, sequences, tokens: first, steps, sampling, logits, signal }: DecodeRequest,
+  { kv, sequences, tokens: first, steps, sampling, logits, signal }: DecodeRequest,
   slots: readonly number[][],
 ): Promise<Recording> {
   const { gpu, engine } = model;
-  const held = sequences.map((sequence) => cache.sequences[sequence] as number[]);
+  const held = sequences.map((sequence) => kv.sequences[sequence] as number[]);
   const longest = Math.max(...held.map((list) => list.length)) + steps;
   const slotTable = new Uint32Array(sequences.length * longest);
   held.forEach((list, row) => {
@@ -147,7 +147,7 @@ async function recordDecoding(
     const draws = sampling.temperature === 0 ? undefined : recorder.upload(new Float32Array(sequences.length));
     const rowTable = recorder.upload(rows.data);
     const tables = { rowTable, slotTable: recorder.upload(slotTable), slotStride: longest };
-    engine.recordPass(recorder, { rows, cache, tables, tokens, logits: { tensor: logits } });
+    engine.recordPass(recorder, { rows, cache: kv, tables, tokens, logits: { tensor: logits } });
     recordChoice(recorder, logits, sequences.length, sampling, draws, tokens);
     return { program: await recorder.keep(signal), rows, rowTable, tokens, draws };
   } finally {

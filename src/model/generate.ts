@@ -41,8 +41,8 @@ export interface GenerateOptions extends SamplingOptions {
   /** Prepend BOS to text; default: what the model's tokenizer does. */
   addBos?: boolean;
   /** Continue these sequences; the input is what comes next in each. See `Model.generate` for what it holds afterwards. */
-  cache?: KvCache;
-  /** Token ids of what `cache` holds, for each sequence. A repetition penalty needs them. */
+  kv?: KvCache;
+  /** Token ids of what `kv` holds, for each sequence. A repetition penalty needs them. */
   history?: readonly s.NumberList[];
   /** Ends the iteration with `signal.reason`, also while a step is under way; what the GPU has begun, it finishes. */
   signal?: AbortSignal;
@@ -55,7 +55,7 @@ export const GENERATE_FIELDS = {
   eos: s.indices,
   ignoreEos: s.flag,
   ...ENCODE_FIELDS,
-  cache: s.instance("a KvCache, made by createCache()", KvCache),
+  kv: s.instance("a KvCache, made by createKvCache()", KvCache),
   history: s.list("lists of token ids", s.list("token ids", s.wholeFrom(0))),
   signal: s.signal,
 } as const satisfies s.Fields<GenerateOptions>;
@@ -94,18 +94,15 @@ export interface GeneratePass {
   step: number;
   /** The new tokens of each sequence; none for one that has ended. */
   inputs: readonly (readonly number[])[];
-  /** Its lengths are those before the pass in `hooksFor`, after it in `afterPass`. */
-  cache: KvCache;
+  /** As it is before the pass. */
+  kv: KvCache;
 }
 
 /** What looks on in a pass: the part of `RunOptions` that is about points. */
 export type RunHooks = Pick<RunOptions, "hooks" | "widest" | "everyRow">;
 
-/** How points are captured and edited while generating: called around every pass. A chunked prompt is one pass. */
-export interface GenerateHooks {
-  hooksFor?: (pass: GeneratePass) => RunHooks | undefined;
-  afterPass?: (pass: GeneratePass) => void | Promise<void>;
-}
+/** How points are captured and edited while generating: called before every pass. A chunked prompt is one pass. */
+export type HooksFor = (pass: GeneratePass) => RunHooks | undefined;
 
 const DEFAULT_MAX_NEW_TOKENS = 100;
 /** Cache slots made ahead for each sequence; longer generations grow the cache as they need. */
@@ -130,29 +127,29 @@ interface Sequence {
   finished: FinishReason | undefined;
 }
 
-/** The steps of `Model.generate`, with points looked at through `hooks`. */
+/** The steps of `Model.generate`, `hooksFor` says what looks at the points of each pass. */
 export async function* generateSteps(
   model: Model,
   input: TokenInput,
   options: CheckedGenerateOptions = {},
-  hooks: GenerateHooks = {},
+  hooksFor?: HooksFor,
 ): AsyncGenerator<GenerateStep> {
   assertCausal(model.spec, "Generation");
   const plan = makePlan(model, options);
   const ids = promptIds(model, input, options);
-  const cache = options.cache ?? model.createCache({ sequences: ids.length, capacity: capacityFor(model, ids, plan) });
+  const kv = options.kv ?? model.createKvCache({ sequences: ids.length, capacity: capacityFor(model, ids, plan) });
   let logits: Tensor | undefined;
   try {
-    model.checkCache(cache, ids);
+    model.checkCache(kv, ids);
     const sequences = startSequences(model, ids, plan, options);
     logits = model.gpu.tensor([ids.length, model.spec.vocabSize], "logits");
     let inputs = ids;
-    const isPlain = !hooks.hooksFor && !hooks.afterPass && canDecode(model, plan.sampling);
+    const isPlain = !hooksFor && canDecode(model, plan.sampling);
     let step = 0;
     while (step < plan.maxNewTokens && sequences.some(({ finished }) => !finished)) {
       options.signal?.throwIfAborted();
       if (isPlain && inputs.every(({ length }) => length <= 1)) {
-        const run = { model, plan, sequences, cache, logits, signal: options.signal };
+        const run = { model, plan, sequences, kv, logits, signal: options.signal };
         for await (const result of decodeAhead(run, step, inputs)) {
           step = result.step + 1;
           inputs = nextInputs(result.tokens, sequences);
@@ -160,17 +157,16 @@ export async function* generateSteps(
         }
         continue;
       }
-      const pass: GeneratePass = { kind: step === 0 ? "prompt" : "token", step, inputs, cache };
-      const run: RunOptions = { ...hooks.hooksFor?.(pass), cache, signal: options.signal, into: logits };
+      const pass: GeneratePass = { kind: step === 0 ? "prompt" : "token", step, inputs, kv };
+      const run: RunOptions = { ...hooksFor?.(pass), kv, signal: options.signal, into: logits };
       const tokens = await nextTokens(model, inputs, sequences, plan.sampling, run);
-      await hooks.afterPass?.(pass);
-      yield endStep(step, tokens, sequences, plan, cache);
+      yield endStep(step, tokens, sequences, plan, kv);
       inputs = nextInputs(tokens, sequences);
       step += 1;
     }
   } finally {
     logits?.destroy();
-    if (!options.cache) cache.destroy();
+    if (!options.kv) kv.destroy();
   }
 }
 
@@ -181,7 +177,7 @@ export async function* generateSteps(
 export function checkGenerate(
   model: TextModel & Pick<Model, "spec">,
   input: TokenInput,
-  options: Omit<CheckedGenerateOptions, "cache">,
+  options: Omit<CheckedGenerateOptions, "kv">,
 ): number[][] {
   assertCausal(model.spec, "Generation");
   makePlan(model, options);
@@ -216,21 +212,21 @@ interface DecodeRun {
   model: Model;
   plan: Plan;
   sequences: readonly Sequence[];
-  cache: KvCache;
+  kv: KvCache;
   logits: Tensor;
   signal: AbortSignal | undefined;
 }
 
 /** Steps from `step` on, until a sequence ends or the program does; `inputs` holds the newest token of each sequence. */
 async function* decodeAhead(
-  { model, plan, sequences, cache, logits, signal }: DecodeRun,
+  { model, plan, sequences, kv, logits, signal }: DecodeRun,
   step: number,
   inputs: readonly (readonly number[])[],
 ): AsyncGenerator<GenerateStep> {
   const active = inputs.flatMap((list, index) => (list.length > 0 ? index : []));
-  const room = active.map((index) => model.spec.maxPositions - (cache.lengths[index] as number));
+  const room = active.map((index) => model.spec.maxPositions - (kv.lengths[index] as number));
   const decoder = await Decoder.create(model, {
-    ...{ cache, logits, sequences: active, sampling: plan.sampling, signal },
+    ...{ kv, logits, sequences: active, sampling: plan.sampling, signal },
     tokens: active.map((index) => inputs[index]?.[0] as number),
     // At least one, which is refused where there is no position for it.
     steps: Math.max(1, Math.min(PROGRAM_STEPS, plan.maxNewTokens - step, ...room)),
@@ -251,7 +247,7 @@ async function* decodeAhead(
       if (!chosen || !active.some(isGoing)) return;
       decoder.deliver(isGoing);
       const tokens = sequences.map((_, index) => (isGoing(index) ? chosen[active.indexOf(index)] : undefined));
-      yield endStep(at, tokens, sequences, plan, cache);
+      yield endStep(at, tokens, sequences, plan, kv);
     }
   } finally {
     await abortable(Promise.allSettled(runs), signal).catch(() => undefined);
@@ -296,9 +292,9 @@ function checkHistory(
   spec: Model["spec"],
   history: NonNullable<CheckedGenerateOptions["history"]>,
   sequences: number,
-  cache: KvCache | undefined,
+  kv: KvCache | undefined,
 ): void {
-  if (!cache) s.refuseIdle("generate", "history", "without cache: it says what a cache holds");
+  if (!kv) s.refuseIdle("generate", "history", "without kv: it says what kv holds");
   if (history.length !== sequences) {
     throw new InputError(
       "input/history",
@@ -314,13 +310,13 @@ function startSequences(
   plan: Plan,
   options: CheckedGenerateOptions,
 ): Sequence[] {
-  const { cache, history, seed = randomSeed() } = options;
-  if (history) checkHistory(model.spec, history, ids.length, cache);
+  const { kv, history, seed = randomSeed() } = options;
+  if (history) checkHistory(model.spec, history, ids.length, kv);
   if (
     plan.sampling.repetitionPenalty !== 1 &&
-    cache?.lengths.some((length, index) => length !== (history?.[index]?.length ?? 0))
+    kv?.lengths.some((length, index) => length !== (history?.[index]?.length ?? 0))
   ) {
-    const held = cache.lengths.join(", ");
+    const held = kv.lengths.join(", ");
     const given = history?.map((list) => list.length).join(", ") ?? "none";
     throw new InputError(
       "input/history",
@@ -378,7 +374,7 @@ function endStep(
   tokens: (number | undefined)[],
   sequences: readonly Sequence[],
   plan: Plan,
-  cache: KvCache,
+  kv: KvCache,
 ): GenerateStep {
   const texts = sequences.map((sequence, index) => {
     const token = tokens[index];
@@ -386,7 +382,7 @@ function endStep(
     sequence.seen.add(token);
     const isEos = plan.eos.has(token);
     const { text, stopped } = isEos ? { text: "", stopped: false } : sequence.text.push(token);
-    const isFull = step + 1 === plan.maxNewTokens || cache.lengths[index] === cache.store.shape.maxPositions;
+    const isFull = step + 1 === plan.maxNewTokens || kv.lengths[index] === kv.store.shape.maxPositions;
     sequence.finished = isEos ? "eos" : stopped ? "stop" : isFull ? "length" : undefined;
     return sequence.finished && !stopped ? text + sequence.text.end() : text;
   });

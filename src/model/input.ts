@@ -97,9 +97,9 @@ export function isEmbeds(input: ModelInput): input is EmbedsInput {
 /** How text becomes ids in a call: what continues a cache gets no BOS unless it is asked for. */
 export function bosFor({
   addBos,
-  cache,
-}: EncodeInputOptions & { cache?: { lengths: readonly number[] } }): EncodeInputOptions {
-  const continues = cache?.lengths.some((length) => length > 0) ?? false;
+  kv,
+}: EncodeInputOptions & { kv?: { lengths: readonly number[] } }): EncodeInputOptions {
+  const continues = kv?.lengths.some((length) => length > 0) ?? false;
   const chosen = addBos ?? (continues ? false : undefined);
   return chosen === undefined ? {} : { addBos: chosen };
 }

@@ -73,14 +73,14 @@ export async function answerLogProbs(
   if (tokens.length === 0) return [];
   const groups = groupsOf(model, tokens);
   const suffixes = groups.map((group) => group.reduce((sum, index) => sum + (tokens[index] as number[]).length - 1, 0));
-  using cache = model.createCache({ capacity: promptIds.length + Math.max(0, ...suffixes) });
+  using kv = model.createKvCache({ capacity: promptIds.length + Math.max(0, ...suffixes) });
   const firsts = tokens.map((list): Entry => [0, list[0] as number]);
-  const first = await selectedLogProbs(model, [promptIds], cache, "last", firsts, options.signal);
+  const first = await selectedLogProbs(model, [promptIds], kv, "last", firsts, options.signal);
   const parts = tokens.map((_, index) => [first[index] as number]);
   for (const group of groups) {
     const rest = await continuations(
       model,
-      cache,
+      kv,
       group.map((index) => tokens[index] as number[]),
       options.signal,
     );
@@ -140,14 +140,14 @@ async function continuations(
   answers: readonly number[][],
   signal: AbortSignal | undefined,
 ): Promise<number[][]> {
-  const cache = prompt.fork(answers.map(() => 0));
+  const kv = prompt.fork(answers.map(() => 0));
   try {
     const inputs = answers.map((list) => list.slice(0, -1));
     const entries = answers.flatMap((list) => list.slice(1)).map((token, row): Entry => [row, token]);
-    const values = [...(await selectedLogProbs(model, inputs, cache, "all", entries, signal))];
+    const values = [...(await selectedLogProbs(model, inputs, kv, "all", entries, signal))];
     return inputs.map((list) => values.splice(0, list.length));
   } finally {
-    cache.destroy();
+    kv.destroy();
   }
 }
 
@@ -155,7 +155,7 @@ async function continuations(
 async function selectedLogProbs(
   model: Model,
   inputs: readonly number[][],
-  cache: KvCache,
+  kv: KvCache,
   logits: "last" | "all",
   entries: readonly Entry[],
   signal: AbortSignal | undefined,
@@ -164,7 +164,7 @@ async function selectedLogProbs(
   const afterLogits = (recorder: Recorder, tensor: Tensor) => {
     readbacks.push(recorder.readback(recordLogProbs(recorder, tensor, entries)));
   };
-  const result = await model.run(inputs, { cache, logits, signal, afterLogits });
+  const result = await model.run(inputs, { kv, logits, signal, afterLogits });
   result.destroy();
   return new Float32Array((readbacks[0] as Readback).bytes);
 }

@@ -46,7 +46,7 @@ export interface ForwardOptions extends EncodeInputOptions {
   /** Default "all". Positions of a list come ascending, each once. */
   logits?: LogitsSelection;
   /** Continue these sequences and remember the new tokens. Without it keys and values are dropped after the pass. */
-  cache?: KvCache;
+  kv?: KvCache;
   /**
    * `reference`: compute matmuls, attention and norms by their definitions instead of by the fastest kernels. Slow; shows
    * whether an adapter is to be trusted.
@@ -65,29 +65,29 @@ export const FORWARD_FIELDS = {
         ? s.oneOf("all", "last", "none")
         : undefined,
   ),
-  cache: s.instance("a KvCache, made by createCache()", KvCache),
+  kv: s.instance("a KvCache, made by createKvCache()", KvCache),
   kernels: s.oneOf("reference"),
   signal: s.signal,
 } as const satisfies s.Fields<ForwardOptions>;
 
 const FORWARD_OPTIONS = s.object<ForwardOptions>("the options of forward", FORWARD_FIELDS);
 
-/** Options of `createCache`. */
-export interface CacheOptions {
+/** Options of `createKvCache`. */
+export interface KvCacheOptions {
   /** How many sequences it holds. Default 1. */
   sequences?: number;
   /** Tokens in all before it has to grow. Default 64. */
   capacity?: number;
 }
 
-export const CACHE_OPTIONS = s.object<CacheOptions>("the options of createCache", {
+export const KV_CACHE_OPTIONS = s.object<KvCacheOptions>("the options of createKvCache", {
   sequences: s.wholeFrom(1),
   capacity: s.wholeFrom(1),
 });
 
 /** What passes need beyond the public options: who looks, and where to stop. */
-export interface RunOptions extends Omit<ForwardOptions, "cache"> {
-  cache: KvCache;
+export interface RunOptions extends Omit<ForwardOptions, "kv"> {
+  kv: KvCache;
   hooks?: PassHooks | undefined;
   /** Elements of one row of the widest point where something happens; scores have one for every head and key. */
   widest?: number;
@@ -125,8 +125,8 @@ export class Model {
   }
 
   /** An empty cache for `sequences` sequences, with room for `capacity` tokens in all before it has to grow. */
-  createCache(options: CacheOptions = {}): KvCache {
-    const { sequences = 1, capacity = 64 } = s.readOptions(CACHE_OPTIONS, options, "createCache");
+  createKvCache(options: KvCacheOptions = {}): KvCache {
+    const { sequences = 1, capacity = 64 } = s.readOptions(KV_CACHE_OPTIONS, options, "createKvCache");
     this.engine.assertAlive();
     return this.engine.createCache(sequences, capacity);
   }
@@ -175,7 +175,7 @@ export class Model {
    * Generates tokens, one a step for every sequence that has not ended; greedy unless `temperature` is given. How a
    * token is chosen stands at `SamplingOptions`.
    *
-   * A cache given in `options` holds, at any step and also after an abort or an early end, everything but the newest
+   * A `kv` given in `options` holds, at any step and also after an abort or an early end, everything but the newest
    * token of each sequence: begin the next input with that token to go on.
    * @throws InputError for a bad setting or prompt; GpuError `gpu/not-finite` for NaN logits, out of memory, device
    *   lost; `signal.reason` when aborted. All at the first or the next step, not at the call.
@@ -213,13 +213,13 @@ export class Model {
     const { ids, inputsEmbeds } = this.#prepare(input, options);
     let own: KvCache | undefined;
     try {
-      if (options.cache) this.checkCache(options.cache, ids);
-      const before = options.cache?.lengths ?? [];
+      if (options.kv) this.checkCache(options.kv, ids);
+      const before = options.kv?.lengths ?? [];
       ids.forEach((list, sequence) => {
         assertFits(this.spec, sequence, (before[sequence] ?? 0) + list.length);
       });
-      own = options.cache ? undefined : this.createCache({ sequences: ids.length, capacity: sum(ids) });
-      return await body(ids, { ...options, cache: options.cache ?? (own as KvCache), inputsEmbeds });
+      own = options.kv ? undefined : this.createKvCache({ sequences: ids.length, capacity: sum(ids) });
+      return await body(ids, { ...options, kv: options.kv ?? (own as KvCache), inputsEmbeds });
     } finally {
       inputsEmbeds?.destroy();
       own?.destroy();
@@ -257,18 +257,18 @@ export class Model {
   }
 
   /** @throws InputError unless the cache is alive, not in use, this model's, and of the input's batch. */
-  checkCache(cache: KvCache, ids: readonly (readonly number[])[]): void {
-    cache.assertIdle();
-    if (cache.store.gpu !== this.gpu || cache.store.shape !== this.spec) {
+  checkCache(kv: KvCache, ids: readonly (readonly number[])[]): void {
+    kv.assertIdle();
+    if (kv.store.gpu !== this.gpu || kv.store.shape !== this.spec) {
       throw new InputError(
         "input/cache-model",
-        "This cache was made by another model. Make one with this model's createCache().",
+        "This cache was made by another model. Make one with this model's createKvCache().",
       );
     }
-    if (cache.sequences.length !== ids.length) {
+    if (kv.sequences.length !== ids.length) {
       throw new InputError(
         "input/cache-batch",
-        `The cache has ${cache.sequences.length} sequences, the input ${ids.length}. Fork the cache to the input's batch.`,
+        `The cache has ${kv.sequences.length} sequences, the input ${ids.length}. Fork the cache to the input's batch.`,
       );
     }
   }
@@ -278,12 +278,12 @@ export class Model {
    * @throws InputError `input/cache-busy` while another pass or a generation adds to the cache.
    */
   async run(ids: readonly (readonly number[])[], options: RunOptions): Promise<Logits> {
-    return options.cache.adding(() => this.#runAdding(ids, options));
+    return options.kv.adding(() => this.#runAdding(ids, options));
   }
 
   async #runAdding(ids: readonly (readonly number[])[], options: RunOptions): Promise<Logits> {
-    const { cache } = options;
-    const before = cache.lengths;
+    const { kv } = options;
+    const before = kv.lengths;
     const selected = selectPositions(
       options.stopAtLayer === undefined ? (options.logits ?? "all") : "none",
       before,
@@ -291,7 +291,7 @@ export class Model {
     );
     assertOneRope(this.spec, before, ids);
     assertWhole(this.spec, before, ids);
-    const rows = this.engine.appendRows(cache, ids);
+    const rows = this.engine.appendRows(kv, ids);
     let logits: Tensor | undefined;
     try {
       logits = options.into ?? this.gpu.result([sum(selected), this.spec.vocabSize], "logits");
@@ -309,9 +309,9 @@ export class Model {
     logits: Tensor,
     options: RunOptions,
   ): Promise<void> {
-    const { cache, hooks, stopAtLayer, everyRow = false } = options;
+    const { kv, hooks, stopAtLayer, everyRow = false } = options;
     const wanted = selected.map((positions) => new Set(positions));
-    const longest = Math.max(...cache.lengths);
+    const longest = Math.max(...kv.lengths);
     const perPass = this.engine.rowsPerPass(options.widest);
     // Who looks at scores expects rows of one width, whichever sequences a chunk holds.
     const keyCount = hooks ? longest : undefined;
@@ -327,7 +327,7 @@ export class Model {
         const picked = all || outputRows ? undefined : pick;
         this.engine.recordPass(recorder, {
           rows: chunk,
-          cache,
+          cache: kv,
           hooks,
           stopAtLayer,
           inputsEmbeds,

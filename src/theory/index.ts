@@ -51,15 +51,6 @@ export { promptOfTasks, type Random, samplePrompt, unexplainedPrompt } from "./s
 export { LinearMap, ResidualLayout, SPACES, type SpaceName, type SpaceSpan } from "./spaces.ts";
 export { BOS_TOKEN, compileTasks, type Program } from "./tasks.ts";
 export {
-  buildVectorForm,
-  idealVectors,
-  type VectorModel,
-  type VectorOptions,
-  type VectorPrompt,
-  type VectorTask,
-  vectorEmbeds,
-} from "./vector.ts";
-export {
   type Claim,
   GRID_NAMES,
   GROUPS,

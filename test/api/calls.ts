@@ -17,7 +17,7 @@ import { LOGIT_LENS_OPTIONS } from "../../src/hooks/readouts/logit-lens.ts";
 import { ACCUMULATED_OPTIONS, DECOMPOSE_OPTIONS, HEAD_RESULTS_OPTIONS } from "../../src/hooks/readouts/residual.ts";
 import { SWEEP_OPTIONS } from "../../src/hooks/sweep-options.ts";
 import { LOG_PROBS_OPTIONS } from "../../src/model/log-probs.ts";
-import { CACHE_OPTIONS } from "../../src/model/model.ts";
+import { KV_CACHE_OPTIONS } from "../../src/model/model.ts";
 import * as api from "../../src/node.ts";
 import type { Schema } from "../../src/schema/schema.ts";
 import { CONSTRUCTION_OPTIONS } from "../../src/theory/plan.ts";
@@ -59,7 +59,6 @@ export const NOT_CALLED: readonly string[] = [
   ...["tensorEntries", "dimsOf", "inputIds", "observe", "placesOf", "pointOf", "probabilitiesOf", "setSpace"],
   ...["stagePoint", "Oracle", "headsNeeded", "residualWidth", "runProgram", "softmax", "largestDifference"],
   ...["promptOfTasks", "samplePrompt", "unexplainedPrompt", "seededRandom", "LinearMap", "ResidualLayout"],
-  ...["buildVectorForm", "idealVectors", "vectorEmbeds"],
   // They read what a source gave, and the classes of a loaded model.
   ...["headerLength", "parseHeader", "sameTensor"],
   // What hosts register, and files that are read by other calls.
@@ -80,7 +79,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
   const model = await hooked("gpt2", { gpu });
   const ids = [1, 2, 3];
   const { cache, logits } = await model.forward(ids, { capture: ["*hook_resid*", "*hook_pattern", "*hook_z"] });
-  const kv = model.createCache({ sequences: 2 });
+  const kv = model.createKvCache({ sequences: 2 });
   const metric = api.metric.logitDiff(4, 5);
   const experiment = { metric };
   const lens = await api.logitLens(model, ids, {});
@@ -90,7 +89,12 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
   const attribution = await api.directLogitAttribution(model, ids, { tokens: 4 });
   const edit: api.Edit = { at: PATCHED, op: "scale", value: 2 };
   return [
-    { name: "Model.createCache", args: [{}], run: (options) => model.createCache(options), options: CACHE_OPTIONS },
+    {
+      name: "Model.createKvCache",
+      args: [{}],
+      run: (options) => model.createKvCache(options),
+      options: KV_CACHE_OPTIONS,
+    },
     { name: "Model.weight", args: ["blocks.1.attn.W_O"], run: (name) => model.weight(name) },
     { name: "Model.pointNames", args: ["*"], run: (patterns) => model.pointNames(patterns) },
     {

@@ -47,6 +47,8 @@ it.each<[unknown, string]>([
   [{ captures: "*" }, '"capture"'],
   [{ stop_at_layer: 1 }, '"stopAtLayer"'],
   [{ prepend_bos: false }, '"addBos"'],
+  [{ cache: undefined }, '"kv"'],
+  [{ past_key_values: undefined }, '"kv"'],
   [{ captrue: "*" }, '"capture"'],
 ])("names the nearest option of %j", (given, nearest) => {
   expect(() => options(HOOKED_FORWARD_OPTIONS, given)).toThrow(`The nearest is ${nearest}`);

@@ -14,7 +14,7 @@ const load = (context: CheckContext, gpu: Gpu): Promise<HookedModel> =>
 /** Makes results and forgets them. A function of its own, so that nothing of it stays on the stack. */
 async function forget(model: HookedModel): Promise<void> {
   await model.runWithCache(IDS);
-  model.createCache({ capacity: 100 });
+  model.createKvCache({ capacity: 100 });
   const steps = model.generate(IDS, { maxNewTokens: 20, ignoreEos: true });
   await steps.next();
 }

@@ -125,15 +125,15 @@ describe("what goes on from token to token is refused", () => {
 
   it("a second call on a cache, which is left as it was", async () => {
     const model = modelOf("llama");
-    using cache = model.createCache({ sequences: 2 });
+    using cache = model.createKvCache({ sequences: 2 });
     const ids = randomIds(model, 8, 6);
-    const first = await readLogits(model.forward([ids, [2]], { cache }));
+    const first = await readLogits(model.forward([ids, [2]], { kv: cache }));
     expect(relativeError(first.subarray(0, 6 * 96), await readLogits(model.forward(ids)))).toBeLessThan(TOLERANCE);
-    expect(await failureOf(() => model.forward([[1], [2]], { cache }))).toMatch(/input\/not-causal.*Sequence 0/);
+    expect(await failureOf(() => model.forward([[1], [2]], { kv: cache }))).toMatch(/input\/not-causal.*Sequence 0/);
     expect(cache.lengths).toEqual([6, 1]);
     // What the message says: the whole sequence in one call.
     cache.restore([0, 0]);
-    (await model.forward([[...ids, 1], [2]], { cache })).destroy();
+    (await model.forward([[...ids, 1], [2]], { kv: cache })).destroy();
   });
 
   it("a sequence that does not fit in one pass, and no shorter one", async () => {

@@ -33,10 +33,10 @@ const WAYS: Record<string, (model: Model) => Promise<void>> = {
   async "a prompt in several calls on a cache gives the logits of one call"(model) {
     const ids = randomIds(model, 5, 40);
     const whole = await alone(model, ids);
-    using cache = model.createCache({ capacity: 3 });
+    using cache = model.createKvCache({ capacity: 3 });
     let done = 0;
     for (const count of [1, 6, 1, 2, 30]) {
-      const part = await readLogits(model.forward(ids.slice(done, done + count), { cache }));
+      const part = await readLogits(model.forward(ids.slice(done, done + count), { kv: cache }));
       expect(relativeError(part, rowsOf(model, whole, done, done + count))).toBeLessThan(TOLERANCE);
       done += count;
     }
@@ -45,15 +45,15 @@ const WAYS: Record<string, (model: Model) => Promise<void>> = {
 
   async "forks of a cache go on as if each had been run from the start"(model) {
     const prompts = [randomIds(model, 1, 9), randomIds(model, 2, 14)];
-    using cache = model.createCache({ sequences: 2 });
-    (await model.forward(prompts, { cache, logits: "none" })).destroy();
+    using cache = model.createKvCache({ sequences: 2 });
+    (await model.forward(prompts, { kv: cache, logits: "none" })).destroy();
     using fork = cache.fork([1, 0, 1]);
     const picked = [prompts[1], prompts[0], prompts[1]] as number[][];
     const tails = [3, 5, 1].map((length, index) => randomIds(model, 30 + index, length));
-    const logits = await model.forward(tails, { cache: fork });
+    const logits = await model.forward(tails, { kv: fork });
     // The original is continued after its forks were, with other tokens, and must not see theirs.
     const own = [randomIds(model, 40, 2), randomIds(model, 41, 4)];
-    const later = await model.forward(own, { cache, logits: "last" });
+    const later = await model.forward(own, { kv: cache, logits: "last" });
     for (const [sequence, tail] of tails.entries()) {
       const prompt = picked[sequence] as number[];
       const expected = rowsOf(
@@ -81,7 +81,7 @@ const WAYS: Record<string, (model: Model) => Promise<void>> = {
     fork.destroy();
     const more = randomIds(model, 60, 30);
     const whole = [...(prompts[1] as number[]), ...(own[1] as number[]), ...more];
-    const end = await model.forward([[1], more], { cache, logits: "last" });
+    const end = await model.forward([[1], more], { kv: cache, logits: "last" });
     expect(relativeError(await end.at(1, -1), rowsOf(model, await alone(model, whole), whole.length - 1))).toBeLessThan(
       TOLERANCE,
     );
@@ -89,11 +89,11 @@ const WAYS: Record<string, (model: Model) => Promise<void>> = {
   },
 
   async "slots that are used again hold the new tokens"(model) {
-    using cache = model.createCache({ capacity: 12 });
-    (await model.forward(randomIds(model, 7, 12), { cache, logits: "none" })).destroy();
+    using cache = model.createKvCache({ capacity: 12 });
+    (await model.forward(randomIds(model, 7, 12), { kv: cache, logits: "none" })).destroy();
     cache.truncate(0, 5);
     const ids = [...randomIds(model, 7, 12).slice(0, 5), ...randomIds(model, 8, 7)];
-    const part = await readLogits(model.forward(ids.slice(5), { cache }));
+    const part = await readLogits(model.forward(ids.slice(5), { kv: cache }));
     expect(relativeError(part, rowsOf(model, await alone(model, ids), 5, 12))).toBeLessThan(TOLERANCE);
   },
 

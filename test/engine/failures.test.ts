@@ -235,12 +235,12 @@ describe("input that cannot be run", () => {
   });
 
   it("a cache that ends before the prompt does keeps what it had", async () => {
-    using cache = model.createCache({ sequences: 2 });
-    (await model.forward([[1, 2, 3], [4]], { cache, logits: "none" })).destroy();
-    const error = await failure<InputError>(() => model.forward([[5], ids(128)], { cache }));
+    using cache = model.createKvCache({ sequences: 2 });
+    (await model.forward([[1, 2, 3], [4]], { kv: cache, logits: "none" })).destroy();
+    const error = await failure<InputError>(() => model.forward([[5], ids(128)], { kv: cache }));
     expect(error).toMatchObject({ name: "InputError", code: "input/too-long" });
     expect(error.message).toContain("Sequence 1");
-    const range = await failure<InputError>(() => model.forward([[5], [96]], { cache }));
+    const range = await failure<InputError>(() => model.forward([[5], [96]], { kv: cache }));
     expect(range.code).toBe("input/token-range");
     expect(cache.lengths).toEqual([3, 1]);
   });
@@ -248,14 +248,14 @@ describe("input that cannot be run", () => {
   it("caches that do not fit the input", async () => {
     const before = memory();
     using other = await loadFixture("gpt2", { gpu });
-    const foreign = other.createCache();
-    const cache = model.createCache();
+    const foreign = other.createKvCache();
+    const cache = model.createKvCache();
     const embeds = { inputsEmbeds: [new Float32Array(32), new Float32Array(32)] };
-    expect((await failure(() => model.forward([1], { cache: foreign }))).code).toBe("input/cache-model");
-    expect((await failure(() => model.forward(embeds, { cache }))).code).toBe("input/cache-batch");
+    expect((await failure(() => model.forward([1], { kv: foreign }))).code).toBe("input/cache-model");
+    expect((await failure(() => model.forward(embeds, { kv: cache }))).code).toBe("input/cache-batch");
     expect((await failure(() => cache.fork([1]))).code).toBe("input/no-sequence");
     cache.destroy();
-    expect((await failure(() => model.forward({ inputsEmbeds: [new Float32Array(32)] }, { cache }))).code).toBe(
+    expect((await failure(() => model.forward({ inputsEmbeds: [new Float32Array(32)] }, { kv: cache }))).code).toBe(
       "input/cache-destroyed",
     );
     foreign.destroy();
@@ -265,15 +265,15 @@ describe("input that cannot be run", () => {
   });
 
   it("an abort between chunks leaves the cache as it was", async () => {
-    using cache = model.createCache();
+    using cache = model.createKvCache();
     model.engine.maxRowsPerPass = 2;
     const stop = new AbortController();
-    const forward = model.forward(ids(50), { cache, signal: stop.signal });
+    const forward = model.forward(ids(50), { kv: cache, signal: stop.signal });
     setTimeout(() => stop.abort(), 0);
     await expect(forward).rejects.toMatchObject({ name: "AbortError" });
     model.engine.maxRowsPerPass = 2048;
     expect(cache.lengths).toEqual([0]);
-    const again = await readLogits(model.forward(ids(5), { cache }));
+    const again = await readLogits(model.forward(ids(5), { kv: cache }));
     expect(again).toEqual(await readLogits(model.forward(ids(5))));
   });
 });
@@ -282,7 +282,7 @@ describe("memory that is not there", () => {
   it("a cache beyond the adapter's binding", async () => {
     using model = await loadFixture("llama", { gpu });
     const before = memory();
-    const error = await failure<GpuError>(() => model.createCache({ capacity: 2 ** 31 }));
+    const error = await failure<GpuError>(() => model.createKvCache({ capacity: 2 ** 31 }));
     expect(error).toMatchObject({ name: "GpuError", code: "gpu/out-of-memory" });
     expect(error.message).toContain("cache of 2147483648 tokens");
     expect(memory()).toEqual(before);
@@ -381,9 +381,9 @@ describe("what runs often", () => {
   it("200 forwards leave memory and bind groups where they were", async () => {
     using model = await loadFixture("gemma2", { gpu });
     const twoForwards = async (index: number) => {
-      using cache = model.createCache({ capacity: 4 });
-      await readLogits(model.forward(randomIds(model, index, 1 + (index % 13)), { cache }));
-      await readLogits(model.forward([3], { cache, logits: "last" }));
+      using cache = model.createKvCache({ capacity: 4 });
+      await readLogits(model.forward(randomIds(model, index, 1 + (index % 13)), { kv: cache }));
+      await readLogits(model.forward([3], { kv: cache, logits: "last" }));
     };
     for (let index = 0; index < 13; index++) await twoForwards(index);
     const held = () => ({ ...gpu.pipelines.held, ...gpu.bindGroups.held });

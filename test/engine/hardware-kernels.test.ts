@@ -14,9 +14,9 @@ describe("the kernels of a hardware adapter", () => {
     const expected = values.get("logits") as Float32Array;
     expect(relativeError(await readLogits(model.forward(ids)), expected)).toBeLessThan(1e-5);
     const [first = []] = ids;
-    using cache = model.createCache();
+    using cache = model.createKvCache();
     const rows: number[] = [];
-    for (const id of first) rows.push(...(await readLogits(model.forward([id], { cache }))));
+    for (const id of first) rows.push(...(await readLogits(model.forward([id], { kv: cache }))));
     expect(relativeError(rows, expected.slice(0, expected.length / 2))).toBeLessThan(1e-5);
   });
 });

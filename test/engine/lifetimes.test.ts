@@ -57,16 +57,16 @@ async function endOf(work: () => Promise<unknown>): Promise<string> {
 }
 
 const WORK: Record<string, (model: HookedModel, cache: KvCache) => Promise<unknown>> = {
-  forward: (model, cache) => model.forward([IDS], { cache }),
-  captures: (model, cache) => model.runWithCache([IDS], { cache }),
+  forward: (model, cache) => model.forward([IDS], { kv: cache }),
+  captures: (model, cache) => model.runWithCache([IDS], { kv: cache }),
   "reading logits": async (model, cache) => {
-    const { logits } = await model.forward([IDS], { cache });
+    const { logits } = await model.forward([IDS], { kv: cache });
     for (let i = 0; i < 5; i++) await logits.read();
   },
-  generation: (model, cache) => drain(model.generate([IDS], { cache, maxNewTokens: 12, ignoreEos: true })),
+  generation: (model, cache) => drain(model.generate([IDS], { kv: cache, maxNewTokens: 12, ignoreEos: true })),
   "generation with captures": (model, cache) =>
-    drain(model.generate([IDS], { cache, maxNewTokens: 4, ignoreEos: true, capture: "*hook_z" })),
-  "hooks in JavaScript": (model, cache) => model.runWithHooks([IDS], [["*hook_resid_post", (x) => x]], { cache }),
+    drain(model.generate([IDS], { kv: cache, maxNewTokens: 4, ignoreEos: true, capture: "*hook_z" })),
+  "hooks in JavaScript": (model, cache) => model.runWithHooks([IDS], [["*hook_resid_post", (x) => x]], { kv: cache }),
   sweeps: (model) => model.sweep({ input: IDS, cells: CELLS, metric: metric.logit(0), memoryBudget: 1 }),
   weights: async (model) => {
     for (const name of model.weightNames()) await model.weight(name);
@@ -85,7 +85,7 @@ describe.each(Object.entries(WORK))("%s", (_name, work) => {
     const ends = new Set<string>();
     for (const turns of [0, 1, 3, 8, 20]) {
       const model = await hooked();
-      const cache = model.createCache();
+      const cache = model.createKvCache();
       const end = endOf(() => work(model, cache));
       for (let turn = 0; turn < turns; turn++) await turnOfEventLoop();
       model.destroy();
@@ -105,7 +105,7 @@ it.each(["forward", "captures", "reading logits", "generation", "generation with
     using model = await hooked();
     const ends = new Set<string>();
     for (const turns of [0, 1, 3, 8]) {
-      const cache = model.createCache();
+      const cache = model.createKvCache();
       const end = endOf(async () => WORK[name]?.(model, cache));
       for (let turn = 0; turn < turns; turn++) await turnOfEventLoop();
       cache.destroy();
@@ -123,11 +123,11 @@ it.each([
 ])("everything at once ends with %s, while nobody waits for it", async (_, end) => {
   const own = await newGpu();
   const model = await hooked(own);
-  const cache = model.createCache();
+  const cache = model.createKvCache();
   await WORK.generation?.(model, cache);
   const steps = model.generate([IDS], { maxNewTokens: 50, ignoreEos: true });
   for (let step = 0; step < 3; step++) await steps.next();
-  const works = Object.values(WORK).map((work) => endOf(() => work(model, model.createCache())));
+  const works = Object.values(WORK).map((work) => endOf(() => work(model, model.createKvCache())));
   works.push(endOf(() => own.idle()));
   works.push(endOf(() => tune(own)));
   works.push(endOf(() => loadFixture("gpt2", { gpu: own })));
@@ -225,9 +225,9 @@ describe("results that nobody destroyed", () => {
   async function useAll(): Promise<void> {
     using result = await model.runWithCache(IDS);
     await result.cache.read("blocks.0.hook_resid_pre");
-    using cache = model.createCache();
+    using cache = model.createKvCache();
     using fork = cache.fork();
-    using again = await model.forward([IDS], { cache: fork });
+    using again = await model.forward([IDS], { kv: fork });
     await again.logits.read();
     await drain(model.generate(IDS, { maxNewTokens: 3 }));
   }
@@ -236,7 +236,7 @@ describe("results that nobody destroyed", () => {
     own.resetPeak();
     await (async () => {
       await model.runWithCache(IDS);
-      model.createCache();
+      model.createKvCache();
       own.tensor([64], "a tensor of the user's");
       const steps = model.generate(IDS, { maxNewTokens: 50, ignoreEos: true });
       await steps.next();
@@ -315,14 +315,14 @@ describe("results that nobody destroyed", () => {
 
   it("a forgotten cache leaves its forks what they share, and gives them its slots", async () => {
     using fork = await (async () => {
-      const cache = model.createCache({ capacity: 16 });
-      (await model.forward([IDS], { cache })).destroy();
+      const cache = model.createKvCache({ capacity: 16 });
+      (await model.forward([IDS], { kv: cache })).destroy();
       const fork = cache.fork();
-      (await model.forward([[1, 2, 3, 4, 5, 6, 7, 8]], { cache })).destroy();
+      (await model.forward([[1, 2, 3, 4, 5, 6, 7, 8]], { kv: cache })).destroy();
       return fork;
     })();
     await collectGarbage();
-    using result = await model.forward([[9, 10, 11, 12, 13, 14, 15, 16]], { cache: fork });
+    using result = await model.forward([[9, 10, 11, 12, 13, 14, 15, 16]], { kv: fork });
     using whole = await model.forward([...IDS, 9, 10, 11, 12, 13, 14, 15, 16], { logits: "last" });
     const last = await result.logits.at(0, -1);
     (await whole.logits.at(0, -1)).forEach((value, token) => {

@@ -5,7 +5,7 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { CheckedGenerateOptions, GenerateHooks } from "../../src/model/generate.ts";
+import type { CheckedGenerateOptions, HooksFor } from "../../src/model/generate.ts";
 import { generateSteps } from "../../src/model/generate.ts";
 import type { Model } from "../../src/model/model.ts";
 import { loadFixture } from "../support/fixtures.ts";
@@ -16,7 +16,7 @@ const PROMPTS = [
   [9, 1],
   [3, 3, 3, 8],
 ];
-const BY_PASSES: GenerateHooks = { afterPass: () => undefined };
+const BY_PASSES: HooksFor = () => undefined;
 
 describe.each(["gpt2", "llama", "bloom", "gemma2"])("decoding ahead, %s", (family) => {
   let model: Model;
@@ -44,10 +44,10 @@ describe.each(["gpt2", "llama", "bloom", "gemma2"])("decoding ahead, %s", (famil
     const prompts = PROMPTS.map((ids) => ids.slice(0, -1));
     const newest = PROMPTS.map((ids) => ids.slice(-1));
     const results = [];
-    for (const hooks of [{}, BY_PASSES]) {
-      using cache = model.createCache({ sequences: 3 });
-      (await model.forward(prompts, { cache, logits: "none" })).destroy();
-      results.push(await collect(generateSteps(model, newest, { maxNewTokens: 5, cache }, hooks)));
+    for (const hooksFor of [undefined, BY_PASSES]) {
+      using cache = model.createKvCache({ sequences: 3 });
+      (await model.forward(prompts, { kv: cache, logits: "none" })).destroy();
+      results.push(await collect(generateSteps(model, newest, { maxNewTokens: 5, kv: cache }, hooksFor)));
     }
     expect(results[0]?.tokens).toEqual(results[1]?.tokens);
     expect(results[0]?.steps).toEqual(results[1]?.steps);
@@ -61,10 +61,10 @@ describe.each(["gpt2", "llama", "bloom", "gemma2"])("decoding ahead, %s", (famil
       });
     }
     if (!Number.isFinite(maxPositions)) return;
-    using cache = model.createCache({ capacity: maxPositions });
+    using cache = model.createKvCache({ capacity: maxPositions });
     const all = Array.from({ length: maxPositions }, () => 1);
-    (await model.forward(all, { cache, logits: "none" })).destroy();
-    await expect(collect(generateSteps(model, [1], { maxNewTokens: 3, cache }))).rejects.toMatchObject({
+    (await model.forward(all, { kv: cache, logits: "none" })).destroy();
+    await expect(collect(generateSteps(model, [1], { maxNewTokens: 3, kv: cache }))).rejects.toMatchObject({
       name: "InputError",
     });
   });
@@ -87,15 +87,15 @@ describe("a cache that is decoded into", () => {
   afterAll(() => model.destroy());
 
   it("holds all but the newest token at every step, and after an early end", async () => {
-    using cache = model.createCache({ sequences: 1, capacity: 4 });
+    using cache = model.createKvCache({ sequences: 1, capacity: 4 });
     let steps = 0;
-    for await (const { step } of generateSteps(model, [5, 6, 7], { maxNewTokens: 20, cache })) {
+    for await (const { step } of generateSteps(model, [5, 6, 7], { maxNewTokens: 20, kv: cache })) {
       expect(cache.lengths).toEqual([3 + step]);
       steps = step;
       if (step === 6) break;
     }
     expect(steps).toBe(6);
-    const rest = await collect(generateSteps(model, [5], { maxNewTokens: 3, cache }));
+    const rest = await collect(generateSteps(model, [5], { maxNewTokens: 3, kv: cache }));
     expect(cache.lengths).toEqual([3 + 6 + 3]);
     expect(rest.tokens[0]).toHaveLength(3);
   });
@@ -104,9 +104,9 @@ describe("a cache that is decoded into", () => {
     const free = await collect(generateSteps(model, PROMPTS, { maxNewTokens: 14, temperature: 1, seed: 7 }));
     const options = { maxNewTokens: 14, temperature: 1, seed: 7, eos: free.tokens[0]?.[3] as number };
     const lengths = [];
-    for (const hooks of [{}, BY_PASSES]) {
-      using cache = model.createCache({ sequences: 3 });
-      await collect(generateSteps(model, PROMPTS, { ...options, cache }, hooks));
+    for (const hooksFor of [undefined, BY_PASSES]) {
+      using cache = model.createKvCache({ sequences: 3 });
+      await collect(generateSteps(model, PROMPTS, { ...options, kv: cache }, hooksFor));
       lengths.push(cache.lengths);
     }
     expect(lengths[0]).toEqual(lengths[1]);
@@ -115,15 +115,15 @@ describe("a cache that is decoded into", () => {
 
   it("may grow while it is decoded into", async () => {
     const expected = await collect(generateSteps(model, [5, 6, 7], { maxNewTokens: 10 }));
-    using cache = model.createCache({ sequences: 1, capacity: 16 });
+    using cache = model.createKvCache({ sequences: 1, capacity: 16 });
     const tokens: number[] = [];
-    for await (const step of generateSteps(model, [5, 6, 7], { maxNewTokens: 10, cache })) {
+    for await (const step of generateSteps(model, [5, 6, 7], { maxNewTokens: 10, kv: cache })) {
       tokens.push(step.tokens[0] as number);
       if (step.step !== 2) continue;
       using fork = cache.fork();
       const before = cache.store.capacity;
-      (await model.forward(Array.from({ length: before }, () => 1).slice(0, 20), { cache: fork })).destroy();
-      (await model.forward(new Array(20).fill(2), { cache: fork })).destroy();
+      (await model.forward(Array.from({ length: before }, () => 1).slice(0, 20), { kv: fork })).destroy();
+      (await model.forward(new Array(20).fill(2), { kv: fork })).destroy();
       expect(cache.store.capacity).toBeGreaterThan(before);
     }
     expect(tokens).toEqual(expected.tokens[0]);
@@ -132,14 +132,14 @@ describe("a cache that is decoded into", () => {
   it("may grow while its program is made, at any moment", async () => {
     const prompt = [5, 6, 7];
     const run = async (moment?: number) => {
-      using cache = model.createCache({ sequences: 1, capacity: 16 });
-      (await model.forward(prompt, { cache })).destroy();
+      using cache = model.createKvCache({ sequences: 1, capacity: 16 });
+      (await model.forward(prompt, { kv: cache })).destroy();
       using fork = cache.fork();
-      const tokens = collect(generateSteps(model, [8], { maxNewTokens: 6, cache, ignoreEos: true }));
+      const tokens = collect(generateSteps(model, [8], { maxNewTokens: 6, kv: cache, ignoreEos: true }));
       for (let tick = 0; tick < (moment ?? 0); tick++) await null;
       if (moment !== undefined) fork.extend(0, 40);
       const generated = (await tokens).tokens[0];
-      using logits = await model.forward([9], { cache });
+      using logits = await model.forward([9], { kv: cache });
       return { generated, logits: await logits.read() };
     };
     const expected = await run();

@@ -76,12 +76,12 @@ describe("cost", () => {
   });
 
   it("is nine dispatches a block of a Llama-like model, and four around them", async () => {
-    using cache = model.createCache();
+    using cache = model.createKvCache();
     let dispatches = 0;
     const afterLogits = (recorder: Recorder) => {
       dispatches = recorder.dispatches;
     };
-    (await model.run([[1]], { cache, logits: "last", afterLogits })).destroy();
+    (await model.run([[1]], { kv: cache, logits: "last", afterLogits })).destroy();
     expect(dispatches + 1).toBe(9 * model.spec.nLayers + 4); // the choice of the token follows
   });
 
@@ -107,7 +107,7 @@ describe("cost", () => {
       rows.push(inputs.reduce((sum, ids) => sum + ids.length, 0));
       return undefined;
     };
-    const batch = await collect(generateSteps(model, [PROMPT, [1, 2]], { maxNewTokens: 8, eos }, { hooksFor }));
+    const batch = await collect(generateSteps(model, [PROMPT, [1, 2]], { maxNewTokens: 8, eos }, hooksFor));
     expect(batch.finished[0]).toBe("eos");
     expect(batch.tokens[0]).toHaveLength((alone.tokens[0]?.indexOf(eos) as number) + 1);
     expect(rows).toEqual(
@@ -178,14 +178,14 @@ describe("text", () => {
       },
     });
     try {
-      using cache = writer.createCache();
-      await collect(writer.generate("ab", { maxNewTokens: 1, cache }));
+      using cache = writer.createKvCache();
+      await collect(writer.generate("ab", { maxNewTokens: 1, kv: cache }));
       expect(cache.lengths).toEqual([3]);
-      await collect(writer.generate("cd", { maxNewTokens: 1, cache }));
+      await collect(writer.generate("cd", { maxNewTokens: 1, kv: cache }));
       expect(cache.lengths).toEqual([5]);
-      await collect(writer.generate("cd", { maxNewTokens: 1, cache, addBos: true }));
+      await collect(writer.generate("cd", { maxNewTokens: 1, kv: cache, addBos: true }));
       expect(cache.lengths).toEqual([8]);
-      (await writer.forward("ef", { cache })).destroy();
+      (await writer.forward("ef", { kv: cache })).destroy();
       expect(cache.lengths).toEqual([10]);
     } finally {
       Object.assign(writer, { tokenizer: LETTERS });
@@ -196,39 +196,43 @@ describe("text", () => {
 describe("a cache", () => {
   it("is continued as if there had been no break, its newest token coming first", async () => {
     const whole = await collect(model.generate([PROMPT, [5, 6]], { maxNewTokens: 12, repetitionPenalty: 1.5 }));
-    using cache = model.createCache({ sequences: 2 });
-    const first = await collect(model.generate([PROMPT, [5, 6]], { maxNewTokens: 5, repetitionPenalty: 1.5, cache }));
+    using cache = model.createKvCache({ sequences: 2 });
+    const first = await collect(
+      model.generate([PROMPT, [5, 6]], { maxNewTokens: 5, repetitionPenalty: 1.5, kv: cache }),
+    );
     expect(cache.lengths).toEqual([PROMPT.length + 4, 6]);
     const newest = first.tokens.map((list) => list.slice(-1));
     const history = [PROMPT, [5, 6]].map((list, index) => [...list, ...(first.tokens[index] as number[]).slice(0, -1)]);
-    const second = await collect(model.generate(newest, { maxNewTokens: 7, repetitionPenalty: 1.5, cache, history }));
+    const second = await collect(
+      model.generate(newest, { maxNewTokens: 7, repetitionPenalty: 1.5, kv: cache, history }),
+    );
     expect(first.tokens.map((list, index) => [...list, ...(second.tokens[index] as number[])])).toEqual(whole.tokens);
   });
 
   it("needs its tokens for a repetition penalty", async () => {
-    using cache = model.createCache();
-    await collect(model.generate(PROMPT, { maxNewTokens: 3, cache }));
-    const options = { maxNewTokens: 3, cache, repetitionPenalty: 2, history: [PROMPT] };
+    using cache = model.createKvCache();
+    await collect(model.generate(PROMPT, { maxNewTokens: 3, kv: cache }));
+    const options = { maxNewTokens: 3, kv: cache, repetitionPenalty: 2, history: [PROMPT] };
     await expect(collect(model.generate([1], options))).rejects.toMatchObject({ code: "input/history" });
   });
 
   it("refuses a history of ids or sequences that there are not, and one of no cache", async () => {
-    using cache = model.createCache();
-    await collect(model.generate(PROMPT, { maxNewTokens: 1, cache }));
+    using cache = model.createKvCache();
+    await collect(model.generate(PROMPT, { maxNewTokens: 1, kv: cache }));
     const run = (options: object) =>
       collect(model.generate([1], { maxNewTokens: 1, repetitionPenalty: 2, ...options }));
     const beyond = [...PROMPT.slice(1), model.spec.vocabSize + 1];
-    await expect(run({ cache, history: [beyond] })).rejects.toMatchObject({ code: "input/token-range" });
-    await expect(run({ cache, history: [PROMPT, []] })).rejects.toMatchObject({ code: "input/history" });
+    await expect(run({ kv: cache, history: [beyond] })).rejects.toMatchObject({ code: "input/token-range" });
+    await expect(run({ kv: cache, history: [PROMPT, []] })).rejects.toMatchObject({ code: "input/history" });
     await expect(run({ history: [PROMPT] })).rejects.toMatchObject({ code: "input/idle-option" });
     await expect(run({ eos: model.spec.vocabSize })).rejects.toMatchObject({ code: "input/token-range" });
   });
 
   it("may be a fork", async () => {
-    using base = model.createCache();
-    await collect(model.generate(PROMPT, { maxNewTokens: 1, cache: base }));
+    using base = model.createKvCache();
+    await collect(model.generate(PROMPT, { maxNewTokens: 1, kv: base }));
     using fork = base.fork([0, 0, 0]);
-    const { tokens } = await collect(model.generate([[3], [4, 5], [6]], { maxNewTokens: 6, cache: fork }));
+    const { tokens } = await collect(model.generate([[3], [4, 5], [6]], { maxNewTokens: 6, kv: fork }));
     const alone = await Promise.all(
       [[3], [4, 5], [6]].map((ids) => collect(model.generate([...PROMPT, ...ids], { maxNewTokens: 6 }))),
     );
@@ -237,25 +241,25 @@ describe("a cache", () => {
   });
 
   it("of another batch is refused", async () => {
-    using cache = model.createCache({ sequences: 2 });
-    await expect(collect(model.generate(PROMPT, { cache }))).rejects.toMatchObject({ code: "input/cache-batch" });
+    using cache = model.createKvCache({ sequences: 2 });
+    await expect(collect(model.generate(PROMPT, { kv: cache }))).rejects.toMatchObject({ code: "input/cache-batch" });
   });
 });
 
 describe("an abort", () => {
   it("ends with the signal's reason and keeps every token that was fed", async () => {
     const controller = new AbortController();
-    using cache = model.createCache();
+    using cache = model.createKvCache();
     const tokens: number[] = [];
     const run = async () => {
-      for await (const step of model.generate(PROMPT, { maxNewTokens: 20, cache, signal: controller.signal })) {
+      for await (const step of model.generate(PROMPT, { maxNewTokens: 20, kv: cache, signal: controller.signal })) {
         tokens.push(step.tokens[0] as number);
         if (step.step === 3) controller.abort(new Error("enough"));
       }
     };
     await expect(run()).rejects.toThrow("enough");
     expect(cache.lengths).toEqual([PROMPT.length + 3]);
-    const rest = await collect(model.generate([tokens[3] as number], { maxNewTokens: 6, cache }));
+    const rest = await collect(model.generate([tokens[3] as number], { maxNewTokens: 6, kv: cache }));
     const whole = await collect(model.generate(PROMPT, { maxNewTokens: 10 }));
     expect([...tokens, ...(rest.tokens[0] as number[])]).toEqual(whole.tokens[0]);
   });
@@ -291,13 +295,13 @@ describe("sampling", () => {
     const counts = new Array<number>(expected.length).fill(0);
     const draws = 600;
     const start = PROMPT.slice(0, -1);
-    using base = model.createCache();
-    (await model.forward(start, { cache: base, logits: "none" })).destroy();
+    using base = model.createKvCache();
+    (await model.forward(start, { kv: base, logits: "none" })).destroy();
     for (let seed = 0; seed < 3; seed++) {
       const sequences = new Array<number>(draws / 3).fill(0);
       using cache = base.fork(sequences);
       const history = sequences.map(() => start);
-      const options = { ...OPTIONS, maxNewTokens: 1, seed, cache, history };
+      const options = { ...OPTIONS, maxNewTokens: 1, seed, kv: cache, history };
       const { tokens } = await collect(
         model.generate(
           sequences.map(() => PROMPT.slice(-1)),
@@ -319,15 +323,14 @@ describe("sampling", () => {
 });
 
 describe("what looks on", () => {
-  it("is asked before every pass and told after it", async () => {
+  it("is asked before every pass", async () => {
     const log: string[] = [];
-    const note = (when: string) => (pass: GeneratePass) => {
-      log.push(`${when} ${pass.kind} ${pass.step} at ${pass.cache.lengths}`);
+    const note = ({ kind, step, kv }: GeneratePass) => {
+      log.push(`${kind} ${step} at ${kv.lengths}`);
       return undefined;
     };
-    const hooks = { hooksFor: note("before"), afterPass: note("after") };
-    await collect(generateSteps(model, [1, 2, 3], { maxNewTokens: 2 }, hooks));
-    expect(log).toEqual(["before prompt 0 at 0", "after prompt 0 at 3", "before token 1 at 3", "after token 1 at 4"]);
+    await collect(generateSteps(model, [1, 2, 3], { maxNewTokens: 2 }, note));
+    expect(log).toEqual(["prompt 0 at 0", "token 1 at 3"]);
   });
 });
 

@@ -131,8 +131,8 @@ describe("runWithHooks", () => {
   it("continues a cache", async () => {
     await withHooked("bloom", async (model) => {
       const ids = randomIds(seeded(3), 8);
-      using kv = model.createCache();
-      (await model.forward(ids.slice(0, 5), { cache: kv })).destroy();
+      using kv = model.createKvCache();
+      (await model.forward(ids.slice(0, 5), { kv: kv })).destroy();
       const at = "blocks.2.attn.hook_pattern";
       const shapes: string[] = [];
       using run = await model.runWithHooks(
@@ -146,7 +146,7 @@ describe("runWithHooks", () => {
             },
           ],
         ],
-        { cache: kv },
+        { kv: kv },
       );
       expect(shapes).toEqual(["1,4,3,8"]);
       const whole = await logitsOf(model, ids, { edits: [{ at, op: "scale", value: 0.5, positions: [5, 6, 7] }] });
@@ -164,10 +164,10 @@ describe("runWithHooks", () => {
     ["that throws", [["blocks.1.hook_resid_mid", () => Promise.reject(new RangeError("mine"))]], /^RangeError: mine/],
   ])("a hook %s ends the run, and leaves engine, cache and memory as they were", async (_, hooks, message) => {
     await withHooked("llama", async (model) => {
-      using kv = model.createCache({ sequences: 2, capacity: 64 });
+      using kv = model.createKvCache({ sequences: 2, capacity: 64 });
       const plain = await logitsOf(model, RAGGED);
       const fail = () =>
-        failureOf(() => model.runWithHooks(RAGGED, hooks, { cache: kv, capture: "*" })).catch(
+        failureOf(() => model.runWithHooks(RAGGED, hooks, { kv: kv, capture: "*" })).catch(
           (error: Error) => `${error.name}: ${error.message}`,
         );
       expect(await fail()).toMatch(message);

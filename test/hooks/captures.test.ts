@@ -140,14 +140,14 @@ describe("stopAtLayer", () => {
 describe("stopAtLayer with a cache", () => {
   it("is refused, for the cache would lack the layers after it; up to the last block it is continued", async () => {
     await withHooked("gpt2", async (model) => {
-      using kv = model.createCache();
-      await expect(model.forward([1, 2, 3], { cache: kv, stopAtLayer: 2 })).rejects.toMatchObject({
+      using kv = model.createKvCache();
+      await expect(model.forward([1, 2, 3], { kv: kv, stopAtLayer: 2 })).rejects.toMatchObject({
         code: "input/stop-layer",
         message: /^stopAtLayer is 2, so that the cache would lack keys and values of the 1 blocks after it\./,
       });
       expect(kv.lengths).toEqual([0]);
-      (await model.forward([1, 2, 3], { cache: kv, stopAtLayer: 3 })).destroy();
-      using rest = await model.forward([4], { cache: kv });
+      (await model.forward([1, 2, 3], { kv: kv, stopAtLayer: 3 })).destroy();
+      using rest = await model.forward([4], { kv: kv });
       using whole = await model.forward([1, 2, 3, 4], { logits: "last" });
       expect(relativeError(await rest.logits.read(), await whole.logits.read())).toBeLessThan(1e-5);
     });
@@ -171,17 +171,17 @@ describe("captures of a pass that continues a cache", () => {
     await withHooked(family, async (model) => {
       const ids = [randomIds(seeded(4), 11), randomIds(seeded(5), 8)];
       using full = await model.forward(ids, { capture: "*" });
-      using kv = model.createCache({ sequences: 2 });
+      using kv = model.createKvCache({ sequences: 2 });
       const cuts = [6, 3];
       (
         await model.forward(
           ids.map((list, row) => list.slice(0, cuts[row])),
-          { cache: kv },
+          { kv: kv },
         )
       ).destroy();
       using rest = await model.forward(
         ids.map((list, row) => list.slice(cuts[row])),
-        { cache: kv, capture: "*" },
+        { kv: kv, capture: "*" },
       );
       expect(rest.cache.positions).toEqual([
         [6, 7, 8, 9, 10],
@@ -192,7 +192,7 @@ describe("captures of a pass that continues a cache", () => {
       kv.truncate(0, cuts[0] as number);
       kv.truncate(1, cuts[1] as number);
       const tails = ids.map((list, row) => list.slice(cuts[row]));
-      using some = await model.forward(tails, { cache: kv, capture: "*", positions: [-2, -4] });
+      using some = await model.forward(tails, { kv: kv, capture: "*", positions: [-2, -4] });
       expect(some.cache.positions).toEqual([
         [7, 9],
         [4, 6],

@@ -11,11 +11,11 @@ describe("forks of one cache", () => {
     const model = await hooked("gpt2");
     const prompt = randomIds(seeded(1), 30);
     const suffixes = [randomIds(seeded(2), 9), randomIds(seeded(3), 11)];
-    const cache = model.createCache({ capacity: 32 });
-    (await model.forward(prompt, { cache })).destroy();
+    const cache = model.createKvCache({ capacity: 32 });
+    (await model.forward(prompt, { kv: cache })).destroy();
     const forks = suffixes.map(() => cache.fork());
     const together = await Promise.all(
-      suffixes.map((ids, index) => model.forward(ids, { cache: forks[index], logits: "last" })),
+      suffixes.map((ids, index) => model.forward(ids, { kv: forks[index], logits: "last" })),
     );
     for (const [index, ids] of suffixes.entries()) {
       const alone = await model.forward([...prompt, ...ids], { logits: "last" });
@@ -36,37 +36,37 @@ describe("a cache that a pass or a generation adds to", () => {
 
   it("is refused to others until the pass has ended, and then right", async () => {
     using model = await hooked("llama");
-    using cache = model.createCache();
+    using cache = model.createKvCache();
     let proceed = () => {};
     const waiting = new Promise<void>((resolve) => {
       proceed = resolve;
     });
-    const first = model.runWithHooks(PROMPT, [["hook_embed", async () => void (await waiting)]], { cache });
-    await expect(model.forward(NEXT, { cache })).rejects.toMatchObject(BUSY);
-    await expect(model.generate(NEXT, { cache }).next()).rejects.toMatchObject(BUSY);
-    await expect(model.generate([1], { cache }).next()).rejects.toMatchObject(BUSY);
+    const first = model.runWithHooks(PROMPT, [["hook_embed", async () => void (await waiting)]], { kv: cache });
+    await expect(model.forward(NEXT, { kv: cache })).rejects.toMatchObject(BUSY);
+    await expect(model.generate(NEXT, { kv: cache }).next()).rejects.toMatchObject(BUSY);
+    await expect(model.generate([1], { kv: cache }).next()).rejects.toMatchObject(BUSY);
     for (const use of [() => cache.fork(), () => cache.truncate(0, 1)])
       expect(use).toThrow(expect.objectContaining(BUSY));
     expect(cache.lengths).toEqual([PROMPT.length]);
     proceed();
     (await first).destroy();
-    using second = await model.forward(NEXT, { cache, logits: "last" });
+    using second = await model.forward(NEXT, { kv: cache, logits: "last" });
     using whole = await model.forward([...PROMPT, ...NEXT], { logits: "last" });
     expect(relativeError(await second.logits.read(), await whole.logits.read())).toBeLessThan(1e-5);
   });
 
   it("is free again after an abort and a failure, as it was before", async () => {
     using model = await hooked("llama");
-    using cache = model.createCache();
-    (await model.forward(NEXT, { cache })).destroy();
+    using cache = model.createKvCache();
+    (await model.forward(NEXT, { kv: cache })).destroy();
     const stop = new AbortController();
     const abort = () => {
       stop.abort(new RangeError("enough"));
       return new Promise<void>(() => {});
     };
-    const pass = model.runWithHooks(PROMPT, [["hook_embed", abort]], { cache, signal: stop.signal });
+    const pass = model.runWithHooks(PROMPT, [["hook_embed", abort]], { kv: cache, signal: stop.signal });
     await expect(pass).rejects.toThrow("enough");
-    await expect(model.forward([1e9], { cache })).rejects.toMatchObject({ code: "input/token-range" });
+    await expect(model.forward([1e9], { kv: cache })).rejects.toMatchObject({ code: "input/token-range" });
     expect(cache.lengths).toEqual([NEXT.length]);
     cache.truncate(0, 1);
     cache.fork().destroy();
@@ -74,17 +74,17 @@ describe("a cache that a pass or a generation adds to", () => {
 
   it("may be forked between the steps of a generation, but not added to or cut", async () => {
     using model = await hooked("llama");
-    using cache = model.createCache();
-    for await (const { step, tokens } of model.generate(PROMPT, { cache, maxNewTokens: 9, ignoreEos: true })) {
+    using cache = model.createKvCache();
+    for await (const { step, tokens } of model.generate(PROMPT, { kv: cache, maxNewTokens: 9, ignoreEos: true })) {
       if (step < 2) continue; // until then no token is decoded ahead
-      await expect(model.forward(NEXT, { cache })).rejects.toMatchObject(BUSY);
+      await expect(model.forward(NEXT, { kv: cache })).rejects.toMatchObject(BUSY);
       expect(() => cache.truncate(0, 1)).toThrow(expect.objectContaining(BUSY));
       using fork = cache.fork();
-      (await model.forward(tokens as number[], { cache: fork })).destroy();
+      (await model.forward(tokens as number[], { kv: fork })).destroy();
       if (step === 4) break;
     }
     expect(cache.lengths).toEqual([PROMPT.length + 4]);
-    (await model.forward(NEXT, { cache })).destroy();
+    (await model.forward(NEXT, { kv: cache })).destroy();
   });
 });
 

@@ -63,13 +63,13 @@ describe.each([
     const everything = async () => {
       using result = await model.forward([[5, 6, 7, 8, 9, 10, 11], [9, 1], [3]]);
       const { values } = await model.sweep({ input: [5, 6, 7, 8, 9, 10, 11], cells, metric: metric.logit(3) });
-      using cache = model.createCache({ sequences: 2, capacity: 4 });
+      using cache = model.createKvCache({ sequences: 2, capacity: 4 });
       const tokens = [];
-      for await (const step of model.generate([[5, 6, 7], [1]], { cache, maxNewTokens: 12, ignoreEos: true })) {
+      for await (const step of model.generate([[5, 6, 7], [1]], { kv: cache, maxNewTokens: 12, ignoreEos: true })) {
         tokens.push(step.tokens);
       }
       using fork = cache.fork([1, 0, 1]);
-      using further = await model.forward([[2, 3], [4], [6, 6, 6, 6]], { cache: fork });
+      using further = await model.forward([[2, 3], [4], [6, 6, 6, 6]], { kv: fork });
       const answers = await model.logProbs([5, 6, 7], [[1, 2], [3], [4, 5, 6]]);
       const logits = [await result.logits.read(), await further.logits.read()];
       return { logits, values, tokens, answers };

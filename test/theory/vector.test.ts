@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Oracle } from "../../src/theory/oracle.ts";
+import { seeded } from "./helpers.ts";
 import {
   buildVectorForm,
   idealVectors,
@@ -7,8 +8,7 @@ import {
   type VectorPrompt,
   type VectorTask,
   vectorEmbeds,
-} from "../../src/theory/vector.ts";
-import { seeded } from "./helpers.ts";
+} from "./vector-form.ts";
 
 const gaussian = (random: () => number) => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
 const dot = (a: readonly number[], b: readonly number[]) =>

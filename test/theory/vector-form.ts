@@ -1,21 +1,28 @@
 /**
- * The vector form of the theorem: no vocabulary, unit vectors x in R^d, tasks that are orthogonal matrices A_k.
+ * The vector form of the theorem, built from the stages that the package ships: no vocabulary, unit vectors x in R^d, tasks that are orthogonal matrices A_k.
  *
  * An example is n vectors, its label A_k x for some task and slot. Inputs enter as embeddings, and the logits at the
  * last position are the vector OUT = sum_k w_k A_k x itself. The same match, weigh and superpose stages run; derive and
  * log have no meaning here, so three layers are enough (seven in the theorem's layout, two of them idle).
  * A pair counts as a match when y . A_k x exceeds the threshold; pairs within about ln(3)/gamma of it are undecided.
  */
-import { type AssembledModel, assemble, type Ends, type Stage } from "./assemble.ts";
-import { arrange, positionTable } from "./build.ts";
-import { bitsFor, positionOf, promptLength } from "./codes.ts";
-import { TheoryError } from "./errors.ts";
-import { matchHeads, roundMlp } from "./parts/match.ts";
-import { superposeHeads } from "./parts/superpose.ts";
-import { logitMlp, weighHeads } from "./parts/weigh.ts";
-import { checkExamples, chooseConstants, chooseHeads, DEFAULT_CONSTANTS, type HeadTask, type Plan } from "./plan.ts";
-import { along, ResidualLayout } from "./spaces.ts";
-import { SparseMatrix } from "./sparse.ts";
+import { type AssembledModel, assemble, type Ends, type Stage } from "../../src/theory/assemble.ts";
+import { arrange, positionTable } from "../../src/theory/build.ts";
+import { bitsFor, positionOf, promptLength } from "../../src/theory/codes.ts";
+import { TheoryError } from "../../src/theory/errors.ts";
+import { matchHeads, roundMlp } from "../../src/theory/parts/match.ts";
+import { superposeHeads } from "../../src/theory/parts/superpose.ts";
+import { logitMlp, weighHeads } from "../../src/theory/parts/weigh.ts";
+import {
+  checkExamples,
+  chooseConstants,
+  chooseHeads,
+  DEFAULT_CONSTANTS,
+  type HeadTask,
+  type Plan,
+} from "../../src/theory/plan.ts";
+import { along, ResidualLayout } from "../../src/theory/spaces.ts";
+import { SparseMatrix } from "../../src/theory/sparse.ts";
 
 export interface VectorTask {
   name: string;

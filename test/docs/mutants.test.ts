@@ -10,3 +10,9 @@ it("each mutant changes one place of the code as it is", () => {
   });
   expect(places.filter((mutant) => mutant.places !== 1)).toEqual([]);
 });
+
+it("the page of tests says how many there are", () => {
+  const page = readFileSync(new URL("../../docs/testing.md", import.meta.url), "utf8");
+  expect(page).toContain(`lists ${MUTANTS.length} bugs`);
+  expect(page).toContain(`runs the ${MUTANTS.filter(({ quick }) => quick).length} whose tests`);
+});

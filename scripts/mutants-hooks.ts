@@ -101,10 +101,10 @@ export const HOOK_MUTANTS: readonly Mutant[] = [
     tests: EDITS,
   },
   {
-    name: "edit: cache entry of the first row for every row",
+    name: "edit: cache entry of the first batch entry for every entry",
     file: "src/hooks/edit.ts",
-    from: "entry.row ?? (layout.batch === 1 ? 0 : sequence)",
-    to: "entry.row ?? 0",
+    from: "entry.batch ?? (layout.batch === 1 ? 0 : sequence)",
+    to: "entry.batch ?? 0",
     tests: EDITS,
   },
   {

@@ -110,7 +110,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
       args: [edit[key as "at"]],
       run: (value: unknown) => model.forward(ids, { edits: { ...edit, [key]: value } as api.Edit }),
     })),
-    ...["alpha", "expression", "rows", "positions", "heads", "dims"].map((key) => ({
+    ...["alpha", "expression", "batch", "positions", "heads", "dims"].map((key) => ({
       name: `an edit's ${key}`,
       args: [undefined],
       run: (value: unknown) => model.forward(ids, { edits: { ...edit, [key]: value } as api.Edit }),
@@ -241,7 +241,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
     { name: "ActivationCache.read", args: [PATCHED, {}], run: (name, slice) => cache.read(name, slice) },
     {
       name: "a cache's entry as a value",
-      args: [{ row: 0, position: -1 }],
+      args: [{ batch: 0, position: -1 }],
       run: (place) =>
         model.forward(ids, { edits: { at: PATCHED, op: "set", positions: 0, value: cache.at(PATCHED, place) } }),
     },

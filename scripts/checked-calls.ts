@@ -18,7 +18,7 @@ import { ACCUMULATED_OPTIONS, DECOMPOSE_OPTIONS, HEAD_RESULTS_OPTIONS } from "..
 import { SWEEP_OPTIONS } from "../src/hooks/sweep-options.ts";
 import { LOAD_OPTIONS } from "../src/model/load.ts";
 import { LOG_PROBS_OPTIONS } from "../src/model/log-probs.ts";
-import { KV_CACHE_OPTIONS } from "../src/model/model.ts";
+import { KV_CACHE_OPTIONS } from "../src/model/runner.ts";
 import type { Schema } from "../src/schema/schema.ts";
 import { CONSTRUCTION_OPTIONS } from "../src/theory/plan.ts";
 import { VERIFY_OPTIONS } from "../src/theory/verify/index.ts";
@@ -34,7 +34,7 @@ export interface CheckedCall {
 }
 
 const INPUT = "src/model/input.ts";
-const MODEL = "src/model/model.ts";
+const MODEL = "src/model/runner.ts";
 const GENERATE = ["src/hooks/generate.ts", "src/model/generate.ts", "src/model/sampling.ts", INPUT];
 const EXPERIMENT = ["src/hooks/patching/experiment.ts", "src/hooks/sweep-options.ts"];
 const RESIDUAL = ["src/hooks/readouts/residual.ts"];

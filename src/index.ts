@@ -24,7 +24,7 @@ export type { EmbedsInput, EncodeInputOptions, ModelInput, SequenceInput } from 
 export { KvCache } from "./model/kv-cache.ts";
 export { type LoadOptions, type ModelSource, openModelSource, readSpec } from "./model/load.ts";
 export { Logits } from "./model/logits.ts";
-export type { ForwardOptions, LogitsSelection } from "./model/model.ts";
+export type { ForwardOptions, LogitsSelection } from "./model/runner.ts";
 export type * from "./model/spec.ts";
 export type { WeightValues } from "./model/weights/read.ts";
 export * from "./theory/index.ts";

@@ -17,7 +17,8 @@ import {
 import type { KvCache } from "../model/kv-cache.ts";
 import { type LoadOptions, loadParts, type ModelSource } from "../model/load.ts";
 import type { AnswerLogProb, LogProbsOptions } from "../model/log-probs.ts";
-import { type KvCacheOptions, Model } from "../model/model.ts";
+import { Model } from "../model/model.ts";
+import type { KvCacheOptions } from "../model/runner.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { WeightValues } from "../model/weights/read.ts";
 import * as s from "../schema/schema.ts";

@@ -272,7 +272,7 @@ export function resolvePoints(spec: ModelSpec, given: PointPattern | readonly Po
   const table = pointTable(spec);
   const chosen = new Set<Point>();
   for (const pattern of patterns) {
-    const matching = [...table.values()].filter((candidate) => matches(pattern, candidate.name));
+    const matching = matchesOf(pattern, table);
     if (matching.length === 0) throw noSuchPoint(spec, pattern, table);
     for (const match of matching) chosen.add(match);
   }
@@ -286,11 +286,23 @@ export function resolvePoint(spec: ModelSpec, name: string): Point {
   return found;
 }
 
-function matches(pattern: PointPattern, name: string): boolean {
-  if (typeof pattern === "function") return pattern(name);
-  if (typeof pattern !== "string") return new RegExp(pattern.source, pattern.flags.replace("g", "")).test(name);
-  const escaped = pattern.replace(/[.+?^${}()|[\]\\]/g, "\\$&").replaceAll("*", ".*");
-  return new RegExp(`^${escaped}$`).test(name);
+/** The points that a pattern names. A plain name is looked up: a sweep names one in each of thousands of cells. */
+function matchesOf(pattern: PointPattern, table: ReadonlyMap<string, Point>): Point[] {
+  if (typeof pattern === "string" && !pattern.includes("*")) return [table.get(pattern) ?? []].flat();
+  const matches = matcher(pattern);
+  return [...table.values()].filter(({ name }) => matches(name));
+}
+
+function matcher(pattern: PointPattern): (name: string) => boolean {
+  if (typeof pattern === "function") return pattern;
+  const expression =
+    typeof pattern === "string"
+      ? new RegExp(`^${pattern.replace(/[.+?^${}()|[\]\\]/g, "\\$&").replaceAll("*", ".*")}$`)
+      : new RegExp(pattern);
+  return (name) => {
+    expression.lastIndex = 0; // "g" and "y" go on from there
+    return expression.test(name);
+  };
 }
 
 function noSuchPoint(spec: ModelSpec, pattern: PointPattern, table: ReadonlyMap<string, Point>): HookError {

@@ -2,7 +2,8 @@
 import type { Gpu } from "../gpu/gpu.ts";
 import { MODEL_INPUT, type ModelInput, type TextModel } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
-import type { KvCacheOptions, Model } from "../model/model.ts";
+import type { Model } from "../model/model.ts";
+import type { KvCacheOptions } from "../model/runner.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import * as s from "../schema/schema.ts";
 import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";

@@ -11,7 +11,7 @@ import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { RowTable } from "../ops/rows.ts";
 import type { KvCache } from "./kv-cache.ts";
-import type { Model } from "./model.ts";
+import type { Runner } from "./runner.ts";
 import { chosenTokens, recordChoice, type Sampling } from "./sampling.ts";
 
 /** What a decoder is to do. */
@@ -36,7 +36,7 @@ export class Decoder {
   #delivered = 0;
 
   private constructor(
-    private readonly model: Model,
+    private readonly model: Runner,
     private readonly request: DecodeRequest,
     slots: number[][],
     private readonly recording: Recording,
@@ -52,7 +52,7 @@ export class Decoder {
    * The cache is the decoder's to add to until `destroy()`: runs are submitted for the length they will find.
    * @throws InputError for ids out of range and sequences longer than the model's positions.
    */
-  static async create(model: Model, request: DecodeRequest): Promise<Decoder> {
+  static async create(model: Runner, request: DecodeRequest): Promise<Decoder> {
     const { kv, sequences, tokens, steps } = request;
     tokens.forEach((id, row) => {
       model.engine.checkIds([id], sequences[row] as number);
@@ -125,7 +125,7 @@ interface Recording {
 
 /** Records the program, on tables of its own: row r is sequence r, with the slots it has and those reserved for it. */
 async function recordDecoding(
-  model: Model,
+  model: Runner,
   { kv, sequences, tokens: first, steps, sampling, logits, signal }: DecodeRequest,
   slots: readonly number[][],
 ): Promise<Recording> {

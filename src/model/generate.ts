@@ -13,8 +13,8 @@ import { Decoder } from "./decode.ts";
 import { assertIds, assertRunnable } from "./engine.ts";
 import { bosFor, ENCODE_FIELDS, requireTokenizer, type TextModel, type TokenInput, toIds } from "./input.ts";
 import { KvCache } from "./kv-cache.ts";
-import type { Model, RunOptions } from "./model.ts";
 import { RandomStream, randomSeed } from "./random.ts";
+import type { Runner, RunOptions } from "./runner.ts";
 import {
   chosenTokens,
   recordChoice,
@@ -129,7 +129,7 @@ interface Sequence {
 
 /** The steps of `Model.generate`, `hooksFor` says what looks at the points of each pass. */
 export async function* generateSteps(
-  model: Model,
+  model: Runner,
   input: TokenInput,
   options: CheckedGenerateOptions = {},
   hooksFor?: HooksFor,
@@ -175,7 +175,7 @@ export async function* generateSteps(
  * @throws InputError as `Model.generate`
  */
 export function checkGenerate(
-  model: TextModel & Pick<Model, "spec">,
+  model: TextModel & Pick<Runner, "spec">,
   input: TokenInput,
   options: Omit<CheckedGenerateOptions, "kv">,
 ): number[][] {
@@ -195,7 +195,7 @@ function nextInputs(tokens: readonly (number | undefined)[], sequences: readonly
  * Whether tokens can be chosen without the host: a penalty needs to know those that occurred, and dynamic RoPE scaling
  * makes a table for every length.
  */
-function canDecode({ spec }: Model, { repetitionPenalty }: Sampling): boolean {
+function canDecode({ spec }: Runner, { repetitionPenalty }: Sampling): boolean {
   return repetitionPenalty === 1 && spec.ropes.every(({ scaling }) => scaling.kind !== "dynamic");
 }
 
@@ -206,10 +206,10 @@ const PROGRAM_STEPS = 128;
  * the next run when one ends. Deno learns of results 12 ms late, and takes 2.2 ms a small run with eight in flight, 3.6
  * with four, 13.7 with one (lavapipe).
  */
-const inFlight = (model: Model) => (model.gpu.host.adapterInfo.host === "deno" ? 8 : 2);
+const inFlight = (model: Runner) => (model.gpu.host.adapterInfo.host === "deno" ? 8 : 2);
 
 interface DecodeRun {
-  model: Model;
+  model: Runner;
   plan: Plan;
   sequences: readonly Sequence[];
   kv: KvCache;
@@ -260,7 +260,7 @@ function drawsFor({ temperature }: Sampling, active: readonly number[], sequence
   return Float32Array.from(temperature === 0 ? [] : active, (index) => (sequences[index] as Sequence).random.next());
 }
 
-function makePlan(model: TextModel & Pick<Model, "spec">, options: CheckedGenerateOptions): Plan {
+function makePlan(model: TextModel & Pick<Runner, "spec">, options: CheckedGenerateOptions): Plan {
   const { maxNewTokens = DEFAULT_MAX_NEW_TOKENS } = options;
   if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) {
     throw new InputError(
@@ -282,14 +282,14 @@ function promptIds(model: TextModel, input: TokenInput, options: CheckedGenerate
   return toIds(input, model, bosFor(options));
 }
 
-function capacityFor(model: Model, ids: readonly number[][], plan: Plan): number {
+function capacityFor(model: Runner, ids: readonly number[][], plan: Plan): number {
   const extra = Math.min(plan.maxNewTokens, RESERVED_TOKENS);
   return ids.reduce((sum, list) => sum + Math.min(list.length + extra, model.spec.maxPositions), 0);
 }
 
 /** @throws InputError for ids that the model does not have, for other sequences, or where no cache holds them */
 function checkHistory(
-  spec: Model["spec"],
+  spec: Runner["spec"],
   history: NonNullable<CheckedGenerateOptions["history"]>,
   sequences: number,
   kv: KvCache | undefined,
@@ -305,7 +305,7 @@ function checkHistory(
 }
 
 function startSequences(
-  model: Pick<Model, "spec" | "tokenizer">,
+  model: Pick<Runner, "spec" | "tokenizer">,
   ids: readonly number[][],
   plan: Plan,
   options: CheckedGenerateOptions,
@@ -337,7 +337,7 @@ function startSequences(
 
 /** One run over `inputs`, which is empty for a sequence that has ended; the choice of the tokens is part of it. */
 async function nextTokens(
-  model: Model,
+  model: Runner,
   inputs: readonly (readonly number[])[],
   sequences: readonly Sequence[],
   sampling: Sampling,

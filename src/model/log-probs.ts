@@ -17,7 +17,7 @@ import { assertCausal } from "./causality.ts";
 import { assertRunnable } from "./engine.ts";
 import { bosFor, ENCODE_FIELDS, indexOfNoId, requireTokenizer, SEQUENCE, type TextModel, toIds } from "./input.ts";
 import type { KvCache } from "./kv-cache.ts";
-import type { Model } from "./model.ts";
+import type { Runner } from "./runner.ts";
 
 export interface LogProbsOptions {
   /** Prepend BOS to a text prompt; default: what the model's tokenizer does. */
@@ -64,7 +64,7 @@ type Entry = readonly [row: number, token: number];
 
 /** See `Model.logProbs`. */
 export async function answerLogProbs(
-  model: Model,
+  model: Runner,
   prompt: string | readonly number[],
   answers: readonly (string | readonly number[])[],
   options: LogProbsOptions = {},
@@ -94,7 +94,7 @@ export async function answerLogProbs(
  * @throws InputError as `Model.logProbs`
  */
 export function answerTokens(
-  model: TextModel & Pick<Model, "spec">,
+  model: TextModel & Pick<Runner, "spec">,
   prompt: string | readonly number[],
   answers: readonly (string | readonly number[])[],
   options: LogProbsOptions,
@@ -117,7 +117,7 @@ function toAnswer(tokens: number[], tokenLogProbs: number[]): AnswerLogProb {
 }
 
 /** Answers of more than one token, in groups whose logits fit in `LOGIT_BYTES_PER_PASS`. */
-function groupsOf(model: Model, tokens: readonly number[][]): number[][] {
+function groupsOf(model: Runner, tokens: readonly number[][]): number[][] {
   const rowsAtOnce = LOGIT_BYTES_PER_PASS / 4 / model.spec.vocabSize;
   const groups: number[][] = [];
   let rows = Number.POSITIVE_INFINITY;
@@ -135,7 +135,7 @@ function groupsOf(model: Model, tokens: readonly number[][]): number[][] {
 
 /** Log probabilities of the tokens after the first of each answer, in one pass over forks of the prompt's cache. */
 async function continuations(
-  model: Model,
+  model: Runner,
   prompt: KvCache,
   answers: readonly number[][],
   signal: AbortSignal | undefined,
@@ -153,7 +153,7 @@ async function continuations(
 
 /** Runs `inputs` and returns the log probability of each entry; rows count through the selected logits. */
 async function selectedLogProbs(
-  model: Model,
+  model: Runner,
   inputs: readonly number[][],
   kv: KvCache,
   logits: "last" | "all",
@@ -219,7 +219,7 @@ function answerIds(
   );
 }
 
-function checkAnswer(model: Pick<Model, "spec">, ids: readonly number[], index: number, promptLength: number): void {
+function checkAnswer(model: Pick<Runner, "spec">, ids: readonly number[], index: number, promptLength: number): void {
   const { vocabSize, maxPositions } = model.spec;
   if (ids.length === 0) throw new InputError("input/empty-answer", `Answer ${index} has no tokens. Give at least one.`);
   const bad = indexOfNoId(ids, vocabSize);

@@ -9,6 +9,7 @@
 import * as s from "../schema/schema.ts";
 import { type AssembledModel, assemble, type DenseTensor, denseTensors, type Ends, type Stage } from "./assemble.ts";
 import { binaryCode, isCounted, positionOf, promptLength } from "./codes.ts";
+import type { TaskDefinition } from "./definition.ts";
 import { TheoryError } from "./errors.ts";
 import { deriveHeads, deriveMlp } from "./parts/derive.ts";
 import { matchHeads, roundMlp } from "./parts/match.ts";
@@ -26,7 +27,7 @@ import {
 } from "./plan.ts";
 import { along, LinearMap, type ResidualLayout, type SpaceSpan } from "./spaces.ts";
 import { SparseMatrix } from "./sparse.ts";
-import { BOS_TOKEN, compileTasks, type Program, type TaskDefinition } from "./tasks.ts";
+import { BOS_TOKEN, compileTasks, type Program } from "./tasks.ts";
 
 /** A constructed transformer without its weights: what it computes, and where in the residual stream. */
 export interface Blueprint extends Omit<AssembledModel, "weights"> {

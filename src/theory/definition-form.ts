@@ -3,9 +3,9 @@
  * is for `compileTasks` to say.
  */
 import * as s from "../schema/schema.ts";
+import type { TaskDefinition } from "./definition.ts";
 import { TheoryError } from "./errors.ts";
 import { NAMED_MAPS } from "./maps.ts";
-import type { TaskDefinition } from "./tasks.ts";
 
 const needed = s.required;
 const name = needed(s.text);

@@ -8,6 +8,7 @@ export {
   superpositionConfig,
 } from "./build.ts";
 export { buildDefaultModel } from "./default-model.ts";
+export type { SlotDefinition, SumDefinition, TaskDefinition, TaskEntry } from "./definition.ts";
 export { asDefinition } from "./definition-form.ts";
 export { TheoryError } from "./errors.ts";
 export { NAMED_MAPS, type TaskMap } from "./maps.ts";
@@ -48,15 +49,7 @@ export {
 } from "./prompts.ts";
 export { promptOfTasks, type Random, samplePrompt, unexplainedPrompt } from "./sampling.ts";
 export { LinearMap, ResidualLayout, SPACES, type SpaceName, type SpaceSpan } from "./spaces.ts";
-export {
-  BOS_TOKEN,
-  compileTasks,
-  type Program,
-  type SlotDefinition,
-  type SumDefinition,
-  type TaskDefinition,
-  type TaskEntry,
-} from "./tasks.ts";
+export { BOS_TOKEN, compileTasks, type Program } from "./tasks.ts";
 export {
   type Claim,
   GRID_NAMES,

@@ -1,7 +1,8 @@
 /** Prompts: m examples and a query, in words and as token ids. */
 import * as s from "../schema/schema.ts";
+import type { TaskDefinition } from "./definition.ts";
 import { TheoryError } from "./errors.ts";
-import { PLACEHOLDER, type Program, type TaskDefinition } from "./tasks.ts";
+import { PLACEHOLDER, type Program } from "./tasks.ts";
 
 /** Words: examples of n tokens (inputs, then the label) and a query of n - 1 inputs. */
 export interface Prompt {

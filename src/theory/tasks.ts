@@ -4,43 +4,10 @@
  * A task is (source, map): take the token in one slot of the example, or the sum of the operand slots, and look the
  * answer up. `compileTasks` turns the JSON into tables of token ids and checks everything that can be wrong with it.
  */
+import type { SumDefinition, TaskDefinition, TaskEntry } from "./definition.ts";
 import { asDefinition } from "./definition-form.ts";
 import { TheoryError } from "./errors.ts";
 import { applyMap, isNamedMap, NAMED_MAPS, type TaskMap } from "./maps.ts";
-
-export interface TaskDefinition {
-  name: string;
-  description: string;
-  /** The d tokens. Ids are their places in this list; the beginning-of-prompt token gets id d. */
-  vocabulary: string[];
-  /** The n slots of an example. The last one is the label. */
-  slots: SlotDefinition[];
-  /** How people write an example, such as `{a}+{b}={y}`: each slot once. Tokens with spaces between them if left out. */
-  template?: string;
-  /** The derived sum, needed if a task's source is `sum`. */
-  sum?: SumDefinition;
-  tasks: TaskEntry[];
-}
-
-export interface SlotDefinition {
-  name: string;
-  /** Tokens that may stand here; the whole vocabulary if left out. A task is defined on these tokens only. */
-  tokens?: string[];
-}
-
-export interface SumDefinition {
-  /** Names of the slots that are added. */
-  operands: string[];
-  /** Integer value of each operand token; by default the token read as a decimal number. */
-  values?: Record<string, number>;
-}
-
-export interface TaskEntry {
-  name: string;
-  /** `{ slot }`: the token there. `sum`: the derived sum, written as a decimal number. */
-  source: { slot: string } | "sum";
-  map: TaskMap;
-}
 
 /** A slot in a template, by name. */
 export const PLACEHOLDER = /\{([^}]*)\}/g;

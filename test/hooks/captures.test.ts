@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { FilesSource, openCheckpoint, parseHeader, toFloat32 } from "../../src/checkpoint/index.ts";
 import { ActivationCache, type ActivationSlice, type ForwardResult } from "../../src/hooks/index.ts";
 import { isHeadFirst } from "../../src/hooks/points.ts";
-import type { LogitsSelection } from "../../src/model/model.ts";
+import type { LogitsSelection } from "../../src/model/runner.ts";
 import { layoutOf as layoutOfShape } from "../../src/ops/places.ts";
 import { relativeError, seeded } from "../support/numbers.ts";
 import { failureOf, logitsOf, randomIds, readAll, withForward, withHooked } from "./support.ts";

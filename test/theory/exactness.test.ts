@@ -2,12 +2,12 @@
 import { describe, expect, it } from "vitest";
 import type { DenseTensor } from "../../src/theory/assemble.ts";
 import { buildSuperposition, type SuperpositionModel } from "../../src/theory/build.ts";
+import type { TaskDefinition } from "../../src/theory/definition.ts";
 import { largestDifference, runProgram, softmax } from "../../src/theory/mixture.ts";
 import { Oracle } from "../../src/theory/oracle.ts";
 import { encodePrompt, type Prompt, promptIds } from "../../src/theory/prompts.ts";
 import { samplePrompt } from "../../src/theory/sampling.ts";
 import { SparseMatrix } from "../../src/theory/sparse.ts";
-import type { TaskDefinition } from "../../src/theory/tasks.ts";
 import { check, randomTasks, seeded } from "./helpers.ts";
 
 const FLOAT64_BOUND = 1e-9;

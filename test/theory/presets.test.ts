@@ -2,13 +2,14 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { denseBytes } from "../../src/theory/assemble.ts";
 import { buildSuperposition } from "../../src/theory/build.ts";
+import type { TaskDefinition } from "../../src/theory/definition.ts";
 import { Oracle } from "../../src/theory/oracle.ts";
 import { arithmetic } from "../../src/theory/presets/arithmetic.ts";
 import { letters } from "../../src/theory/presets/letters.ts";
 import { plus } from "../../src/theory/presets/plus.ts";
 import { retrieval } from "../../src/theory/presets/retrieval.ts";
 import { samplePrompt } from "../../src/theory/sampling.ts";
-import { compileTasks, type TaskDefinition } from "../../src/theory/tasks.ts";
+import { compileTasks } from "../../src/theory/tasks.ts";
 import { check, seeded } from "./helpers.ts";
 
 const definitions: TaskDefinition[] = [

@@ -1,10 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { buildSuperposition } from "../../src/theory/build.ts";
+import type { TaskDefinition } from "../../src/theory/definition.ts";
 import { arithmetic } from "../../src/theory/presets/arithmetic.ts";
 import { loadPreset } from "../../src/theory/presets/index.ts";
 import { decodePrompt, encodePrompt, formatExample, parsePrompt, promptIds } from "../../src/theory/prompts.ts";
 import { samplePrompt } from "../../src/theory/sampling.ts";
-import { compileTasks, type TaskDefinition } from "../../src/theory/tasks.ts";
+import { compileTasks } from "../../src/theory/tasks.ts";
 import { seeded } from "./helpers.ts";
 
 const base: TaskDefinition = {

@@ -1,5 +1,5 @@
 /** Preset `arithmetic`: two operands and a label that copies the first, copies the second, or adds them. */
-import type { TaskDefinition } from "../tasks.ts";
+import type { TaskDefinition } from "../definition.ts";
 import { numbers } from "./numbers.ts";
 
 /** Operands run from `low` to `high`, the vocabulary from `low` to `2 high` (the sums start at `2 low`). */

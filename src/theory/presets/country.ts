@@ -1,7 +1,7 @@
 /** Preset `country`: a country's capital, its continent, or its name in capitals. Data: npm package countries-list. */
 import { continents, countries, type ICountry } from "countries-list";
+import type { TaskDefinition } from "../definition.ts";
 import { TheoryError } from "../errors.ts";
-import type { TaskDefinition } from "../tasks.ts";
 
 /** ISO 3166-1 alpha-2 codes of the countries used by default: two to four from each inhabited continent. */
 const CODES = ["FR", "IT", "SE", "JP", "IN", "TH", "EG", "KE", "GH", "CA", "MX", "CU", "BR", "PE", "CL", "AU", "FJ"];

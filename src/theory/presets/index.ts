@@ -1,6 +1,7 @@
 /** The task families that ship with superlens, by name. Each has a file of its own, loaded on demand. */
+
+import type { TaskDefinition } from "../definition.ts";
 import { TheoryError } from "../errors.ts";
-import type { TaskDefinition } from "../tasks.ts";
 
 const PRESETS = {
   arithmetic: async () => (await import("./arithmetic.ts")).arithmetic(),

@@ -4,8 +4,8 @@ import { toCardinal as english } from "n2words/en-US";
 import { toCardinal as spanish } from "n2words/es-ES";
 import { toCardinal as french } from "n2words/fr-FR";
 import { toCardinal as italian } from "n2words/it-IT";
+import type { TaskDefinition } from "../definition.ts";
 import { TheoryError } from "../errors.ts";
-import type { TaskDefinition } from "../tasks.ts";
 import { numbers } from "./numbers.ts";
 
 const LANGUAGES: Record<string, (value: number) => string> = { english, french, german, italian, spanish };

@@ -1,5 +1,5 @@
 /** Preset `letters`: a word's first or last letter, as it is or in upper case. */
-import type { TaskDefinition } from "../tasks.ts";
+import type { TaskDefinition } from "../definition.ts";
 
 /** Words whose first and last letters differ. */
 const WORDS = [

@@ -1,5 +1,5 @@
 /** Preset `plus`: x -> x + c modulo the number of tokens, one task for each c. */
-import type { TaskDefinition } from "../tasks.ts";
+import type { TaskDefinition } from "../definition.ts";
 import { numbers } from "./numbers.ts";
 
 /** Tokens 0 .. `modulo - 1`. */

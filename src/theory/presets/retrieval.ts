@@ -1,5 +1,5 @@
 /** Preset `retrieval`: ret_i copies the i-th of several input symbols. */
-import type { TaskDefinition } from "../tasks.ts";
+import type { TaskDefinition } from "../definition.ts";
 
 /** `inputs` symbols an example, drawn from `symbols`. */
 export function retrieval({

@@ -1,5 +1,5 @@
 /** Repeatable randomness and random tasks: what exactness is measured on. */
-import type { TaskDefinition, TaskEntry } from "../tasks.ts";
+import type { TaskDefinition, TaskEntry } from "../definition.ts";
 
 /** mulberry32: uniform in [0, 1), from a 32-bit seed. */
 export function seeded(seed: number): () => number {

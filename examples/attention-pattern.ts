@@ -3,7 +3,7 @@ import { loadModel } from "superlens";
 import { heatMap } from "./heat-map.ts";
 
 const model = await loadModel(process.argv[2] as string);
-const ids = model.tokenize("Lily saw a cat. She liked the ");
+const ids = model.toTokens("Lily saw a cat. She liked the ");
 const { cache } = await model.forward(ids, { capture: "*.hook_pattern" });
 
 const cat = 4; // the position of "cat"
@@ -17,7 +17,7 @@ for (const name of cache.names) {
 }
 const values = await cache.read(best.name, { heads: [best.head] });
 const columns = ids.map((_, position) => String(position));
-const rows = ids.map((id, position) => `${position} ${model.tokenizer?.tokenText(id)}`);
+const rows = model.toStrTokens(ids).map((text, position) => `${position} ${text}`);
 console.log(`${best.name}, head ${best.head}: the last query gives "cat" ${best.weight.toFixed(2)}`);
 console.log(heatMap({ rows, columns, value: (query, key) => values[query * ids.length + key] as number }));
 cache.destroy();

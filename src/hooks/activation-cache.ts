@@ -18,36 +18,36 @@ import { nearestNames } from "../schema/nearest.ts";
 import * as s from "../schema/schema.ts";
 import { isHeadFirst } from "./points.ts";
 
-/** Part of an activation: sequences, positions (as in the prompt) and heads; all when absent. */
+/** Part of an activation: batch entries, positions (as in the prompt) and heads; all when absent. */
 export interface ActivationSlice {
-  /** Sequences of the batch. */
-  rows?: s.Indices;
+  /** Entries of the batch. */
+  batch?: s.Indices;
   /** Positions as in the prompt; negative from the end of each sequence. */
   positions?: s.Indices;
   /** Heads, at points that have them. */
   heads?: s.Indices;
 }
 
-type CheckedSlice = s.Listed<ActivationSlice, "rows" | "positions" | "heads">;
+type CheckedSlice = s.Listed<ActivationSlice, "batch" | "positions" | "heads">;
 
 const ACTIVATION_SLICE = s.object<ActivationSlice, CheckedSlice>("a slice", {
-  rows: s.indices,
+  batch: s.indices,
   positions: s.indices,
   heads: s.indices,
 });
 
 /** Another place of an entry than the edited one. */
 export interface EntryPlace {
-  /** Sequence of the batch. */
-  row?: number;
+  /** Entry of the batch. */
+  batch?: number;
   /** Position as in the prompt; negative from the last captured. */
   position?: number;
 }
 
-export const ENTRY_PLACE_FIELDS = { row: s.whole, position: s.whole } as const satisfies s.Fields<EntryPlace>;
+export const ENTRY_PLACE_FIELDS = { batch: s.whole, position: s.whole } as const satisfies s.Fields<EntryPlace>;
 const ENTRY_PLACE = s.object<EntryPlace>("a place", ENTRY_PLACE_FIELDS);
 
-/** An entry of a cache, used as the value of an edit; `row` and `position` read another place than the edited one. */
+/** An entry of a cache, used as the value of an edit; `batch` and `position` read another place than the edited one. */
 export interface CacheEntry extends EntryPlace {
   cache: ActivationCache;
   name: string;
@@ -105,11 +105,11 @@ export class ActivationCache {
     return tensor;
   }
 
-  /** This entry as the value of an edit: the same coordinates, or another row or position. */
+  /** This entry as the value of an edit: the same coordinates, or another batch entry or position. */
   at(name: string, place: EntryPlace = {}): CacheEntry {
     this.tensor(name);
     const read = s.readOptions(ENTRY_PLACE, place, "ActivationCache.at");
-    if (read.row !== undefined) this.#checkRow(read.row);
+    if (read.batch !== undefined) this.#positionsOf(read.batch);
     return { cache: this, name, ...read };
   }
 
@@ -127,24 +127,24 @@ export class ActivationCache {
 
   /** Index along the position axis of a position of a sequence; negative positions count from the last captured. */
   placeOf(sequence: number, position: number): number {
-    const positions = this.#checkRow(sequence);
+    const positions = this.#positionsOf(sequence);
     const place = position < 0 ? positions.length + position : positions.indexOf(position);
     if (!Number.isInteger(place) || place < 0 || place >= positions.length) {
       throw new HookError(
         "hook/position-range",
-        `Row ${sequence} of the cache has positions ${summary(positions)}, not ${String(position)}.`,
+        `Batch entry ${sequence} of the cache has positions ${summary(positions)}, not ${String(position)}.`,
       );
     }
     return place;
   }
 
-  /** The positions of a row that the cache has. */
-  #checkRow(row: number): readonly number[] {
-    const positions = this.positions[row];
+  /** The captured positions of a batch entry. */
+  #positionsOf(batch: number): readonly number[] {
+    const positions = this.positions[batch];
     if (positions) return positions;
     throw new HookError(
-      "hook/row-range",
-      `The cache has ${this.positions.length} rows; there is no row ${String(row)}.`,
+      "hook/batch-range",
+      `The cache has a batch of ${this.positions.length}; there is no batch entry ${String(batch)}.`,
     );
   }
 
@@ -157,10 +157,10 @@ export class ActivationCache {
           `The slice of ${name} has no ${what}. Leave ${what} out to read all.`,
         );
     }
-    const rows = slice.rows ?? range(view.batch);
-    const places = rows.map((row) => {
-      this.#checkRow(row);
-      return slice.positions?.map((position) => this.placeOf(row, position)) ?? range(view.positions);
+    const batch = slice.batch ?? range(view.batch);
+    const places = batch.map((entry) => {
+      this.#positionsOf(entry);
+      return slice.positions?.map((position) => this.placeOf(entry, position)) ?? range(view.positions);
     });
     if (slice.heads && !view.hasHeads) throw new HookError("hook/head-range", `${name} has no heads.`);
     const heads = slice.heads ?? range(view.heads);
@@ -169,15 +169,15 @@ export class ActivationCache {
       throw new HookError("hook/head-range", `${name} has ${view.heads} heads; there is no head ${bad}.`);
     const count = (places[0] as number[]).length;
     const shape = view.headFirst
-      ? [rows.length, heads.length, count, view.width]
-      : [rows.length, count, heads.length, view.width];
+      ? [batch.length, heads.length, count, view.width]
+      : [batch.length, count, heads.length, view.width];
     const target = layoutOf(shape, isHeadFirst(name));
-    const part = this.gpu.tensor(view.hasHeads ? shape : [rows.length, count, view.width], `slice of ${name}`);
+    const part = this.gpu.tensor(view.hasHeads ? shape : [batch.length, count, view.width], `slice of ${name}`);
     await Recorder.run(this.gpu, `slice of ${name}`, (recorder) => {
-      const pairs = rows.flatMap((row, rowIndex) =>
-        (places[rowIndex] as number[]).flatMap((place, placeIndex) => [
-          view.rowIndex(row, place),
-          target.rowIndex(rowIndex, placeIndex),
+      const pairs = batch.flatMap((entry, index) =>
+        (places[index] as number[]).flatMap((place, placeIndex) => [
+          view.rowIndex(entry, place),
+          target.rowIndex(index, placeIndex),
         ]),
       );
       const list = recorder.upload(Uint32Array.from(pairs));

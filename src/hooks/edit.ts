@@ -16,7 +16,7 @@ import { type Axis, isHeadFirst, type Point, resolvePoints } from "./points.ts";
 export type { EditOp };
 
 /**
- * A number; an array or GPU tensor that broadcasts from the right against the selection [rows, positions, heads, dims]
+ * A number; an array or GPU tensor that broadcasts from the right against the selection [batch, positions, heads, dims]
  * (heads dropped where the point has none); or an entry of a cache, read at the edited coordinates.
  */
 export type EditValue = number | s.NumberList | Tensor | CacheEntry;
@@ -34,10 +34,10 @@ export interface Edit {
   value?: EditValue;
   /** Share of the value: needed by `lerp`, 1 by default for `add`, of no other op. */
   alpha?: number;
-  /** For `wgsl`: a WGSL expression in x, v (f32) and b, p, h, d (u32: row, position, head, dimension). */
+  /** For `wgsl`: a WGSL expression in x, v (f32) and b, p, h, d (u32: batch entry, position, head, dimension). */
   expression?: string;
-  /** Rows of the batch; all when absent. */
-  rows?: s.Indices;
+  /** Entries of the batch; all when absent. */
+  batch?: s.Indices;
   /** Positions of the sequence (queries, for scores and pattern); negative from its end; all when absent. */
   positions?: s.Indices;
   /** Heads (key-value heads for k and v); all when absent. Not for points without heads. */
@@ -47,7 +47,7 @@ export interface Edit {
 }
 
 /** An edit as it is read: what may be one index is a list. */
-export type CheckedEdit = s.Listed<Edit, "rows" | "positions" | "heads" | "dims">;
+export type CheckedEdit = s.Listed<Edit, "batch" | "positions" | "heads" | "dims">;
 
 const cacheEntry = s.object<CacheEntry>("an entry of an activation cache", {
   cache: s.required(s.instance("an activation cache", ActivationCache)),
@@ -71,7 +71,7 @@ export const EDIT_FIELDS = {
   value: EDIT_VALUE,
   alpha: s.finite,
   expression: s.text,
-  rows: s.indices,
+  batch: s.indices,
   positions: s.indices,
   heads: s.indices,
   dims: s.indices,
@@ -207,9 +207,12 @@ export function axisSize(axis: Axis, { spec, lengths }: EditScope, layer = 0): n
   return sizes[axis];
 }
 
+/** One entry of each selection, in words. */
+const ENTRY = { batch: "batch entry", heads: "head", dims: "dim" } as const;
+
 function selectIndices(
   edit: CheckedEdit,
-  what: "heads" | "dims" | "rows",
+  what: "batch" | "heads" | "dims",
   chosen: readonly number[] | undefined,
   size: number,
 ): number[] {
@@ -219,8 +222,8 @@ function selectIndices(
   if (bad !== undefined)
     throw fail(
       edit,
-      `hook/${what.slice(0, -1)}-range`,
-      `there is no ${what.slice(0, -1)} ${bad}; they go from 0 to ${size - 1}.`,
+      `hook/${what.replace(/s$/, "")}-range`,
+      `there is no ${ENTRY[what]} ${bad}; they go from 0 to ${size - 1}.`,
     );
   if (new Set(chosen).size < chosen.length) throw fail(edit, "hook/repeated-selection", `${what} repeats an entry.`);
   return [...chosen];
@@ -231,12 +234,12 @@ interface Places {
   list: number[];
 }
 
-/** The selected positions of each selected row. */
+/** The selected positions of each selected batch entry. */
 function selectPlaces(edit: CheckedEdit, { lengths, starts }: EditScope): Places[] {
-  const rows = selectIndices(edit, "rows", edit.rows, lengths.length);
+  const batch = selectIndices(edit, "batch", edit.batch, lengths.length);
   if (edit.positions?.length === 0)
     throw fail(edit, "hook/empty-selection", "positions is empty. Leave it out to select all.");
-  return rows.map((sequence) => {
+  return batch.map((sequence) => {
     const length = lengths[sequence] as number;
     const start = starts[sequence] as number;
     const list =
@@ -247,7 +250,7 @@ function selectPlaces(edit: CheckedEdit, { lengths, starts }: EditScope): Places
       throw fail(
         edit,
         "hook/position-range",
-        `row ${sequence} has no position ${edit.positions?.[bad]} in this pass; it computes ${start} to ${length - 1}.`,
+        `batch entry ${sequence} has no position ${edit.positions?.[bad]} in this pass; it computes ${start} to ${length - 1}.`,
       );
     }
     if (new Set(list).size < list.length) throw fail(edit, "hook/repeated-selection", "positions repeats an entry.");
@@ -341,7 +344,7 @@ function checkTensorShape(edit: CheckedEdit, { shape }: Tensor, selection: reado
   );
 }
 
-/** A cache entry is read at the coordinates of each target, or at the row and position it names. */
+/** A cache entry is read at the coordinates of each target, or at the batch entry and position it names. */
 function cacheSource(
   edit: CheckedEdit,
   point: Point,
@@ -359,9 +362,9 @@ function cacheSource(
     );
   }
   const start = ({ sequence, position, head }: TargetPlace) => {
-    const row = entry.row ?? (layout.batch === 1 ? 0 : sequence);
-    const place = entry.cache.placeOf(row, entry.position ?? position);
-    return layout.rowIndex(row, place) * layout.rowStride + head * layout.headStride;
+    const batch = entry.batch ?? (layout.batch === 1 ? 0 : sequence);
+    const place = entry.cache.placeOf(batch, entry.position ?? position);
+    return layout.rowIndex(batch, place) * layout.rowStride + head * layout.headStride;
   };
   return { values: tensor, stride: 1, byCoordinate: true, start };
 }

@@ -18,8 +18,10 @@ import type { KvCache } from "../model/kv-cache.ts";
 import { type LoadOptions, loadParts, type ModelSource } from "../model/load.ts";
 import type { AnswerLogProb, LogProbsOptions } from "../model/log-probs.ts";
 import { Model } from "../model/model.ts";
+import { refuseOldNames } from "../model/renamed.ts";
 import type { KvCacheOptions } from "../model/runner.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import type { IdsInput, PerSequence } from "../model/text.ts";
 import type { WeightValues } from "../model/weights/read.ts";
 import * as s from "../schema/schema.ts";
 import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";
@@ -45,6 +47,10 @@ import type { SweepOptions } from "./sweep-options.ts";
 
 /** A loaded model with captures, edits and sweeps: what `loadModel` returns. Works with `using`. */
 export class HookedModel {
+  static {
+    refuseOldNames(HookedModel);
+  }
+
   #closed = false;
 
   constructor(
@@ -86,9 +92,19 @@ export class HookedModel {
     return this.base.createKvCache(options);
   }
 
-  /** Token ids of text, as `forward` would make them. */
-  tokenize(text: string, options?: EncodeInputOptions): number[] {
-    return this.base.tokenize(text, options);
+  /** Token ids of text, as `forward` would make them: a list, and for a list of texts a list of lists. */
+  toTokens<T extends string | readonly string[]>(text: T, options?: EncodeInputOptions): PerSequence<T, number[]> {
+    return this.base.toTokens(text, options);
+  }
+
+  /** The text of token ids, special tokens included; of a list of lists, a list. */
+  toText<T extends IdsInput>(ids: T): PerSequence<T, string> {
+    return this.base.toText(ids);
+  }
+
+  /** The text of each token, as `Tokenizer.tokenText` shows it; of a list of texts or of lists of ids, a list of lists. */
+  toStrTokens<T extends TokenInput>(input: T, options?: EncodeInputOptions): PerSequence<T, string[]> {
+    return this.base.toStrTokens(input, options);
   }
 
   /** The id of a text that is exactly one token; see `Model.toSingleToken`. @throws InputError `tokenizer/not-one-token` */

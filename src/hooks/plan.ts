@@ -217,7 +217,7 @@ function pickPositions(chosen: readonly number[], available: readonly number[], 
   if (bad >= 0) {
     throw new HookError(
       "hook/position-range",
-      `Row ${row} has no position ${chosen[bad]} in this pass; it computes ${available[0]} to ${end - 1}.`,
+      `Batch entry ${row} has no position ${chosen[bad]} in this pass; it computes ${available[0]} to ${end - 1}.`,
     );
   }
   if (chosen.length === 0)

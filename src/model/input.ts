@@ -27,7 +27,6 @@ export interface EncodeInputOptions {
 }
 
 export const ENCODE_FIELDS = { addBos: s.flag } as const;
-export const ENCODE_OPTIONS = s.object<EncodeInputOptions>("the options of text", ENCODE_FIELDS);
 
 /** Whether each is an id of the model is for the call to say, which knows the vocabulary. */
 export const TOKEN_IDS = s.list<number>("token ids", {
@@ -104,6 +103,11 @@ export function bosFor({
   return chosen === undefined ? {} : { addBos: chosen };
 }
 
+/** Whether an input is a list of sequences, or one. */
+export function isBatch(input: TokenInput): input is readonly SequenceInput[] {
+  return typeof input !== "string" && (input.length === 0 || input.some(isSequence));
+}
+
 /**
  * Token ids of each sequence.
  * @throws InputError `input/no-tokenizer` for text without a tokenizer, `input/empty` for nothing to run,
@@ -111,8 +115,7 @@ export function bosFor({
  *   text when the checkpoint's tokenizer cannot be used.
  */
 export function toIds(input: TokenInput, model: TextModel, options: EncodeInputOptions = {}): number[][] {
-  const isBatch = typeof input !== "string" && (input.length === 0 || input.some(isSequence));
-  const sequences = (isBatch ? input : [input]) as readonly (string | readonly number[])[];
+  const sequences = (isBatch(input) ? input : [input]) as readonly (string | readonly number[])[];
   const ids = sequences.map((sequence) => {
     if (typeof sequence !== "string") {
       if (!options.addBos) return [...sequence];

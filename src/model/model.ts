@@ -11,12 +11,10 @@ import { GENERATE_OPTIONS, type GenerateOptions, type GenerateStep, generateStep
 import {
   bosFor,
   type EmbedsInput,
-  ENCODE_OPTIONS,
   type EncodeInputOptions,
   isEmbeds,
   MODEL_INPUT,
   type ModelInput,
-  requireTokenizer,
   SEQUENCE,
   type SequenceInput,
   TOKEN_INPUT,
@@ -26,16 +24,31 @@ import {
 import { assertFits, type KvCache } from "./kv-cache.ts";
 import { ANSWERS, type AnswerLogProb, answerLogProbs, LOG_PROBS_OPTIONS, type LogProbsOptions } from "./log-probs.ts";
 import type { Logits } from "./logits.ts";
+import { refuseOldNames } from "./renamed.ts";
 import { FORWARD_FIELDS, type ForwardOptions, Runner, type RunOptions, sum } from "./runner.ts";
+import { type IdsInput, type PerSequence, toSingleToken, toStrTokens, toText, toTokens } from "./text.ts";
 import { readWeight, type WeightValues, weightTable } from "./weights/read.ts";
 
 const FORWARD_OPTIONS = s.object<ForwardOptions>("the options of forward", FORWARD_FIELDS);
 
 export class Model extends Runner {
-  /** Token ids of text, as `forward` would make them. */
-  tokenize(text: string, options: EncodeInputOptions = {}): number[] {
-    const read = s.readArgument(s.text, text, "tokenize", "text");
-    return toIds(read, this, s.readOptions(ENCODE_OPTIONS, options, "tokenize"))[0] as number[];
+  static {
+    refuseOldNames(Model);
+  }
+
+  /** Token ids of text, as `forward` would make them: a list, and for a list of texts a list of lists. */
+  toTokens<T extends string | readonly string[]>(text: T, options?: EncodeInputOptions): PerSequence<T, number[]> {
+    return toTokens(this, text, options) as PerSequence<T, number[]>;
+  }
+
+  /** The text of token ids, special tokens included; of a list of lists, a list. */
+  toText<T extends IdsInput>(ids: T): PerSequence<T, string> {
+    return toText(this, ids) as PerSequence<T, string>;
+  }
+
+  /** The text of each token, as `Tokenizer.tokenText` shows it; of a list of texts or of lists of ids, a list of lists. */
+  toStrTokens<T extends TokenInput>(input: T, options?: EncodeInputOptions): PerSequence<T, string[]> {
+    return toStrTokens(this, input, options) as PerSequence<T, string[]>;
   }
 
   /**
@@ -44,8 +57,7 @@ export class Model extends Runner {
    * @throws InputError `tokenizer/not-one-token` naming the tokens of any other text; `input/no-tokenizer`.
    */
   toSingleToken(text: string): number {
-    const tokenizer = requireTokenizer(this, "Give the token's id.");
-    return tokenizer.singleToken(s.readArgument(s.text, text, "toSingleToken", "text"));
+    return toSingleToken(this, text);
   }
 
   /** The names that `weight` takes, in the order of the forward pass. */

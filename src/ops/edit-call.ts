@@ -25,7 +25,7 @@ export const EDIT_OPS = {
 /**
  * - `set`: x = v; `add`: x + alpha v (alpha 1 unless given); `scale`: x * v; `zero`: 0; `lerp`: x + alpha (v - x);
  * - `project_out`: x - v (x·v) / (v·v), over the selected dimensions of each vector;
- * - `wgsl`: `expression` in x, v, b (row), p (position), h (head), d (dimension), as WGSL f32 and u32.
+ * - `wgsl`: `expression` in x, v, b (batch entry), p (position), h (head), d (dimension), as WGSL f32 and u32.
  */
 export type EditOp = keyof typeof EDIT_OPS;
 

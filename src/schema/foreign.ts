@@ -18,7 +18,8 @@ const FOREIGN: Readonly<Record<string, readonly string[]>> = {
   hook: ["at"],
   hook_point: ["at"],
   point: ["at"],
-  batch: ["rows"],
+  rows: ["batch"],
+  row: ["batch"],
 };
 
 /** Our name for a name of another library, if `known` has it. */

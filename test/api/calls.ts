@@ -18,10 +18,12 @@ import { ACCUMULATED_OPTIONS, DECOMPOSE_OPTIONS, HEAD_RESULTS_OPTIONS } from "..
 import { SWEEP_OPTIONS } from "../../src/hooks/sweep-options.ts";
 import { LOG_PROBS_OPTIONS } from "../../src/model/log-probs.ts";
 import { KV_CACHE_OPTIONS } from "../../src/model/runner.ts";
+import { ENCODE_OPTIONS } from "../../src/model/text.ts";
 import * as api from "../../src/node.ts";
 import type { Schema } from "../../src/schema/schema.ts";
 import { CONSTRUCTION_OPTIONS } from "../../src/theory/plan.ts";
 import { VERIFY_OPTIONS } from "../../src/theory/verify/index.ts";
+import { loadGpt2Tokenizer } from "../../src/tokenizer/gpt2.ts";
 import { hooked } from "../hooks/support.ts";
 
 export interface Call {
@@ -77,6 +79,8 @@ const PATCHED = "blocks.1.hook_resid_pre";
 /** The calls, on a model and results that live as long as the device. */
 export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
   const model = await hooked("gpt2", { gpu });
+  const writer = await hooked("gpt2", { gpu });
+  Object.assign(writer.base, { tokenizer: await loadGpt2Tokenizer(50257, {}, undefined) });
   const ids = [1, 2, 3];
   const { cache, logits } = await model.forward(ids, { capture: ["*hook_resid*", "*hook_pattern", "*hook_z"] });
   const kv = model.createKvCache({ sequences: 2 });
@@ -96,6 +100,20 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
       options: KV_CACHE_OPTIONS,
     },
     { name: "Model.weight", args: ["blocks.1.attn.W_O"], run: (name) => model.weight(name) },
+    {
+      name: "Model.toTokens",
+      args: ["Hello", {}],
+      run: (text, options) => writer.toTokens(text, options),
+      options: ENCODE_OPTIONS,
+    },
+    { name: "Model.toText", args: [ids], run: (given) => writer.toText(given) },
+    {
+      name: "Model.toStrTokens",
+      args: [ids, {}],
+      run: (given, options) => writer.toStrTokens(given, options),
+      options: ENCODE_OPTIONS,
+    },
+    { name: "Model.toSingleToken", args: [" Paris"], run: (text) => writer.toSingleToken(text) },
     { name: "Model.pointNames", args: ["*"], run: (patterns) => model.pointNames(patterns) },
     {
       name: "Model.forward",
@@ -110,7 +128,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
       args: [edit[key as "at"]],
       run: (value: unknown) => model.forward(ids, { edits: { ...edit, [key]: value } as api.Edit }),
     })),
-    ...["alpha", "expression", "rows", "positions", "heads", "dims"].map((key) => ({
+    ...["alpha", "expression", "batch", "positions", "heads", "dims"].map((key) => ({
       name: `an edit's ${key}`,
       args: [undefined],
       run: (value: unknown) => model.forward(ids, { edits: { ...edit, [key]: value } as api.Edit }),
@@ -241,7 +259,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
     { name: "ActivationCache.read", args: [PATCHED, {}], run: (name, slice) => cache.read(name, slice) },
     {
       name: "a cache's entry as a value",
-      args: [{ row: 0, position: -1 }],
+      args: [{ batch: 0, position: -1 }],
       run: (place) =>
         model.forward(ids, { edits: { at: PATCHED, op: "set", positions: 0, value: cache.at(PATCHED, place) } }),
     },

@@ -65,7 +65,7 @@ describe("superlens forward", () => {
         at: "blocks.1.hook_resid_post",
         op: "set",
         positions: [-1],
-        rows: [0],
+        batch: [0],
         value: { file, tensor: "v" },
       };
       const run = await superlens([

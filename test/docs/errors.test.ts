@@ -12,7 +12,7 @@ const COMPOSED: { file: string; area: string; parts: RegExp; suffix?: string }[]
   { file: "src/checkpoint/safetensors.ts", area: "checkpoint", parts: /broken\(\s*"([a-z-]+)"/g },
   { file: "src/checkpoint/safetensors.ts", area: "checkpoint", parts: /\["(overlap)"|\["(hole)"/g },
   { file: "src/hooks/patching/sites.ts", area: "hook", parts: /pick\([^;]*, "(layer|head)"\)/g, suffix: "-range" },
-  { file: "src/hooks/edit.ts", area: "hook", parts: /"(rows|heads|dims)"/g, suffix: "-range" },
+  { file: "src/hooks/edit.ts", area: "hook", parts: /"(batch|heads|dims)"/g, suffix: "-range" },
 ];
 /** Templates that make a code, as `hook/${name}`: every one of them needs a line in `COMPOSED`. */
 const TEMPLATE = new RegExp(`\`(?:${AREAS})/[^\`]*\\$\\{`, "g");

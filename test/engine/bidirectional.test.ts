@@ -106,7 +106,7 @@ it("edits and summaries reach the keys after the query", async () => {
     expect(entropy[index]).toBeCloseTo(-weights.reduce((sum, weight) => sum + weight * Math.log(weight), 0), 5);
   }
   // A sequence ends where it ends: the shorter one of the batch has no key 7.
-  const beyond = [{ at, op: "zero" as const, rows: [0], positions: [0], dims: [7] }];
+  const beyond = [{ at, op: "zero" as const, batch: [0], positions: [0], dims: [7] }];
   expect(await failureOf(() => model.forward(ids, { edits: beyond }))).toContain("hook/empty-selection");
 });
 

@@ -40,7 +40,7 @@ describe("TinyStories-656K, a trained model", () => {
       return console.warn(`Put TinyStories-656K (a Llama of 656 thousand parameters) into ${FOLDER} to check it.`);
     using model = new Model(await loadParts(FOLDER, { gpu: await testGpu() }));
     const { prompt, promptIds, tokens, text } = EXPECTED.tinyStories;
-    expect(model.tokenize(prompt)).toEqual(promptIds);
+    expect(model.toTokens(prompt)).toEqual(promptIds);
     const story = await collect(model.generate(prompt, { maxNewTokens: tokens.length }));
     expect(story.tokens).toEqual([tokens]);
     expect(text.endsWith(prompt + story.texts[0])).toBe(true);

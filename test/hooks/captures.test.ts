@@ -203,11 +203,11 @@ describe("captures of a pass that continues a cache", () => {
 });
 
 describe("slices", () => {
-  const SLICES: { rows?: number[]; positions?: number[]; heads?: number[] }[] = [
-    { rows: [1] },
+  const SLICES: { batch?: number[]; positions?: number[]; heads?: number[] }[] = [
+    { batch: [1] },
     { positions: [-1, 2] },
-    { rows: [1, 0], positions: [4, 0, 3] },
-    { rows: [0, 0], positions: [-2] },
+    { batch: [1, 0], positions: [4, 0, 3] },
+    { batch: [0, 0], positions: [-2] },
   ];
 
   it("of every point are what the host would cut from the whole", async () => {
@@ -221,10 +221,10 @@ describe("slices", () => {
         const { hasHeads, heads } = layoutOf(name, cache.shape(name));
         const slices = [
           ...SLICES,
-          ...(hasHeads ? [{ heads: [heads - 1] }, { rows: [1], positions: [3], heads: [1, 0] }] : []),
+          ...(hasHeads ? [{ heads: [heads - 1] }, { batch: [1], positions: [3], heads: [1, 0] }] : []),
         ];
         for (const slice of slices) {
-          const rows = [slice.rows ?? [0, 1]].flat();
+          const rows = [slice.batch ?? [0, 1]].flat();
           const places = rows.map(() =>
             [slice.positions ?? captured]
               .flat()
@@ -246,13 +246,13 @@ describe("slices", () => {
   });
 
   it.each<[ActivationSlice, RegExp]>([
-    [{ rows: [2] }, /^HookError hook\/row-range: The cache has 2 rows; there is no row 2\./],
-    [{ rows: [-1] }, /hook\/row-range/],
-    [{ positions: [6] }, /^HookError hook\/position-range: Row 1 of the cache has positions 0, 1, 2, not 6\./],
-    [{ positions: [-4] }, /hook\/position-range: Row 1 of the cache/],
+    [{ batch: [2] }, /^HookError hook\/batch-range: The cache has a batch of 2; there is no batch entry 2\./],
+    [{ batch: [-1] }, /hook\/batch-range/],
+    [{ positions: [6] }, /^HookError hook\/position-range: Batch entry 1 of the cache has positions 0, 1, 2, not 6\./],
+    [{ positions: [-4] }, /hook\/position-range: Batch entry 1 of the cache/],
     [{ positions: [0.5] }, /^InputError input\/argument: .*positions\[0\] is 0\.5/],
     [{ heads: [4] }, /^HookError hook\/head-range: blocks\.0\.attn\.hook_z has 4 heads; there is no head 4\./],
-    [{ rows: [] }, /^HookError hook\/empty-selection: The slice of blocks\.0\.attn\.hook_z has no rows\./],
+    [{ batch: [] }, /^HookError hook\/empty-selection: The slice of blocks\.0\.attn\.hook_z has no batch\./],
     [{ positions: [] }, /no positions\. Leave positions out/],
   ])("%j is refused", async (slice, message) => {
     await withHooked("llama", async (model) => {

@@ -12,14 +12,14 @@ const TOLERANCE = 1e-5;
 
 describe("values", () => {
   const POINT = "blocks.1.attn.hook_z";
-  const selection = { rows: [0, 2], positions: [1, 3, -1], heads: [1, 3], dims: [2, 5, 0] };
+  const selection = { batch: [0, 2], positions: [1, 3, -1], heads: [1, 3], dims: [2, 5, 0] };
   const sizes = [2, 3, 2, 3];
   const ids = [randomIds(seeded(1), 6), randomIds(seeded(2), 6), randomIds(seeded(3), 6)];
 
   /** z [3, 6, 4, 8] with `value` of the given leading axes set. */
   function expectedZ(before: Float32Array, value: ArrayLike<number>, axes: number): Float32Array {
     const after = before.slice();
-    selection.rows.forEach((row, r) => {
+    selection.batch.forEach((row, r) => {
       selection.positions.forEach((position, p) => {
         selection.heads.forEach((head, h) => {
           selection.dims.forEach((dim, d) => {
@@ -62,9 +62,9 @@ describe("values", () => {
       const read = (edit: Edit) => captured(model, ids, edit.at, { edits: [edit] });
 
       expect(await read({ at: POINT, op: "set", value: cache.at(POINT) })).toEqual(z);
-      const ofRow = await read({ at: POINT, op: "set", value: cache.at(POINT, { row: 2 }) });
+      const ofRow = await read({ at: POINT, op: "set", value: cache.at(POINT, { batch: 2 }) });
       const ofPosition = await read({ at: POINT, op: "set", value: cache.at(POINT, { position: -2 }) });
-      const ofBoth = await read({ at: POINT, op: "set", value: { cache, name: POINT, row: 1, position: 0 } });
+      const ofBoth = await read({ at: POINT, op: "set", value: { cache, name: POINT, batch: 1, position: 0 } });
       for (const [row, position] of [
         [0, 0],
         [1, 4],

@@ -76,7 +76,7 @@ function opsAt(model: HookedModel, name: string, shape: readonly number[], befor
     const alpha = op === "lerp" || op === "add" ? 0.3 : 1;
     const where = {
       at: name,
-      rows: [b],
+      batch: [b],
       positions: [1, -2],
       ...(layout.hasHeads && { heads: [head] }),
       ...(dims && { dims }),
@@ -188,7 +188,7 @@ describe("several edits", () => {
           withForward(
             model,
             ids,
-            { capture, edits: edits.map((edit, row) => ({ ...edit, rows: [row] })) },
+            { capture, edits: edits.map((edit, row) => ({ ...edit, batch: [row] })) },
             async ({ logits, cache }) => ({
               rows: await Promise.all(
                 ids.map(async (list, row) =>

@@ -64,7 +64,7 @@ describe("an edit", () => {
       "expression",
       /"x; discard" is not a single WGSL expression/,
     ],
-    ["of no rows", { rows: [] }, "empty-selection", /rows is empty\. Leave it out to select all/],
+    ["of no rows", { batch: [] }, "empty-selection", /batch is empty\. Leave it out to select all/],
     ["of no positions", { positions: [] }, "empty-selection", /positions is empty/],
     ["of no heads", { at: Z, heads: [] }, "empty-selection", /heads is empty/],
     ["of no dims", { dims: [] }, "empty-selection", /dims is empty/],
@@ -74,15 +74,15 @@ describe("an edit", () => {
       "empty-selection",
       /none of the selected queries sees key 1/,
     ],
-    ["of a row too many", { rows: [2] }, "row-range", /there is no row 2; they go from 0 to 1/],
-    ["of a negative row", { rows: [-1] }, "row-range", /there is no row -1/],
+    ["of a row too many", { batch: [2] }, "batch-range", /there is no batch entry 2; they go from 0 to 1/],
+    ["of a negative row", { batch: [-1] }, "batch-range", /there is no batch entry -1/],
     [
       "of a position that only one row has",
       { positions: [3] },
       "position-range",
-      /row 1 has no position 3 in this pass; it computes 0 to 1/,
+      /batch entry 1 has no position 3 in this pass; it computes 0 to 1/,
     ],
-    ["of a position before the first", { positions: [-3] }, "position-range", /row 1 has no position -3/],
+    ["of a position before the first", { positions: [-3] }, "position-range", /batch entry 1 has no position -3/],
     ["of a head too many", { at: Z, heads: [4] }, "head-range", /there is no head 4; they go from 0 to 3/],
     [
       "of a query head among keys",
@@ -93,8 +93,8 @@ describe("an edit", () => {
     ["of heads where there are none", { heads: [0] }, "head-range", /blocks\.1\.hook_resid_pre has no heads/],
     ["of a dim too many", { dims: [32] }, "dim-range", /there is no dim 32; they go from 0 to 31/],
     ["of a key too many", { at: PATTERN, dims: [4] }, "dim-range", /there is no dim 4; they go from 0 to 3/],
-    ["of a row twice", { rows: [1, 1] }, "repeated-selection", /rows repeats an entry/],
-    ["of a position twice", { rows: [0], positions: [3, -1] }, "repeated-selection", /positions repeats an entry/],
+    ["of a row twice", { batch: [1, 1] }, "repeated-selection", /batch repeats an entry/],
+    ["of a position twice", { batch: [0], positions: [3, -1] }, "repeated-selection", /positions repeats an entry/],
     ["of a head twice", { at: Z, heads: [0, 0] }, "repeated-selection", /heads repeats an entry/],
     ["of a dim twice", { dims: [4, 4] }, "repeated-selection", /dims repeats an entry/],
     [
@@ -105,7 +105,7 @@ describe("an edit", () => {
     ],
     [
       "with heads, likewise",
-      { at: Z, rows: [0], positions: [0], value: [1, 2] },
+      { at: Z, batch: [0], positions: [0], value: [1, 2] },
       "value-shape",
       /the selection is \[1, 1, 4, 8\], so it takes 1, or 8, or 32\./,
     ],
@@ -123,7 +123,7 @@ describe("an edit", () => {
   });
 
   it("with a tensor turned round is refused, which has as many numbers", async () => {
-    const place = { rows: [0], positions: [0, 1] };
+    const place = { batch: [0], positions: [0, 1] };
     using turned = model.gpu.tensorFrom(new Float32Array(64), [32, 2], "value");
     expect(await failureOf(() => model.forward(IDS, { edits: [edit({ ...place, value: turned })] }))).toMatch(
       /^HookError hook\/value-shape: .*its value tensor is \[32, 2\]; the selection ends in \[2, 32\]/,
@@ -163,17 +163,23 @@ describe("an edit", () => {
       "not-captured",
       /is not in this cache\. Nearest: blocks\.1\.hook_resid_post/,
     ],
-    ["a row it does not have", {}, { row: 1 }, "row-range", /The cache has 1 rows; there is no row 1/],
+    [
+      "a row it does not have",
+      {},
+      { batch: 1 },
+      "batch-range",
+      /The cache has a batch of 1; there is no batch entry 1/,
+    ],
     [
       "a position it does not have",
       {},
       { position: 3 },
       "position-range",
-      /Row 0 of the cache has positions 0, 1, 2, not 3/,
+      /Batch entry 0 of the cache has positions 0, 1, 2, not 3/,
     ],
     [
       "positions as edited, which it does not have",
-      { rows: [0] },
+      { batch: [0] },
       {},
       "position-range",
       /has positions 0, 1, 2, not 3/,
@@ -233,7 +239,7 @@ describe("a pass", () => {
     [
       "that captures a position which one row lacks",
       { capture: "logits", positions: [2] },
-      /^HookError hook\/position-range: Row 1 has no position 2 in this pass; it computes 0 to 1\./,
+      /^HookError hook\/position-range: Batch entry 1 has no position 2 in this pass; it computes 0 to 1\./,
     ],
     [
       "that captures half a position",
@@ -286,12 +292,12 @@ describe("a sweep", () => {
     [
       "of an edit that cannot be, naming its cell",
       { cells: [[], [edit({}), edit({ positions: [7] })]] },
-      /^HookError hook\/position-range: Cell 1: Edit of blocks\.1\.hook_resid_pre \(set\): row 0 has no position 7/,
+      /^HookError hook\/position-range: Cell 1: Edit of blocks\.1\.hook_resid_pre \(set\): batch entry 0 has no position 7/,
     ],
     [
       "of a row that is not there",
-      { cells: [[edit({ rows: [1] })]] },
-      /^HookError hook\/row-range: Cell 0: .* there is no row 1/,
+      { cells: [[edit({ batch: [1] })]] },
+      /^HookError hook\/batch-range: Cell 0: .* there is no batch entry 1/,
     ],
     [
       "of a cache entry that does not fit",

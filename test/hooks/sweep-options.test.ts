@@ -142,7 +142,7 @@ describe("cells", () => {
               at: `blocks.${layer}.hook_resid_pre`,
               op: "set",
               positions: [3],
-              value: cache.at(`blocks.${layer}.hook_resid_pre`, { row }),
+              value: cache.at(`blocks.${layer}.hook_resid_pre`, { batch: row }),
             },
           ],
           [
@@ -152,7 +152,7 @@ describe("cells", () => {
               alpha: 0.2 + row,
               heads: [layer],
               positions: [8],
-              value: cache.at(`blocks.${layer}.attn.hook_z`, { row, position: 1 }),
+              value: cache.at(`blocks.${layer}.attn.hook_z`, { batch: row, position: 1 }),
             },
           ],
         ]),

@@ -201,7 +201,12 @@ describe.each(["gpt2", "llama", "gpt_neox"])("%s", (family) => {
     const expected: number[] = [];
     for (const [head, rows] of grid.draws.entries()) {
       const cells = rows.map((row): Edit[] => [
-        { at: at(1, "attn.hook_z"), op: "set", heads: [head], value: run.cache.at(at(1, "attn.hook_z"), { row }) },
+        {
+          at: at(1, "attn.hook_z"),
+          op: "set",
+          heads: [head],
+          value: run.cache.at(at(1, "attn.hook_z"), { batch: row }),
+        },
       ]);
       expected.push((await loop(cells, clean)).reduce((sum, value) => sum + value, 0) / rows.length);
     }

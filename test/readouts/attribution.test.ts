@@ -197,7 +197,7 @@ describe("direct logit attribution", () => {
     }
     expect(both.top(3, 1)[0]?.label).toBe(second.top(1, 1)[0]?.label);
     await expect(directLogitAttribution(model, subject.ids, { tokens: [[A], [B], [A]] })).rejects.toThrow(
-      /3 lists for 2 rows/,
+      /3 lists for a batch of 2/,
     );
     await expect(directLogitAttribution(model, subject.ids, { tokens: [A, B, 3] })).rejects.toThrow(
       /\[17, 58, 3\], where one token/,

@@ -136,12 +136,12 @@ describe("the logit lens", () => {
       expect(logitLens(model, subject.ids, options)).rejects.toThrow(message);
     await refused({ layers: [4] }, /layers go from 0 to 3/);
     await refused({ layers: [] }, /layers is empty/);
-    await refused({ positions: [6] }, /Row 1 has no position 6/);
+    await refused({ positions: [6] }, /Batch entry 1 has no position 6/);
     await refused({ topK: 0 }, /from 1 to 96/);
     await refused({ tokens: [96] }, /0 to 95/);
     await refused({ tokens: [] }, /tokens is empty/);
     const result = await logitLens(model, subject.ids);
     expect(() => result.at("3_pre")).toThrow(/0_pre, 1_pre, 2_pre, final_post/);
-    expect(() => result.at("0_pre", 6, 1)).toThrow(/position 6 of row 1/);
+    expect(() => result.at("0_pre", 6, 1)).toThrow(/position 6 of batch entry 1/);
   });
 });

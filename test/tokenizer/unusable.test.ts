@@ -37,7 +37,7 @@ it.each(unusable)("%s", async (code, tokenizer, message) => {
   await expect(loaded.generate("text").next()).rejects.toEqual(error);
   await expect(loaded.generate([1], { stop: "." }).next()).rejects.toEqual(error);
   await expect(loaded.logProbs([1], ["text"])).rejects.toEqual(error);
-  expect(() => new HookedModel(loaded).tokenize("text")).toThrow(message);
+  expect(() => new HookedModel(loaded).toTokens("text")).toThrow(message);
 });
 
 it("says that there is no tokenizer when there is none", async () => {

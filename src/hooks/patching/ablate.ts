@@ -200,9 +200,9 @@ async function resampleAblation(
   const random = RandomStream.fromSeed(seed);
   const draws: number[][] = [];
   const edits = (target: Target) => {
-    const rows = Array.from({ length: samples }, () => Math.floor(random.next() * prompts.length));
-    draws.push(rows);
-    return rows.map((row) => ({ ...select(target), op: "set" as const, value: run.cache.at(target.at, { row }) }));
+    const drawn = Array.from({ length: samples }, () => Math.floor(random.next() * prompts.length));
+    draws.push(drawn);
+    return drawn.map((batch) => ({ ...select(target), op: "set" as const, value: run.cache.at(target.at, { batch }) }));
   };
   return { edits, samples, draws, destroy: () => run.destroy() };
 }

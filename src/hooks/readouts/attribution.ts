@@ -18,13 +18,13 @@ import { type Activations, type ReadoutSource, readSource, withActivations } fro
 const TARGETS_TAKE = "a token id, two for a difference, or a list of such lists";
 const TARGETS = s.byForm<AttributionOptions["tokens"]>(TARGETS_TAKE, (value) => {
   if (!s.isListLike(value)) return typeof value === "number" ? s.ranged("a token id") : undefined;
-  const perRow = Array.from(value).some(s.isListLike);
-  return perRow ? (s.list("lists of token ids", TOKEN_IDS) as s.Schema<AttributionOptions["tokens"]>) : TOKEN_IDS;
+  const perEntry = Array.from(value).some(s.isListLike);
+  return perEntry ? (s.list("lists of token ids", TOKEN_IDS) as s.Schema<AttributionOptions["tokens"]>) : TOKEN_IDS;
 });
 
 /** Options of `directLogitAttribution`. */
 export interface AttributionOptions {
-  /** A token: its logit. [a] the same, [a, b]: logit(a) - logit(b). A list of such lists: one for each row of the batch. */
+  /** A token: its logit. [a] the same, [a, b]: logit(a) - logit(b). A list of such lists: one for each entry of the batch. */
   tokens: number | s.NumberList | readonly s.NumberList[];
   /** Position whose logits are explained; negative from the end of each sequence. Default -1. */
   position?: number;
@@ -55,9 +55,9 @@ export interface LogitAttribution {
   /** The unembedding's soft cap: the model's logit is cap * tanh(logit / cap), of which `total` explains the inside. */
   softCap: number | null;
   /** One contribution. @throws HookError `hook/no-such-component`. */
-  at(label: string, row?: number): number;
-  /** The `count` contributions of a row that are largest in magnitude. */
-  top(count?: number, row?: number): { label: string; value: number }[];
+  at(label: string, batch?: number): number;
+  /** The `count` contributions of a batch entry that are largest in magnitude. */
+  top(count?: number, batch?: number): { label: string; value: number }[];
 }
 
 /**
@@ -88,7 +88,7 @@ export async function directLogitAttribution(
   };
   return withActivations(model, source, { points, positions: [position] }, async (activations) => {
     const { batch } = activations;
-    const targets = targetOfRow(listed, batch);
+    const targets = targetOfEntry(listed, batch);
     const read = await readDots(model, activations, plan, directions);
     const neurons = by === "neuron" ? await readNeuronTerms(model, activations, directions, targets) : [];
     const terms: Terms[] = [
@@ -108,13 +108,13 @@ export async function directLogitAttribution(
 
 interface ListedTargets {
   targets: LogitTarget[];
-  perRow: boolean;
+  perEntry: boolean;
 }
 
 function targetLists(tokens: AttributionOptions["tokens"]): ListedTargets {
   const list = typeof tokens === "number" ? [tokens] : tokens;
-  const perRow = (list as readonly unknown[]).some(s.isListLike);
-  const targets = (perRow ? (list as readonly (readonly number[])[]) : [list as readonly number[]]).map((pair) => {
+  const perEntry = (list as readonly unknown[]).some(s.isListLike);
+  const targets = (perEntry ? (list as readonly (readonly number[])[]) : [list as readonly number[]]).map((pair) => {
     const [token, minus] = pair;
     if (token === undefined || pair.length > 2 || (pair.length === 2 && minus === undefined)) {
       throw new HookError(
@@ -124,18 +124,18 @@ function targetLists(tokens: AttributionOptions["tokens"]): ListedTargets {
     }
     return { token, minus };
   });
-  return { targets, perRow };
+  return { targets, perEntry };
 }
 
-/** Index of the target of each row. */
-function targetOfRow({ targets, perRow }: ListedTargets, batch: number): number[] {
-  if (perRow && targets.length !== batch) {
+/** Index of the target of each batch entry. */
+function targetOfEntry({ targets, perEntry }: ListedTargets, batch: number): number[] {
+  if (perEntry && targets.length !== batch) {
     throw new HookError(
       "hook/attribution-target",
-      `tokens has ${targets.length} lists for ${batch} rows. Give one for each, or one for all.`,
+      `tokens has ${targets.length} lists for a batch of ${batch}. Give one for each, or one for all.`,
     );
   }
-  return Array.from({ length: batch }, (_, row) => (perRow ? row : 0));
+  return Array.from({ length: batch }, (_, entry) => (perEntry ? entry : 0));
 }
 
 /** The points that show what the unembedding read. */
@@ -203,7 +203,7 @@ function constantTerms(model: HookedModel, ofRow: readonly LogitDirection[]): Te
   return terms;
 }
 
-const ROW = (batch: number) =>
+const ENTRY = (batch: number) =>
   s.simple<number>(`a whole number from 0 to ${batch - 1}`, (value) => s.isWhole(value, 0, batch - 1));
 
 function attribution(terms: readonly Terms[], total: Float64Array, softCap: number | null): LogitAttribution {
@@ -219,21 +219,21 @@ function attribution(terms: readonly Terms[], total: Float64Array, softCap: numb
   const remainder = total.map((value, row) =>
     labels.reduce((left, _, index) => left - (values[index * batch + row] as number), value),
   );
-  const one = (label: string, row = 0) => {
-    s.readArgument(s.whole, row, "LogitAttribution.at", "row");
+  const one = (label: string, entry = 0) => {
+    s.readArgument(s.whole, entry, "LogitAttribution.at", "batch");
     const index = labels.indexOf(s.readArgument(s.text, label, "LogitAttribution.at", "label"));
-    if (index >= 0 && row >= 0 && row < batch) return values[index * batch + row] as number;
+    if (index >= 0 && entry >= 0 && entry < batch) return values[index * batch + entry] as number;
     const near = nearestNames(label, labels, 3).join(", ");
     throw new HookError(
       "hook/no-such-component",
-      `There is no contribution of "${label}" in row ${row}. Nearest: ${near}; rows: ${batch}.`,
+      `There is no contribution of "${label}" in batch entry ${entry}. Nearest: ${near}; the batch has ${batch}.`,
     );
   };
-  const top = (count = 10, row = 0) => {
-    s.readArgument(ROW(batch), row, "LogitAttribution.top", "row");
+  const top = (count = 10, entry = 0) => {
+    s.readArgument(ENTRY(batch), entry, "LogitAttribution.top", "batch");
     s.readArgument(s.wholeFrom(1), count, "LogitAttribution.top", "count");
     return labels
-      .map((label, index) => ({ label, value: values[index * batch + row] as number }))
+      .map((label, index) => ({ label, value: values[index * batch + entry] as number }))
       .sort((a, b) => Math.abs(b.value) - Math.abs(a.value))
       .slice(0, count);
   };

@@ -77,29 +77,29 @@ export class LogitLens {
     readonly logits: Float32Array,
     /** Natural logarithms of the probabilities. */
     readonly logProbs: Float32Array,
-    /** All logits [layer, row, vocab], when asked for; rows sequence after sequence without padding. */
+    /** All logits [layer, token, vocab], when asked for; tokens sequence after sequence without padding. */
     readonly full: Tensor | undefined,
     private readonly text: (token: number) => string | undefined,
   ) {}
 
   /**
    * The tokens at one place, in order. The position is one of the sequence, negative from the last read.
-   * @throws HookError for a label, row or position the lens does not have.
+   * @throws HookError for a label, batch entry or position the lens does not have.
    */
-  at(label: string, position = -1, row = 0): LensToken[] {
+  at(label: string, position = -1, batch = 0): LensToken[] {
     s.readArgument(s.whole, position, "LogitLens.at", "position");
-    s.readArgument(s.whole, row, "LogitLens.at", "row");
+    s.readArgument(s.whole, batch, "LogitLens.at", "batch");
     const layer = this.labels.indexOf(label);
-    const positions = this.positions[row] ?? [];
+    const positions = this.positions[batch] ?? [];
     const place = position < 0 ? positions.length + position : positions.indexOf(position);
     if (layer < 0 || place < 0 || place >= positions.length) {
       throw new HookError(
         "hook/no-such-place",
-        `The lens has no ${String(label)} at position ${String(position)} of row ${String(row)}. It has ${this.labels.join(", ")}, and in that row ${positions.length} positions.`,
+        `The lens has no ${String(label)} at position ${String(position)} of batch entry ${String(batch)}. It has ${this.labels.join(", ")}, and in that entry ${positions.length} positions.`,
       );
     }
-    const [, batch, width, count] = this.shape;
-    const start = ((layer * batch + row) * width + place) * count;
+    const [, batchSize, width, count] = this.shape;
+    const start = ((layer * batchSize + batch) * width + place) * count;
     return Array.from({ length: count }, (_, index) => {
       const token = this.tokens[start + index] as number;
       const probability = Math.exp(this.logProbs[start + index] as number);

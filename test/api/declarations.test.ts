@@ -17,7 +17,7 @@ const NODE = {
 /** What a user writes. It is compiled, never run. */
 const SOURCE = `
 import { ablate, type Edit, type HookedModel, loadModel, metric, type Tensor } from "superlens";
-import { runBench } from "superlens/bench";
+import { DEFAULT_OPTIONS, runBench } from "superlens/bench";
 import { loadSuperposition, type TaskDefinition } from "superlens/theory";
 
 const model = await loadModel("folder");
@@ -38,8 +38,9 @@ using tensor: Tensor = model.gpu.tensor([three, also], "mine");
 const device: GPUDevice = model.gpu.device;
 const { shape, data }: { shape: readonly number[]; data: Float32Array } = await model.weight(model.weightNames()[0] ?? "W_E");
 const theirs: HookedModel = (await loadSuperposition("folder")).model;
-const definition: TaskDefinition = (await loadSuperposition("folder")).blueprint.definition;
-(await runBench({ shape: "mini" }, { prompts: [8] })).results[0]?.median.toFixed();
+const definition: TaskDefinition = (await loadSuperposition("folder")).blueprint.program.definition;
+const report = await runBench({ shape: "mini" }, { ...DEFAULT_OPTIONS, runs: definition.tasks.length, commit: "1" });
+theirs.gpu.device.label = report.commit;
 // @ts-expect-error The theory is an entry of its own.
 import { verify } from "superlens";
 // @ts-expect-error There is no such option.

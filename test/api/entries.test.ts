@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { build, type Plugin } from "esbuild";
 import { beforeAll, describe, expect, it } from "vitest";
-import { buildNode, isStale, webOptions } from "../../scripts/build.mjs";
+import { buildNode, bundleOptions, isStale, webOptions } from "../../scripts/build.mjs";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const run = promisify(execFile);
@@ -80,17 +80,23 @@ describe("on Node, by the package's name", () => {
       ${OPENS_A_FOLDER}`);
     expect(answer).toEqual(["checkpoint/no-folder", true]);
   });
+});
 
-  it("a bundler keeps what the entry registers", async () => {
-    const { outputFiles } = await build({
-      stdin: { contents: OPENS_A_FOLDER, resolveDir: ROOT },
-      bundle: true,
-      format: "esm",
+describe("a bundler", () => {
+  it.each(["theory.node", "bench.node", "theory.deno", "bench.deno"])("keeps what %s registers", async (entry) => {
+    const { metafile } = await build({
+      ...bundleOptions,
+      stdin: { contents: `import * as all from "./src/${entry}.ts"; console.log(all);`, resolveDir: ROOT },
       platform: "node",
-      external: ["webgpu", "n2words", "countries-list", "gpt-tokenizer", "oniguruma-to-es"],
+      packages: "external",
       write: false,
+      metafile: true,
     });
-    expect(await answerOf(outputFiles[0]?.text ?? "")).toEqual(["checkpoint/no-folder", true]);
+    const [output] = Object.values(metafile.outputs);
+    const host = entry.split(".")[1];
+    expect(Object.keys(output?.inputs ?? {})).toEqual(
+      expect.arrayContaining([`src/${host}.ts`, `src/hosts/${host}.node.ts`]),
+    );
   });
 });
 

@@ -1,6 +1,5 @@
 /**
- * Measures every family against Hugging Face on every host and writes the tables into docs/families.md, and into any
- * other page that has the markers (README.md):
+ * Measures every family against Hugging Face on every host and writes the table into docs/families.md:
  *
  *   npm run docs:families
  *
@@ -124,8 +123,8 @@ const row = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
 /** In units of 1e-7, which is about the precision of float32. */
 const units = (value: number) => (value * 1e7).toFixed(1);
 
-/** A table with a line a fixture and a column a host; `cell` shows the errors. */
-function table(measurements: Measurements, cell: (errors: Errors) => string): string {
+/** A line a fixture and a column a host; a cell has the errors of logits, residuals and patterns. */
+function table(measurements: Measurements): string {
   const lines = FAMILY_ROWS.map(({ fixture, modelType, special }) => {
     const name = fixture === modelType ? `\`${modelType}\`` : `\`${modelType}\` (${fixture})`;
     return row([name, special, ...measurements.map(({ errors }) => cell(errors.get(fixture) as Errors))]);
@@ -134,31 +133,21 @@ function table(measurements: Measurements, cell: (errors: Errors) => string): st
   return [row(heads), row(heads.map((_, index) => (index < 2 ? "---" : "---:"))), ...lines].join("\n");
 }
 
-/** What each pair of markers holds. */
-const TABLES: Record<string, (measurements: Measurements) => string> = {
-  "family errors": (measurements) =>
-    table(measurements, ({ logits, residual, pattern }) => [logits, residual, pattern].map(units).join(" · ")),
-  "family logits": (measurements) => table(measurements, ({ logits }) => units(logits)),
-};
+const cell = ({ logits, residual, pattern }: Errors) => [logits, residual, pattern].map(units).join(" · ");
 
-/** The page with each table it has markers for replaced. */
-export function withTables(page: string, measurements: Measurements): string {
-  return Object.entries(TABLES).reduce((text, [name, write]) => {
-    const start = `<!-- ${name}: written by scripts/docs-families.ts -->`;
-    const [from, to] = [text.indexOf(start), text.indexOf(`<!-- end of ${name} -->`)];
-    if (from < 0 || to < from) return text;
-    return `${text.slice(0, from + start.length)}\n\n${write(measurements)}\n\n${text.slice(to)}`;
-  }, page);
+const START = "<!-- family errors: written by scripts/docs-families.ts -->";
+const END = "<!-- end of family errors -->";
+
+/** The page with its table replaced. */
+export function withTable(page: string, measurements: Measurements): string {
+  const [from, to] = [page.indexOf(START), page.indexOf(END)];
+  if (from < 0 || to < from)
+    throw new Error(`The page lacks the marks ${START} and ${END}: put them around its table.`);
+  return `${page.slice(0, from + START.length)}\n\n${table(measurements)}\n\n${page.slice(to)}`;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const measurements = await measure();
-  for (const name of ["docs/families.md", "README.md"]) {
-    const file = fileURLToPath(new URL(`../${name}`, import.meta.url));
-    try {
-      writeFileSync(file, withTables(readFileSync(file, "utf8"), measurements));
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    }
-  }
+  const file = fileURLToPath(new URL("../docs/families.md", import.meta.url));
+  writeFileSync(file, withTable(readFileSync(file, "utf8"), measurements));
 }

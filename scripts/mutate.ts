@@ -2,7 +2,8 @@
  * Re-introduces plausible bugs, one at a time, and expects the tests to notice. A wrong kernel writes fluent text, so a
  * suite that stays green over one of these is worth nothing, and this script fails.
  *
- * Everything happens in a temporary copy of the tree. `npm run mutate -- rope` runs the mutants whose name has "rope".
+ * Everything happens in a temporary copy of the tree. `npm run mutate -- sweep` runs the mutants whose name has "sweep",
+ * `npm run mutate -- --quick` the few that `.ci/run` runs.
  */
 import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -10,9 +11,6 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { MUTANTS, type Mutant } from "./mutants.ts";
-import { HOOK_MUTANTS } from "./mutants-hooks.ts";
-
-const ALL_MUTANTS: readonly Mutant[] = [...MUTANTS, ...HOOK_MUTANTS];
 
 interface Outcome {
   verdict: "killed" | "survived" | "broken";
@@ -78,8 +76,12 @@ function tryMutant(copy: string, { file, from, to, tests }: Mutant): Outcome {
   }
 }
 
-function main(filter: string): number {
-  const mutants = ALL_MUTANTS.filter(({ name }) => name.includes(filter));
+function main(wanted: string): number {
+  const mutants = MUTANTS.filter(({ name, quick }) => (wanted === "--quick" ? quick : name.includes(wanted)));
+  if (mutants.length === 0) {
+    console.error(`No mutant's name has "${wanted}".`);
+    return 1;
+  }
   const copy = copyTree();
   try {
     const baseline = runTests(copy, [...new Set(mutants.flatMap(({ tests }) => tests))], 0);
@@ -92,7 +94,7 @@ function main(filter: string): number {
     for (const mutant of mutants) {
       const { verdict, note } = tryMutant(copy, mutant);
       if (verdict === "killed") killed += 1;
-      console.log(`${verdict.padEnd(9)} ${mutant.name.padEnd(54)} ${note}`);
+      console.log(`${verdict.padEnd(9)} ${mutant.name.padEnd(72)} ${note}`);
     }
     console.log(`\n${killed} of ${mutants.length} mutants killed.`);
     return killed === mutants.length ? 0 : 1;

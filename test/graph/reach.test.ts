@@ -98,4 +98,24 @@ describe("the reach of an edit", () => {
       expect(unreached).toBeGreaterThan(0);
     },
   );
+
+  it("of several edits lets no row start later than one after it, which reads its keys", async () => {
+    const { spec } = await fixture("gpt2");
+    const reaches = reachesOf(spec);
+    const points = [...pointTable(spec).keys()].filter((name) => name !== "logits");
+    let between = 0;
+    for (const early of points) {
+      for (const late of points) {
+        const edits = [
+          { point: early, positions: [0] },
+          { point: late, positions: [END - 1] },
+        ];
+        const { joins = [] } = affectedRows(reaches, edits, END, LENGTH, true) ?? {};
+        expect(joins).toEqual([...joins].sort((a, b) => a - b));
+        const alone = affectedRows(reaches, edits.slice(0, 1), END, LENGTH, true);
+        if (alone?.first === 0 && (alone.joins[1] as number) > (joins[1] as number)) between += 1;
+      }
+    }
+    expect(between).toBeGreaterThan(0);
+  });
 });

@@ -33,8 +33,32 @@ describe("the references of ops", () => {
     expect(fused.ops.length).toBeLessThan(0.6 * whole.ops.length);
   });
 
+  it.each(["gpt2", "gptj", "gemma2", "granite"])(
+    "of %s give some rows the logits they have among all",
+    async (family) => {
+      const { spec, weight } = await fixture(family);
+      const rows = rowsOf((await golden(family)).ids);
+      const pass = referencePass(spec, 64);
+      const whole = trace(spec);
+      const all = evaluate(whole, { rows, weight, pass }).get(whole.output as never) as Float64Array;
+      const some = [1, 4, rows.count - 1];
+      const width = spec.vocabSize;
+      const expected = Float64Array.from(some.flatMap((row) => [...all.subarray(row * width, (row + 1) * width)]));
+      for (const [form, chosen] of [
+        [{ narrow: true }, { outputRows: some }],
+        [{ logits: "picked" }, { picked: some }],
+      ] as const) {
+        for (const graph of [prune(trace(spec, form)), fuse(prune(trace(spec, form)))]) {
+          const logits = evaluate(graph, { rows, weight, pass, ...chosen }).get(graph.output as never) as Float64Array;
+          expect(relativeError(logits, expected)).toBeLessThan(1e-12);
+          for (const { kind } of graph.ops) seen.add(kind.name);
+        }
+      }
+    },
+  );
+
   it("stand for every kind that computes", () => {
-    const apart = ["embeds", "join", "select", "copy"]; // forms of passes, which test/graph/fusion.test.ts runs
+    const apart = ["embeds", "join", "copy"]; // forms of passes, which test/graph/fusion.test.ts runs
     const computing = [...PRIMITIVES, ...FUSED].map(({ name }) => name).filter((name) => !apart.includes(name));
     expect([...seen].sort()).toEqual(computing.sort());
   });

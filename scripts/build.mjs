@@ -1,9 +1,13 @@
 // @ts-check
 /**
- * Builds dist/ from src/. Two groups of bundles, each with the chunks its entries share:
+ * Builds dist/ from src/. Three groups of bundles, each with the chunks its entries share:
  *
- * - `index.js`, `deno.js`: everything inside, so that a page or Deno can import them without a bundler;
- * - `node.js`, `cli.js`: packages stay imports, since Node finds them in node_modules.
+ * - for a page (`index.js`, `theory.js`, `bench.js`) and for Deno (`deno.js`, `theory.deno.js`, `bench.deno.js`): everything
+ *   inside, so that they can be imported without a bundler;
+ * - for Node (`node.js`, `theory.node.js`, `bench.node.js`, `cli.js`): packages stay imports, since Node finds them in
+ *   node_modules.
+ *
+ * Entries of one group share chunks, so that there is one of each class, whichever entries a program imports.
  *
  * `bench/page.js` is the program of `bench/index.html`, which `superlens bench --serve` shows.
  *
@@ -35,6 +39,13 @@ export const webOptions = /** @type {const} */ ({
   platform: "browser",
 });
 
+/** What a page may import, by file in dist/. */
+const PAGE_ENTRIES = { index: "src/index.ts", theory: "src/theory/index.ts", bench: "src/bench/index.ts" };
+
+/** The same for a host with an entry of its own. @param {"node" | "deno"} host */
+const hostEntries = (host) =>
+  [host, `theory.${host}`, `bench.${host}`].map((name) => ({ in: `src/${name}.ts`, out: name }));
+
 /** @returns {Promise<typeof import("esbuild")>} */
 const loadEsbuild = () => import("esbuild");
 
@@ -42,10 +53,10 @@ const loadEsbuild = () => import("esbuild");
 export async function buildNode() {
   const { build } = await loadEsbuild();
   const startedAt = new Date();
-  const cli = existsSync(join(root, "src/cli/main.ts")) && { cli: "src/cli/main.ts" };
+  const cli = existsSync(join(root, "src/cli/main.ts")) ? [{ in: "src/cli/main.ts", out: "cli" }] : [];
   const { outputFiles } = await build({
     ...bundleOptions,
-    entryPoints: { node: "src/node.ts", ...cli },
+    entryPoints: [...hostEntries("node"), ...cli],
     outdir: dist,
     splitting: true,
     chunkNames: "node/[name]-[hash]",
@@ -79,8 +90,8 @@ async function buildWeb() {
     minify: true,
     sourcemap: true,
   });
-  await build({ ...options, entryPoints: ["src/index.ts"], chunkNames: "web/[name]-[hash]" });
-  await build({ ...options, entryPoints: ["src/deno.ts"], external: ["node:*"], chunkNames: "deno/[name]-[hash]" });
+  await build({ ...options, entryPoints: PAGE_ENTRIES, chunkNames: "web/[name]-[hash]" });
+  await build({ ...options, entryPoints: hostEntries("deno"), external: ["node:*"], chunkNames: "deno/[name]-[hash]" });
 }
 
 /** The program of the benchmark's page. */

@@ -1,8 +1,11 @@
 /// <reference types="@webgpu/types" preserve="true" />
 /// <reference lib="esnext.disposable" preserve="true" />
 /**
- * The main entry: everything that runs anywhere WebGPU does. A browser gets this file; Node and Deno get their own
- * entries, which add what those hosts have beyond it (see `node.ts`, `deno.ts`) and export the same names.
+ * The entry `superlens`: the engine and its hooks, for anywhere WebGPU is. A browser gets this file; Node and Deno get
+ * their own entries, which add what those hosts have beyond it (see `node.ts`, `deno.ts`) and export the same names.
+ *
+ * `superlens/theory` and `superlens/bench` are entries of their own, so that a page carries only what it imports:
+ * `theory/index.ts` and `bench/index.ts` for a browser, `theory.node.ts` and its like for Node and Deno.
  */
 export * from "./checkpoint/index.ts";
 export * from "./errors.ts";
@@ -27,5 +30,4 @@ export { Logits } from "./model/logits.ts";
 export type { ForwardOptions, LogitsSelection } from "./model/runner.ts";
 export type * from "./model/spec.ts";
 export type { WeightValues } from "./model/weights/read.ts";
-export * from "./theory/index.ts";
 export type { Tokenizer } from "./tokenizer/index.ts";

@@ -19,12 +19,12 @@ import { SWEEP_OPTIONS } from "../../src/hooks/sweep-options.ts";
 import { LOG_PROBS_OPTIONS } from "../../src/model/log-probs.ts";
 import { KV_CACHE_OPTIONS } from "../../src/model/runner.ts";
 import { ENCODE_OPTIONS } from "../../src/model/text.ts";
-import * as api from "../../src/node.ts";
 import type { Schema } from "../../src/schema/schema.ts";
 import { CONSTRUCTION_OPTIONS } from "../../src/theory/plan.ts";
 import { VERIFY_OPTIONS } from "../../src/theory/verify/index.ts";
 import { loadGpt2Tokenizer } from "../../src/tokenizer/gpt2.ts";
 import { hooked } from "../hooks/support.ts";
+import * as api from "./public.ts";
 
 export interface Call {
   name: string;

@@ -16,7 +16,9 @@ const NODE = {
 
 /** What a user writes. It is compiled, never run. */
 const SOURCE = `
-import { ablate, type Edit, loadModel, metric, type Tensor } from "superlens";
+import { ablate, type Edit, type HookedModel, loadModel, metric, type Tensor } from "superlens";
+import { DEFAULT_OPTIONS, runBench } from "superlens/bench";
+import { loadSuperposition, type TaskDefinition } from "superlens/theory";
 
 const model = await loadModel("folder");
 const ids = Int32Array.of(1, 2, 3);
@@ -35,6 +37,12 @@ metric.logits(ids);
 using tensor: Tensor = model.gpu.tensor([three, also], "mine");
 const device: GPUDevice = model.gpu.device;
 const { shape, data }: { shape: readonly number[]; data: Float32Array } = await model.weight(model.weightNames()[0] ?? "W_E");
+const theirs: HookedModel = (await loadSuperposition("folder")).model;
+const definition: TaskDefinition = (await loadSuperposition("folder")).blueprint.program.definition;
+const report = await runBench({ shape: "mini" }, { ...DEFAULT_OPTIONS, runs: definition.tasks.length, commit: "1" });
+theirs.gpu.device.label = report.commit;
+// @ts-expect-error The theory is an entry of its own.
+import { verify } from "superlens";
 // @ts-expect-error There is no such option.
 await model.forward(ids, { position: 3 });
 // @ts-expect-error Ids are numbers.

@@ -5,10 +5,10 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { SuperlensError } from "../../src/errors.ts";
-import * as api from "../../src/node.ts";
 import { fixtureFiles, sourceOf } from "../support/fixtures.ts";
 import { newGpu } from "../support/gpu.ts";
 import { type Call, callsOf, NOT_CALLED } from "./calls.ts";
+import * as api from "./public.ts";
 
 const MALFORMED: readonly [string, unknown][] = [
   ["undefined", undefined],

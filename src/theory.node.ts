@@ -1,0 +1,4 @@
+/** The entry `superlens/theory` for Node: the constructive transformer, on what `node.ts` registers. */
+import "./node.ts";
+
+export * from "./theory/index.ts";

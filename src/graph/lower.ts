@@ -105,8 +105,7 @@ class Pass {
       return same ?? { rows: rows.slice(0, count), rowTable };
     }
     const last = activeRows ? activeRows.length - 1 : 0;
-    const from = set === "picked" && outputRows ? this.#rowsOf("output") : this.#rowsOf(last);
-    const chosen = from.rows.select((set === "picked" ? picked : outputRows) as readonly number[]);
+    const chosen = this.#rowsOf(last).rows.select((set === "picked" ? picked : outputRows) as readonly number[]);
     return { rows: chosen, rowTable: chosen.count > 0 ? this.recorder.upload(chosen.data) : rowTable };
   }
 }

@@ -56,7 +56,7 @@ export interface LogitsRequest {
   /** [.., tokens]; the logits go to rows `firstRow`.. (default 0). */
   tensor: Tensor;
   firstRow?: number;
-  /** The rows, of those that the last block has, that are unembedded: after the final norm, whose points show all. Undefined: all. */
+  /** The rows that are unembedded, where all run to the end: after the final norm, whose points show all. Undefined: all. */
   picked?: readonly number[] | undefined;
   /** Default: the model's own. */
   head?: Head | undefined;

@@ -20,7 +20,7 @@ export interface Bindings {
   readonly joining?: Joining | undefined;
   /** Rows that the last block computes to its end and unembeds, where the graph narrows to them. */
   readonly outputRows?: readonly number[] | undefined;
-  /** Of those, the rows that are unembedded, where the graph picks some. */
+  /** Rows that are unembedded, where the graph does not narrow and picks some. */
   readonly picked?: readonly number[] | undefined;
   /** Keys and values of each layer, [slot, nKvHeads, dHead]. The store may move to larger buffers before the pass is encoded. */
   readonly store: { readonly keys: readonly GPUBuffer[]; readonly values: readonly GPUBuffer[] };

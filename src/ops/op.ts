@@ -15,7 +15,7 @@ import type { RowTable } from "./rows.ts";
 
 /**
  * Which rows of the pass a value has: those present at a layer (a number), those of the last block that give logits
- * (`output`), or those of them that are unembedded (`picked`).
+ * (`output`), or those that are unembedded where all run to the end (`picked`).
  */
 export type RowSet = number | "output" | "picked";
 

@@ -45,7 +45,7 @@ const MAY_IMPORT = {
 /** Rooms whose users start a program, and which therefore may load the Node entry. */
 const MAY_USE_ENTRIES = ["cli"];
 
-const NODE_ONLY = "(^|/)[^/]+\\.node\\.ts$|^src/(node|deno)\\.ts$|^src/cli/|^node_modules/webgpu/";
+const NODE_ONLY = "(^|/)[^/]+\\.(node|deno)\\.ts$|^src/(node|deno)\\.ts$|^src/cli/|^node_modules/webgpu/";
 
 const directionRules = ROOMS.map((room) => ({
   name: `${room}-imports-only-what-is-below-it`,
@@ -79,16 +79,23 @@ module.exports = {
       to: { path: "." },
     },
     {
-      name: "main-entry-runs-in-a-browser",
+      name: "main-entry-carries-no-theory-and-no-benchmark",
       severity: "error",
-      comment: "Nothing Node-only may be reachable from src/index.ts: use a *.node.ts file, loaded by src/node.ts.",
-      from: { path: "^src/(index|bench/page)\\.ts$" },
+      comment: "Who imports superlens alone gets the engine and the hooks: the others have entries of their own.",
+      from: { path: "^src/index\\.ts$" },
+      to: { reachable: true, path: "^src/(theory|bench)(/|\\.)" },
+    },
+    {
+      name: "entries-run-in-a-browser",
+      severity: "error",
+      comment: "Nothing Node-only may be reachable from these: use a *.node.ts file, loaded by src/node.ts.",
+      from: { path: "^src/(index|theory|bench|bench/page)\\.ts$" },
       to: { reachable: true, path: NODE_ONLY },
     },
     {
       name: "node-builtins-only-in-node-files",
       severity: "error",
-      from: { path: "^src/", pathNot: ["\\.node\\.ts$", "^src/(node|deno)\\.ts$", "^src/cli/"] },
+      from: { path: "^src/", pathNot: ["\\.(node|deno)\\.ts$", "^src/(node|deno)\\.ts$", "^src/cli/"] },
       to: { dependencyTypes: ["core"] },
     },
     {

@@ -1,8 +1,9 @@
 /// <reference types="@webgpu/types" preserve="true" />
 /// <reference lib="esnext.disposable" preserve="true" />
 /**
- * The main entry: everything that runs anywhere WebGPU does. A browser gets this file; Node and Deno get their own
- * entries, which add what those hosts have beyond it (see `node.ts`, `deno.ts`) and export the same names.
+ * The main entry, `superlens`: engine and hooks, for any host with WebGPU. A browser gets this file; Node and Deno get
+ * their own entries, which add what those hosts have beyond it (see `node.ts`, `deno.ts`) and export the same names.
+ * `theory.ts` and `bench.ts` are the other two entries; nothing here reaches them.
  */
 export * from "./checkpoint/index.ts";
 export * from "./errors.ts";
@@ -27,5 +28,4 @@ export { Logits } from "./model/logits.ts";
 export type { ForwardOptions, LogitsSelection } from "./model/runner.ts";
 export type * from "./model/spec.ts";
 export type { WeightValues } from "./model/weights/read.ts";
-export * from "./theory/index.ts";
 export type { Tokenizer } from "./tokenizer/index.ts";

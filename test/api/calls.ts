@@ -21,8 +21,11 @@ import { KV_CACHE_OPTIONS } from "../../src/model/runner.ts";
 import { ENCODE_OPTIONS } from "../../src/model/text.ts";
 import * as api from "../../src/node.ts";
 import type { Schema } from "../../src/schema/schema.ts";
+import * as theory from "../../src/theory/index.ts";
 import { CONSTRUCTION_OPTIONS } from "../../src/theory/plan.ts";
+import { samplePrompt } from "../../src/theory/sampling.ts";
 import { VERIFY_OPTIONS } from "../../src/theory/verify/index.ts";
+import { seeded } from "../../src/theory/verify/random-tasks.ts";
 import { loadGpt2Tokenizer } from "../../src/tokenizer/gpt2.ts";
 import { hooked } from "../hooks/support.ts";
 
@@ -42,7 +45,7 @@ export const NOT_CALLED: readonly string[] = [
   // Errors, made by the library.
   ...["SuperlensError", "CheckpointError", "ConfigError", "InputError", "HookError", "GpuError", "TheoryError"],
   // Tested in a test of its own, since it loads.
-  ...["loadModel", "openModelSource", "readSpec", "loadSuperposition", "readBlueprint"],
+  ...["loadModel", "openModelSource", "readSpec"],
   // Results, whose methods are called below.
   ...[
     "HookedModel",
@@ -56,11 +59,6 @@ export const NOT_CALLED: readonly string[] = [
     "TraceGrid",
   ],
   ...["LogitLens", "ResidualStack"],
-  // They take what other calls of the theory gave.
-  ...["buildDefaultModel", "superpositionConfig", "denseBytes", "denseTensors", "configText", "inMemory", "modelFiles"],
-  ...["tensorEntries", "dimsOf", "inputIds", "observe", "placesOf", "pointOf", "probabilitiesOf", "setSpace"],
-  ...["stagePoint", "Oracle", "headsNeeded", "residualWidth", "runProgram", "softmax", "largestDifference"],
-  ...["promptOfTasks", "samplePrompt", "unexplainedPrompt", "seededRandom", "LinearMap", "ResidualLayout"],
   // They read what a source gave, and the classes of a loaded model.
   ...["headerLength", "parseHeader", "sameTensor"],
   // What hosts register, and files that are read by other calls.
@@ -317,32 +315,41 @@ function plainCalls(): Call[] {
 const safetensors = (tensors: Parameters<typeof api.writeSafetensors>[0]) =>
   new Blob([api.writeSafetensors(tensors) as BlobPart]);
 
-/** What people give the theory: definitions, options, prompts. What its calls give each other is left out. */
+/** Calls of `superlens/theory`, each with what the calls before it gave. */
 async function theoryCalls(gpu: api.Gpu): Promise<Call[]> {
-  const definition = await api.loadPreset("letters");
-  const { program } = api.buildSuperposition(definition, { examples: 2 });
-  const random = api.seededRandom(1);
-  const prompt = api.samplePrompt(program, 2, random);
-  const text = [...prompt.examples, prompt.query].map((tokens) => api.formatExample(program, tokens)).join(", ");
+  const definition = await theory.loadPreset("letters");
+  const built = theory.buildSuperposition(definition, { examples: 2 });
+  const { program } = built;
+  const loaded = await theory.loadSuperposition(theory.inMemory(built), { gpu });
+  const prompt = samplePrompt(program, 2, seeded(1));
+  const ids = theory.promptIds(program, 2, prompt);
+  const text = [...prompt.examples, prompt.query].map((tokens) => theory.formatExample(program, tokens)).join(", ");
   return [
-    { name: "loadPreset", args: ["letters"], run: api.loadPreset },
-    { name: "compileTasks", args: [definition], run: api.compileTasks },
-    { name: "asDefinition", args: [definition, "definition"], run: api.asDefinition },
+    { name: "loadPreset", args: ["letters"], run: theory.loadPreset },
+    { name: "compileTasks", args: [definition], run: theory.compileTasks },
+    { name: "asDefinition", args: [definition, "definition"], run: theory.asDefinition },
     {
       name: "buildSuperposition",
       args: [definition, { examples: 2 }],
-      run: api.buildSuperposition,
+      run: theory.buildSuperposition,
       options: CONSTRUCTION_OPTIONS,
     },
-    { name: "parsePrompt", args: [text], run: (value) => api.parsePrompt(program, value) },
-    { name: "encodePrompt", args: [2, prompt], run: (examples, value) => api.encodePrompt(program, examples, value) },
-    { name: "promptIds", args: [2, prompt], run: (examples, value) => api.promptIds(program, examples, value) },
+    { name: "modelFiles", args: [built, "F32"], run: theory.modelFiles },
+    { name: "inMemory", args: [built, "F32"], run: theory.inMemory },
     {
-      name: "decodePrompt",
-      args: [2, api.encodePrompt(program, 2, prompt)],
-      run: (examples, ids) => api.decodePrompt(program, examples, ids),
+      name: "loadSuperposition",
+      args: [{}],
+      run: (options) => theory.loadSuperposition(theory.inMemory(built), { gpu, ...options }),
     },
-    { name: "formatExample", args: [prompt.query], run: (tokens) => api.formatExample(program, tokens) },
-    { name: "verify", args: [gpu, { groups: [] }], run: api.verify, options: VERIFY_OPTIONS },
+    { name: "readBlueprint", args: [{}], run: (options) => theory.readBlueprint(theory.inMemory(built), options) },
+    { name: "observe", args: [loaded, ids, []], run: theory.observe },
+    { name: "placesOf", args: [loaded.blueprint], run: theory.placesOf },
+    { name: "setSpace", args: [loaded.blueprint, "WEIGHT", [0], 0], run: theory.setSpace },
+    { name: "parsePrompt", args: [program, text], run: theory.parsePrompt },
+    { name: "encodePrompt", args: [program, 2, prompt], run: theory.encodePrompt },
+    { name: "promptIds", args: [program, 2, prompt], run: theory.promptIds },
+    { name: "decodePrompt", args: [program, 2, theory.encodePrompt(program, 2, prompt)], run: theory.decodePrompt },
+    { name: "formatExample", args: [program, prompt.query], run: theory.formatExample },
+    { name: "verify", args: [gpu, { groups: [] }], run: theory.verify, options: VERIFY_OPTIONS },
   ];
 }

@@ -16,7 +16,9 @@ const NODE = {
 
 /** What a user writes. It is compiled, never run. */
 const SOURCE = `
-import { ablate, type Edit, loadModel, metric, type Tensor } from "superlens";
+import { ablate, type Edit, type HookedModel, type KvCache, loadModel, metric, type Tensor } from "superlens";
+import { runBench } from "superlens/bench";
+import { loadSuperposition, observe, parsePrompt, promptIds } from "superlens/theory";
 
 const model = await loadModel("folder");
 const ids = Int32Array.of(1, 2, 3);
@@ -32,9 +34,21 @@ await model.runWithHooks(ids, { hook_embed: (x) => Float64Array.from(x) });
 await model.runWithHooks(ids, { hook_embed: async (x) => Array.from(x) });
 await ablate(model, { input: ids, kind: "zero", metric: metric.kl(new Float64Array(3)), layers: ids });
 metric.logits(ids);
+using kv: KvCache = model.createKvCache({ sequences: 2 });
+const [one, several]: [number[], number[][]] = [model.toTokens("text"), model.toTokens(["text", "more"])];
+const [text, texts]: [string, string[]] = [model.toText(ids), model.toText(several)];
+const [words, lists]: [string[], string[][]] = [model.toStrTokens(one), model.toStrTokens([text, ids])];
+await model.forward(several, { kv });
+const loaded = await loadSuperposition("folder");
+const { program, examples } = loaded.blueprint;
+const share: number | undefined = (await observe(loaded, promptIds(program, examples, parsePrompt(program, text)))).attention[0];
+const same: HookedModel = loaded.model;
+await runBench({ shape: "mini" }, { commit: "none" } as Parameters<typeof runBench>[1]);
 using tensor: Tensor = model.gpu.tensor([three, also], "mine");
 const device: GPUDevice = model.gpu.device;
 const { shape, data }: { shape: readonly number[]; data: Float32Array } = await model.weight(model.weightNames()[0] ?? "W_E");
+// @ts-expect-error The key-value cache is kv.
+await model.forward(ids, { cache: kv });
 // @ts-expect-error There is no such option.
 await model.forward(ids, { position: 3 });
 // @ts-expect-error Ids are numbers.

@@ -6,6 +6,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { SuperlensError } from "../../src/errors.ts";
 import * as api from "../../src/node.ts";
+import * as theory from "../../src/theory/index.ts";
 import { fixtureFiles, sourceOf } from "../support/fixtures.ts";
 import { newGpu } from "../support/gpu.ts";
 import { type Call, callsOf, NOT_CALLED } from "./calls.ts";
@@ -60,7 +61,7 @@ function wrong(error: unknown, what: string): string[] {
 
 it("knows every function and class of the package", () => {
   const known = new Set([...calls.flatMap(({ covers, name }) => covers ?? [name]), ...NOT_CALLED]);
-  const missing = Object.entries(api)
+  const missing = Object.entries({ ...api, ...theory })
     .filter(([name, value]) => typeof value === "function" && !known.has(name))
     .map(([name]) => name);
   expect(missing).toEqual([]);

@@ -1,0 +1,4 @@
+/** `superlens/theory` for Deno, which is registered as `superlens` does it. */
+import "./deno.ts";
+
+export * from "./theory.ts";

@@ -1,19 +1,20 @@
 // @ts-check
 /**
- * Builds dist/ from src/. Three groups of bundles, each with the chunks its entries share, so that a class is one class
- * whichever entry it comes through:
+ * Builds dist/ from src/. Three groups of bundles, each with the chunks its entries share:
  *
- * - for pages (`index.js`, `theory.js`, `bench.js`) and for Deno (`deno.js`, `theory.deno.js`, `bench.deno.js`): everything
+ * - for a page (`index.js`, `theory.js`, `bench.js`) and for Deno (`deno.js`, `theory.deno.js`, `bench.deno.js`): everything
  *   inside, so that they can be imported without a bundler;
  * - for Node (`node.js`, `theory.node.js`, `bench.node.js`, `cli.js`): packages stay imports, since Node finds them in
  *   node_modules.
+ *
+ * Entries of one group share chunks, so that there is one of each class, whichever entries a program imports.
  *
  * `bench/page.js` is the program of `bench/index.html`, which `superlens bench --serve` shows.
  *
  * Shaders are bundled as text. `dist/types/` gets the declarations from tsc.
  */
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -38,35 +39,12 @@ export const webOptions = /** @type {const} */ ({
   platform: "browser",
 });
 
-/** What a page imports, by the names of the bundles. */
-const WEB_ENTRIES = { index: "src/index.ts", theory: "src/theory.ts", bench: "src/bench.ts" };
+/** What a page may import, by file in dist/. */
+const PAGE_ENTRIES = { index: "src/index.ts", theory: "src/theory/index.ts", bench: "src/bench/index.ts" };
 
-/** The same for a host that has entries of its own. @param {"node" | "deno"} host */
-function entriesOf(host) {
-  const others = ["theory", "bench"].map((name) => `${name}.${host}`);
-  return Object.fromEntries([host, ...others].map((name) => [name, `src/${name}.ts`]));
-}
-
-/** The options of each group, without where its files go. */
-export const GROUPS = /** @type {const} */ ({
-  web: { ...webOptions, splitting: true, minify: true, entryPoints: WEB_ENTRIES, chunkNames: "web/[name]-[hash]" },
-  deno: {
-    ...webOptions,
-    entryPoints: entriesOf("deno"),
-    chunkNames: "deno/[name]-[hash]",
-    splitting: true,
-    minify: true,
-    external: /** @type {string[]} */ (["node:*"]),
-  },
-  node: {
-    ...bundleOptions,
-    entryPoints: { ...entriesOf("node"), cli: "src/cli/main.ts" },
-    chunkNames: "node/[name]-[hash]",
-    splitting: true,
-    platform: "node",
-    packages: "external",
-  },
-});
+/** The same for a host with an entry of its own. @param {"node" | "deno"} host */
+const hostEntries = (host) =>
+  [host, `theory.${host}`, `bench.${host}`].map((name) => ({ in: `src/${name}.ts`, out: name }));
 
 /** @returns {Promise<typeof import("esbuild")>} */
 const loadEsbuild = () => import("esbuild");
@@ -75,9 +53,15 @@ const loadEsbuild = () => import("esbuild");
 export async function buildNode() {
   const { build } = await loadEsbuild();
   const startedAt = new Date();
+  const cli = existsSync(join(root, "src/cli/main.ts")) ? [{ in: "src/cli/main.ts", out: "cli" }] : [];
   const { outputFiles } = await build({
-    ...GROUPS.node,
+    ...bundleOptions,
+    entryPoints: [...hostEntries("node"), ...cli],
     outdir: dist,
+    splitting: true,
+    chunkNames: "node/[name]-[hash]",
+    platform: "node",
+    packages: "external",
     sourcemap: true,
     write: false,
   });
@@ -99,7 +83,15 @@ function isEntry(path) {
 /** The bundles for browsers and Deno. Fails when one of Node's modules got into the browser's. */
 async function buildWeb() {
   const { build } = await loadEsbuild();
-  for (const group of [GROUPS.web, GROUPS.deno]) await build({ ...group, outdir: dist, sourcemap: true });
+  const options = /** @type {const} */ ({
+    ...webOptions,
+    outdir: dist,
+    splitting: true,
+    minify: true,
+    sourcemap: true,
+  });
+  await build({ ...options, entryPoints: PAGE_ENTRIES, chunkNames: "web/[name]-[hash]" });
+  await build({ ...options, entryPoints: hostEntries("deno"), external: ["node:*"], chunkNames: "deno/[name]-[hash]" });
 }
 
 /** The program of the benchmark's page. */

@@ -1,4 +1,4 @@
-/** `superlens/bench` for Deno, which is registered as `superlens` does it. */
+/** The entry `superlens/bench` for Deno: the benchmark, on what `deno.ts` registers. */
 import "./deno.ts";
 
-export * from "./bench.ts";
+export * from "./bench/index.ts";

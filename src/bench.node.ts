@@ -1,4 +1,4 @@
-/** `superlens/bench` for Node, which is registered as `superlens` does it. */
+/** The entry `superlens/bench` for Node: the benchmark, on what `node.ts` registers. */
 import "./node.ts";
 
-export * from "./bench.ts";
+export * from "./bench/index.ts";

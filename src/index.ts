@@ -1,9 +1,11 @@
 /// <reference types="@webgpu/types" preserve="true" />
 /// <reference lib="esnext.disposable" preserve="true" />
 /**
- * The main entry, `superlens`: engine and hooks, for any host with WebGPU. A browser gets this file; Node and Deno get
+ * The entry `superlens`: the engine and its hooks, for anywhere WebGPU is. A browser gets this file; Node and Deno get
  * their own entries, which add what those hosts have beyond it (see `node.ts`, `deno.ts`) and export the same names.
- * `theory.ts` and `bench.ts` are the other two entries; nothing here reaches them.
+ *
+ * `superlens/theory` and `superlens/bench` are entries of their own, so that a page carries only what it imports:
+ * `theory/index.ts` and `bench/index.ts` for a browser, `theory.node.ts` and its like for Node and Deno.
  */
 export * from "./checkpoint/index.ts";
 export * from "./errors.ts";

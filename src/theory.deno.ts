@@ -1,4 +1,4 @@
-/** `superlens/theory` for Deno, which is registered as `superlens` does it. */
+/** The entry `superlens/theory` for Deno: the constructive transformer, on what `deno.ts` registers. */
 import "./deno.ts";
 
-export * from "./theory.ts";
+export * from "./theory/index.ts";

@@ -1,4 +1,4 @@
-/** `superlens/theory` for Node, which is registered as `superlens` does it. */
+/** The entry `superlens/theory` for Node: the constructive transformer, on what `node.ts` registers. */
 import "./node.ts";
 
-export * from "./theory.ts";
+export * from "./theory/index.ts";

@@ -84,7 +84,7 @@ class Gpt2Graph {
       const packed = this.#linear(normed, `${block}.attn.c_attn`);
       const attended = fusesAttention ? this.#fusedAttention(packed, layer) : this.#attention(packed, layer);
       [normed, x] = this.#addAndNorm(x, attended, `${block}.attn.c_proj`, `${block}.ln_2`);
-      const expanded = this.#product(normed, `${block}.mlp.c_fc`);
+      const expanded = this.#matmul(normed, `${block}.mlp.c_fc`);
       const hidden = this.#add("FastGelu", [expanded, `${block}.mlp.c_fc.bias`], {}, FUSED);
       const next = layer + 1 < this.#layers.length ? `transformer.h.${layer + 1}.ln_1` : "transformer.ln_f";
       [normed, x] = this.#addAndNorm(x, hidden, `${block}.mlp.c_proj`, next);
@@ -108,12 +108,12 @@ class Gpt2Graph {
     return this.#add("LayerNormalization", [x, `${name}.weight`, `${name}.bias`], attributes);
   }
 
-  #product(x: string, name: string): string {
+  #matmul(x: string, name: string): string {
     return this.#add("MatMul", [x, `${name}.weight`]);
   }
 
   #linear(x: string, name: string): string {
-    return this.#add("Add", [this.#product(x, name), `${name}.bias`]);
+    return this.#add("Add", [this.#matmul(x, name), `${name}.bias`]);
   }
 
   /** GELU by tanh, in the operators of transformers' `NewGELUActivation`. */
@@ -160,11 +160,11 @@ class Gpt2Graph {
     return output;
   }
 
-  /** Adds a product and its bias to the residual and norms the sum: [normed, sum]. */
+  /** Adds a matmul and its bias to the residual and norms the sum: [normed, sum]. */
   #addAndNorm(residual: string, x: string, linear: string, norm: string): [string, string] {
     const output = `${norm}.output`;
     const sum = `${norm}.input`;
-    const inputs = [residual, this.#product(x, linear), `${norm}.weight`, `${norm}.bias`, `${linear}.bias`];
+    const inputs = [residual, this.#matmul(x, linear), `${norm}.weight`, `${norm}.bias`, `${linear}.bias`];
     const attributes = { epsilon: { float: this.#epsilon } };
     this.#add("SkipLayerNormalization", inputs, attributes, FUSED, [output, "", "", sum]);
     return [output, sum];

@@ -1,3 +1,5 @@
+/// <reference types="@webgpu/types" preserve="true" />
+/// <reference lib="esnext.disposable" preserve="true" />
 /** Benchmarks: the same measurement on every host. Imports nothing of Node's, so a page can run it. */
 export { type BenchOptions, DEFAULT_OPTIONS, planTests, type TestPlan } from "./options.ts";
 export { barPlot } from "./plot.ts";

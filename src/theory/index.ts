@@ -1,4 +1,7 @@
+/// <reference types="@webgpu/types" preserve="true" />
+/// <reference lib="esnext.disposable" preserve="true" />
 /** The constructive transformer: tasks in, an ordinary model out. Start at build.ts; docs/theory.md explains it. */
+export type { AssembledModel, DenseTensor, StageName } from "./assemble.ts";
 export {
   type Blueprint,
   buildSuperposition,
@@ -29,7 +32,7 @@ export {
   parsePrompt,
   promptIds,
 } from "./prompts.ts";
-export type { SpaceName, SpaceSpan } from "./spaces.ts";
+export type { ResidualLayout, SpaceName, SpaceSpan } from "./spaces.ts";
 export { BOS_TOKEN, compileTasks, type Program } from "./tasks.ts";
 export {
   type Claim,

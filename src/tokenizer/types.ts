@@ -53,7 +53,7 @@ export interface Tokenizer {
   /** Tokens that end a generation: of `generation_config.json`, else `config.json`, else the tokenizer's EOS. Some may lie outside the vocabulary. */
   readonly eosIds: number[];
   /**
-   * Token ids of `text`. Special tokens written out in the text (`"<s>"`) become their ids. An empty text gives no ids
+   * Token ids of `text`. Special tokens spelled in the text (`"<s>"`) become their ids. An empty text gives no ids
    * (or BOS alone).
    * @throws InputError `tokenizer/no-bos` when `addBos: true` and the tokenizer has no BOS token; `tokenizer/unknown-text`
    *   for text without a token when there is no token for unknown text.

@@ -19,15 +19,14 @@ import { SWEEP_OPTIONS } from "../../src/hooks/sweep-options.ts";
 import { LOG_PROBS_OPTIONS } from "../../src/model/log-probs.ts";
 import { KV_CACHE_OPTIONS } from "../../src/model/runner.ts";
 import { ENCODE_OPTIONS } from "../../src/model/text.ts";
-import * as api from "../../src/node.ts";
 import type { Schema } from "../../src/schema/schema.ts";
-import * as theory from "../../src/theory/index.ts";
 import { CONSTRUCTION_OPTIONS } from "../../src/theory/plan.ts";
 import { samplePrompt } from "../../src/theory/sampling.ts";
 import { VERIFY_OPTIONS } from "../../src/theory/verify/index.ts";
 import { seeded } from "../../src/theory/verify/random-tasks.ts";
 import { loadGpt2Tokenizer } from "../../src/tokenizer/gpt2.ts";
 import { hooked } from "../hooks/support.ts";
+import * as api from "./public.ts";
 
 export interface Call {
   name: string;
@@ -317,39 +316,39 @@ const safetensors = (tensors: Parameters<typeof api.writeSafetensors>[0]) =>
 
 /** Calls of `superlens/theory`, each with what the calls before it gave. */
 async function theoryCalls(gpu: api.Gpu): Promise<Call[]> {
-  const definition = await theory.loadPreset("letters");
-  const built = theory.buildSuperposition(definition, { examples: 2 });
+  const definition = await api.loadPreset("letters");
+  const built = api.buildSuperposition(definition, { examples: 2 });
   const { program } = built;
-  const loaded = await theory.loadSuperposition(theory.inMemory(built), { gpu });
+  const loaded = await api.loadSuperposition(api.inMemory(built), { gpu });
   const prompt = samplePrompt(program, 2, seeded(1));
-  const ids = theory.promptIds(program, 2, prompt);
-  const text = [...prompt.examples, prompt.query].map((tokens) => theory.formatExample(program, tokens)).join(", ");
+  const ids = api.promptIds(program, 2, prompt);
+  const text = [...prompt.examples, prompt.query].map((tokens) => api.formatExample(program, tokens)).join(", ");
   return [
-    { name: "loadPreset", args: ["letters"], run: theory.loadPreset },
-    { name: "compileTasks", args: [definition], run: theory.compileTasks },
-    { name: "asDefinition", args: [definition, "definition"], run: theory.asDefinition },
+    { name: "loadPreset", args: ["letters"], run: api.loadPreset },
+    { name: "compileTasks", args: [definition], run: api.compileTasks },
+    { name: "asDefinition", args: [definition, "definition"], run: api.asDefinition },
     {
       name: "buildSuperposition",
       args: [definition, { examples: 2 }],
-      run: theory.buildSuperposition,
+      run: api.buildSuperposition,
       options: CONSTRUCTION_OPTIONS,
     },
-    { name: "modelFiles", args: [built, "F32"], run: theory.modelFiles },
-    { name: "inMemory", args: [built, "F32"], run: theory.inMemory },
+    { name: "modelFiles", args: [built, "F32"], run: api.modelFiles },
+    { name: "inMemory", args: [built, "F32"], run: api.inMemory },
     {
       name: "loadSuperposition",
       args: [{}],
-      run: (options) => theory.loadSuperposition(theory.inMemory(built), { gpu, ...options }),
+      run: (options) => api.loadSuperposition(api.inMemory(built), { gpu, ...options }),
     },
-    { name: "readBlueprint", args: [{}], run: (options) => theory.readBlueprint(theory.inMemory(built), options) },
-    { name: "observe", args: [loaded, ids, []], run: theory.observe },
-    { name: "placesOf", args: [loaded.blueprint], run: theory.placesOf },
-    { name: "setSpace", args: [loaded.blueprint, "WEIGHT", [0], 0], run: theory.setSpace },
-    { name: "parsePrompt", args: [program, text], run: theory.parsePrompt },
-    { name: "encodePrompt", args: [program, 2, prompt], run: theory.encodePrompt },
-    { name: "promptIds", args: [program, 2, prompt], run: theory.promptIds },
-    { name: "decodePrompt", args: [program, 2, theory.encodePrompt(program, 2, prompt)], run: theory.decodePrompt },
-    { name: "formatExample", args: [program, prompt.query], run: theory.formatExample },
-    { name: "verify", args: [gpu, { groups: [] }], run: theory.verify, options: VERIFY_OPTIONS },
+    { name: "readBlueprint", args: [{}], run: (options) => api.readBlueprint(api.inMemory(built), options) },
+    { name: "observe", args: [loaded, ids, []], run: api.observe },
+    { name: "placesOf", args: [loaded.blueprint], run: api.placesOf },
+    { name: "setSpace", args: [loaded.blueprint, "WEIGHT", [0], 0], run: api.setSpace },
+    { name: "parsePrompt", args: [program, text], run: api.parsePrompt },
+    { name: "encodePrompt", args: [program, 2, prompt], run: api.encodePrompt },
+    { name: "promptIds", args: [program, 2, prompt], run: api.promptIds },
+    { name: "decodePrompt", args: [program, 2, api.encodePrompt(program, 2, prompt)], run: api.decodePrompt },
+    { name: "formatExample", args: [program, prompt.query], run: api.formatExample },
+    { name: "verify", args: [gpu, { groups: [] }], run: api.verify, options: VERIFY_OPTIONS },
   ];
 }

@@ -17,8 +17,8 @@ const NODE = {
 /** What a user writes. It is compiled, never run. */
 const SOURCE = `
 import { ablate, type Edit, type HookedModel, type KvCache, loadModel, metric, type Tensor } from "superlens";
-import { runBench } from "superlens/bench";
-import { loadSuperposition, observe, parsePrompt, promptIds } from "superlens/theory";
+import { DEFAULT_OPTIONS, runBench } from "superlens/bench";
+import { loadSuperposition, type TaskDefinition } from "superlens/theory";
 
 const model = await loadModel("folder");
 const ids = Int32Array.of(1, 2, 3);
@@ -39,14 +39,15 @@ const [one, several]: [number[], number[][]] = [model.toTokens("text"), model.to
 const [text, texts]: [string, string[]] = [model.toText(ids), model.toText(several)];
 const [words, lists]: [string[], string[][]] = [model.toStrTokens(one), model.toStrTokens([text, ids])];
 await model.forward(several, { kv });
-const loaded = await loadSuperposition("folder");
-const { program, examples } = loaded.blueprint;
-const share: number | undefined = (await observe(loaded, promptIds(program, examples, parsePrompt(program, text)))).attention[0];
-const same: HookedModel = loaded.model;
-await runBench({ shape: "mini" }, { commit: "none" } as Parameters<typeof runBench>[1]);
 using tensor: Tensor = model.gpu.tensor([three, also], "mine");
 const device: GPUDevice = model.gpu.device;
 const { shape, data }: { shape: readonly number[]; data: Float32Array } = await model.weight(model.weightNames()[0] ?? "W_E");
+const theirs: HookedModel = (await loadSuperposition("folder")).model;
+const definition: TaskDefinition = (await loadSuperposition("folder")).blueprint.program.definition;
+const report = await runBench({ shape: "mini" }, { ...DEFAULT_OPTIONS, runs: definition.tasks.length, commit: "1" });
+theirs.gpu.device.label = report.commit;
+// @ts-expect-error The theory is an entry of its own.
+import { verify } from "superlens";
 // @ts-expect-error The key-value cache is kv.
 await model.forward(ids, { cache: kv });
 // @ts-expect-error There is no such option.

@@ -1,86 +1,119 @@
-/** `superlens`, `superlens/theory` and `superlens/bench`: one class each, whichever entry it comes through, and nothing unasked for. */
+/**
+ * The entries of the package: one copy of each class, whichever of them a program imports, and nothing in a page that
+ * it did not import. Programs are run from the built files, by the package's name.
+ */
 import { execFile } from "node:child_process";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { build } from "esbuild";
+import { build, type Plugin } from "esbuild";
 import { beforeAll, describe, expect, it } from "vitest";
-import { buildNode, GROUPS, isStale, webOptions } from "../../scripts/build.mjs";
+import { buildNode, bundleOptions, isStale, webOptions } from "../../scripts/build.mjs";
 
-const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-const UNASKED = /^src\/(theory|bench)[/.]|node_modules\/(n2words|countries-list)\//;
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const run = promisify(execFile);
 
-/** The files that a page gets, now or on demand, when it imports all of an entry. */
-async function inputsOf(entry: string): Promise<string[]> {
-  const contents = `import * as all from "./${entry}"; globalThis.all = all;`;
-  const stdin = { contents, resolveDir: ROOT };
-  const { metafile } = await build({ ...webOptions, stdin, minify: true, write: false, metafile: true });
+/** A program that only a host with a file system answers in this way. */
+const OPENS_A_FOLDER = `
+  import { loadSuperposition } from "superlens/theory";
+  await loadSuperposition("no/such/folder").catch(({ code, message }) => print([code, message.includes("no/such/folder")]));`;
+
+/** What a program prints, read as JSON. It ends with `print(…)`. */
+async function answerOf(program: string): Promise<unknown> {
+  const text = `const print = (value) => console.log(JSON.stringify(value));\n${program}`;
+  const running = run(process.execPath, ["--input-type=module", "-"], { cwd: ROOT });
+  running.child.stdin?.end(text);
+  return JSON.parse((await running).stdout);
+}
+
+/** Finds the entries for a page in src/, where no build has joined the files yet. */
+const SOURCES: Plugin = {
+  name: "entries-in-src",
+  setup({ onResolve }) {
+    onResolve({ filter: /^superlens(\/|$)/ }, ({ path }) => ({
+      path: join(ROOT, "src", path.slice("superlens".length), "index.ts"),
+    }));
+  },
+};
+
+/** The files of `node_modules` and of src/ that esbuild puts into a page with this program. */
+async function inputsOf(program: string): Promise<string[]> {
+  const { metafile } = await build({
+    ...webOptions,
+    stdin: { contents: program, resolveDir: ROOT },
+    write: false,
+    metafile: true,
+    plugins: [SOURCES],
+  });
   return Object.keys(metafile.inputs);
 }
 
-describe("what a page gets", () => {
-  it("is engine and hooks alone from superlens", async () => {
-    const inputs = await inputsOf("src/index.ts");
-    expect(inputs).toContain("src/hooks/hooked-model.ts");
-    expect(inputs.filter((file) => UNASKED.test(file))).toEqual([]);
+/** What a page with the engine alone has no use for. */
+const APART = /(^|\/)(n2words|countries-list)\/|^src\/(theory|bench|cli)\//;
+
+beforeAll(async () => {
+  if (isStale()) await buildNode();
+});
+
+describe("on Node, by the package's name", () => {
+  it("an error or a model from the theory is of the engine's classes", async () => {
+    const answer = await answerOf(`
+      import { CheckpointError, Gpu, HookedModel, SuperlensError } from "superlens";
+      import { loadPreset, loadSuperposition, TheoryError } from "superlens/theory";
+      const errorOf = async (call) => { try { await call(); } catch (error) { return error; } };
+      const unknown = await errorOf(() => loadPreset("no-such-preset"));
+      const missing = await errorOf(() => loadSuperposition("no/such/folder"));
+      const { model } = await loadSuperposition("weights/superposition");
+      print({
+        theoryError: unknown instanceof TheoryError && unknown instanceof SuperlensError,
+        checkpointError: missing instanceof CheckpointError,
+        model: model instanceof HookedModel,
+        gpu: model.gpu instanceof Gpu,
+      });
+      model.destroy();`);
+    expect(answer).toEqual({ theoryError: true, checkpointError: true, model: true, gpu: true });
   });
 
-  it("is the words and countries from superlens/theory, and the benchmark from superlens/bench", async () => {
-    const [theory, bench] = [await inputsOf("src/theory.ts"), await inputsOf("src/bench.ts")];
-    for (const part of ["src/theory/", "node_modules/n2words/", "node_modules/countries-list/"])
-      expect(
-        theory.filter((file) => file.startsWith(part)),
-        part,
-      ).not.toEqual([]);
-    expect(bench.filter((file) => UNASKED.test(file) && !file.startsWith("src/bench"))).toEqual([]);
-    expect(bench).toContain("src/bench/run.ts");
+  it.each(["superlens/theory", "superlens, then superlens/theory"])("%s opens a folder", async (imports) => {
+    const answer = await answerOf(`
+      ${imports.startsWith("superlens,") ? 'import "superlens";' : ""}
+      ${OPENS_A_FOLDER}`);
+    expect(answer).toEqual(["checkpoint/no-folder", true]);
   });
 });
 
-it.each(Object.entries(GROUPS))("each source lies in one file of the bundles for %s", async (_, group) => {
-  const { metafile } = await build({ ...group, outdir: "dist", write: false, metafile: true });
-  const places = new Map<string, string[]>();
-  for (const [output, { inputs }] of Object.entries(metafile.outputs))
-    for (const [input, { bytesInOutput }] of Object.entries(inputs))
-      if (bytesInOutput > 0) places.set(input, [...(places.get(input) ?? []), output]);
-  expect(places.has("src/errors.ts")).toBe(true);
-  expect([...places].filter(([, outputs]) => outputs.length > 1)).toEqual([]);
+describe("a bundler", () => {
+  it.each(["theory.node", "bench.node", "theory.deno", "bench.deno"])("keeps what %s registers", async (entry) => {
+    const { metafile } = await build({
+      ...bundleOptions,
+      stdin: { contents: `import * as all from "./src/${entry}.ts"; console.log(all);`, resolveDir: ROOT },
+      platform: "node",
+      packages: "external",
+      write: false,
+      metafile: true,
+    });
+    const [output] = Object.values(metafile.outputs);
+    const host = entry.split(".")[1];
+    expect(Object.keys(output?.inputs ?? {})).toEqual(
+      expect.arrayContaining([`src/${host}.ts`, `src/hosts/${host}.node.ts`]),
+    );
+  });
 });
 
-describe("the package, as Node resolves it", () => {
-  beforeAll(async () => {
-    if (isStale()) await buildNode();
+describe("in a page", () => {
+  it("the engine brings neither the theory nor the benchmark", async () => {
+    const inputs = await inputsOf('import { loadModel } from "superlens"; await loadModel("x");');
+    expect(inputs).toContain("src/model/load.ts");
+    expect(inputs.filter((path) => APART.test(path))).toEqual([]);
   });
 
-  it("throws errors through one entry that are of the other's classes, and registers the host with each", async () => {
-    const script = `
-      const theory = await import("superlens/theory");
-      const built = theory.buildSuperposition(await theory.loadPreset("letters"), { examples: 2 });
-      const loaded = await theory.loadSuperposition("weights/superposition", { quiet: true });
-      const errors = [];
-      for (const wrong of [
-        () => theory.loadPreset("none"),
-        () => theory.promptIds(built.program, 0, {}),
-        () => theory.observe(loaded, { examples: [], query: [] }),
-      ]) await Promise.resolve().then(wrong).catch((error) => errors.push(error));
-      const superlens = await import("superlens");
-      console.log(JSON.stringify({
-        errors: errors.map((error) => error instanceof superlens.SuperlensError && error.code),
-        isTheory: errors[0] instanceof theory.TheoryError,
-        model: loaded.model instanceof superlens.HookedModel,
-        source: theory.inMemory(built) instanceof superlens.FilesSource,
-        bench: typeof (await import("superlens/bench")).runBench,
-      }));
-      loaded.model.destroy();
-    `;
-    const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script], {
-      cwd: ROOT,
-    });
-    expect(JSON.parse(stdout)).toEqual({
-      errors: ["theory/definition", "input/argument", expect.stringMatching(/^(hook|input)\//)],
-      isTheory: true,
-      model: true,
-      source: true,
-      bench: "function",
-    });
+  it("each other entry brings itself and the engine", async () => {
+    const theory = await inputsOf('export * from "superlens/theory";');
+    expect(theory).toEqual(expect.arrayContaining(["src/theory/build.ts", "src/model/load.ts"]));
+    expect(theory.some((path) => path.includes("n2words"))).toBe(true);
+    expect(theory.filter((path) => path.startsWith("src/bench/"))).toEqual([]);
+    const bench = await inputsOf('export * from "superlens/bench";');
+    expect(bench).toEqual(expect.arrayContaining(["src/bench/run.ts", "src/model/load.ts"]));
+    expect(bench.filter((path) => path.startsWith("src/theory/"))).toEqual([]);
   });
 });

@@ -1,5 +1,5 @@
 /**
- * The kernels that a real GPU takes (tiled products, matvec, attention in blocks), on every family. Software adapters
+ * The kernels that a real GPU takes (tiled matmul, matvec, attention in blocks), on every family. Software adapters
  * take others, so a `Gpu` here believes its adapter to be hardware.
  */
 import { describe, expect, it } from "vitest";

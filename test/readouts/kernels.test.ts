@@ -8,7 +8,7 @@ import type { Matrix } from "../../src/kernels/matrix.ts";
 import { testGpu } from "../support/gpu.ts";
 import { gaussians, integer, relativeError, seeded } from "../support/numbers.ts";
 
-describe("the transposed product", () => {
+describe("the transposed matmul", () => {
   const CASES = (["f32", "f16", "bf16"] as const).flatMap((storage) =>
     (
       [

@@ -1,4 +1,4 @@
-/** The logit lens against the final norm and unembedding written out, for both kinds of scale. */
+/** The logit lens compared with the final norm and unembedding computed step by step, for both kinds of scale. */
 import { describe, expect, it } from "vitest";
 import { HookedModel } from "../../src/hooks/hooked-model.ts";
 import { logitLens } from "../../src/hooks/readouts/index.ts";

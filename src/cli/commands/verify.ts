@@ -31,7 +31,7 @@ export function verifyCommand(): Command {
   return new Command("verify")
     .summary("measure every claim about the constructed transformer")
     .description(
-      "Builds constructed transformers, runs them on this machine's adapter, and holds every claim of docs/theory.md against what is measured. Exit code 1 if a bound is missed.",
+      "Builds constructed transformers, runs them on this machine's adapter, and compares every claim of docs/theory.md with what is measured. Exit code 1 if a bound is missed.",
     )
     .addOption(new Option("--grid <name>", "how much to measure").choices(GRID_NAMES).default("quick"))
     .addOption(new Option("--part <name>", "one part only").choices(GROUPS))

@@ -1,4 +1,0 @@
-/// <reference types="@webgpu/types" preserve="true" />
-/// <reference lib="esnext.disposable" preserve="true" />
-/** The entry `superlens/bench`: benchmarks. */
-export * from "./bench/index.ts";

@@ -7,7 +7,8 @@
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { buildDefaultModel, modelFiles } from "../src/theory/index.ts";
+import { buildDefaultModel } from "../src/theory/default-model.ts";
+import { modelFiles } from "../src/theory/index.ts";
 
 const folder = fileURLToPath(new URL("../weights/superposition/", import.meta.url));
 

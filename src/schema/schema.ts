@@ -158,6 +158,10 @@ export function instance<T>(what: string, type: { prototype: T }): Schema<T> {
   return simple(what, (value) => value instanceof (type as { prototype: T } & (abstract new () => T)));
 }
 
+/** A plain object that another call made, told by some of its fields. */
+export const madeObject = <T>(what: string, ...fields: readonly (keyof T & string)[]): Schema<T> =>
+  simple(what, (value) => typeof value === "object" && value !== null && fields.every((name) => name in value));
+
 /** The schema that a value is read by depends on its form; `pick` gives none for a form that is not accepted. */
 export function byForm<T>(takes: string, pick: (value: unknown) => Schema<T> | undefined): Schema<T> {
   return {

@@ -169,10 +169,3 @@ function customSpec(dModel: number, { nHeads, dHead, mlps }: Sizes, ends: Ends):
 export function* denseTensors({ weights }: { weights: Map<string, SparseMatrix> }): Generator<[string, DenseTensor]> {
   for (const [name, matrix] of weights) yield [name, { shape: matrix.shape, data: matrix.toFloat32() }];
 }
-
-/** Size of the dense tensors, in bytes of float32. */
-export function denseBytes({ weights }: { weights: Map<string, SparseMatrix> }): number {
-  let bytes = 0;
-  for (const { shape } of weights.values()) bytes += 4 * shape.reduce((product, size) => product * size, 1);
-  return bytes;
-}

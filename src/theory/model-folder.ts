@@ -12,8 +12,15 @@ import {
 } from "../checkpoint/index.ts";
 import { ConfigError } from "../errors.ts";
 import { type HookedModel, loadModel } from "../hooks/index.ts";
-import { type LoadOptions, type ModelSource, type OpenModelOptions, openModelSource } from "../model/load.ts";
+import {
+  LOAD_OPTIONS,
+  type LoadOptions,
+  type ModelSource,
+  type OpenModelOptions,
+  openModelSource,
+} from "../model/load.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import * as s from "../schema/schema.ts";
 import { type Blueprint, type SuperpositionModel, superpositionConfig } from "./build.ts";
 import { asDefinition } from "./definition-form.ts";
 import { planConstruction } from "./plan.ts";
@@ -24,6 +31,9 @@ export type WeightDtype = "F32" | "F16" | "BF16";
 
 /** Goes into the file's header: loaders of Python's frameworks look for it. */
 export const FILE_METADATA = { format: "pt" };
+
+const BUILT = s.madeObject<SuperpositionModel>("a model, made by buildSuperposition()", "program", "layout", "weights");
+const DTYPE = s.oneOf<WeightDtype>("F32", "F16", "BF16");
 
 const PACK: Record<WeightDtype, (values: Float32Array<ArrayBuffer>) => TensorEntry["data"]> = {
   F32: (values) => values,
@@ -51,6 +61,8 @@ export function tensorEntries(
 
 /** The model folder, whole: contents by file name. The same model gives the same bytes. */
 export function modelFiles(model: SuperpositionModel, dtype: WeightDtype = "F32"): Map<string, Uint8Array> {
+  s.readArgument(BUILT, model, "modelFiles", "model");
+  s.readArgument(DTYPE, dtype, "modelFiles", "dtype");
   const entries = [...model.weights].map(
     ([name, matrix]): TensorEntry => ({ name, dtype, shape: matrix.shape, data: PACK[dtype](matrix.toFloat32()) }),
   );
@@ -78,7 +90,7 @@ export interface LoadedSuperposition {
  * Throws what `loadModel` throws, and `ConfigError` `config/not-constructed` for a model that is none.
  */
 export async function loadSuperposition(source: ModelSource, options: LoadOptions = {}): Promise<LoadedSuperposition> {
-  const { file, onNotice, signal } = options;
+  const { file, onNotice, signal } = s.readOptions(LOAD_OPTIONS, options, "loadSuperposition");
   const blueprint = await readBlueprint(source, { file, onNotice, signal });
   return { blueprint, model: await loadModel(source, options) };
 }

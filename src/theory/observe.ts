@@ -3,13 +3,14 @@
  * edited, and which attention weights are the mixture.
  */
 import type { Edit, HookedModel } from "../hooks/index.ts";
+import * as s from "../schema/schema.ts";
 import type { StageName } from "./assemble.ts";
 import type { Blueprint } from "./build.ts";
 import { positionOf, promptLength } from "./codes.ts";
 import { softmax } from "./mixture.ts";
 import type { LoadedSuperposition } from "./model-folder.ts";
 import type { PromptIds } from "./prompts.ts";
-import type { SpaceName } from "./spaces.ts";
+import { SPACES, type SpaceName } from "./spaces.ts";
 
 /** The point at which a subspace holds its final value: after which stage, and on which side of that layer's MLP. */
 const WRITTEN: Partial<Record<SpaceName, [stage: StageName, point: "hook_resid_mid" | "hook_resid_post"]>> = {
@@ -21,6 +22,15 @@ const WRITTEN: Partial<Record<SpaceName, [stage: StageName, point: "hook_resid_m
   OUT: ["superpose", "hook_resid_mid"],
   LOG: ["log", "hook_resid_post"],
 };
+
+const BLUEPRINT = s.madeObject<Blueprint>("the blueprint of a constructed model", "program", "layout", "stages");
+const LOADED = s.madeObject<LoadedSuperposition>("what loadSuperposition() gives", "model", "blueprint");
+const SPACE = s.oneOf(...(Object.keys(SPACES) as SpaceName[]));
+const IDS = s.list("token ids", s.wholeFrom(0));
+const PROMPT_IDS = s.object<PromptIds>("a prompt, made by promptIds()", {
+  examples: s.required(s.list("lists of token ids", IDS)),
+  query: s.required(IDS),
+});
 
 /** Name of a point in the layer of a stage, such as `blocks.3.attn.hook_pattern`. */
 export function stagePoint({ stages }: Pick<Blueprint, "stages">, stage: StageName, point: string): string {
@@ -46,6 +56,8 @@ export function setSpace(
   positions: readonly number[],
   value: Edit["value"],
 ): Edit {
+  s.readArgument(BLUEPRINT, blueprint, "setSpace", "blueprint");
+  s.readArgument(SPACE, space, "setSpace", "space");
   return { at: pointOf(blueprint, space), op: "set", dims: dimsOf(blueprint, space), positions, value };
 }
 
@@ -63,7 +75,8 @@ export interface Places {
   all: number[];
 }
 
-export function placesOf({ program, examples: m }: Pick<Blueprint, "program" | "examples">): Places {
+export function placesOf(blueprint: Blueprint): Places {
+  const { program, examples: m } = s.readArgument(BLUEPRINT, blueprint, "placesOf", "blueprint");
   const n = program.exampleLength;
   const range = (start: number, count: number) => Array.from({ length: count }, (_, i) => start + i);
   return {
@@ -86,7 +99,7 @@ const BATCH_BYTES = 256 * 2 ** 20;
 
 /**
  * The model's next-token probabilities `[d + 1]` for each prompt, in float64 from float32 logits.
- * @param edits apply to every prompt; where they name rows, all prompts must fit one batch.
+ * @param edits apply to every prompt; where they name `batch`, all prompts must fit one batch.
  */
 export async function probabilitiesOf(
   { model, blueprint }: LoadedSuperposition,
@@ -121,14 +134,16 @@ export interface Observation {
 
 /** Runs one prompt and captures the superpose layer's pattern at the last position. */
 export async function observe(
-  { model, blueprint }: LoadedSuperposition,
+  loaded: LoadedSuperposition,
   prompt: PromptIds,
   edits: readonly Edit[] = [],
 ): Promise<Observation> {
+  const { model, blueprint } = s.readArgument(LOADED, loaded, "observe", "loaded");
+  const ids = inputIds(blueprint, s.readArgument(PROMPT_IDS, prompt, "observe", "prompt"));
   const { program, examples } = blueprint;
   const { last } = placesOf(blueprint);
   const name = stagePoint(blueprint, "superpose", "attn.hook_pattern");
-  using result = await model.forward([inputIds(blueprint, prompt)], {
+  using result = await model.forward([ids], {
     logits: "last",
     capture: name,
     positions: [last],

@@ -66,11 +66,6 @@ export interface Plan extends Constants {
   sum: CompiledSum | null;
 }
 
-/** d_model = 4 d + 3 K + bJ + bI + 4, with bJ = ceil(log2(m + 1)) and bI = max(1, ceil(log2 n)). */
-export function residualWidth(size: { d: number; m: number; n: number; K: number }): number {
-  return 4 * size.d + 3 * size.K + bitsFor(size.m + 1) + bitsFor(size.n) + 4;
-}
-
 /** The weights grow with m: 100 000 examples of the smallest preset take 2 GB. */
 const MOST_EXAMPLES = 100_000;
 

@@ -16,6 +16,7 @@ export interface PromptIds {
   query: number[];
 }
 
+const PROGRAM = s.madeObject<Program>("a program, made by compileTasks()", "definition", "tasks", "tokenId");
 const WORDS = s.list("texts", s.text);
 const PROMPT = s.object<Prompt>("a prompt", {
   examples: s.required(s.list("lists of texts", WORDS)),
@@ -34,6 +35,7 @@ export function encodePrompt(program: Program, examples: number, prompt: Prompt)
 
 /** Checks a prompt as `encodePrompt` does and resolves its words. */
 export function promptIds(program: Program, examples: number, given: Prompt): PromptIds {
+  s.readArgument(PROGRAM, program, "promptIds", "program");
   s.readArgument(s.wholeFrom(1), examples, "promptIds", "examples");
   const prompt = s.readArgument(PROMPT, given, "promptIds", "prompt");
   const n = program.exampleLength;
@@ -67,6 +69,7 @@ export function promptIds(program: Program, examples: number, given: Prompt): Pr
 
 /** The inverse of `encodePrompt`. Throws `theory/prompt` unless the ids are BOS and 1 + m n + n - 1 long. */
 export function decodePrompt(program: Program, examples: number, given: readonly number[]): Prompt {
+  s.readArgument(PROGRAM, program, "decodePrompt", "program");
   s.readArgument(s.wholeFrom(1), examples, "decodePrompt", "examples");
   const ids = s.readArgument(s.list("token ids", s.wholeFrom(0)), given, "decodePrompt", "ids");
   const n = program.exampleLength;
@@ -96,7 +99,8 @@ function templateOf({ template, slots }: TaskDefinition): string {
 }
 
 /** An example in the definition's template. A query leaves the label empty. */
-export function formatExample({ definition }: Program, given: readonly string[]): string {
+export function formatExample(program: Program, given: readonly string[]): string {
+  const { definition } = s.readArgument(PROGRAM, program, "formatExample", "program");
   const tokens = s.readArgument(WORDS, given, "formatExample", "tokens");
   const names = definition.slots.map(({ name }) => name);
   return templateOf(definition)
@@ -112,8 +116,8 @@ export function formatExample({ definition }: Program, given: readonly string[])
  * examples there are, is for `promptIds` to check.
  */
 export function parsePrompt(program: Program, given: string): Prompt {
+  const { definition, exampleLength } = s.readArgument(PROGRAM, program, "parsePrompt", "program");
   const text = s.readArgument(s.text, given, "parsePrompt", "text");
-  const { definition, exampleLength } = program;
   const hasCommas = [templateOf(definition), ...definition.vocabulary].some((part) => part.includes(","));
   const lines = text.split(hasCommas ? "\n" : /[,\n]/).map((line) => line.trim());
   const read = exampleReader(definition, hasCommas ? "line breaks" : "commas");

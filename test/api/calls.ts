@@ -21,7 +21,9 @@ import { KV_CACHE_OPTIONS } from "../../src/model/runner.ts";
 import { ENCODE_OPTIONS } from "../../src/model/text.ts";
 import type { Schema } from "../../src/schema/schema.ts";
 import { CONSTRUCTION_OPTIONS } from "../../src/theory/plan.ts";
+import { samplePrompt } from "../../src/theory/sampling.ts";
 import { VERIFY_OPTIONS } from "../../src/theory/verify/index.ts";
+import { seeded } from "../../src/theory/verify/random-tasks.ts";
 import { loadGpt2Tokenizer } from "../../src/tokenizer/gpt2.ts";
 import { hooked } from "../hooks/support.ts";
 import * as api from "./public.ts";
@@ -42,7 +44,7 @@ export const NOT_CALLED: readonly string[] = [
   // Errors, made by the library.
   ...["SuperlensError", "CheckpointError", "ConfigError", "InputError", "HookError", "GpuError", "TheoryError"],
   // Tested in a test of its own, since it loads.
-  ...["loadModel", "openModelSource", "readSpec", "loadSuperposition", "readBlueprint"],
+  ...["loadModel", "openModelSource", "readSpec"],
   // Results, whose methods are called below.
   ...[
     "HookedModel",
@@ -56,11 +58,6 @@ export const NOT_CALLED: readonly string[] = [
     "TraceGrid",
   ],
   ...["LogitLens", "ResidualStack"],
-  // They take what other calls of the theory gave.
-  ...["buildDefaultModel", "superpositionConfig", "denseBytes", "denseTensors", "configText", "inMemory", "modelFiles"],
-  ...["tensorEntries", "dimsOf", "inputIds", "observe", "placesOf", "pointOf", "probabilitiesOf", "setSpace"],
-  ...["stagePoint", "Oracle", "headsNeeded", "residualWidth", "runProgram", "softmax", "largestDifference"],
-  ...["promptOfTasks", "samplePrompt", "unexplainedPrompt", "seededRandom", "LinearMap", "ResidualLayout"],
   // They read what a source gave, and the classes of a loaded model.
   ...["headerLength", "parseHeader", "sameTensor"],
   // What hosts register, and files that are read by other calls.
@@ -317,12 +314,14 @@ function plainCalls(): Call[] {
 const safetensors = (tensors: Parameters<typeof api.writeSafetensors>[0]) =>
   new Blob([api.writeSafetensors(tensors) as BlobPart]);
 
-/** What people give the theory: definitions, options, prompts. What its calls give each other is left out. */
+/** Calls of `superlens/theory`, each with what the calls before it gave. */
 async function theoryCalls(gpu: api.Gpu): Promise<Call[]> {
   const definition = await api.loadPreset("letters");
-  const { program } = api.buildSuperposition(definition, { examples: 2 });
-  const random = api.seededRandom(1);
-  const prompt = api.samplePrompt(program, 2, random);
+  const built = api.buildSuperposition(definition, { examples: 2 });
+  const { program } = built;
+  const loaded = await api.loadSuperposition(api.inMemory(built), { gpu });
+  const prompt = samplePrompt(program, 2, seeded(1));
+  const ids = api.promptIds(program, 2, prompt);
   const text = [...prompt.examples, prompt.query].map((tokens) => api.formatExample(program, tokens)).join(", ");
   return [
     { name: "loadPreset", args: ["letters"], run: api.loadPreset },
@@ -334,15 +333,22 @@ async function theoryCalls(gpu: api.Gpu): Promise<Call[]> {
       run: api.buildSuperposition,
       options: CONSTRUCTION_OPTIONS,
     },
-    { name: "parsePrompt", args: [text], run: (value) => api.parsePrompt(program, value) },
-    { name: "encodePrompt", args: [2, prompt], run: (examples, value) => api.encodePrompt(program, examples, value) },
-    { name: "promptIds", args: [2, prompt], run: (examples, value) => api.promptIds(program, examples, value) },
+    { name: "modelFiles", args: [built, "F32"], run: api.modelFiles },
+    { name: "inMemory", args: [built, "F32"], run: api.inMemory },
     {
-      name: "decodePrompt",
-      args: [2, api.encodePrompt(program, 2, prompt)],
-      run: (examples, ids) => api.decodePrompt(program, examples, ids),
+      name: "loadSuperposition",
+      args: [{}],
+      run: (options) => api.loadSuperposition(api.inMemory(built), { gpu, ...options }),
     },
-    { name: "formatExample", args: [prompt.query], run: (tokens) => api.formatExample(program, tokens) },
+    { name: "readBlueprint", args: [{}], run: (options) => api.readBlueprint(api.inMemory(built), options) },
+    { name: "observe", args: [loaded, ids, []], run: api.observe },
+    { name: "placesOf", args: [loaded.blueprint], run: api.placesOf },
+    { name: "setSpace", args: [loaded.blueprint, "WEIGHT", [0], 0], run: api.setSpace },
+    { name: "parsePrompt", args: [program, text], run: api.parsePrompt },
+    { name: "encodePrompt", args: [program, 2, prompt], run: api.encodePrompt },
+    { name: "promptIds", args: [program, 2, prompt], run: api.promptIds },
+    { name: "decodePrompt", args: [program, 2, api.encodePrompt(program, 2, prompt)], run: api.decodePrompt },
+    { name: "formatExample", args: [program, prompt.query], run: api.formatExample },
     { name: "verify", args: [gpu, { groups: [] }], run: api.verify, options: VERIFY_OPTIONS },
   ];
 }

@@ -16,7 +16,7 @@ const NODE = {
 
 /** What a user writes. It is compiled, never run. */
 const SOURCE = `
-import { ablate, type Edit, type HookedModel, loadModel, metric, type Tensor } from "superlens";
+import { ablate, type Edit, type HookedModel, type KvCache, loadModel, metric, type Tensor } from "superlens";
 import { DEFAULT_OPTIONS, runBench } from "superlens/bench";
 import { loadSuperposition, type TaskDefinition } from "superlens/theory";
 
@@ -34,6 +34,11 @@ await model.runWithHooks(ids, { hook_embed: (x) => Float64Array.from(x) });
 await model.runWithHooks(ids, { hook_embed: async (x) => Array.from(x) });
 await ablate(model, { input: ids, kind: "zero", metric: metric.kl(new Float64Array(3)), layers: ids });
 metric.logits(ids);
+using kv: KvCache = model.createKvCache({ sequences: 2 });
+const [one, several]: [number[], number[][]] = [model.toTokens("text"), model.toTokens(["text", "more"])];
+const [text, texts]: [string, string[]] = [model.toText(ids), model.toText(several)];
+const [words, lists]: [string[], string[][]] = [model.toStrTokens(one), model.toStrTokens([text, ids])];
+await model.forward(several, { kv });
 using tensor: Tensor = model.gpu.tensor([three, also], "mine");
 const device: GPUDevice = model.gpu.device;
 const { shape, data }: { shape: readonly number[]; data: Float32Array } = await model.weight(model.weightNames()[0] ?? "W_E");
@@ -43,6 +48,8 @@ const report = await runBench({ shape: "mini" }, { ...DEFAULT_OPTIONS, runs: def
 theirs.gpu.device.label = report.commit;
 // @ts-expect-error The theory is an entry of its own.
 import { verify } from "superlens";
+// @ts-expect-error The key-value cache is kv.
+await model.forward(ids, { cache: kv });
 // @ts-expect-error There is no such option.
 await model.forward(ids, { position: 3 });
 // @ts-expect-error Ids are numbers.

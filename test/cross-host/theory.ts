@@ -1,19 +1,9 @@
 /** The constructed transformer: the model that ships, loaded over HTTP, and a cut of the verification. */
-import {
-  GROUPS,
-  inputIds,
-  loadSuperposition,
-  observe,
-  placesOf,
-  pointOf,
-  promptIds,
-  runProgram,
-  samplePrompt,
-  seededRandom,
-  setSpace,
-  verify,
-} from "../../src/theory/index.ts";
-import { largestDifference } from "../../src/theory/mixture.ts";
+import { GROUPS, loadSuperposition, observe, placesOf, promptIds, setSpace, verify } from "../../src/theory/index.ts";
+import { largestDifference, runProgram } from "../../src/theory/mixture.ts";
+import { inputIds, pointOf } from "../../src/theory/observe.ts";
+import { samplePrompt } from "../../src/theory/sampling.ts";
+import { seeded as seededRandom } from "../../src/theory/verify/random-tasks.ts";
 import { sharedGpu } from "./families.ts";
 import { type Check, showWorst } from "./harness.ts";
 

@@ -7,7 +7,6 @@ import { buildDefaultModel } from "../../src/theory/default-model.ts";
 import {
   buildSuperposition,
   inMemory,
-  inputIds,
   type LoadedSuperposition,
   loadPreset,
   loadSuperposition,
@@ -15,19 +14,15 @@ import {
   observe,
   type PromptIds,
   placesOf,
-  pointOf,
-  probabilitiesOf,
   promptIds,
   readBlueprint,
-  runProgram,
-  samplePrompt,
-  seededRandom,
   setSpace,
-  softmax,
-  tensorEntries,
-  unexplainedPrompt,
 } from "../../src/theory/index.ts";
-import { largestDifference } from "../../src/theory/mixture.ts";
+import { largestDifference, runProgram, softmax } from "../../src/theory/mixture.ts";
+import { tensorEntries } from "../../src/theory/model-folder.ts";
+import { inputIds, pointOf, probabilitiesOf } from "../../src/theory/observe.ts";
+import { samplePrompt, unexplainedPrompt } from "../../src/theory/sampling.ts";
+import { seeded as seededRandom } from "../../src/theory/verify/random-tasks.ts";
 import { testGpu } from "../support/gpu.ts";
 
 const SHIPPED = "weights/superposition";

@@ -1,6 +1,5 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { denseBytes } from "../../src/theory/assemble.ts";
 import { buildSuperposition } from "../../src/theory/build.ts";
 import type { TaskDefinition } from "../../src/theory/definition.ts";
 import { Oracle } from "../../src/theory/oracle.ts";
@@ -10,7 +9,7 @@ import { plus } from "../../src/theory/presets/plus.ts";
 import { retrieval } from "../../src/theory/presets/retrieval.ts";
 import { samplePrompt } from "../../src/theory/sampling.ts";
 import { compileTasks } from "../../src/theory/tasks.ts";
-import { check, seeded } from "./helpers.ts";
+import { check, denseBytes, seeded } from "./helpers.ts";
 
 const definitions: TaskDefinition[] = [
   arithmetic(),

@@ -10,14 +10,12 @@ import { SuperlensError } from "../../errors.ts";
 import {
   asDefinition,
   buildSuperposition,
-  configText,
-  FILE_METADATA,
   loadPreset,
   PRESET_NAMES,
   type SuperpositionModel,
   type TaskDefinition,
-  tensorEntries,
 } from "../../theory/index.ts";
+import { configText, FILE_METADATA, tensorEntries } from "../../theory/model-folder.ts";
 import { examples, type GlobalOptions, wholeNumber } from "../options.ts";
 import { bytes, print, printJson, table } from "../output.ts";
 import { checkFolder, makeFolder, writeFileWhole } from "../write-file.ts";

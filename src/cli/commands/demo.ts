@@ -8,17 +8,16 @@ import { Command } from "commander";
 import { SuperlensError } from "../../errors.ts";
 import {
   type Blueprint,
-  inputIds,
   type LoadedSuperposition,
   type Prompt,
   parsePrompt,
   placesOf,
-  pointOf,
   promptIds,
   readBlueprint,
-  runProgram,
   setSpace,
 } from "../../theory/index.ts";
+import { runProgram } from "../../theory/mixture.ts";
+import { inputIds, pointOf } from "../../theory/observe.ts";
 import { type Look, look } from "../demo/look.ts";
 import { mixedPrompt, strangePrompt } from "../demo/prompts.ts";
 import {

@@ -1,16 +1,7 @@
 /** One run of a constructed model as the demo tells it: what should be, and what the running model says. */
 import type { Edit } from "../../hooks/index.ts";
-import {
-  formatExample,
-  type LoadedSuperposition,
-  largestDifference,
-  type Overrides,
-  observe,
-  type ProgramState,
-  type Prompt,
-  promptIds,
-  runProgram,
-} from "../../theory/index.ts";
+import { formatExample, type LoadedSuperposition, observe, type Prompt, promptIds } from "../../theory/index.ts";
+import { largestDifference, type Overrides, type ProgramState, runProgram } from "../../theory/mixture.ts";
 
 /** A task in a run: `weight` is its exact share of the examples, `attention` its head's weight in the running model. */
 export interface TaskLine {

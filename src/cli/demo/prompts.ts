@@ -1,14 +1,8 @@
 /** Prompts worth showing: several tasks mixed in known shares, none of which can be mistaken for another. */
-import {
-  type Blueprint,
-  type Prompt,
-  promptIds,
-  promptOfTasks,
-  type Random,
-  runProgram,
-  seededRandom,
-  unexplainedPrompt,
-} from "../../theory/index.ts";
+import { type Blueprint, type Prompt, promptIds } from "../../theory/index.ts";
+import { runProgram } from "../../theory/mixture.ts";
+import { promptOfTasks, type Random, unexplainedPrompt } from "../../theory/sampling.ts";
+import { seeded as seededRandom } from "../../theory/verify/random-tasks.ts";
 
 /** More draws than a clear prompt has ever taken; a model without one gets an unclear one. */
 const MOST_DRAWS = 200;

@@ -84,8 +84,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "lower: the rows that give logits are the first ones",
     file: "src/graph/lower.ts",
-    from: 'from.rows.select((set === "picked" ? picked : outputRows) as readonly number[])',
-    to: 'from.rows.slice(0, ((set === "picked" ? picked : outputRows) as readonly number[]).length)',
+    from: 'const chosen = this.#rowsOf(last).rows.select((set === "picked" ? picked : outputRows) as readonly number[]);',
+    to: 'const chosen = this.#rowsOf(last).rows.slice(0, ((set === "picked" ? picked : outputRows) as readonly number[]).length);',
     tests: EQUIVALENCE,
   },
   {

@@ -12,7 +12,7 @@
  * weights take: here 44 of 9 MB are read at 7.1 and 10.9 GB/s (Node, Deno) where one or eight are at 8.4 and 12.6.
  */
 import type { Gpu } from "../gpu/gpu.ts";
-import { add } from "../kernels/calls.ts";
+import { combine } from "../kernels/calls.ts";
 import { MATMUL_FAMILY } from "../kernels/matmul.ts";
 import type { MatmulKernel } from "../kernels/matmul-kernels.ts";
 import type { WeightLayout } from "../kernels/matrix.ts";
@@ -202,7 +202,7 @@ async function dispatchCost(gpu: Gpu, signal: AbortSignal | undefined): Promise<
   const medianOf = async (dispatches: number) => {
     const times: number[] = [];
     while (times.length < TIMING.runs)
-      times.push(await timer.run((recorder) => add(recorder, gpu.zeros, x, 4), dispatches));
+      times.push(await timer.run((recorder) => combine(recorder, gpu.zeros, x, 4, "add"), dispatches));
     return median(times);
   };
   await medianOf(1); // compiles

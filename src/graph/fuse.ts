@@ -52,16 +52,10 @@ function made<A>(
   return { kind, inputs: inputs as Value[], outputs, attributes } as Op;
 }
 
-/** A matmul of one result that `op` alone reads, and that may still take in what `also` adds to it. */
-function openMatmul(
-  before: Before,
-  value: Value | undefined,
-  also: (attributes: MatmulAttributes) => boolean = () => true,
-) {
+/** A matmul of one result that the looked-at op alone reads, and that is not combined with anything yet. */
+function openMatmul(before: Before, value: Value | undefined) {
   const matmul = before.inner(MATMUL, value);
-  return matmul && matmul.outputs.length === 1 && !matmul.attributes.combine && also(matmul.attributes)
-    ? matmul
-    : undefined;
+  return matmul && matmul.outputs.length === 1 && !matmul.attributes.combine ? matmul : undefined;
 }
 
 /** A rule by which a matmul takes in the elementwise op after it. */

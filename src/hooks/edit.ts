@@ -13,8 +13,6 @@ import * as s from "../schema/schema.ts";
 import { ActivationCache, type CacheEntry, ENTRY_PLACE_FIELDS } from "./activation-cache.ts";
 import { type Axis, isHeadFirst, type Point, resolvePoints } from "./points.ts";
 
-export type { EditOp };
-
 /**
  * A number; an array or GPU tensor that broadcasts from the right against the selection [batch, positions, heads, dims]
  * (heads dropped where the point has none); or an entry of a cache, read at the edited coordinates.

@@ -189,13 +189,15 @@ function needsWholeSequence({ spec, standing }: SweepModel, edits: readonly Comp
 
 /** Cells whose edits can change the logits at `end`. */
 function compileCells(scope: EditScope, cells: CheckedSweepOptions["cells"], end: number, length: number): Cell[] {
+  const reaches = reachesOf(scope.spec);
+  const causal = isCausal(scope.spec);
   return cells.flatMap((edits, index) => {
     const compiled = inCell(index, () => compileEdits(edits, scope));
     const places = compiled.map(({ at, targets }) => ({
       point: at,
       positions: targets.map(({ position }) => position),
     }));
-    const affected = affectedRows(reachesOf(scope.spec), places, end, length, isCausal(scope.spec));
+    const affected = affectedRows(reaches, places, end, length, causal);
     return affected ? [{ index, edits: compiled, affected }] : [];
   });
 }

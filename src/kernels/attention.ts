@@ -35,8 +35,6 @@ import { ATTENTION_PARAMS } from "./definitions.ts";
 import { type Candidate, type DeviceFacts, KernelFamily } from "./family.ts";
 import { elementGrid, type Grid } from "./launch.ts";
 
-export type { AttentionCall, AttentionParam };
-
 /** Keys from which a GPU splits them: below, one workgroup a (row, head) is done before a second kernel would start. */
 const MANY_KEYS = 256;
 

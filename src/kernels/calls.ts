@@ -14,9 +14,6 @@ import type { MatmulKernel } from "./matmul-kernels.ts";
 import { ELEMENT_BYTES, type Matrix } from "./matrix.ts";
 import type { View } from "./view.ts";
 
-export { elementGrid, reduceConstants } from "./launch.ts";
-export { type NormSpec, norm, normStages } from "./norm.ts";
-
 /** `gelu`: exact, with erf; `gelu_tanh`: the tanh approximation; `gelu_quick`: x * sigmoid(1.702 x). */
 export type Activation = "relu" | "silu" | "gelu" | "gelu_tanh" | "gelu_quick" | "identity";
 
@@ -52,7 +49,7 @@ export interface MatmulOptions {
   cache?: { rowTable: BufferSlice; keys: BufferSlice; values: BufferSlice; kvWidth: number } | undefined;
 }
 
-export const COMBINE_CODE = { replace: 0, add: 1, multiply: 2 };
+const COMBINE_CODE = { replace: 0, add: 1, multiply: 2 };
 
 /** out[r, n] (+ or *)= cap(act((x[r] · W[n] + bias[n]) * scale)); x [rows, width], out [rows, outWidth]. */
 export function matmul(
@@ -178,19 +175,20 @@ export function embed(
   }
 }
 
-/** out[i] = x[i] * scale, or += with `accumulate`; `count` elements. */
-export function add(
+/** out[i] (+ or *)= x[i] * scale; `count` elements. */
+export function combine(
   recorder: Recorder,
   x: BufferSlice,
   out: BufferSlice,
   count: number,
-  options: { scale?: number; accumulate?: boolean } = {},
+  how: keyof typeof COMBINE_CODE,
+  scale = 1,
 ): void {
   recorder.dispatch(kernels.COMBINE, {
-    params: { count, scale: options.scale ?? 1 },
+    params: { count, scale },
     buffers: [x, out],
     workgroups: elementGrid(recorder, count),
-    constants: { COMBINE: (options.accumulate ?? true) ? COMBINE_CODE.add : COMBINE_CODE.replace },
+    constants: { COMBINE: COMBINE_CODE[how] },
   });
 }
 
@@ -218,16 +216,22 @@ export function gather(recorder: Recorder, source: View, target: View, list: Ten
 
 /** out[0 .. count] = x[0 .. count]. */
 export function copyRows(recorder: Recorder, x: BufferSlice, out: BufferSlice, count: number): void {
-  add(recorder, x, out, count, { accumulate: false });
+  combine(recorder, x, out, count, "replace");
 }
 
-/** Each head's own part of attention's output: result [rows, nHeads, dModel], a temporary, = W_O[head] z[row, head]. */
-export function projectHeads(recorder: Recorder, z: Tensor, rows: number, W_O: Matrix, nHeads: number): Tensor {
+/** Each head's own part of attention's output: out [rows, nHeads, dModel] = W_O[head] z[row, head]. */
+export function projectHeads(
+  recorder: Recorder,
+  z: BufferSlice,
+  rows: number,
+  W_O: Matrix,
+  nHeads: number,
+  out: BufferSlice,
+): void {
   const dModel = W_O.outWidth;
   const dHead = W_O.width / nHeads;
-  const result = recorder.temp(rows, nHeads, dModel);
   for (let head = 0; head < nHeads; head++) {
-    matmul(recorder, z, rows, W_O, result, {
+    matmul(recorder, z, rows, W_O, out, {
       rowStart: head * dHead,
       rowStride: nHeads * dHead,
       width: dHead,
@@ -236,7 +240,6 @@ export function projectHeads(recorder: Recorder, z: Tensor, rows: number, W_O: M
       outStride: nHeads * dModel,
     });
   }
-  return result;
 }
 
 /** out[r] = sum over heads of result[r, head] + bias; result [rows, nHeads, width], out [rows, width]. */

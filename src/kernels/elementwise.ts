@@ -1,7 +1,8 @@
-/** Element by element: functions in place, one vector into another, copies. */
-import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
-import { ACTIVATION_CODE, type Activation, add, COMBINE_CODE, elementGrid, gather } from "./calls.ts";
-import { COMBINE, ELEMENTWISE } from "./definitions.ts";
+/** Element by element: functions in place, copies and chosen rows. */
+import type { Recorder } from "../gpu/recorder.ts";
+import { ACTIVATION_CODE, type Activation, copyRows, gather } from "./calls.ts";
+import { ELEMENTWISE } from "./definitions.ts";
+import { elementGrid } from "./launch.ts";
 import { isPacked, packedView, type View } from "./view.ts";
 
 /** x = cap(act(x * scale)), in place; x packed [rows, heads, width]. */
@@ -23,27 +24,10 @@ export function elementwise(
   });
 }
 
-/** out[i] (+ or *)= x[i] * scale; `count` elements. */
-export function combine(
-  recorder: Recorder,
-  x: BufferSlice,
-  out: BufferSlice,
-  count: number,
-  how: keyof typeof COMBINE_CODE,
-  scale = 1,
-): void {
-  recorder.dispatch(COMBINE, {
-    params: { count, scale },
-    buffers: [x, out],
-    workgroups: elementGrid(recorder, count),
-    constants: { COMBINE: COMBINE_CODE[how] },
-  });
-}
-
 /** out = x, row by row. */
 export function copy(recorder: Recorder, x: View, out: View, rows: number): void {
   if (isPacked(x) && isPacked(out) && x.start === 0 && out.start === 0) {
-    add(recorder, x.buffer, out.buffer, rows * x.heads * x.width, { accumulate: false });
+    copyRows(recorder, x.buffer, out.buffer, rows * x.heads * x.width);
     return;
   }
   selectRows(

@@ -2,9 +2,10 @@
 import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
 import { foldGrid } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { elementGrid, type NormSpec, reduceConstants } from "./calls.ts";
 import { QK_NORM, ROPE_STORE, STORE_KV } from "./definitions.ts";
+import { elementGrid, reduceConstants } from "./launch.ts";
 import type { NormWeights } from "./matrix.ts";
+import type { NormSpec } from "./norm.ts";
 import type { View } from "./view.ts";
 
 /** Norm of each head, or of all heads of a row together (`full`); weights [dHead], [heads, dHead] or [heads * dHead]. */

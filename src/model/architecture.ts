@@ -4,7 +4,9 @@
  * Shapes: `dModel` residual width, `nHeads` query heads, `nKvHeads` key-value heads (grouped-query attention shares
  * each among `nHeads / nKvHeads` query heads), `dHead` width of one head, `dMlp` width of the MLP's hidden layer.
  */
-import type { Activation, NormSpec } from "../kernels/calls.ts";
+
+import type { Activation } from "../kernels/calls.ts";
+import type { NormSpec } from "../kernels/norm.ts";
 
 export type { Activation, NormSpec };
 

@@ -192,8 +192,9 @@ export class Engine {
 
   #lookup(head: Head): WeightLookup {
     const { weights } = this;
+    const outside = { ...weights, ...head };
     const find = ({ name, block }: WeightRef) =>
-      (block === undefined ? { ...weights, ...head } : (weights.blocks[block] as object))[name as never] as unknown;
+      (block === undefined ? outside : (weights.blocks[block] as object))[name as never] as unknown;
     return {
       matrix: (ref) => find(ref) as Matrix,
       vector: (ref) => ref && (find(ref) as Tensor | undefined),

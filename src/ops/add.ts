@@ -1,12 +1,12 @@
 /** x + scale * term, in place of x: what attention and the MLP do to the residual stream. */
-import { combine } from "../kernels/elementwise.ts";
+import { combine } from "../kernels/calls.ts";
 import type { View } from "../kernels/view.ts";
-import { defineOp } from "./op.ts";
+import { defineOp, sameShape } from "./op.ts";
 
 export const ADD = defineOp<{ scale: number }>({
   name: "add",
   formula: "x + scale * term",
-  shapes: ([x]) => [{ heads: x?.heads ?? 1, width: x?.width ?? 0 }],
+  shapes: sameShape,
   inPlace: () => [0],
   reference: ({ inputs: [x, term], attributes: { scale } }) => [
     (x as Float64Array).map((value, i) => value + scale * ((term as Float64Array)[i] as number)),

@@ -4,13 +4,13 @@ import { gather } from "../kernels/calls.ts";
 import type { View } from "../kernels/view.ts";
 import * as s from "../schema/schema.ts";
 import type { Callback } from "./bindings.ts";
-import { defineOp } from "./op.ts";
+import { defineOp, sameShape } from "./op.ts";
 import { layoutOf, rowPairs } from "./places.ts";
 
 export const CALLBACK = defineOp<{ index: number; headFirst: boolean }>({
   name: "callback",
   formula: "f(x), in JavaScript",
-  shapes: ([x]) => [{ heads: x?.heads ?? 1, width: x?.width ?? 0 }],
+  shapes: sameShape,
   inPlace: () => [0],
   hasEffect: true,
   lower({ recorder, attributes: { index, headFirst }, outputs, rows, bindings }) {

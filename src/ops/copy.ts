@@ -1,12 +1,12 @@
 /** A copy, for an op that computes in place what is still needed as it was. Put in when a graph is given its memory. */
 import { copy } from "../kernels/elementwise.ts";
 import type { View } from "../kernels/view.ts";
-import { defineOp } from "./op.ts";
+import { defineOp, sameShape } from "./op.ts";
 
 export const COPY = defineOp<object>({
   name: "copy",
   formula: "x",
-  shapes: ([x]) => [{ heads: x?.heads ?? 1, width: x?.width ?? 0 }],
+  shapes: sameShape,
   reference: ({ inputs }) => inputs,
   lower({ recorder, inputs, outputs, rows }) {
     copy(recorder, inputs[0] as View, outputs[0] as View, rows.count);

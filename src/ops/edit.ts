@@ -10,10 +10,10 @@ import { MOST_TRANSIENT } from "../gpu/pipelines.ts";
 import { RecentMap } from "../gpu/recent.ts";
 import { foldGrid } from "../gpu/recorder.ts";
 import { Tensor } from "../gpu/tensor.ts";
-import { elementGrid } from "../kernels/calls.ts";
+import { elementGrid } from "../kernels/launch.ts";
 import type { View } from "../kernels/view.ts";
 import { type EditCall, type EditTarget, editOp } from "./edit-call.ts";
-import { defineOp } from "./op.ts";
+import { defineOp, sameShape } from "./op.ts";
 import type { RowTable } from "./rows.ts";
 
 const PARAMS = {
@@ -59,7 +59,7 @@ function editKernel(expression?: string): EditKernel {
 export const EDIT = defineOp<{ index: number }>({
   name: "edit",
   formula: "op(x, v)",
-  shapes: ([x]) => [{ heads: x?.heads ?? 1, width: x?.width ?? 0 }],
+  shapes: sameShape,
   inPlace: () => [0],
   lower({ recorder, attributes: { index }, outputs, rows, bindings }) {
     const { gpu } = recorder;

@@ -3,7 +3,7 @@ import type { Activation } from "../kernels/calls.ts";
 import { elementwise } from "../kernels/elementwise.ts";
 import type { View } from "../kernels/view.ts";
 import { ACTIVATIONS, softCapped } from "./activations.ts";
-import { defineOp, type Lowering, type OpKind } from "./op.ts";
+import { defineOp, type Lowering, type OpKind, sameShape } from "./op.ts";
 
 interface Elementwise {
   scale?: number;
@@ -19,7 +19,7 @@ function elementwiseOp<A extends Elementwise>(
   return defineOp<A>({
     name,
     formula,
-    shapes: ([x]) => [{ heads: x?.heads ?? 1, width: x?.width ?? 0 }],
+    shapes: sameShape,
     inPlace: () => [0],
     reference: ({ inputs: [x], attributes }) => [(x as Float64Array).map((value) => apply(value, attributes))],
     lower({ recorder, attributes, outputs, rows }: Lowering<A>) {

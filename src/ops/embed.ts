@@ -1,5 +1,5 @@
 /** Rows of a table: token embeddings, learned positions, or both in one step. */
-import { add, embed } from "../kernels/calls.ts";
+import { combine, embed } from "../kernels/calls.ts";
 import type { View } from "../kernels/view.ts";
 import { defineOp, type WeightRef } from "./op.ts";
 
@@ -53,7 +53,7 @@ export const EMBED = defineOp<EmbedAttributes>({
     if (!second || together) return;
     const term = recorder.temp(rows.count, width);
     embed(recorder, rowTable, rows.count, second.table, term, { by: "position", indexOffset: second.offset });
-    add(recorder, term, buffer, rows.count * width);
+    combine(recorder, term, buffer, rows.count * width, "add");
     recorder.release(term);
   },
 });

@@ -3,7 +3,7 @@
  * soft cap, the addition to the residual, the gate and the store of keys and values get here by fusion.
  */
 import type { Tensor } from "../gpu/tensor.ts";
-import { type Activation, type MatmulOptions, matmul } from "../kernels/calls.ts";
+import { type Activation, type MatmulOptions, matmul, projectHeads } from "../kernels/calls.ts";
 import { rowBlocks } from "../kernels/row-blocks.ts";
 import type { View } from "../kernels/view.ts";
 import { ACTIVATIONS, softCapped } from "./activations.ts";
@@ -99,18 +99,8 @@ export const HEAD_RESULTS = defineOp<{ weight: WeightRef; dModel: number }>({
       }),
     ];
   },
-  lower({ recorder, attributes: { weight, dModel }, inputs, outputs, rows, weights }) {
-    const W_O = weights.matrix(weight);
-    const { buffer, heads, width } = inputs[0] as View;
-    for (let head = 0; head < heads; head++) {
-      matmul(recorder, buffer, rows.count, W_O, (outputs[0] as View).buffer, {
-        rowStart: head * width,
-        rowStride: heads * width,
-        width,
-        weightColumn: head * width,
-        outStart: head * dModel,
-        outStride: heads * dModel,
-      });
-    }
+  lower({ recorder, attributes: { weight }, inputs, outputs, rows, weights }) {
+    const { buffer, heads } = inputs[0] as View;
+    projectHeads(recorder, buffer, rows.count, weights.matrix(weight), heads, (outputs[0] as View).buffer);
   },
 });

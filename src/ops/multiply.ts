@@ -1,12 +1,12 @@
 /** x * y element by element, in place of x: the gate of a gated MLP. */
-import { combine } from "../kernels/elementwise.ts";
+import { combine } from "../kernels/calls.ts";
 import type { View } from "../kernels/view.ts";
-import { defineOp } from "./op.ts";
+import { defineOp, sameShape } from "./op.ts";
 
 export const MULTIPLY = defineOp<object>({
   name: "multiply",
   formula: "x * y",
-  shapes: ([x]) => [{ heads: x?.heads ?? 1, width: x?.width ?? 0 }],
+  shapes: sameShape,
   inPlace: () => [0],
   reference: ({ inputs: [x, y] }) => [
     (x as Float64Array).map((value, i) => value * ((y as Float64Array)[i] as number)),

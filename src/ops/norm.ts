@@ -2,7 +2,7 @@
  * LayerNorm and RMSNorm of a row, in the three steps that people look between, and whole: the divisor, the normed vector,
  * and weight and bias. LayerNorm: Ba et al. 2016, arXiv 1607.06450; RMSNorm: Zhang and Sennrich 2019, arXiv 1910.07467.
  */
-import { type NormSpec, norm, normStages } from "../kernels/calls.ts";
+import { type NormSpec, norm, normStages } from "../kernels/norm.ts";
 import type { View } from "../kernels/view.ts";
 import { affine, normalized } from "./norm-reference.ts";
 import { defineOp, type Lowering, type Value, type WeightRef } from "./op.ts";

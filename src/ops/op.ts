@@ -110,6 +110,11 @@ export interface OpKind<A = unknown> {
   lower(call: Lowering<A>): void;
 }
 
+/** The shape rule of ops whose output is as their first input. */
+export function sameShape([x]: readonly Value[]): readonly Shape[] {
+  return [x as Value];
+}
+
 /** A kind of op; the attributes' type is checked where ops are made. */
 export function defineOp<A>(kind: OpKind<A>): OpKind<A> {
   return kind;

@@ -1,9 +1,10 @@
 /** The norm of queries or keys before RoPE, over each head or over all of them together (qwen3, gemma3, olmo2). */
-import type { NormSpec } from "../kernels/calls.ts";
+
 import { qkNorm } from "../kernels/heads.ts";
+import type { NormSpec } from "../kernels/norm.ts";
 import type { View } from "../kernels/view.ts";
 import { normReference } from "./norm-reference.ts";
-import { defineOp, type WeightRef } from "./op.ts";
+import { defineOp, sameShape, type WeightRef } from "./op.ts";
 
 export interface QkNormAttributes {
   readonly spec: NormSpec;
@@ -15,7 +16,7 @@ export interface QkNormAttributes {
 export const QK_NORM = defineOp<QkNormAttributes>({
   name: "qkNorm",
   formula: "norm(q) over dHead, or over all heads",
-  shapes: ([x]) => [{ heads: x?.heads ?? 1, width: x?.width ?? 0 }],
+  shapes: sameShape,
   inPlace: () => [0],
   reference({ attributes: { spec, weights, over }, inputs: [x], inputShapes: [shape], weight }) {
     const { heads, width } = shape as { heads: number; width: number };

@@ -7,7 +7,7 @@ import { type Rotation, rope, ropeStore, storeKv } from "../kernels/heads.ts";
 import { areAdjacent, type View } from "../kernels/view.ts";
 import { rotated } from "./attention-reference.ts";
 import { type Bindings, cacheBuffers } from "./bindings.ts";
-import { defineOp, type Lowering, type ReferenceCall, type Value } from "./op.ts";
+import { defineOp, type Lowering, type ReferenceCall, sameShape } from "./op.ts";
 
 export interface RopeAttributes {
   readonly layer: number;
@@ -16,8 +16,6 @@ export interface RopeAttributes {
   readonly rotaryDim: number;
   readonly style: "half" | "interleaved";
 }
-
-const sameShape = (x: Value | undefined) => ({ heads: x?.heads ?? 1, width: x?.width ?? 0 });
 
 function turn(call: ReferenceCall<RopeAttributes>, index: number): Float64Array {
   const { rope: table, rotaryDim, style } = call.attributes;
@@ -43,7 +41,7 @@ function rotationOf({ rope, rotaryDim, style }: RopeAttributes, rowTable: Tensor
 export const ROPE = defineOp<RopeAttributes>({
   name: "rope",
   formula: "RoPE(x, position)",
-  shapes: ([x]) => [sameShape(x)],
+  shapes: sameShape,
   inPlace: () => [0],
   reference: (call) => [turn(call, 0)],
   lower(call) {
@@ -55,7 +53,7 @@ export const ROPE = defineOp<RopeAttributes>({
 export const ROPE_STORE = defineOp<RopeAttributes>({
   name: "ropeStore",
   formula: "RoPE(q), store(RoPE(k), v)",
-  shapes: (inputs) => inputs.map(sameShape),
+  shapes: (inputs) => inputs,
   inPlace: () => [0],
   hasEffect: true,
   reference: (call) => [turn(call, 0), turn(call, 1), call.inputs[2] as Float64Array],

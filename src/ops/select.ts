@@ -1,12 +1,12 @@
 /** Some of the rows: those that the last block computes to its end, or those that are unembedded. */
 import { selectRows } from "../kernels/elementwise.ts";
 import type { View } from "../kernels/view.ts";
-import { defineOp } from "./op.ts";
+import { defineOp, sameShape } from "./op.ts";
 
 export const SELECT = defineOp<{ rows: "output" | "picked" }>({
   name: "select",
   formula: "x[some rows]",
-  shapes: ([x]) => [{ heads: x?.heads ?? 1, width: x?.width ?? 0 }],
+  shapes: sameShape,
   reference({ inputs: [x], inputShapes: [shape], inputRows: [from], rows }) {
     const { heads, width } = shape as { heads: number; width: number };
     const size = heads * width;

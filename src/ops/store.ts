@@ -7,7 +7,7 @@ import { defineOp } from "./op.ts";
 export const STORE = defineOp<{ layer: number }>({
   name: "store",
   formula: "cache[slot] = k, v",
-  shapes: (inputs) => inputs.map(({ heads, width }) => ({ heads, width })),
+  shapes: (inputs) => inputs,
   hasEffect: true,
   reference: ({ inputs }) => inputs,
   lower({ recorder, attributes: { layer }, inputs, rows, rowTable, bindings }) {

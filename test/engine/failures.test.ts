@@ -14,7 +14,7 @@ import {
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { defineKernel } from "../../src/gpu/kernel.ts";
 import { Recorder } from "../../src/gpu/recorder.ts";
-import { add } from "../../src/kernels/calls.ts";
+import { combine } from "../../src/kernels/calls.ts";
 import { type LoadOptions, loadParts } from "../../src/model/load.ts";
 import { Model } from "../../src/model/model.ts";
 import {
@@ -302,14 +302,14 @@ describe("memory that is not there", () => {
     const before = { ...own.memory };
     const record = (recorder: Recorder) => {
       for (let i = 0; i < 500; i++) recorder.temp(Math.floor(own.limits.maxBufferSize / 4));
-      add(recorder, x, recorder.temp(3), 3);
+      combine(recorder, x, recorder.temp(3), 3, "add");
     };
     const error = await failure<GpuError>(() => Recorder.run(own, "too much", record));
     expect(error).toMatchObject({ name: "GpuError", code: "gpu/out-of-memory" });
     expect(error.message).toMatch(/no memory for \d+ bytes \(temporary/);
     // Nothing of it is in the pool: asking again is refused again.
     expect((await failure<GpuError>(() => Recorder.run(own, "too much again", record))).code).toBe("gpu/out-of-memory");
-    await Recorder.run(own, "again", (recorder) => add(recorder, x, sum, 3));
+    await Recorder.run(own, "again", (recorder) => combine(recorder, x, sum, 3, "add"));
     expect([...(await sum.read())]).toEqual([1, 2, 3]);
     own.trim();
     // What stays: parameters, the operand that was used, a readback buffer.

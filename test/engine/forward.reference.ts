@@ -7,8 +7,9 @@ import { resolveEmbedding, resolveTensorName, resolveUnembed } from "../../src/m
 import { ropeTable } from "../../src/model/rope.ts";
 import type { LayerSpec, ModelSpec, NormSpec, TensorSource, WeightName } from "../../src/model/spec.ts";
 import { ACTIVATIONS, softCapped } from "../../src/ops/activations.ts";
-import { attentionReference, rotated } from "../../src/ops/attention-reference.ts";
+import { rotated } from "../../src/ops/attention-reference.ts";
 import { normReference } from "../../src/ops/norm-reference.ts";
+import { attentionReference } from "../kernels/attention.reference.ts";
 import { valuesOf } from "../support/fixtures.ts";
 
 type Vector = Float32Array | Float64Array;

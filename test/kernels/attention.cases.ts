@@ -1,8 +1,8 @@
 /** Cases of attention, and one kernel compared with the plain reference; for any host. */
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import type { AttentionKernel } from "../../src/kernels/attention.ts";
-import { type AttentionCase, attentionReference } from "../../src/ops/attention-reference.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
+import { type AttentionCase, attentionReference } from "./attention.reference.ts";
 import { compute } from "./compute.ts";
 
 /** Seen: 1e-7 to 1e-6. */

@@ -8,10 +8,11 @@ import {
   ROPE_STORE,
   STORE_KV,
 } from "../../src/kernels/definitions.ts";
-import { attentionReference, rotated } from "../../src/ops/attention-reference.ts";
+import { rotated } from "../../src/ops/attention-reference.ts";
 import { testGpu } from "../support/gpu.ts";
 import { gaussians, integer, relativeError, seeded } from "../support/numbers.ts";
 import { arraysOf, attentionError, build, callOf, canRun, SHAPES, TOLERANCE, toleranceOf } from "./attention.cases.ts";
+import { attentionReference } from "./attention.reference.ts";
 import { compute } from "./compute.ts";
 import { describeOnGrids, dispatchGroups } from "./harness.ts";
 

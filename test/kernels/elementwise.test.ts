@@ -2,9 +2,9 @@
 import { describe, expect, it } from "vitest";
 import { f32ToBf16, f32ToF16, toFloat32 } from "../../src/checkpoint/index.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import { add, embed, gather } from "../../src/kernels/calls.ts";
+import { combine, embed, gather } from "../../src/kernels/calls.ts";
 import { type StorageType, SUM_HEADS } from "../../src/kernels/definitions.ts";
-import { combine, elementwise, selectRows } from "../../src/kernels/elementwise.ts";
+import { elementwise, selectRows } from "../../src/kernels/elementwise.ts";
 import type { Matrix, MatrixPart } from "../../src/kernels/matrix.ts";
 import { packedView } from "../../src/kernels/view.ts";
 import { ACTIVATION_NAMES, ACTIVATIONS, softCapped } from "../../src/ops/activations.ts";
@@ -125,7 +125,7 @@ describeOnGrids("add", (gpu) => {
     const random = seeded(count);
     const [x, out] = [gaussians(random, count + 5), gaussians(random, count + 5)];
     const result = await compute(await gpu(), { x, out }, ["out"], (recorder, tensors) =>
-      add(recorder, tensors.x, tensors.out, count, { scale, accumulate }),
+      combine(recorder, tensors.x, tensors.out, count, accumulate ? "add" : "replace", scale),
     );
     const expected = Array.from(out, (old, i) =>
       i >= count ? old : (x[i] as number) * scale + (accumulate ? old : 0),
@@ -266,7 +266,7 @@ describe("a grid beyond 65535 workgroups", () => {
     const x = Float32Array.from({ length: count }, (_, i) => i % 8191);
     const out = new Float32Array(count).fill(1);
     const result = await compute(await testGpu(), { x, out }, ["out"], (recorder, tensors) =>
-      add(recorder, tensors.x, tensors.out, count, { scale: 2 }),
+      combine(recorder, tensors.x, tensors.out, count, "add", 2),
     );
     expect(result.out.findIndex((value, i) => value !== 1 + 2 * (i % 8191))).toBe(-1);
   });

@@ -1,7 +1,7 @@
 /** Norms: fused, in stages, and of queries and keys. */
 import { expect, it } from "vitest";
-import { norm, normStages } from "../../src/kernels/calls.ts";
 import { QK_NORM } from "../../src/kernels/definitions.ts";
+import { norm, normStages } from "../../src/kernels/norm.ts";
 import type { NormSpec } from "../../src/model/spec.ts";
 import { normalized, normReference } from "../../src/ops/norm-reference.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";

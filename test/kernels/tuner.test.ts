@@ -1,13 +1,8 @@
 /** The tuner: what it chooses is right and is used, what is wrong is not chosen, and the budget is kept. */
 import { describe, expect, it, vi } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
-import {
-  ATTENTION_FAMILY,
-  type AttentionCall,
-  type AttentionKernel,
-  PASSES,
-  type PassKind,
-} from "../../src/kernels/attention.ts";
+import { ATTENTION_FAMILY, type AttentionKernel, PASSES, type PassKind } from "../../src/kernels/attention.ts";
+import type { AttentionCall } from "../../src/kernels/attention-steps.ts";
 import { MATMUL_FAMILY, ROW_CLASSES } from "../../src/kernels/matmul.ts";
 import type { MatmulShape } from "../../src/kernels/matmul-kernels.ts";
 import { AttentionOperands, typicalAttention } from "../../src/kernels/tuning/attention.ts";

@@ -7,7 +7,7 @@
  */
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
-import { add, gather, projectHeads, sumHeads } from "../../kernels/calls.ts";
+import { combine, gather, projectHeads, sumHeads } from "../../kernels/calls.ts";
 import { packedView } from "../../kernels/view.ts";
 import type { ModelSpec } from "../../model/spec.ts";
 import type { BlockWeights, Weights } from "../../model/weights/weights.ts";
@@ -49,7 +49,11 @@ export function recordHeadParts(
   const block = weights.blocks[layer] as BlockWeights;
   const rows = activations.rows.length;
   const captured = activations.packed(recorder, point);
-  let heads = point.endsWith("hook_z") ? projectHeads(recorder, captured, rows, block.W_O, spec.nHeads) : captured;
+  let heads = captured;
+  if (point.endsWith("hook_z")) {
+    heads = recorder.temp(rows, spec.nHeads, spec.dModel);
+    projectHeads(recorder, captured, rows, block.W_O, spec.nHeads, heads);
+  }
   let bias = hasAttentionBias(spec, block) ? broadcast(recorder, block.b_O, rows, spec.dModel) : undefined;
   if (hasPostNorm(spec)) {
     const scales = postNormScales(recorder, spec, block, heads, rows);
@@ -82,7 +86,7 @@ function broadcast(recorder: Recorder, vector: Tensor | undefined, rows: number,
 
 function scaled(recorder: Recorder, x: Tensor, scale: number): Tensor {
   const out = recorder.temp(...x.shape);
-  add(recorder, x, out, x.length, { scale, accumulate: false });
+  combine(recorder, x, out, x.length, "replace", scale);
   recorder.release(x);
   return out;
 }

@@ -10,8 +10,9 @@ import weightsF32 from "../../../shaders/weights_f32.wgsl";
 import { defineKernel } from "../../gpu/kernel.ts";
 import { foldGrid, type Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
-import { elementGrid, matmul } from "../../kernels/calls.ts";
+import { matmul } from "../../kernels/calls.ts";
 import type { StorageType } from "../../kernels/definitions.ts";
+import { elementGrid } from "../../kernels/launch.ts";
 import type { Matrix } from "../../kernels/matrix.ts";
 
 const transposed = (storage: StorageType, source: string) =>

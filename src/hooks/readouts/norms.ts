@@ -7,8 +7,9 @@
  */
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
-import { copyRows, gather, norm, normStages } from "../../kernels/calls.ts";
+import { copyRows, gather } from "../../kernels/calls.ts";
 import type { NormWeights } from "../../kernels/matrix.ts";
+import { norm, normStages } from "../../kernels/norm.ts";
 import { packedView } from "../../kernels/view.ts";
 import type { ModelSpec } from "../../model/spec.ts";
 import type { Weights } from "../../model/weights/weights.ts";

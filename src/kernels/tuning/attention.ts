@@ -2,14 +2,8 @@
 import type { Gpu } from "../../gpu/gpu.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
-import {
-  ATTENTION_FAMILY,
-  type AttentionCall,
-  type AttentionKernel,
-  type AttentionShape,
-  PASSES,
-  type PassKind,
-} from "../attention.ts";
+import { ATTENTION_FAMILY, type AttentionKernel, type AttentionShape, PASSES, type PassKind } from "../attention.ts";
+import type { AttentionCall } from "../attention-steps.ts";
 import { largestError, randomWords, resultOf, type Workload } from "./workload.ts";
 
 /** Of all heads together, unless one head is wider. */

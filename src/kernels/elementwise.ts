@@ -15,7 +15,7 @@ export function elementwise(
   const count = rows * x.heads * x.width;
   recorder.dispatch(ELEMENTWISE, {
     params: { count, start: x.start, scale, softCap: softCap ?? 0 },
-    buffers: [x.buffer],
+    buffers: { x: x.buffer },
     workgroups: elementGrid(recorder, count),
     constants: {
       ...(activation && { ACTIVATION: ACTIVATION_CODE[activation] }),

@@ -138,14 +138,16 @@ function oneDispatch({ kernel, grid, ...attention }: AttentionText): AttentionKe
   };
   return attentionKernel({
     ...attention,
-    record: (recorder, { params, buffers, constants, work }, z) =>
+    record: (recorder, { params, buffers, constants, work }, z) => {
+      const { rowTable, slotTable, alibiSlopes, queries, keys, values } = buffers;
       recorder.dispatch(kernelOf(recorder.gpu.host, params.dHead), {
         params,
         constants: constants ?? {},
         work: work ?? {},
-        buffers: { ...buffers, z },
+        buffers: { rowTable, slotTable, alibiSlopes, queries, keys, values, z },
         workgroups: grid(recorder.gpu, params),
-      }),
+      });
+    },
   });
 }
 

@@ -10,7 +10,7 @@ import type { Tensor } from "../gpu/tensor.ts";
 import * as kernels from "./definitions.ts";
 import { elementGrid } from "./launch.ts";
 import { MATMUL_FAMILY } from "./matmul.ts";
-import type { MatmulKernel } from "./matmul-kernels.ts";
+import type { MatmulCall, MatmulKernel } from "./matmul-kernels.ts";
 import { ELEMENT_BYTES, type Matrix } from "./matrix.ts";
 import type { View } from "./view.ts";
 
@@ -69,7 +69,7 @@ export function matmul(
   const { cache } = options;
   const kvWidth = cache?.kvWidth ?? 0;
   for (const part of W.parts) {
-    const call = {
+    const call: MatmulCall = {
       params: {
         rowCount: rows,
         outWidth: part.rows,
@@ -94,15 +94,18 @@ export function matmul(
         weightBytes: part.rows * width * ELEMENT_BYTES[W.storage],
       },
     };
-    if (cache) {
-      const { rowTable, keys, values } = cache;
-      const toCache = { ...call, buffers: { ...call.buffers, rowTable, keys, values } };
-      recorder.dispatch(kernel.cacheKernel(W.storage, W.layout, aligned), toCache);
-    } else {
-      recorder.dispatch(kernel.kernel(W.storage, W.layout, aligned), call);
-    }
+    if (cache) recorder.dispatch(kernel.cacheKernel(W.storage, W.layout, aligned), withCache(call, cache));
+    else recorder.dispatch(kernel.kernel(W.storage, W.layout, aligned), call);
   }
   if (operand.packed) recorder.release(operand.packed);
+}
+
+/** The call for a kernel that puts keys and values into the cache. Spreads would slow down recording. */
+function withCache(
+  { params, buffers: { rows, weights, bias, out }, workgroups, constants, work }: MatmulCall,
+  { rowTable, keys, values }: NonNullable<MatmulOptions["cache"]>,
+) {
+  return { params, buffers: { rows, weights, bias, out, rowTable, keys, values }, workgroups, constants, work };
 }
 
 function matmulConstants({ activation, bias, softCap, combine }: MatmulOptions): Constants {

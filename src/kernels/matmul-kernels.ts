@@ -25,7 +25,7 @@ import weightsConv1d from "../../shaders/weights_conv1d.wgsl";
 import weightsLinear from "../../shaders/weights_linear.wgsl";
 import type { Gpu } from "../gpu/gpu.ts";
 import { type Access, defineKernel, type Kernel } from "../gpu/kernel.ts";
-import { foldGrid } from "../gpu/recorder.ts";
+import { type Dispatch, foldGrid } from "../gpu/recorder.ts";
 import type { Tile } from "../gpu/unroll.ts";
 import { STORAGE_SOURCE, STORAGE_TYPES, type StorageType } from "./definitions.ts";
 import type { Candidate, DeviceFacts, ExpectedOn } from "./family.ts";
@@ -44,6 +44,9 @@ type KernelLookup<Binding extends string> = (
   layout: WeightLayout,
   aligned: boolean,
 ) => Kernel<MatmulParam, Binding>;
+
+/** A dispatch of a matmul with one result. */
+export type MatmulCall = Required<Dispatch<MatmulParam, keyof typeof OUT.bindings>>;
 
 /** One way to compute a matmul. */
 export interface MatmulKernel extends Candidate<MatmulShape> {

@@ -8,6 +8,7 @@
  * The tuner does not time them: on each CPU that was measured a row an invocation is at least twice as fast, or as fast for
  * one row (docs/decisions.md), and on a GPU it would leave all but a few invocations idle.
  */
+import type { Constants } from "../gpu/kernel.ts";
 import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
 import { foldGrid } from "../gpu/recorder.ts";
 import * as kernels from "./definitions.ts";
@@ -49,11 +50,18 @@ function normCall({ gpu }: Recorder, { rows, width }: NormShape, { eps, weightOf
 
 const meanConstants = ({ kind }: NormSpec) => ({ SUBTRACT_MEAN: kind === "layer" ? 1 : 0 });
 
-const affineConstants = ({ w, b }: NormWeights, accumulate: boolean) => ({
-  HAS_WEIGHT: w ? 1 : 0,
-  HAS_BIAS: b ? 1 : 0,
-  ...(accumulate && { ACCUMULATE: 1 }),
-});
+/** Built up rather than spread: norms are a quarter of all dispatches, and spreads would slow down recording. */
+function affineConstants({ w, b }: NormWeights, accumulate: boolean): Record<string, number> {
+  const constants: Record<string, number> = { HAS_WEIGHT: w ? 1 : 0, HAS_BIAS: b ? 1 : 0 };
+  if (accumulate) constants.ACCUMULATE = 1;
+  return constants;
+}
+
+function normConstants({ spec, weights }: NormInput, accumulate: boolean): Constants {
+  const constants = affineConstants(weights, accumulate);
+  constants.SUBTRACT_MEAN = meanConstants(spec).SUBTRACT_MEAN;
+  return constants;
+}
 
 const affineBuffers = ({ gpu }: Recorder, x: BufferSlice, { w, b }: NormWeights, out: BufferSlice) => ({
   x,
@@ -71,7 +79,7 @@ const byRow: NormKernel = {
       ...normCall(recorder, input, input.spec),
       buffers: affineBuffers(recorder, input.x, input.weights, out),
       workgroups: foldGrid(recorder.gpu, Math.ceil(input.rows / 8)),
-      constants: { ...meanConstants(input.spec), ...affineConstants(input.weights, accumulate) },
+      constants: normConstants(input, accumulate),
     });
   },
 };
@@ -84,11 +92,7 @@ const byWorkgroup: NormKernel = {
     recorder.dispatch(kernels.NORM, {
       ...normCall(recorder, input, input.spec),
       buffers: affineBuffers(recorder, input.x, input.weights, out),
-      constants: {
-        ...meanConstants(input.spec),
-        ...affineConstants(input.weights, accumulate),
-        ...reduceConstants(recorder),
-      },
+      constants: { ...normConstants(input, accumulate), ...reduceConstants(recorder) },
     });
   },
 };

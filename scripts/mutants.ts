@@ -313,13 +313,6 @@ export const MUTANTS: readonly Mutant[] = [
     quick: true,
   },
   {
-    name: "kernels: two buffers that are read have changed places in WGSL",
-    file: "shaders/store_kv.wgsl",
-    from: "@binding(1) var<storage, read> k: array<vec4<f32>>;\n@group(1) @binding(2)",
-    to: "@binding(2) var<storage, read> k: array<vec4<f32>>;\n@group(1) @binding(1)",
-    tests: ["test/kernels/interfaces.test.ts"],
-  },
-  {
     name: "pipelines: a kernel's name stands for its code",
     file: "src/gpu/kernel.ts",
     from: "identities.get(kernel) ?? identify(kernel)",

@@ -50,11 +50,13 @@ describe("gradients on the GPU, grid folded", () => {
   });
 });
 
+/** Their pipelines take SwiftShader seconds to compile; test/kernels/matmul.test.ts runs them on many shapes. */
 describe("gradients by the kernels for hardware", () => {
-  it.each(named.filter(([kind]) => kind === "matmul" || kind === "headResults"))("of %s, %s", async (_, __, op) => {
-    for (const lengths of passesOf(op)) {
-      for (const storage of STORAGES)
-        expect(await worst(await gpuTakenForHardware(), op, lengths, storage), `${lengths}`).toBeLessThan(TOLERANCE);
-    }
-  });
+  it.each(named.filter(([kind, what]) => kind === "headResults" || what === "5 to 7"))(
+    "of %s, %s",
+    async (_, __, op) => {
+      for (const lengths of [[1], [5]])
+        expect(await worst(await gpuTakenForHardware(), op, lengths, {}), `${lengths}`).toBeLessThan(TOLERANCE);
+    },
+  );
 });

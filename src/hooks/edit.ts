@@ -1,6 +1,6 @@
 /**
- * Interventions as data: what to change, where and to what. An `Edit` is checked against the model and the input before
- * anything runs, and compiles into one dispatch; values stay on the GPU.
+ * Edits as data: where to change an activation, how, and with which value. An `Edit` is checked against the model and the
+ * input before anything runs. It compiles into one dispatch, and its values stay on the GPU.
  */
 import { HookError } from "../errors.ts";
 import { Tensor } from "../gpu/tensor.ts";

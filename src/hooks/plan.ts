@@ -1,4 +1,4 @@
-/** The plan of one hooked pass: edits, captures and callbacks checked against the input, and what they make necessary. */
+/** The plan of one hooked pass: edits, captures and callbacks, checked against the input, and what the pass needs for them. */
 import { HookError, InputError } from "../errors.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { assertRunnable } from "../model/engine.ts";

@@ -1,5 +1,5 @@
 /**
- * The host gives a device. Who finds the adapter depends on the host: `navigator.gpu`, or what the Node entry registered.
+ * Requests a device from the host. The adapter comes from `navigator.gpu`, or from what the Node entry registered.
  *
  * A device gets only the limits it asks for, and WebGPU's defaults are small (128 MB a binding), so the adapter's own
  * maximum is requested for every limit that compute depends on. Kernels read `device.limits`, never a constant.

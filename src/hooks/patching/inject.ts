@@ -1,7 +1,7 @@
 /**
- * Injection of a vector at one position, in one layer after another. Task vectors are found this way: the residual at
- * the end of a prompt full of examples, set into a prompt without any, in the layer where it works best (Hendel et al.
- * 2023, arXiv 2310.15916).
+ * Injection of a vector at one position, in one layer after another. This finds task vectors: the residual at the end of a
+ * prompt full of examples is set into a prompt without examples, in the layer where it works best (Hendel et al. 2023,
+ * arXiv 2310.15916).
  */
 import { HookError } from "../../errors.ts";
 import type { ModelInput } from "../../model/input.ts";

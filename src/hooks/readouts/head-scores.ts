@@ -1,6 +1,6 @@
 /**
  * Heads with a known job, found by where they look: at the previous token, at an earlier copy of the current token
- * (duplicate), or at the token after an earlier copy (induction: it is what came next the last time).
+ * (duplicate), or at the token after an earlier copy (induction: that token came next the last time).
  */
 import { HookError, InputError } from "../../errors.ts";
 import { isEmbeds, type ModelInput, TOKEN_INPUT, toIds } from "../../model/input.ts";

@@ -1,6 +1,6 @@
 /**
- * The residual stream as it grows (`accumulatedResid`) and as a sum (`decomposeResid`, `headResults`): every part of the
- * model reads the residual and adds to it, so at any place it is exactly the sum of what was added before.
+ * The residual stream as it grows (`accumulatedResid`) and as a sum (`decomposeResid`, `headResults`). Every part of the
+ * model reads the residual and adds to it, so the residual is exactly the sum of what was added before.
  */
 import { HookError } from "../../errors.ts";
 import type { Recorder } from "../../gpu/recorder.ts";

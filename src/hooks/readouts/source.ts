@@ -1,8 +1,8 @@
 /**
- * Where readouts get their activations: from a cache that holds them, or from a pass made for the purpose.
+ * Where readouts get their activations: from an activation cache that holds them, or from a pass of their own.
  *
- * Results are padded to rectangles ([…, batch, pos, …]), captures too, but perhaps to other ones; `ActivationRow` says for
- * each position that really exists where it lies in both. What is computed between is computed for these rows only.
+ * Results and captures are both padded to rectangles ([…, batch, pos, …]), which may differ. For each position that really
+ * exists, `ActivationRow` says where it lies in both. Only these rows are computed.
  */
 import { HookError } from "../../errors.ts";
 import type { Recorder } from "../../gpu/recorder.ts";

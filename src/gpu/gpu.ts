@@ -1,6 +1,6 @@
 /**
  * A GPU in use, put together from its parts: the device core (errors, loss), memory, pipelines, bind groups, counters and
- * the profiler. The parts know each other only as far as they need to, and none knows this class.
+ * the profiler. Each part knows only the parts that it needs, and none knows this class.
  */
 import * as s from "../schema/schema.ts";
 import { BindGroupCache } from "./bind-groups.ts";

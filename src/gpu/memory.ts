@@ -1,10 +1,10 @@
 /**
- * The memory of a device: its buffers, and who keeps some of them for the next use.
+ * The memory of a device: its buffers, and the parts that keep some of them for the next use.
  *
  * | kept in      | what                                           | handed out again                      |
  * |--------------|------------------------------------------------|---------------------------------------|
  * | `pool`       | temporaries of a recording                     | by size class, as soon as submitted   |
- * | `uploads`    | buffers filled from the host before the first operation of a submission | likewise     |
+ * | `uploads`    | buffers filled from the host before the first operation of a submission | the same     |
  * | `reuseCache` | results, readbacks, key-value caches           | for exactly the same size and use     |
  * | `params`     | the parameters of a submission                 | by the next submission                |
  */

@@ -1,9 +1,8 @@
 /**
  * Records dispatches and runs them as one command encoder, one compute pass and one submit.
  *
- * Recording only builds a list; nothing touches the GPU before `submit`. That allows all missing pipelines to be
- * compiled in parallel at once, all parameters to be uploaded with one write, and the number of dispatches to be
- * counted before paying for them.
+ * Recording only builds a list; nothing touches the GPU before `submit`. So all missing pipelines are compiled in parallel,
+ * all parameters are uploaded with one write, and the number of dispatches is known before they run.
  */
 import { abortable } from "../abort.ts";
 import { GpuError } from "../errors.ts";

@@ -2,12 +2,12 @@
  * The family of attention kernels.
  *
  *   broadcastRows  prompts in registers, for CPUs that offer subgroups: eight rows at a time, queries by subgroupBroadcast
- *   subgroupKeys   few rows, likewise: the invocations of a subgroup share out the head's dimensions
- *   rows           prompts without workgroup memory, for CPUs: the rows of a workgroup walk the same keys
- *   keys           few rows without much of it, for CPUs: the invocations of a workgroup share out the keys
+ *   subgroupKeys   few rows, for CPUs that offer subgroups: the head's dimensions are divided among a subgroup's invocations
+ *   rows           prompts without workgroup memory, for CPUs: the rows of a workgroup read the same keys
+ *   keys           few rows with little workgroup memory, for CPUs: the keys are divided among a workgroup's invocations
  *   tiled          prompts on a GPU: tiles of keys and values in workgroup memory
- *   single         few rows on a GPU: a workgroup a (row, head)
- *   split          few rows and many keys on a GPU: several workgroups a (row, head), joined by a second kernel
+ *   single         few rows on a GPU: one workgroup for each row and head
+ *   split          few rows and many keys on a GPU: several workgroups for each row and head, joined by a second kernel
  *   reference      in three steps, with scores and pattern in a buffer between them
  */
 import attention from "../../shaders/attention.wgsl";

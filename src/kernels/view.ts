@@ -1,8 +1,9 @@
 /**
- * Where an activation lies in memory: the one description of strided memory, which kernels, captures and edits share.
+ * Where an activation lies in memory. Kernels, captures and edits share this one description of strided memory.
  *
- * Row r, head h, dimension d is element `start + r * rowStride + h * headStride + d` of the buffer. What has no heads has
- * one. A `Tensor` owns memory; a `BufferSlice` is the part of a buffer that is bound; a view says how to walk it.
+ * Row r, head h, dimension d is element `start + r * rowStride + h * headStride + d` of the buffer. An activation without
+ * heads has one head. A `Tensor` owns memory, a `BufferSlice` is the part of a buffer that is bound, and a view has its
+ * strides.
  */
 import type { BufferSlice } from "../gpu/recorder.ts";
 

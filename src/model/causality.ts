@@ -1,6 +1,6 @@
 /**
- * Models in which a token sees those after it as well. Its keys and values then depend on the whole sequence, so that a
- * sequence is computed in one pass and never continued: nothing is generated, and a cache serves no second call.
+ * Models whose attention looks both ways. A token's keys and values then depend on the whole sequence. So a sequence is
+ * computed in one pass and never continued: nothing is generated, and a key-value cache serves no second call.
  */
 import { InputError } from "../errors.ts";
 import type { RowTable } from "../ops/rows.ts";

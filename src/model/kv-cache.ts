@@ -1,8 +1,8 @@
 /**
  * Keys and values of past tokens, in slots that sequences share.
  *
- * A slot holds one token's keys and values for every layer and is never written twice, so a fork copies a list of slot
- * numbers and no data: several answers can continue one prompt, and a sweep's cells can stand on one base run. A slot is
+ * A slot holds one token's keys and values for every layer and is never written twice. So a fork copies a list of slot
+ * numbers and no data. Several answers can continue one prompt, and a sweep's cells can share one base run. A slot is
  * free again when the last sequence that lists it ends.
  */
 import { GpuError, InputError } from "../errors.ts";

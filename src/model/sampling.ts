@@ -1,6 +1,5 @@
 /**
- * From logits to the next token, on the GPU: a distribution is filtered and drawn from where it lies, and four bytes a
- * sequence come back.
+ * From logits to the next token: the GPU filters the distribution and draws from it, and four bytes a sequence are read back.
  */
 import { GpuError, InputError } from "../errors.ts";
 import type { Recorder } from "../gpu/recorder.ts";

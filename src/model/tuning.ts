@@ -1,6 +1,6 @@
 /**
- * When a device is tuned: as a model is loaded, once its weights say which classes of shapes there will be. What was found
- * before on the same adapter is taken from the store, and only what is missing is timed.
+ * Tunes a device while a model is loaded, once its weights say which classes of shapes there will be. Earlier choices on the
+ * same adapter come from the store, and only missing classes are timed.
  */
 import type { Gpu } from "../gpu/gpu.ts";
 import { classesFor, isTuned, type KernelClass, type MatrixKind } from "../kernels/tuning/classes.ts";

@@ -1,6 +1,6 @@
 /**
  * A constructed model as files, and back: `config.json` (the spec, and what the model was built to compute) beside
- * `model.safetensors`. Any tool that reads safetensors can open it; `loadModel` does like any other model.
+ * `model.safetensors`. Any tool that reads safetensors can open it, and `loadModel` loads it like any other model.
  */
 import {
   FilesSource,

@@ -1,6 +1,6 @@
 /**
- * Which tensor of a checkpoint each weight is cut from: found under any of its names, of a type to compute with, and of
- * the shape that the config makes it.
+ * Finds the tensor of a checkpoint that holds each weight, under any of its names. Its type must be one to compute with, and
+ * its shape the one that follows from the config.
  */
 import { type Checkpoint, type Dtype, isFloat, type TensorInfo } from "../../checkpoint/index.ts";
 import { CheckpointError } from "../../errors.ts";

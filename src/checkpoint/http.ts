@@ -215,7 +215,6 @@ export function remedyOf(error: unknown): string {
     const isPage = "document" in globalThis || "importScripts" in globalThis;
     return `Check the connection and the address${isPage ? ", and that the server allows this page's origin (CORS)" : ""}.`;
   }
-  if (error.retryAfterMs)
-    return `It asks to be left alone for ${Math.ceil(error.retryAfterMs / 1000)} s: try again then.`;
+  if (error.retryAfterMs) return `It asks to wait for ${Math.ceil(error.retryAfterMs / 1000)} s: try again then.`;
   return error.status === 429 || error.status >= 500 ? "Try again later." : "Check the address.";
 }

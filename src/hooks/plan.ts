@@ -194,7 +194,7 @@ function checkLogits(looked: readonly Point[], options: CheckedForwardOptions): 
   if (wantsLogits && (options.logits ?? "all") !== "all") {
     throw new HookError(
       "hook/not-reached",
-      `Looking at "logits" needs logits: "all"; the result's \`logits\` holds the selected ones already.`,
+      `A hook at "logits" needs logits: "all"; the result's \`logits\` holds the selected ones already.`,
     );
   }
 }

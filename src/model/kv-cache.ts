@@ -271,7 +271,7 @@ export class KvCache {
     if (!Number.isInteger(length) || length < 0 || length > held) {
       throw new InputError(
         "input/cache-length",
-        `Sequence ${sequence} of the cache holds ${held} tokens; it cannot be cut to ${String(length)}. Give a whole number from 0 to ${held}.`,
+        `Sequence ${sequence} of the cache holds ${held} tokens; it cannot be truncated to ${String(length)}. Give a whole number from 0 to ${held}.`,
       );
     }
     this.store.drop((this.sequences[sequence] as number[]).splice(length));

@@ -127,6 +127,6 @@ function checkSize(label: string, what: keyof ModelSpec, found: number, expected
   if (found === expected) return;
   throw new ConfigError(
     "config/not-constructed",
-    `${label}: spec.${what} is ${found}, and its tasks make it ${expected}. They belong to different models; build it again.`,
+    `${label}: spec.${what} is ${found}, but its tasks need ${expected}. They belong to different models; build it again.`,
   );
 }

@@ -103,7 +103,7 @@ async function measureElsewhere(
   const lines = runElsewhere<Said>(host, { program: "verify", settings, adapter });
   const first = await lines.next();
   if (first.done || !("adapter" in first.value)) {
-    throw new SuperlensError("cli/host", `The verification on ${host} did not say its adapter. Update the clone.`);
+    throw new SuperlensError("cli/host", `The verification on ${host} did not report its adapter. Update the clone.`);
   }
   async function* claims() {
     for await (const line of lines) if ("claim" in line) yield line.claim;

@@ -190,7 +190,7 @@ function lengthOf(options: RandomTokensOptions, context: number, choices: number
   if (Number.isInteger(length) && length >= 2 && length <= most) return length;
   throw new HookError(
     "hook/repeated-tokens",
-    `length is ${length}; it must be a whole number from 2 to ${most}: twice it fits the context, and as many different tokens are there.`,
+    `length is ${length}; it must be a whole number from 2 to ${most}: the context must hold it twice, and the range that many different tokens.`,
   );
 }
 

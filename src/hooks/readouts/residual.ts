@@ -180,7 +180,7 @@ function residualPlace(
   if (mlpInput && layer === spec.nLayers)
     throw new HookError(
       "hook/layer-range",
-      `mlpInput is the MLP's of a block: give layer, from 0 to ${spec.nLayers - 1}.`,
+      `mlpInput needs the block of the MLP: give layer, from 0 to ${spec.nLayers - 1}.`,
     );
   if (mlpInput) resolvePoint(spec, `blocks.${layer}.hook_resid_mid`);
   return { layer, mlpInput };

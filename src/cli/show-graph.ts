@@ -56,7 +56,7 @@ async function specOf(name: string, quiet?: boolean): Promise<ModelSpec> {
 
 /** The pass of a model over whole sequences, with captures of the points that match. */
 export function graphText(spec: ModelSpec, capture: readonly string[] = []): GraphText {
-  const captures = capture.length > 0 ? resolvePoints(spec, capture).map(({ name }) => name) : [];
+  const captures = capture.length > 0 ? resolvePoints(spec, capture) : [];
   const graph = prune(insertHooks(trace(spec), { edits: [], callbacks: [], captures }));
   return describeGraph(graph, place(fuse(graph)), (weight) => hasWeight(spec, weight));
 }

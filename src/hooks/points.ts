@@ -293,7 +293,8 @@ function matchesOf(pattern: PointPattern, table: ReadonlyMap<string, Point>): Po
   return [...table.values()].filter(({ name }) => matches(name));
 }
 
-function matcher(pattern: PointPattern): (name: string) => boolean {
+/** Whether a name matches a pattern. */
+export function matcher(pattern: PointPattern): (name: string) => boolean {
   if (typeof pattern === "function") return pattern;
   const expression =
     typeof pattern === "string"

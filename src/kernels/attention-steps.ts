@@ -47,6 +47,6 @@ export function attentionMix(
     params,
     constants,
     buffers: [rowTable, slotTable, slopes, pattern, values, z],
-    workgroups: elementGrid(recorder, params.rowCount * params.nHeads * params.dHead),
+    workgroups: elementGrid(recorder, (params.rowCount * params.nHeads * params.dHead) / 4),
   });
 }

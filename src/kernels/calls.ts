@@ -42,6 +42,8 @@ export interface MatmulOptions {
   /** First column of W used (a multiple of four), with `width` columns. */
   weightColumn?: number | undefined;
   width?: number | undefined;
+  /** First row of W used (a multiple of four in conv1d layout); W has then one part, with the rows that are. */
+  weightRow?: number | undefined;
   /** Element of `out` where the result starts, and its row stride; default: the whole of `out`. */
   outStart?: number | undefined;
   outStride?: number | undefined;
@@ -65,7 +67,8 @@ export function matmul(
   const width = options.width ?? W.width;
   const operand = rowOperand(recorder, x, rows, width, kernel, options);
   const aligned = [width, operand.rowStart, operand.rowStride].every((count) => count % 4 === 0);
-  const weightColumn = options.weightColumn ?? 0;
+  const { weightColumn = 0, weightRow = 0 } = options;
+  const weightStart = W.layout === "linear" ? weightColumn + weightRow * W.stride : weightColumn * W.stride + weightRow;
   const { cache } = options;
   const kvWidth = cache?.kvWidth ?? 0;
   for (const part of W.parts) {
@@ -76,7 +79,7 @@ export function matmul(
         width,
         rowStart: operand.rowStart,
         rowStride: operand.rowStride,
-        weightStart: W.layout === "linear" ? weightColumn : weightColumn * W.stride,
+        weightStart,
         weightStride: W.stride,
         outStart: (options.outStart ?? 0) + part.firstRow,
         outStride: options.outStride ?? W.outWidth,

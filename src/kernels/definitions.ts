@@ -28,6 +28,7 @@ import rowsAligned from "../../shaders/rows_aligned.wgsl";
 import rowsAny from "../../shaders/rows_any.wgsl";
 import sample from "../../shaders/sample.wgsl";
 import samplePenalty from "../../shaders/sample_penalty.wgsl";
+import slope from "../../shaders/slope.wgsl";
 import storeKv from "../../shaders/store_kv.wgsl";
 import sumHeads from "../../shaders/sum_heads.wgsl";
 import weightsBf16 from "../../shaders/weights_bf16.wgsl";
@@ -193,6 +194,13 @@ export const ELEMENTWISE = defineKernel({
   sources: [activation, elementwise],
   bindings: ["write"],
   params: { count: "u32", start: "u32", scale: "f32", softCap: "f32" },
+});
+
+export const SLOPE = defineKernel({
+  name: "slope",
+  sources: [activation, slope],
+  bindings: ["write"],
+  params: { count: "u32", start: "u32", softCap: "f32" },
 });
 
 export const COMBINE = defineKernel({

@@ -41,6 +41,8 @@ export interface Rotation {
   readonly table: Tensor;
   readonly rotaryDim: number;
   readonly style: "half" | "interleaved";
+  /** Turns back. */
+  readonly inverse: boolean;
 }
 
 export interface CacheBuffers {
@@ -70,14 +72,18 @@ function dispatchRope(
   { buffer, start, rowStride, width }: View,
   { nHeads, nKvHeads, store }: { nHeads: number; nKvHeads: number; store: boolean },
   rows: number,
-  { rowTable, table, rotaryDim, style }: Rotation,
+  { rowTable, table, rotaryDim, style, inverse }: Rotation,
   { keys, values }: CacheBuffers,
 ): void {
   recorder.dispatch(ROPE_STORE, {
     params: { rowCount: rows, nHeads, nKvHeads, dHead: width, rotaryDim, start, rowStride },
     buffers: [rowTable, table, buffer, keys, values],
     workgroups: elementGrid(recorder, (rows * (nHeads + 2 * nKvHeads) * width) / 2),
-    constants: { STORE: store ? 1 : 0, ...(style === "interleaved" && { INTERLEAVED: 1 }) },
+    constants: {
+      STORE: store ? 1 : 0,
+      ...(style === "interleaved" && { INTERLEAVED: 1 }),
+      ...(inverse && { INVERSE: 1 }),
+    },
   });
 }
 

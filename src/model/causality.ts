@@ -38,18 +38,30 @@ export function assertWhole(spec: ModelSpec, before: readonly number[], ids: rea
 }
 
 /**
- * [first, end] of the rows of each pass: as many as `most`, or without causality as many whole sequences. One sequence that is
- * longer than `most` is a pass if it has no more rows than `fitting`, the adapter's limit.
- * @throws InputError `input/not-causal` for a sequence that has.
+ * [first, end] of the rows of each pass: as many as `most`, or without causality or backwards as many whole sequences. One
+ * sequence that is longer than `most` is a pass if it has no more rows than `fitting`, the adapter's limit.
+ * @throws InputError `input/not-causal` or `input/backward-rows` for a sequence that has.
  */
-export function passesOf(spec: ModelSpec, rows: RowTable, most: number, fitting: number): [number, number][] {
+export function passesOf(
+  spec: ModelSpec,
+  rows: RowTable,
+  most: number,
+  fitting: number,
+  isBackward = false,
+): [number, number][] {
   const passes: [number, number][] = [];
   const isCut = (row: number) => row < rows.count && rows.sequence(row) === rows.sequence(row - 1);
   for (let first = 0, end = 0; first < rows.count; first = end) {
     end = Math.min(rows.count, first + most);
-    if (!isCausal(spec)) {
+    if (isBackward || !isCausal(spec)) {
       while (end > first && isCut(end)) end--;
       if (end === first) for (end = first + 1; isCut(end); ) end++;
+      if (end - first > fitting && isBackward) {
+        throw new InputError(
+          "input/backward-rows",
+          `A sequence of ${end - first} tokens goes backwards in one pass; this adapter binds the activations of ${fitting} here. Use shorter sequences, or a metric of fewer positions.`,
+        );
+      }
       if (end - first > fitting) {
         throw notCausal(
           `So a sequence must be one pass, and ${end - first} tokens are more than the ${fitting} that this adapter takes. ` +

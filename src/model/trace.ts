@@ -7,7 +7,8 @@
  */
 import { type Graph, GraphBuilder } from "../graph/graph.ts";
 import { ADD } from "../ops/add.ts";
-import { type AttentionAttributes, MIX, SCORES, SOFTMAX } from "../ops/attention.ts";
+import { MIX, SCORES, SOFTMAX } from "../ops/attention.ts";
+import type { AttentionAttributes } from "../ops/attention-call.ts";
 import { ACTIVATION, SCALE, SOFT_CAP } from "../ops/elementwise.ts";
 import { EMBED } from "../ops/embed.ts";
 import { EMBEDS } from "../ops/embeds.ts";

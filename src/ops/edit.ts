@@ -12,8 +12,8 @@ import { foldGrid } from "../gpu/recorder.ts";
 import { Tensor } from "../gpu/tensor.ts";
 import { elementGrid } from "../kernels/launch.ts";
 import type { View } from "../kernels/view.ts";
-import { type EditCall, type EditTarget, editOp } from "./edit-call.ts";
-import { defineOp, sameShape } from "./op.ts";
+import { type EditCall, type EditTarget, editOp, gradientEdit } from "./edit-call.ts";
+import { defineOp, type OpKind, sameShape, type Value } from "./op.ts";
 import type { RowTable } from "./rows.ts";
 
 const PARAMS = {
@@ -56,14 +56,23 @@ function editKernel(expression?: string): EditKernel {
   return kernel;
 }
 
-export const EDIT = defineOp<{ index: number }>({
+export interface EditAttributes {
+  readonly index: number;
+  /** Takes the gradient of what was edited to that of what it was before. */
+  readonly backward?: boolean;
+}
+
+export const EDIT: OpKind<EditAttributes> = defineOp<EditAttributes>({
   name: "edit",
   formula: "op(x, v)",
   shapes: sameShape,
   inPlace: () => [0],
-  lower({ recorder, attributes: { index }, outputs, rows, bindings }) {
+  vjp: ({ op: { attributes }, grads, sink }) => [sink.one(EDIT, grads as [Value], { ...attributes, backward: true })],
+  lower({ recorder, attributes: { index, backward }, outputs, rows, bindings }) {
     const { gpu } = recorder;
-    const edit = bindings.hooks?.edits[index] as EditCall;
+    const own = bindings.hooks?.edits[index] as EditCall;
+    const edit = backward ? gradientEdit(own) : own;
+    if (!edit) return;
     const view = outputs[0] as View;
     const targets = packTargets(edit.targets, rows);
     const targetCount = targets.length / TARGET_FIELDS;

@@ -100,7 +100,7 @@ function assemble(gpu: Gpu, spec: ModelSpec, plan: readonly PlannedWeight[], buf
       : withBuffers(matrix, own);
     holder[field] = part === undefined ? value : { ...(holder[field] as object | undefined), [part]: value };
   }
-  return { W_U: weights.W_E, ...weights } as unknown as Weights;
+  return { W_U: weights.W_E, ...weights, planned: plan } as unknown as Weights;
 }
 
 function withBuffers(matrix: PlannedMatrix, buffers: readonly GPUBuffer[]): Matrix {

@@ -123,6 +123,19 @@ function matrixOf(name: WeightName, pieces: readonly Piece[], outWidth: number, 
   return { ...matrix, layout: "linear", stride, parts: partsOf(outWidth, stride * ELEMENT_BYTES[storage], limits) };
 }
 
+/** The same matrix in float32, for its gradient. */
+export function inFloat32({ isVector, matrix }: PlannedWeight, limits: Limits): PlannedMatrix {
+  if (isVector || matrix.storage === "f32") return matrix;
+  const { outWidth, width } = matrix;
+  const conv1dBytes = padded(outWidth) * 4;
+  if (matrix.layout === "conv1d" && width <= rowsPerPart(limits, conv1dBytes)) {
+    const part = { firstRow: 0, rows: outWidth, bytes: width * conv1dBytes };
+    return { ...matrix, storage: "f32", parts: [part] };
+  }
+  const stride = padded(width);
+  return { outWidth, width, storage: "f32", layout: "linear", stride, parts: partsOf(outWidth, stride * 4, limits) };
+}
+
 function partsOf(rows: number, rowBytes: number, limits: Limits): PlannedMatrix["parts"] {
   const perPart = Math.min(rows, rowsPerPart(limits, rowBytes));
   return Array.from({ length: Math.ceil(rows / perPart) }, (_, part) => {

@@ -1,0 +1,132 @@
+/** Attention backwards, step by step: the gradients of pattern, scores, queries, and of keys and values. */
+import capGradientSource from "../../shaders/attention_cap_gradient.wgsl";
+import mixTransposedSource from "../../shaders/attention_mix_transposed.wgsl";
+import patternGradientSource from "../../shaders/attention_pattern_gradient.wgsl";
+import attentionShared from "../../shaders/attention_shared.wgsl";
+import softmaxGradientSource from "../../shaders/attention_softmax_gradient.wgsl";
+import reduce from "../../shaders/reduce.wgsl";
+import { defineKernel } from "../gpu/kernel.ts";
+import { type BufferSlice, foldGrid, type Recorder } from "../gpu/recorder.ts";
+import type { Tensor } from "../gpu/tensor.ts";
+import type { AttentionCall } from "./attention-steps.ts";
+import { ATTENTION_PARAMS } from "./definitions.ts";
+import { elementGrid, reduceConstants } from "./launch.ts";
+import type { View } from "./view.ts";
+
+const PATTERN_GRADIENT = defineKernel({
+  name: "attention pattern gradient",
+  sources: [attentionShared, patternGradientSource],
+  bindings: ["read", "read", "read", "read", "read", "read", "write"],
+  params: ATTENTION_PARAMS,
+});
+
+const SOFTMAX_GRADIENT = defineKernel({
+  name: "attention softmax gradient",
+  sources: [attentionShared, reduce, softmaxGradientSource],
+  bindings: ["read", "read", "read", "read", "write"],
+  params: ATTENTION_PARAMS,
+});
+
+const CAP_GRADIENT = defineKernel({
+  name: "attention cap gradient",
+  sources: [attentionShared, capGradientSource],
+  bindings: ["read", "read", "read", "read", "write"],
+  params: ATTENTION_PARAMS,
+});
+
+const MIX_TRANSPOSED = defineKernel({
+  name: "attention mix transposed",
+  sources: mixTransposedSource,
+  bindings: ["read", "read", "read", "write"],
+  params: {
+    rowCount: "u32",
+    nHeads: "u32",
+    nKvHeads: "u32",
+    dHead: "u32",
+    start: "u32",
+    rowStride: "u32",
+    keyCount: "u32",
+  },
+});
+
+/** out [rows, nHeads, keys] = dz · v; `lengths`: keys of each sequence. */
+export function patternGradient(
+  recorder: Recorder,
+  { params, constants = {}, buffers }: AttentionCall,
+  dz: BufferSlice,
+  lengths: Tensor,
+  out: BufferSlice,
+): void {
+  const [rowTable, slotTable, slopes, , , values] = buffers;
+  recorder.dispatch(PATTERN_GRADIENT, {
+    params,
+    constants,
+    buffers: [rowTable, slotTable, slopes, dz, values, lengths, out],
+    workgroups: elementGrid(recorder, params.rowCount * params.nHeads * params.keyCount),
+  });
+}
+
+/** The gradient of the scores in place of that of the pattern. */
+export function softmaxGradient(
+  recorder: Recorder,
+  { params, constants = {}, buffers }: AttentionCall,
+  pattern: BufferSlice,
+  grad: BufferSlice,
+): void {
+  const [rowTable, slotTable, slopes] = buffers;
+  recorder.dispatch(SOFTMAX_GRADIENT, {
+    params,
+    constants: { ...constants, ...reduceConstants(recorder) },
+    buffers: [rowTable, slotTable, slopes, pattern, grad],
+    workgroups: foldGrid(recorder.gpu, params.rowCount * params.nHeads),
+  });
+}
+
+/** The gradient of scores before the soft cap in place of that of scores. */
+export function capGradient(
+  recorder: Recorder,
+  { params, constants = {}, buffers }: AttentionCall,
+  scores: BufferSlice,
+  grad: BufferSlice,
+): void {
+  const [rowTable, slotTable, slopes] = buffers;
+  recorder.dispatch(CAP_GRADIENT, {
+    params,
+    constants,
+    buffers: [rowTable, slotTable, slopes, scores, grad],
+    workgroups: elementGrid(recorder, params.rowCount * params.nHeads * params.keyCount),
+  });
+}
+
+/** Rows of keys, for `mixTransposed`: of each its position, and first and end of its sequence's query rows. */
+export interface KeyRows {
+  readonly count: number;
+  readonly nKvHeads: number;
+  readonly keyCount: number;
+  /** [rows] vec4 (position, first, end, 0). */
+  readonly table: Tensor;
+}
+
+/** out [key rows, nKvHeads, dHead] = sum over query rows and heads of weights[query, head, key] x[query, head]. */
+export function mixTransposed(
+  recorder: Recorder,
+  keys: KeyRows,
+  weights: BufferSlice,
+  x: View,
+  out: BufferSlice,
+): void {
+  const { count, nKvHeads, keyCount, table } = keys;
+  recorder.dispatch(MIX_TRANSPOSED, {
+    params: {
+      rowCount: count,
+      nHeads: x.heads,
+      nKvHeads,
+      dHead: x.width,
+      start: x.start,
+      rowStride: x.rowStride,
+      keyCount,
+    },
+    buffers: [table, weights, x.buffer, out],
+    workgroups: elementGrid(recorder, (count * nKvHeads * x.width) / 4),
+  });
+}

@@ -305,6 +305,14 @@ export const MUTANTS: readonly Mutant[] = [
     quick: true,
   },
   {
+    name: "kernels: two buffers that are read have changed places",
+    file: "src/kernels/definitions.ts",
+    from: 'logits: "read", normalizers: "read"',
+    to: 'normalizers: "read", logits: "read"',
+    tests: ["test/kernels/interfaces.test.ts"],
+    quick: true,
+  },
+  {
     name: "pipelines: a kernel's name stands for its code",
     file: "src/gpu/kernel.ts",
     from: "identities.get(kernel) ?? identify(kernel)",

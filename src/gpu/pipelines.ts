@@ -88,8 +88,9 @@ export class PipelineCache {
 
   async #create(kernel: Kernel, constants: Constants): Promise<Pipeline> {
     const module = this.#module(kernel);
-    const layoutId = kernel.bindings.map((access) => access[0]).join("");
-    const layout = this.#layout(layoutId, kernel.bindings);
+    const access = Object.values(kernel.bindings);
+    const layoutId = access.map(([first]) => first).join("");
+    const layout = this.#layout(layoutId, access);
     try {
       const pipeline = await this.device.createComputePipelineAsync({
         label: kernel.name,

@@ -34,10 +34,10 @@ export interface Needed {
   assertAlive(): void;
 }
 
-export interface Dispatch<Param extends string> {
+export interface Dispatch<Param extends string, Binding extends string> {
   params: Readonly<Record<Param, number>>;
-  /** One per declared binding, in order. */
-  buffers: readonly BufferSlice[];
+  /** One for each of the kernel's bindings, by name. */
+  buffers: Readonly<Record<Binding, BufferSlice>>;
   /** Workgroups; a grid longer in x than the device allows is folded into y by the caller (see `foldGrid`). */
   workgroups: readonly [number, number?, number?];
   constants?: Constants;
@@ -59,7 +59,7 @@ interface Recorded {
   pipeline: Pipeline | undefined;
   constants: Constants;
   params: Readonly<Record<string, number>>;
-  buffers: readonly BufferSlice[];
+  buffers: Readonly<Record<string, BufferSlice>>;
   workgroups: readonly [number, number, number];
   work: Partial<Work> | undefined;
 }
@@ -145,7 +145,10 @@ export class Recorder {
     return new Tensor(this.gpu, buffer, [data.length], data instanceof Uint32Array ? "u32" : "f32");
   }
 
-  dispatch<Param extends string>(kernel: Kernel<Param>, call: Dispatch<Param>): void {
+  dispatch<Param extends string, Binding extends string>(
+    kernel: Kernel<Param, Binding>,
+    call: Dispatch<NoInfer<Param>, NoInfer<Binding>>,
+  ): void {
     const constants = call.constants ?? NO_CONSTANTS;
     const [x, y = 1, z = 1] = call.workgroups;
     if (x === 0 || y === 0 || z === 0) return;
@@ -320,14 +323,9 @@ export class Recorder {
 
   #buffersGroup(op: Recorded, pipeline: Pipeline): GPUBindGroup {
     const { gpu } = this;
-    if (op.buffers.length !== op.kernel.bindings.length) {
-      throw new GpuError(
-        "gpu/binding",
-        `Kernel ${op.kernel.name} takes ${op.kernel.bindings.length} buffers, not ${op.buffers.length}.`,
-      );
-    }
+    const slices = slicesOf(op);
     const limit = gpu.limits.maxStorageBufferBindingSize;
-    for (const { buffer, size = buffer.size, destroyed } of op.buffers) {
+    for (const { buffer, size = buffer.size, destroyed } of slices) {
       if (destroyed) throw destroyedError(buffer, `${this.label} was still to run with it; destroy it later`);
       if (size <= limit) continue;
       throw new GpuError(
@@ -337,15 +335,28 @@ export class Recorder {
     }
     const ids: number[] = [];
     let key = pipeline.layoutId;
-    for (const { buffer, offset = 0, size = 0 } of op.buffers) {
+    for (const { buffer, offset = 0, size = 0 } of slices) {
       const id = gpu.buffers.idOf(buffer);
       ids.push(id);
       key += `,${id}@${offset}+${size}`;
     }
     const entries = () =>
-      op.buffers.map(({ buffer, offset, size }, binding) => ({ binding, resource: { buffer, offset, size } }));
+      slices.map(({ buffer, offset, size }, binding) => ({ binding, resource: { buffer, offset, size } }));
     return gpu.bindGroups.get(pipeline.layout, ids, entries as () => GPUBindGroupEntry[], key);
   }
+}
+
+/** A dispatch's buffers in the order of its kernel's bindings. */
+function slicesOf({ kernel: { name, bindingNames }, buffers }: Recorded): BufferSlice[] {
+  return bindingNames.map((binding) => {
+    const slice = buffers[binding];
+    if (slice) return slice;
+    const given = Object.keys(buffers).join(", ") || "none";
+    throw new GpuError(
+      "gpu/binding",
+      `Kernel ${name} has no buffer for ${binding}; it was given ${given}. Name one for each of ${bindingNames.join(", ")}.`,
+    );
+  });
 }
 
 function writeParam(view: DataView, at: number, type: string, value: number): void {

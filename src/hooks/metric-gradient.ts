@@ -14,7 +14,7 @@ import { type CheckedMetric, gradientModeOf } from "./metrics.ts";
 const METRIC_GRADIENT = defineKernel({
   name: "metric gradient",
   sources: [reduce, gradientSource],
-  bindings: ["read", "read", "read", "write", "write"],
+  bindings: { logits: "read", entries: "read", reference: "read", values: "write", out: "write" },
   params: { rowCount: "u32", vocab: "u32", logitsStart: "u32" },
 });
 
@@ -153,7 +153,13 @@ export class MetricSeed {
     }
     recorder.dispatch(METRIC_GRADIENT, {
       params: { rowCount: rows.count, vocab: logits.width, logitsStart: logits.start },
-      buffers: [logits.buffer, recorder.upload(entries), this.#references, tensor, out.buffer],
+      buffers: {
+        logits: logits.buffer,
+        entries: recorder.upload(entries),
+        reference: this.#references,
+        values: tensor,
+        out: out.buffer,
+      },
       workgroups: foldGrid(recorder.gpu, rows.count),
       constants: reduceConstants(recorder),
     });

@@ -95,7 +95,7 @@ export const METRICS = s.oneOrMore("metrics", METRIC_SCHEMA);
 const METRIC = defineKernel({
   name: "metric",
   sources: [reduceSource, metricSource],
-  bindings: ["read", "read", "read", "read", "write"],
+  bindings: { logits: "read", tokens: "read", reference: "read", outIndex: "read", outputs: "write" },
   params: { rowCount: "u32", vocab: "u32", mode: "u32", tokenCount: "u32", outStart: "u32", outStride: "u32" },
 });
 
@@ -184,13 +184,13 @@ export function recordMetric(recorder: Recorder, metric: Metric, call: MetricCal
       outStart: call.outStart,
       outStride: call.outStride,
     },
-    buffers: [
-      call.logits,
-      tokens.length > 0 ? recorder.upload(Uint32Array.from(tokens)) : recorder.gpu.zeros,
-      call.reference,
-      call.outIndex,
-      call.outputs,
-    ],
+    buffers: {
+      logits: call.logits,
+      tokens: tokens.length > 0 ? recorder.upload(Uint32Array.from(tokens)) : recorder.gpu.zeros,
+      reference: call.reference,
+      outIndex: call.outIndex,
+      outputs: call.outputs,
+    },
     workgroups: foldGrid(recorder.gpu, call.rows),
   });
 }

@@ -9,35 +9,35 @@ import { defineKernel } from "../gpu/kernel.ts";
 import { type BufferSlice, foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { AttentionCall } from "./attention-steps.ts";
-import { ATTENTION_PARAMS } from "./definitions.ts";
+import { ATTENTION_PARAMS, ATTENTION_TABLES } from "./definitions.ts";
 import { elementGrid, reduceConstants } from "./launch.ts";
 import type { View } from "./view.ts";
 
 const PATTERN_GRADIENT = defineKernel({
   name: "attention pattern gradient",
   sources: [attentionShared, patternGradientSource],
-  bindings: ["read", "read", "read", "read", "read", "read", "write"],
+  bindings: { ...ATTENTION_TABLES, dz: "read", values: "read", lengths: "read", out: "write" },
   params: ATTENTION_PARAMS,
 });
 
 const SOFTMAX_GRADIENT = defineKernel({
   name: "attention softmax gradient",
   sources: [attentionShared, reduce, softmaxGradientSource],
-  bindings: ["read", "read", "read", "read", "write"],
+  bindings: { ...ATTENTION_TABLES, pattern: "read", grad: "write" },
   params: ATTENTION_PARAMS,
 });
 
 const CAP_GRADIENT = defineKernel({
   name: "attention cap gradient",
   sources: [attentionShared, capGradientSource],
-  bindings: ["read", "read", "read", "read", "write"],
+  bindings: { ...ATTENTION_TABLES, scores: "read", grad: "write" },
   params: ATTENTION_PARAMS,
 });
 
 const MIX_TRANSPOSED = defineKernel({
   name: "attention mix transposed",
   sources: mixTransposedSource,
-  bindings: ["read", "read", "read", "write"],
+  bindings: { keys: "read", weights: "read", x: "read", out: "write" },
   params: {
     rowCount: "u32",
     nHeads: "u32",
@@ -57,11 +57,11 @@ export function patternGradient(
   lengths: Tensor,
   out: BufferSlice,
 ): void {
-  const [rowTable, slotTable, slopes, , , values] = buffers;
+  const { rowTable, slotTable, alibiSlopes, values } = buffers;
   recorder.dispatch(PATTERN_GRADIENT, {
     params,
     constants,
-    buffers: [rowTable, slotTable, slopes, dz, values, lengths, out],
+    buffers: { rowTable, slotTable, alibiSlopes, dz, values, lengths, out },
     workgroups: elementGrid(recorder, params.rowCount * params.nHeads * params.keyCount),
   });
 }
@@ -73,11 +73,11 @@ export function softmaxGradient(
   pattern: BufferSlice,
   grad: BufferSlice,
 ): void {
-  const [rowTable, slotTable, slopes] = buffers;
+  const { rowTable, slotTable, alibiSlopes } = buffers;
   recorder.dispatch(SOFTMAX_GRADIENT, {
     params,
     constants: { ...constants, ...reduceConstants(recorder) },
-    buffers: [rowTable, slotTable, slopes, pattern, grad],
+    buffers: { rowTable, slotTable, alibiSlopes, pattern, grad },
     workgroups: foldGrid(recorder.gpu, params.rowCount * params.nHeads),
   });
 }
@@ -89,11 +89,11 @@ export function capGradient(
   scores: BufferSlice,
   grad: BufferSlice,
 ): void {
-  const [rowTable, slotTable, slopes] = buffers;
+  const { rowTable, slotTable, alibiSlopes } = buffers;
   recorder.dispatch(CAP_GRADIENT, {
     params,
     constants,
-    buffers: [rowTable, slotTable, slopes, scores, grad],
+    buffers: { rowTable, slotTable, alibiSlopes, scores, grad },
     workgroups: elementGrid(recorder, params.rowCount * params.nHeads * params.keyCount),
   });
 }
@@ -126,7 +126,7 @@ export function mixTransposed(
       rowStride: x.rowStride,
       keyCount,
     },
-    buffers: [table, weights, x.buffer, out],
+    buffers: { keys: table, weights, x: x.buffer, out },
     workgroups: elementGrid(recorder, (count * nKvHeads * x.width) / 4),
   });
 }

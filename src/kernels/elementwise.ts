@@ -25,7 +25,7 @@ export function elementwise(
   if (slope) {
     recorder.dispatch(SLOPE, {
       params: { count, start: x.start, softCap: softCap ?? 0 },
-      buffers: [x.buffer],
+      buffers: { x: x.buffer },
       workgroups: elementGrid(recorder, count),
       constants,
     });
@@ -33,7 +33,7 @@ export function elementwise(
   }
   recorder.dispatch(ELEMENTWISE, {
     params: { count, start: x.start, scale, softCap: softCap ?? 0 },
-    buffers: [x.buffer],
+    buffers: { x: x.buffer },
     workgroups: elementGrid(recorder, count),
     constants,
   });

@@ -19,21 +19,21 @@ import { isPacked, packedView, type View } from "./view.ts";
 const TRANSPOSE = defineKernel({
   name: "transpose rows",
   sources: transposeSource,
-  bindings: ["read", "write"],
+  bindings: { x: "read", out: "write" },
   params: { rowCount: "u32", rowCount4: "u32", width: "u32", start: "u32", rowStride: "u32" },
 });
 
 const VECTOR_GRADIENT = defineKernel({
   name: "vector gradient",
   sources: vectorGradientSource,
-  bindings: ["read", "read", "write"],
+  bindings: { dy: "read", x: "read", out: "write" },
   params: { count: "u32", width: "u32" },
 });
 
 const TABLE_GRADIENT = defineKernel({
   name: "table gradient",
   sources: tableGradientSource,
-  bindings: ["read", "read", "read", "write"],
+  bindings: { entries: "read", rows: "read", dy: "read", out: "write" },
   params: { entryCount: "u32", width: "u32", tableStride: "u32", scale: "f32" },
 });
 
@@ -104,7 +104,7 @@ function transposed(recorder: Recorder, { buffer, start, rowStride }: View, widt
   const out = recorder.temp(width, 4 * rowCount4);
   recorder.dispatch(TRANSPOSE, {
     params: { rowCount: rows, rowCount4, width, start, rowStride },
-    buffers: [buffer, out],
+    buffers: { x: buffer, out },
     workgroups: elementGrid(recorder, width * rowCount4),
   });
   return out;
@@ -194,7 +194,7 @@ export function addVectorGradient(
   );
   recorder.dispatch(VECTOR_GRADIENT, {
     params: { count: vectors, width },
-    buffers: [(own as View).buffer, factor?.buffer ?? recorder.gpu.zeros, out],
+    buffers: { dy: (own as View).buffer, x: factor?.buffer ?? recorder.gpu.zeros, out },
     workgroups: elementGrid(recorder, width),
     constants: factor ? { HAS_FACTOR: 1 } : {},
   });
@@ -233,12 +233,12 @@ export function addTableGradient(
     });
     recorder.dispatch(TABLE_GRADIENT, {
       params: { entryCount: own.length, width: dTable.width, tableStride: dTable.stride, scale },
-      buffers: [
-        recorder.upload(Uint32Array.from(entries)),
-        recorder.upload(Uint32Array.from(own.flatMap(([, rows]) => rows))),
-        dy.buffer,
-        part,
-      ],
+      buffers: {
+        entries: recorder.upload(Uint32Array.from(entries)),
+        rows: recorder.upload(Uint32Array.from(own.flatMap(([, rows]) => rows))),
+        dy: dy.buffer,
+        out: part,
+      },
       workgroups: elementGrid(recorder, own.length * dTable.width),
     });
   }

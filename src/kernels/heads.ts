@@ -29,7 +29,7 @@ export function qkNorm(
       eps: spec.eps,
       weightOffset: spec.weightOffset,
     },
-    buffers: [w ?? recorder.gpu.zeros, b ?? recorder.gpu.zeros, x.buffer],
+    buffers: { weights: w ?? recorder.gpu.zeros, bias: b ?? recorder.gpu.zeros, x: x.buffer },
     workgroups: foldGrid(recorder.gpu, rows * groups),
     constants: { SUBTRACT_MEAN: spec.kind === "layer" ? 1 : 0, HAS_BIAS: b ? 1 : 0, ...reduceConstants(recorder) },
   });
@@ -77,7 +77,7 @@ function dispatchRope(
 ): void {
   recorder.dispatch(ROPE_STORE, {
     params: { rowCount: rows, nHeads, nKvHeads, dHead: width, rotaryDim, start, rowStride },
-    buffers: [rowTable, table, buffer, keys, values],
+    buffers: { rowTable, ropeTable: table, qkv: buffer, keys, values },
     workgroups: elementGrid(recorder, (rows * (nHeads + 2 * nKvHeads) * width) / 2),
     constants: {
       STORE: store ? 1 : 0,
@@ -106,7 +106,7 @@ export function storeKv(
       valueStart: v.start,
       valueStride: v.rowStride,
     },
-    buffers: [rowTable, k.buffer, v.buffer, keys, values],
+    buffers: { rowTable, k: k.buffer, v: v.buffer, keys, values },
     workgroups: elementGrid(recorder, (rows * width) / 4),
   });
 }

@@ -13,7 +13,7 @@ import type { View } from "./view.ts";
 const NORM_GRADIENT = defineKernel({
   name: "norm gradient",
   sources: [reduce, normShared, normGradientSource],
-  bindings: ["read", "read", "write"],
+  bindings: { x: "read", weights: "read", grad: "write" },
   params: {
     rowCount: "u32",
     width: "u32",
@@ -34,7 +34,7 @@ function stageGradient(entryPoint: "scale" | "normalize" | "divisor") {
     entryPoint,
     sources: [reduce, normShared, stageGradientSource],
     // A stage leaves the bindings it does not need unread.
-    bindings: ["read", "read", "read", "write"],
+    bindings: { x: "read", scales: "read", grad: "read", out: "write" },
     params: { rowCount: "u32", width: "u32", eps: "f32" },
   });
 }
@@ -68,7 +68,7 @@ function recordNormGradient(
       eps: spec.eps,
       weightOffset: spec.weightOffset,
     },
-    buffers: [x.buffer, w ?? recorder.gpu.zeros, grad.buffer],
+    buffers: { x: x.buffer, weights: w ?? recorder.gpu.zeros, grad: grad.buffer },
     workgroups: foldGrid(recorder.gpu, rows * groups),
     constants: {
       SUBTRACT_MEAN: spec.kind === "layer" ? 1 : 0,
@@ -116,7 +116,7 @@ function recordStage(
 ): void {
   recorder.dispatch(STAGES[stage], {
     params: { rowCount: rows, width: x.width, eps: spec.eps },
-    buffers: [x.buffer, scales, grad, out.buffer],
+    buffers: { x: x.buffer, scales, grad, out: out.buffer },
     workgroups: foldGrid(recorder.gpu, rows),
     constants: { SUBTRACT_MEAN: spec.kind === "layer" ? 1 : 0, ...reduceConstants(recorder) },
   });

@@ -182,12 +182,12 @@ export function recordLogProbs(recorder: Recorder, logits: Tensor, entries: read
     const count = entries.filter(([row]) => row >= first && row < first + rows).length;
     recorder.dispatch(kernels.LOG_SUM_EXP, {
       params: { rowCount: rows, firstRow: first, vocab },
-      buffers: [slice, normalizers],
+      buffers: { logits: slice, out: normalizers },
       workgroups: foldGrid(recorder.gpu, rows),
     });
     recorder.dispatch(kernels.LOG_PROB, {
       params: { count, firstEntry, firstRow: first, vocab },
-      buffers: [list, slice, normalizers, out],
+      buffers: { entries: list, logits: slice, normalizers, out },
       workgroups: elementGrid(recorder, count),
     });
     firstEntry += count;

@@ -120,7 +120,7 @@ export function recordPenalty(
     if (elements.length === 0) continue;
     recorder.dispatch(kernels.SAMPLE_PENALTY, {
       params: { count: elements.length, penalty },
-      buffers: [recorder.upload(Uint32Array.from(elements)), slice],
+      buffers: { seen: recorder.upload(Uint32Array.from(elements)), logits: slice },
       workgroups: elementGrid(recorder, elements.length),
     });
   }
@@ -145,11 +145,11 @@ export function recordChoice(
     const workgroups = foldGrid(recorder.gpu, block.rows);
     if (sampling.temperature === 0 || !draws) {
       const constants = reduceConstants(recorder);
-      recorder.dispatch(kernels.ARGMAX, { params, buffers: [block.slice, tokens], workgroups, constants });
+      recorder.dispatch(kernels.ARGMAX, { params, buffers: { logits: block.slice, tokens }, workgroups, constants });
     } else {
       recorder.dispatch(kernels.SAMPLE, {
         params: { ...params, topK: Math.min(topK, vocab), topP, minP, temperature },
-        buffers: [block.slice, draws, tokens],
+        buffers: { logits: block.slice, uniforms: draws, tokens },
         workgroups,
       });
     }

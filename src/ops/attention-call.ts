@@ -46,7 +46,7 @@ export function attentionCall(
       splitKeys: 0,
     },
     work: { operations: 4 * keysSeen(attributes, rows, keyCount) * nHeads * dHead },
-    buffers: [rowTable, slotTable, alibi ?? zeros, queries?.buffer ?? zeros, keys, values],
+    buffers: { rowTable, slotTable, alibiSlopes: alibi ?? zeros, queries: queries?.buffer ?? zeros, keys, values },
     constants,
   };
 }

@@ -122,9 +122,8 @@ export const MIX_KEYS = defineOp<AttentionAttributes>({
   },
   lower(call) {
     const attention = attentionCall(call);
-    const [rowTable, slotTable, slopes, queries, keys] = attention.buffers;
     // The kernel mixes what it is given for values.
-    const withKeys = { ...attention, buffers: [rowTable, slotTable, slopes, queries, keys, keys] as const };
+    const withKeys = { ...attention, buffers: { ...attention.buffers, values: attention.buffers.keys } };
     attentionMix(call.recorder, withKeys, (call.inputs[0] as View).buffer, (call.outputs[0] as View).buffer);
   },
 });

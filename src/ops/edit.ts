@@ -25,7 +25,7 @@ const PARAMS = {
   headStride: "u32",
 } as const;
 
-const BINDINGS = ["read", "read", "read", "write"] as const;
+const BINDINGS = { targets: "read", dims: "read", values: "read", x: "write" } as const;
 
 const PROJECT_OUT = defineKernel({
   name: "project out",
@@ -34,7 +34,7 @@ const PROJECT_OUT = defineKernel({
   params: PARAMS,
 });
 
-type EditKernel = Kernel<keyof typeof PARAMS>;
+type EditKernel = Kernel<keyof typeof PARAMS, keyof typeof BINDINGS>;
 
 function editKernelWith(expression: string, name: string, transient: boolean): EditKernel {
   const sources = [expressionSource.replace("EXPRESSION;", () => `${expression};`), editShared, editSource];
@@ -94,12 +94,12 @@ export const EDIT: OpKind<EditAttributes> = defineOp<EditAttributes>({
         rowStride: view.rowStride,
         headStride: view.headStride,
       },
-      buffers: [
-        recorder.upload(targets),
-        edit.dims ? recorder.upload(Uint32Array.from(edit.dims)) : gpu.zeros,
-        edit.values instanceof Tensor ? edit.values : recorder.upload(edit.values),
-        view.buffer,
-      ],
+      buffers: {
+        targets: recorder.upload(targets),
+        dims: edit.dims ? recorder.upload(Uint32Array.from(edit.dims)) : gpu.zeros,
+        values: edit.values instanceof Tensor ? edit.values : recorder.upload(edit.values),
+        x: view.buffer,
+      },
       workgroups: code === undefined ? foldGrid(gpu, targetCount) : elementGrid(recorder, targetCount * dimCount),
       constants: {
         ...(code !== undefined && { OP: code }),

@@ -291,7 +291,7 @@ function recordChoices(
   const normalizers = recorder.temp(rows, 2);
   recorder.dispatch(kernels.LOG_SUM_EXP, {
     params: { rowCount: rows, firstRow: 0, vocab },
-    buffers: [logits, normalizers],
+    buffers: { logits, out: normalizers },
     workgroups: foldGrid(recorder.gpu, rows),
   });
   let chosen: Tensor;

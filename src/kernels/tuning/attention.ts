@@ -97,7 +97,10 @@ export class AttentionOperands {
     const { slots, queries, keys, values } = this.#tensors;
     return {
       params: { ...shape, window, scale: 1 / Math.sqrt(dHead), softCap: 0, splitKeys: 0 },
-      buffers: [this.#rowTable(task), slots, this.gpu.zeros, queries, keys, values],
+      buffers: {
+        ...{ rowTable: this.#rowTable(task), slotTable: slots, alibiSlopes: this.gpu.zeros },
+        ...{ queries, keys, values },
+      },
     };
   }
 

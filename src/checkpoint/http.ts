@@ -20,7 +20,7 @@ export interface HttpOptions {
   retry?: RetryOptions;
   /** Ends every request, and every pause between two, with `signal.reason`. */
   signal?: AbortSignal | undefined;
-  /** Told what a person should know: that a server asks for a pause, or sends whole files only. */
+  /** Called with what a person should know: a server asks for a pause, or sends whole files only. */
   onNotice?: (message: string) => void;
 }
 

@@ -26,11 +26,11 @@ export type EditValue = number | s.NumberList | Tensor | CacheEntry;
 export interface Edit {
   /** A point, or a pattern with `*`. */
   at: string;
-  /** What becomes of the activation x; see `EditOp`. */
+  /** How the activation x changes; see `EditOp`. */
   op: EditOp;
   /** v: a number, values as long as the last axes of the selection, or an entry of a cache. */
   value?: EditValue;
-  /** Share of the value: needed by `lerp`, 1 by default for `add`, of no other op. */
+  /** Factor of the value. `lerp` needs it, `add` has 1 by default, no other op takes it. */
   alpha?: number;
   /** For `wgsl`: a WGSL expression in x, v (f32) and b, p, h, d (u32: batch entry, position, head, dimension). */
   expression?: string;

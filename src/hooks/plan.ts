@@ -18,7 +18,7 @@ export interface HookedForwardOptions extends ForwardOptions {
   capture?: PointPattern | readonly PointPattern[];
   /** Capture only these positions, ascending and each once; negative from the end. All of the pass when absent. */
   positions?: s.Indices;
-  /** Interventions, applied in order where several meet at one point. */
+  /** Edits. Those at one point are applied in order. */
   edits?: Edit | readonly Edit[];
   /** Run only the blocks before this one; there are no logits then. */
   stopAtLayer?: number;

@@ -18,9 +18,9 @@ export const OPTIONAL_FEATURES = ["shader-f16", "subgroups", "timestamp-query"] 
 export interface GpuRequest {
   /** Defaults to `SUPERLENS_ADAPTER` in Node, `auto` elsewhere. */
   adapter?: AdapterChoice;
-  /** Which GPU of a computer with two. Defaults to `high-performance` in Node and Deno, to the browser's wish there. */
+  /** Which GPU of a computer with two. The default is `high-performance` in Node and Deno; a browser chooses by itself. */
   powerPreference?: GPUPowerPreference;
-  /** Called with the adapter that runs. Defaults to one line on stderr in Node, nothing elsewhere. */
+  /** Called with the adapter that is used. By default Node prints one line on stderr, other hosts nothing. */
   onAdapter?: (info: AdapterInfo) => void;
   /** Suppresses the default line on stderr. */
   quiet?: boolean;

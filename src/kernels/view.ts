@@ -21,7 +21,7 @@ export function packedView(buffer: BufferSlice, width: number, heads = 1, start 
   return { buffer, start, rowStride: heads * width, heads, headStride: width, width };
 }
 
-/** Whether nothing lies between the rows, so that they may be walked as one run of elements. */
+/** Whether nothing lies between the rows, so that they may be read as one run of elements. */
 export function isPacked({ rowStride, heads, headStride, width }: View): boolean {
   return rowStride === heads * width && (heads === 1 || headStride === width);
 }

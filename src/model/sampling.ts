@@ -93,7 +93,7 @@ export function resolveSampling(options: SamplingOptions): Sampling {
   return resolved;
 }
 
-/** Whoever gives a setting of sampling expects that something is sampled. */
+/** Settings of sampling are refused if nothing is sampled. */
 function refuseIdle(sampling: Sampling, seed: number | undefined): void {
   const filters = ["topK", "topP", "minP"] as const;
   const idle: string[] = filters.filter((name) => sampling[name] !== SETTINGS[name].off);

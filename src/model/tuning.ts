@@ -11,8 +11,8 @@ import type { Weights } from "./weights/weights.ts";
 
 export interface TuningOptions {
   /**
-   * `true`: take what was found on this adapter before; time what was not (3 s at most) and keep it. `false`: the default
-   * kernels, unless the device was tuned already. Default: take what was found before, time nothing.
+   * `true`: take the stored choices for this adapter, time the missing classes (3 s at most) and store the result. `false`: the
+   * default kernels, unless the device was tuned already. Default: take the stored choices, time nothing.
    */
   tune?: boolean;
   /** Called for each kernel that is timed. */

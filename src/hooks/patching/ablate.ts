@@ -44,7 +44,7 @@ export interface AblateOptions extends ExperimentOptions {
   input: ModelInput;
   /** What takes the place of the activation. */
   kind: AblationKind;
-  /** What is ablated, one head or one layer a cell. Default "z": the heads. */
+  /** The activation to ablate, one head or one layer a cell. Default "z": the heads. */
   at?: LayerSite | HeadSite;
   /** Which layers; all when absent. */
   layers?: s.Indices;

@@ -42,7 +42,7 @@ export interface ActivationPatchOptions extends ExperimentOptions {
   clean: ModelInput;
   /** As many tokens as `clean`. */
   corrupted: ModelInput;
-  /** What is patched. Sites with heads (q, k, v, z, pattern) give [layers, heads], the others [layers, positions]. */
+  /** The activation to patch. Sites with heads (q, k, v, z, pattern) give [layers, heads], the others [layers, positions]. */
   at: Site;
   /** Default "denoising": clean into corrupted. */
   direction?: "denoising" | "noising";

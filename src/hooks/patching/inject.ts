@@ -28,7 +28,7 @@ export interface InjectOptions extends ExperimentOptions {
   vector?: EditValue;
   /** One vector for each of `layers`. */
   vectors?: readonly EditValue[];
-  /** Where it goes; negative from the end. Default -1. */
+  /** Position of the vector; negative from the end. Default -1. */
   position?: number;
   /** Replace the activation or add to it. Default "set". */
   op?: "set" | "add";

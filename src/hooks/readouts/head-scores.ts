@@ -31,9 +31,9 @@ export interface HeadScores {
 export interface HeadScoreOptions {
   /** Layers to score; all when absent. */
   layers?: s.Indices;
-  /** Leave attention to position 0 out of account, above and below the line. */
+  /** Leave out attention to position 0, in numerator and denominator. */
   excludeFirst?: boolean;
-  /** The same for attention of each token to itself. */
+  /** Leave out attention of each token to itself, in the same way. */
   excludeCurrent?: boolean;
   /** As for `attentionSummary`. */
   memoryBudget?: number;

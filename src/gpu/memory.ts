@@ -35,10 +35,10 @@ export class DeviceMemory {
     this.params = new ParamArena(this.buffers);
   }
 
-  /** A buffer without memory must never serve again: whoever keeps it lets go of it, now or when it comes back. */
+  /** A buffer without memory must never be handed out again: the part that keeps it drops it, now or when it comes back. */
   #evict(buffer: GPUBuffer): void {
     for (const keeper of [this.pool, this.uploads, this.reuseCache, this.params]) keeper.evict(buffer);
-    // What nobody holds may be what a second try needs.
+    // Memory that nobody uses may be enough for a second try.
     this.trim();
   }
 

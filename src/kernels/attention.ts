@@ -201,7 +201,7 @@ const subgroupKeys = oneDispatch({
   grid: (gpu, shape) => [...eachRowHead(gpu, shape), 1],
 });
 
-/** Invocations that share out the keys; wide heads have fewer, since each keeps a head's width in workgroup memory. */
+/** Invocations that divide the keys; wide heads have fewer, since each keeps a head's width in workgroup memory. */
 const keyLanes = (dHead: number) => (dHead <= 256 ? 8 : 2);
 
 const keys = oneDispatch({
@@ -252,7 +252,7 @@ const JOIN = defineKernel({
   params: { count: "u32", dHead: "u32", splits: "u32" },
 });
 
-/** Keys of a split at least, and splits at most: more keep no GPU busier, and the second kernel walks them one by one. */
+/** Least keys of a split, and most splits: more keep no GPU busier, and the second kernel reads them one by one. */
 const SPLIT_KEYS = 64;
 const MOST_SPLITS = 32;
 /** With as many (row, head)s a GPU has enough to do without splitting. */

@@ -1,6 +1,6 @@
 /**
- * The engine: spec, weights and device together, able to record passes over rows. `Model` is its public face; sweeps and
- * generation build their own passes on it.
+ * The engine: spec, weights and device together. It records passes over rows. Users see `Model`; sweeps and generation build
+ * their own passes on the engine.
  */
 import { InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";

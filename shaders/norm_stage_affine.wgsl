@@ -1,9 +1,9 @@
 // The last stage of a norm, after norm_stage_normalize.wgsl: out[r] (+)= x[r] * (w + weightOffset) + b.
-// One workgroup a row, folded into y.
+// One workgroup of 64 a row, folded into y.
 
 alias Element = f32;
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) grid: vec3<u32>,
@@ -14,7 +14,7 @@ fn main(
     return;
   }
   let start = row * params.width;
-  for (var d = thread; d < params.width; d += THREADS) {
+  for (var d = thread; d < params.width; d += 64u) {
     affineTo(start + d, d, x[start + d]);
   }
 }

@@ -138,7 +138,7 @@ export function norm(
 /** The three stages of `norm`, each with its output; between them the caller may look or change. */
 export function normStages(recorder: Recorder, rows: number, width: number, spec: NormSpec, weights: NormWeights) {
   const call = normCall(recorder, { rows, width }, spec);
-  const constants = meanConstants(spec);
+  const constants = { ...meanConstants(spec), ...reduceConstants(recorder) };
   return {
     /** scales [rows] */
     scale: (x: BufferSlice, scales: BufferSlice) =>

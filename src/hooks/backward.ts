@@ -5,6 +5,7 @@
  * model as it was edited. The gradient of a batch is that of the sum over its sequences; of `metric.loss`, of the mean.
  */
 import { HookError, InputError } from "../errors.ts";
+import type { Gpu } from "../gpu/gpu.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { ENCODE_FIELDS, type EncodeInputOptions, MODEL_INPUT, type ModelInput } from "../model/input.ts";
 import type { Model } from "../model/model.ts";
@@ -85,25 +86,31 @@ export async function backward(
   const read = s.readOptions(BACKWARD_OPTIONS, options, "backward");
   const edits = [...standing, ...(read.edits ?? [])];
   refuseUnknownGradients(edits);
-  if (read.at === undefined && read.weights === undefined)
+  if (!read.at?.length && !read.weights?.length)
     s.refuseIdle(
       "backward",
       "metric",
       "without at or weights: name the points or the weights whose gradients are wanted",
     );
-  if (read.at === undefined && read.positions)
+  if (!read.at?.length && read.positions)
     s.refuseIdle("backward", "positions", "without at: it says what is kept of the points");
   return model.withInput(s.readArgument(MODEL_INPUT, input, "backward", "input"), read, async (ids, run) => {
-    const metric = planMetric(read.metric, ids, model.spec.vocabSize, checkPosition(read));
+    const { gpu, spec, engine } = model;
+    const metric = planMetric(read.metric, ids, spec.vocabSize, checkPosition(read));
+    const names = chooseWeights(model, read.weights);
     const plan = planPass(model, ids, run, { capture: read.at, positions: read.positions, edits, logits: "all" });
-    const seed = new MetricSeed(model.gpu, metric, model.spec.vocabSize);
     const { cache } = plan;
-    const grads = zerosLike(model, cache);
-    const weights = new WeightGradients(model.gpu, model.engine.weights, chooseWeights(model, read.weights));
+    const held: { destroy(): void }[] = [cache];
     const destroy = () => {
-      for (const each of [cache, grads, weights]) each.destroy();
+      for (const each of held) each.destroy();
     };
+    let seed: MetricSeed | undefined;
     try {
+      const grads = zerosLike(gpu, cache);
+      held.push(grads);
+      const weights = new WeightGradients(gpu, engine.weights, names);
+      held.push(weights);
+      seed = new MetricSeed(gpu, metric, spec.vocabSize);
       const logits = await model.run(ids, {
         ...run,
         ...plan.run,
@@ -118,7 +125,7 @@ export async function backward(
       destroy();
       throw error;
     } finally {
-      seed.destroy();
+      seed?.destroy();
     }
   });
 }
@@ -141,10 +148,16 @@ function refuseUnknownGradients(edits: readonly CheckedEdit[]): void {
 }
 
 /** Tensors for the gradients of what a cache captures. */
-function zerosLike({ gpu }: Model, cache: ActivationCache): ActivationCache {
+function zerosLike(gpu: Gpu, cache: ActivationCache): ActivationCache {
   const tensors = new Map<string, Tensor>();
-  for (const name of cache.names) tensors.set(name, gpu.tensor(cache.shape(name), `gradient of ${name}`));
-  return new ActivationCache(gpu, tensors, cache.positions);
+  const zeros = new ActivationCache(gpu, tensors, cache.positions);
+  try {
+    for (const name of cache.names) tensors.set(name, gpu.tensor(cache.shape(name), `gradient of ${name}`));
+  } catch (error) {
+    zeros.destroy();
+    throw error;
+  }
+  return zeros;
 }
 
 /** @throws InputError `input/no-weight` for a pattern that matches nothing */

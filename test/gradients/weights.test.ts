@@ -89,6 +89,19 @@ describe.each(["llama", "gpt2", "gemma2", "bloom", "falcon", "cohere"])("gradien
   });
 });
 
+/** More logits than a binding holds, which are written and read in blocks; and rows that are no multiple of four. */
+describe("an adapter that binds fewer logits than there are", () => {
+  it.each(["gpt2", "llama", "gemma2", "cohere"])("gives %s the same gradients", async (family) => {
+    const ids = [25, 25, 25, 24].map((length) => randomIds(random, length));
+    using whole = await hooked(family);
+    for (const rows of [64, 67]) {
+      using small = await hooked(family, { gpu: await gpuWithLimits({ maxStorageBufferBindingSize: 4 * 96 * rows }) });
+      for (const options of [{ metric: metric.loss() }, { metric: metric.logProb(3) }])
+        expectSame(await weightsOf(small, options, ids), await weightsOf(whole, options, ids));
+    }
+  });
+});
+
 const CODES = { BF16: f32ToBf16, F16: f32ToF16 } as const;
 
 /** A fixture with its tensors rounded to a type, stored in it or in float32. */

@@ -41,14 +41,24 @@ export class WeightGradients {
     readonly names: readonly string[],
   ) {
     const chosen = new Set(names);
-    for (const weight of model.planned) {
-      if (!weight.pieces.some(({ info }) => chosen.has(info.name))) continue;
-      const matrix = inFloat32(weight, gpu.limits);
-      const label = `gradient of ${weight.pieces[0]?.info.name}`;
-      const buffers = matrix.parts.map(({ bytes }) => gpu.createBuffer(bytes, STORAGE_USAGE, label));
-      this.#held.set(keyOf(weight.place, weight.layer), { weight, matrix, buffers });
+    try {
+      for (const weight of model.planned) {
+        if (weight.pieces.some(({ info }) => chosen.has(info.name))) this.#hold(weight);
+      }
+    } catch (error) {
+      this.destroy();
+      throw error;
     }
     this.weights = [...this.#held.keys()].join();
+  }
+
+  #hold(weight: PlannedWeight): void {
+    const matrix = inFloat32(weight, this.gpu.limits);
+    const label = `gradient of ${weight.pieces[0]?.info.name}`;
+    const buffers: GPUBuffer[] = [];
+    // Held before the rest is there, so that `destroy` frees what there is when memory runs out in the middle.
+    this.#held.set(keyOf(weight.place, weight.layer), { weight, matrix, buffers });
+    for (const { bytes } of matrix.parts) buffers.push(this.gpu.createBuffer(bytes, STORAGE_USAGE, label));
   }
 
   /** Bytes on the GPU. */

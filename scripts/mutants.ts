@@ -4,6 +4,7 @@
  * They bite at structure: which ops run, for which rows, in what order, in whose memory, and what is kept for later. A wrong
  * expression in a shader needs no mutant: every kernel is compared with its reference on many shapes.
  */
+import { GRADIENT_MUTANTS } from "./mutants-gradients.ts";
 
 export interface Mutant {
   name: string;
@@ -204,16 +205,16 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "plans: hooks do not tell plans apart",
     file: "src/model/plans.ts",
-    from: "JSON.stringify([form, points, gradients?.weights])",
-    to: "JSON.stringify([form, gradients?.weights])",
+    from: "JSON.stringify([form, points, gradients?.weights, gradients?.recompute])",
+    to: "JSON.stringify([form, gradients?.weights, gradients?.recompute])",
     tests: PLANS,
     quick: true,
   },
   {
     name: "plans: the form of a pass does not tell plans apart",
     file: "src/model/plans.ts",
-    from: "JSON.stringify([form, points, gradients?.weights])",
-    to: "JSON.stringify([points, gradients?.weights])",
+    from: "JSON.stringify([form, points, gradients?.weights, gradients?.recompute])",
+    to: "JSON.stringify([points, gradients?.weights, gradients?.recompute])",
     tests: PLANS,
   },
   // Ops that the references do not run.
@@ -398,4 +399,5 @@ export const MUTANTS: readonly Mutant[] = [
     to: "await test.run();",
     tests: BENCH,
   },
+  ...GRADIENT_MUTANTS,
 ];

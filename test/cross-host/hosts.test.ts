@@ -1,18 +1,20 @@
 /** One suite on three hosts. A host that cannot run fails all its checks; none is skipped. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { serve } from "../../scripts/hosts/serve.ts";
+import type { LocalServer } from "../../src/cli/local-server.ts";
 import "../../src/node.ts";
 import { type CheckContext, createContext, runCheck } from "./harness.ts";
 import { runChromium } from "./run-chromium.ts";
 import { runDeno } from "./run-deno.ts";
-import { type HostReport, serve, type TestServer } from "./runner.ts";
+import { type HostReport, SUITE_FOLDERS } from "./runner.ts";
 import { suite } from "./suite.ts";
 
 describe("node", () => {
-  let server: TestServer;
+  let server: LocalServer;
   let context: CheckContext;
   beforeAll(async () => {
-    server = await serve();
-    context = createContext("node", server.fixtureUrl);
+    server = await serve(SUITE_FOLDERS);
+    context = createContext("node", server.origin);
   });
   afterAll(() => server.close());
 

@@ -5,7 +5,7 @@
 import { type RunOptions, runBench, type Subject } from "../../src/bench/index.ts";
 import { Gpu, requestGpu, SuperlensError } from "../../src/index.ts";
 import { type GridName, type Group, verify } from "../../src/theory/index.ts";
-import { PROGRAM_MARK, type ProgramLine } from "./protocol.ts";
+import { PROGRAM_MARK, type ProgramLine } from "./lines.ts";
 
 export interface ProgramContext {
   /** URL of the model's folder that the launcher serves, with a slash at the end. */

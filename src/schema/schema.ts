@@ -325,3 +325,15 @@ export function object<In, Out = In>(what: string, fields: Fields<In>): Schema<O
     },
   };
 }
+
+type OptionalKeys<T> = { [Name in keyof T]-?: undefined extends T[Name] ? Name : never }[keyof T];
+
+/** An object with every field of `needed`, any of `optional`, and no other. */
+export function wholeObject<T>(
+  what: string,
+  needed: Fields<Omit<T, OptionalKeys<T>>>,
+  optional: Fields<Pick<T, OptionalKeys<T>>>,
+): Schema<T> {
+  const required = Object.entries<Schema>(needed).map(([name, schema]) => [name, { ...schema, isRequired: true }]);
+  return object<T>(what, { ...Object.fromEntries(required), ...optional } as Fields<T>);
+}

@@ -1,7 +1,14 @@
 /** The run itself: what a report holds, and what ends it. */
 import { describe, expect, it } from "vitest";
 import { CeilingProbe } from "../../src/bench/ceilings.ts";
-import { DEFAULT_OPTIONS, planTests, type Report, type RunOptions, runBench } from "../../src/bench/index.ts";
+import {
+  type BenchOptions,
+  DEFAULT_OPTIONS,
+  planTests,
+  type Report,
+  type RunOptions,
+  runBench,
+} from "../../src/bench/index.ts";
 import { fractionOf } from "../../src/bench/measure.ts";
 import { RandomSource } from "../../src/bench/random-source.ts";
 import { SHAPES } from "../../src/bench/shapes.ts";
@@ -10,7 +17,7 @@ import { MATMUL_FAMILY } from "../../src/kernels/matmul.ts";
 import { BROKEN, HASTY } from "../kernels/altered.ts";
 import { newGpu, testGpu } from "../support/gpu.ts";
 
-const SMALL: RunOptions = {
+const PLAN: BenchOptions = {
   ...DEFAULT_OPTIONS,
   tune: false, // what this machine was tuned to before must not matter
   prompts: [16],
@@ -18,9 +25,9 @@ const SMALL: RunOptions = {
   batches: [1, 3],
   runs: 3,
   depth: 8,
-  commit: "abc1234",
-  quiet: true,
 };
+
+const SMALL: RunOptions = { ...PLAN, commit: "abc1234", quiet: true };
 
 describe("a report", () => {
   it("has every test with its times, work and check, and how long loading took", async () => {
@@ -94,14 +101,14 @@ function expectTotals({ tests, load }: Report): void {
 
 describe("what cannot be measured", () => {
   it("is a test of more positions than the model has", () => {
-    const plan = (options: Partial<RunOptions>) => () => planTests({ ...SMALL, ...options }, { maxPositions: 100 });
+    const plan = (options: Partial<BenchOptions>) => () => planTests({ ...PLAN, ...options }, { maxPositions: 100 });
     expect(plan({ prompts: [101] })).toThrow(/pp101 needs 101 positions, and the model has 100/);
     expect(plan({ generate: [93] })).toThrow(/tg93 needs 101 positions.*At most 92 tokens fit after 8 positions/);
     expect(plan({ depth: 100 })).toThrow(/Lower the depth of 100/);
   });
 
   it("is nothing at all", () => {
-    expect(() => planTests({ ...SMALL, prompts: [0], generate: [0] }, { maxPositions: 100 })).toThrow(/Give a length/);
+    expect(() => planTests({ ...PLAN, prompts: [0], generate: [0] }, { maxPositions: 100 })).toThrow(/Give a length/);
   });
 
   it("is a model that does not load; the device goes with it", async () => {

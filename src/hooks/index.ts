@@ -1,13 +1,21 @@
-export type { HookFunction } from "../ops/bindings.ts";
+export type { HookFunction, HookResult } from "../ops/bindings.ts";
 export type { EditOp } from "../ops/edit-call.ts";
-export { ActivationCache, type ActivationSlice, type CacheEntry } from "./activation-cache.ts";
+export { ActivationCache, type ActivationSlice, type CacheEntry, type EntryPlace } from "./activation-cache.ts";
 export type { Edit, EditValue } from "./edit.ts";
 export type { GenerateEdit, HookedGenerateOptions, HookedGenerateStep } from "./generate.ts";
 export { HookedModel, loadModel } from "./hooked-model.ts";
 export { type Metric, metric } from "./metrics.ts";
 export * from "./patching/index.ts";
 export type { Hook, HookedForwardOptions, Hooks } from "./plan.ts";
-export { POINT_KINDS, type PointKind, type PointPattern, pointTable, resolvePoints } from "./points.ts";
+export {
+  type Axis,
+  POINT_KINDS,
+  type Point,
+  type PointKind,
+  type PointPattern,
+  pointTable,
+  resolvePoints,
+} from "./points.ts";
 export * from "./readouts/index.ts";
 export type { ForwardResult } from "./result.ts";
 export type { SweepResult } from "./sweep.ts";

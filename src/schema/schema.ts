@@ -242,7 +242,7 @@ export function oneOrMore<T>(entries: string, schema: Schema<T>): Schema<T[]> {
 /** Numbers in a row: an array, or one of a numeric type such as `Int32Array`. */
 export type NumberList = readonly number[] | NumericArray;
 
-type NumericArray =
+export type NumericArray =
   | Int8Array
   | Uint8Array
   | Uint8ClampedArray

@@ -67,7 +67,11 @@ export const FAMILY_ROWS: readonly FamilyRow[] = [
 ];
 
 /** Where the suite runs, as the heading of a column. */
-const HOSTS: { title: string; adapter: "lavapipe" | "swiftshader"; run: () => Promise<readonly CheckResult[]> }[] = [
+export const HOSTS: {
+  title: string;
+  adapter: "lavapipe" | "swiftshader";
+  run: () => Promise<readonly CheckResult[]>;
+}[] = [
   { title: "Node (Dawn), lavapipe", adapter: "lavapipe", run: runNode },
   { title: "Node (Dawn), SwiftShader", adapter: "swiftshader", run: runNode },
   { title: "Deno (wgpu), lavapipe", adapter: "lavapipe", run: async () => (await runDeno(true)).results },
@@ -83,7 +87,7 @@ interface Errors {
 }
 
 /** For each host, the errors of each fixture. */
-type Measurements = { title: string; errors: ReadonlyMap<string, Errors> }[];
+export type Measurements = { title: string; errors: ReadonlyMap<string, Errors> }[];
 
 async function runNode(): Promise<readonly CheckResult[]> {
   const server = await serve(SUITE_FOLDERS);

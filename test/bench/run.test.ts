@@ -1,6 +1,6 @@
 /** The run itself: what a report holds, and what ends it. */
 import { describe, expect, it } from "vitest";
-import { CeilingProbe } from "../../src/bench/ceilings.ts";
+import { CeilingProbe, type CeilingSizes } from "../../src/bench/ceilings.ts";
 import {
   type BenchOptions,
   DEFAULT_OPTIONS,
@@ -13,6 +13,7 @@ import { fractionOf } from "../../src/bench/measure.ts";
 import { RandomSource } from "../../src/bench/random-source.ts";
 import { SHAPES } from "../../src/bench/shapes.ts";
 import { median } from "../../src/bench/statistics.ts";
+import type { Gpu } from "../../src/gpu/gpu.ts";
 import { MATMUL_FAMILY } from "../../src/kernels/matmul.ts";
 import { BROKEN, HASTY } from "../kernels/altered.ts";
 import { newGpu, testGpu } from "../support/gpu.ts";
@@ -123,6 +124,19 @@ describe("what cannot be measured", () => {
   });
 });
 
+async function expectCeilings(gpu: Gpu, sizes: CeilingSizes): Promise<void> {
+  const probe = await CeilingProbe.find(gpu, { sizes });
+  const again = await probe.measure();
+  const { ceilings } = probe;
+  expect(ceilings).toMatchObject({ matmul: { rows: 32, kernel: expect.any(String) }, weights: { outWidth: 128 } });
+  const { gflops } = ceilings.matmul;
+  const { gigabytesPerSecond } = ceilings.weights;
+  for (const value of [gflops, gigabytesPerSecond, ceilings.dispatchMicroseconds, ...Object.values(again)]) {
+    expect(value).toBeGreaterThan(0);
+  }
+  probe.destroy();
+}
+
 describe("ceilings", () => {
   it("are positive, name their kernel and leave no memory behind", async () => {
     const gpu = await newGpu();
@@ -130,19 +144,13 @@ describe("ceilings", () => {
       manyRows: [{ rows: 32, width: 64, outWidth: 128 }],
       oneRow: [{ rows: 1, width: 64, outWidth: 128 }],
     };
-    (await CeilingProbe.find(gpu, { sizes })).destroy(); // the parameters of a long submit stay
-    const { bytes } = gpu.memory;
-    const probe = await CeilingProbe.find(gpu, { sizes });
-    const again = await probe.measure();
-    const { ceilings } = probe;
-    expect(ceilings).toMatchObject({ matmul: { rows: 32, kernel: expect.any(String) }, weights: { outWidth: 128 } });
-    const { gflops } = ceilings.matmul;
-    const { gigabytesPerSecond } = ceilings.weights;
-    for (const value of [gflops, gigabytesPerSecond, ceilings.dispatchMicroseconds, ...Object.values(again)]) {
-      expect(value).toBeGreaterThan(0);
+    // What the longest submit needed stays, and how long that is depends on how busy the machine is; a leak would go on.
+    let before = 0;
+    for (let turn = 0; turn < 4 && gpu.memory.bytes !== before; turn++) {
+      before = gpu.memory.bytes;
+      await expectCeilings(gpu, sizes);
     }
-    probe.destroy();
-    expect(gpu.memory.bytes).toBe(bytes);
+    expect(gpu.memory.bytes).toBe(before);
     gpu.destroy();
   });
 

@@ -1,7 +1,6 @@
 /**
- * The same work on another host. Launching Deno and Chromium takes development dependencies, so `scripts/hosts` does it, which
- * a clone has and an installed package has not; here its launcher is started with a program's name and settings, and its
- * lines are read.
+ * The same work on another host. `scripts/hosts` launches Deno and Chromium, which takes development dependencies: a clone has
+ * them, an installed package has not. Here the launcher is started with a program's name and settings, and its lines are read.
  */
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";

@@ -13,7 +13,19 @@ const ENTRIES = ["index", "theory/index", "bench/index"];
 /** What the engine's own rooms hand to each other through objects that users hold. */
 const INTERNAL = new Set([
   ...["DeviceCore", "PipelineCache", "BindGroupCache", "Buffers", "BufferPool", "ReuseCache", "Counters", "Profiler"],
-  ...["Ledger", "ReadableGpu", "SlotStore", "KvShape", "ModelParts", "Runner", "RunOptions", "CheckedEdit"],
+  ...[
+    "Ledger",
+    "ReadableGpu",
+    "SlotStore",
+    "KvShape",
+    "ModelParts",
+    "Runner",
+    "RunOptions",
+    "CheckedEdit",
+    "Weights",
+    "WeightRef",
+    "Matrix",
+  ],
 ]);
 
 const program = programOf(

@@ -1,4 +1,4 @@
-/** The read-outs' own kernels, and the operations that record them. What each computes stands in its file in `shaders/`. */
+/** The readouts' own kernels, and the functions that record them. Each kernel's file in `shaders/` says what it computes. */
 import orderedKey from "../../../shaders/ordered_key.wgsl";
 import attentionSource from "../../../shaders/readout_attention.wgsl";
 import topKSource from "../../../shaders/readout_top_k.wgsl";
@@ -19,7 +19,7 @@ const transposed = (storage: StorageType, source: string) =>
   defineKernel({
     name: `readout transposed ${storage}`,
     sources: [source, transposedSource],
-    bindings: ["read", "read", "write"],
+    bindings: { x: "read", weights: "read", out: "write" },
     params: {
       rowCount: "u32",
       width: "u32",
@@ -39,14 +39,14 @@ const TRANSPOSED = {
 const TOP_K = defineKernel({
   name: "readout top k",
   sources: [orderedKey, topKSource],
-  bindings: ["read", "write"],
+  bindings: { x: "read", out: "write" },
   params: { rowCount: "u32", width: "u32", count: "u32" },
 });
 
 const ATTENTION_SUMS = defineKernel({
   name: "readout attention",
   sources: [reduceSource, attentionSource],
-  bindings: ["read", "read", "read", "write"],
+  bindings: { pattern: "read", queryPositions: "read", tokens: "read", out: "write" },
   params: { rowCount: "u32", nHeads: "u32", queries: "u32", keys: "u32", firstKey: "u32" },
 });
 
@@ -67,7 +67,7 @@ export function matmulTransposed(recorder: Recorder, x: Tensor, rows: number, W:
         xStart: part.firstRow,
         xStride: W.outWidth,
       },
-      buffers: [x, part, out],
+      buffers: { x, weights: part, out },
       workgroups: elementGrid(recorder, rows * Math.ceil(W.width / 4)),
       constants: index > 0 ? { ACCUMULATE: 1 } : {},
     });
@@ -86,7 +86,7 @@ export function topK(recorder: Recorder, x: Tensor, rows: number, width: number,
   const out = recorder.temp(rows, count, 2);
   recorder.dispatch(TOP_K, {
     params: { rowCount: rows, width, count },
-    buffers: [x, out],
+    buffers: { x, out },
     workgroups: foldGrid(recorder.gpu, rows),
   });
   return out;
@@ -127,7 +127,12 @@ export function attentionSums(recorder: Recorder, call: AttentionSumsCall): Tens
   const out = recorder.temp(batch, nHeads, queries, ATTENTION_SUM_NAMES.length);
   recorder.dispatch(ATTENTION_SUMS, {
     params: { rowCount, nHeads, queries, keys, firstKey: call.excludeFirst ? 1 : 0 },
-    buffers: [call.pattern, call.queryPositions, call.tokens ?? recorder.gpu.zeros, out],
+    buffers: {
+      pattern: call.pattern,
+      queryPositions: call.queryPositions,
+      tokens: call.tokens ?? recorder.gpu.zeros,
+      out,
+    },
     workgroups: foldGrid(recorder.gpu, rowCount),
     constants: {
       CAUSAL: call.causal ? 1 : 0,

@@ -1,4 +1,6 @@
 /** Every options object of the public API: the calls that take it, its schema, and the interface that describes it. */
+import { BENCH_OPTIONS } from "../src/bench/options.ts";
+import { RUN_OPTIONS } from "../src/bench/run.ts";
 import { EDIT } from "../src/hooks/edit.ts";
 import { HOOKED_GENERATE_OPTIONS } from "../src/hooks/generate.ts";
 import { ABLATE_OPTIONS } from "../src/hooks/patching/ablate.ts";
@@ -134,4 +136,11 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     files: ["src/theory/plan.ts"],
   },
   { calls: "`verify`", schema: VERIFY_OPTIONS, type: "VerifyOptions", files: ["src/theory/verify/index.ts"] },
+  {
+    calls: "`runBench`",
+    schema: RUN_OPTIONS,
+    type: "RunOptions",
+    files: ["src/bench/run.ts", "src/bench/options.ts", "src/hosts/request.ts"],
+  },
+  { calls: "`planTests`", schema: BENCH_OPTIONS, type: "BenchOptions", files: ["src/bench/options.ts"] },
 ];

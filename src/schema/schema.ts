@@ -242,7 +242,7 @@ export function oneOrMore<T>(entries: string, schema: Schema<T>): Schema<T[]> {
 /** Numbers in a row: an array, or one of a numeric type such as `Int32Array`. */
 export type NumberList = readonly number[] | NumericArray;
 
-type NumericArray =
+export type NumericArray =
   | Int8Array
   | Uint8Array
   | Uint8ClampedArray
@@ -324,4 +324,16 @@ export function object<In, Out = In>(what: string, fields: Fields<In>): Schema<O
       return out as Out;
     },
   };
+}
+
+type OptionalKeys<T> = { [Name in keyof T]-?: undefined extends T[Name] ? Name : never }[keyof T];
+
+/** An object with every field of `needed`, any of `optional`, and no other. */
+export function wholeObject<T>(
+  what: string,
+  needed: Fields<Omit<T, OptionalKeys<T>>>,
+  optional: Fields<Pick<T, OptionalKeys<T>>>,
+): Schema<T> {
+  const required = Object.entries<Schema>(needed).map(([name, schema]) => [name, { ...schema, isRequired: true }]);
+  return object<T>(what, { ...Object.fromEntries(required), ...optional } as Fields<T>);
 }

@@ -26,6 +26,7 @@ import { VERIFY_OPTIONS } from "../../src/theory/verify/index.ts";
 import { seeded } from "../../src/theory/verify/random-tasks.ts";
 import { loadGpt2Tokenizer } from "../../src/tokenizer/gpt2.ts";
 import { hooked } from "../hooks/support.ts";
+import { benchCalls } from "./bench-calls.ts";
 import * as api from "./public.ts";
 
 export interface Call {
@@ -279,6 +280,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
     { name: "Gpu", args: [gpu.host], run: (host) => void new api.Gpu(host) },
     ...plainCalls(),
     ...(await theoryCalls(gpu)),
+    ...(await benchCalls()),
     { name: "resolvePoints", args: [model.spec, "*"], run: api.resolvePoints },
     { name: "pointTable", args: [model.spec], run: api.pointTable },
   ];

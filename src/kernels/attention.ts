@@ -21,7 +21,7 @@ import attentionSubgroupKeys from "../../shaders/attention_subgroup_keys.wgsl";
 import attentionTiled from "../../shaders/attention_tiled.wgsl";
 import reduce from "../../shaders/reduce.wgsl";
 import type { Gpu } from "../gpu/gpu.ts";
-import { defineKernel, type Kernel } from "../gpu/kernel.ts";
+import { defineKernel, type Kernel, u32 } from "../gpu/kernel.ts";
 import { type BufferSlice, foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tile } from "../gpu/unroll.ts";
 import {
@@ -234,7 +234,7 @@ const JOIN = defineKernel({
   name: "attention join",
   sources: attentionJoin,
   bindings: ["read", "write"],
-  params: { count: "u32", dHead: "u32", splits: "u32" },
+  params: u32("count", "dHead", "splits"),
 });
 
 /** Keys of a split at least, and splits at most: more keep no GPU busier, and the second kernel walks them one by one. */

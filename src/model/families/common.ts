@@ -3,7 +3,8 @@
  * puts these pieces together and says where its model differs from `baseSpec`.
  */
 import { type ConfigReader, SIZE_NAMES, type SizeNames } from "../config.ts";
-import type { LayerSpec, ModelSpec, NormSpec, TensorSource, WeightName } from "../spec.ts";
+import type { LayerSpec, ModelSpec, NormSpec, RopeSpec, TensorSource, WeightName } from "../spec.ts";
+import { stretchedMaxPositions } from "./rope-config.ts";
 
 /** A family: a config to a spec, and nothing else. */
 export type Family = (config: ConfigReader) => ModelSpec;
@@ -81,21 +82,27 @@ export function uniformLayers({ nLayers }: Pick<Sizes, "nLayers">, layer: LayerS
 }
 
 /**
- * A plain decoder: sequential pre-norm blocks, full attention scaled by 1 / sqrt(dHead), no positions, untied head.
- * Families spread it and override what differs.
+ * A plain decoder: sequential pre-norm blocks, full attention scaled by 1 / sqrt(dHead), the first of `ropes` in every layer
+ * or else no positions. Families spread it and override what differs.
  */
-export function baseSpec(family: string, sizes: Sizes, norm: NormSpec): Omit<ModelSpec, "mlp" | "weights"> {
+export function baseSpec(
+  family: string,
+  sizes: Sizes,
+  norm: NormSpec,
+  { tied, ropes = [] }: { tied: boolean; ropes?: RopeSpec[] },
+): Omit<ModelSpec, "mlp" | "weights"> {
   return {
     family,
     ...sizes,
+    maxPositions: stretchedMaxPositions(sizes.maxPositions, ropes),
     embed: { scale: 1, norm: false },
     positions: { kind: "none" },
     norm,
     block: { norms: "pre", residual: "sequential", parallelSharedNorm: false, residualScale: 1 },
     attention: { scale: 1 / Math.sqrt(sizes.dHead), softCap: null, qkNorm: "none", qkNormSpec: norm },
-    layers: uniformLayers(sizes, { window: null, rope: null }),
-    ropes: [],
-    unembed: { tied: false, scale: 1, softCap: null },
+    layers: uniformLayers(sizes, { window: null, rope: ropes.length > 0 ? 0 : null }),
+    ropes,
+    unembed: { tied, scale: 1, softCap: null },
   };
 }
 
@@ -154,24 +161,32 @@ export function packedQkv(
   };
 }
 
-/** Two kinds of attention layer, as `layer_types` names them, to what each means in this model. */
-export function typedLayers(
+/** Queries, keys and values in tensors of their own: `module.q_proj`, `module.k_proj` and `module.v_proj`. */
+export function separateQkv(module: string, bias: boolean): Weights {
+  return {
+    ...linear("attn.Q", `${module}.q_proj`, { bias }),
+    ...linear("attn.K", `${module}.k_proj`, { bias }),
+    ...linear("attn.V", `${module}.v_proj`, { bias }),
+  };
+}
+
+/** Layers with a window and without, as `layer_types` or else `defaults` name them. Those with one may have a RoPE of their own. */
+export function windowedLayers(
   config: ConfigReader,
   defaults: string[],
-  kinds: { full_attention: LayerSpec; sliding_attention: LayerSpec | null },
+  window: number | null,
+  windowRope = 0,
 ): LayerSpec[] {
   const types = config.list("layer_types", defaults);
   if (types.length !== defaults.length) {
     config.refuse("layer_types", `has ${types.length} entries for ${defaults.length} layers`);
   }
   return types.map((type) => {
-    if (type === "full_attention") return { ...kinds.full_attention };
+    if (type === "full_attention") return { window: null, rope: 0 };
     if (type !== "sliding_attention") {
       config.refuse("layer_types", `has an unsupported entry (supported: full_attention, sliding_attention)`);
     }
-    if (kinds.sliding_attention === null) {
-      config.refuse("layer_types", "has sliding_attention, but sliding_window is off");
-    }
-    return { ...kinds.sliding_attention };
+    if (window === null) config.refuse("layer_types", "has sliding_attention, but sliding_window is off");
+    return { window, rope: windowRope };
   });
 }

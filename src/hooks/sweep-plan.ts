@@ -139,11 +139,11 @@ function tokenHead(
     ...metric,
     tokens: metric.tokens.map((token) => tokens.indexOf(token)),
   }));
-  return { ...model.base.engine.headOf(tokens), metrics: numbered };
+  return { ...model.engine.headOf(tokens), metrics: numbered };
 }
 
 function rowsOfPass(
-  { spec, base }: SweepModel,
+  { spec, engine }: SweepModel,
   options: CheckedSweepOptions,
   keyCount: number,
   widest: number,
@@ -152,7 +152,7 @@ function rowsOfPass(
   const keysAndValues = 2 * spec.nLayers * spec.nKvHeads * spec.dHead;
   const activations = 4 * spec.dModel + 2 * (spec.nHeads + spec.nKvHeads) * spec.dHead + 3 * widestMlp(spec);
   const rows = Math.floor(budget / 4 / (keysAndValues + activations));
-  return Math.max(keyCount, Math.min(base.engine.rowsPerPass(widest), rows));
+  return Math.max(keyCount, Math.min(engine.rowsPerPass(widest), rows));
 }
 
 function singleSequence(model: SweepModel, input: ModelInput): number[] {

@@ -121,7 +121,7 @@ class SweepRun {
       const tokens = this.plan.head?.W_U.outWidth ?? spec.vocabSize;
       const record = (recorder: Recorder) => {
         const logits = recorder.temp(outputRows.length, tokens);
-        model.base.engine.recordPass(recorder, {
+        model.engine.recordPass(recorder, {
           rows,
           cache: kv,
           hooks,

@@ -76,7 +76,7 @@ export async function directLogitAttribution(
 ): Promise<LogitAttribution> {
   const { source, options } = readSource("directLogitAttribution", model, from, ATTRIBUTION_OPTIONS, given);
   const { spec } = model;
-  const { weights } = model.base.engine;
+  const { weights } = model.engine;
   const { by = "component", position = -1 } = options;
   const listed = targetLists(options.tokens);
   const directions = await logitDirections(model, listed.targets);
@@ -160,7 +160,7 @@ async function readDots(
   const [scalePoint, normalizedPoint = scalePoint as string] = readPoints(model);
   const components = plan.labels.length;
   const hasNorm = spec.norm.kind !== "none";
-  const read = await model.base.engine.record("logit attribution", (recorder) => {
+  const read = await model.engine.record("logit attribution", (recorder) => {
     const stack = recorder.temp(components, batch, 1, spec.dModel);
     plan.record(recorder, activations, stack);
     const dots = (x: Tensor, rows: number, side: "residual" | "normalized"): Readback =>
@@ -195,7 +195,7 @@ async function readDots(
 
 /** What does not depend on the input, where the model has it. */
 function constantTerms(model: HookedModel, ofRow: readonly LogitDirection[]): Terms[] {
-  const { lnFinal, b_U } = model.base.engine.weights;
+  const { lnFinal, b_U } = model.engine.weights;
   const terms: Terms[] = [];
   if (lnFinal?.b && model.spec.norm.kind !== "none")
     terms.push({ labels: ["ln_final_bias"], value: (_, row) => ofRow[row]?.fromNormBias as number });

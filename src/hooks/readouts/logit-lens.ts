@@ -145,7 +145,7 @@ export async function logitLens(
     let full: Tensor | undefined;
     try {
       if (options.full) full = model.gpu.tensor([layers.length, rows, spec.vocabSize], "lens logits");
-      await model.base.engine.record("lens residuals", (recorder) =>
+      await model.engine.record("lens residuals", (recorder) =>
         recordNormed(recorder, model, activations, residuals, scale, normed),
       );
       const choices = await readChoices(model, normed, total, options.tokens, count, full);
@@ -193,7 +193,7 @@ function recordNormed(
   normed: Tensor,
 ): void {
   const { spec } = model;
-  const weights = model.base.engine.weights.lnFinal ?? {};
+  const weights = model.engine.weights.lnFinal ?? {};
   const rows = activations.rows.length;
   const total = residuals.length * rows;
   const stack = recorder.temp(total, spec.dModel);
@@ -232,7 +232,7 @@ async function readChoices(
   full: Tensor | undefined,
 ): Promise<Choices> {
   const { vocabSize } = model.spec;
-  const { W_U, b_U } = model.base.engine.weights;
+  const { W_U, b_U } = model.engine.weights;
   const choices: Choices = {
     tokens: new Uint32Array(total * count),
     logits: new Float32Array(total * count),
@@ -242,7 +242,7 @@ async function readChoices(
   const perPiece = PIECE_ROWS * Math.max(1, Math.floor(atOnce / vocabSize / PIECE_ROWS));
   for (let first = 0; first < total; first += perPiece) {
     const rows = Math.min(perPiece, total - first);
-    const read = await model.base.engine.record("logit lens", (recorder) => {
+    const read = await model.engine.record("logit lens", (recorder) => {
       const logits = recorder.temp(rows, vocabSize);
       const { scale, softCap } = model.spec.unembed;
       matmul(recorder, normed, rows, W_U, logits, { bias: b_U, scale, softCap, rowStart: first * W_U.width });

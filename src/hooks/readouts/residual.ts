@@ -62,7 +62,7 @@ export async function accumulatedResid(
   const { spec } = model;
   const { layer, mlpInput } = residualPlace(spec, options);
   const stages = residualStages(spec.nLayers, layer, options);
-  const norm = options.applyLn && residualNormAt(spec, model.base.engine.weights, layer, mlpInput);
+  const norm = options.applyLn && residualNormAt(spec, model.engine.weights, layer, mlpInput);
   const scale = norm && requiredScale(model, norm);
   const points = [...stages.map(({ point }) => point), ...(options.applyLn === "run" ? [scale as string] : [])];
   return withActivations(model, source, { points: () => points, positions: options.positions }, (activations) =>
@@ -140,7 +140,7 @@ export async function decomposeResid(
   const { source, options } = readSource("decomposeResid", model, from, DECOMPOSE_OPTIONS, given);
   const place = residualPlace(model.spec, options);
   const norm = options.applyLn
-    ? residualNormAt(model.spec, model.base.engine.weights, place.layer, place.mlpInput)
+    ? residualNormAt(model.spec, model.engine.weights, place.layer, place.mlpInput)
     : undefined;
   return decompose(model, source, { ...place, heads: options.heads ?? false }, options.positions, norm);
 }
@@ -194,7 +194,7 @@ async function decompose(
   norm: ResidualNorm | undefined,
 ): Promise<ResidualStack> {
   const { spec } = model;
-  const { weights } = model.base.engine;
+  const { weights } = model.engine;
   const scale = norm && requiredScale(model, norm);
   let plan = new Decomposition(spec, weights, options, undefined);
   const points = (held: ReadonlySet<string> | undefined) => {
@@ -229,7 +229,7 @@ async function buildStack(
     "residual stack",
   );
   try {
-    await model.base.engine.record("residual stack", (recorder) => record(recorder, stack));
+    await model.engine.record("residual stack", (recorder) => record(recorder, stack));
     return new ResidualStack(labels, stack, activations.positions);
   } catch (error) {
     stack.destroy();

@@ -28,9 +28,7 @@ export interface ActivationSlice {
   heads?: s.Indices;
 }
 
-type CheckedSlice = s.Listed<ActivationSlice, "batch" | "positions" | "heads">;
-
-const ACTIVATION_SLICE = s.object<ActivationSlice, CheckedSlice>("a slice", {
+const ACTIVATION_SLICE = s.object<ActivationSlice>("a slice", {
   batch: s.indices,
   positions: s.indices,
   heads: s.indices,
@@ -148,7 +146,7 @@ export class ActivationCache {
     );
   }
 
-  async #cut(name: string, tensor: Tensor, slice: CheckedSlice): Promise<Tensor> {
+  async #cut(name: string, tensor: Tensor, slice: s.Read<ActivationSlice>): Promise<Tensor> {
     const view = layoutOf(tensor.shape, isHeadFirst(name));
     for (const [what, list] of Object.entries(slice)) {
       if (list?.length === 0)

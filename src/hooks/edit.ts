@@ -45,7 +45,7 @@ export interface Edit {
 }
 
 /** An edit as it is read: what may be one index is a list. */
-export type CheckedEdit = s.Listed<Edit, "batch" | "positions" | "heads" | "dims">;
+export type CheckedEdit = s.Read<Edit>;
 
 const cacheEntry = s.object<CacheEntry>("an entry of an activation cache", {
   cache: s.required(s.instance("an activation cache", ActivationCache)),
@@ -75,7 +75,7 @@ export const EDIT_FIELDS = {
   dims: s.indices,
 } as const satisfies s.Fields<Edit>;
 
-export const EDIT: s.Schema<CheckedEdit> = s.object<Edit, CheckedEdit>("an edit", EDIT_FIELDS);
+export const EDIT = s.object<Edit>("an edit", EDIT_FIELDS);
 /** One edit or several. */
 export const EDITS = s.oneOrMore("edits", EDIT);
 

@@ -54,7 +54,7 @@ export const HOOKED_GENERATE_OPTIONS = s.object<HookedGenerateOptions, CheckedGe
       }),
     ),
     capture: PATTERNS,
-  } satisfies s.Fields<HookedGenerateOptions>,
+  },
 );
 
 /** One step of `HookedModel.generate`. */

@@ -49,4 +49,4 @@ export const SWEEP_OPTIONS = s.object<SweepOptions, CheckedSweepOptions>("the op
   metric: s.required(METRICS),
   position: s.whole,
   ...MEASURE_FIELDS,
-} satisfies s.Fields<SweepOptions>);
+});

@@ -67,7 +67,7 @@ export const LOAD_OPTIONS = s.object<LoadOptions>("the options of loadModel", {
   onSpec: s.callback,
   tune: s.flag,
   onTune: s.callback,
-} satisfies s.Fields<LoadOptions>);
+});
 
 const OPEN_OPTIONS = s.object<OpenModelOptions>("the options of openModelSource", OPEN_FIELDS);
 

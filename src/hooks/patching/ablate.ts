@@ -65,9 +65,7 @@ export interface AblateOptions extends ExperimentOptions {
   seed?: number;
 }
 
-type CheckedAblateOptions = s.Listed<AblateOptions, "layers" | "heads" | "positions">;
-
-export const ABLATE_OPTIONS = s.object<AblateOptions, CheckedAblateOptions>("the options of ablate", {
+export const ABLATE_OPTIONS = s.object<AblateOptions>("the options of ablate", {
   ...EXPERIMENT_FIELDS,
   input: PROMPT,
   kind: s.required(s.oneOf("zero", "mean", "resample")),
@@ -79,7 +77,7 @@ export const ABLATE_OPTIONS = s.object<AblateOptions, CheckedAblateOptions>("the
   meanOver: s.oneOf("all", "position"),
   samples: s.wholeFrom(1),
   seed: s.whole,
-} satisfies s.Fields<AblateOptions>);
+});
 
 /** Options that belong to some kinds alone. */
 const ONLY_FOR = {
@@ -157,7 +155,7 @@ export async function ablate(model: HookedModel, given: AblateOptions): Promise<
 
 type Prepare = (
   model: HookedModel,
-  options: CheckedAblateOptions,
+  options: s.Read<AblateOptions>,
   site: ResolvedSite,
   positions: readonly number[],
 ) => Promise<Ablation>;
@@ -172,7 +170,7 @@ async function zeroAblation(): Promise<Ablation> {
 
 async function meanAblation(
   model: HookedModel,
-  options: CheckedAblateOptions,
+  options: s.Read<AblateOptions>,
   site: ResolvedSite,
   positions: readonly number[],
 ): Promise<Ablation> {
@@ -190,7 +188,7 @@ async function meanAblation(
 /** The reference activations stay on the GPU, [prompts, positions, …] for each layer. */
 async function resampleAblation(
   model: HookedModel,
-  options: CheckedAblateOptions,
+  options: s.Read<AblateOptions>,
   site: ResolvedSite,
   positions: readonly number[],
 ): Promise<Ablation> {

@@ -54,21 +54,16 @@ export interface ActivationPatchOptions extends ExperimentOptions {
   heads?: s.Indices;
 }
 
-type CheckedPatchOptions = s.Listed<ActivationPatchOptions, "layers" | "heads" | "positions">;
-
-export const ACTIVATION_PATCH_OPTIONS = s.object<ActivationPatchOptions, CheckedPatchOptions>(
-  "the options of activationPatch",
-  {
-    ...EXPERIMENT_FIELDS,
-    clean: PROMPT,
-    corrupted: PROMPT,
-    at: s.required(SITE),
-    direction: s.oneOf("denoising", "noising"),
-    positions: s.indices,
-    layers: s.indices,
-    heads: s.indices,
-  } satisfies s.Fields<ActivationPatchOptions>,
-);
+export const ACTIVATION_PATCH_OPTIONS = s.object<ActivationPatchOptions>("the options of activationPatch", {
+  ...EXPERIMENT_FIELDS,
+  clean: PROMPT,
+  corrupted: PROMPT,
+  at: s.required(SITE),
+  direction: s.oneOf("denoising", "noising"),
+  positions: s.indices,
+  layers: s.indices,
+  heads: s.indices,
+});
 
 /**
  * One forward pass of the prompt that gives, one sweep over the prompt that is patched.
@@ -105,7 +100,10 @@ export async function activationPatch(model: HookedModel, given: ActivationPatch
   }
 }
 
-function promptPair(model: HookedModel, options: CheckedPatchOptions): { clean: number[]; corrupted: number[] } {
+function promptPair(
+  model: HookedModel,
+  options: s.Read<ActivationPatchOptions>,
+): { clean: number[]; corrupted: number[] } {
   const clean = sequenceOf(model, options.clean, "clean");
   const corrupted = sequenceOf(model, options.corrupted, "corrupted");
   if (clean.length === corrupted.length) return { clean, corrupted };

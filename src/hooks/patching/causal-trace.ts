@@ -67,11 +67,7 @@ export interface CausalTraceOptions extends ExperimentOptions {
   layers?: s.Indices;
 }
 
-type CheckedTraceOptions = s.Listed<Omit<CausalTraceOptions, "subject">, "layers" | "positions"> & {
-  subject: readonly number[];
-};
-
-export const CAUSAL_TRACE_OPTIONS = s.object<CausalTraceOptions, CheckedTraceOptions>("the options of causalTrace", {
+export const CAUSAL_TRACE_OPTIONS = s.object<CausalTraceOptions>("the options of causalTrace", {
   ...EXPERIMENT_FIELDS,
   prompt: PROMPT,
   subject: s.required(s.indices),
@@ -83,7 +79,7 @@ export const CAUSAL_TRACE_OPTIONS = s.object<CausalTraceOptions, CheckedTraceOpt
   window: s.wholeFrom(1),
   positions: s.indices,
   layers: s.indices,
-} satisfies s.Fields<CausalTraceOptions>);
+});
 
 /** Values, `corrupted` and `base` are means over the samples. */
 export class TraceGrid extends PatchGrid {
@@ -155,7 +151,7 @@ interface TracePlan {
 /** The mean of every cell over the samples, and the corrupted metric of each sample. */
 async function traceSamples(
   model: HookedModel,
-  options: CheckedTraceOptions,
+  options: s.Read<CausalTraceOptions>,
   plan: TracePlan,
 ): Promise<{ means: Float32Array; bases: Float32Array }> {
   const { ids, subject, cells, noises } = plan;

@@ -24,14 +24,11 @@ export interface AttentionSummaryOptions {
   memoryBudget?: number;
 }
 
-export const ATTENTION_SUMMARY_OPTIONS = s.object<AttentionSummaryOptions, s.Listed<AttentionSummaryOptions, "layers">>(
-  "the options of attentionSummary",
-  {
-    layers: s.indices,
-    topK: s.ranged("a whole number of at least 1"),
-    memoryBudget: s.positive,
-  } satisfies s.Fields<AttentionSummaryOptions>,
-);
+export const ATTENTION_SUMMARY_OPTIONS = s.object<AttentionSummaryOptions>("the options of attentionSummary", {
+  layers: s.indices,
+  topK: s.ranged("a whole number of at least 1"),
+  memoryBudget: s.positive,
+});
 
 /** Arrays are [layer, head, batch, query], row-major; zeros for queries a shorter sequence does not have. */
 export interface AttentionSummary {

@@ -39,7 +39,7 @@ export const ATTRIBUTION_OPTIONS = s.object<AttributionOptions>("the options of 
   tokens: s.required(TARGETS),
   position: s.whole,
   by: s.oneOf("component", "head", "neuron"),
-} satisfies s.Fields<AttributionOptions>);
+});
 
 /** What each component adds to a logit, or to the difference of two. The contributions add up to `total` less `remainder`. */
 export interface LogitAttribution {

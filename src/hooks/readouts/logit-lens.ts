@@ -36,16 +36,14 @@ export interface LogitLensOptions {
   full?: boolean;
 }
 
-type CheckedLensOptions = s.Listed<LogitLensOptions, "layers" | "positions" | "tokens">;
-
-export const LOGIT_LENS_OPTIONS = s.object<LogitLensOptions, CheckedLensOptions>("the options of logitLens", {
+export const LOGIT_LENS_OPTIONS = s.object<LogitLensOptions>("the options of logitLens", {
   layers: s.indices,
   positions: s.indices,
   applyFinalNorm: s.oneOf("own", "run"),
   topK: s.ranged("a whole number of at least 1"),
   tokens: s.indices,
   full: s.flag,
-} satisfies s.Fields<LogitLensOptions>);
+});
 
 /** A token that a layer of the lens predicts. */
 export interface LensToken {
@@ -169,7 +167,7 @@ function lensLayers(nLayers: number, chosen: readonly number[] | undefined): num
 }
 
 /** @throws HookError for tokens out of range, or a top-k that is none. */
-function choiceCount({ tokens, topK }: CheckedLensOptions, vocabSize: number): number {
+function choiceCount({ tokens, topK }: s.Read<LogitLensOptions>, vocabSize: number): number {
   if (tokens && topK !== undefined) s.refuseIdle("logitLens", "topK", "beside tokens, which are given instead");
   const top = topK ?? 5;
   if (tokens) {

@@ -43,10 +43,11 @@ export interface AccumulatedOptions extends ResidualOptions {
   applyLn?: "own" | "run";
 }
 
-export const ACCUMULATED_OPTIONS = s.object<AccumulatedOptions, s.Listed<AccumulatedOptions, "positions">>(
-  "the options of accumulatedResid",
-  { ...RESIDUAL_FIELDS, includeMid: s.flag, applyLn: s.oneOf("own", "run") } satisfies s.Fields<AccumulatedOptions>,
-);
+export const ACCUMULATED_OPTIONS = s.object<AccumulatedOptions>("the options of accumulatedResid", {
+  ...RESIDUAL_FIELDS,
+  includeMid: s.flag,
+  applyLn: s.oneOf("own", "run"),
+});
 
 /**
  * The residual stream before each block up to `layer`, [layers + 1, batch, pos, dModel], with labels `0_pre`, `1_pre`, …,
@@ -118,10 +119,11 @@ export interface DecomposeOptions extends ResidualOptions {
   applyLn?: boolean;
 }
 
-export const DECOMPOSE_OPTIONS = s.object<DecomposeOptions, s.Listed<DecomposeOptions, "positions">>(
-  "the options of decomposeResid",
-  { ...RESIDUAL_FIELDS, heads: s.flag, applyLn: s.flag } satisfies s.Fields<DecomposeOptions>,
-);
+export const DECOMPOSE_OPTIONS = s.object<DecomposeOptions>("the options of decomposeResid", {
+  ...RESIDUAL_FIELDS,
+  heads: s.flag,
+  applyLn: s.flag,
+});
 
 /**
  * The components the residual at `layer` is the sum of, [component, batch, pos, dModel]: `embed`, `pos_embed` (where there
@@ -148,10 +150,10 @@ export async function decomposeResid(
 /** Options of `headResults`. */
 export type HeadResultsOptions = Omit<ResidualOptions, "mlpInput">;
 
-export const HEAD_RESULTS_OPTIONS = s.object<HeadResultsOptions, s.Listed<HeadResultsOptions, "positions">>(
-  "the options of headResults",
-  { layer: RESIDUAL_FIELDS.layer, positions: RESIDUAL_FIELDS.positions },
-);
+export const HEAD_RESULTS_OPTIONS = s.object<HeadResultsOptions>("the options of headResults", {
+  layer: RESIDUAL_FIELDS.layer,
+  positions: RESIDUAL_FIELDS.positions,
+});
 
 /**
  * What each head adds to the residual stream, [layer * head, batch, pos, dModel], labels `L0H0`, `L0H1`, …: W_O[h] z[h], and

@@ -115,12 +115,8 @@ export class ActivationCache {
   async read(name: string, slice?: ActivationSlice): Promise<Float32Array> {
     const tensor = this.tensor(name);
     if (slice === undefined) return tensor.read();
-    const part = await this.#cut(name, tensor, s.readOptions(ACTIVATION_SLICE, slice, "ActivationCache.read"));
-    try {
-      return await part.read();
-    } finally {
-      part.destroy();
-    }
+    using part = await this.#cut(name, tensor, s.readOptions(ACTIVATION_SLICE, slice, "ActivationCache.read"));
+    return await part.read();
   }
 
   /** Index along the position axis of a position of a sequence; negative positions count from the last captured. */

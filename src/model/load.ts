@@ -120,11 +120,10 @@ async function open(source: ModelSource, options: OpenModelOptions): Promise<Che
   const { signal } = options;
   signal?.throwIfAborted();
   const opened = await abortable(resolveSource(source, options), signal);
-  const file = options.file ?? opened.file;
   return openCheckpoint(obeying(opened.source, signal), {
-    ...(file && { file }),
-    ...(options.onProgress && { onProgress: options.onProgress }),
-    ...(options.onNotice && { onNotice: options.onNotice }),
+    file: options.file ?? opened.file,
+    onProgress: options.onProgress,
+    onNotice: options.onNotice,
   });
 }
 
@@ -135,7 +134,7 @@ async function resolveSource(
   if (typeof source === "string") {
     const onDownload: HubSourceOptions["onDownload"] = ({ file, loaded, total }) =>
       onProgress?.({ loaded, total, tensor: file });
-    const http = { signal, ...(onNotice && { onNotice }) };
+    const http = { signal, onNotice };
     return openSource(source, { url: http, hub: { ...http, onDownload } });
   }
   if ("read" in source) return { source };

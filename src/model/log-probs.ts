@@ -140,15 +140,11 @@ async function continuations(
   answers: readonly number[][],
   signal: AbortSignal | undefined,
 ): Promise<number[][]> {
-  const kv = prompt.fork(answers.map(() => 0));
-  try {
-    const inputs = answers.map((list) => list.slice(0, -1));
-    const entries = answers.flatMap((list) => list.slice(1)).map((token, row): Entry => [row, token]);
-    const values = [...(await selectedLogProbs(model, inputs, kv, "all", entries, signal))];
-    return inputs.map((list) => values.splice(0, list.length));
-  } finally {
-    kv.destroy();
-  }
+  using kv = prompt.fork(answers.map(() => 0));
+  const inputs = answers.map((list) => list.slice(0, -1));
+  const entries = answers.flatMap((list) => list.slice(1)).map((token, row): Entry => [row, token]);
+  const values = [...(await selectedLogProbs(model, inputs, kv, "all", entries, signal))];
+  return inputs.map((list) => values.splice(0, list.length));
 }
 
 /** Runs `inputs` and returns the log probability of each entry; rows count through the selected logits. */
@@ -208,7 +204,7 @@ function answerIds(
   const tokenizer = requireTokenizer(model, "Give the answers as token ids instead of text.");
   if (typeof prompt !== "string" || options.tokenization === "separate")
     return tokenizer.encode(answer, { addBos: false });
-  const joint = tokenizer.encode(prompt + answer, options.addBos === undefined ? {} : { addBos: options.addBos });
+  const joint = tokenizer.encode(prompt + answer, { addBos: options.addBos });
   const differs = promptIds.findIndex((id, position) => joint[position] !== id);
   if (differs < 0) return joint.slice(promptIds.length);
   const expected = tokenizer.tokenText(promptIds[differs] as number);

@@ -122,7 +122,7 @@ export function simple<T>(takes: string, accepts: (value: unknown) => boolean): 
 
 const isInteger = (value: unknown): value is number => Number.isSafeInteger(value);
 /** Whether a value is a whole number from `least` to `most`. */
-export const isWhole = (value: unknown, least: number, most: number): value is number =>
+export const isWhole = (value: unknown, least: number, most = Number.POSITIVE_INFINITY): value is number =>
   isInteger(value) && value >= least && value <= most;
 
 export const text = simple<string>("text", (value) => typeof value === "string");

@@ -80,24 +80,20 @@ export async function activationPatch(model: HookedModel, given: ActivationPatch
   const positions = pickPositions(options.positions, target.length);
   const end = metricEnd(options.metricPosition, target.length);
 
-  const run = await model.forward([source], {
+  using run = await model.forward([source], {
     capture: [...site.names, lastResidual(model.spec)],
     positions: [...positions, end],
     logits: [end],
     signal: options.signal,
   });
-  try {
-    const cells = patchCells(site, heads, positions, run);
-    cells.push(outcomeCell(model.spec, run.cache, end));
-    const metric = denoising ? await againstClean(options.metric, run.logits) : options.metric;
-    const { values, base } = await model.sweep({ ...sweepOptions(options), input: target, cells, metric });
-    const columns = heads.length > 0 ? headAxis(heads) : positionAxis(model, target, positions);
-    const [ofTarget, ofSource] = [base[0] as number, values.at(-1) as number];
-    const ends = denoising ? ([ofSource, ofTarget] as const) : ([ofTarget, ofSource] as const);
-    return new PatchGrid(layerAxis(site.layers), columns, values.slice(0, -1), ofTarget, ...ends);
-  } finally {
-    run.destroy();
-  }
+  const cells = patchCells(site, heads, positions, run);
+  cells.push(outcomeCell(model.spec, run.cache, end));
+  const metric = denoising ? await againstClean(options.metric, run.logits) : options.metric;
+  const { values, base } = await model.sweep({ ...sweepOptions(options), input: target, cells, metric });
+  const columns = heads.length > 0 ? headAxis(heads) : positionAxis(model, target, positions);
+  const [ofTarget, ofSource] = [base[0] as number, values.at(-1) as number];
+  const ends = denoising ? ([ofSource, ofTarget] as const) : ([ofTarget, ofSource] as const);
+  return new PatchGrid(layerAxis(site.layers), columns, values.slice(0, -1), ofTarget, ...ends);
 }
 
 function promptPair(

@@ -119,25 +119,21 @@ export async function causalTrace(model: HookedModel, given: CausalTraceOptions)
   const prompts = options.embeddingsOf === undefined ? [ids] : sequencesOf(model, options.embeddingsOf, "embeddingsOf");
   const noiseStd = noise * (await embeddingStd(model, prompts, options.signal));
 
-  const clean = await model.forward([ids], {
+  using clean = await model.forward([ids], {
     capture: [...names, lastResidual(model.spec)],
     positions: [...positions, end],
     logits: [end],
     signal: options.signal,
   });
-  try {
-    const cells = restoreCells(site, windows, positions, clean);
-    cells.push(outcomeCell(model.spec, clean.cache, end));
-    const metric = await againstClean(options.metric, clean.logits);
-    const noises = Array.from({ length: samples }, (_, sample) =>
-      gaussianNoise(seed, sample, subject.length * model.spec.dModel, noiseStd),
-    );
-    const runs = await traceSamples(model, { ...options, metric }, { ids, subject, cells, noises });
-    const axes = { rows: layerAxis(site.layers), columns: positionAxis(model, ids, positions) };
-    return new TraceGrid(axes, runs.means.slice(0, -1), runs.means.at(-1) as number, runs.bases, noiseStd);
-  } finally {
-    clean.destroy();
-  }
+  const cells = restoreCells(site, windows, positions, clean);
+  cells.push(outcomeCell(model.spec, clean.cache, end));
+  const metric = await againstClean(options.metric, clean.logits);
+  const noises = Array.from({ length: samples }, (_, sample) =>
+    gaussianNoise(seed, sample, subject.length * model.spec.dModel, noiseStd),
+  );
+  const runs = await traceSamples(model, { ...options, metric }, { ids, subject, cells, noises });
+  const axes = { rows: layerAxis(site.layers), columns: positionAxis(model, ids, positions) };
+  return new TraceGrid(axes, runs.means.slice(0, -1), runs.means.at(-1) as number, runs.bases, noiseStd);
 }
 
 interface TracePlan {

@@ -10,7 +10,7 @@ import { isEmbeds, type ModelInput, toIds } from "../../model/input.ts";
 import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { ATTENTION_SUM_NAMES, type AttentionSum, attentionSums, NO_QUERY, topK } from "./kernels.ts";
-import { type Activations, cacheOf, checkLayer, type ReadoutSource, readSource, withActivations } from "./source.ts";
+import { type Activations, cacheOf, chosenLayers, type ReadoutSource, readSource, withActivations } from "./source.ts";
 
 const DEFAULT_BUDGET = 256 << 20;
 
@@ -63,7 +63,7 @@ export async function attentionSummary(
   given: AttentionSummaryOptions = {},
 ): Promise<AttentionSummary> {
   const { source, options } = readSource("attentionSummary", model, from, ATTENTION_SUMMARY_OPTIONS, given);
-  const layers = attentionLayers(model, options.layers);
+  const layers = chosenLayers(options.layers, model.spec.nLayers - 1);
   const wanted = options.topK ?? 3;
   if (!Number.isInteger(wanted) || wanted < 1)
     throw new HookError("hook/top-k", `topK is ${wanted}; it must be a whole number from 1 on.`);
@@ -94,11 +94,6 @@ export async function attentionSummary(
     topK: top,
     mean: { entropy: mean(entropy), distance: mean(distance), first: mean(first) },
   };
-}
-
-export function attentionLayers({ spec }: HookedModel, chosen: readonly number[] | undefined): number[] {
-  if (chosen?.length === 0) throw new HookError("hook/empty-selection", "layers is empty. Leave it out to take all.");
-  return chosen?.map((layer) => checkLayer(layer, spec.nLayers - 1, "layers")) ?? spec.layers.map((_, layer) => layer);
 }
 
 /** What was read of one layer's pattern [batch, head, query, key]. */

@@ -8,8 +8,9 @@ import { RandomStream } from "../../model/random.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
 import type { HookedModel } from "../hooked-model.ts";
-import { attentionLayers, byHead, eachPattern, type LayerSums } from "./attention.ts";
+import { byHead, eachPattern, type LayerSums } from "./attention.ts";
 import { checkTokens } from "./directions.ts";
+import { chosenLayers } from "./source.ts";
 
 /** What a head may attend to: the token before, earlier copies of the query's token, or the tokens that followed those. */
 export type HeadKind = "previous" | "duplicate" | "induction";
@@ -216,7 +217,7 @@ async function scoreLayers(
   score: (part: LayerSums, nHeads: number) => Float64Array,
 ): Promise<HeadScores> {
   const { nHeads } = model.spec;
-  const layers = attentionLayers(model, chosen);
+  const layers = chosenLayers(chosen, model.spec.nLayers - 1);
   const values = new Float32Array(layers.length * nHeads);
   await eachPattern(model, ids, layers, { topK: 0, ids, excludeFirst, excludeCurrent, memoryBudget }, (part, layer) => {
     values.set(score(part, nHeads), layers.indexOf(layer) * nHeads);

@@ -12,7 +12,7 @@ import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { resolvePoint } from "../points.ts";
 import { Decomposition, type DecompositionOptions } from "./decomposition.ts";
-import { normWithOwnScale, normWithScales, type ResidualNorm, repeatScales, residualNormAt } from "./norms.ts";
+import { normed, type ResidualNorm, repeatScales, residualNormAt } from "./norms.ts";
 import { type Activations, checkLayer, type ReadoutSource, readSource, withActivations } from "./source.ts";
 import { ResidualStack } from "./stack.ts";
 
@@ -264,10 +264,8 @@ function normStack(
   const scales = runScale
     ? repeatScales(recorder, activations.packed(recorder, norm.scalePoint), rows, components, "blocks")
     : undefined;
-  const normed = scales
-    ? normWithScales(recorder, spec, packed, components * rows, scales, norm.weights)
-    : normWithOwnScale(recorder, spec, packed, components * rows, norm.weights);
-  gather(recorder, inRows(normed, rows * dModel), inStack, activations.pairs(recorder, "packed", "target"));
+  const result = normed(recorder, spec, packed, components * rows, norm.weights, scales);
+  gather(recorder, inRows(result, rows * dModel), inStack, activations.pairs(recorder, "packed", "target"));
 }
 
 function addBiasComponent(

@@ -12,65 +12,42 @@ export type Family = (config: ConfigReader) => ModelSpec;
 export type Weights = ModelSpec["weights"];
 
 /** The numbers every family has. */
-export type Sizes = Pick<
-  ModelSpec,
-  "nLayers" | "dModel" | "nHeads" | "nKvHeads" | "dHead" | "dMlp" | "vocabSize" | "maxPositions"
->;
+export type Sizes = Pick<ModelSpec, keyof SizeNames>;
 
 /**
  * The sizes of transformers' default config for a family. Of those that may be left out: key-value heads are as many as
  * query heads, a head is dModel / nHeads wide, and the MLP 4 dModel.
  */
-export interface SizeDefaults {
-  nLayers: number;
-  dModel: number;
-  nHeads: number;
-  nKvHeads?: number;
-  dHead?: number;
-  dMlp?: number;
-  vocabSize: number;
-  maxPositions: number;
-}
-
-/** Reads the sizes. A null stands for what the family would derive: as many key-value heads as heads, and so on. */
-export function readSizes(config: ConfigReader, defaults: SizeDefaults, names = SIZE_NAMES): Sizes {
-  const plain = readPlainSizes(config, defaults, names);
-  const { dModel, nHeads } = plain;
-  const dHead = config.nullableInteger(names.dHead, defaults.dHead ?? null);
-  if (dHead === null) requireDivisible(config, dModel, nHeads, names);
-  const nKvHeads = config.nullableInteger(names.nKvHeads, defaults.nKvHeads ?? null) ?? nHeads;
-  return { ...plain, nKvHeads, dHead: dHead ?? dModel / nHeads };
-}
-
-/** Sizes of the older families, whose heads always share dModel evenly and have their own keys and values. */
-export function readEvenSizes(config: ConfigReader, defaults: SizeDefaults, names = SIZE_NAMES): Sizes {
-  const plain = readPlainSizes(config, defaults, names);
-  const { dModel, nHeads } = plain;
-  requireDivisible(config, dModel, nHeads, names);
-  return { ...plain, nKvHeads: nHeads, dHead: dModel / nHeads };
-}
+export type SizeDefaults = Omit<Sizes, Derived> & Partial<Pick<Sizes, Derived>>;
+type Derived = "nKvHeads" | "dHead" | "dMlp";
 
 /** More are a damaged config, and would fill the memory with descriptions of layers. */
 const MOST_LAYERS = 10_000;
 
-function readPlainSizes(config: ConfigReader, defaults: SizeDefaults, names: SizeNames) {
-  const dModel = config.integer(names.dModel, defaults.dModel);
-  const nLayers = config.integer(names.nLayers, defaults.nLayers);
+/** Reads the sizes. A null stands for what the family would derive: as many key-value heads as heads, and so on. */
+export function readSizes(config: ConfigReader, defaults: SizeDefaults, names: SizeNames = SIZE_NAMES): Sizes {
+  const size = (name: Exclude<keyof Sizes, Derived>) => config.integer(names[name], defaults[name]);
+  const derived = (name: Derived) => config.nullableInteger(names[name], defaults[name] ?? null);
+  const [dModel, nLayers, nHeads] = [size("dModel"), size("nLayers"), size("nHeads")];
   if (nLayers > MOST_LAYERS) config.refuse(names.nLayers[0] as string, `is more than ${MOST_LAYERS} layers`);
+  const dHead = derived("dHead");
+  if (dHead === null && dModel % nHeads !== 0) {
+    const key = names.dModel.find((name) => config.has(name)) ?? (names.dModel[0] as string);
+    config.refuse(key, `cannot be shared evenly by ${nHeads} heads; change it or set head_dim`);
+  }
   return {
-    nLayers,
-    dModel,
-    nHeads: config.integer(names.nHeads, defaults.nHeads),
-    dMlp: config.nullableInteger(names.dMlp, defaults.dMlp ?? null) ?? 4 * dModel,
-    vocabSize: config.integer(names.vocabSize, defaults.vocabSize),
-    maxPositions: config.integer(names.maxPositions, defaults.maxPositions),
+    ...{ nLayers, dModel, nHeads },
+    nKvHeads: derived("nKvHeads") ?? nHeads,
+    dHead: dHead ?? dModel / nHeads,
+    dMlp: derived("dMlp") ?? 4 * dModel,
+    vocabSize: size("vocabSize"),
+    maxPositions: size("maxPositions"),
   };
 }
 
-function requireDivisible(config: ConfigReader, dModel: number, nHeads: number, names: SizeNames): void {
-  if (dModel % nHeads === 0) return;
-  const key = names.dModel.find((name) => config.has(name)) ?? (names.dModel[0] as string);
-  config.refuse(key, `cannot be shared evenly by ${nHeads} heads; change it or set head_dim`);
+/** Sizes of the older families, whose heads always share dModel evenly and have their own keys and values. */
+export function readEvenSizes(config: ConfigReader, defaults: SizeDefaults, names = SIZE_NAMES): Sizes {
+  return readSizes(config, defaults, { ...names, nKvHeads: [], dHead: [] });
 }
 
 export const layerNorm = (eps: number): NormSpec => ({ kind: "layer", eps, weightOffset: 0 });

@@ -3,7 +3,8 @@
  * `RopeSpec`. Formulas and defaults follow transformers' `modeling_rope_utils.py`. A scaling that is not in the table
  * below is refused: RoPE that is a little wrong still writes fluent text. Keys that its type does not read change nothing.
  */
-import { type ConfigReader, isObject } from "../config.ts";
+import { isObject } from "../../checkpoint/json.ts";
+import type { ConfigReader } from "../config.ts";
 import type { RopeScaling, RopeSpec } from "../spec.ts";
 
 export interface RopeDefaults {

@@ -14,7 +14,7 @@ import { planWeights } from "./plan.ts";
 export interface UnusedTensor {
   name: string;
   /** Why the model is the same without it; undefined when only its author could say. */
-  reason?: string;
+  reason?: string | undefined;
 }
 
 /** What `fitCheckpoint` finds. */
@@ -68,7 +68,7 @@ export async function fitCheckpoint(
     .filter(({ name }) => !used.has(name))
     .map((info): UnusedTensor => {
       const reason = info.name === equalHead ? "equal to the embedding, to which it is tied" : harmless(info);
-      return { name: info.name, ...(reason !== undefined && { reason }) };
+      return { name: info.name, reason };
     });
   const unexplained = unused.filter(({ reason }) => reason === undefined).map(({ name }) => name);
   refuseScales(checkpoint.label, used, [...unexplained, ...checkpoint.absent.keys()]);

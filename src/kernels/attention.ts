@@ -277,7 +277,7 @@ const split = attentionKernel({
 });
 
 /** Step by step, scores and pattern in memory. */
-export function recordSteps(recorder: Recorder, call: AttentionCall, z: BufferSlice): void {
+function recordSteps(recorder: Recorder, call: AttentionCall, z: BufferSlice): void {
   const { rowCount, nHeads, keyCount } = call.params;
   const scores = recorder.temp(rowCount, nHeads, keyCount);
   attentionScores(recorder, call, scores);
@@ -288,17 +288,19 @@ export function recordSteps(recorder: Recorder, call: AttentionCall, z: BufferSl
 
 const CANDIDATES: readonly AttentionKernel[] = [broadcastRows, subgroupKeys, rows, keys, tiled, split, single];
 
-export const ATTENTION_FAMILY = new KernelFamily<AttentionShape, AttentionKernel>({
-  name: "attention",
-  candidates: CANDIDATES,
-  reference: attentionKernel({
-    name: "reference",
-    passes: Object.keys(PASSES) as PassKind[],
-    expectedOn: [],
-    record: recordSteps,
-  }),
-  keyOf: (shape) => `attention of ${passOf(shape)}, dHead ${shape.dHead}`,
+const reference = attentionKernel({
+  name: "reference",
+  passes: Object.keys(PASSES) as PassKind[],
+  expectedOn: [],
+  record: recordSteps,
 });
+
+export const ATTENTION_FAMILY = new KernelFamily<AttentionShape, AttentionKernel>(
+  "attention",
+  CANDIDATES,
+  reference,
+  (shape) => `attention of ${passOf(shape)}, dHead ${shape.dHead}`,
+);
 
 /** All that a choice between the candidates depends on: it changes when one of them does. */
 export function attentionText(): string {

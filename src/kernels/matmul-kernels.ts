@@ -96,18 +96,8 @@ interface MatmulText extends Pick<MatmulKernel, "name" | "rows" | "expectedOn" |
 }
 
 function matmulKernel(text: MatmulText): MatmulKernel {
-  const {
-    name,
-    files,
-    rows,
-    packed = false,
-    invocations,
-    subgroupSize,
-    excludes,
-    expectedOn,
-    expectedFor,
-    grid,
-  } = text;
+  const { name, files, rows, packed = false, expectedOn, expectedFor, grid } = text;
+  const { invocations, subgroupSize, excludes } = text;
   const layouts = Object.keys(files) as WeightLayout[];
   return {
     ...{ name, layouts, rows, packed, expectedOn, grid, kernel: kernelsOf(text) },

@@ -10,6 +10,7 @@ import type { Program } from "../gpu/program.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { RowTable } from "../ops/rows.ts";
+import { assertIds } from "./engine.ts";
 import type { KvCache } from "./kv-cache.ts";
 import type { Runner } from "./runner.ts";
 import { chosenTokens, recordChoice, type Sampling } from "./sampling.ts";
@@ -55,7 +56,7 @@ export class Decoder {
   static async create(model: Runner, request: DecodeRequest): Promise<Decoder> {
     const { kv, sequences, tokens, steps } = request;
     tokens.forEach((id, row) => {
-      model.engine.checkIds([id], sequences[row] as number);
+      assertIds(model.spec, sequences[row] as number, [id]);
     });
     const slots: number[][] = [];
     const release = kv.claim("generation");

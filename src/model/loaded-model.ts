@@ -21,7 +21,7 @@ import {
   type TokenInput,
   toIds,
 } from "./input.ts";
-import type { KvCache } from "./kv-cache.ts";
+import { KvCache } from "./kv-cache.ts";
 import { refuseOldNames } from "./renamed.ts";
 import type { ModelSpec } from "./spec.ts";
 import { readWeight, type WeightValues, weightTable } from "./weights/read.ts";
@@ -91,7 +91,7 @@ export class LoadedModel implements TextModel {
   createKvCache(options: KvCacheOptions = {}): KvCache {
     const { sequences = 1, capacity = 64 } = s.readOptions(KV_CACHE_OPTIONS, options, "createKvCache");
     this.engine.assertAlive();
-    return this.engine.createCache(sequences, capacity);
+    return KvCache.create(this.gpu, this.spec, sequences, capacity);
   }
 
   /** Token ids of text, as `forward` would make them: a list, and for a list of texts a list of lists. */

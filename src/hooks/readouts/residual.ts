@@ -13,7 +13,7 @@ import type { HookedModel } from "../hooked-model.ts";
 import { resolvePoint } from "../points.ts";
 import { Decomposition, type DecompositionOptions } from "./decomposition.ts";
 import { normed, type ResidualNorm, repeatScales, residualNormAt } from "./norms.ts";
-import { type Activations, checkLayer, type ReadoutSource, readSource, withActivations } from "./source.ts";
+import { type Activations, checkLayer, type Need, type ReadoutSource, readSource, withActivations } from "./source.ts";
 import { ResidualStack } from "./stack.ts";
 
 /** What the functions that take the residual stream apart have in common. */
@@ -196,13 +196,9 @@ async function decompose(
   norm: ResidualNorm | undefined,
 ): Promise<ResidualStack> {
   const { spec } = model;
-  const { weights } = model.engine;
   const scale = norm && requiredScale(model, norm);
-  let plan = new Decomposition(spec, weights, options, undefined);
-  const points = (held: ReadonlySet<string> | undefined) => {
-    plan = new Decomposition(spec, weights, options, held);
-    return scale ? [...plan.points, scale] : plan.points;
-  };
+  const plan = new Decomposition(spec, model.engine.weights, options);
+  const points: Need["points"] = (held) => [...plan.points(held), ...(scale ? [scale] : [])];
   return withActivations(model, source, { points, positions }, (activations) => {
     const labels = norm?.weights.b ? [...plan.labels, "ln_bias"] : plan.labels;
     return buildStack(model, activations, labels, (recorder, stack) => {

@@ -342,14 +342,8 @@ async function nextTokens(
   const draws = drawsFor(sampling, active, sequences);
   const readbacks: Readback[] = [];
   const afterLogits = (recorder: Recorder, logits: Tensor) => {
-    if (sampling.repetitionPenalty !== 1) {
-      recordPenalty(
-        recorder,
-        logits,
-        here.map(({ seen }) => seen),
-        sampling.repetitionPenalty,
-      );
-    }
+    const seen = here.map((sequence) => sequence.seen);
+    if (sampling.repetitionPenalty !== 1) recordPenalty(recorder, logits, seen, sampling.repetitionPenalty);
     const uploaded = draws.length > 0 ? recorder.upload(draws) : undefined;
     readbacks.push(recorder.readback(recordChoice(recorder, logits, here.length, sampling, uploaded)));
   };

@@ -94,12 +94,9 @@ export function isEmbeds(input: ModelInput): input is EmbedsInput {
 }
 
 /** How text becomes ids in a call: what continues a cache gets no BOS unless it is asked for. */
-export function bosFor({
-  addBos,
-  kv,
-}: EncodeInputOptions & { kv?: { lengths: readonly number[] } }): EncodeInputOptions {
-  const continues = kv?.lengths.some((length) => length > 0) ?? false;
-  return { addBos: addBos ?? (continues ? false : undefined) };
+export function bosFor(options: EncodeInputOptions & { kv?: { lengths: readonly number[] } }): EncodeInputOptions {
+  const continues = options.kv?.lengths.some((length) => length > 0) ?? false;
+  return { addBos: options.addBos ?? (continues ? false : undefined) };
 }
 
 /** Whether an input is a list of sequences, or one. */

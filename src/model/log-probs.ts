@@ -78,12 +78,8 @@ export async function answerLogProbs(
   const first = await selectedLogProbs(model, [promptIds], kv, "last", firsts, options.signal);
   const parts = tokens.map((_, index) => [first[index] as number]);
   for (const group of groups) {
-    const rest = await continuations(
-      model,
-      kv,
-      group.map((index) => tokens[index] as number[]),
-      options.signal,
-    );
+    const lists = group.map((index) => tokens[index] as number[]);
+    const rest = await continuations(model, kv, lists, options.signal);
     for (const [row, index] of group.entries()) parts[index]?.push(...(rest[row] as number[]));
   }
   return tokens.map((list, index) => toAnswer(list, parts[index] as number[]));

@@ -42,11 +42,8 @@ export async function logitDirections(model: HookedModel, targets: readonly Logi
   const hasNorm = spec.norm.kind !== "none";
   const factor = hasNorm ? await normFactor(model, lnFinal) : undefined;
   const normBias = hasNorm ? await engine.readVector(lnFinal?.b) : undefined;
-  const biases = new Map(
-    await Promise.all(
-      tokens.map(async (token) => [token, (await engine.readVector(b_U, token, token + 1))?.[0] ?? 0] as const),
-    ),
-  );
+  const biasOf = async (token: number) => (await engine.readVector(b_U, token, token + 1))?.[0] ?? 0;
+  const biases = new Map(await Promise.all(tokens.map(async (token) => [token, await biasOf(token)] as const)));
   return targets.map(({ token, minus }) => {
     const column = difference(rows.get(token) as Float32Array, minus === undefined ? undefined : rows.get(minus));
     const normalized = column.map((value, d) => spec.unembed.scale * value * (factor?.[d] ?? 1));

@@ -222,10 +222,8 @@ async function buildStack(
   labels: readonly string[],
   record: (recorder: Recorder, stack: Tensor) => void,
 ): Promise<ResidualStack> {
-  const stack = model.gpu.tensor(
-    [labels.length, activations.batch, activations.width, model.spec.dModel],
-    "residual stack",
-  );
+  const { batch, width } = activations;
+  const stack = model.gpu.tensor([labels.length, batch, width, model.spec.dModel], "residual stack");
   try {
     await model.engine.record("residual stack", (recorder) => record(recorder, stack));
     return new ResidualStack(labels, stack, activations.positions);

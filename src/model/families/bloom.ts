@@ -24,6 +24,7 @@ export const bloom: Family = (config) => {
   // transformers' slow way to add up products that were split over devices leaves out the biases of these two.
   const isSlow = config.boolean("slow_but_exact", false) && config.integer("pretraining_tp", 1) > 1;
   const block = "transformer.h.{i}";
+  const qkv = { groups: nHeads, q: dHead, k: dHead, v: dHead };
   return {
     ...base,
     embed: { ...base.embed, norm: true },
@@ -33,11 +34,7 @@ export const bloom: Family = (config) => {
       "embed.W_E": { tensor: "transformer.word_embeddings.weight" },
       ...norm("embed.norm", "transformer.word_embeddings_layernorm", { bias: true }),
       ...norm("ln1", `${block}.input_layernorm`, { bias: true }),
-      ...packedQkv(
-        `${block}.self_attention.query_key_value`,
-        { groups: nHeads, q: dHead, k: dHead, v: dHead },
-        { bias: true },
-      ),
+      ...packedQkv(`${block}.self_attention.query_key_value`, qkv, { bias: true }),
       ...linear("attn.O", `${block}.self_attention.dense`, { bias: !isSlow }),
       ...norm("ln2", `${block}.post_attention_layernorm`, { bias: true }),
       ...linear("mlp.in", `${block}.mlp.dense_h_to_4h`, { bias: true }),

@@ -36,7 +36,8 @@ export const falcon: Family = (config) => {
   const base = baseSpec("falcon", sizes, layerNorm(eps), { tied, ropes: [rope] });
   const { residual, norms } = blockLayout(config);
   const block = "transformer.h.{i}";
-  const q = (nHeads / layout.groups) * dHead;
+  const { groups } = layout;
+  const qkv = { groups, q: (nHeads / groups) * dHead, k: dHead, v: dHead };
   return {
     ...base,
     block: { ...base.block, ...residual },
@@ -44,11 +45,7 @@ export const falcon: Family = (config) => {
     weights: {
       "embed.W_E": { tensor: "transformer.word_embeddings.weight" },
       ...norms,
-      ...packedQkv(
-        `${block}.self_attention.query_key_value`,
-        { groups: layout.groups, q, k: dHead, v: dHead },
-        { bias },
-      ),
+      ...packedQkv(`${block}.self_attention.query_key_value`, qkv, { bias }),
       ...linear("attn.O", `${block}.self_attention.dense`, { bias }),
       ...linear("mlp.in", `${block}.mlp.dense_h_to_4h`, { bias }),
       ...linear("mlp.out", `${block}.mlp.dense_4h_to_h`, { bias }),

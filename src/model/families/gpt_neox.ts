@@ -20,6 +20,7 @@ export const gptNeox: Family = (config) => {
   const eps = config.number("layer_norm_eps", 1e-5);
   const base = baseSpec("gpt_neox", sizes, layerNorm(eps), { tied, ropes: [rope] });
   const block = "gpt_neox.layers.{i}";
+  const qkv = { groups: nHeads, q: dHead, k: dHead, v: dHead };
   return {
     ...base,
     block: { ...base.block, residual: parallel ? "parallel" : "sequential" },
@@ -27,11 +28,7 @@ export const gptNeox: Family = (config) => {
     weights: {
       "embed.W_E": { tensor: "gpt_neox.embed_in.weight" },
       ...norm("ln1", `${block}.input_layernorm`, { bias: true }),
-      ...packedQkv(
-        `${block}.attention.query_key_value`,
-        { groups: nHeads, q: dHead, k: dHead, v: dHead },
-        { bias: attentionBias },
-      ),
+      ...packedQkv(`${block}.attention.query_key_value`, qkv, { bias: attentionBias }),
       ...linear("attn.O", `${block}.attention.dense`, { bias: attentionBias }),
       ...norm("ln2", `${block}.post_attention_layernorm`, { bias: true }),
       ...linear("mlp.in", `${block}.mlp.dense_h_to_4h`, { bias: true }),

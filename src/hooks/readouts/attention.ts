@@ -52,7 +52,7 @@ export interface AttentionSummary {
   topWeights: Float32Array;
   topK: number;
   /** Mean over all queries of all sequences, [layer, head]. */
-  mean: Record<(typeof SUMMARIZED)[number], Float32Array>;
+  mean: Record<"entropy" | "distance" | "first", Float32Array>;
 }
 
 /**

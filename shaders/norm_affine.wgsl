@@ -1,21 +1,11 @@
-// What norm.wgsl, norm_rows.wgsl and norm_stages.wgsl have in common: parameters, operands and the last step. Each says by
-// `alias Element` whether it takes one number at a time or four.
-// weights, bias: [width] f32, zeros bound where there is none.
-
-struct Params {
-  rowCount: u32,
-  width: u32,
-  eps: f32,
-  weightOffset: f32,
-}
+// The last step of a norm, for norm.wgsl, norm_rows.wgsl and norm_stage_affine.wgsl.
+// weights, bias: [width] f32, zeros bound where there is none; out: [rowCount, width] f32.
 
 override HAS_WEIGHT: bool = true;
 override HAS_BIAS: bool = false;
 // Adds to `out`: norms that follow attention or MLP (olmo2, gemma2) end in the residual.
 override ACCUMULATE: bool = false;
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(1) @binding(0) var<storage, read> x: array<Element>;
 @group(1) @binding(1) var<storage, read> weights: array<Element>;
 @group(1) @binding(2) var<storage, read> bias: array<Element>;
 @group(1) @binding(3) var<storage, read_write> out: array<Element>;

@@ -23,6 +23,9 @@ override STORE: bool = true;
 // Pairs (2i, 2i + 1) instead of (i, i + rotaryDim / 2).
 override INTERLEAVED: bool = false;
 
+// Turns back, which takes the gradient of what was rotated to that of what it was before.
+override INVERSE: bool = false;
+
 @group(0) @binding(0) var<uniform> params: Params;
 @group(1) @binding(0) var<storage, read> rowTable: array<vec4<u32>>;
 @group(1) @binding(1) var<storage, read> ropeTable: array<vec2<f32>>;
@@ -55,7 +58,10 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   var x = qkv[base + first];
   var y = qkv[base + second];
   if (rotates) {
-    let angle = ropeTable[rowTable[row].y * half + pair];
+    var angle = ropeTable[rowTable[row].y * half + pair];
+    if (INVERSE) {
+      angle.y = -angle.y;
+    }
     let rotated = vec2<f32>(x * angle.x - y * angle.y, y * angle.x + x * angle.y);
     x = rotated.x;
     y = rotated.y;

@@ -1,6 +1,6 @@
 /**
- * `superlens inspect MODEL --graph`: the ops of a forward pass, as traced and as they run. It reads `config.json` alone: a
- * graph depends on the spec, not on weights or a GPU.
+ * `superlens inspect MODEL --graph`: the ops of a forward pass, as traced and as they run. It reads only `config.json`, since
+ * a graph depends on the spec, not on weights or a GPU.
  */
 import { openSource } from "../checkpoint/index.ts";
 import { readJsonFile } from "../checkpoint/json-file.ts";
@@ -56,7 +56,7 @@ async function specOf(name: string, quiet?: boolean): Promise<ModelSpec> {
 
 /** The pass of a model over whole sequences, with captures of the points that match. */
 export function graphText(spec: ModelSpec, capture: readonly string[] = []): GraphText {
-  const captures = capture.length > 0 ? resolvePoints(spec, capture).map(({ name }) => name) : [];
+  const captures = capture.length > 0 ? resolvePoints(spec, capture) : [];
   const graph = prune(insertHooks(trace(spec), { edits: [], callbacks: [], captures }));
   return describeGraph(graph, place(fuse(graph)), (weight) => hasWeight(spec, weight));
 }

@@ -2,9 +2,10 @@
  * Kernels: WGSL with a declared interface, compiled once per set of override constants (see `pipelines.ts`).
  *
  * Group 0 is always the kernel's parameters, a uniform struct in an arena that all dispatches of a submission share; group
- * 1 is its storage buffers in the order of `bindings`. Declaring the interface here rather than deriving it
- * (`layout: "auto"`) lets kernels share layouts and makes a wrong call fail with the kernel's name. A test reads the WGSL
- * of every kernel and compares it with this declaration.
+ * 1 is its storage buffers. `bindings` gives each the name of its WGSL variable, in the order of @binding, and a dispatch
+ * names its buffers so: one that is missing or misspelt does not compile. Declaring the interface here rather than
+ * deriving it (`layout: "auto"`) lets kernels share layouts and makes a wrong call fail with the kernel's name. A test
+ * reads the WGSL of every kernel and compares it with this declaration.
  */
 import { type Tile, withTile } from "./unroll.ts";
 
@@ -20,13 +21,16 @@ const paramsOf =
 export const u32 = paramsOf("u32");
 export const f32 = paramsOf("f32");
 
-export interface Kernel<Param extends string = string> {
+export interface Kernel<Param extends string = string, Binding extends string = string> {
   /** For people: in messages, and in the times of a profile. */
   readonly name: string;
   /** WGSL, whole. */
   readonly code: string;
   readonly entryPoint: string;
-  readonly bindings: readonly Access[];
+  /** What it does with each storage buffer, by the name of its WGSL variable and in the order of @binding. */
+  readonly bindings: Readonly<Record<Binding, Access>>;
+  /** Their names, for a dispatch to look up its buffers by. */
+  readonly bindingNames: readonly Binding[];
   /** The fields of the WGSL `Params` struct, in order; scalars only. */
   readonly params: Readonly<Record<Param, ParamType>>;
   /** Whether it was made of what somebody wrote, of which there may be any number: only the latest are kept compiled. */
@@ -34,16 +38,17 @@ export interface Kernel<Param extends string = string> {
 }
 
 /** A kernel from its WGSL, the parts in order, and constants (see `unroll.ts`). */
-export function defineKernel<const Param extends string>(
-  kernel: Omit<Kernel<Param>, "entryPoint" | "code"> & {
+export function defineKernel<const Param extends string, const Binding extends string>(
+  kernel: Omit<Kernel<Param, Binding>, "entryPoint" | "code" | "bindingNames"> & {
     sources: string | readonly string[];
     entryPoint?: string;
     tile?: Tile;
     sizes?: Tile;
   },
-): Kernel<Param> {
+): Kernel<Param, Binding> {
   const { sources, entryPoint = "main", tile = {}, sizes = {}, ...rest } = kernel;
-  return { ...rest, entryPoint, code: withTile([sources].flat().join("\n"), tile, sizes) };
+  const bindingNames = Object.keys(kernel.bindings) as Binding[];
+  return { ...rest, bindingNames, entryPoint, code: withTile([sources].flat().join("\n"), tile, sizes) };
 }
 
 export type Constants = Readonly<Record<string, number>>;
@@ -61,7 +66,7 @@ export function pipelineKey(kernel: Kernel, constants: Constants): string {
 
 /** Transient code stands for itself: a list of all that there ever was would grow for ever. */
 function identify(kernel: Kernel): string {
-  const content = `${kernel.entryPoint}(${kernel.bindings})\n${kernel.code}`;
+  const content = `${kernel.entryPoint}(${Object.values(kernel.bindings)})\n${kernel.code}`;
   const identity = kernel.transient ? content : (identityOfContent.get(content) ?? `${identityOfContent.size}`);
   if (!kernel.transient) identityOfContent.set(content, identity);
   identities.set(kernel, identity);

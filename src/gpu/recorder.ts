@@ -1,9 +1,8 @@
 /**
  * Records dispatches and runs them as one command encoder, one compute pass and one submit.
  *
- * Recording only builds a list; nothing touches the GPU before `submit`. That allows all missing pipelines to be
- * compiled in parallel at once, all parameters to be uploaded with one write, and the number of dispatches to be
- * counted before paying for them.
+ * Recording only builds a list; nothing touches the GPU before `submit`. So all missing pipelines are compiled in parallel,
+ * all parameters are uploaded with one write, and the number of dispatches is known before they run.
  */
 import { abortable } from "../abort.ts";
 import { GpuError } from "../errors.ts";
@@ -35,10 +34,10 @@ export interface Needed {
   assertAlive(): void;
 }
 
-export interface Dispatch<Param extends string> {
+export interface Dispatch<Param extends string, Binding extends string> {
   params: Readonly<Record<Param, number>>;
-  /** One per declared binding, in order. */
-  buffers: readonly BufferSlice[];
+  /** One for each of the kernel's bindings, by name. */
+  buffers: Readonly<Record<Binding, BufferSlice>>;
   /** Workgroups; a grid longer in x than the device allows is folded into y by the caller (see `foldGrid`). */
   workgroups: readonly [number, number?, number?];
   constants?: Constants;
@@ -60,7 +59,7 @@ interface Recorded {
   pipeline: Pipeline | undefined;
   constants: Constants;
   params: Readonly<Record<string, number>>;
-  buffers: readonly BufferSlice[];
+  buffers: Readonly<Record<string, BufferSlice>>;
   workgroups: readonly [number, number, number];
   work: Partial<Work> | undefined;
 }
@@ -146,7 +145,10 @@ export class Recorder {
     return new Tensor(this.gpu, buffer, [data.length], data instanceof Uint32Array ? "u32" : "f32");
   }
 
-  dispatch<Param extends string>(kernel: Kernel<Param>, call: Dispatch<Param>): void {
+  dispatch<Param extends string, Binding extends string>(
+    kernel: Kernel<Param, Binding>,
+    call: Dispatch<NoInfer<Param>, NoInfer<Binding>>,
+  ): void {
     const constants = call.constants ?? NO_CONSTANTS;
     const [x, y = 1, z = 1] = call.workgroups;
     if (x === 0 || y === 0 || z === 0) return;
@@ -183,12 +185,12 @@ export class Recorder {
   }
 
   /**
-   * Runs everything recorded and gives the temporaries back. Resolves when it is submitted, not when it has run; with a
-   * `readback`, when that has arrived.
+   * Runs everything recorded and gives the temporaries back. It resolves when the work is submitted, not when it has run. With
+   * a `readback`, it resolves when that has arrived.
    *
-   * An aborted signal ends the wait with its reason. Compiling goes on, for whoever needs the kernel next, and what was
-   * submitted still runs, before anything that is submitted later. A host step may go on, but it writes only while it is
-   * waited for. So the buffers may be given back at once.
+   * An aborted signal ends the wait with its reason. Compiling goes on, since the kernel may be needed later. Submitted work
+   * still runs, before anything that is submitted later. A host step may go on, but it writes only while somebody waits for
+   * it. So the buffers may be given back at once.
    */
   async submit(signal?: AbortSignal | undefined): Promise<void> {
     await abortable(this.#compileMissing(), signal);
@@ -321,14 +323,9 @@ export class Recorder {
 
   #buffersGroup(op: Recorded, pipeline: Pipeline): GPUBindGroup {
     const { gpu } = this;
-    if (op.buffers.length !== op.kernel.bindings.length) {
-      throw new GpuError(
-        "gpu/binding",
-        `Kernel ${op.kernel.name} takes ${op.kernel.bindings.length} buffers, not ${op.buffers.length}.`,
-      );
-    }
+    const slices = slicesOf(op);
     const limit = gpu.limits.maxStorageBufferBindingSize;
-    for (const { buffer, size = buffer.size, destroyed } of op.buffers) {
+    for (const { buffer, size = buffer.size, destroyed } of slices) {
       if (destroyed) throw destroyedError(buffer, `${this.label} was still to run with it; destroy it later`);
       if (size <= limit) continue;
       throw new GpuError(
@@ -338,15 +335,28 @@ export class Recorder {
     }
     const ids: number[] = [];
     let key = pipeline.layoutId;
-    for (const { buffer, offset = 0, size = 0 } of op.buffers) {
+    for (const { buffer, offset = 0, size = 0 } of slices) {
       const id = gpu.buffers.idOf(buffer);
       ids.push(id);
       key += `,${id}@${offset}+${size}`;
     }
     const entries = () =>
-      op.buffers.map(({ buffer, offset, size }, binding) => ({ binding, resource: { buffer, offset, size } }));
+      slices.map(({ buffer, offset, size }, binding) => ({ binding, resource: { buffer, offset, size } }));
     return gpu.bindGroups.get(pipeline.layout, ids, entries as () => GPUBindGroupEntry[], key);
   }
+}
+
+/** A dispatch's buffers in the order of its kernel's bindings. */
+function slicesOf({ kernel: { name, bindingNames }, buffers }: Recorded): BufferSlice[] {
+  return bindingNames.map((binding) => {
+    const slice = buffers[binding];
+    if (slice) return slice;
+    const given = Object.keys(buffers).join(", ") || "none";
+    throw new GpuError(
+      "gpu/binding",
+      `Kernel ${name} has no buffer for ${binding}; it was given ${given}. Name one for each of ${bindingNames.join(", ")}.`,
+    );
+  });
 }
 
 function writeParam(view: DataView, at: number, type: string, value: number): void {

@@ -5,7 +5,8 @@
  * number that is gone lies inside a fused op. `%7'` is a copy of %7, made where an op in place would spoil what is still read.
  */
 import { COPY } from "../ops/copy.ts";
-import type { Op, Value, WeightRef } from "../ops/op.ts";
+import type { Op, Value } from "../ops/op.ts";
+import { type WeightRef, weightsIn } from "../ops/weight-ref.ts";
 import type { Graph } from "./graph.ts";
 import type { PlacedOp, Plan } from "./place.ts";
 
@@ -137,13 +138,6 @@ function describeOp(
 function shapeText({ rows, heads, width }: Value): string {
   const axes = [typeof rows === "number" ? "row" : `${rows} row`, ...(heads > 1 ? [heads] : []), width];
   return `[${axes.join(", ").replace("keys", "key")}]`;
-}
-
-/** The weights that attributes name, wherever in them. */
-function weightsIn(attributes: unknown): WeightRef[] {
-  if (typeof attributes !== "object" || attributes === null) return [];
-  if ("name" in attributes && typeof attributes.name === "string") return [attributes as WeightRef];
-  return Object.values(attributes).flatMap(weightsIn);
 }
 
 function namesOf(graph: Graph, plan: Plan): Map<Value, string> {

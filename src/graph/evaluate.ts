@@ -10,6 +10,8 @@ export interface Evaluation {
   readonly picked?: readonly number[];
   readonly weight: ReferenceCall<unknown>["weight"];
   readonly pass: ReferencePass;
+  /** Takes what ops give to the gradients of weights. */
+  readonly addGradient?: ReferenceCall<unknown>["addGradient"];
   /** Called with each value as soon as it is there; may change it. */
   readonly visit?: (value: Value, numbers: Float64Array, rows: RowTable) => void;
 }
@@ -31,6 +33,7 @@ export function evaluate(graph: Graph, evaluation: Evaluation): Map<Value, Float
       outputShapes: op.outputs.map(shapeOf),
       rows,
       weight: evaluation.weight,
+      addGradient: evaluation.addGradient ?? (() => undefined),
       pass: evaluation.pass,
     });
     op.outputs.forEach((value, index) => {

@@ -30,6 +30,8 @@ export interface FusionRule {
   readonly name: string;
   /** The kind of the pattern's last op. */
   readonly last: OpKind<never>;
+  /** Whether the op that it makes has a vector-Jacobian product. */
+  readonly isDifferentiable?: boolean;
   /** The op that takes the place of `op` and of the `consumed` ones before it. */
   match(op: Op, before: Before): { fused: Op; consumed: readonly Op[] } | undefined;
 }
@@ -42,6 +44,9 @@ function rule<A>(
 ): FusionRule {
   return { name, last: kind as OpKind<never>, match: match as unknown as FusionRule["match"] };
 }
+
+/** A rule whose op can be differentiated. */
+const differentiable: typeof rule = (...parts) => ({ ...rule(...parts), isDifferentiable: true });
 
 function made<A>(
   kind: OpKind<A>,
@@ -84,7 +89,7 @@ function combining<A>(name: string, kind: OpKind<A>, combine: "add" | "multiply"
 }
 
 export const FUSION_RULES: readonly FusionRule[] = [
-  rule("token + position embedding", ADD, ({ inputs: [x, term], outputs, attributes: { scale } }, before) => {
+  differentiable("token + position embedding", ADD, ({ inputs: [x, term], outputs, attributes: { scale } }, before) => {
     const tokens = before.inner(EMBED, x);
     const positions = before.inner(EMBED, term);
     if (!tokens || !positions || tokens.attributes.positions) return undefined;
@@ -92,7 +97,7 @@ export const FUSION_RULES: readonly FusionRule[] = [
     const attributes = { ...tokens.attributes, positions: positions.attributes };
     return { fused: made(EMBED, [], outputs, attributes), consumed: [tokens as Op, positions as Op] };
   }),
-  rule("norm", AFFINE, ({ inputs: [normalized], outputs, attributes }, before) => {
+  differentiable("norm", AFFINE, ({ inputs: [normalized], outputs, attributes }, before) => {
     const normalize = before.inner(NORMALIZE, normalized);
     const scale = normalize && before.inner(NORM_SCALE, normalize.inputs[1]);
     if (!normalize || !scale) return undefined;
@@ -107,13 +112,17 @@ export const FUSION_RULES: readonly FusionRule[] = [
       consumed: [norm as Op],
     };
   }),
-  rule("heads' results, summed", SUM_HEADS, ({ inputs: [results], outputs, attributes: { bias } }, before) => {
-    const heads = before.inner(HEAD_RESULTS, results);
-    if (!heads) return undefined;
-    const { weight, dModel } = heads.attributes;
-    const attributes = { weight, bias, parts: [{ heads: 1, width: dModel }] };
-    return { fused: made(MATMUL, heads.inputs, outputs, attributes), consumed: [heads as Op] };
-  }),
+  differentiable(
+    "heads' results, summed",
+    SUM_HEADS,
+    ({ inputs: [results], outputs, attributes: { bias } }, before) => {
+      const heads = before.inner(HEAD_RESULTS, results);
+      if (!heads) return undefined;
+      const { weight, dModel } = heads.attributes;
+      const attributes = { weight, bias, parts: [{ heads: 1, width: dModel }] };
+      return { fused: made(MATMUL, heads.inputs, outputs, attributes), consumed: [heads as Op] };
+    },
+  ),
   epilogue("matmul, scaled", SCALE, (matmul, { scale }) =>
     matmul.activation || matmul.softCap ? undefined : { ...matmul, scale: (matmul.scale ?? 1) * scale },
   ),
@@ -131,7 +140,7 @@ export const FUSION_RULES: readonly FusionRule[] = [
     const scale = attributes.scale * scaled.attributes.scale;
     return { fused: made(ADD, [x, scaled.inputs[0]], outputs, { scale }), consumed: [scaled as Op] };
   }),
-  rule("scores, softmax and mix", MIX, ({ inputs: [pattern, values], outputs, attributes }, before) => {
+  differentiable("scores, softmax and mix", MIX, ({ inputs: [pattern, values], outputs, attributes }, before) => {
     const softmax = before.inner(SOFTMAX, pattern);
     const scores = softmax && before.inner(SCORES, softmax.inputs[0]);
     if (!softmax || !scores) return undefined;
@@ -159,6 +168,13 @@ export const FUSION_RULES: readonly FusionRule[] = [
     return { fused, consumed: [matmul as Op] };
   }),
 ];
+
+/**
+ * Rules that apply before a graph is differentiated: the kinds that they make have a vector-Jacobian product of their own,
+ * which is cheaper than those of their parts. The others take in what the backward pass reads, or change it.
+ */
+export const rulesBeforeGradients = (rules: readonly FusionRule[]) =>
+  rules.filter(({ isDifferentiable }) => isDifferentiable);
 
 export function fuse(graph: Graph, rules: readonly FusionRule[] = FUSION_RULES): Graph {
   const uses = new Map<Value, number>();

@@ -7,7 +7,7 @@
  * left out; patterns become the kernels that compute them at once; every value gets a place in memory; and a recorder gets
  * the dispatches. All but the last step depend on the form of a pass alone and are kept for the next one of that form.
  */
-import { makeOp, type Op, type OpKind, type RowSet, type Value } from "../ops/op.ts";
+import { makeOp, type Op, type OpKind, type OpPlace, type OpSink, type RowSet, type Value } from "../ops/op.ts";
 
 export interface Graph {
   readonly ops: readonly Op[];
@@ -25,23 +25,14 @@ export function pointsOf({ ops }: Graph): Map<string, Value> {
 }
 
 /** Collects the ops of a graph as they are made. */
-export class GraphBuilder {
+export class GraphBuilder implements OpSink {
   readonly ops: Op[] = [];
   /** The block whose ops are being made; see `Value.layer`. */
   layer = 0;
 
   /** Adds an op; `points` name its outputs. */
-  add<A>(
-    kind: OpKind<A>,
-    inputs: readonly Value[],
-    attributes: A,
-    {
-      rows,
-      points,
-      isCached,
-    }: { rows?: RowSet | undefined; points?: readonly (readonly string[])[]; isCached?: boolean } = {},
-  ): readonly Value[] {
-    const op = makeOp(kind, inputs, attributes, { rows, points, isCached, layer: this.layer });
+  add<A>(kind: OpKind<A>, inputs: readonly Value[], attributes: A, place: OpPlace = {}): readonly Value[] {
+    const op = makeOp(kind, inputs, attributes, { ...place, layer: this.layer });
     this.ops.push(op as Op);
     return op.outputs;
   }

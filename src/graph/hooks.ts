@@ -2,6 +2,7 @@
 import { CALLBACK } from "../ops/callback.ts";
 import { CAPTURE } from "../ops/capture.ts";
 import { EDIT } from "../ops/edit.ts";
+import { GRADIENT_OF } from "../ops/gradient-of.ts";
 import type { Op, Value } from "../ops/op.ts";
 import type { Graph } from "./graph.ts";
 
@@ -9,7 +10,7 @@ import type { Graph } from "./graph.ts";
 export interface HookPoints {
   readonly edits: readonly string[];
   readonly callbacks: readonly string[];
-  readonly captures: readonly string[];
+  readonly captures: readonly { readonly name: string; readonly ofGradient?: boolean | undefined }[];
 }
 
 /**
@@ -28,7 +29,7 @@ export function insertHooks(graph: Graph, points: HookPoints): Graph {
       for (const { kind, index } of value.points.flatMap((point) => hooks.get(point) ?? [])) {
         const before = current(value);
         const attributes = { index, headFirst: value.width === "keys" };
-        const after = kind === CAPTURE ? undefined : { ...before };
+        const after = kind === CAPTURE || kind === GRADIENT_OF ? undefined : { ...before };
         ops.push({ kind, inputs: [before], outputs: after ? [after] : [], attributes } as Op);
         if (after) changed.set(value, after);
       }
@@ -38,18 +39,18 @@ export function insertHooks(graph: Graph, points: HookPoints): Graph {
 }
 
 interface HookOp {
-  readonly kind: typeof EDIT | typeof CALLBACK | typeof CAPTURE;
+  readonly kind: typeof EDIT | typeof CALLBACK | typeof CAPTURE | typeof GRADIENT_OF;
   readonly index: number;
 }
 
 /** What happens at each point, in order. */
 function hooksByPoint({ edits, callbacks, captures }: HookPoints): Map<string, HookOp[]> {
   const hooks = new Map<string, HookOp[]>();
-  const put = (kind: HookOp["kind"], points: readonly string[]) => {
-    for (const [index, point] of points.entries()) hooks.set(point, [...(hooks.get(point) ?? []), { kind, index }]);
-  };
-  put(EDIT, edits);
-  put(CALLBACK, callbacks);
-  put(CAPTURE, captures);
+  const put = (point: string, hook: HookOp) => hooks.set(point, [...(hooks.get(point) ?? []), hook]);
+  for (const [index, point] of edits.entries()) put(point, { kind: EDIT, index });
+  for (const [index, point] of callbacks.entries()) put(point, { kind: CALLBACK, index });
+  for (const [index, { name, ofGradient }] of captures.entries()) {
+    put(name, { kind: ofGradient ? GRADIENT_OF : CAPTURE, index });
+  }
   return hooks;
 }

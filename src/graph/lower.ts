@@ -5,7 +5,7 @@ import type { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { View } from "../kernels/view.ts";
 import type { Bindings } from "../ops/bindings.ts";
-import type { RowSet, WeightLookup } from "../ops/op.ts";
+import type { RowSet, Value, WeightLookup } from "../ops/op.ts";
 import type { RowTable } from "../ops/rows.ts";
 import type { Place, Plan, Slot } from "./place.ts";
 
@@ -42,6 +42,7 @@ class Pass {
           outputs: outputs.map((at) => this.#view(at)),
           rows,
           rowTable,
+          inputRows: (index) => this.#rowsOf((op.inputs[index] as Value).rows),
           weights,
           bindings,
         });

@@ -1,5 +1,5 @@
 /**
- * The model as an instrument: forward passes with captures, edits and JavaScript hooks, and everything built on them.
+ * The model that users load: forward passes with captures, edits and JavaScript hooks, and everything built on them.
  *
  * `HookedModel` wraps the plain `Model` and gives each pass its hooks. Edits are data and run on the GPU without any
  * readback; a JavaScript hook costs one readback, one write and one split of the submission for each call.
@@ -11,6 +11,7 @@ import { LoadedModel } from "../model/loaded-model.ts";
 import type { AnswerLogProb, LogProbsOptions } from "../model/log-probs.ts";
 import { Model } from "../model/model.ts";
 import * as s from "../schema/schema.ts";
+import { type BackwardOptions, type BackwardResult, backward } from "./backward.ts";
 import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";
 import {
   generateHooked,
@@ -132,6 +133,19 @@ export class HookedModel extends LoadedModel {
       );
     }
     return this.base.logProbs(prompt, answers, options);
+  }
+
+  /**
+   * Runs the model forwards and backwards: the gradient of a metric at every point `at`, for the model with its edits.
+   *
+   *     const { value, cache, grads } = await model.backward(ids, { metric: metric.logitDiff(5, 7), at: "*.hook_resid_pre" });
+   *
+   * @throws HookError as `forward`; `hook/metric` for a metric without a gradient, `hook/no-gradient` for an edit without
+   * one; InputError `input/backward-rows` for a sequence whose activations do not fit in one pass.
+   */
+  async backward(input: ModelInput, options: BackwardOptions): Promise<BackwardResult> {
+    this.assertOpen();
+    return backward(this.base, this.standing, input, options);
   }
 
   /** Runs many edited passes for the price of what the edits can change; see `sweep`. */

@@ -1,4 +1,4 @@
-/** What a sweep is given: its options, and what it needs of a model. */
+/** The options of a sweep, and what it needs of a model. */
 import { MODEL_INPUT, type ModelInput } from "../model/input.ts";
 import type { LoadedModel } from "../model/loaded-model.ts";
 import type { Model } from "../model/model.ts";

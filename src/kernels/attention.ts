@@ -2,12 +2,12 @@
  * The family of attention kernels.
  *
  *   broadcastRows  prompts in registers, for CPUs that offer subgroups: eight rows at a time, queries by subgroupBroadcast
- *   subgroupKeys   few rows, likewise: the invocations of a subgroup share out the head's dimensions
- *   rows           prompts without workgroup memory, for CPUs: the rows of a workgroup walk the same keys
- *   keys           few rows without much of it, for CPUs: the invocations of a workgroup share out the keys
+ *   subgroupKeys   few rows, for CPUs that offer subgroups: the head's dimensions are divided among a subgroup's invocations
+ *   rows           prompts without workgroup memory, for CPUs: the rows of a workgroup read the same keys
+ *   keys           few rows with little workgroup memory, for CPUs: the keys are divided among a workgroup's invocations
  *   tiled          prompts on a GPU: tiles of keys and values in workgroup memory
- *   single         few rows on a GPU: a workgroup a (row, head)
- *   split          few rows and many keys on a GPU: several workgroups a (row, head), joined by a second kernel
+ *   single         few rows on a GPU: one workgroup for each row and head
+ *   split          few rows and many keys on a GPU: several workgroups for each row and head, joined by a second kernel
  *   reference      in three steps, with scores and pattern in a buffer between them
  */
 import attention from "../../shaders/attention.wgsl";
@@ -26,12 +26,13 @@ import { type BufferSlice, foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tile } from "../gpu/unroll.ts";
 import {
   type AttentionCall,
+  type AttentionInput,
   type AttentionParam,
   attentionMix,
   attentionScores,
   attentionSoftmax,
 } from "./attention-steps.ts";
-import { ATTENTION_PARAMS } from "./definitions.ts";
+import { ATTENTION_PARAMS, ATTENTION_TABLES } from "./definitions.ts";
 import { type Candidate, type DeviceFacts, KernelFamily } from "./family.ts";
 import { elementGrid, type Grid } from "./launch.ts";
 
@@ -92,17 +93,21 @@ const SOURCES: readonly string[] = [
   ...[attentionSubgroupKeys, attentionTiled, reduce],
 ];
 
-const BINDINGS = ["read", "read", "read", "read", "read", "read", "write"] as const;
-const made = new Map<string, Kernel<AttentionParam>>();
+const INPUTS = { ...ATTENTION_TABLES, queries: "read", keys: "read", values: "read" } as const;
+
+/** A kernel that computes z in one dispatch. */
+type OneDispatch = Kernel<AttentionParam, AttentionInput | "z">;
+
+const made = new Map<string, OneDispatch>();
 
 /** A kernel for one width of heads, made when first asked for. */
-function kernelFor(name: string, sources: readonly string[], sizes: Tile, tile: Tile = {}): Kernel<AttentionParam> {
+function kernelFor(name: string, sources: readonly string[], sizes: Tile, tile: Tile = {}): OneDispatch {
   const full = [`attention ${name}`, ...Object.values({ ...sizes, ...tile })].join(" ");
   const known = made.get(full);
   if (known) return known;
   const kernel = defineKernel({
     ...{ name: full, sources: [attentionShared, ...sources], sizes, tile },
-    bindings: BINDINGS,
+    bindings: { ...INPUTS, z: "write" },
     params: ATTENTION_PARAMS,
   });
   made.set(full, kernel);
@@ -117,14 +122,14 @@ function headSlice(dHead: number, most: number): number {
 }
 
 type AttentionText = Omit<Parameters<typeof attentionKernel>[0], "record"> & {
-  kernel(device: DeviceFacts, dHead: number): Kernel<AttentionParam>;
+  kernel(device: DeviceFacts, dHead: number): OneDispatch;
   grid(gpu: Gpu, shape: PassShape): Grid;
 };
 
 /** An attention of one dispatch. */
 function oneDispatch({ kernel, grid, ...attention }: AttentionText): AttentionKernel {
   // Looked up in every layer, so by a number rather than by name.
-  const made = new Map<number, Kernel<AttentionParam>>();
+  const made = new Map<number, OneDispatch>();
   const kernelOf = (device: DeviceFacts, dHead: number) => {
     const key = 1024 * dHead + lanesOf(device);
     const known = made.get(key) ?? kernel(device, dHead);
@@ -133,14 +138,16 @@ function oneDispatch({ kernel, grid, ...attention }: AttentionText): AttentionKe
   };
   return attentionKernel({
     ...attention,
-    record: (recorder, { params, buffers, constants, work }, z) =>
+    record: (recorder, { params, buffers, constants, work }, z) => {
+      const { rowTable, slotTable, alibiSlopes, queries, keys, values } = buffers;
       recorder.dispatch(kernelOf(recorder.gpu.host, params.dHead), {
         params,
         constants: constants ?? {},
         work: work ?? {},
-        buffers: [...buffers, z],
+        buffers: { rowTable, slotTable, alibiSlopes, queries, keys, values, z },
         workgroups: grid(recorder.gpu, params),
-      }),
+      });
+    },
   });
 }
 
@@ -194,7 +201,7 @@ const subgroupKeys = oneDispatch({
   grid: (gpu, shape) => [...eachRowHead(gpu, shape), 1],
 });
 
-/** Invocations that share out the keys; wide heads have fewer, since each keeps a head's width in workgroup memory. */
+/** Invocations that divide the keys; wide heads have fewer, since each keeps a head's width in workgroup memory. */
 const keyLanes = (dHead: number) => (dHead <= 256 ? 8 : 2);
 
 const keys = oneDispatch({
@@ -230,14 +237,22 @@ const single = oneDispatch({
   grid: (gpu, shape) => [...eachRowHead(gpu, shape), Math.ceil(shape.dHead / 256)],
 });
 
+const SPLIT = defineKernel({
+  name: "attention split 64",
+  sources: [attentionShared, reduce, attentionSplit],
+  sizes: { LANES: 64 },
+  bindings: { ...INPUTS, parts: "write" },
+  params: ATTENTION_PARAMS,
+});
+
 const JOIN = defineKernel({
   name: "attention join",
   sources: attentionJoin,
-  bindings: ["read", "write"],
+  bindings: { parts: "read", z: "write" },
   params: u32("count", "dHead", "splits"),
 });
 
-/** Keys of a split at least, and splits at most: more keep no GPU busier, and the second kernel walks them one by one. */
+/** Least keys of a split, and most splits: more keep no GPU busier, and the second kernel reads them one by one. */
 const SPLIT_KEYS = 64;
 const MOST_SPLITS = 32;
 /** With as many (row, head)s a GPU has enough to do without splitting. */
@@ -261,15 +276,15 @@ const split = attentionKernel({
     const splitKeys = SPLIT_KEYS * Math.ceil(most / SPLIT_KEYS / MOST_SPLITS);
     const splits = Math.ceil(most / splitKeys);
     const parts = recorder.temp(count, splits, dHead + 2);
-    recorder.dispatch(kernelFor("split", [reduce, attentionSplit], { LANES: 64 }), {
+    recorder.dispatch(SPLIT, {
       ...call,
       params: { ...call.params, splitKeys },
-      buffers: [...call.buffers, parts],
+      buffers: { ...call.buffers, parts },
       workgroups: [count, splits, Math.ceil(dHead / 256)],
     });
     recorder.dispatch(JOIN, {
       params: { count, dHead, splits },
-      buffers: [parts, z] as BufferSlice[],
+      buffers: { parts, z },
       workgroups: elementGrid(recorder, count * dHead),
     });
     recorder.release(parts);

@@ -1,8 +1,8 @@
 /**
- * The forward pass's vocabulary: each function records one operation on rows of activations.
+ * The operations of a forward pass: each function records one operation on rows of activations.
  *
- * "Rows" are tokens: a batch of sequences, whatever their lengths, is one list of rows without padding. A row table says
- * for each its sequence, position, cache slot and token.
+ * "Rows" are tokens: a batch of sequences of any lengths is one list of rows without padding. A row table has the sequence,
+ * position, slot and token of each row.
  */
 import type { Constants } from "../gpu/kernel.ts";
 import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
@@ -10,7 +10,7 @@ import type { Tensor } from "../gpu/tensor.ts";
 import * as kernels from "./definitions.ts";
 import { elementGrid } from "./launch.ts";
 import { MATMUL_FAMILY } from "./matmul.ts";
-import type { MatmulKernel } from "./matmul-kernels.ts";
+import type { MatmulCall, MatmulKernel } from "./matmul-kernels.ts";
 import { ELEMENT_BYTES, type Matrix } from "./matrix.ts";
 import type { View } from "./view.ts";
 
@@ -42,6 +42,8 @@ export interface MatmulOptions {
   /** First column of W used (a multiple of four), with `width` columns. */
   weightColumn?: number | undefined;
   width?: number | undefined;
+  /** First row of W used (a multiple of four in conv1d layout); W has then one part, with the rows that are. */
+  weightRow?: number | undefined;
   /** Element of `out` where the result starts, and its row stride; default: the whole of `out`. */
   outStart?: number | undefined;
   outStride?: number | undefined;
@@ -65,18 +67,19 @@ export function matmul(
   const width = options.width ?? W.width;
   const operand = rowOperand(recorder, x, rows, width, kernel, options);
   const aligned = [width, operand.rowStart, operand.rowStride].every((count) => count % 4 === 0);
-  const weightColumn = options.weightColumn ?? 0;
+  const { weightColumn = 0, weightRow = 0 } = options;
+  const weightStart = W.layout === "linear" ? weightColumn + weightRow * W.stride : weightColumn * W.stride + weightRow;
   const { cache } = options;
   const kvWidth = cache?.kvWidth ?? 0;
   for (const part of W.parts) {
-    recorder.dispatch(kernel.kernel(W.storage, W.layout, aligned, cache ? "cache" : "out"), {
+    const call: MatmulCall = {
       params: {
         rowCount: rows,
         outWidth: part.rows,
         width,
         rowStart: operand.rowStart,
         rowStride: operand.rowStride,
-        weightStart: W.layout === "linear" ? weightColumn : weightColumn * W.stride,
+        weightStart,
         weightStride: W.stride,
         outStart: (options.outStart ?? 0) + part.firstRow,
         outStride: options.outStride ?? W.outWidth,
@@ -86,19 +89,26 @@ export function matmul(
         queryWidth: W.outWidth - 2 * kvWidth,
         kvWidth,
       },
-      buffers: [
-        ...[operand.packed ?? x, part, options.bias ?? gpu.zeros, out],
-        ...(cache ? [cache.rowTable, cache.keys, cache.values] : []),
-      ],
+      buffers: { rows: operand.packed ?? x, weights: part, bias: options.bias ?? gpu.zeros, out },
       workgroups: kernel.grid(gpu, rows, part.rows),
       constants: matmulConstants(options),
       work: {
         operations: 2 * rows * width * part.rows,
         weightBytes: part.rows * width * ELEMENT_BYTES[W.storage],
       },
-    });
+    };
+    if (cache) recorder.dispatch(kernel.cacheKernel(W.storage, W.layout, aligned), withCache(call, cache));
+    else recorder.dispatch(kernel.kernel(W.storage, W.layout, aligned), call);
   }
   if (operand.packed) recorder.release(operand.packed);
+}
+
+/** The call for a kernel that puts keys and values into the cache. Spreads would slow down recording. */
+function withCache(
+  { params, buffers: { rows, weights, bias, out }, workgroups, constants, work }: MatmulCall,
+  { rowTable, keys, values }: NonNullable<MatmulOptions["cache"]>,
+) {
+  return { params, buffers: { rows, weights, bias, out, rowTable, keys, values }, workgroups, constants, work };
 }
 
 function matmulConstants({ activation, bias, softCap, combine }: MatmulOptions): Constants {
@@ -126,7 +136,7 @@ function rowOperand(
   const aligned = [width, rowStart, rowStride].every((count) => count % 4 === 0);
   recorder.dispatch(kernels.PACK_ROWS[aligned ? "aligned" : "any"], {
     params: { rowCount: rows, width, rowStart, rowStride },
-    buffers: [x, packed],
+    buffers: { rows: x, packed },
     workgroups: [Math.ceil(width4 / 8), Math.ceil(rowCount4 / 8)],
   });
   return { packed, rowStart: 0, rowStride: rowCount4 };
@@ -167,7 +177,13 @@ export function embed(
         positionStride: positions?.table.stride ?? 0,
         scale,
       },
-      buffers: [tokens ?? rowTable, part, out, rowTable, positions?.table.parts[0] ?? recorder.gpu.zeros],
+      buffers: {
+        indices: tokens ?? rowTable,
+        weights: part,
+        out,
+        rowTable,
+        positions: positions?.table.parts[0] ?? recorder.gpu.zeros,
+      },
       workgroups: elementGrid(recorder, rows * table.width),
       constants: positions ? { HAS_POSITIONS: 1 } : {},
       work: { weightBytes: (rows * table.width * ELEMENT_BYTES[table.storage]) / table.parts.length },
@@ -186,7 +202,7 @@ export function combine(
 ): void {
   recorder.dispatch(kernels.COMBINE, {
     params: { count, scale },
-    buffers: [x, out],
+    buffers: { x, out },
     workgroups: elementGrid(recorder, count),
     constants: { COMBINE: COMBINE_CODE[how] },
   });
@@ -209,7 +225,7 @@ export function gather(recorder: Recorder, source: View, target: View, list: Ten
   const inSteps = Object.fromEntries(Object.entries(lengths).map(([name, length]) => [name, length / step]));
   recorder.dispatch(step === 4 ? kernels.GATHER.four : kernels.GATHER.one, {
     params: { entries, heads, ...(inSteps as typeof lengths) },
-    buffers: [list, source.buffer, target.buffer],
+    buffers: { list, x: source.buffer, out: target.buffer },
     workgroups: elementGrid(recorder, (entries * heads * width) / step),
   });
 }
@@ -254,7 +270,7 @@ export function sumHeads(
 ): void {
   recorder.dispatch(kernels.SUM_HEADS, {
     params: { rowCount: rows, nHeads, width, scale: 1 },
-    buffers: [result, bias ?? recorder.gpu.zeros, out],
+    buffers: { result, bias: bias ?? recorder.gpu.zeros, out },
     workgroups: elementGrid(recorder, rows * width),
     constants: bias ? { HAS_BIAS: 1 } : {},
   });

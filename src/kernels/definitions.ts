@@ -1,6 +1,6 @@
 /**
- * The transformer's kernels: which WGSL files make each, its bindings and its parameters. What a kernel computes stands
- * in the first comment of its file in `shaders/`.
+ * The transformer's kernels: the WGSL files of each, its bindings and its parameters. The first comment of a kernel's file in
+ * `shaders/` says what it computes.
  */
 import activation from "../../shaders/activation.wgsl";
 import argmax from "../../shaders/argmax.wgsl";
@@ -16,9 +16,12 @@ import logProb from "../../shaders/log_prob.wgsl";
 import logSumExp from "../../shaders/log_sum_exp.wgsl";
 import norm from "../../shaders/norm.wgsl";
 import normAffine from "../../shaders/norm_affine.wgsl";
+import normParams from "../../shaders/norm_params.wgsl";
 import normRows from "../../shaders/norm_rows.wgsl";
 import normShared from "../../shaders/norm_shared.wgsl";
-import normStages from "../../shaders/norm_stages.wgsl";
+import normStageAffine from "../../shaders/norm_stage_affine.wgsl";
+import normStageNormalize from "../../shaders/norm_stage_normalize.wgsl";
+import normStageScale from "../../shaders/norm_stage_scale.wgsl";
 import orderedKey from "../../shaders/ordered_key.wgsl";
 import packRows from "../../shaders/pack_rows.wgsl";
 import qkNorm from "../../shaders/qk_norm.wgsl";
@@ -28,6 +31,7 @@ import rowsAligned from "../../shaders/rows_aligned.wgsl";
 import rowsAny from "../../shaders/rows_any.wgsl";
 import sample from "../../shaders/sample.wgsl";
 import samplePenalty from "../../shaders/sample_penalty.wgsl";
+import slope from "../../shaders/slope.wgsl";
 import storeKv from "../../shaders/store_kv.wgsl";
 import sumHeads from "../../shaders/sum_heads.wgsl";
 import weightsBf16 from "../../shaders/weights_bf16.wgsl";
@@ -44,7 +48,7 @@ function embedKernel(storage: StorageType) {
   return defineKernel({
     name: `embed ${storage}`,
     sources: [STORAGE_SOURCE[storage], embed],
-    bindings: ["read", "read", "write", "read", "read"],
+    bindings: { indices: "read", weights: "read", out: "write", rowTable: "read", positions: "read" },
     params: {
       ...u32("rowCount", "width", "tableStride", "firstRow", "tableRows"),
       ...u32("indexStart", "indexStride", "indexOffset", "positionOffset", "positionStride"),
@@ -59,7 +63,7 @@ function packKernel(rows: "aligned" | "any") {
   return defineKernel({
     name: `pack rows ${rows}`,
     sources: [{ aligned: rowsAligned, any: rowsAny }[rows], packRows],
-    bindings: ["read", "write"],
+    bindings: { rows: "read", packed: "write" },
     params: u32("rowCount", "width", "rowStart", "rowStride"),
   });
 }
@@ -68,42 +72,49 @@ export const PACK_ROWS = { aligned: packKernel("aligned"), any: packKernel("any"
 
 export const EMBED = { f32: embedKernel("f32"), f16: embedKernel("f16"), bf16: embedKernel("bf16") } as const;
 
+const NORM_BINDINGS = { x: "read", weights: "read", bias: "read", out: "write" } as const;
 const NORM_PARAMS = { ...u32("rowCount", "width"), ...f32("eps", "weightOffset") };
 
 export const NORM = defineKernel({
   name: "norm",
-  sources: [normAffine, reduce, normShared, norm],
-  bindings: ["read", "read", "read", "write"],
+  sources: [normParams, normAffine, reduce, normShared, norm],
+  bindings: NORM_BINDINGS,
   params: NORM_PARAMS,
 });
 
 /** The same, a row an invocation: for CPUs, and widths of whole vec4. */
 export const NORM_ROWS = defineKernel({
   name: "norm rows",
-  sources: [normAffine, normRows],
-  bindings: ["read", "read", "read", "write"],
+  sources: [normParams, normAffine, normRows],
+  bindings: NORM_BINDINGS,
   params: NORM_PARAMS,
 });
 
-function normStage(entryPoint: "scale" | "normalize" | "affine") {
-  return defineKernel({
-    name: "norm stage",
-    entryPoint,
-    sources: [normAffine, reduce, normShared, normStages],
-    // A stage leaves the bindings it does not need unread.
-    bindings: ["read", "read", "read", "write"],
-    params: NORM_PARAMS,
-  });
-}
+export const NORM_SCALE = defineKernel({
+  name: "norm stage",
+  sources: [normParams, reduce, normShared, normStageScale],
+  bindings: { x: "read", scales: "write" },
+  params: NORM_PARAMS,
+});
 
-export const NORM_SCALE = normStage("scale");
-export const NORM_NORMALIZE = normStage("normalize");
-export const NORM_AFFINE = normStage("affine");
+export const NORM_NORMALIZE = defineKernel({
+  name: "norm stage",
+  sources: [normParams, reduce, normShared, normStageNormalize],
+  bindings: { x: "read", scales: "read", out: "write" },
+  params: NORM_PARAMS,
+});
+
+export const NORM_AFFINE = defineKernel({
+  name: "norm stage",
+  sources: [normParams, normAffine, normStageAffine],
+  bindings: NORM_BINDINGS,
+  params: NORM_PARAMS,
+});
 
 export const QK_NORM = defineKernel({
   name: "qk norm",
   sources: [reduce, normShared, qkNorm],
-  bindings: ["read", "read", "write"],
+  bindings: { weights: "read", bias: "read", x: "write" },
   params: {
     ...u32("rowCount", "rowStride", "start", "groups", "width", "weightStride"),
     ...f32("eps", "weightOffset"),
@@ -113,14 +124,14 @@ export const QK_NORM = defineKernel({
 export const ROPE_STORE = defineKernel({
   name: "rope and store",
   sources: ropeStore,
-  bindings: ["read", "read", "write", "write", "write"],
+  bindings: { rowTable: "read", ropeTable: "read", qkv: "write", keys: "write", values: "write" },
   params: u32("rowCount", "nHeads", "nKvHeads", "dHead", "rotaryDim", "start", "rowStride"),
 });
 
 export const STORE_KV = defineKernel({
   name: "store keys and values",
   sources: storeKv,
-  bindings: ["read", "read", "read", "write", "write"],
+  bindings: { rowTable: "read", k: "read", v: "read", keys: "write", values: "write" },
   params: u32("rowCount", "width", "keyStart", "keyStride", "valueStart", "valueStride"),
 });
 
@@ -130,45 +141,55 @@ export const ATTENTION_PARAMS = {
   ...u32("splitKeys"),
 };
 
+/** The bindings of `attention_shared.wgsl`. */
+export const ATTENTION_TABLES = { rowTable: "read", slotTable: "read", alibiSlopes: "read" } as const;
+
 export const ATTENTION_SCORES = defineKernel({
   name: "attention scores",
   sources: [attentionShared, attentionScores],
-  bindings: ["read", "read", "read", "read", "read", "read", "write"],
+  bindings: { ...ATTENTION_TABLES, queries: "read", keys: "read", masked: "read", scores: "write" },
   params: ATTENTION_PARAMS,
 });
 
 export const ATTENTION_SOFTMAX = defineKernel({
   name: "attention softmax",
   sources: [attentionShared, reduce, attentionSoftmax],
-  bindings: ["read", "read", "read", "write"],
+  bindings: { ...ATTENTION_TABLES, x: "write" },
   params: ATTENTION_PARAMS,
 });
 
 export const ATTENTION_MIX = defineKernel({
   name: "attention mix",
   sources: [attentionShared, attentionMix],
-  bindings: ["read", "read", "read", "read", "read", "write"],
+  bindings: { ...ATTENTION_TABLES, pattern: "read", values: "read", z: "write" },
   params: ATTENTION_PARAMS,
 });
 
 export const ELEMENTWISE = defineKernel({
   name: "elementwise",
   sources: [activation, elementwise],
-  bindings: ["write"],
+  bindings: { x: "write" },
   params: { ...u32("count", "start"), ...f32("scale", "softCap") },
+});
+
+export const SLOPE = defineKernel({
+  name: "slope",
+  sources: [activation, slope],
+  bindings: { x: "write" },
+  params: { ...u32("count", "start"), ...f32("softCap") },
 });
 
 export const COMBINE = defineKernel({
   name: "combine",
   sources: combine,
-  bindings: ["read", "write"],
+  bindings: { x: "read", out: "write" },
   params: { ...u32("count"), ...f32("scale") },
 });
 
 export const SUM_HEADS = defineKernel({
   name: "sum heads",
   sources: sumHeads,
-  bindings: ["read", "read", "write"],
+  bindings: { result: "read", bias: "read", out: "write" },
   params: { ...u32("rowCount", "nHeads", "width"), ...f32("scale") },
 });
 
@@ -176,7 +197,7 @@ const gatherOf = (name: string, element: string) =>
   defineKernel({
     name,
     sources: [`alias Element = ${element};`, gather],
-    bindings: ["read", "read", "write"],
+    bindings: { list: "read", x: "read", out: "write" },
     params: {
       ...u32("entries", "heads", "width", "sourceStart", "sourceRowStride", "sourceHeadStride"),
       ...u32("targetStart", "targetRowStride", "targetHeadStride"),
@@ -188,34 +209,34 @@ export const GATHER = { one: gatherOf("gather", "f32"), four: gatherOf("gather f
 export const ARGMAX = defineKernel({
   name: "argmax",
   sources: [orderedKey, argmax],
-  bindings: ["read", "write"],
+  bindings: { logits: "read", tokens: "write" },
   params: u32("rowCount", "firstRow", "vocab"),
 });
 
 export const SAMPLE = defineKernel({
   name: "sample",
   sources: [orderedKey, sample],
-  bindings: ["read", "read", "write"],
+  bindings: { logits: "read", uniforms: "read", tokens: "write" },
   params: { ...u32("rowCount", "firstRow", "vocab", "topK"), ...f32("topP", "minP", "temperature") },
 });
 
 export const SAMPLE_PENALTY = defineKernel({
   name: "sample penalty",
   sources: samplePenalty,
-  bindings: ["read", "write"],
+  bindings: { seen: "read", logits: "write" },
   params: { ...u32("count"), ...f32("penalty") },
 });
 
 export const LOG_SUM_EXP = defineKernel({
   name: "log sum exp",
   sources: [reduce, logSumExp],
-  bindings: ["read", "write"],
+  bindings: { logits: "read", out: "write" },
   params: u32("rowCount", "firstRow", "vocab"),
 });
 
 export const LOG_PROB = defineKernel({
   name: "log prob",
   sources: logProb,
-  bindings: ["read", "read", "read", "write"],
+  bindings: { entries: "read", logits: "read", normalizers: "read", out: "write" },
   params: u32("count", "firstEntry", "firstRow", "vocab"),
 });

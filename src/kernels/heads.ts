@@ -1,4 +1,4 @@
-/** What happens to queries, keys and values, in place, between their projection and attention. */
+/** Operations on queries, keys and values, in place, between their projection and attention. */
 import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
 import { foldGrid } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
@@ -29,7 +29,7 @@ export function qkNorm(
       eps: spec.eps,
       weightOffset: spec.weightOffset,
     },
-    buffers: [w ?? recorder.gpu.zeros, b ?? recorder.gpu.zeros, x.buffer],
+    buffers: { weights: w ?? recorder.gpu.zeros, bias: b ?? recorder.gpu.zeros, x: x.buffer },
     workgroups: foldGrid(recorder.gpu, rows * groups),
     constants: { SUBTRACT_MEAN: spec.kind === "layer" ? 1 : 0, HAS_BIAS: b ? 1 : 0, ...reduceConstants(recorder) },
   });
@@ -41,6 +41,8 @@ export interface Rotation {
   readonly table: Tensor;
   readonly rotaryDim: number;
   readonly style: "half" | "interleaved";
+  /** Turns back. */
+  readonly inverse: boolean;
 }
 
 export interface CacheBuffers {
@@ -70,14 +72,18 @@ function dispatchRope(
   { buffer, start, rowStride, width }: View,
   { nHeads, nKvHeads, store }: { nHeads: number; nKvHeads: number; store: boolean },
   rows: number,
-  { rowTable, table, rotaryDim, style }: Rotation,
+  { rowTable, table, rotaryDim, style, inverse }: Rotation,
   { keys, values }: CacheBuffers,
 ): void {
   recorder.dispatch(ROPE_STORE, {
     params: { rowCount: rows, nHeads, nKvHeads, dHead: width, rotaryDim, start, rowStride },
-    buffers: [rowTable, table, buffer, keys, values],
+    buffers: { rowTable, ropeTable: table, qkv: buffer, keys, values },
     workgroups: elementGrid(recorder, (rows * (nHeads + 2 * nKvHeads) * width) / 2),
-    constants: { STORE: store ? 1 : 0, ...(style === "interleaved" && { INTERLEAVED: 1 }) },
+    constants: {
+      STORE: store ? 1 : 0,
+      ...(style === "interleaved" && { INTERLEAVED: 1 }),
+      ...(inverse && { INVERSE: 1 }),
+    },
   });
 }
 
@@ -100,7 +106,7 @@ export function storeKv(
       valueStart: v.start,
       valueStride: v.rowStride,
     },
-    buffers: [rowTable, k.buffer, v.buffer, keys, values],
+    buffers: { rowTable, k: k.buffer, v: v.buffer, keys, values },
     workgroups: elementGrid(recorder, (rows * width) / 4),
   });
 }

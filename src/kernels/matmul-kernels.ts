@@ -24,8 +24,8 @@ import storeBlock from "../../shaders/store_block.wgsl";
 import weightsConv1d from "../../shaders/weights_conv1d.wgsl";
 import weightsLinear from "../../shaders/weights_linear.wgsl";
 import type { Gpu } from "../gpu/gpu.ts";
-import { defineKernel, f32, type Kernel, u32 } from "../gpu/kernel.ts";
-import { foldGrid } from "../gpu/recorder.ts";
+import { type Access, defineKernel, f32, type Kernel, u32 } from "../gpu/kernel.ts";
+import { type Dispatch, foldGrid } from "../gpu/recorder.ts";
 import type { Tile } from "../gpu/unroll.ts";
 import { STORAGE_SOURCE, STORAGE_TYPES, type StorageType } from "./definitions.ts";
 import type { Candidate, DeviceFacts, ExpectedOn } from "./family.ts";
@@ -39,8 +39,14 @@ export interface MatmulShape {
   readonly storage: StorageType;
 }
 
-/** Where the result goes: to one buffer, or queries there and keys and values to the cache. */
-export type MatmulTarget = "out" | "cache";
+type KernelLookup<Binding extends string> = (
+  storage: StorageType,
+  layout: WeightLayout,
+  aligned: boolean,
+) => Kernel<MatmulParam, Binding>;
+
+/** A dispatch of a matmul with one result. */
+export type MatmulCall = Required<Dispatch<MatmulParam, keyof typeof OUT.bindings>>;
 
 /** One way to compute a matmul. */
 export interface MatmulKernel extends Candidate<MatmulShape> {
@@ -49,7 +55,9 @@ export interface MatmulKernel extends Candidate<MatmulShape> {
   readonly rows: { readonly least: number; readonly most: number };
   /** Whether it wants its rows packed (`pack_rows.wgsl`). */
   readonly packed: boolean;
-  kernel(storage: StorageType, layout: WeightLayout, aligned: boolean, target?: MatmulTarget): Kernel<MatmulParam>;
+  readonly kernel: KernelLookup<keyof typeof OUT.bindings>;
+  /** The same whose result is queries, keys and values: queries go to `out`, keys and values to the cache. */
+  readonly cacheKernel: KernelLookup<keyof typeof CACHE.bindings>;
   grid(gpu: Gpu, rows: number, columns: number): Grid;
 }
 
@@ -62,9 +70,23 @@ const MATMUL_PARAMS = {
 
 export type MatmulParam = keyof typeof MATMUL_PARAMS;
 
-const TARGETS = {
-  out: { source: putOut, bindings: [] },
-  cache: { source: putCache, bindings: ["read", "write", "write"] },
+/** Where a result goes: what puts it there, and the bindings of a kernel that does. */
+interface Target<Binding extends string> {
+  readonly name: string;
+  readonly source: string;
+  readonly bindings: Readonly<Record<Binding, Access>>;
+}
+
+const OUT = {
+  name: "",
+  source: putOut,
+  bindings: { rows: "read", weights: "read", bias: "read", out: "write" },
+} as const;
+
+const CACHE = {
+  name: " to cache",
+  source: putCache,
+  bindings: { ...OUT.bindings, rowTable: "read", keys: "write", values: "write" },
 } as const;
 
 const LAYOUT_SOURCE = { linear: weightsLinear, conv1d: weightsConv1d };
@@ -100,7 +122,8 @@ function matmulKernel(text: MatmulText): MatmulKernel {
   const { invocations, subgroupSize, excludes } = text;
   const layouts = Object.keys(files) as WeightLayout[];
   return {
-    ...{ name, layouts, rows, packed, expectedOn, grid, kernel: kernelsOf(text) },
+    ...{ name, layouts, rows, packed, expectedOn, grid },
+    ...{ kernel: kernelsOf(text, OUT), cacheKernel: kernelsOf(text, CACHE) },
     ...(expectedFor && { expectedFor }),
     fits: ({ limits, features, adapterInfo }, shape) =>
       layouts.includes(shape.layout) &&
@@ -112,29 +135,30 @@ function matmulKernel(text: MatmulText): MatmulKernel {
   };
 }
 
-/** WGSL by storage, layout, alignment and target, made when first asked for. */
-function kernelsOf({ name, files, access, tile = {}, sizes = {} }: MatmulText): MatmulKernel["kernel"] {
+/** WGSL by storage, layout and alignment, made when first asked for. */
+function kernelsOf<Binding extends string>(
+  { name, files, access, tile = {}, sizes = {} }: MatmulText,
+  { name: suffix, source, bindings }: Target<Binding>,
+): KernelLookup<Binding> {
   // Looked up for every dispatch, so by a number rather than by name: a name costs a fifth of a recording.
-  const made: Kernel<MatmulParam>[] = [];
-  return (storage, layout, aligned, target = "out") => {
+  const made: Kernel<MatmulParam, Binding>[] = [];
+  return (storage, layout, aligned) => {
     const isAny = !aligned && (access === "two" || access === "four");
-    const index =
-      8 * STORAGE_TYPES.indexOf(storage) + (layout === "linear" ? 4 : 0) + (isAny ? 2 : 0) + (target === "out" ? 1 : 0);
+    const index = 4 * STORAGE_TYPES.indexOf(storage) + (layout === "linear" ? 2 : 0) + (isAny ? 1 : 0);
     let kernel = made[index];
     if (!kernel) {
       kernel = defineKernel({
-        name: `matmul ${name} ${layout} ${storage} ${isAny ? "any" : access}${target === "out" ? "" : ` to ${target}`}`,
+        name: `matmul ${name} ${layout} ${storage} ${isAny ? "any" : access}${suffix}`,
         sources: [
           STORAGE_SOURCE[storage],
           isAny ? rowsAny : ALIGNED_ROWS[access],
           activation,
           matmulShared,
-          TARGETS[target].source,
+          source,
           LAYOUT_SOURCE[layout],
           ...(files[layout] ?? []),
         ],
-        bindings: ["read", "read", "read", "write", ...TARGETS[target].bindings],
-        params: MATMUL_PARAMS,
+        ...{ bindings, params: MATMUL_PARAMS },
         tile,
         sizes,
       });

@@ -1,14 +1,15 @@
 /**
  * Norms of rows, and the family of kernels that compute them in one step:
  *
- *   by row        a row an invocation         CPUs: no barrier; widths of whole vec4
- *   by workgroup  a row a workgroup           GPUs, and other widths
+ *   by row        one invocation for each row  CPUs: no barrier; widths of whole vec4
+ *   by workgroup  one workgroup for each row   GPUs, and other widths
  *   reference     the three stages, in turn
  *
- * The tuner does not time them: on each CPU that was measured a row an invocation is at least twice as fast, or as fast for
- * one row (docs/decisions.md), and on a GPU it would leave all but a few invocations idle.
+ * The tuner does not time them. On each CPU that was measured, "by row" is at least twice as fast, or as fast for one row
+ * (docs/decisions.md). On a GPU it would leave all but a few invocations idle.
  */
-import type { BufferSlice, Dispatch, Recorder } from "../gpu/recorder.ts";
+import type { Constants } from "../gpu/kernel.ts";
+import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
 import { foldGrid } from "../gpu/recorder.ts";
 import * as kernels from "./definitions.ts";
 import { type Candidate, KernelFamily } from "./family.ts";
@@ -30,14 +31,11 @@ interface NormShape {
   readonly width: number;
 }
 
-interface NormOfRows extends NormShape {
+/** Rows to norm; x [rows, width]. */
+interface NormInput extends NormShape {
+  readonly x: BufferSlice;
   readonly spec: NormSpec;
   readonly weights: NormWeights;
-}
-
-/** Rows to norm; x [rows, width]. */
-interface NormInput extends NormOfRows {
-  readonly x: BufferSlice;
 }
 
 interface NormKernel extends Candidate<NormShape> {
@@ -45,28 +43,32 @@ interface NormKernel extends Candidate<NormShape> {
   record(recorder: Recorder, input: NormInput, out: BufferSlice, accumulate: boolean): void;
 }
 
-type NormParam = keyof typeof kernels.NORM.params;
-
-/** What the fused norm and its stages share; a stage leaves the bindings it does not need unread. */
-function normCall({ gpu }: Recorder, { rows, width, spec, weights }: NormOfRows, accumulate = false) {
-  return {
-    params: { rowCount: rows, width, eps: spec.eps, weightOffset: spec.weightOffset },
-    workgroups: foldGrid(gpu, rows),
-    constants: {
-      SUBTRACT_MEAN: spec.kind === "layer" ? 1 : 0,
-      HAS_WEIGHT: weights.w ? 1 : 0,
-      HAS_BIAS: weights.b ? 1 : 0,
-      ...(accumulate && { ACCUMULATE: 1 }),
-    },
-  } satisfies Omit<Dispatch<NormParam>, "buffers">;
+/** What a norm and each of its stages are dispatched with. */
+function normCall({ gpu }: Recorder, { rows, width }: NormShape, { eps, weightOffset }: NormSpec) {
+  return { params: { rowCount: rows, width, eps, weightOffset }, workgroups: foldGrid(gpu, rows) };
 }
 
-const buffersOf = ({ gpu }: Recorder, x: BufferSlice, { w, b }: NormWeights, out: BufferSlice): BufferSlice[] => [
+const meanConstants = ({ kind }: NormSpec) => ({ SUBTRACT_MEAN: kind === "layer" ? 1 : 0 });
+
+/** Built up rather than spread: norms are a quarter of all dispatches, and spreads would slow down recording. */
+function affineConstants({ w, b }: NormWeights, accumulate: boolean): Record<string, number> {
+  const constants: Record<string, number> = { HAS_WEIGHT: w ? 1 : 0, HAS_BIAS: b ? 1 : 0 };
+  if (accumulate) constants.ACCUMULATE = 1;
+  return constants;
+}
+
+function normConstants({ spec, weights }: NormInput, accumulate: boolean): Constants {
+  const constants = affineConstants(weights, accumulate);
+  constants.SUBTRACT_MEAN = meanConstants(spec).SUBTRACT_MEAN;
+  return constants;
+}
+
+const affineBuffers = ({ gpu }: Recorder, x: BufferSlice, { w, b }: NormWeights, out: BufferSlice) => ({
   x,
-  w ?? gpu.zeros,
-  b ?? gpu.zeros,
+  weights: w ?? gpu.zeros,
+  bias: b ?? gpu.zeros,
   out,
-];
+});
 
 const byRow: NormKernel = {
   name: "by row",
@@ -74,9 +76,10 @@ const byRow: NormKernel = {
   fits: (_, { width }) => width % 4 === 0,
   record(recorder, input, out, accumulate) {
     recorder.dispatch(kernels.NORM_ROWS, {
-      ...normCall(recorder, input, accumulate),
-      buffers: buffersOf(recorder, input.x, input.weights, out),
+      ...normCall(recorder, input, input.spec),
+      buffers: affineBuffers(recorder, input.x, input.weights, out),
       workgroups: foldGrid(recorder.gpu, Math.ceil(input.rows / 8)),
+      constants: normConstants(input, accumulate),
     });
   },
 };
@@ -86,11 +89,10 @@ const byWorkgroup: NormKernel = {
   expectedOn: ["software", "hardware"],
   fits: () => true,
   record(recorder, input, out, accumulate) {
-    const call = normCall(recorder, input, accumulate);
     recorder.dispatch(kernels.NORM, {
-      ...call,
-      buffers: buffersOf(recorder, input.x, input.weights, out),
-      constants: { ...call.constants, ...reduceConstants(recorder) },
+      ...normCall(recorder, input, input.spec),
+      buffers: affineBuffers(recorder, input.x, input.weights, out),
+      constants: { ...normConstants(input, accumulate), ...reduceConstants(recorder) },
     });
   },
 };
@@ -135,18 +137,19 @@ export function norm(
 
 /** The three stages of `norm`, each with its output; between them the caller may look or change. */
 export function normStages(recorder: Recorder, rows: number, width: number, spec: NormSpec, weights: NormWeights) {
-  const call = normCall(recorder, { rows, width, spec, weights });
-  const { zeros } = recorder.gpu;
+  const call = normCall(recorder, { rows, width }, spec);
+  const constants = { ...meanConstants(spec), ...reduceConstants(recorder) };
   return {
     /** scales [rows] */
     scale: (x: BufferSlice, scales: BufferSlice) =>
-      recorder.dispatch(kernels.NORM_SCALE, { ...call, buffers: [x, zeros, zeros, scales] }),
+      recorder.dispatch(kernels.NORM_SCALE, { ...call, buffers: { x, scales }, constants }),
     normalize: (x: BufferSlice, scales: BufferSlice, out: BufferSlice) =>
-      recorder.dispatch(kernels.NORM_NORMALIZE, { ...call, buffers: [x, scales, zeros, out] }),
+      recorder.dispatch(kernels.NORM_NORMALIZE, { ...call, buffers: { x, scales, out }, constants }),
     affine: (x: BufferSlice, out: BufferSlice, accumulate = false) =>
       recorder.dispatch(kernels.NORM_AFFINE, {
-        ...normCall(recorder, { rows, width, spec, weights }, accumulate),
-        buffers: buffersOf(recorder, x, weights, out),
+        ...call,
+        buffers: affineBuffers(recorder, x, weights, out),
+        constants: affineConstants(weights, accumulate),
       }),
   };
 }

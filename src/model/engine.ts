@@ -1,6 +1,6 @@
 /**
- * The engine: spec, weights and device together, able to record passes over rows. `Model` is its public face; sweeps and
- * generation build their own passes on it.
+ * The engine: spec, weights and device together. It records passes over rows. Users see `Model`; sweeps and generation build
+ * their own passes on the engine.
  */
 import { InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
@@ -9,13 +9,13 @@ import type { Tensor } from "../gpu/tensor.ts";
 import { STORAGE_USAGE } from "../gpu/usage.ts";
 import { lower } from "../graph/lower.ts";
 import { ELEMENT_BYTES, type Matrix, type MatrixPart, type NormWeights } from "../kernels/matrix.ts";
-import type { Bindings, Joining, PassHooks } from "../ops/bindings.ts";
+import type { Bindings, Joining, PassHooks, WeightGradients } from "../ops/bindings.ts";
 import type { WeightLookup, WeightRef } from "../ops/op.ts";
 import { RowTable } from "../ops/rows.ts";
 import { isCausal } from "./causality.ts";
 import { indexOfNoId } from "./input.ts";
 import { assertFits, type KvCache } from "./kv-cache.ts";
-import { Plans } from "./plans.ts";
+import { type GradientForm, Plans } from "./plans.ts";
 import { ropeTable } from "./rope.ts";
 import type { ModelSpec, RopeSpec } from "./spec.ts";
 import { widestMlp } from "./weights/table.ts";
@@ -48,9 +48,20 @@ export interface PassRequest {
   tokens?: Tensor | undefined;
   /** Tables on the GPU that the caller keeps up, in place of those made of `rows` and `cache`. */
   tables?: { rowTable: Tensor; slotTable: Tensor; slotStride: number } | undefined;
+  /** Goes on backwards from the logits. */
+  backward?: BackwardRequest | undefined;
   /** Width of a row of scores; default: the longest sequence that has rows in the pass. */
   keyCount?: number | undefined;
 }
+
+/** Where a backward pass begins, and what it is made for besides the gradients that the hooks capture. */
+export interface BackwardRequest {
+  readonly seed: NonNullable<Bindings["seed"]>;
+  readonly weights?: (GradientForm & WeightGradients) | undefined;
+}
+
+/** No gradient of a weight. */
+const NO_WEIGHTS: GradientForm = { weights: "", wantsWeight: () => false };
 
 export interface LogitsRequest {
   /** [.., tokens]; the logits go to rows `firstRow`.. (default 0). */
@@ -144,7 +155,7 @@ export class Engine {
     this.assertAlive();
     recorder.needs(this);
     recorder.needs(request.cache);
-    const { rows, cache, tables, hooks, logits, joining, outputRows, stopAtLayer } = request;
+    const { rows, cache, tables, hooks, logits, joining, outputRows, stopAtLayer, backward } = request;
     const longest = tables?.slotStride ?? longestPresent(cache, rows);
     const keyCount = request.keyCount ?? longest;
     const causal = isCausal(this.spec);
@@ -160,6 +171,7 @@ export class Engine {
         logits: wanted,
       },
       hooks,
+      backward && (backward.weights ?? NO_WEIGHTS),
     );
     lower(recorder, plan, logits?.head ? this.#lookup(logits.head) : this.#weightLookup, {
       rows,
@@ -178,6 +190,8 @@ export class Engine {
       embeds: request.inputsEmbeds,
       logits: logits && { tensor: logits.tensor, firstRow: logits.firstRow ?? 0 },
       hooks,
+      seed: backward?.seed,
+      gradients: backward?.weights,
     });
   }
 

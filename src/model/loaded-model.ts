@@ -2,8 +2,8 @@
  * A loaded model, and what can be asked of it without running it: what it is made of, text to token ids and back, weights,
  * and caches to run it with. The plain `Model` and `HookedModel` each add their passes.
  *
- * Text and weights go by TransformerLens's names. One text gives one list, a list of texts a list of lists. What becomes of a
- * text here becomes of it in `forward` too.
+ * Text and weights go by TransformerLens's names. One text gives one list, a list of texts gives a list of lists. `forward`
+ * makes the same ids of a text.
  */
 import type { ConfigError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";

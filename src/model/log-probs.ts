@@ -1,7 +1,7 @@
 /**
  * Probabilities of whole answers. By the chain rule an answer's log probability is the sum of its tokens', each given
- * the prompt and the tokens before. The prompt runs once; all answers continue forks of its cache in one batch; of the
- * logits only one number a token comes back.
+ * the prompt and the tokens before. The prompt runs once, and all answers continue forks of its key-value cache in one
+ * batch. Only one number a token is read back.
  */
 
 import { InputError } from "../errors.ts";
@@ -174,12 +174,12 @@ export function recordLogProbs(recorder: Recorder, logits: Tensor, entries: read
     const count = entries.filter(([row]) => row >= first && row < first + rows).length;
     recorder.dispatch(kernels.LOG_SUM_EXP, {
       params: { rowCount: rows, firstRow: first, vocab },
-      buffers: [slice, normalizers],
+      buffers: { logits: slice, out: normalizers },
       workgroups: foldGrid(recorder.gpu, rows),
     });
     recorder.dispatch(kernels.LOG_PROB, {
       params: { count, firstEntry, firstRow: first, vocab },
-      buffers: [list, slice, normalizers, out],
+      buffers: { entries: list, logits: slice, normalizers, out },
       workgroups: elementGrid(recorder, count),
     });
     firstEntry += count;

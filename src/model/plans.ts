@@ -1,11 +1,20 @@
 /** Plans of passes: traced, fused and placed once for each form of a pass, and kept. */
-import { FUSION_RULES, type FusionRule, fuse } from "../graph/fuse.ts";
+import { differentiate } from "../graph/differentiate.ts";
+import { FUSION_RULES, type FusionRule, fuse, rulesBeforeGradients } from "../graph/fuse.ts";
 import { type HookPoints, insertHooks } from "../graph/hooks.ts";
 import { type Plan, place } from "../graph/place.ts";
 import { prune } from "../graph/prune.ts";
 import type { PassHooks } from "../ops/bindings.ts";
+import type { WeightChoice } from "../ops/weight-ref.ts";
 import type { ModelSpec } from "./spec.ts";
 import { type PassForm, trace } from "./trace.ts";
+
+/** What a backward pass is made for, besides the gradients that the hooks capture. */
+export interface GradientForm {
+  /** Tells one choice of weights from another. */
+  readonly weights: string;
+  readonly wantsWeight: WeightChoice;
+}
 
 /** Plans kept; the one not used for longest goes first. One of gpt2 takes about 0.2 MB. */
 const KEPT = 64;
@@ -19,17 +28,23 @@ export class Plans {
   ) {}
 
   /** The plan of passes of a form, with something to happen at the points of `hooks`. */
-  of(form: PassForm, hooks: PassHooks | undefined): Plan {
+  of(form: PassForm, hooks: PassHooks | undefined, gradients?: GradientForm): Plan {
     const points: HookPoints = {
       edits: hooks?.edits.map(({ at }) => at) ?? [],
       callbacks: hooks?.callbacks.map(({ name }) => name) ?? [],
-      captures: hooks?.captures.map(({ name }) => name) ?? [],
+      captures: hooks?.captures.map(({ name, ofGradient }) => ({ name, ofGradient })) ?? [],
     };
-    const key = JSON.stringify([form, points]);
-    const plan = this.#kept.get(key) ?? place(fuse(prune(insertHooks(trace(this.spec, form), points)), this.rules));
+    const key = JSON.stringify([form, points, gradients?.weights]);
+    const plan = this.#kept.get(key) ?? this.#plan(form, points, gradients);
     this.#kept.delete(key);
     this.#kept.set(key, plan);
     if (this.#kept.size > KEPT) this.#kept.delete(this.#kept.keys().next().value as string);
     return plan;
+  }
+
+  #plan(form: PassForm, points: HookPoints, gradients: GradientForm | undefined): Plan {
+    let graph = prune(insertHooks(trace(this.spec, form), points));
+    if (gradients) graph = prune(differentiate(fuse(graph, rulesBeforeGradients(this.rules)), gradients.wantsWeight));
+    return place(fuse(graph, this.rules));
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The runner: a loaded model, and passes over token ids with whatever looks on. Generation and answers are built on it, and
- * `Model`, which adds what people call.
+ * The runner: a loaded model, and passes over token ids with their hooks. Generation, answers and `Model`, which adds the
+ * methods that users call, are built on it.
  */
 import { InputError } from "../errors.ts";
 import { Recorder } from "../gpu/recorder.ts";
@@ -9,7 +9,7 @@ import type { PassHooks } from "../ops/bindings.ts";
 import type { RowTable } from "../ops/rows.ts";
 import * as s from "../schema/schema.ts";
 import { assertWhole, passesOf } from "./causality.ts";
-import { Engine } from "./engine.ts";
+import { type BackwardRequest, Engine } from "./engine.ts";
 import { ENCODE_FIELDS, type EncodeInputOptions } from "./input.ts";
 import { KvCache } from "./kv-cache.ts";
 import type { ModelParts } from "./load.ts";
@@ -62,6 +62,8 @@ export interface RunOptions extends Omit<ForwardOptions, "kv"> {
   inputsEmbeds?: Tensor | undefined;
   /** Where the logits go, one row after the other; the caller's, and at least that long. Without it: a tensor of their own. */
   into?: Tensor;
+  /** Goes on backwards from the logits of each pass; sequences are not cut. */
+  backward?: BackwardRequest | undefined;
   /** Records what follows the logits, in the same submission as the last of them. */
   afterLogits?: (recorder: Recorder, logits: Tensor) => void;
 }
@@ -124,14 +126,15 @@ export class Runner extends LoadedModel {
     logits: Tensor,
     options: RunOptions,
   ): Promise<void> {
-    const { kv, hooks, stopAtLayer, everyRow = false } = options;
+    const { kv, hooks, stopAtLayer, everyRow = false, backward } = options;
     const wanted = selected.map((positions) => new Set(positions));
     const longest = Math.max(...kv.lengths);
     const perPass = this.engine.rowsPerPass(options.widest);
     // Who looks at scores expects rows of one width, whichever sequences a chunk holds.
     const keyCount = hooks ? longest : undefined;
+    const fitting = this.engine.rowsThatFit(options.widest);
     let logitRow = 0;
-    for (const [first, end] of passesOf(this.spec, rows, perPass, this.engine.rowsThatFit(options.widest))) {
+    for (const [first, end] of passesOf(this.spec, rows, perPass, fitting, backward !== undefined)) {
       options.signal?.throwIfAborted();
       const chunk = rows.slice(first, end);
       const pick = rowsWhere(chunk, (row) => wanted[chunk.sequence(row)]?.has(chunk.position(row)) ?? false);
@@ -148,6 +151,7 @@ export class Runner extends LoadedModel {
           inputsEmbeds,
           outputRows,
           keyCount,
+          backward,
           ...(stopAtLayer === undefined && { logits: { tensor: logits, firstRow: logitRow, picked } }),
         });
         if (first + chunk.count === rows.count) options.afterLogits?.(recorder, logits);

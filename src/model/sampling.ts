@@ -1,6 +1,5 @@
 /**
- * From logits to the next token, on the GPU: a distribution is filtered and drawn from where it lies, and four bytes a
- * sequence come back.
+ * From logits to the next token: the GPU filters the distribution and draws from it, and four bytes a sequence are read back.
  */
 import { GpuError, InputError } from "../errors.ts";
 import type { Recorder } from "../gpu/recorder.ts";
@@ -87,7 +86,7 @@ export function resolveSampling(options: SamplingOptions): Sampling {
   return resolved;
 }
 
-/** Whoever gives a setting of sampling expects that something is sampled. */
+/** Settings of sampling are refused if nothing is sampled. */
 function refuseIdle(sampling: Sampling, seed: number | undefined): void {
   const filters = ["topK", "topP", "minP"] as const;
   const idle: string[] = filters.filter((name) => sampling[name] !== SETTINGS[name].off);
@@ -114,7 +113,7 @@ export function recordPenalty(
     if (elements.length === 0) continue;
     recorder.dispatch(kernels.SAMPLE_PENALTY, {
       params: { count: elements.length, penalty },
-      buffers: [recorder.upload(Uint32Array.from(elements)), slice],
+      buffers: { seen: recorder.upload(Uint32Array.from(elements)), logits: slice },
       workgroups: elementGrid(recorder, elements.length),
     });
   }
@@ -139,11 +138,11 @@ export function recordChoice(
     const workgroups = foldGrid(recorder.gpu, block.rows);
     if (sampling.temperature === 0 || !draws) {
       const constants = reduceConstants(recorder);
-      recorder.dispatch(kernels.ARGMAX, { params, buffers: [block.slice, tokens], workgroups, constants });
+      recorder.dispatch(kernels.ARGMAX, { params, buffers: { logits: block.slice, tokens }, workgroups, constants });
     } else {
       recorder.dispatch(kernels.SAMPLE, {
         params: { ...params, topK: Math.min(topK, vocab), topP, minP, temperature },
-        buffers: [block.slice, draws, tokens],
+        buffers: { logits: block.slice, uniforms: draws, tokens },
         workgroups,
       });
     }

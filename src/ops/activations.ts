@@ -30,6 +30,19 @@ export const ACTIVATIONS: Record<Activation, (x: number) => number> = {
   gelu_quick: (x) => x * sigmoid(1.702 * x),
 };
 
+/** Their derivatives. relu's at 0 is 0, as in PyTorch. */
+export const ACTIVATION_SLOPES: Record<Activation, (x: number) => number> = {
+  identity: () => 1,
+  relu: (x) => (x > 0 ? 1 : 0),
+  silu: (x) => sigmoid(x) * (1 + x * sigmoid(-x)),
+  gelu: (x) => 0.5 * (1 + erf(x / Math.SQRT2)) + (x * Math.exp(-0.5 * x * x)) / Math.sqrt(2 * Math.PI),
+  gelu_tanh(x) {
+    const tanh = Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3));
+    return 0.5 * (1 + tanh) + 0.5 * x * (1 - tanh * tanh) * Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * x * x);
+  },
+  gelu_quick: (x) => sigmoid(1.702 * x) * (1 + 1.702 * x * sigmoid(-1.702 * x)),
+};
+
 export const ACTIVATION_NAMES = Object.keys(ACTIVATIONS) as Activation[];
 
 /** cap * tanh(x / cap); x itself without a cap. */

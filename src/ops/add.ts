@@ -1,7 +1,8 @@
 /** x + scale * term, in place of x: what attention and the MLP do to the residual stream. */
 import { combine } from "../kernels/calls.ts";
 import type { View } from "../kernels/view.ts";
-import { defineOp, sameShape } from "./op.ts";
+import { SCALE } from "./elementwise.ts";
+import { defineOp, sameShape, type Value } from "./op.ts";
 
 export const ADD = defineOp<{ scale: number }>({
   name: "add",
@@ -11,6 +12,10 @@ export const ADD = defineOp<{ scale: number }>({
   reference: ({ inputs: [x, term], attributes: { scale } }) => [
     (x as Float64Array).map((value, i) => value + scale * ((term as Float64Array)[i] as number)),
   ],
+  vjp({ op: { attributes }, grads, sink }) {
+    const [dy] = grads as [Value];
+    return [dy, attributes.scale === 1 ? dy : sink.one(SCALE, [dy], attributes)];
+  },
   lower({ recorder, attributes: { scale }, inputs, outputs, rows }) {
     const { buffer, heads, width } = outputs[0] as View;
     combine(recorder, (inputs[1] as View).buffer, buffer, rows.count * heads * width, "add", scale);

@@ -1,4 +1,6 @@
 /** What references of attention share: rotation in float64, and which keys a query sees. */
+import type { AttentionAttributes } from "./attention-call.ts";
+import type { ReferenceCall } from "./op.ts";
 import type { RowTable } from "./rows.ts";
 
 /**
@@ -38,4 +40,24 @@ export function visibleKeys(
     if (window === null || Math.abs(position - key) < window) keys.push({ row, position: key });
   }
   return keys;
+}
+
+/** Rows of a sequence, and their positions. */
+export function keysOfSequence(rows: RowTable, sequence: number): { row: number; position: number }[] {
+  return visibleKeys({ window: null, causal: false }, sequence, 0, rows);
+}
+
+/** Calls `visit` for each (row, head) with the rows of the keys that it sees, and the key-value head it reads. */
+export function eachRowHead(
+  { attributes, rows, inputRows }: ReferenceCall<AttentionAttributes>,
+  visit: (rowHead: number, keys: readonly { row: number; position: number }[], kvHead: number) => void,
+): void {
+  const { nHeads, nKvHeads } = attributes;
+  const stored = inputRows[1] as RowTable;
+  for (let row = 0; row < rows.count; row++) {
+    const keys = visibleKeys(attributes, rows.sequence(row), rows.position(row), stored);
+    for (let head = 0; head < nHeads; head++) {
+      visit(row * nHeads + head, keys, Math.floor((head * nKvHeads) / nHeads));
+    }
+  }
 }

@@ -3,80 +3,15 @@
  * writes the scores. Keys and values are read from the cache by slot, so rows of this pass and of earlier ones look alike.
  */
 import { ATTENTION_FAMILY } from "../kernels/attention.ts";
-import { type AttentionCall, attentionMix, attentionScores, attentionSoftmax } from "../kernels/attention-steps.ts";
+import { attentionMix, attentionScores, attentionSoftmax } from "../kernels/attention-steps.ts";
 import type { View } from "../kernels/view.ts";
 import { softCapped } from "./activations.ts";
-import { visibleKeys } from "./attention-reference.ts";
-import { cacheBuffers } from "./bindings.ts";
-import { defineOp, type Lowering, type ReferenceCall } from "./op.ts";
+import { type AttentionAttributes, attentionCall } from "./attention-call.ts";
+import { CAP_GRADIENT, MIX_KEYS, MIX_TRANSPOSED, PATTERN_GRADIENT, SOFTMAX_GRADIENT } from "./attention-gradients.ts";
+import { eachRowHead } from "./attention-reference.ts";
+import { SCALE } from "./elementwise.ts";
+import { defineOp, type OpKind, type OpSink, type ReferenceCall, type Value } from "./op.ts";
 import type { RowTable } from "./rows.ts";
-
-export interface AttentionAttributes {
-  readonly layer: number;
-  readonly nHeads: number;
-  readonly nKvHeads: number;
-  readonly dHead: number;
-  readonly scale: number;
-  readonly softCap: number | null;
-  /** A query at p sees keys p-window+1 .. p, without causality .. p+window-1; null: all keys up to p, or all. */
-  readonly window: number | null;
-  readonly causal: boolean;
-  readonly alibi: boolean;
-}
-
-/** The call that all attention kernels share; `queries` are missing where an op does not read them. */
-function attentionCall(
-  { recorder, attributes, rows, rowTable, bindings }: Lowering<AttentionAttributes>,
-  queries?: View,
-): AttentionCall {
-  const { layer, nHeads, nKvHeads, dHead, scale, softCap, window, causal } = attributes;
-  const { slotTable, slotStride, keyCount, alibi } = bindings;
-  const { keys, values } = cacheBuffers(bindings, layer);
-  const { zeros } = recorder.gpu;
-  const constants: Record<string, number> = {};
-  if (!causal) constants.CAUSAL = 0;
-  if (alibi) constants.HAS_ALIBI = 1;
-  if (softCap) constants.HAS_SOFT_CAP = 1;
-  return {
-    params: {
-      rowCount: rows.count,
-      nHeads,
-      nKvHeads,
-      dHead,
-      queryStride: queries?.rowStride ?? 0,
-      slotStride,
-      window: window ?? 0,
-      keyCount,
-      scale,
-      softCap: softCap ?? 0,
-      splitKeys: 0,
-    },
-    work: { operations: 4 * keysSeen(attributes, rows, keyCount) * nHeads * dHead },
-    buffers: [rowTable, slotTable, alibi ?? zeros, queries?.buffer ?? zeros, keys, values],
-    constants,
-  };
-}
-
-/** Keys that all rows see together; without causality, if every sequence were as long as the longest. */
-function keysSeen({ window, causal }: AttentionAttributes, rows: RowTable, keyCount: number): number {
-  if (causal) return rows.keysSeen(window);
-  return rows.count * Math.min(keyCount, window === null ? keyCount : 2 * window - 1);
-}
-
-/** Calls `visit` for each (row, head) with the rows of the keys that it sees, and the key-value head it reads. */
-function eachRowHead(
-  { attributes, rows, inputRows }: ReferenceCall<AttentionAttributes>,
-  visit: (rowHead: number, keys: readonly { row: number; position: number }[], kvHead: number) => void,
-): void {
-  const { nHeads, nKvHeads } = attributes;
-  const stored = inputRows[1] as RowTable;
-  for (let row = 0; row < rows.count; row++) {
-    const keys = visibleKeys(attributes, rows.sequence(row), rows.position(row), stored);
-    for (let head = 0; head < nHeads; head++) {
-      visit(row * nHeads + head, keys, Math.floor((head * nKvHeads) / nHeads));
-    }
-  }
-}
 
 function scoresOf(call: ReferenceCall<AttentionAttributes>, keyCount: number): Float64Array {
   const [q, k] = call.inputs as [Float64Array, Float64Array];
@@ -132,24 +67,57 @@ function mixOf(
   return out;
 }
 
-export const SCORES = defineOp<AttentionAttributes>({
+/** The gradients of q and of the keys, given that of the scores. */
+function scoresGradients(
+  sink: OpSink,
+  attributes: AttentionAttributes,
+  [q, keys, scores]: readonly [Value, Value, Value],
+  dScores: Value,
+): Value[] {
+  const { softCap, scale } = attributes;
+  const d = softCap ? sink.one(CAP_GRADIENT, [scores, dScores], attributes) : dScores;
+  const dq = sink.one(MIX_KEYS, [d, keys], attributes);
+  const dk = sink.one(MIX_TRANSPOSED, [d, q], attributes, undefined, keys.rows);
+  return [dq, dk].map((grad) => sink.one(SCALE, [grad], { scale }));
+}
+
+/** The gradients of pattern and values, given that of z. */
+function mixGradients(
+  sink: OpSink,
+  attributes: AttentionAttributes,
+  [pattern, values]: readonly [Value, Value],
+  dz: Value,
+  visible: boolean,
+) {
+  return [
+    sink.one(PATTERN_GRADIENT, [dz, values], { ...attributes, visible }),
+    sink.one(MIX_TRANSPOSED, [pattern, dz], attributes, undefined, values.rows),
+  ] as const;
+}
+
+export const SCORES: OpKind<AttentionAttributes> = defineOp<AttentionAttributes>({
   name: "scores",
   formula: "softCap(q·k * scale) + ALiBi; -inf where the query cannot see",
   shapes: (_, { nHeads }) => [{ heads: nHeads, width: "keys" }],
   acrossRows: [1],
   reference: (call) => [scoresOf(call, call.outputShapes[0]?.width as number)],
+  vjp: ({ op: { inputs, outputs, attributes }, grads, sink }) =>
+    scoresGradients(sink, attributes, [...inputs, ...outputs] as [Value, Value, Value], grads[0] as Value),
   lower(call) {
     attentionScores(call.recorder, attentionCall(call, call.inputs[0]), (call.outputs[0] as View).buffer);
   },
 });
 
-export const SOFTMAX = defineOp<AttentionAttributes>({
+export const SOFTMAX: OpKind<AttentionAttributes> = defineOp<AttentionAttributes>({
   name: "softmax",
   formula: "softmax(scores)",
   shapes: (_, { nHeads }) => [{ heads: nHeads, width: "keys" }],
   inPlace: () => [0],
   reference: ({ inputs: [scores], inputShapes: [shape] }) => [
     softmaxOf(scores as Float64Array, shape?.width as number),
+  ],
+  vjp: ({ op: { outputs, attributes }, grads, sink }) => [
+    sink.one(SOFTMAX_GRADIENT, [...outputs, ...grads] as Value[], attributes),
   ],
   lower(call) {
     attentionSoftmax(call.recorder, attentionCall(call), (call.outputs[0] as View).buffer);
@@ -164,6 +132,8 @@ export const MIX = defineOp<AttentionAttributes>({
   reference: (call) => [
     mixOf(call, call.inputs[0] as Float64Array, call.inputs[1] as Float64Array, call.inputShapes[0]?.width as number),
   ],
+  vjp: ({ op: { inputs, attributes }, grads, sink }) =>
+    mixGradients(sink, attributes, inputs as unknown as [Value, Value], grads[0] as Value, false),
   lower(call) {
     attentionMix(call.recorder, attentionCall(call), (call.inputs[0] as View).buffer, (call.outputs[0] as View).buffer);
   },
@@ -184,6 +154,15 @@ export const ATTENTION = defineOp<AttentionAttributes>({
         ),
       );
     return [mixOf(call, softmaxOf(scoresOf(call, keyCount), keyCount), call.inputs[2] as Float64Array, keyCount)];
+  },
+  // Scores and pattern are computed once more, which costs less than keeping them.
+  vjp({ op: { inputs, attributes }, grads, sink }) {
+    const [q, keys, values] = inputs as [Value, Value, Value];
+    const scores = sink.one(SCORES, [q, keys], attributes);
+    const pattern = sink.one(SOFTMAX, [scores], attributes);
+    const [dPattern, dv] = mixGradients(sink, attributes, [pattern, values], grads[0] as Value, true);
+    const dScores = sink.one(SOFTMAX_GRADIENT, [pattern, dPattern], attributes);
+    return [...scoresGradients(sink, attributes, [q, keys, scores], dScores), dv];
   },
   lower(call) {
     const attention = attentionCall(call, call.inputs[0]);

@@ -4,10 +4,14 @@
  * The same graph serves every pass of its form; a pass supplies its rows, the cache that it reads and fills, and what is
  * to happen at the points that people look at.
  */
+import type { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import type { Matrix } from "../kernels/matrix.ts";
+import type { View } from "../kernels/view.ts";
 import type { NumberList } from "../schema/schema.ts";
 import type { EditCall } from "./edit-call.ts";
 import type { RowTable } from "./rows.ts";
+import type { WeightRef } from "./weight-ref.ts";
 
 export interface Bindings {
   /** Ordered so that the rows present at a layer are a prefix: rows that join later come later. */
@@ -40,6 +44,21 @@ export interface Bindings {
   /** Where the logits go: rows `firstRow`.. of [.., tokens]. */
   readonly logits?: { readonly tensor: Tensor; readonly firstRow: number } | undefined;
   readonly hooks?: PassHooks | undefined;
+  /** Of passes with a backward pass: records the metric's gradient of the logits, [row, vocab]. */
+  readonly seed?: ((recorder: Recorder, logits: View, rows: RowTable, out: View) => void) | undefined;
+  /** Where gradients of weights go. */
+  readonly gradients?: WeightGradients | undefined;
+}
+
+/** Gradients of weights in float32, each in the layout of its weight. */
+export interface WeightGradients {
+  matrix(ref: WeightRef): Matrix;
+  vector(ref: WeightRef, part?: "w" | "b"): Tensor;
+}
+
+/** Those of a pass that is differentiated. */
+export function gradientsOf({ gradients }: Bindings): WeightGradients {
+  return gradients as WeightGradients;
 }
 
 /** Rows that join a pass at a later layer than the first, with the residual that another run had there. */
@@ -53,6 +72,8 @@ export interface Joining {
 /** Where the captured rows of a point go. */
 export interface CaptureTarget {
   readonly name: string;
+  /** The gradient of the point rather than its activation. */
+  readonly ofGradient?: boolean | undefined;
   /** [batch, pos, …], or [batch, head, query, key] for scores and pattern. */
   readonly tensor: Tensor;
 }

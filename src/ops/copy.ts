@@ -8,6 +8,7 @@ export const COPY = defineOp<object>({
   formula: "x",
   shapes: sameShape,
   reference: ({ inputs }) => inputs,
+  vjp: ({ grads }) => grads,
   lower({ recorder, inputs, outputs, rows }) {
     copy(recorder, inputs[0] as View, outputs[0] as View, rows.count);
   },

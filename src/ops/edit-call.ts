@@ -9,17 +9,19 @@ interface EditOpKind {
   readonly value: "needed" | "none" | "expression";
   /** Whether it reads alpha; 1 where it may be left out. */
   readonly alpha: "needed" | "optional" | "none";
+  /** The gradient of x, given that of the result: nothing of it, all, as much as x itself counts, or no formula. */
+  readonly gradient: "zero" | "same" | "scaled" | "unknown";
 }
 
 /** Every op of an edit; `EditOp` documents them. */
 export const EDIT_OPS = {
-  set: { code: 0, value: "needed", alpha: "none" },
-  add: { code: 1, value: "needed", alpha: "optional" },
-  scale: { code: 2, value: "needed", alpha: "none" },
-  zero: { code: 3, value: "none", alpha: "none" },
-  lerp: { code: 4, value: "needed", alpha: "needed" },
-  project_out: { code: undefined, value: "needed", alpha: "none" },
-  wgsl: { code: 5, value: "expression", alpha: "none" },
+  set: { code: 0, value: "needed", alpha: "none", gradient: "zero" },
+  add: { code: 1, value: "needed", alpha: "optional", gradient: "same" },
+  scale: { code: 2, value: "needed", alpha: "none", gradient: "scaled" },
+  zero: { code: 3, value: "none", alpha: "none", gradient: "zero" },
+  lerp: { code: 4, value: "needed", alpha: "needed", gradient: "scaled" },
+  project_out: { code: undefined, value: "needed", alpha: "none", gradient: "scaled" },
+  wgsl: { code: 5, value: "expression", alpha: "none", gradient: "unknown" },
 } as const satisfies Record<string, EditOpKind>;
 
 /**
@@ -61,4 +63,18 @@ export interface EditCall {
   readonly valueStride: 0 | 1;
   /** Values are indexed by dimension rather than by place in `dims`. */
   readonly byCoordinate: boolean;
+}
+
+/**
+ * The edit that takes the gradient of an edited activation to that of what it was before; undefined where they are the same.
+ * All ops but `wgsl` are linear in x: `set` and `zero` cut, `add` changes nothing, the others multiply by what x counts.
+ */
+export function gradientEdit(edit: EditCall): EditCall | undefined {
+  const { gradient } = editOp(edit.op);
+  if (gradient === "same") return undefined;
+  if (gradient === "zero") return { ...edit, op: "zero" };
+  if (edit.op !== "lerp") return edit;
+  const targets = edit.targets.map((target, index) => ({ ...target, valueStart: index }));
+  const values = Float32Array.from(edit.targets, ({ alpha }) => 1 - alpha);
+  return { ...edit, op: "scale", targets, values, valueStride: 0 };
 }

@@ -12,13 +12,13 @@ import { foldGrid } from "../gpu/recorder.ts";
 import { Tensor } from "../gpu/tensor.ts";
 import { elementGrid } from "../kernels/launch.ts";
 import type { View } from "../kernels/view.ts";
-import { type EditCall, type EditTarget, editOp } from "./edit-call.ts";
-import { defineOp, sameShape } from "./op.ts";
+import { type EditCall, type EditTarget, editOp, gradientEdit } from "./edit-call.ts";
+import { defineOp, type OpKind, sameShape, type Value } from "./op.ts";
 import type { RowTable } from "./rows.ts";
 
 const PARAMS = u32("targetCount", "dimCount", "valueStride", "start", "rowStride", "headStride");
 
-const BINDINGS = ["read", "read", "read", "write"] as const;
+const BINDINGS = { targets: "read", dims: "read", values: "read", x: "write" } as const;
 
 const PROJECT_OUT = defineKernel({
   name: "project out",
@@ -27,7 +27,7 @@ const PROJECT_OUT = defineKernel({
   params: PARAMS,
 });
 
-type EditKernel = Kernel<keyof typeof PARAMS>;
+type EditKernel = Kernel<keyof typeof PARAMS, keyof typeof BINDINGS>;
 
 function editKernelWith(expression: string, name: string, transient: boolean): EditKernel {
   const sources = [expressionSource.replace("EXPRESSION;", () => `${expression};`), editShared, editSource];
@@ -49,14 +49,23 @@ function editKernel(expression?: string): EditKernel {
   return kernel;
 }
 
-export const EDIT = defineOp<{ index: number }>({
+export interface EditAttributes {
+  readonly index: number;
+  /** Takes the gradient of what was edited to that of what it was before. */
+  readonly backward?: boolean;
+}
+
+export const EDIT: OpKind<EditAttributes> = defineOp<EditAttributes>({
   name: "edit",
   formula: "op(x, v)",
   shapes: sameShape,
   inPlace: () => [0],
-  lower({ recorder, attributes: { index }, outputs, rows, bindings }) {
+  vjp: ({ op: { attributes }, grads, sink }) => [sink.one(EDIT, grads as [Value], { ...attributes, backward: true })],
+  lower({ recorder, attributes: { index, backward }, outputs, rows, bindings }) {
     const { gpu } = recorder;
-    const edit = bindings.hooks?.edits[index] as EditCall;
+    const own = bindings.hooks?.edits[index] as EditCall;
+    const edit = backward ? gradientEdit(own) : own;
+    if (!edit) return;
     const view = outputs[0] as View;
     const targets = packTargets(edit.targets, rows);
     const targetCount = targets.length / TARGET_FIELDS;
@@ -78,12 +87,12 @@ export const EDIT = defineOp<{ index: number }>({
         rowStride: view.rowStride,
         headStride: view.headStride,
       },
-      buffers: [
-        recorder.upload(targets),
-        edit.dims ? recorder.upload(Uint32Array.from(edit.dims)) : gpu.zeros,
-        edit.values instanceof Tensor ? edit.values : recorder.upload(edit.values),
-        view.buffer,
-      ],
+      buffers: {
+        targets: recorder.upload(targets),
+        dims: edit.dims ? recorder.upload(Uint32Array.from(edit.dims)) : gpu.zeros,
+        values: edit.values instanceof Tensor ? edit.values : recorder.upload(edit.values),
+        x: view.buffer,
+      },
       workgroups: code === undefined ? foldGrid(gpu, targetCount) : elementGrid(recorder, targetCount * dimCount),
       constants: {
         ...(code !== undefined && { OP: code }),

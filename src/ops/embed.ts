@@ -1,17 +1,10 @@
 /** Rows of a table: token embeddings, learned positions, or both in one step. */
 import { combine, embed } from "../kernels/calls.ts";
 import type { View } from "../kernels/view.ts";
-import { defineOp, type WeightRef } from "./op.ts";
+import { defineOp, type Value } from "./op.ts";
+import { TABLE_GRADIENT, type TableRows } from "./weight-gradients.ts";
 
-export interface EmbedAttributes {
-  readonly table: WeightRef;
-  readonly width: number;
-  /** What numbers the table's rows. */
-  readonly by: "token" | "position";
-  /** Added to that number (opt: positions start at 2). */
-  readonly offset: number;
-  /** Multiplies the row (gemma: sqrt(dModel)). */
-  readonly scale: number;
+export interface EmbedAttributes extends TableRows {
   /** A second table, numbered by position, whose row is added. Made by fusion. */
   readonly positions?: Pick<EmbedAttributes, "table" | "offset">;
 }
@@ -34,6 +27,12 @@ export const EMBED = defineOp<EmbedAttributes>({
     addRows(attributes);
     if (positions) addRows({ ...positions, width, by: "position", scale: 1 });
     return [out];
+  },
+  vjp({ op: { attributes }, grads, sink, wantsWeight }) {
+    const { positions, ...tokens } = attributes;
+    const tables = [tokens, ...(positions ? [{ ...tokens, ...positions, by: "position", scale: 1 } as const] : [])];
+    for (const each of tables) if (wantsWeight(each.table)) sink.add(TABLE_GRADIENT, grads as [Value], each);
+    return [];
   },
   lower({ recorder, attributes, outputs, rows, rowTable, weights, bindings }) {
     const { by, offset, scale, positions, width } = attributes;

@@ -8,6 +8,7 @@ export const EMBEDS = defineOp<{ width: number }>({
   formula: "inputsEmbeds[row]",
   shapes: (_, { width }) => [{ heads: 1, width }],
   reference: ({ pass }) => [pass.embeds as Float64Array],
+  vjp: () => [],
   lower({ recorder, attributes: { width }, outputs, rows, bindings }) {
     const { tensor, firstRow } = bindings.embeds as NonNullable<typeof bindings.embeds>;
     const whole = recorder.upload(new Uint32Array([0, 0]));

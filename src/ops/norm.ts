@@ -4,13 +4,28 @@
  */
 import { type NormSpec, norm, normStages } from "../kernels/norm.ts";
 import type { View } from "../kernels/view.ts";
+import { DIVISOR_GRADIENT, NORM_GRADIENT, NORM_SCALE_GRADIENT, NORMALIZE_GRADIENT } from "./norm-gradients.ts";
 import { affine, normalized } from "./norm-reference.ts";
-import { defineOp, type Lowering, type Value, type WeightRef } from "./op.ts";
+import { defineOp, type Lowering, type OpKind, type OpSink, type Value, type WeightRef } from "./op.ts";
+import { VECTOR_GRADIENT } from "./weight-gradients.ts";
+import type { WeightChoice } from "./weight-ref.ts";
 
 export interface NormAttributes {
   readonly spec: NormSpec;
   /** Weight `w` and bias `b`; absent ones are the identity. */
   readonly weights: WeightRef;
+}
+
+/** What a norm's weight and bias get, of the gradient of its result and, where it is asked for, the normalized vector. */
+function addNormWeightGradients(
+  sink: OpSink,
+  wantsWeight: WeightChoice,
+  weight: WeightRef,
+  dy: Value,
+  normalized: () => Value,
+): void {
+  if (wantsWeight(weight, "w")) sink.add(VECTOR_GRADIENT, [dy, normalized()], { weight, part: "w" });
+  if (wantsWeight(weight, "b")) sink.add(VECTOR_GRADIENT, [dy], { weight, part: "b" });
 }
 
 const widthOf = (x: Value | undefined) => x?.width as number;
@@ -34,6 +49,9 @@ export const NORM_SCALE = defineOp<NormAttributes>({
   reference: ({ inputs: [x], inputShapes: [shape], attributes: { spec } }) => [
     byRow(x as Float64Array, shape?.width as number, (row) => [normalized(row, spec).scale]),
   ],
+  vjp: ({ op: { inputs, outputs, attributes }, grads, sink }) => [
+    sink.one(NORM_SCALE_GRADIENT, [...inputs, ...outputs, ...grads] as Value[], attributes),
+  ],
   lower(call) {
     stages(call).scale((call.inputs[0] as View).buffer, (call.outputs[0] as View).buffer);
   },
@@ -49,23 +67,36 @@ export const NORMALIZE = defineOp<NormAttributes>({
       return row.map((value) => (value - mean) / ((scales as Float64Array)[index] as number));
     }),
   ],
+  vjp: ({ op: { inputs, outputs, attributes }, grads, sink, wants }) => [
+    wants(0) ? sink.one(NORMALIZE_GRADIENT, [inputs[1], ...grads] as Value[], attributes) : undefined,
+    wants(1) ? sink.one(DIVISOR_GRADIENT, [inputs[1], ...outputs, ...grads] as Value[], {}) : undefined,
+  ],
   lower(call) {
     const [x, scales] = call.inputs as [View, View];
     stages(call).normalize(x.buffer, scales.buffer, (call.outputs[0] as View).buffer);
   },
 });
 
-export const AFFINE = defineOp<NormAttributes>({
+export const AFFINE: OpKind<NormAttributes & { withoutBias?: boolean }> = defineOp<
+  NormAttributes & { withoutBias?: boolean }
+>({
   name: "affine",
   formula: "x * (w + offset) + b",
   shapes: ([x]) => [{ heads: 1, width: widthOf(x) }],
-  reference: ({ inputs: [x], inputShapes: [shape], attributes: { spec, weights }, weight }) => [
+  reference: ({ inputs: [x], inputShapes: [shape], attributes: { spec, weights, withoutBias }, weight }) => [
     byRow(x as Float64Array, shape?.width as number, (row) =>
-      affine(row, spec, weight(weights, "w"), weight(weights, "b")),
+      affine(row, spec, weight(weights, "w"), withoutBias ? undefined : weight(weights, "b")),
     ),
   ],
+  vjp({ op: { inputs, attributes }, grads, sink, wants, wantsWeight }) {
+    const [dy] = grads as [Value];
+    addNormWeightGradients(sink, wantsWeight, attributes.weights, dy, () => inputs[0] as Value);
+    return [wants(0) ? sink.one(AFFINE, [dy], { ...attributes, withoutBias: true }) : undefined];
+  },
   lower(call) {
-    stages(call).affine((call.inputs[0] as View).buffer, (call.outputs[0] as View).buffer);
+    const { withoutBias, weights: ref } = call.attributes;
+    const weights = withoutBias ? { ...call.weights, norm: () => ({ w: call.weights.norm(ref).w }) } : call.weights;
+    stages({ ...call, weights }).affine((call.inputs[0] as View).buffer, (call.outputs[0] as View).buffer);
   },
 });
 
@@ -80,6 +111,16 @@ export const NORM = defineOp<NormAttributes & { accumulate: boolean }>({
       affine(normalized(row, spec).values, spec, weight(weights, "w"), weight(weights, "b")),
     );
     return [accumulate ? out.map((value, i) => value + ((residual as Float64Array)[i] as number)) : out];
+  },
+  vjp({ op: { inputs, attributes }, grads, sink, wants, wantsWeight }) {
+    const [x] = inputs as [Value];
+    const [dy] = grads as [Value];
+    const { spec, weights, accumulate } = attributes;
+    addNormWeightGradients(sink, wantsWeight, weights, dy, () => {
+      const scale = sink.one(NORM_SCALE, [x], { spec, weights });
+      return sink.one(NORMALIZE, [x, scale], { spec, weights });
+    });
+    return [wants(0) ? sink.one(NORM_GRADIENT, [x, dy], { spec, weights }) : undefined, accumulate ? dy : undefined];
   },
   lower({ recorder, attributes, inputs, outputs, rows, weights }) {
     const { buffer, width } = inputs[0] as View;

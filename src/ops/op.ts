@@ -12,6 +12,9 @@ import type { Matrix, NormWeights } from "../kernels/matrix.ts";
 import type { View } from "../kernels/view.ts";
 import type { Bindings } from "./bindings.ts";
 import type { RowTable } from "./rows.ts";
+import type { WeightChoice, WeightRef } from "./weight-ref.ts";
+
+export type { WeightRef };
 
 /**
  * Which rows of the pass a value has: those present at a layer (a number), those of the last block that give logits
@@ -34,12 +37,6 @@ export interface Value extends Shape {
   readonly points: readonly string[];
   /** It lies in the key-value cache. */
   readonly isCached?: boolean | undefined;
-}
-
-/** A weight, by its name in `Weights`, or in a block of them. */
-export interface WeightRef {
-  readonly name: string;
-  readonly block?: number | undefined;
 }
 
 export interface Op<A = unknown> {
@@ -67,6 +64,8 @@ export interface Lowering<A> {
   readonly rows: RowTable;
   /** The same on the GPU, [rows] vec4. */
   readonly rowTable: Tensor;
+  /** The rows of an input, where they are others than the outputs'. */
+  inputRows(index: number): { readonly rows: RowTable; readonly rowTable: Tensor };
   readonly weights: WeightLookup;
   readonly bindings: Bindings;
 }
@@ -82,6 +81,35 @@ export interface ReferenceCall<A> {
   /** A matrix as [out, in] or a vector; undefined when the model lacks it. `part` picks `w` or `b` of a norm. */
   weight(ref: WeightRef | undefined, part?: "w" | "b"): Float64Array | undefined;
   readonly pass: ReferencePass;
+  /** Adds to the gradient of a weight, flat in the order of `weight`. */
+  addGradient(ref: WeightRef, values: Float64Array, part?: "w" | "b"): void;
+}
+
+/** Where a new op's outputs belong; rows are the first input's unless told. */
+export interface OpPlace {
+  readonly rows?: RowSet | undefined;
+  readonly points?: readonly (readonly string[])[] | undefined;
+  readonly isCached?: boolean | undefined;
+}
+
+/** Adds ops to a graph, as `GraphBuilder` does. */
+export interface OpSink {
+  add<A>(kind: OpKind<A>, inputs: readonly Value[], attributes: A, place?: OpPlace): readonly Value[];
+  /** The same for kinds with one output. */
+  one<A>(kind: OpKind<A>, inputs: readonly Value[], attributes: A, point?: string, rows?: RowSet): Value;
+}
+
+/** What a vector-Jacobian product is made of. */
+export interface VjpCall<A> {
+  readonly op: Op<A>;
+  /** The gradient of each output, of its shape; undefined where nothing depends on it. One at least is there. */
+  readonly grads: readonly (Value | undefined)[];
+  /** Takes the ops of the backward pass. */
+  readonly sink: OpSink;
+  /** Whether the gradient of that input is wanted; of others anything may be returned. */
+  wants(input: number): boolean;
+  /** Whether the gradient of a weight is wanted; false for those that the model does not have. */
+  readonly wantsWeight: WeightChoice;
 }
 
 /** What references read of the pass itself. */
@@ -91,6 +119,8 @@ export interface ReferencePass {
   readonly slopes: readonly number[] | undefined;
   /** [rows, dModel] in place of token embeddings. */
   readonly embeds: Float64Array | undefined;
+  /** Gives the metric's gradient of logits [row, vocab]. */
+  readonly seed?: ((logits: Float64Array, rows: RowTable) => Float64Array) | undefined;
 }
 
 export interface OpKind<A = unknown> {
@@ -106,6 +136,11 @@ export interface OpKind<A = unknown> {
   readonly hasEffect?: boolean;
   /** What it computes, in plain TypeScript: the oracle of the tests. Kinds that only watch or call have none. */
   reference?(call: ReferenceCall<A>): readonly Float64Array[];
+  /**
+   * The vector-Jacobian product, as ops: the gradient of each input, given those of the outputs; undefined where it is zero.
+   * Kinds without one are in no graph that is differentiated.
+   */
+  vjp?(call: VjpCall<A>): readonly (Value | undefined)[];
   /** Records the dispatches. */
   lower(call: Lowering<A>): void;
 }
@@ -125,12 +160,7 @@ export function makeOp<A>(
   kind: OpKind<A>,
   inputs: readonly Value[],
   attributes: A,
-  place: {
-    rows?: RowSet | undefined;
-    layer?: number;
-    points?: readonly (readonly string[])[] | undefined;
-    isCached?: boolean | undefined;
-  } = {},
+  place: OpPlace & { layer?: number } = {},
 ): Op<A> {
   const outputs = kind.shapes(inputs, attributes).map(({ heads, width }, index) => ({
     heads,

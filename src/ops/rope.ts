@@ -7,7 +7,7 @@ import { type Rotation, rope, ropeStore, storeKv } from "../kernels/heads.ts";
 import { areAdjacent, type View } from "../kernels/view.ts";
 import { rotated } from "./attention-reference.ts";
 import { type Bindings, cacheBuffers } from "./bindings.ts";
-import { defineOp, type Lowering, type ReferenceCall, sameShape } from "./op.ts";
+import { defineOp, type Lowering, type OpKind, type ReferenceCall, sameShape, type Value } from "./op.ts";
 
 export interface RopeAttributes {
   readonly layer: number;
@@ -15,16 +15,19 @@ export interface RopeAttributes {
   readonly rope: number;
   readonly rotaryDim: number;
   readonly style: "half" | "interleaved";
+  /** Turns back: the gradient of what was rotated. */
+  readonly inverse?: boolean;
 }
 
 function turn(call: ReferenceCall<RopeAttributes>, index: number): Float64Array {
-  const { rope: table, rotaryDim, style } = call.attributes;
+  const { rope: table, rotaryDim, style, inverse } = call.attributes;
   const x = call.inputs[index] as Float64Array;
   const { heads, width } = call.inputShapes[index] as { heads: number; width: number };
   const out = new Float64Array(x.length);
   for (let at = 0; at < x.length; at += width) {
     const position = call.rows.position((at / width / heads) | 0);
-    const angles = call.pass.ropeTables[table] as Float32Array;
+    const forward = call.pass.ropeTables[table] as Float32Array;
+    const angles = inverse ? forward.map((value, i) => (i % 2 === 1 ? -value : value)) : forward;
     out.set(rotated(x.slice(at, at + width), angles, position, rotaryDim / 2, style), at);
   }
   return out;
@@ -34,16 +37,19 @@ function lowerRope({ recorder, attributes, rows, rowTable, bindings }: Lowering<
   rope(recorder, x, rows.count, rotationOf(attributes, rowTable, bindings), cacheBuffers(bindings, attributes.layer));
 }
 
-function rotationOf({ rope, rotaryDim, style }: RopeAttributes, rowTable: Tensor, { ropeTables }: Bindings): Rotation {
-  return { rowTable, table: ropeTables[rope] as Tensor, rotaryDim, style };
+function rotationOf(attributes: RopeAttributes, rowTable: Tensor, { ropeTables }: Bindings): Rotation {
+  const { rope, rotaryDim, style, inverse = false } = attributes;
+  return { rowTable, table: ropeTables[rope] as Tensor, rotaryDim, style, inverse };
 }
 
-export const ROPE = defineOp<RopeAttributes>({
+export const ROPE: OpKind<RopeAttributes> = defineOp<RopeAttributes>({
   name: "rope",
   formula: "RoPE(x, position)",
   shapes: sameShape,
   inPlace: () => [0],
   reference: (call) => [turn(call, 0)],
+  // The transpose of a rotation turns back; of one that is scaled as well (yarn), by the same factor.
+  vjp: ({ op: { attributes }, grads, sink }) => [sink.one(ROPE, grads as [Value], { ...attributes, inverse: true })],
   lower(call) {
     lowerRope(call, call.outputs[0] as View);
   },

@@ -1,9 +1,19 @@
-/** Some of the rows: those that the last block computes to its end, or those that are unembedded. */
-import { selectRows } from "../kernels/elementwise.ts";
+/** Some of the rows: those that the last block computes to its end, or those that are unembedded; and back. */
+import { putRows, selectRows, zeroRows } from "../kernels/elementwise.ts";
 import type { View } from "../kernels/view.ts";
-import { defineOp, sameShape } from "./op.ts";
+import type { Bindings } from "./bindings.ts";
+import { defineOp, sameShape, type Value } from "./op.ts";
 
-export const SELECT = defineOp<{ rows: "output" | "picked" }>({
+interface SelectAttributes {
+  readonly rows: "output" | "picked";
+}
+
+/** The rows that are kept, by their place among those that they are selected from. */
+function keptRows({ rows }: SelectAttributes, { outputRows, picked }: Bindings): readonly number[] {
+  return (rows === "output" ? outputRows : picked) as readonly number[];
+}
+
+export const SELECT = defineOp<SelectAttributes>({
   name: "select",
   formula: "x[some rows]",
   shapes: sameShape,
@@ -17,8 +27,34 @@ export const SELECT = defineOp<{ rows: "output" | "picked" }>({
     }
     return [out];
   },
+  vjp: ({ op: { inputs, attributes }, grads, sink }) => [
+    sink.one(UNSELECT, grads as [Value], attributes, undefined, inputs[0]?.rows),
+  ],
   lower({ recorder, attributes, inputs, outputs, bindings }) {
-    const keep = (attributes.rows === "output" ? bindings.outputRows : bindings.picked) as readonly number[];
-    selectRows(recorder, inputs[0] as View, keep, outputs[0] as View);
+    selectRows(recorder, inputs[0] as View, keptRows(attributes, bindings), outputs[0] as View);
+  },
+});
+
+/** The gradient of a selection's input: zero in the rows that were dropped. */
+export const UNSELECT = defineOp<SelectAttributes>({
+  name: "unselect",
+  formula: "x at its rows, 0 at the others",
+  shapes: sameShape,
+  reference({ inputs: [x], inputShapes: [shape], inputRows: [from], rows }) {
+    const { heads, width } = shape as { heads: number; width: number };
+    const size = heads * width;
+    const out = new Float64Array(rows.count * size);
+    for (let row = 0; row < rows.count; row++) {
+      const source = from?.indexOf(rows.sequence(row), rows.position(row)) as number;
+      if (source >= 0) out.set((x as Float64Array).subarray(source * size, (source + 1) * size), row * size);
+    }
+    return [out];
+  },
+  lower({ recorder, attributes, inputs, outputs, rows, bindings }) {
+    const kept = keptRows(attributes, bindings);
+    const dropped = new Set(Array.from({ length: rows.count }, (_, row) => row));
+    for (const row of kept) dropped.delete(row);
+    putRows(recorder, inputs[0] as View, kept, outputs[0] as View);
+    zeroRows(recorder, [...dropped], outputs[0] as View);
   },
 });

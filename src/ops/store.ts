@@ -10,6 +10,7 @@ export const STORE = defineOp<{ layer: number }>({
   shapes: (inputs) => inputs,
   hasEffect: true,
   reference: ({ inputs }) => inputs,
+  vjp: ({ grads }) => grads,
   lower({ recorder, attributes: { layer }, inputs, rows, rowTable, bindings }) {
     const [k, v] = inputs as [View, View];
     storeKv(recorder, rowTable, rows.count, k, v, cacheBuffers(bindings, layer));

@@ -1,7 +1,9 @@
 /** The sum of what the heads add, and the bias of the output projection. */
 import { sumHeads } from "../kernels/calls.ts";
+import { copy } from "../kernels/elementwise.ts";
 import type { View } from "../kernels/view.ts";
-import { defineOp, type WeightRef } from "./op.ts";
+import { defineOp, type Value, type WeightRef } from "./op.ts";
+import { VECTOR_GRADIENT } from "./weight-gradients.ts";
 
 export const SUM_HEADS = defineOp<{ bias: WeightRef }>({
   name: "sumHeads",
@@ -20,8 +22,33 @@ export const SUM_HEADS = defineOp<{ bias: WeightRef }>({
       }),
     ];
   },
+  vjp({ op: { attributes, inputs }, grads, sink, wantsWeight }) {
+    const [dy] = grads as [Value];
+    if (wantsWeight(attributes.bias)) sink.add(VECTOR_GRADIENT, [dy], { weight: attributes.bias });
+    return [sink.one(REPEAT_HEADS, [dy], { heads: inputs[0]?.heads as number })];
+  },
   lower({ recorder, attributes, inputs, outputs, rows, weights }) {
     const { buffer, heads, width } = inputs[0] as View;
     sumHeads(recorder, buffer, rows.count, heads, width, weights.vector(attributes.bias), (outputs[0] as View).buffer);
+  },
+});
+
+/** The gradient of each head's part of a sum: that of the sum. */
+export const REPEAT_HEADS = defineOp<{ heads: number }>({
+  name: "repeatHeads",
+  formula: "x for every head",
+  shapes: ([x], { heads }) => [{ heads, width: x?.width as number }],
+  reference({ inputs: [x], outputShapes: [shape], rows }) {
+    const { heads, width } = shape as { heads: number; width: number };
+    return [
+      Float64Array.from(
+        { length: rows.count * heads * width },
+        (_, i) => x?.[Math.floor(i / width / heads) * width + (i % width)] as number,
+      ),
+    ];
+  },
+  lower({ recorder, inputs, outputs, rows }) {
+    const [out] = outputs as [View];
+    copy(recorder, { ...(inputs[0] as View), heads: out.heads, headStride: 0 }, out, rows.count);
   },
 });

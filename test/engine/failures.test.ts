@@ -351,11 +351,10 @@ describe("kernels that are wrong", () => {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(1) @binding(0) var<storage, read_write> out: array<f32>;`;
   const kernel = (name: string, body: string) =>
-    defineKernel({ name, sources: [HEAD, body], bindings: ["write"], params: { count: "u32" } });
-  const run = (wrong: ReturnType<typeof kernel>, buffers = 1) =>
+    defineKernel({ name, sources: [HEAD, body], bindings: { out: "write" }, params: { count: "u32" } });
+  const run = (wrong: ReturnType<typeof kernel>) =>
     Recorder.run(gpu, "wrong kernel", (recorder) => {
-      const out = recorder.temp(4);
-      recorder.dispatch(wrong, { params: { count: 1 }, buffers: Array(buffers).fill(out), workgroups: [1] });
+      recorder.dispatch(wrong, { params: { count: 1 }, buffers: { out: recorder.temp(4) }, workgroups: [1] });
     });
 
   it("a shader that does not compile: kernel, line, text", async () => {
@@ -368,11 +367,21 @@ describe("kernels that are wrong", () => {
     expect(memory()).toEqual(before);
   });
 
-  it("a wrong number of buffers", async () => {
+  it("a buffer that is missing or misspelt, which does not compile: kernel, names", async () => {
     const right = kernel("right kernel", "@compute @workgroup_size(1)\nfn main() {\n  out[0] = f32(params.count);\n}");
-    const error = await failure<GpuError>(() => run(right, 2));
-    expect(error).toMatchObject({ name: "GpuError", code: "gpu/binding" });
-    expect(error.message).toContain("right kernel takes 1 buffers, not 2");
+    using out = gpu.tensor([1], "out");
+    const call = { params: { count: 1 }, workgroups: [1] } as const;
+    const wrong: Record<string, (recorder: Recorder) => void> = {
+      // @ts-expect-error `out` is missing.
+      none: (recorder) => recorder.dispatch(right, { ...call, buffers: {} }),
+      // @ts-expect-error `out` is misspelt.
+      output: (recorder) => recorder.dispatch(right, { ...call, buffers: { output: out } }),
+    };
+    for (const [names, record] of Object.entries(wrong)) {
+      const error = await failure<GpuError>(() => Recorder.run(gpu, "wrong call", record));
+      expect(error).toMatchObject({ name: "GpuError", code: "gpu/binding" });
+      expect(error.message).toContain(`right kernel has no buffer for out; it was given ${names}.`);
+    }
     await run(right);
   });
 });

@@ -8,7 +8,7 @@ import { Recorder } from "../../src/gpu/recorder.ts";
 import type { Tensor } from "../../src/gpu/tensor.ts";
 import { newGpu } from "../support/gpu.ts";
 
-type Count = Kernel<"count">;
+type Count = Kernel<"count", "out">;
 
 /** Writes `value` to `out`; `other` is another entry point of the same code, which writes one more. */
 function writing(value: string, options: { entryPoint?: string; transient?: boolean; name?: string } = {}): Count {
@@ -18,7 +18,13 @@ function writing(value: string, options: { entryPoint?: string; transient?: bool
     @group(1) @binding(0) var<storage, read_write> out: array<f32>;
     @compute @workgroup_size(1) fn main() { out[0] = SCALE * f32(params.count) * ${value}; }
     @compute @workgroup_size(1) fn other() { out[0] = SCALE * f32(params.count) * ${value} + 1.0; }`;
-  return defineKernel({ name: "write", sources: code, bindings: ["write"], params: { count: "u32" }, ...options });
+  return defineKernel({
+    name: "write",
+    sources: code,
+    bindings: { out: "write" },
+    params: { count: "u32" },
+    ...options,
+  });
 }
 
 let gpu: Gpu;
@@ -32,7 +38,7 @@ afterAll(() => gpu.destroy());
 const dispatch = (recorder: Recorder, kernel: Count, SCALE?: number, buffer = out) =>
   recorder.dispatch(kernel, {
     params: { count: 1 },
-    buffers: [buffer],
+    buffers: { out: buffer },
     workgroups: [1],
     ...(SCALE !== undefined && { constants: { SCALE } }),
   });
@@ -62,7 +68,7 @@ describe("a pipeline belongs to code, entry point and constants", () => {
 
   it("and of bindings", () => {
     const kernel = writing("2.0");
-    expect(pipelineKey({ ...kernel, bindings: ["read"] }, {})).not.toBe(pipelineKey(kernel, {}));
+    expect(pipelineKey({ ...kernel, bindings: { out: "read" } }, {})).not.toBe(pipelineKey(kernel, {}));
     expect(pipelineKey({ ...kernel }, { SCALE: 2 })).toBe(pipelineKey(kernel, { SCALE: 2 }));
   });
 });

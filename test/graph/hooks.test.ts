@@ -15,7 +15,11 @@ describe("hooks at every point", () => {
     const { spec } = await fixture(family);
     const plain = trace(spec);
     const points = [...pointsOf(plain).keys()];
-    const graph = insertHooks(plain, { edits: [...points, ...points], callbacks: points, captures: points });
+    const graph = insertHooks(plain, {
+      edits: [...points, ...points],
+      callbacks: points,
+      captures: points.map((name) => ({ name })),
+    });
     // Which value of the plain graph each one is a later state of, and the latest state of each.
     const origin = new Map<Value, Value>();
     const latest = new Map<Value, Value>();
@@ -43,7 +47,9 @@ describe("hooks at every point", () => {
   it("keep what they capture, though nothing else reads it", async () => {
     const { spec } = await fixture("gpt2");
     const graph = trace(spec, { logits: "none" });
-    const kept = prune(insertHooks(graph, { edits: [], callbacks: [], captures: ["ln_final.hook_normalized"] })).ops;
+    const kept = prune(
+      insertHooks(graph, { edits: [], callbacks: [], captures: [{ name: "ln_final.hook_normalized" }] }),
+    ).ops;
     expect(kept.at(-1)?.kind.name).toBe("capture");
     expect(prune(graph).ops.length).toBeLessThan(kept.length);
   });

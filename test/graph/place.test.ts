@@ -65,7 +65,9 @@ function plans(spec: ModelSpec): Plan[] {
     const graph = trace(spec, form);
     const names = [...pointsOf(graph).keys()];
     const some = () => names.filter(() => random() < 0.1);
-    const hooked = prune(insertHooks(graph, { edits: some(), callbacks: some(), captures: some() }));
+    const hooked = prune(
+      insertHooks(graph, { edits: some(), callbacks: some(), captures: some().map((name) => ({ name })) }),
+    );
     return [place(hooked), place(fuse(hooked)), place(fuse(prune(graph)))];
   });
 }

@@ -19,7 +19,7 @@ function metricReference({ kind, tokens, reference }: Metric, logits: Float32Arr
   const [a, b] = tokens as [number, number];
   const logProbs = logSoftmax(logits);
   const at = (token: number) => logits[token] as number;
-  const results: Record<Metric["kind"], () => number[]> = {
+  const results: Partial<Record<Metric["kind"], () => number[]>> = {
     logits: () => Array.from(tokens, at),
     logitDiff: () => [at(a) - at(b)],
     logProb: () => [logProbs[a] as number],
@@ -30,7 +30,7 @@ function metricReference({ kind, tokens, reference }: Metric, logits: Float32Arr
       return [p.reduce((sum, value, token) => sum + Math.exp(value) * (value - (logProbs[token] as number)), 0)];
     },
   };
-  return results[kind]();
+  return (results[kind] as () => number[])();
 }
 
 const REFERENCE = gaussians(seeded(2), VOCAB);

@@ -233,8 +233,9 @@ export async function attentionError(gpu: Gpu, attention: AttentionKernel, shape
   const expected = attentionReference(test);
   const z = new Float32Array(expected.z.length).fill(-5);
   const result = await compute(gpu, { ...arraysOf(test), z }, ["z"], (recorder, t) => {
-    const { rowTable, slotTable, slopes, queries, keys, values } = t;
-    attention.record(recorder, { ...callOf(test), buffers: [rowTable, slotTable, slopes, queries, keys, values] }, t.z);
+    const { rowTable, slotTable, slopes: alibiSlopes, queries, keys, values } = t;
+    const buffers = { rowTable, slotTable, alibiSlopes, queries, keys, values };
+    attention.record(recorder, { ...callOf(test), buffers }, t.z);
   });
   return relativeError(result.z, expected.z);
 }

@@ -48,15 +48,16 @@ describeOnGrids("attention in three kernels", (gpu) => {
       z: new Float32Array(expected.z.length),
     };
     const result = await compute(await gpu(), arrays, ["scores", "pattern", "z"], (recorder, t) => {
-      const shared = [t.rowTable, t.slotTable, t.slopes];
+      const { pattern, queries, keys, values, z } = t;
+      const tables = { rowTable: t.rowTable, slotTable: t.slotTable, alibiSlopes: t.slopes };
       const elements = Math.ceil(scores.length / 64);
-      for (const out of [t.scores, t.pattern]) {
-        const buffers = [...shared, t.queries, t.keys, t.masked, out];
+      for (const out of [t.scores, pattern]) {
+        const buffers = { ...tables, queries, keys, masked: t.masked, scores: out };
         dispatchGroups(recorder, ATTENTION_SCORES, params, buffers, elements, { constants });
       }
-      dispatchGroups(recorder, ATTENTION_SOFTMAX, params, [...shared, t.pattern], rowHeads, { constants });
+      dispatchGroups(recorder, ATTENTION_SOFTMAX, params, { ...tables, x: pattern }, rowHeads, { constants });
       const mixed = Math.ceil((rowHeads * test.dHead) / 64);
-      dispatchGroups(recorder, ATTENTION_MIX, params, [...shared, t.pattern, t.values, t.z], mixed, { constants });
+      dispatchGroups(recorder, ATTENTION_MIX, params, { ...tables, pattern, values, z }, mixed, { constants });
     });
     const tolerance = toleranceOf(shape);
     expect(relativeError(result.scores, dense(expected.scores, test.keyCount, Number.NEGATIVE_INFINITY))).toBeLessThan(
@@ -74,7 +75,7 @@ describeOnGrids("softmax of scores that were changed at masked keys", (gpu) => {
     const expected = attentionReference(test);
     const pattern = Float32Array.from(dense(expected.scores, test.keyCount, 50));
     const result = await compute(await gpu(), { ...arraysOf(test), pattern }, ["pattern"], (recorder, t) => {
-      const buffers = [t.rowTable, t.slotTable, t.slopes, t.pattern];
+      const buffers = { rowTable: t.rowTable, slotTable: t.slotTable, alibiSlopes: t.slopes, x: t.pattern };
       dispatchGroups(recorder, ATTENTION_SOFTMAX, params, buffers, params.rowCount * params.nHeads, { constants });
     });
     expect(relativeError(result.pattern, dense(expected.patterns, test.keyCount, 0))).toBeLessThan(TOLERANCE);
@@ -127,19 +128,20 @@ describeOnGrids("rotation and write into the cache", (gpu) => {
       keys: gaussians(random, slots * nKvHeads * dHead),
       values: gaussians(random, slots * nKvHeads * dHead),
     };
-    const result = await compute(await gpu(), arrays, ["qkv", "keys", "values"], (recorder, t) => {
+    const result = await compute(await gpu(), arrays, ["qkv", "keys", "values"], (recorder, tensors) => {
+      const { rowTable, table: ropeTable, qkv, keys, values } = tensors;
       if (!rotate) {
         const width = nKvHeads * dHead;
         const [keyStart, rowStride] = [nHeads * dHead, heads * dHead];
         const strides = { keyStart, keyStride: rowStride, valueStart: keyStart + width, valueStride: rowStride };
         const params = { rowCount: rows, width, ...strides };
         const groups = Math.ceil((rows * width) / 4 / 64);
-        dispatchGroups(recorder, STORE_KV, params, [t.rowTable, t.qkv, t.qkv, t.keys, t.values], groups);
+        dispatchGroups(recorder, STORE_KV, params, { rowTable, k: qkv, v: qkv, keys, values }, groups);
         return;
       }
       const params = { rowCount: rows, nHeads, nKvHeads, dHead, rotaryDim, start: 0, rowStride: heads * dHead };
       const constants = { STORE: store ? 1 : 0, INTERLEAVED: style === "interleaved" ? 1 : 0 };
-      const buffers = [t.rowTable, t.table, t.qkv, t.keys, t.values];
+      const buffers = { rowTable, ropeTable, qkv, keys, values };
       dispatchGroups(recorder, ROPE_STORE, params, buffers, Math.ceil((rows * heads * dHead) / 2 / 64), { constants });
     });
     const expected = {

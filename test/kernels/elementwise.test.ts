@@ -199,7 +199,7 @@ describeOnGrids("sum over heads", (gpu) => {
     const b = gaussians(random, width);
     const arrays = { result, b, out: new Float32Array(rows * width) };
     const { out } = await compute(await gpu(), arrays, ["out"], (recorder, tensors) => {
-      const buffers = [tensors.result, tensors.b, tensors.out];
+      const buffers = { result: tensors.result, bias: tensors.b, out: tensors.out };
       const constants = { HAS_BIAS: bias ? 1 : 0 };
       const groups = Math.ceil((rows * width) / 64);
       dispatchGroups(recorder, SUM_HEADS, { rowCount: rows, nHeads, width, scale }, buffers, groups, { constants });

@@ -28,6 +28,10 @@ const modules = async () => ({
   definitions: await import("../../src/kernels/definitions.ts"),
   matmul: await import("../../src/kernels/matmul.ts"),
   attention: await import("../../src/kernels/attention.ts"),
+  gradients: await import("../../src/kernels/gradients.ts"),
+  normGradients: await import("../../src/kernels/norm-gradients.ts"),
+  attentionGradients: await import("../../src/kernels/attention-gradients.ts"),
+  metricGradient: await import("../../src/hooks/metric-gradient.ts"),
   edits: await import("../../src/ops/edit.ts"),
   metrics: await import("../../src/hooks/metrics.ts"),
   readouts: await import("../../src/hooks/readouts/kernels.ts"),
@@ -40,16 +44,19 @@ export async function everyKernel(recorder: Recorder): Promise<readonly Kernel[]
     for (const layout of way.layouts) {
       for (const storage of definitions.STORAGE_TYPES) {
         for (const aligned of [true, false]) {
-          for (const target of ["out", "cache"] as const) way.kernel(storage, layout, aligned, target);
+          for (const lookup of [way.kernel, way.cacheKernel]) lookup(storage, layout, aligned);
         }
       }
     }
   }
   const params = Object.fromEntries(Object.keys(definitions.ATTENTION_PARAMS).map((name) => [name, 4]));
   const { zeros } = recorder.gpu;
+  const inputs = Object.fromEntries(
+    ["rowTable", "slotTable", "alibiSlopes", "queries", "keys", "values"].map((name) => [name, zeros]),
+  );
   for (const way of reachable(attention).filter(isAttention)) {
     for (const dHead of [16, 64, 128]) {
-      way.record(recorder, { params: { ...params, dHead }, buffers: Array(6).fill(zeros) }, zeros);
+      way.record(recorder, { params: { ...params, dHead }, buffers: inputs }, zeros);
     }
   }
   return made;
@@ -64,13 +71,14 @@ function reachable(value: unknown, seen = new Set<unknown>()): object[] {
 
 interface MatmulWay {
   layouts: readonly string[];
-  kernel(storage: string, layout: string, aligned: boolean, target: "out" | "cache"): Kernel;
+  kernel(storage: string, layout: string, aligned: boolean): Kernel;
+  cacheKernel(storage: string, layout: string, aligned: boolean): Kernel;
 }
 
 interface AttentionWay {
   passes: readonly string[];
-  record(recorder: Recorder, call: { params: object; buffers: readonly unknown[] }, z: unknown): void;
+  record(recorder: Recorder, call: { params: object; buffers: object }, z: unknown): void;
 }
 
-const isMatmul = (value: object): value is MatmulWay => "layouts" in value && "kernel" in value;
+const isMatmul = (value: object): value is MatmulWay => "layouts" in value && "cacheKernel" in value;
 const isAttention = (value: object): value is AttentionWay => "passes" in value && "record" in value;

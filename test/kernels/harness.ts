@@ -10,11 +10,11 @@ import type { Tensor } from "../../src/gpu/tensor.ts";
 import { gpuWithLimits, testGpu } from "../support/gpu.ts";
 
 /** One dispatch, of one workgroup a `group`, folded. */
-export function dispatchGroups<Param extends string>(
+export function dispatchGroups<Param extends string, Binding extends string>(
   recorder: Recorder,
-  kernel: Kernel<Param>,
-  params: Record<Param, number>,
-  buffers: readonly Tensor[],
+  kernel: Kernel<Param, Binding>,
+  params: NoInfer<Record<Param, number>>,
+  buffers: NoInfer<Record<Binding, Tensor>>,
   groups: number,
   { constants = {}, slices = 1 }: { constants?: Constants; slices?: number } = {},
 ): void {

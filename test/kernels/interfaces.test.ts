@@ -1,6 +1,7 @@
 /**
- * Each kernel's interface is stated twice, in TypeScript (`defineKernel`) and in WGSL, and the two are linked by order
- * alone: two parameters that changed places would be read as each other. So the WGSL of every kernel is read here.
+ * Each kernel's interface is stated twice, in TypeScript (`defineKernel`) and in WGSL, and the GPU links the two by order
+ * alone: two parameters or buffers that changed places would be read as each other. So the WGSL of every kernel is read
+ * here, and its names, order, types and access are compared with the declaration.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { beforeAll, describe, expect, it, vi } from "vitest";
@@ -66,9 +67,14 @@ describe("every kernel", () => {
 
 describe("a kernel is caught when", () => {
   const fields = ({ params }: Kernel) => Object.entries(params);
+  const buffers = ({ bindings }: Kernel) => Object.entries(bindings);
   const withParams = (kernel: Kernel, entries: [string, Kernel["params"][string]][]): Kernel => ({
     ...kernel,
     params: Object.fromEntries(entries),
+  });
+  const withBindings = (kernel: Kernel, entries: [string, Access][]): Kernel => ({
+    ...kernel,
+    bindings: Object.fromEntries(entries),
   });
 
   it("two neighbouring parameters have changed places", () => {
@@ -108,17 +114,43 @@ describe("a kernel is caught when", () => {
   it("a buffer is written that is declared to be read, or is missing, or one too many is declared", () => {
     const otherAccess = (access: Access): Access => (access === "read" ? "write" : "read");
     for (const at of [0, 1, 2]) {
-      const changed = (kernel: Kernel) =>
-        kernel.bindings.length > at
-          ? {
-              ...kernel,
-              bindings: kernel.bindings.map((access, index) => (index === at ? otherAccess(access) : access)),
-            }
-          : undefined;
+      const changed = (kernel: Kernel) => {
+        const entries = buffers(kernel);
+        const entry = entries[at];
+        return entry && withBindings(kernel, entries.with(at, [entry[0], otherAccess(entry[1])]));
+      };
       expect(unnoticed(changed)).toEqual([]);
     }
-    expect(unnoticed((kernel) => ({ ...kernel, bindings: kernel.bindings.slice(1) }))).toEqual([]);
-    expect(unnoticed((kernel) => ({ ...kernel, bindings: [...kernel.bindings, "read"] }))).toEqual([]);
+    expect(unnoticed((kernel) => withBindings(kernel, buffers(kernel).slice(1)))).toEqual([]);
+    expect(unnoticed((kernel) => withBindings(kernel, [...buffers(kernel), ["another", "read"]]))).toEqual([]);
+  });
+
+  it("two buffers have changed places, in TypeScript or in WGSL, or one has another name", () => {
+    let swaps = 0;
+    const most = Math.max(...kernels.map((kernel) => buffers(kernel).length));
+    for (let second = 1; second < most; second++) {
+      for (let first = 0; first < second; first++) {
+        const pair = (kernel: Kernel) => [buffers(kernel)[first], buffers(kernel)[second]] as const;
+        const declared = (kernel: Kernel) => {
+          const [one, other] = pair(kernel);
+          if (!one || !other) return undefined;
+          swaps += one[1] === other[1] ? 1 : 0;
+          return withBindings(kernel, buffers(kernel).with(first, other).with(second, one));
+        };
+        const bound = (kernel: Kernel) => {
+          const [one, other] = pair(kernel);
+          return one && other && { ...kernel, code: withPlaces(kernel.code, first, second) };
+        };
+        expect(unnoticed(declared)).toEqual([]);
+        expect(unnoticed(bound)).toEqual([]);
+      }
+    }
+    expect(swaps).toBeGreaterThan(100);
+    const renamed = (kernel: Kernel) => {
+      const [[, access], ...rest] = buffers(kernel) as [[string, Access], ...[string, Access][]];
+      return withBindings(kernel, [["another", access], ...rest]);
+    };
+    expect(unnoticed(renamed)).toEqual([]);
   });
 
   it("a binding of its WGSL has another number or group", () => {
@@ -145,10 +177,19 @@ it("WGSL is read as it is written, in other ways too", () => {
     fn helper() {}
     @compute @workgroup_size(A, 1) fn other(@builtin(global_invocation_id) id: vec3<u32>) {}`;
   expect(wgslParams(code)).toEqual(["a: u32", "c: f32"]);
-  expect(wgslBindings(code)).toEqual(["0.0 uniform Params", "1.0 read", "1.1 write"]);
+  expect(wgslBindings(code)).toEqual(["0.0 params: uniform Params", "1.0 x: read", "1.1 out: write"]);
   expect(wgslOverrides(code)).toEqual(["A"]);
   expect(wgslEntryPoints(code)).toEqual(["main", "other"]);
 });
+
+/** WGSL in which two buffers have each other's numbers. */
+function withPlaces(code: string, first: number, second: number): string {
+  const place = (binding: number | string) => `@group(1) @binding(${binding})`;
+  return code
+    .replace(place(first), place("other"))
+    .replace(place(second), place(first))
+    .replace(place("other"), place(second));
+}
 
 /** All TypeScript below a folder. */
 function sourcesOf(folder: URL): string {

@@ -170,7 +170,8 @@ describeOnGrids("norm of queries and keys, in place", (gpu) => {
         weightOffset: offset,
       };
       const constants = { SUBTRACT_MEAN: kind === "layer" ? 1 : 0, HAS_BIAS: bias ? 1 : 0 };
-      dispatchGroups(recorder, QK_NORM, params, [tensors.w, tensors.b, tensors.x], rows * groups, { constants });
+      const buffers = { weights: tensors.w, bias: tensors.b, x: tensors.x };
+      dispatchGroups(recorder, QK_NORM, params, buffers, rows * groups, { constants });
     });
     const wanted = Float64Array.from(x);
     for (let vector = 0; vector < rows * groups; vector++) {

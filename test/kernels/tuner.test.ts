@@ -227,20 +227,21 @@ describe.each(PASS_KINDS)("tune, attention of %s", (pass) => {
       });
       const confused = (
         name: string,
-        change: (buffers: AttentionCall["buffers"]) => AttentionCall["buffers"],
+        change: (buffers: AttentionCall["buffers"]) => Partial<AttentionCall["buffers"]>,
       ): AttentionKernel => ({
         ...reference,
         name,
-        record: (recorder, call, z) => reference.record(recorder, { ...call, buffers: change(call.buffers) }, z),
+        record: (recorder, call, z) =>
+          reference.record(recorder, { ...call, buffers: { ...call.buffers, ...change(call.buffers) } }, z),
       });
       const mistakes = [
         wrong("no window", { window: 0 }),
         wrong("all read the first sequence", { slotStride: 0 }),
         wrong("all heads are equal", { queryStride: 0, nHeads: 1 }),
         wrong("no scale", { scale: 1 }),
-        confused("keys for values", ([rows, slots, slopes, q, k]) => [rows, slots, slopes, q, k, k]),
-        confused("values for keys", ([rows, slots, slopes, q, k, v]) => [rows, slots, slopes, q, v, k]),
-        confused("queries for keys", ([rows, slots, slopes, q, , v]) => [rows, slots, slopes, q, q, v]),
+        confused("keys for values", ({ keys }) => ({ values: keys })),
+        confused("values for keys", ({ keys, values }) => ({ keys: values, values: keys })),
+        confused("queries for keys", ({ queries }) => ({ keys: queries })),
       ];
       const { error } = operands.workload(shape);
       for (const mistake of mistakes) expect(await error(mistake), mistake.name).toBeGreaterThan(TOLERANCE);

@@ -19,12 +19,12 @@ export function wgslParams(code: string): string[] {
   return fields.filter((field) => field !== "");
 }
 
-/** Every resource, as "group.binding access", sorted. */
+/** Every resource, as "group.binding name: access", sorted. */
 export function wgslBindings(code: string): string[] {
   const pattern = /@group\((\d+)\)\s*@binding\((\d+)\)\s*var<([^>]*)>\s*(\w+)\s*:\s*([^;]+);/g;
-  const found = [...withoutComments(code).matchAll(pattern)].map(([, group, binding, space = "", , type]) => {
+  const found = [...withoutComments(code).matchAll(pattern)].map(([, group, binding, space = "", name, type]) => {
     const access = ACCESS[space.replace(/\s*,\s*/, ", ")] ?? space;
-    return `${group}.${binding} ${access === "uniform" ? `uniform ${type?.trim()}` : access}`;
+    return `${group}.${binding} ${name}: ${access === "uniform" ? `uniform ${type?.trim()}` : access}`;
   });
   return found.sort();
 }
@@ -42,7 +42,8 @@ export function wgslEntryPoints(code: string): string[] {
 /** What TypeScript and WGSL say differently; none where they agree. */
 export function differences({ code, params, bindings, entryPoint }: Kernel): string[] {
   const declared = Object.entries(params).map(([name, type]) => `${name}: ${type}`);
-  const resources = ["0.0 uniform Params", ...bindings.map((access, index) => `1.${index} ${access}`)];
+  const buffers = Object.entries(bindings).map(([name, access], index) => `1.${index} ${name}: ${access}`);
+  const resources = ["0.0 params: uniform Params", ...buffers];
   const pairs = { params: [declared, wgslParams(code)], bindings: [resources.sort(), wgslBindings(code)] };
   const found = Object.entries(pairs).flatMap(([what, [typescript = [], wgsl = []]]) =>
     typescript.join(", ") === wgsl.join(", ") ? [] : [`${what}: ${typescript.join(", ")} | WGSL: ${wgsl.join(", ")}`],

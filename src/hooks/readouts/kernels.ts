@@ -1,4 +1,4 @@
-/** The read-outs' own kernels, and the operations that record them. What each computes stands in its file in `shaders/`. */
+/** The readouts' own kernels, and the functions that record them. Each kernel's file in `shaders/` says what it computes. */
 import orderedKey from "../../../shaders/ordered_key.wgsl";
 import attentionSource from "../../../shaders/readout_attention.wgsl";
 import topKSource from "../../../shaders/readout_top_k.wgsl";
@@ -16,7 +16,7 @@ const transposed = (storage: StorageType) =>
   defineKernel({
     name: `readout transposed ${storage}`,
     sources: [STORAGE_SOURCE[storage], transposedSource],
-    bindings: ["read", "read", "write"],
+    bindings: { x: "read", weights: "read", out: "write" },
     params: u32("rowCount", "width", "weightRows", "weightStride", "xStart", "xStride"),
   });
 
@@ -25,14 +25,14 @@ const TRANSPOSED = { f32: transposed("f32"), f16: transposed("f16"), bf16: trans
 const TOP_K = defineKernel({
   name: "readout top k",
   sources: [orderedKey, topKSource],
-  bindings: ["read", "write"],
+  bindings: { x: "read", out: "write" },
   params: u32("rowCount", "width", "count"),
 });
 
 const ATTENTION_SUMS = defineKernel({
   name: "readout attention",
   sources: [reduceSource, attentionSource],
-  bindings: ["read", "read", "read", "write"],
+  bindings: { pattern: "read", queryPositions: "read", tokens: "read", out: "write" },
   params: u32("rowCount", "nHeads", "queries", "keys", "firstKey"),
 });
 
@@ -53,7 +53,7 @@ export function matmulTransposed(recorder: Recorder, x: Tensor, rows: number, W:
         xStart: part.firstRow,
         xStride: W.outWidth,
       },
-      buffers: [x, part, out],
+      buffers: { x, weights: part, out },
       workgroups: elementGrid(recorder, rows * Math.ceil(W.width / 4)),
       constants: index > 0 ? { ACCUMULATE: 1 } : {},
     });
@@ -72,7 +72,7 @@ export function topK(recorder: Recorder, x: Tensor, rows: number, width: number,
   const out = recorder.temp(rows, count, 2);
   recorder.dispatch(TOP_K, {
     params: { rowCount: rows, width, count },
-    buffers: [x, out],
+    buffers: { x, out },
     workgroups: foldGrid(recorder.gpu, rows),
   });
   return out;
@@ -113,7 +113,12 @@ export function attentionSums(recorder: Recorder, call: AttentionSumsCall): Tens
   const out = recorder.temp(batch, nHeads, queries, ATTENTION_SUM_NAMES.length);
   recorder.dispatch(ATTENTION_SUMS, {
     params: { rowCount, nHeads, queries, keys, firstKey: call.excludeFirst ? 1 : 0 },
-    buffers: [call.pattern, call.queryPositions, call.tokens ?? recorder.gpu.zeros, out],
+    buffers: {
+      pattern: call.pattern,
+      queryPositions: call.queryPositions,
+      tokens: call.tokens ?? recorder.gpu.zeros,
+      out,
+    },
     workgroups: foldGrid(recorder.gpu, rowCount),
     constants: {
       CAUSAL: call.causal ? 1 : 0,

@@ -1,4 +1,4 @@
-/** Workloads of attention: random queries, keys and values, about as wide in all as GPT-2's, in heads of the class's width. */
+/** Workloads of attention: random queries, keys and values in heads of the class's width, in all about as wide as GPT-2's. */
 import type { Gpu } from "../../gpu/gpu.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
@@ -97,7 +97,10 @@ export class AttentionOperands {
     const { slots, queries, keys, values } = this.#tensors;
     return {
       params: { ...shape, window, scale: 1 / Math.sqrt(dHead), softCap: 0, splitKeys: 0 },
-      buffers: [this.#rowTable(task), slots, this.gpu.zeros, queries, keys, values],
+      buffers: {
+        ...{ rowTable: this.#rowTable(task), slotTable: slots, alibiSlopes: this.gpu.zeros },
+        ...{ queries, keys, values },
+      },
     };
   }
 

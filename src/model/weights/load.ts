@@ -1,5 +1,5 @@
 /**
- * From checkpoint to GPU, as planned: everything is allocated first, so that a model that does not fit is refused before its
+ * Loads the weights to the GPU, as planned. All memory is allocated first, so a model that does not fit is refused before its
  * weights are read. Then rows are read, brought into the layout of the plan, written and dropped.
  */
 import { abortable } from "../../abort.ts";
@@ -100,7 +100,7 @@ function assemble(gpu: Gpu, spec: ModelSpec, plan: readonly PlannedWeight[], buf
       : withBuffers(matrix, own);
     holder[field] = part === undefined ? value : { ...(holder[field] as object | undefined), [part]: value };
   }
-  return { W_U: weights.W_E, ...weights } as unknown as Weights;
+  return { W_U: weights.W_E, ...weights, planned: plan } as unknown as Weights;
 }
 
 function withBuffers(matrix: PlannedMatrix, buffers: readonly GPUBuffer[]): Matrix {

@@ -1,7 +1,7 @@
 /**
- * What loading will do, from headers alone: which rows of which tensors become which matrix or vector on the GPU, in which
- * form, and how many bytes that takes. `load.ts` carries the plan out, `inspect` adds up its bytes, and `fit.ts` sees in it
- * which tensors nobody uses.
+ * The plan of loading, from headers alone: which rows of which tensors become which matrix or vector on the GPU, in which
+ * form, and how many bytes that takes. `load.ts` carries the plan out, `inspect` adds up its bytes, and `fit.ts` finds the
+ * tensors that it does not use.
  */
 import type { Checkpoint } from "../../checkpoint/index.ts";
 import { ELEMENT_BYTES, type Matrix, type MatrixPart } from "../../kernels/matrix.ts";
@@ -121,6 +121,19 @@ function matrixOf(name: WeightName, pieces: readonly Piece[], outWidth: number, 
   }
   const stride = padded(width);
   return { ...matrix, layout: "linear", stride, parts: partsOf(outWidth, stride * ELEMENT_BYTES[storage], limits) };
+}
+
+/** The same matrix in float32, for its gradient. */
+export function inFloat32({ isVector, matrix }: PlannedWeight, limits: Limits): PlannedMatrix {
+  if (isVector || matrix.storage === "f32") return matrix;
+  const { outWidth, width } = matrix;
+  const conv1dBytes = padded(outWidth) * 4;
+  if (matrix.layout === "conv1d" && width <= rowsPerPart(limits, conv1dBytes)) {
+    const part = { firstRow: 0, rows: outWidth, bytes: width * conv1dBytes };
+    return { ...matrix, storage: "f32", parts: [part] };
+  }
+  const stride = padded(width);
+  return { outWidth, width, storage: "f32", layout: "linear", stride, parts: partsOf(outWidth, stride * 4, limits) };
 }
 
 function partsOf(rows: number, rowBytes: number, limits: Limits): PlannedMatrix["parts"] {

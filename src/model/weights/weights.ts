@@ -1,6 +1,7 @@
 /** The weights of a model on the GPU. */
 import type { Tensor } from "../../gpu/tensor.ts";
 import type { Matrix, NormWeights } from "../../kernels/matrix.ts";
+import type { PlannedWeight } from "./plan.ts";
 
 export interface BlockWeights {
   ln1?: NormWeights;
@@ -32,6 +33,8 @@ export interface Weights {
   lnFinal?: NormWeights;
   W_U: Matrix;
   b_U?: Tensor;
+  /** What they were made of. */
+  planned: readonly PlannedWeight[];
 }
 
 /** Every buffer of the weights, each once (a tied head shares the embedding's). */

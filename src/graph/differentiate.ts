@@ -1,0 +1,75 @@
+/**
+ * Differentiation: a graph becomes one that goes on backwards, by the vector-Jacobian products of its ops.
+ *
+ * It starts with the metric's gradient of the logits and walks the ops in reverse. Each op turns the gradients of its outputs
+ * into those of its inputs, as ops again, which may be fused, placed and lowered like any others. What several ops read gets
+ * the sum of what each gives. Nothing is computed that leads to no marked value and no wanted weight.
+ */
+import { ADD } from "../ops/add.ts";
+import { CAPTURE } from "../ops/capture.ts";
+import { GRADIENT_OF } from "../ops/gradient-of.ts";
+import type { Op, Value } from "../ops/op.ts";
+import { SEED } from "../ops/seed.ts";
+import { type WeightChoice, weightsIn } from "../ops/weight-ref.ts";
+import { type Graph, GraphBuilder } from "./graph.ts";
+
+/** The graph and its backward pass: the marks of `insertHooks` become captures of gradients, and weights add to theirs. */
+export function differentiate(graph: Graph, wantsWeight: WeightChoice = () => false): Graph {
+  const logits = graph.output as Value;
+  const forward = graph.ops.filter(({ kind }) => kind !== GRADIENT_OF);
+  const wanted = wantedValues(graph, wantsWeight);
+  if (!wanted.has(logits)) return { ops: forward, output: logits };
+  const backward = new Backward();
+  backward.layer = logits.layer;
+  backward.give(logits, backward.one(SEED, [logits], {}));
+  for (const op of [...graph.ops].reverse()) backward.through(op, wanted, wantsWeight);
+  return { ops: [...forward, ...backward.ops], output: logits };
+}
+
+/** Values whose gradient is marked, or leads to a marked one or to a wanted weight. */
+function wantedValues({ ops }: Graph, wantsWeight: WeightChoice): Set<Value> {
+  const wanted = new Set<Value>();
+  const marked = new Set<Value>();
+  for (const { kind, inputs } of ops) if (kind === GRADIENT_OF) marked.add(inputs[0] as Value);
+  for (const op of ops) {
+    const leads =
+      op.inputs.some((value) => wanted.has(value)) || weightsIn(op.attributes).some((ref) => wantsWeight(ref));
+    for (const value of op.outputs) if (leads || marked.has(value)) wanted.add(value);
+  }
+  return wanted;
+}
+
+class Backward extends GraphBuilder {
+  readonly #grads = new Map<Value, Value>();
+
+  /** Adds to the gradient of a value. */
+  give(value: Value, grad: Value): void {
+    const before = this.#grads.get(value);
+    this.#grads.set(value, before ? this.one(ADD, [before, grad], { scale: 1 }) : grad);
+  }
+
+  through(op: Op, wanted: ReadonlySet<Value>, wantsWeight: WeightChoice): void {
+    this.layer = (op.outputs[0] ?? op.inputs[0])?.layer ?? 0;
+    if (op.kind === GRADIENT_OF) {
+      const grad = this.#grads.get(op.inputs[0] as Value);
+      if (grad) this.add(CAPTURE, [grad], op.attributes as { index: number; headFirst: boolean });
+      return;
+    }
+    const grads = op.outputs.map((value) => this.#grads.get(value));
+    const leads =
+      op.inputs.some((value) => wanted.has(value)) || weightsIn(op.attributes).some((ref) => wantsWeight(ref));
+    if (!leads || grads.every((grad) => grad === undefined)) return;
+    if (!op.kind.vjp) throw new TypeError(`Ops of the kind ${op.kind.name} have no vector-Jacobian product.`);
+    const given = op.kind.vjp({
+      op,
+      grads,
+      sink: this,
+      wants: (input) => wanted.has(op.inputs[input] as Value),
+      wantsWeight,
+    });
+    op.inputs.forEach((value, index) => {
+      const grad = given[index];
+      if (grad && wanted.has(value)) this.give(value, grad);
+    });
+  }
+}

@@ -1,0 +1,171 @@
+/**
+ * The backward pass: gradients of a metric at any point, and of any weight.
+ *
+ * The graph of the forward pass, with its edits, is differentiated: what comes back is exact, as autograd's is, for the
+ * model as it was edited. The gradient of a batch is that of the sum over its sequences; of `metric.loss`, of the mean.
+ */
+import { HookError, InputError } from "../errors.ts";
+import type { Tensor } from "../gpu/tensor.ts";
+import { ENCODE_FIELDS, type EncodeInputOptions, MODEL_INPUT, type ModelInput } from "../model/input.ts";
+import type { Model } from "../model/model.ts";
+import { tensorNames, WeightGradients } from "../model/weights/gradients.ts";
+import type { CaptureTarget, PassHooks } from "../ops/bindings.ts";
+import { editOp } from "../ops/edit-call.ts";
+import { nearestNames } from "../schema/nearest.ts";
+import * as s from "../schema/schema.ts";
+import { ActivationCache } from "./activation-cache.ts";
+import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";
+import { type MetricPlan, MetricSeed, planMetric } from "./metric-gradient.ts";
+import { type CheckedMetric, METRICS, type Metric } from "./metrics.ts";
+import { planPass } from "./plan.ts";
+import { matcher, PATTERNS, type PointPattern } from "./points.ts";
+
+/** What to differentiate, and where. */
+export interface BackwardOptions extends EncodeInputOptions {
+  /** What is differentiated: one metric for every sequence, or one for each. */
+  metric: Metric | readonly Metric[];
+  /** Position whose logits are measured; negative from the end of each sequence. Default -1. Not for `metric.loss`. */
+  position?: number;
+  /** Points whose gradients are wanted: names, `*` patterns, regular expressions or predicates. */
+  at?: PointPattern | readonly PointPattern[];
+  /** Tensors of the checkpoint whose gradients are wanted, by the same kinds of patterns: `"*"` for all. */
+  weights?: PointPattern | readonly PointPattern[];
+  /** Keep activations and gradients of these positions alone; negative from the end. All when absent. */
+  positions?: s.Indices;
+  /** Interventions of the forward pass; the gradient is that of the edited model. */
+  edits?: Edit | readonly Edit[];
+  /** Ends the call with `signal.reason`; what the GPU has begun, it finishes. */
+  signal?: AbortSignal;
+}
+
+type CheckedBackwardOptions = Omit<BackwardOptions, "metric" | "at" | "weights" | "positions" | "edits"> & {
+  at?: readonly PointPattern[];
+  weights?: readonly PointPattern[];
+  metric: readonly CheckedMetric[];
+  positions?: readonly number[];
+  edits?: readonly CheckedEdit[];
+};
+
+export const BACKWARD_OPTIONS = s.object<BackwardOptions, CheckedBackwardOptions>("the options of backward", {
+  ...ENCODE_FIELDS,
+  metric: s.required(METRICS),
+  position: s.whole,
+  at: PATTERNS,
+  weights: PATTERNS,
+  positions: s.indices,
+  edits: EDITS,
+  signal: s.signal,
+} satisfies s.Fields<BackwardOptions>);
+
+/** What a backward pass gives. Works with `using`. */
+export interface BackwardResult {
+  /** The metric: [batch], or [1] of `metric.loss`. */
+  value: Float32Array;
+  /** The activations of the points `at`, as the metric saw them. */
+  cache: ActivationCache;
+  /** The metric's gradient at each of those points, with its name and shape; zero where the metric does not depend on it. */
+  grads: ActivationCache;
+  /** The gradients of the chosen weights, by the checkpoint's names and in its shapes; always float32. */
+  weights: WeightGradients;
+  /** Frees all three. */
+  destroy(): void;
+  [Symbol.dispose](): void;
+}
+
+/** Runs a model forwards and backwards. `standing`: edits that come before those of the options. */
+export async function backward(
+  model: Model,
+  standing: readonly CheckedEdit[],
+  input: ModelInput,
+  options: BackwardOptions,
+): Promise<BackwardResult> {
+  const read = s.readOptions(BACKWARD_OPTIONS, options, "backward");
+  const edits = [...standing, ...(read.edits ?? [])];
+  refuseUnknownGradients(edits);
+  if (read.at === undefined && read.weights === undefined)
+    s.refuseIdle(
+      "backward",
+      "metric",
+      "without at or weights: name the points or the weights whose gradients are wanted",
+    );
+  if (read.at === undefined && read.positions)
+    s.refuseIdle("backward", "positions", "without at: it says what is kept of the points");
+  return model.withInput(s.readArgument(MODEL_INPUT, input, "backward", "input"), read, async (ids, run) => {
+    const metric = planMetric(read.metric, ids, model.spec.vocabSize, checkPosition(read));
+    const plan = planPass(model, ids, run, { capture: read.at, positions: read.positions, edits, logits: "all" });
+    const seed = new MetricSeed(model.gpu, metric, model.spec.vocabSize);
+    const { cache } = plan;
+    const grads = zerosLike(model, cache);
+    const weights = new WeightGradients(model.gpu, model.engine.weights, chooseWeights(model, read.weights));
+    const destroy = () => {
+      for (const each of [cache, grads, weights]) each.destroy();
+    };
+    try {
+      const logits = await model.run(ids, {
+        ...run,
+        ...plan.run,
+        hooks: plan.run.hooks && withGradients(plan.run.hooks, grads),
+        widest: widestOf(model, ids, metric, plan.run.widest),
+        logits: cache.names.includes("logits") ? "all" : metric.logits,
+        backward: { seed: seed.record, weights },
+      });
+      logits.destroy();
+      return { value: await seed.read(), cache, grads, weights, destroy, [Symbol.dispose]: destroy };
+    } catch (error) {
+      destroy();
+      throw error;
+    } finally {
+      seed.destroy();
+    }
+  });
+}
+
+/** @throws InputError `input/idle-option` for a position beside the loss, which has all. */
+function checkPosition({ metric, position }: CheckedBackwardOptions): number {
+  if (position !== undefined && metric.some(({ kind }) => kind === "loss"))
+    s.refuseIdle("backward", "position", "beside metric.loss, which counts every position. Give it a mask");
+  return position ?? -1;
+}
+
+/** @throws HookError `hook/no-gradient` */
+function refuseUnknownGradients(edits: readonly CheckedEdit[]): void {
+  const unknown = edits.find(({ op }) => editOp(op).gradient === "unknown");
+  if (!unknown) return;
+  throw new HookError(
+    "hook/no-gradient",
+    `The edit at ${unknown.at} is an expression, whose derivative is not known. Say it with set, add, scale, zero, lerp or project_out.`,
+  );
+}
+
+/** Tensors for the gradients of what a cache captures. */
+function zerosLike({ gpu }: Model, cache: ActivationCache): ActivationCache {
+  const tensors = new Map<string, Tensor>();
+  for (const name of cache.names) tensors.set(name, gpu.tensor(cache.shape(name), `gradient of ${name}`));
+  return new ActivationCache(gpu, tensors, cache.positions);
+}
+
+/** @throws InputError `input/no-weight` for a pattern that matches nothing */
+function chooseWeights({ engine, spec }: Model, patterns: readonly PointPattern[] = []): string[] {
+  const names = tensorNames(engine.weights);
+  const chosen = patterns.flatMap((pattern) => {
+    const matching = names.filter(matcher(pattern));
+    if (matching.length > 0) return matching;
+    const near = nearestNames(String(pattern), names, 3).join(", ");
+    throw new InputError(
+      "input/no-weight",
+      `"${pattern}" matches no tensor of this ${spec.family} model. Nearest: ${near}.`,
+    );
+  });
+  return names.filter((name) => chosen.includes(name));
+}
+
+function withGradients(hooks: PassHooks, grads: ActivationCache): PassHooks {
+  const targets = grads.names.map((name): CaptureTarget => ({ name, tensor: grads.tensor(name), ofGradient: true }));
+  return { ...hooks, captures: [...hooks.captures, ...targets] };
+}
+
+/** Elements of one row of the widest value of the backward pass: its attention is computed step by step. */
+function widestOf({ spec }: Model, ids: readonly (readonly number[])[], { logits }: MetricPlan, widest = 0): number {
+  const longest = Math.max(...ids.map(({ length }) => length));
+  return Math.max(widest, spec.nHeads * longest, logits === "all" ? spec.vocabSize : 0);
+}

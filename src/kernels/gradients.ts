@@ -1,0 +1,245 @@
+/**
+ * Gradients of projections and of weights. They are matmuls again, on the same kernels: the gradient of x is dy W, and W as
+ * it lies is the transposed matrix in the other layout; that of W is dy^T x, for which dy's rows are written as columns and
+ * x's rows are read as the weights of a conv1d.
+ */
+import tableGradientSource from "../../shaders/table_gradient.wgsl";
+import transposeSource from "../../shaders/transpose_rows.wgsl";
+import vectorGradientSource from "../../shaders/vector_gradient.wgsl";
+import { defineKernel, f32, u32 } from "../gpu/kernel.ts";
+import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
+import type { Tensor } from "../gpu/tensor.ts";
+import { combine, type MatmulOptions, matmul } from "./calls.ts";
+import { putRows } from "./elementwise.ts";
+import { elementGrid } from "./launch.ts";
+import type { Matrix, MatrixPart } from "./matrix.ts";
+import { rowBlocks } from "./row-blocks.ts";
+import { isPacked, packedView, type View } from "./view.ts";
+
+const TRANSPOSE = defineKernel({
+  name: "transpose rows",
+  sources: transposeSource,
+  bindings: { x: "read", out: "write" },
+  params: u32("rowCount", "rowCount4", "width", "start", "rowStride"),
+});
+
+const VECTOR_GRADIENT = defineKernel({
+  name: "vector gradient",
+  sources: vectorGradientSource,
+  bindings: { dy: "read", x: "read", out: "write" },
+  params: u32("count", "width"),
+});
+
+const TABLE_GRADIENT = defineKernel({
+  name: "table gradient",
+  sources: tableGradientSource,
+  bindings: { entries: "read", rows: "read", dy: "read", out: "write" },
+  params: { ...u32("entryCount", "width", "tableStride"), ...f32("scale") },
+});
+
+/** Parts of W as matrices that are W transposed, each with the columns of x that it takes. */
+function transposedParts(W: Matrix): { matrix: Matrix; column: number }[] {
+  const layout = W.layout === "linear" ? "conv1d" : "linear";
+  return W.parts.map((part) => ({
+    matrix: {
+      ...W,
+      layout,
+      outWidth: W.width,
+      width: W.layout === "linear" ? part.rows : W.outWidth,
+      parts: [{ ...part, firstRow: 0, rows: W.width }],
+    },
+    column: W.layout === "linear" ? part.firstRow : 0,
+  }));
+}
+
+/** out[r] (+ or *)= scale * x[r] W; x [rows, outWidth of W], out [rows, width of W]. */
+export function matmulTransposed(
+  recorder: Recorder,
+  x: View,
+  rows: number,
+  W: Matrix,
+  out: View,
+  { scale, combine: how }: Pick<MatmulOptions, "scale" | "combine">,
+): void {
+  const parts = transposedParts(W);
+  for (const { first, rows: count, slice, outStart } of rowBlocks(recorder.gpu, out, rows)) {
+    // A sum of several products cannot be multiplied by before it is whole.
+    const sum = parts.length > 1 && how === "multiply" ? recorder.temp(count, W.width) : undefined;
+    parts.forEach(({ matrix, column }, index) => {
+      matmul(recorder, x.buffer, count, matrix, sum ?? slice, {
+        scale,
+        combine: index > 0 ? "add" : sum ? undefined : how,
+        rowStart: x.start + first * x.rowStride + column,
+        rowStride: x.rowStride,
+        outStart: sum ? 0 : outStart,
+        outStride: sum ? W.width : out.rowStride,
+      });
+    });
+    if (!sum) continue;
+    combine(recorder, sum, slice, count * W.width, "multiply");
+    recorder.release(sum);
+  }
+}
+
+/** out[r, head] = result[r, head] W_O[head], the way back of `projectHeads`; result [rows, nHeads, dModel], out [rows, nHeads, dHead]. */
+export function unprojectHeads(recorder: Recorder, result: View, rows: number, W_O: Matrix, out: View): void {
+  for (let head = 0; head < out.heads; head++) {
+    transposedParts(W_O).forEach(({ matrix, column }, index) => {
+      const parts = [{ ...(matrix.parts[0] as MatrixPart), rows: out.width }];
+      matmul(recorder, result.buffer, rows, { ...matrix, parts }, out.buffer, {
+        weightRow: head * out.width,
+        combine: index > 0 ? "add" : undefined,
+        rowStart: result.start + head * result.headStride + column,
+        rowStride: result.rowStride,
+        outStart: out.start + head * out.headStride,
+        outStride: out.rowStride,
+      });
+    });
+  }
+}
+
+/** Rows as columns: [width, 4 * ceil(rows / 4)], padded with zeros. */
+function transposed(recorder: Recorder, { buffer, start, rowStride }: View, width: number, rows: number): Tensor {
+  const rowCount4 = Math.ceil(rows / 4);
+  const out = recorder.temp(width, 4 * rowCount4);
+  recorder.dispatch(TRANSPOSE, {
+    params: { rowCount: rows, rowCount4, width, start, rowStride },
+    buffers: { x: buffer, out },
+    workgroups: elementGrid(recorder, width * rowCount4),
+  });
+  return out;
+}
+
+/** Rows of x as a conv1d matrix [rows, width]; a copy where they do not lie as the kernels read weights. */
+function asWeights(recorder: Recorder, x: View, width: number, rows: number): { matrix: Matrix; copy?: Tensor } {
+  const matrix = (slice: BufferSlice, stride: number): Matrix => ({
+    layout: "conv1d",
+    storage: "f32",
+    outWidth: width,
+    width: rows,
+    stride,
+    parts: [{ ...slice, buffer: slice.buffer, firstRow: 0, rows: width }],
+  });
+  if (x.start === 0 && x.rowStride === width && width % 4 === 0) return { matrix: matrix(x.buffer, width) };
+  const stride = 4 * Math.ceil(width / 4);
+  const copy = recorder.temp(rows, stride);
+  const whole = Array.from({ length: rows }, (_, row) => row);
+  putRows(recorder, packedAs(x, width), whole, { ...packedView(copy, width), rowStride: stride });
+  return { matrix: matrix({ buffer: copy.buffer }, stride), copy };
+}
+
+/** A view as one vector a row. */
+function packedAs(x: View, width: number): View {
+  return { ...x, heads: 1, headStride: width, width };
+}
+
+/** dW += dy^T x, in the layout of W; dy [rows, outWidth], x [rows, width]. */
+export function addWeightGradient(recorder: Recorder, dy: View, x: View, rows: number, dW: Matrix): void {
+  addOuter(recorder, dy, x, rows, dW, { column: 0, width: dW.width });
+}
+
+/** The same for columns `column` to `column + width` of W. */
+function addOuter(
+  recorder: Recorder,
+  dy: View,
+  x: View,
+  rows: number,
+  dW: Matrix,
+  { column, width }: { column: number; width: number },
+): void {
+  const isLinear = dW.layout === "linear";
+  // Rows of dW in memory: those of W, or its columns.
+  const [down, downWidth] = isLinear ? [dy, dW.outWidth] : [x, width];
+  const [across, acrossWidth] = isLinear ? [x, width] : [dy, dW.outWidth];
+  const operand = transposed(recorder, down, downWidth, rows);
+  const { matrix, copy } = asWeights(recorder, across, acrossWidth, rows);
+  for (const part of dW.parts) {
+    const rowStride = operand.shape[1] as number;
+    matmul(recorder, operand, isLinear ? part.rows : width, matrix, part, {
+      combine: "add",
+      width: rows,
+      rowStart: isLinear ? part.firstRow * rowStride : 0,
+      rowStride,
+      outStart: isLinear ? column : column * dW.stride,
+      outStride: dW.stride,
+    });
+  }
+  recorder.release(operand);
+  if (copy) recorder.release(copy);
+}
+
+/** dW_O[head] += result[head]^T z[head]; result [rows, nHeads, dModel], z [rows, nHeads, dHead]. */
+export function addHeadWeightGradient(recorder: Recorder, result: View, z: View, rows: number, dW_O: Matrix): void {
+  const ofHead = (view: View, head: number): View => ({
+    ...packedAs(view, view.width),
+    start: view.start + head * view.headStride,
+  });
+  for (let head = 0; head < z.heads; head++) {
+    const columns = { column: head * z.width, width: z.width };
+    addOuter(recorder, ofHead(result, head), ofHead(z, head), rows, dW_O, columns);
+  }
+}
+
+/** out += the sum over vectors of dy, or of dy times x; both [vectors, width]. */
+export function addVectorGradient(
+  recorder: Recorder,
+  dy: View,
+  x: View | undefined,
+  vectors: number,
+  width: number,
+  out: Tensor,
+): void {
+  const [own, factor] = [dy, x].map(
+    (view) => view && packed(recorder, view, (vectors * width) / (view.heads * view.width)),
+  );
+  recorder.dispatch(VECTOR_GRADIENT, {
+    params: { count: vectors, width },
+    buffers: { dy: (own as View).buffer, x: factor?.buffer ?? recorder.gpu.zeros, out },
+    workgroups: elementGrid(recorder, width),
+    constants: factor ? { HAS_FACTOR: 1 } : {},
+  });
+}
+
+/** The view itself where it lies as one run of elements from the start of its buffer, or a copy that does. */
+function packed(recorder: Recorder, x: View, rows: number): View {
+  if (isPacked(x) && x.start === 0) return x;
+  const out = packedView(recorder.temp(rows, x.heads, x.width), x.width, x.heads);
+  putRows(
+    recorder,
+    x,
+    Array.from({ length: rows }, (_, row) => row),
+    out,
+  );
+  return out;
+}
+
+/** dTable[indices[r]] += scale * dy[r]; dy [rows, width]. */
+export function addTableGradient(
+  recorder: Recorder,
+  dy: View,
+  indices: readonly number[],
+  scale: number,
+  dTable: Matrix,
+): void {
+  const rowsOf = new Map<number, number[]>();
+  for (const [row, index] of indices.entries()) rowsOf.set(index, [...(rowsOf.get(index) ?? []), row]);
+  for (const part of dTable.parts) {
+    const own = [...rowsOf].filter(([index]) => index >= part.firstRow && index < part.firstRow + part.rows);
+    if (own.length === 0) continue;
+    let first = 0;
+    const entries = own.flatMap(([index, rows]) => {
+      first += rows.length;
+      return [index - part.firstRow, first - rows.length, first, 0];
+    });
+    recorder.dispatch(TABLE_GRADIENT, {
+      params: { entryCount: own.length, width: dTable.width, tableStride: dTable.stride, scale },
+      buffers: {
+        entries: recorder.upload(Uint32Array.from(entries)),
+        rows: recorder.upload(Uint32Array.from(own.flatMap(([, rows]) => rows))),
+        dy: dy.buffer,
+        out: part,
+      },
+      workgroups: elementGrid(recorder, own.length * dTable.width),
+    });
+  }
+}

@@ -1,0 +1,112 @@
+/**
+ * Gradients of norms. With y = (x - mean) / s, s = sqrt(mean((x - mean)^2) + eps) and g the gradient of y,
+ *
+ *   dx = (g - mean(g) - y mean(g y)) / s          RMSNorm: without the two means of x and g
+ *
+ * in one step, and in the steps between which people look: of s, and of y with s held fixed.
+ */
+
+import type { NormSpec } from "../kernels/norm.ts";
+import { divisorGradient, normalizeGradient, normGradient, normScaleGradient } from "../kernels/norm-gradients.ts";
+import type { View } from "../kernels/view.ts";
+import { normalized } from "./norm-reference.ts";
+import { defineOp, type Lowering, type ReferenceCall, type WeightRef } from "./op.ts";
+
+interface NormGradientAttributes {
+  readonly spec: NormSpec;
+  readonly weights: WeightRef;
+}
+
+/** Applies `f` to the rows of the inputs. */
+function byRow(
+  { inputs, inputShapes, rows }: ReferenceCall<unknown>,
+  f: (...vectors: Float64Array[]) => ArrayLike<number>,
+): Float64Array {
+  const widths = inputShapes.map(({ heads, width }) => heads * width);
+  const out: number[] = [];
+  for (let row = 0; row < rows.count; row++) {
+    const vectors = inputs.map((x, index) => {
+      const width = widths[index] as number;
+      return x.subarray(row * width, (row + 1) * width);
+    });
+    out.push(...Array.from(f(...vectors)));
+  }
+  return Float64Array.from(out);
+}
+
+export const mean = (x: Float64Array) => x.reduce((sum, value) => sum + value, 0) / x.length;
+const dot = (x: Float64Array, y: Float64Array) => x.reduce((sum, value, i) => sum + value * (y[i] as number), 0);
+
+/** The gradient of x, given that of the normalized vector: the formula above. */
+export function normInputGradient(x: Float64Array, g: Float64Array, spec: NormSpec): Float64Array {
+  const { scale, values: y } = normalized(x, spec);
+  const centre = spec.kind === "layer" ? mean(g) : 0;
+  const along = dot(g, y) / g.length;
+  return g.map((value, i) => (value - centre - (y[i] as number) * along) / scale);
+}
+
+/** Inputs x and dy, in place of which it computes. */
+export const NORM_GRADIENT = defineOp<NormGradientAttributes>({
+  name: "normGradient",
+  formula: "d norm(x) / dx · dy",
+  shapes: ([x]) => [{ heads: 1, width: x?.width as number }],
+  inPlace: () => [1],
+  reference: (call) => [
+    byRow(call, (x, dy) => {
+      const { spec, weights } = call.attributes;
+      const w = call.weight(weights, "w");
+      const g = dy.map((value, d) => value * (w ? (w[d] as number) + spec.weightOffset : 1));
+      return normInputGradient(x, g, spec);
+    }),
+  ],
+  lower({ recorder, attributes: { spec, weights: ref }, inputs, outputs, rows, weights }) {
+    const [x] = inputs as [View];
+    normGradient(recorder, x, outputs[0] as View, rows.count, spec, weights.norm(ref));
+  },
+});
+
+/** Inputs x, its scale s and ds: dx = ds (x - mean) / (width s). */
+export const NORM_SCALE_GRADIENT = defineOp<NormGradientAttributes>({
+  name: "normScaleGradient",
+  formula: "ds (x - mean) / (width s)",
+  shapes: ([x]) => [{ heads: 1, width: x?.width as number }],
+  reference: (call) => [
+    byRow(call, (x, s, ds) => {
+      const centre = call.attributes.spec.kind === "layer" ? mean(x) : 0;
+      return x.map((value) => ((ds[0] as number) * (value - centre)) / (x.length * (s[0] as number)));
+    }),
+  ],
+  lower({ recorder, attributes: { spec }, inputs, outputs, rows }: Lowering<NormGradientAttributes>) {
+    const [x, s, ds] = inputs as [View, View, View];
+    normScaleGradient(recorder, x, s, ds, rows.count, spec, outputs[0] as View);
+  },
+});
+
+/** Inputs s and dy: dx = (dy - mean(dy)) / s with s held fixed; RMSNorm: dy / s. */
+export const NORMALIZE_GRADIENT = defineOp<NormGradientAttributes>({
+  name: "normalizeGradient",
+  formula: "(dy - mean(dy)) / s; RMS norms: dy / s",
+  shapes: ([, dy]) => [{ heads: 1, width: dy?.width as number }],
+  reference: (call) => [
+    byRow(call, (s, dy) => {
+      const centre = call.attributes.spec.kind === "layer" ? mean(dy) : 0;
+      return dy.map((value) => (value - centre) / (s[0] as number));
+    }),
+  ],
+  lower({ recorder, attributes: { spec }, inputs, outputs, rows }) {
+    const [s, dy] = inputs as [View, View];
+    normalizeGradient(recorder, s, dy, rows.count, spec, outputs[0] as View);
+  },
+});
+
+/** Inputs s, y = x / s and dy: ds = -(dy · y) / s. */
+export const DIVISOR_GRADIENT = defineOp<object>({
+  name: "divisorGradient",
+  formula: "-(dy · y) / s",
+  shapes: () => [{ heads: 1, width: 1 }],
+  reference: (call) => [byRow(call, (s, y, dy) => [-dot(dy, y) / (s[0] as number)])],
+  lower({ recorder, inputs, outputs, rows }) {
+    const [s, y, dy] = inputs as [View, View, View];
+    divisorGradient(recorder, s, y, dy, rows.count, outputs[0] as View);
+  },
+});

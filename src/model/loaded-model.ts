@@ -136,7 +136,7 @@ export class LoadedModel implements TextModel {
 
   /**
    * A weight by TransformerLens's name and in its shape (`W_U`, `blocks.3.attn.W_O`), with the checkpoint's numbers: nothing is
-   * folded, centred or scaled, and no edit changes them; see `readWeight`.
+   * folded, centred or scaled, and no edit changes them.
    * @throws InputError `input/no-weight` naming the nearest; `input/model-destroyed`.
    */
   async weight(name: string): Promise<WeightValues> {

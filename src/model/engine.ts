@@ -58,10 +58,12 @@ export interface PassRequest {
 export interface BackwardRequest {
   readonly seed: NonNullable<Bindings["seed"]>;
   readonly weights?: (GradientForm & WeightGradients) | undefined;
+  readonly recompute?: boolean | undefined;
 }
 
-/** No gradient of a weight. */
-const NO_WEIGHTS: GradientForm = { weights: "", wantsWeight: () => false };
+function gradientForm({ weights, recompute }: BackwardRequest): GradientForm {
+  return { weights: weights?.weights ?? "", wantsWeight: weights?.wantsWeight ?? (() => false), recompute };
+}
 
 export interface LogitsRequest {
   /** [.., tokens]; the logits go to rows `firstRow`.. (default 0). */
@@ -171,7 +173,7 @@ export class Engine {
         logits: wanted,
       },
       hooks,
-      backward && (backward.weights ?? NO_WEIGHTS),
+      backward && gradientForm(backward),
     );
     lower(recorder, plan, logits?.head ? this.#lookup(logits.head) : this.#weightLookup, {
       rows,

@@ -204,16 +204,16 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "plans: hooks do not tell plans apart",
     file: "src/model/plans.ts",
-    from: "JSON.stringify([form, points, gradients?.weights])",
-    to: "JSON.stringify([form, gradients?.weights])",
+    from: "JSON.stringify([form, points, gradients?.weights, gradients?.recompute])",
+    to: "JSON.stringify([form, gradients?.weights, gradients?.recompute])",
     tests: PLANS,
     quick: true,
   },
   {
     name: "plans: the form of a pass does not tell plans apart",
     file: "src/model/plans.ts",
-    from: "JSON.stringify([form, points, gradients?.weights])",
-    to: "JSON.stringify([points, gradients?.weights])",
+    from: "JSON.stringify([form, points, gradients?.weights, gradients?.recompute])",
+    to: "JSON.stringify([points, gradients?.weights, gradients?.recompute])",
     tests: PLANS,
   },
   // Ops that the references do not run.

@@ -19,9 +19,8 @@ import { LOGIT_LENS_OPTIONS } from "../src/hooks/readouts/logit-lens.ts";
 import { ACCUMULATED_OPTIONS, DECOMPOSE_OPTIONS, HEAD_RESULTS_OPTIONS } from "../src/hooks/readouts/residual.ts";
 import { SWEEP_OPTIONS } from "../src/hooks/sweep-options.ts";
 import { LOAD_OPTIONS } from "../src/model/load.ts";
+import { ENCODE_OPTIONS, KV_CACHE_OPTIONS } from "../src/model/loaded-model.ts";
 import { LOG_PROBS_OPTIONS } from "../src/model/log-probs.ts";
-import { KV_CACHE_OPTIONS } from "../src/model/runner.ts";
-import { ENCODE_OPTIONS } from "../src/model/text.ts";
 import type { Schema } from "../src/schema/schema.ts";
 import { CONSTRUCTION_OPTIONS } from "../src/theory/plan.ts";
 import { VERIFY_OPTIONS } from "../src/theory/verify/index.ts";
@@ -64,7 +63,7 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     files: ["src/model/log-probs.ts"],
   },
   { calls: "`toTokens`, `toStrTokens`", schema: ENCODE_OPTIONS, type: "EncodeInputOptions", files: [INPUT] },
-  { calls: "`createKvCache`", schema: KV_CACHE_OPTIONS, type: "KvCacheOptions", files: [MODEL] },
+  { calls: "`createKvCache`", schema: KV_CACHE_OPTIONS, type: "KvCacheOptions", files: ["src/model/loaded-model.ts"] },
   { calls: "`sweep`", schema: SWEEP_OPTIONS, type: "SweepOptions", files: EXPERIMENT },
   {
     calls: "`activationPatch`",

@@ -299,8 +299,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "kernels: two parameters of one type have changed places",
     file: "src/kernels/definitions.ts",
-    from: 'firstEntry: "u32", firstRow: "u32"',
-    to: 'firstRow: "u32", firstEntry: "u32"',
+    from: '"firstEntry", "firstRow"',
+    to: '"firstRow", "firstEntry"',
     tests: ["test/kernels/interfaces.test.ts"],
     quick: true,
   },

@@ -73,7 +73,7 @@ async function run(subject: Subject, options: RunOptions): Promise<Report> {
   try {
     // After the load, whose times are those of a first visit: with the kernels that nobody has timed.
     const onTune = ({ kernel }: { kernel: string }) => detailOf("tune")(kernel);
-    await takeTuning(gpu, model.spec, model.base.engine.weights, { tune: options.tune, onTune, signal });
+    await takeTuning(gpu, model.spec, model.engine.weights, { tune: options.tune, onTune, signal });
     const { tests, ceilings } = await measureAll(model, plans, options, load.bytes, detailOf);
     const profile = options.profile ? await profileAll(model, plans, detailOf("profile")) : undefined;
     const { name, kind, host } = gpu.host.adapterInfo;
@@ -85,7 +85,7 @@ async function run(subject: Subject, options: RunOptions): Promise<Report> {
       model: label,
       isRandom,
       shape: shapeOf(model),
-      storage: model.base.engine.weights.W_E.storage,
+      storage: model.engine.weights.W_E.storage,
       load,
       tests,
       ...(ceilings && { ceilings }),

@@ -122,7 +122,7 @@ export function simple<T>(takes: string, accepts: (value: unknown) => boolean): 
 
 const isInteger = (value: unknown): value is number => Number.isSafeInteger(value);
 /** Whether a value is a whole number from `least` to `most`. */
-export const isWhole = (value: unknown, least: number, most: number): value is number =>
+export const isWhole = (value: unknown, least: number, most = Number.POSITIVE_INFINITY): value is number =>
   isInteger(value) && value >= least && value <= most;
 
 export const text = simple<string>("text", (value) => typeof value === "string");
@@ -256,8 +256,10 @@ export type NumericArray =
 /** One whole number, or a list: as callers give `indices`. */
 export type Indices = number | NumberList;
 
-/** `T` as it is read, where its `Names` were `Indices`. */
-export type Listed<T, Names extends keyof T> = Omit<T, Names> & { readonly [Name in Names]?: readonly number[] };
+/** Options `T` as they are read: where `Indices` may be given, there is a list. */
+export type Read<T> = { [Name in keyof T]: IsIndices<NonNullable<T[Name]>> extends true ? readonly number[] : T[Name] };
+
+type IsIndices<T> = [T, Indices] extends [Indices, T] ? true : false;
 
 /** An object whose `kind` says which other fields it has, all of them needed. */
 export function variants(kinds: Readonly<Record<string, Readonly<Record<string, Schema>>>>): Schema {
@@ -306,7 +308,7 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
  * An object with these fields and no other. What is undefined is left out of what is read; `In` is what a caller may
  * give, `Out` what comes of it.
  */
-export function object<In, Out = In>(what: string, fields: Fields<In>): Schema<Out> {
+export function object<In, Out = Read<In>>(what: string, fields: Fields<In>): Schema<Out> {
   const known = Object.entries<Schema>(fields);
   const names = known.map(([name]) => name);
   const takes = what === "" ? "an object" : `${what}: an object`;

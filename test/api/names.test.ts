@@ -26,6 +26,7 @@ const INTERNAL = new Set([
     "WeightRef",
     "Matrix",
     "TrainedWeight",
+    "LoadedModel",
   ],
 ]);
 

@@ -1,5 +1,5 @@
 /** Bugs of the backward pass: what is forgotten on the way back, added to the wrong place, or left behind. */
-import type { Mutant } from "./mutants.ts";
+import type { Mutant } from "./mutant.ts";
 
 const VJP = ["test/gradients/vjp.test.ts"];
 const KERNELS = ["test/gradients/kernels.test.ts"];

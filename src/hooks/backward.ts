@@ -9,7 +9,9 @@ import type { Gpu } from "../gpu/gpu.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { ENCODE_FIELDS, type EncodeInputOptions, MODEL_INPUT, type ModelInput } from "../model/input.ts";
 import type { Model } from "../model/model.ts";
-import { tensorNames, WeightGradients } from "../model/weights/gradients.ts";
+import type { RunOptions } from "../model/runner.ts";
+import { WeightGradients } from "../model/weights/gradients.ts";
+import { tensorNames } from "../model/weights/tensors.ts";
 import type { CaptureTarget, PassHooks } from "../ops/bindings.ts";
 import { editOp } from "../ops/edit-call.ts";
 import { nearestNames } from "../schema/nearest.ts";
@@ -94,40 +96,54 @@ export async function backward(
     );
   if (!read.at?.length && read.positions)
     s.refuseIdle("backward", "positions", "without at: it says what is kept of the points");
-  return model.withInput(s.readArgument(MODEL_INPUT, input, "backward", "input"), read, async (ids, run) => {
-    const { gpu, spec, engine } = model;
-    const metric = planMetric(read.metric, ids, spec.vocabSize, checkPosition(read));
-    const names = chooseWeights(model, read.weights);
-    const plan = planPass(model, ids, run, { capture: read.at, positions: read.positions, edits, logits: "all" });
-    const { cache } = plan;
-    const held: { destroy(): void }[] = [cache];
-    const destroy = () => {
-      for (const each of held) each.destroy();
-    };
-    let seed: MetricSeed | undefined;
-    try {
-      const grads = zerosLike(gpu, cache);
-      held.push(grads);
-      const weights = new WeightGradients(gpu, engine.weights, names);
-      held.push(weights);
-      seed = new MetricSeed(gpu, metric, spec.vocabSize);
-      const logits = await model.run(ids, {
-        ...run,
-        ...plan.run,
-        hooks: plan.run.hooks && withGradients(plan.run.hooks, grads),
-        widest: widestOf(model, ids, metric, plan.run.widest),
-        logits: cache.names.includes("logits") ? "all" : metric.logits,
-        backward: { seed: seed.record, weights, recompute: read.recompute },
-      });
-      logits.destroy();
-      return { value: await seed.read(), cache, grads, weights, destroy, [Symbol.dispose]: destroy };
-    } catch (error) {
-      destroy();
-      throw error;
-    } finally {
-      seed?.destroy();
-    }
+  return model.withInput(s.readArgument(MODEL_INPUT, input, "backward", "input"), read, (ids, run) =>
+    runBackward(model, ids, run, { ...read, edits }),
+  );
+}
+
+async function runBackward(
+  model: Model,
+  ids: readonly (readonly number[])[],
+  run: RunOptions,
+  read: CheckedBackwardOptions & { edits: readonly CheckedEdit[] },
+): Promise<BackwardResult> {
+  const { gpu, spec, engine } = model;
+  const metric = planMetric(read.metric, ids, spec.vocabSize, checkPosition(read));
+  const names = chooseWeights(model, read.weights);
+  const plan = planPass(model, ids, run, {
+    capture: read.at,
+    positions: read.positions,
+    edits: read.edits,
+    logits: "all",
   });
+  const { cache } = plan;
+  const held: { destroy(): void }[] = [cache];
+  const destroy = () => {
+    for (const each of held) each.destroy();
+  };
+  let seed: MetricSeed | undefined;
+  try {
+    const grads = zerosLike(gpu, cache);
+    held.push(grads);
+    const weights = new WeightGradients(gpu, engine.weights, names);
+    held.push(weights);
+    seed = new MetricSeed(gpu, metric, spec.vocabSize);
+    const logits = await model.run(ids, {
+      ...run,
+      ...plan.run,
+      hooks: plan.run.hooks && withGradients(plan.run.hooks, grads),
+      widest: widestOf(model, ids, metric, plan.run.widest),
+      logits: cache.names.includes("logits") ? "all" : metric.logits,
+      backward: { seed: seed.record, weights, recompute: read.recompute },
+    });
+    logits.destroy();
+    return { value: await seed.read(), cache, grads, weights, destroy, [Symbol.dispose]: destroy };
+  } catch (error) {
+    destroy();
+    throw error;
+  } finally {
+    seed?.destroy();
+  }
 }
 
 /** @throws InputError `input/idle-option` for a position beside the loss, which has all. */

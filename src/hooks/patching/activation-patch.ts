@@ -54,21 +54,16 @@ export interface ActivationPatchOptions extends ExperimentOptions {
   heads?: s.Indices;
 }
 
-type CheckedPatchOptions = s.Listed<ActivationPatchOptions, "layers" | "heads" | "positions">;
-
-export const ACTIVATION_PATCH_OPTIONS = s.object<ActivationPatchOptions, CheckedPatchOptions>(
-  "the options of activationPatch",
-  {
-    ...EXPERIMENT_FIELDS,
-    clean: PROMPT,
-    corrupted: PROMPT,
-    at: s.required(SITE),
-    direction: s.oneOf("denoising", "noising"),
-    positions: s.indices,
-    layers: s.indices,
-    heads: s.indices,
-  } satisfies s.Fields<ActivationPatchOptions>,
-);
+export const ACTIVATION_PATCH_OPTIONS = s.object<ActivationPatchOptions>("the options of activationPatch", {
+  ...EXPERIMENT_FIELDS,
+  clean: PROMPT,
+  corrupted: PROMPT,
+  at: s.required(SITE),
+  direction: s.oneOf("denoising", "noising"),
+  positions: s.indices,
+  layers: s.indices,
+  heads: s.indices,
+});
 
 /**
  * One forward pass of the prompt that gives, one sweep over the prompt that is patched.
@@ -85,27 +80,26 @@ export async function activationPatch(model: HookedModel, given: ActivationPatch
   const positions = pickPositions(options.positions, target.length);
   const end = metricEnd(options.metricPosition, target.length);
 
-  const run = await model.forward([source], {
+  using run = await model.forward([source], {
     capture: [...site.names, lastResidual(model.spec)],
     positions: [...positions, end],
     logits: [end],
     signal: options.signal,
   });
-  try {
-    const cells = patchCells(site, heads, positions, run);
-    cells.push(outcomeCell(model.spec, run.cache, end));
-    const metric = denoising ? await againstClean(options.metric, run.logits) : options.metric;
-    const { values, base } = await model.sweep({ ...sweepOptions(options), input: target, cells, metric });
-    const columns = heads.length > 0 ? headAxis(heads) : positionAxis(model, target, positions);
-    const [ofTarget, ofSource] = [base[0] as number, values.at(-1) as number];
-    const ends = denoising ? ([ofSource, ofTarget] as const) : ([ofTarget, ofSource] as const);
-    return new PatchGrid(layerAxis(site.layers), columns, values.slice(0, -1), ofTarget, ...ends);
-  } finally {
-    run.destroy();
-  }
+  const cells = patchCells(site, heads, positions, run);
+  cells.push(outcomeCell(model.spec, run.cache, end));
+  const metric = denoising ? await againstClean(options.metric, run.logits) : options.metric;
+  const { values, base } = await model.sweep({ ...sweepOptions(options), input: target, cells, metric });
+  const columns = heads.length > 0 ? headAxis(heads) : positionAxis(model, target, positions);
+  const [ofTarget, ofSource] = [base[0] as number, values.at(-1) as number];
+  const ends = denoising ? ([ofSource, ofTarget] as const) : ([ofTarget, ofSource] as const);
+  return new PatchGrid(layerAxis(site.layers), columns, values.slice(0, -1), ofTarget, ...ends);
 }
 
-function promptPair(model: HookedModel, options: CheckedPatchOptions): { clean: number[]; corrupted: number[] } {
+function promptPair(
+  model: HookedModel,
+  options: s.Read<ActivationPatchOptions>,
+): { clean: number[]; corrupted: number[] } {
   const clean = sequenceOf(model, options.clean, "clean");
   const corrupted = sequenceOf(model, options.corrupted, "corrupted");
   if (clean.length === corrupted.length) return { clean, corrupted };

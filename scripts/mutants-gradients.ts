@@ -117,7 +117,7 @@ export const GRADIENT_MUTANTS: readonly Mutant[] = [
   {
     name: "gradients: a failed pass leaves its gradients behind",
     file: "src/hooks/backward.ts",
-    from: "      held.push(grads);\n",
+    from: "    held.push(grads);\n",
     to: "",
     tests: BAD_INPUT,
   },

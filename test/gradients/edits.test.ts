@@ -11,6 +11,7 @@ import type { Value } from "../../src/ops/op.ts";
 import type { RowTable } from "../../src/ops/rows.ts";
 import { fixture, referencePass, rowsOf } from "../graph/support.ts";
 import { hooked } from "../hooks/support.ts";
+import { byDay } from "../support/nightly.ts";
 import { gaussians, integer, seeded } from "../support/numbers.ts";
 
 const IDS = [
@@ -126,7 +127,7 @@ function applyEdit(
   }
 }
 
-describe.each(["gpt2", "gemma2"])("gradients of %s", (family) => {
+describe.each(byDay(["gpt2", "gemma2"], ["gemma2"]))("gradients of %s", (family) => {
   let model: HookedModel;
   let setup: Awaited<ReturnType<typeof fixture>>;
   beforeAll(async () => {

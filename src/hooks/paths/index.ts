@@ -1,0 +1,1 @@
+export { type Jacobian, type JacobianOptions, jacobian } from "./jacobian.ts";

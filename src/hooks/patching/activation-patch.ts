@@ -4,7 +4,6 @@
  * Denoising puts clean activations into the corrupted run and asks what suffices to restore the answer; noising puts
  * corrupted ones into the clean run and asks what is needed for it (Heimersheim and Nanda 2024, arXiv 2404.15255).
  */
-import { HookError } from "../../errors.ts";
 import type { ModelInput } from "../../model/input.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
@@ -17,7 +16,7 @@ import {
   EXPERIMENT_FIELDS,
   type ExperimentOptions,
   PROMPT,
-  sequenceOf,
+  promptPair,
   sweepOptions,
 } from "./experiment.ts";
 import { PatchGrid } from "./grid.ts";
@@ -103,16 +102,6 @@ export async function activationPatch(model: HookedModel, given: ActivationPatch
   } finally {
     run.destroy();
   }
-}
-
-function promptPair(model: HookedModel, options: CheckedPatchOptions): { clean: number[]; corrupted: number[] } {
-  const clean = sequenceOf(model, options.clean, "clean");
-  const corrupted = sequenceOf(model, options.corrupted, "corrupted");
-  if (clean.length === corrupted.length) return { clean, corrupted };
-  throw new HookError(
-    "hook/patch-length",
-    `The clean prompt has ${clean.length} tokens, the corrupted one ${corrupted.length}. Patching needs prompts that agree position by position; reword one.`,
-  );
 }
 
 function patchCells(

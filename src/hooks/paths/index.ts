@@ -1,1 +1,3 @@
 export { type Jacobian, type JacobianOptions, jacobian } from "./jacobian.ts";
+export { type PathPatchOptions, pathPatch } from "./path-patch.ts";
+export type { Receiver } from "./receivers.ts";

@@ -25,7 +25,7 @@ export interface Receiver {
 
 type CheckedReceiver = s.Listed<Receiver, "heads">;
 
-const RECEIVER: s.Schema<CheckedReceiver> = s.object<Receiver, CheckedReceiver>("a receiver", {
+export const RECEIVER: s.Schema<CheckedReceiver> = s.object<Receiver, CheckedReceiver>("a receiver", {
   at: s.required(s.oneOf("q", "k", "v", "mlp", "logits")),
   layer: s.wholeFrom(0),
   heads: s.indices,

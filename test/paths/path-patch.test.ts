@@ -182,6 +182,7 @@ describe("in a model without norms", () => {
     ["hook/receiver", { receivers: [] }],
     ["hook/receiver", { receivers: { at: "q" } }],
     ["hook/receiver", { receivers: { at: "logits", layer: 1 } }],
+    ["hook/repeated-selection", { receivers: [{ at: "logits" }, { at: "logits" }] }],
     ["hook/layer-range", { receivers: { at: "v", layer: 2 } }],
     ["hook/head-range", { receivers: { at: "k", layer: 1, heads: 2 } }],
     ["hook/head-range", { receivers: { at: "mlp", layer: 1, heads: 0 } }],

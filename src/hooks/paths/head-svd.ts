@@ -31,7 +31,7 @@ export const HEAD_SVD_OPTIONS = s.object<HeadSvdOptions>("the options of headSvd
   head: s.required(s.whole),
   circuit: s.required(s.oneOf("OV", "QK")),
   topTokens: s.wholeFrom(1),
-} satisfies s.Fields<HeadSvdOptions>);
+});
 
 /** The circuit's matrix [dModel, dModel], sum of values[i] left[i] right[i]^T. */
 export interface HeadSvd extends Svd {

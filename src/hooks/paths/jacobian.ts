@@ -41,9 +41,7 @@ export interface JacobianOptions {
   signal?: AbortSignal;
 }
 
-type CheckedJacobianOptions = s.Listed<JacobianOptions, "rows">;
-
-export const JACOBIAN_OPTIONS = s.object<JacobianOptions, CheckedJacobianOptions>("the options of jacobian", {
+export const JACOBIAN_OPTIONS = s.object<JacobianOptions>("the options of jacobian", {
   input: PROMPT,
   from: s.required(s.text),
   to: s.required(s.text),
@@ -54,7 +52,7 @@ export const JACOBIAN_OPTIONS = s.object<JacobianOptions, CheckedJacobianOptions
   rows: s.indices,
   onProgress: s.callback,
   signal: s.signal,
-} satisfies s.Fields<JacobianOptions>);
+});
 
 /** d (activation `to` at one position) / d (activation `from`), for the model with its edits. */
 export interface Jacobian {
@@ -95,16 +93,9 @@ export async function jacobian(model: HookedModel, given: JacobianOptions): Prom
   for (let done = 0; done < rows.length; ) {
     options.signal?.throwIfAborted();
     const entries = rows.slice(done, done + block);
-    const grads = await runCopies(
-      model,
-      entries.map(() => []),
-      passFor(entries),
-    );
-    try {
-      data.set(await grads.read(from.name), done * positions.length * columns);
-    } finally {
-      grads.destroy();
-    }
+    const edits = entries.map(() => []);
+    using grads = await runCopies(model, edits, passFor(entries));
+    data.set(await grads.read(from.name), done * positions.length * columns);
     done += entries.length;
     await abortable(Promise.resolve(options.onProgress?.({ done, total: rows.length })), options.signal);
   }

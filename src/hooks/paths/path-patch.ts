@@ -40,7 +40,14 @@ import {
 import { pointTable, resolvePoint } from "../points.ts";
 import type { SweepResult } from "../sweep.ts";
 import { type CopiesPass, copiesPerPass, oneCopy, runCopies } from "./copies.ts";
-import { RECEIVERS, type Receiver, type ReceiverPoint, receive, receiverPoints } from "./receivers.ts";
+import {
+  type CheckedReceiver,
+  RECEIVERS,
+  type Receiver,
+  type ReceiverPoint,
+  receive,
+  receiverPoints,
+} from "./receivers.ts";
 
 /** Options of `pathPatch`. */
 export interface PathPatchOptions extends ExperimentOptions {
@@ -60,8 +67,8 @@ export interface PathPatchOptions extends ExperimentOptions {
   heads?: s.Indices;
 }
 
-type CheckedPathOptions = Omit<s.Listed<PathPatchOptions, "positions" | "layers" | "heads">, "receivers"> & {
-  receivers?: Parameters<typeof receiverPoints>[1];
+type CheckedPathOptions = Omit<s.Read<PathPatchOptions>, "receivers"> & {
+  receivers?: readonly CheckedReceiver[];
 };
 
 export const PATH_PATCH_OPTIONS = s.object<PathPatchOptions, CheckedPathOptions>("the options of pathPatch", {
@@ -73,7 +80,7 @@ export const PATH_PATCH_OPTIONS = s.object<PathPatchOptions, CheckedPathOptions>
   positions: s.indices,
   layers: s.indices,
   heads: s.indices,
-} satisfies s.Fields<PathPatchOptions>);
+});
 
 /** A node whose output is corrupted: a head's z, or what an MLP adds. */
 interface Sender {
@@ -104,20 +111,12 @@ export async function pathPatch(model: HookedModel, given: PathPatchOptions): Pr
   const { signal } = options;
   const residuals = receivers.filter(({ isResidual }) => isResidual).map(({ point }) => point.name);
   const sent = [...new Set(upstream.map(({ at }) => at)), lastResidual(model.spec)];
-  const source = await captureAlone(model, [corrupted], sent, { signal });
-  try {
-    const clean = await captureAlone(model, [ids], [...frozenPoints(model.spec, last), ...residuals], { signal });
-    try {
-      const paths = { ids, receivers, positions, end, last, source: source.cache, clean: clean.cache };
-      const { values, base, outcome } = await new PathRun(model, options, paths).measure(upstream);
-      const all = Float32Array.from(senders, (sender) => values.get(sender) ?? base);
-      return new PatchGrid(rows, columns, all, base, base, outcome);
-    } finally {
-      clean.destroy();
-    }
-  } finally {
-    source.destroy();
-  }
+  using source = await captureAlone(model, [corrupted], sent, { signal });
+  using clean = await captureAlone(model, [ids], [...frozenPoints(model.spec, last), ...residuals], { signal });
+  const paths = { ids, receivers, positions, end, last, source: source.cache, clean: clean.cache };
+  const { values, base, outcome } = await new PathRun(model, options, paths).measure(upstream);
+  const all = Float32Array.from(senders, (sender) => values.get(sender) ?? base);
+  return new PatchGrid(rows, columns, all, base, base, outcome);
 }
 
 /** What all senders of a call share. */
@@ -171,15 +170,11 @@ class PathRun {
     const { ids, receivers, clean, source, end } = paths;
     const scope = oneCopy(model, ids);
     const edits = senders.map((sender) => compileEdits(this.#send(sender), scope));
-    const sent = await runCopies(model, edits, this.#pass);
-    try {
-      const cells = senders.map((_, copy) => receive(receivers, sent, copy, clean, end));
-      cells.push(outcomeCell(model.spec, source, end));
-      const { onProgress: _, ...rest } = sweepOptions(options);
-      return await model.sweep({ ...rest, input: [...ids], cells, metric: options.metric });
-    } finally {
-      sent.destroy();
-    }
+    using sent = await runCopies(model, edits, this.#pass);
+    const cells = senders.map((_, copy) => receive(receivers, sent, copy, clean, end));
+    cells.push(outcomeCell(model.spec, source, end));
+    const { onProgress: _, ...rest } = sweepOptions(options);
+    return await model.sweep({ ...rest, input: [...ids], cells, metric: options.metric });
   }
 
   /** The sender's output is the corrupted run's, and the output of every node after it the clean run's. */

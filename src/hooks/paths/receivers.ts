@@ -23,9 +23,10 @@ export interface Receiver {
   heads?: s.Indices;
 }
 
-type CheckedReceiver = s.Listed<Receiver, "heads">;
+/** A receiver as it is read. */
+export type CheckedReceiver = s.Read<Receiver>;
 
-export const RECEIVER: s.Schema<CheckedReceiver> = s.object<Receiver, CheckedReceiver>("a receiver", {
+export const RECEIVER = s.object<Receiver>("a receiver", {
   at: s.required(s.oneOf("q", "k", "v", "mlp", "logits")),
   layer: s.wholeFrom(0),
   heads: s.indices,
@@ -42,9 +43,11 @@ export interface ReceiverPoint {
   readonly isResidual?: boolean;
 }
 
-/** @throws HookError `hook/receiver`, `hook/layer-range`, `hook/head-range`, `hook/no-such-point` */
+/** @throws HookError `hook/receiver`, `hook/repeated-selection`, `hook/layer-range`, `hook/head-range`, `hook/no-such-point` */
 export function receiverPoints(spec: ModelSpec, receivers: readonly CheckedReceiver[]): ReceiverPoint[] {
   if (receivers.length === 0) throw new HookError("hook/receiver", "receivers is empty. Name one at least.");
+  if (receivers.filter(({ at }) => at === "logits").length > 1)
+    throw new HookError("hook/repeated-selection", "receivers names the logits twice. Name them once.");
   return receivers.flatMap((receiver) => pointsOf(spec, receiver));
 }
 

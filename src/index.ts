@@ -28,13 +28,13 @@ export type { FinishReason, GenerateOptions, GenerateStep } from "./model/genera
 export type { EmbedsInput, EncodeInputOptions, ModelInput, SequenceInput, TokenInput } from "./model/input.ts";
 export { KvCache } from "./model/kv-cache.ts";
 export { type LoadOptions, type ModelSource, type OpenModelOptions, openModelSource, readSpec } from "./model/load.ts";
+export type { IdsInput, KvCacheOptions, PerSequence } from "./model/loaded-model.ts";
 export type { AnswerLogProb, LogProbsOptions } from "./model/log-probs.ts";
 export { Logits } from "./model/logits.ts";
 export type { Model } from "./model/model.ts";
-export type { ForwardOptions, KvCacheOptions, LogitsSelection } from "./model/runner.ts";
+export type { ForwardOptions, LogitsSelection } from "./model/runner.ts";
 export type { SamplingOptions } from "./model/sampling.ts";
 export type * from "./model/spec.ts";
-export type { IdsInput, PerSequence } from "./model/text.ts";
 export type { TuningOptions } from "./model/tuning.ts";
 export type { WeightValues } from "./model/weights/read.ts";
 export type { Indices, NumberList, NumericArray } from "./schema/schema.ts";

@@ -337,5 +337,5 @@ export function wholeObject<T>(
   optional: Fields<Pick<T, OptionalKeys<T>>>,
 ): Schema<T> {
   const required = Object.entries<Schema>(needed).map(([name, schema]) => [name, { ...schema, isRequired: true }]);
-  return object<T>(what, { ...Object.fromEntries(required), ...optional } as Fields<T>);
+  return object<T, T>(what, { ...Object.fromEntries(required), ...optional } as Fields<T>);
 }

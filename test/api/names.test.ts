@@ -25,6 +25,8 @@ const INTERNAL = new Set([
     "Weights",
     "WeightRef",
     "Matrix",
+    "TrainedWeight",
+    "LoadedModel",
   ],
 ]);
 

@@ -163,10 +163,38 @@ describe.each(["gpt2", "gemma2"])("of %s", (family) => {
       const slope = Float64Array.from({ length: rows }, (_, row) => {
         return ((above?.[row] as number) - (below?.[row] as number)) / (2 * step);
       });
-      // Rounding of float32 over the step, and the step's square.
+      // Seen: up to 4e-4, from the rounding of float32 over the step, and the step squared.
       console.log(relativeError(product, slope));
-      expect(relativeError(product, slope)).toBeLessThan(2e-3);
+      expect(relativeError(product, slope)).toBeLessThan(1e-3);
     }
+  });
+});
+
+describe("memory and signals", () => {
+  const loading = plainModel("relu").then(kept);
+  const options = { input: [1, 2, 3], from: "blocks.0.hook_resid_pre", to: "blocks.1.hook_resid_post" };
+
+  it("stays where it was after many calls", async () => {
+    const model = await loading;
+    await jacobian(model, options);
+    const before = model.gpu.memory;
+    for (let call = 0; call < 20; call++) await jacobian(model, options);
+    expect(model.gpu.memory).toEqual(before);
+  });
+
+  it("ends with the signal's reason, after the block that runs", async () => {
+    const model = await loading;
+    const { engine } = model.base;
+    const most = engine.maxRowsPerPass;
+    engine.maxRowsPerPass = 6;
+    const before = model.gpu.memory;
+    const ends = new AbortController();
+    const onProgress = ({ done }: { done: number }) => {
+      if (done === 4) ends.abort("enough");
+    };
+    await expect(jacobian(model, { ...options, onProgress, signal: ends.signal })).rejects.toBe("enough");
+    engine.maxRowsPerPass = most;
+    expect(model.gpu.memory).toEqual(before);
   });
 });
 

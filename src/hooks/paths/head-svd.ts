@@ -12,7 +12,7 @@ import type { HookedModel } from "../hooked-model.ts";
 import { pickHeads, resolveSite } from "../patching/sites.ts";
 import { centredFor, normFactor } from "../readouts/directions.ts";
 import { type DirectionTokens, directionTokens } from "./direction-tokens.ts";
-import { type Columns, lowRankSvd, type Svd } from "./low-rank-svd.ts";
+import { type Columns, lowRankSvd } from "./low-rank-svd.ts";
 
 /** Options of `headSvd`. */
 export interface HeadSvdOptions {
@@ -34,7 +34,13 @@ export const HEAD_SVD_OPTIONS = s.object<HeadSvdOptions>("the options of headSvd
 });
 
 /** The circuit's matrix [dModel, dModel], sum of values[i] left[i] right[i]^T. */
-export interface HeadSvd extends Svd {
+export interface HeadSvd {
+  /** Singular values, falling; as many as the rank. */
+  readonly values: Float64Array;
+  /** [rank][dModel], orthonormal. OV: what the head reads; QK: what queries are read for. */
+  readonly left: readonly Float64Array[];
+  /** [rank][dModel], orthonormal. OV: what the head writes for it; QK: what keys are read for. */
+  readonly right: readonly Float64Array[];
   /** The tokens whose embeddings lie along what the head reads (OV) or what queries are read for (QK), with `topTokens`. */
   readonly leftTokens?: readonly DirectionTokens[];
   /** OV: the tokens whose logits rise and fall with what is written. QK: those whose embeddings lie along what keys are read for. */

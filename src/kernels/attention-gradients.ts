@@ -59,17 +59,18 @@ export function patternGradient(
   });
 }
 
-/** The gradient of the scores in place of that of the pattern. */
+/** The gradient of the scores in place of that of the pattern; `scaled`: times the scale. */
 export function softmaxGradient(
   recorder: Recorder,
   { params, constants = {}, buffers }: AttentionCall,
   pattern: BufferSlice,
+  scaled: boolean,
   grad: BufferSlice,
 ): void {
   const { rowTable, slotTable, alibiSlopes } = buffers;
   recorder.dispatch(SOFTMAX_GRADIENT, {
     params,
-    constants: { ...constants, ...reduceConstants(recorder) },
+    constants: { ...constants, ...reduceConstants(recorder), ...(scaled && { SCALED: 1 }) },
     buffers: { rowTable, slotTable, alibiSlopes, pattern, grad },
     workgroups: foldGrid(recorder.gpu, params.rowCount * params.nHeads),
   });

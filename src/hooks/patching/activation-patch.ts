@@ -1,8 +1,8 @@
 /**
  * Activation patching: run one prompt with an activation of another, and see how far the answer follows.
  *
- * Denoising puts clean activations into the corrupted run and asks what suffices to restore the answer; noising puts
- * corrupted ones into the clean run and asks what is needed for it (Heimersheim and Nanda 2024, arXiv 2404.15255).
+ * Denoising puts clean activations into the corrupted run, and shows what suffices to restore the answer. Noising puts
+ * corrupted ones into the clean run, and shows what the answer needs (Heimersheim and Nanda 2024, arXiv 2404.15255).
  */
 import { HookError } from "../../errors.ts";
 import type { ModelInput } from "../../model/input.ts";
@@ -42,7 +42,7 @@ export interface ActivationPatchOptions extends ExperimentOptions {
   clean: ModelInput;
   /** As many tokens as `clean`. */
   corrupted: ModelInput;
-  /** What is patched. Sites with heads (q, k, v, z, pattern) give [layers, heads], the others [layers, positions]. */
+  /** The activation to patch. Sites with heads (q, k, v, z, pattern) give [layers, heads], the others [layers, positions]. */
   at: Site;
   /** Default "denoising": clean into corrupted. */
   direction?: "denoising" | "noising";

@@ -1,4 +1,5 @@
 /** Every options object of the public API: the calls that take it, its schema, and the interface that describes it. */
+import { BACKWARD_OPTIONS } from "../src/hooks/backward.ts";
 import { EDIT } from "../src/hooks/edit.ts";
 import { HOOKED_GENERATE_OPTIONS } from "../src/hooks/generate.ts";
 import { ABLATE_OPTIONS } from "../src/hooks/patching/ablate.ts";
@@ -52,6 +53,12 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     schema: HOOKED_FORWARD_OPTIONS,
     type: "HookedForwardOptions",
     files: ["src/hooks/plan.ts", MODEL, INPUT],
+  },
+  {
+    calls: "`backward`",
+    schema: BACKWARD_OPTIONS,
+    type: "BackwardOptions",
+    files: ["src/hooks/backward.ts", INPUT],
   },
   { calls: "An edit", schema: EDIT, type: "Edit", files: ["src/hooks/edit.ts"] },
   { calls: "`generate`", schema: HOOKED_GENERATE_OPTIONS, type: "HookedGenerateOptions", files: GENERATE },

@@ -26,7 +26,7 @@ import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";
 import { type MetricPlan, MetricSeed, planMetric } from "./metric-gradient.ts";
 import { type CheckedMetric, METRICS, type Metric } from "./metrics.ts";
 import { checkForward, planPass } from "./plan.ts";
-import { matcher, PATTERNS, type PointPattern } from "./points.ts";
+import { matcher, PATTERNS, type PointPattern, TENSOR_PATTERNS } from "./points.ts";
 
 /** What to differentiate, and where. */
 export interface BackwardOptions extends EncodeInputOptions {
@@ -59,7 +59,7 @@ export const BACKWARD_OPTIONS = s.object<BackwardOptions, CheckedBackwardOptions
   metric: s.required(METRICS),
   position: s.whole,
   at: PATTERNS,
-  weights: PATTERNS,
+  weights: TENSOR_PATTERNS,
   positions: s.indices,
   edits: EDITS,
   signal: s.signal,

@@ -56,6 +56,6 @@ it("shows a program that runs", async () => {
   for (const [index] of prompt.entries())
     expect(lines[1 + index]).toMatch(new RegExp(`^position ${index}: -?\\d+\\.\\d{3}$`));
   expect(lines[5]).toMatch(/^loss \d+\.\d+/);
-  expect(lines.slice(6).join("\n")).toMatch(/^wte\.weight 96,\d+ -?[\d.e-]+$/m);
+  expect(lines.slice(6).join("\n")).toMatch(/^transformer\.wte\.weight 96,\d+ -?[\d.e-]+$/m);
   expect(lines.slice(6).length).toBeGreaterThan(10);
 });

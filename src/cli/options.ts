@@ -119,12 +119,12 @@ export function usageError(command: Command, message: string): never {
 }
 
 /** `--no-bos` beside ids would do nothing: they are taken as they are. */
-export function refuseIdleBos(command: Command, { bos }: InputOptions, ids: unknown): void {
+export function refuseIdleBos(command: Command, { bos }: Pick<InputOptions, "bos">, ids: unknown): void {
   if (!bos && ids !== undefined) usageError(command, "--no-bos is for text; --ids are taken as they are");
 }
 
 /** What `addBos` should be: the tokenizer's own way unless `--no-bos` was given. */
-export function bosOption({ bos }: InputOptions): { addBos?: boolean } {
+export function bosOption({ bos }: Pick<InputOptions, "bos">): { addBos?: boolean } {
   return bos ? {} : { addBos: false };
 }
 

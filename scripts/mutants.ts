@@ -107,8 +107,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "hooks: captures come before edits",
     file: "src/graph/hooks.ts",
-    from: "  put(EDIT, edits);\n  put(CALLBACK, callbacks);\n  put(CAPTURE, captures);",
-    to: "  put(CAPTURE, captures);\n  put(EDIT, edits);\n  put(CALLBACK, callbacks);",
+    from: "  for (const [index, point] of edits.entries()) put(point, { kind: EDIT, index });\n  for (const [index, point] of callbacks.entries()) put(point, { kind: CALLBACK, index });\n  for (const [index, { name, ofGradient }] of captures.entries()) {\n    put(name, { kind: ofGradient ? GRADIENT_OF : CAPTURE, index });\n  }\n",
+    to: "  for (const [index, { name, ofGradient }] of captures.entries()) {\n    put(name, { kind: ofGradient ? GRADIENT_OF : CAPTURE, index });\n  }\n  for (const [index, point] of edits.entries()) put(point, { kind: EDIT, index });\n  for (const [index, point] of callbacks.entries()) put(point, { kind: CALLBACK, index });\n",
     tests: HOOKS,
     quick: true,
   },
@@ -204,16 +204,16 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "plans: hooks do not tell plans apart",
     file: "src/model/plans.ts",
-    from: "JSON.stringify([form, points])",
-    to: "JSON.stringify([form])",
+    from: "JSON.stringify([form, points, gradients?.weights])",
+    to: "JSON.stringify([form, gradients?.weights])",
     tests: PLANS,
     quick: true,
   },
   {
     name: "plans: the form of a pass does not tell plans apart",
     file: "src/model/plans.ts",
-    from: "JSON.stringify([form, points])",
-    to: "JSON.stringify([points])",
+    from: "JSON.stringify([form, points, gradients?.weights])",
+    to: "JSON.stringify([points, gradients?.weights])",
     tests: PLANS,
   },
   // Ops that the references do not run.

@@ -1,5 +1,5 @@
 // From the gradient of the pattern to that of the scores, in place: grad = pattern * (grad - sum over keys of pattern * grad);
-// 0 where the query cannot see. One workgroup of 64 a (row, head), folded into y.
+// 0 where the query cannot see. One workgroup a (row, head), folded into y.
 
 @group(1) @binding(3) var<storage, read> pattern: array<f32>;
 @group(1) @binding(4) var<storage, read_write> grad: array<f32>;

@@ -28,7 +28,7 @@ export interface CheckpointOptions {
   file?: string;
   /** Called after each read of a tensor. */
   onProgress?: (progress: CheckpointProgress) => void;
-  /** Told what a person should know about the files, such as a tensor that two shards hold. */
+  /** Called with what a person should know about the files, such as a tensor that two shards hold. */
   onNotice?: (message: string) => void;
 }
 

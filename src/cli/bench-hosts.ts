@@ -1,6 +1,6 @@
 /**
- * One benchmark on each host that was asked for. Node runs it in this process; Deno and Chromium are started with the same
- * code, and get a folder on disk over HTTP.
+ * One benchmark on each chosen host. Node runs it in this process. Deno and Chromium are started with the same code, and get
+ * a folder on disk over HTTP.
  */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";

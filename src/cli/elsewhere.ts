@@ -1,6 +1,6 @@
 /**
- * The same work on another host. Launching Deno and Chromium is the business of the cross-host tests, which a clone has and
- * an installed package has not; here their launcher is started with a program's name and settings, and its lines are read.
+ * The same work on another host. The cross-host tests launch Deno and Chromium; a clone has them, an installed package has not.
+ * Here their launcher is started with a program's name and settings, and its lines are read.
  */
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";

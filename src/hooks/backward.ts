@@ -42,6 +42,8 @@ export interface BackwardOptions extends EncodeInputOptions {
   positions?: s.Indices;
   /** Interventions of the forward pass; the gradient is that of the edited model. */
   edits?: Edit | readonly Edit[];
+  /** Keeps about a third of the activations and computes the others twice: less memory, some more time. */
+  recompute?: boolean;
   /** Ends the call with `signal.reason`; what the GPU has begun, it finishes. */
   signal?: AbortSignal;
 }
@@ -62,6 +64,7 @@ export const BACKWARD_OPTIONS = s.object<BackwardOptions, CheckedBackwardOptions
   weights: TENSOR_PATTERNS,
   positions: s.indices,
   edits: EDITS,
+  recompute: s.flag,
   signal: s.signal,
 } satisfies s.Fields<BackwardOptions>);
 
@@ -111,7 +114,7 @@ export async function backward(
         hooks: plan.run.hooks && withGradients(plan.run.hooks, grads),
         widest: widestOf(model, ids, metric, plan.run.widest),
         logits: cache.names.includes("logits") ? "all" : metric.logits,
-        backward: { seed: seed.record, weights },
+        backward: { seed: seed.record, weights, recompute: read.recompute },
       });
       logits.destroy();
       return { value: await seed.read(), cache, grads, weights, destroy, [Symbol.dispose]: destroy };

@@ -1,6 +1,6 @@
 /**
- * Interventions as data: what to change, where and to what. An `Edit` is checked against the model and the input before
- * anything runs, and compiles into one dispatch; values stay on the GPU.
+ * Edits as data: where to change an activation, how, and with which value. An `Edit` is checked against the model and the
+ * input before anything runs. It compiles into one dispatch, and its values stay on the GPU.
  */
 import { HookError } from "../errors.ts";
 import { Tensor } from "../gpu/tensor.ts";
@@ -26,11 +26,11 @@ export type EditValue = number | s.NumberList | Tensor | CacheEntry;
 export interface Edit {
   /** A point, or a pattern with `*`. */
   at: string;
-  /** What becomes of the activation x; see `EditOp`. */
+  /** How the activation x changes; see `EditOp`. */
   op: EditOp;
   /** v: a number, values as long as the last axes of the selection, or an entry of a cache. */
   value?: EditValue;
-  /** Share of the value: needed by `lerp`, 1 by default for `add`, of no other op. */
+  /** Factor of the value. `lerp` needs it, `add` has 1 by default, no other op takes it. */
   alpha?: number;
   /** For `wgsl`: a WGSL expression in x, v (f32) and b, p, h, d (u32: batch entry, position, head, dimension). */
   expression?: string;

@@ -1,5 +1,5 @@
 /**
- * The model as an instrument: forward passes with captures, edits and JavaScript hooks, and everything built on them.
+ * The model that users load: forward passes with captures, edits and JavaScript hooks, and everything built on them.
  *
  * `HookedModel` wraps the plain `Model` and gives each pass its hooks. Edits are data and run on the GPU without any
  * readback; a JavaScript hook costs one readback, one write and one split of the submission for each call.

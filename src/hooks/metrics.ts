@@ -144,7 +144,7 @@ function checkMetric(metric: CheckedMetric, vocabSize: number): void {
   const [least, most] = kindOf(metric).tokens;
   if (tokens.length < least || tokens.length > most) {
     const count = least === most ? `${least}` : `at least ${least}`;
-    throw new HookError("hook/metric", `Metric ${kind} is about ${count} tokens, and has ${tokens.length}.`);
+    throw new HookError("hook/metric", `Metric ${kind} takes ${count} tokens, and got ${tokens.length}.`);
   }
   if (reference && kind !== "kl" && kind !== "weighted")
     s.refuseIdle("metric", "reference", `in a metric of ${kind}; it is for kl and weighted`);

@@ -1,7 +1,7 @@
 /**
- * The named points of a forward pass, as one table: TransformerLens's names, the axes of each, what it is, and what a model
- * has to have for it. Which of them a model has, in which layers and in which order is read from the graph of its pass.
- * `docs/hooks.md` prints this table; captures, edits and sweeps accept exactly these names.
+ * The named points of a forward pass, as one table: TransformerLens's name of each, its axes, its meaning, and what a model
+ * needs to have it. The graph of a model's pass says which points the model has, in which layers and in which order.
+ * `docs/hooks.md` prints this table. Captures, edits and sweeps accept exactly these names.
  */
 import { HookError } from "../errors.ts";
 import { pointsOf } from "../graph/graph.ts";

@@ -1,4 +1,4 @@
-/** What a sweep is given: its options, and what it needs of a model. */
+/** The options of a sweep, and what it needs of a model. */
 import type { Gpu } from "../gpu/gpu.ts";
 import { MODEL_INPUT, type ModelInput, type TextModel } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";

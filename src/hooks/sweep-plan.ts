@@ -1,5 +1,5 @@
 /**
- * What a sweep stands on: its cells, checked and with the rows that they affect, and the base run that stores keys, values and
+ * The plan of a sweep: its cells, checked, with the rows that they affect, and the base run that stores keys, values and
  * residuals for them.
  */
 import { HookError, InputError } from "../errors.ts";

@@ -1,11 +1,11 @@
 /**
- * Sweeps: thousands of edited forward passes, exactly, for the price of what the edits can change.
+ * Sweeps: thousands of edited forward passes, exactly, at the cost of what the edits can change.
  *
  * One base run stores keys, values and the residual before each block. Each cell then computes only the rows that its edits
- * affect (`graph/reach.ts`): its rows take their residual from the base run at the layer where they join, and read the base run's keys
- * and values for earlier positions, by slot and without a copy. In the last block only the metric's row goes on. Cells
- * are rows of one batch, sorted by the layer where they start; the metric is computed on the GPU, and one small readback
- * serves the whole sweep.
+ * affect (`graph/reach.ts`). These rows take their residual from the base run at the layer where they join. For earlier
+ * positions they read the base run's keys and values, by slot and without a copy. In the last block only the metric's row
+ * goes on. Cells are sequences of one batch, sorted by the layer where they start. The metric is computed on the GPU, and one
+ * small readback serves the whole sweep.
  */
 import { abortable } from "../abort.ts";
 import { Recorder } from "../gpu/recorder.ts";

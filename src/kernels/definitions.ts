@@ -1,6 +1,6 @@
 /**
- * The transformer's kernels: which WGSL files make each, its bindings and its parameters. What a kernel computes stands
- * in the first comment of its file in `shaders/`.
+ * The transformer's kernels: the WGSL files of each, its bindings and its parameters. The first comment of a kernel's file in
+ * `shaders/` says what it computes.
  */
 import activation from "../../shaders/activation.wgsl";
 import argmax from "../../shaders/argmax.wgsl";

@@ -1,9 +1,9 @@
 /**
- * A family of kernels: several that compute the same thing, of which the fastest depends on the adapter and the shape.
+ * A family of kernels: several kernels that compute the same thing. Which is fastest depends on the adapter and the shape.
  *
- * A family chooses one for each shape: what the tuner found for shapes of this class on this device, else the first of its
- * candidates that is expected to win on such an adapter, else the reference. That is the operation as it is defined, which
- * every device can run and every candidate is checked against. A run that asks for reference kernels gets no other.
+ * A family chooses one for each shape: the tuner's choice for the shape's class on this device, else the first candidate that
+ * is expected to win on such an adapter, else the reference. The reference is the operation as it is defined. Every device
+ * can run it, and every candidate is checked against it. A run with reference kernels takes no other.
  */
 import type { Gpu } from "../gpu/gpu.ts";
 import type { GpuHost } from "../gpu/host.ts";

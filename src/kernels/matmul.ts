@@ -7,8 +7,8 @@
  *   tiled      tiles of both operands in workgroup memory      GPUs, many rows
  *   shared     one to four rows, weights read coalesced        GPUs, decoding
  *
- * Every one is some adapter's default, or what the tuner chose on one, or the one alternative that GPUs have for a shape,
- * which could not be timed here: `shared 4x64`, and of many rows `tiled 32x32` and `64x64` (docs/decisions.md).
+ * Every one is the default of some adapter, or was chosen by the tuner on one, or is the one alternative that GPUs have for a
+ * shape. The last could not be timed here: `shared 4x64`, and for many rows `tiled 32x32` and `64x64` (docs/decisions.md).
  */
 import { KernelFamily } from "./family.ts";
 import {

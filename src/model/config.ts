@@ -1,10 +1,10 @@
 /**
- * Reading a Hugging Face `config.json` as transformers does: each family has names of its own for its settings, a missing
- * one has the family's default, and keys that the family does not read change nothing. The reader looks a setting up, checks
- * its type, and names it in errors.
+ * Reads a Hugging Face `config.json` as transformers does. Each family has its own names for its settings, a missing
+ * setting has the family's default, and keys that the family does not read change nothing. The reader looks a setting up,
+ * checks its type, and names it in errors.
  *
- * A `null` is not a missing key. It is refused where transformers refuses it, which is wherever it does not stand for
- * something of its own: "off", "as many as", "none" (`nullableNumber`, `nullableInteger`, `list`, `child`).
+ * A `null` is not a missing key. Some settings give it a meaning: "off", "as many as", "none" (`nullableNumber`,
+ * `nullableInteger`, `list`, `child`). Elsewhere it is refused, as in transformers.
  */
 import { ConfigError } from "../errors.ts";
 import type { MlpSpec } from "./spec.ts";

@@ -1,10 +1,10 @@
 /**
  * Decoding: one program for every token. The pass over one row a sequence, the unembedding and the choice of the next token
- * are recorded once and run again and again; a chosen token goes from the end of one run to the embedding of the next
- * without leaving the GPU. So runs may be submitted ahead of what has been read: the GPU never waits for the host, and a
+ * are recorded once and run again and again. A chosen token goes from the end of one run to the embedding of the next
+ * without leaving the GPU. So runs are submitted before earlier results are read. The GPU never waits for the host, and a
  * host that is slow to learn of results (Deno takes 12 ms) costs nothing.
  *
- * Slots for the tokens to come are reserved when the program is made, and become part of the cache as tokens are delivered.
+ * Slots for later tokens are reserved when the program is made. They become part of the cache as tokens are delivered.
  */
 import type { Program } from "../gpu/program.ts";
 import { Recorder } from "../gpu/recorder.ts";

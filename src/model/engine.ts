@@ -1,6 +1,6 @@
 /**
- * The engine: spec, weights and device together, able to record passes over rows. `Model` is its public face; sweeps and
- * generation build their own passes on it.
+ * The engine: spec, weights and device together. It records passes over rows. Users see `Model`; sweeps and generation build
+ * their own passes on the engine.
  */
 import { InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
@@ -58,10 +58,12 @@ export interface PassRequest {
 export interface BackwardRequest {
   readonly seed: NonNullable<Bindings["seed"]>;
   readonly weights?: (GradientForm & WeightGradients) | undefined;
+  readonly recompute?: boolean | undefined;
 }
 
-/** No gradient of a weight. */
-const NO_WEIGHTS: GradientForm = { weights: "", wantsWeight: () => false };
+function gradientForm({ weights, recompute }: BackwardRequest): GradientForm {
+  return { weights: weights?.weights ?? "", wantsWeight: weights?.wantsWeight ?? (() => false), recompute };
+}
 
 export interface LogitsRequest {
   /** [.., tokens]; the logits go to rows `firstRow`.. (default 0). */
@@ -180,7 +182,7 @@ export class Engine {
         logits: wanted,
       },
       hooks,
-      backward && (backward.weights ?? NO_WEIGHTS),
+      backward && gradientForm(backward),
     );
     lower(recorder, plan, logits?.head ? this.#lookup(logits.head) : this.#weightLookup, {
       rows,

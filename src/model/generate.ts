@@ -1,5 +1,5 @@
 /**
- * Generation: a pass over the prompt, then one pass a token, each a single submission that ends in the choice of the
+ * Generation: a pass over the prompt, then one pass a token. Each is a single submission that ends in the choice of the
  * next token. Sequences of a batch advance together; one that has ended takes no more rows.
  */
 import { abortable } from "../abort.ts";

@@ -1,4 +1,4 @@
-/** What a model may be given, and how it becomes token ids. */
+/** The inputs that a model takes, and how they become token ids. */
 import { type ConfigError, InputError } from "../errors.ts";
 import * as s from "../schema/schema.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";

@@ -1,8 +1,8 @@
 /**
  * Keys and values of past tokens, in slots that sequences share.
  *
- * A slot holds one token's keys and values for every layer and is never written twice, so a fork copies a list of slot
- * numbers and no data: several answers can continue one prompt, and a sweep's cells can stand on one base run. A slot is
+ * A slot holds one token's keys and values for every layer and is never written twice. So a fork copies a list of slot
+ * numbers and no data. Several answers can continue one prompt, and a sweep's cells can share one base run. A slot is
  * free again when the last sequence that lists it ends.
  */
 import { GpuError, InputError } from "../errors.ts";
@@ -271,7 +271,7 @@ export class KvCache {
     if (!Number.isInteger(length) || length < 0 || length > held) {
       throw new InputError(
         "input/cache-length",
-        `Sequence ${sequence} of the cache holds ${held} tokens; it cannot be cut to ${String(length)}. Give a whole number from 0 to ${held}.`,
+        `Sequence ${sequence} of the cache holds ${held} tokens; it cannot be truncated to ${String(length)}. Give a whole number from 0 to ${held}.`,
       );
     }
     this.store.drop((this.sequences[sequence] as number[]).splice(length));

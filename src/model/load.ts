@@ -34,26 +34,26 @@ export type ModelSource = string | readonly File[] | CheckpointSource;
 
 /** Options of `loadModel`. */
 export interface LoadOptions extends GpuRequest, Pick<TuningOptions, "tune" | "onTune"> {
-  /** A device to share; the model then leaves it alone when destroyed. */
+  /** A device to share. The model does not end it when destroyed. */
   gpu?: Gpu;
-  /** Another file than `model.safetensors`; the model's other files are those beside it (`run/model.safetensors`). */
+  /** A file other than `model.safetensors`, such as `run/model.safetensors`. The model's other files are taken from beside it. */
   file?: string;
-  /** Called with bytes of tensors as they go to the GPU. */
+  /** Called as tensors go to the GPU, with the bytes so far. */
   onProgress?: (progress: CheckpointProgress) => void;
   /**
-   * Told what a person should know: tensors that the model leaves out, a tokenizer that cannot be used, an EOS that is no token id, that the Hub is out of
-   * reach and the cache is used, or, of a device that the load requests, that results were never destroyed. Without it the
-   * console is, unless `quiet`.
+   * Called with what a person should know: tensors that the model leaves out, a tokenizer that cannot be used, an EOS that is no
+   * token id, a Hub that is out of reach so that the cache is used, or results that were never destroyed on a device that the load
+   * requested. By default notices go to the console, unless `quiet`.
    */
   onNotice?: (message: string) => void;
   /** Refuse NaN and infinite weights; reads every element. */
   checkFinite?: boolean;
   /**
-   * Called once config and tokenizer are read, before a GPU is asked for and any weight is read. What it throws ends the
-   * load: the place to refuse what this model cannot run.
+   * Called after config and tokenizer are read, before a GPU is requested or a weight is read. An error that it throws ends the
+   * load, so it can refuse an input that this model cannot run.
    */
   onSpec?: (model: Pick<ModelParts, "spec" | "tokenizer" | "tokenizerError" | "label">) => void;
-  /** Ends the load with `signal.reason`, whatever it waits for; what is on the GPU by then is freed. */
+  /** Ends the load with `signal.reason`, even while it waits. Its GPU memory is freed. */
   signal?: AbortSignal;
 }
 

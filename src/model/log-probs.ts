@@ -1,7 +1,7 @@
 /**
  * Probabilities of whole answers. By the chain rule an answer's log probability is the sum of its tokens', each given
- * the prompt and the tokens before. The prompt runs once; all answers continue forks of its cache in one batch; of the
- * logits only one number a token comes back.
+ * the prompt and the tokens before. The prompt runs once, and all answers continue forks of its key-value cache in one
+ * batch. Only one number a token is read back.
  */
 
 import { InputError } from "../errors.ts";

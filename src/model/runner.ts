@@ -1,6 +1,6 @@
 /**
- * The runner: a model's parts, and passes over token ids with whatever looks on. Generation and answers are built on it, and
- * `Model`, which adds what people call.
+ * The runner: a model's parts, and passes over token ids with their hooks. Generation, answers and `Model`, which adds the
+ * methods that users call, are built on it.
  */
 import { type ConfigError, InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";

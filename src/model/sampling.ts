@@ -1,6 +1,5 @@
 /**
- * From logits to the next token, on the GPU: a distribution is filtered and drawn from where it lies, and four bytes a
- * sequence come back.
+ * From logits to the next token: the GPU filters the distribution and draws from it, and four bytes a sequence are read back.
  */
 import { GpuError, InputError } from "../errors.ts";
 import type { Recorder } from "../gpu/recorder.ts";
@@ -94,7 +93,7 @@ export function resolveSampling(options: SamplingOptions): Sampling {
   return resolved;
 }
 
-/** Whoever gives a setting of sampling expects that something is sampled. */
+/** Settings of sampling are refused if nothing is sampled. */
 function refuseIdle(sampling: Sampling, seed: number | undefined): void {
   const filters = ["topK", "topP", "minP"] as const;
   const idle: string[] = filters.filter((name) => sampling[name] !== SETTINGS[name].off);

@@ -1,6 +1,6 @@
 /**
- * Text to token ids and back, by TransformerLens's names. One text gives one list, a list of texts a list of lists. What
- * becomes of a text here becomes of it in `forward` too.
+ * Text to token ids and back, by TransformerLens's names. One text gives one list, a list of texts gives a list of lists.
+ * `forward` makes the same ids of a text.
  */
 import * as s from "../schema/schema.ts";
 import {

@@ -87,9 +87,10 @@ function mixGradients(
   attributes: AttentionAttributes,
   [pattern, values]: readonly [Value, Value],
   dz: Value,
+  visible: boolean,
 ) {
   return [
-    sink.one(PATTERN_GRADIENT, [dz, values], attributes),
+    sink.one(PATTERN_GRADIENT, [dz, values], { ...attributes, visible }),
     sink.one(MIX_TRANSPOSED, [pattern, dz], attributes, undefined, values.rows),
   ] as const;
 }
@@ -132,7 +133,7 @@ export const MIX = defineOp<AttentionAttributes>({
     mixOf(call, call.inputs[0] as Float64Array, call.inputs[1] as Float64Array, call.inputShapes[0]?.width as number),
   ],
   vjp: ({ op: { inputs, attributes }, grads, sink }) =>
-    mixGradients(sink, attributes, inputs as unknown as [Value, Value], grads[0] as Value),
+    mixGradients(sink, attributes, inputs as unknown as [Value, Value], grads[0] as Value, false),
   lower(call) {
     attentionMix(call.recorder, attentionCall(call), (call.inputs[0] as View).buffer, (call.outputs[0] as View).buffer);
   },
@@ -159,7 +160,7 @@ export const ATTENTION = defineOp<AttentionAttributes>({
     const [q, keys, values] = inputs as [Value, Value, Value];
     const scores = sink.one(SCORES, [q, keys], attributes);
     const pattern = sink.one(SOFTMAX, [scores], attributes);
-    const [dPattern, dv] = mixGradients(sink, attributes, [pattern, values], grads[0] as Value);
+    const [dPattern, dv] = mixGradients(sink, attributes, [pattern, values], grads[0] as Value, true);
     const dScores = sink.one(SOFTMAX_GRADIENT, [pattern, dPattern], attributes);
     return [...scoresGradients(sink, attributes, [q, keys, scores], dScores), dv];
   },

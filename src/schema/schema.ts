@@ -105,7 +105,7 @@ export function readOptions<T>(schema: Schema<T>, value: unknown, call: string):
 }
 
 /**
- * Refuses a setting that changes nothing beside the others: whoever gives it expects that it does.
+ * Refuses a setting that changes nothing beside the others, since whoever gives it expects an effect.
  * @throws InputError `input/idle-option`
  */
 export function refuseIdle(call: string, name: string, beside: string): never {

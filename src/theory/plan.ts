@@ -1,4 +1,4 @@
-/** The numbers a construction is made of, checked once and handed to every part. */
+/** The numbers of a construction, checked once and passed to every part. */
 
 import * as s from "../schema/schema.ts";
 import { bitsFor } from "./codes.ts";

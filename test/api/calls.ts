@@ -249,7 +249,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
     { name: "accumulatedResid", args: [model, ids, {}], run: api.accumulatedResid, options: ACCUMULATED_OPTIONS },
     { name: "decomposeResid", args: [model, ids, {}], run: api.decomposeResid, options: DECOMPOSE_OPTIONS },
     { name: "headResults", args: [model, ids, {}], run: api.headResults, options: HEAD_RESULTS_OPTIONS },
-    { name: "a read-out of a cache", args: [cache], run: (source) => api.accumulatedResid(model, source) },
+    { name: "a readout of a cache", args: [cache], run: (source) => api.accumulatedResid(model, source) },
     { name: "Logits.at", args: [0, -1], run: (row, position) => logits.at(row, position) },
     { name: "ActivationCache.tensor", args: [PATCHED], run: (name) => cache.shape(name) },
     { name: "ActivationCache.at", args: [PATCHED, {}], run: (name, place) => cache.at(name, place) },

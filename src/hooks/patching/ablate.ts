@@ -1,7 +1,7 @@
 /**
- * Ablation: take a component's information away and see what the answer loses. Zeros are the simplest and the furthest
- * from anything the model has seen; a mean keeps what all prompts share; resampling, from another prompt at the same
- * positions, stays where the model lives (Chan et al. 2022, "Causal scrubbing").
+ * Ablation: take a component's information away and see what the answer loses. Zeros are simplest, but furthest from what the
+ * model has seen. A mean keeps what all prompts share. Resampling takes activations of another prompt at the same positions,
+ * so they are activations the model does have (Chan et al. 2022, "Causal scrubbing").
  */
 import type { ModelInput } from "../../model/input.ts";
 import { MODEL_INPUT } from "../../model/input.ts";
@@ -44,7 +44,7 @@ export interface AblateOptions extends ExperimentOptions {
   input: ModelInput;
   /** What takes the place of the activation. */
   kind: AblationKind;
-  /** What is ablated, one head or one layer a cell. Default "z": the heads. */
+  /** The activation to ablate, one head or one layer a cell. Default "z": the heads. */
   at?: LayerSite | HeadSite;
   /** Which layers; all when absent. */
   layers?: s.Indices;

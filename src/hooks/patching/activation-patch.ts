@@ -1,8 +1,8 @@
 /**
  * Activation patching: run one prompt with an activation of another, and see how far the answer follows.
  *
- * Denoising puts clean activations into the corrupted run and asks what suffices to restore the answer; noising puts
- * corrupted ones into the clean run and asks what is needed for it (Heimersheim and Nanda 2024, arXiv 2404.15255).
+ * Denoising puts clean activations into the corrupted run, and shows what suffices to restore the answer. Noising puts
+ * corrupted ones into the clean run, and shows what the answer needs (Heimersheim and Nanda 2024, arXiv 2404.15255).
  */
 import { HookError } from "../../errors.ts";
 import type { ModelInput } from "../../model/input.ts";
@@ -20,7 +20,7 @@ import {
   sequenceOf,
   sweepOptions,
 } from "./experiment.ts";
-import { PatchGrid } from "./grid.ts";
+import { type GridAxis, PatchGrid } from "./grid.ts";
 import {
   headAxis,
   lastResidual,
@@ -42,7 +42,7 @@ export interface ActivationPatchOptions extends ExperimentOptions {
   clean: ModelInput;
   /** As many tokens as `clean`. */
   corrupted: ModelInput;
-  /** What is patched. Sites with heads (q, k, v, z, pattern) give [layers, heads], the others [layers, positions]. */
+  /** The activation to patch. Sites with heads (q, k, v, z, pattern) give [layers, heads], the others [layers, positions]. */
   at: Site;
   /** Default "denoising": clean into corrupted. */
   direction?: "denoising" | "noising";
@@ -54,20 +54,22 @@ export interface ActivationPatchOptions extends ExperimentOptions {
   heads?: s.Indices;
 }
 
-type CheckedPatchOptions = s.Listed<ActivationPatchOptions, "layers" | "heads" | "positions">;
+export type CheckedPatchOptions = s.Listed<ActivationPatchOptions, "layers" | "heads" | "positions">;
+
+/** Which prompts, and what is patched between them. */
+export const PATCH_FIELDS = {
+  clean: PROMPT,
+  corrupted: PROMPT,
+  at: s.required(SITE),
+  direction: s.oneOf("denoising", "noising"),
+  positions: s.indices,
+  layers: s.indices,
+  heads: s.indices,
+} as const satisfies s.Fields<Omit<ActivationPatchOptions, keyof ExperimentOptions>>;
 
 export const ACTIVATION_PATCH_OPTIONS = s.object<ActivationPatchOptions, CheckedPatchOptions>(
   "the options of activationPatch",
-  {
-    ...EXPERIMENT_FIELDS,
-    clean: PROMPT,
-    corrupted: PROMPT,
-    at: s.required(SITE),
-    direction: s.oneOf("denoising", "noising"),
-    positions: s.indices,
-    layers: s.indices,
-    heads: s.indices,
-  } satisfies s.Fields<ActivationPatchOptions>,
+  { ...EXPERIMENT_FIELDS, ...PATCH_FIELDS } satisfies s.Fields<ActivationPatchOptions>,
 );
 
 /**
@@ -76,6 +78,32 @@ export const ACTIVATION_PATCH_OPTIONS = s.object<ActivationPatchOptions, Checked
  */
 export async function activationPatch(model: HookedModel, given: ActivationPatchOptions): Promise<PatchGrid> {
   const options = readCall("activationPatch", model, ACTIVATION_PATCH_OPTIONS, given);
+  const plan = planPatch(model, options);
+  const { values, ofTarget, ofSource } = await sweepPatches(model, plan, options);
+  return patchGrid(plan, values, ofTarget, ofSource);
+}
+
+/** The two runs, and the cells of the grid: layers times heads, or times positions for sites without heads. */
+export interface PatchPlan {
+  denoising: boolean;
+  /** Ids of the prompt that is patched, and of the one that gives. */
+  target: readonly number[];
+  source: readonly number[];
+  site: ResolvedSite;
+  /** Empty for sites without heads. */
+  heads: readonly number[];
+  positions: readonly number[];
+  /** The metric's position. */
+  end: number;
+  rows: GridAxis;
+  columns: GridAxis;
+}
+
+/** Checks options against the model. @throws HookError, InputError */
+export function planPatch(
+  model: HookedModel,
+  options: Omit<CheckedPatchOptions, "onProgress" | "memoryBudget">,
+): PatchPlan {
   assertOneColumn(options.metric);
   const { clean, corrupted } = promptPair(model, options);
   const denoising = (options.direction ?? "denoising") === "denoising";
@@ -84,7 +112,25 @@ export async function activationPatch(model: HookedModel, given: ActivationPatch
   const heads = pickHeads(site, options.heads);
   const positions = pickPositions(options.positions, target.length);
   const end = metricEnd(options.metricPosition, target.length);
+  const rows = layerAxis(site.layers);
+  const columns = heads.length > 0 ? headAxis(heads) : positionAxis(model, target, positions);
+  return { denoising, target, source, site, heads, positions, end, rows, columns };
+}
 
+/** The grid of values [rows, columns], given the metric of both runs. */
+export function patchGrid(plan: PatchPlan, values: Float32Array, ofTarget: number, ofSource: number): PatchGrid {
+  const [clean, corrupted] = plan.denoising ? [ofSource, ofTarget] : [ofTarget, ofSource];
+  return new PatchGrid(plan.rows, plan.columns, values, ofTarget, clean, corrupted);
+}
+
+/** The metric of the cells `chosen`, by their places in the grid; of all when absent. And that of both runs. */
+export async function sweepPatches(
+  model: HookedModel,
+  plan: PatchPlan,
+  options: CheckedPatchOptions,
+  chosen?: readonly number[],
+): Promise<{ values: Float32Array; ofTarget: number; ofSource: number }> {
+  const { site, positions, end, target, source, denoising } = plan;
   const run = await model.forward([source], {
     capture: [...site.names, lastResidual(model.spec)],
     positions: [...positions, end],
@@ -92,20 +138,21 @@ export async function activationPatch(model: HookedModel, given: ActivationPatch
     signal: options.signal,
   });
   try {
-    const cells = patchCells(site, heads, positions, run);
+    const all = patchCells(plan, run);
+    const cells = chosen ? chosen.map((cell) => all[cell] as Edit[]) : all;
     cells.push(outcomeCell(model.spec, run.cache, end));
     const metric = denoising ? await againstClean(options.metric, run.logits) : options.metric;
     const { values, base } = await model.sweep({ ...sweepOptions(options), input: target, cells, metric });
-    const columns = heads.length > 0 ? headAxis(heads) : positionAxis(model, target, positions);
-    const [ofTarget, ofSource] = [base[0] as number, values.at(-1) as number];
-    const ends = denoising ? ([ofSource, ofTarget] as const) : ([ofTarget, ofSource] as const);
-    return new PatchGrid(layerAxis(site.layers), columns, values.slice(0, -1), ofTarget, ...ends);
+    return { values: values.slice(0, -1), ofTarget: base[0] as number, ofSource: values.at(-1) as number };
   } finally {
     run.destroy();
   }
 }
 
-function promptPair(model: HookedModel, options: CheckedPatchOptions): { clean: number[]; corrupted: number[] } {
+function promptPair(
+  model: HookedModel,
+  options: Pick<CheckedPatchOptions, "clean" | "corrupted">,
+): { clean: number[]; corrupted: number[] } {
   const clean = sequenceOf(model, options.clean, "clean");
   const corrupted = sequenceOf(model, options.corrupted, "corrupted");
   if (clean.length === corrupted.length) return { clean, corrupted };
@@ -115,12 +162,7 @@ function promptPair(model: HookedModel, options: CheckedPatchOptions): { clean: 
   );
 }
 
-function patchCells(
-  site: ResolvedSite,
-  heads: readonly number[],
-  positions: readonly number[],
-  { cache }: ForwardResult,
-): Edit[][] {
+function patchCells({ site, heads, positions }: PatchPlan, { cache }: ForwardResult): Edit[][] {
   return site.names.flatMap((at): Edit[][] => {
     const patch = { at, op: "set" as const, value: cache.at(at) };
     if (heads.length > 0) return heads.map((head) => [{ ...patch, positions, heads: [head] }]);

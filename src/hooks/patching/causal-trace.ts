@@ -1,8 +1,8 @@
 /**
  * Causal tracing (Meng et al. 2022, arXiv 2202.05262): hide the subject of a prompt behind noise on its embeddings, then
- * give one hidden state its clean value back. Where that restores the answer, the state carries what the subject said.
+ * give one activation its clean value back. If that restores the answer, the activation carries information on the subject.
  *
- * The corrupted run of each noise sample is the base run of a sweep, so a cell computes only what its restored state can
+ * The corrupted run of each noise sample is the base run of a sweep, so a cell computes only what its restored activation can
  * have changed.
  */
 import type { ModelInput } from "../../model/input.ts";

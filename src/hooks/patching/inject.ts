@@ -1,7 +1,7 @@
 /**
- * Injection of a vector at one position, in one layer after another. Task vectors are found this way: the residual at
- * the end of a prompt full of examples, set into a prompt without any, in the layer where it works best (Hendel et al.
- * 2023, arXiv 2310.15916).
+ * Injection of a vector at one position, in one layer after another. This finds task vectors: the residual at the end of a
+ * prompt full of examples is set into a prompt without examples, in the layer where it works best (Hendel et al. 2023,
+ * arXiv 2310.15916).
  */
 import { HookError } from "../../errors.ts";
 import type { ModelInput } from "../../model/input.ts";
@@ -28,7 +28,7 @@ export interface InjectOptions extends ExperimentOptions {
   vector?: EditValue;
   /** One vector for each of `layers`. */
   vectors?: readonly EditValue[];
-  /** Where it goes; negative from the end. Default -1. */
+  /** Position of the vector; negative from the end. Default -1. */
   position?: number;
   /** Replace the activation or add to it. Default "set". */
   op?: "set" | "add";

@@ -1,4 +1,4 @@
-/** Gaussian noise from a seed, and the scale of a model's embeddings to measure it by. */
+/** Gaussian noise from a seed, and the standard deviation of a model's embeddings, which is its unit. */
 import { RandomStream } from "../../model/random.ts";
 import { captureAlone } from "../capture.ts";
 import type { HookedModel } from "../hooked-model.ts";

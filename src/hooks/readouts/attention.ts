@@ -1,7 +1,7 @@
 /**
- * Attention patterns in a few numbers a head: how spread out (entropy), how far back (distance), how much on the first
- * token, and where most. Patterns grow with the square of the length, so they are summed up on the GPU, and captured for a
- * few layers at a time where all would not fit.
+ * Attention patterns in a few numbers for each head: how spread out (entropy), how far back (distance), how much on the first
+ * token, and which positions most. Patterns grow with the square of the length. So the GPU computes these numbers, and
+ * captures a few layers at a time if all would not fit.
  */
 import { HookError } from "../../errors.ts";
 import { Recorder } from "../../gpu/recorder.ts";

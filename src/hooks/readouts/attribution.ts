@@ -1,6 +1,6 @@
 /**
- * Direct logit attribution: how much each component's own writing into the residual stream moves a logit, or a logit
- * difference. The final norm is applied with the run's own scale, which makes the logit a sum over components.
+ * Direct logit attribution: how much a logit, or a logit difference, changes by what each component writes into the residual
+ * stream. The final norm is applied with the run's own scale, which makes the logit a sum over components.
  */
 import { HookError } from "../../errors.ts";
 import type { Readback } from "../../gpu/readback.ts";

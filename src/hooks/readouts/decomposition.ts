@@ -1,6 +1,6 @@
 /**
- * The plan of a decomposition: which components the residual stream at a place is the sum of, where each is read, and how
- * they are stacked. `decomposeResid`, `headResults` and `directLogitAttribution` are three uses of it.
+ * The plan of a decomposition: the components that add up to the residual at a place, where each is read, and how they are
+ * stacked. `decomposeResid`, `headResults` and `directLogitAttribution` use it.
  */
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";

@@ -2,8 +2,8 @@
  * What each head adds to the residual stream.
  *
  * Attention adds f(sum over heads of W_O[h] z[h] + b_O), where f is the residual multiplier and, in post-norm blocks, the
- * post-norm. With the post-norm's scale held at what the run used, f is linear but for the norm's bias, so every head has a
- * part of its own and the biases make one more: together exactly `hook_attn_out`.
+ * post-norm. With the post-norm's scale fixed to the run's, f is linear except for the norm's bias. So every head has a
+ * part of its own, and the biases are one more part. Together they are exactly `hook_attn_out`.
  */
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";

@@ -1,6 +1,6 @@
 /**
  * Heads with a known job, found by where they look: at the previous token, at an earlier copy of the current token
- * (duplicate), or at the token after an earlier copy (induction: it is what came next the last time).
+ * (duplicate), or at the token after an earlier copy (induction: that token came next the last time).
  */
 import { HookError, InputError } from "../../errors.ts";
 import { isEmbeds, type ModelInput, TOKEN_INPUT, toIds } from "../../model/input.ts";
@@ -31,9 +31,9 @@ export interface HeadScores {
 export interface HeadScoreOptions {
   /** Layers to score; all when absent. */
   layers?: s.Indices;
-  /** Leave attention to position 0 out of account, above and below the line. */
+  /** Leave out attention to position 0, in numerator and denominator. */
   excludeFirst?: boolean;
-  /** The same for attention of each token to itself. */
+  /** Leave out attention of each token to itself, in the same way. */
   excludeCurrent?: boolean;
   /** As for `attentionSummary`. */
   memoryBudget?: number;
@@ -190,7 +190,7 @@ function lengthOf(options: RandomTokensOptions, context: number, choices: number
   if (Number.isInteger(length) && length >= 2 && length <= most) return length;
   throw new HookError(
     "hook/repeated-tokens",
-    `length is ${length}; it must be a whole number from 2 to ${most}: twice it fits the context, and as many different tokens are there.`,
+    `length is ${length}; it must be a whole number from 2 to ${most}: the context must hold it twice, and the range that many different tokens.`,
   );
 }
 

@@ -1,4 +1,4 @@
-/** The read-outs' own kernels, and the operations that record them. What each computes stands in its file in `shaders/`. */
+/** The readouts' own kernels, and the functions that record them. Each kernel's file in `shaders/` says what it computes. */
 import orderedKey from "../../../shaders/ordered_key.wgsl";
 import attentionSource from "../../../shaders/readout_attention.wgsl";
 import topKSource from "../../../shaders/readout_top_k.wgsl";

@@ -1,6 +1,6 @@
 /**
- * The logit lens (nostalgebraist 2020): what the model would say if it stopped after a block, by giving the residual there
- * to the final norm and the unembedding. It all happens on the GPU; what is read back is a few tokens for each place.
+ * The logit lens (nostalgebraist 2020): what the model would predict if it ended after a block. The final norm and the
+ * unembedding are applied to the residual there. All of it runs on the GPU, and only a few tokens for each place are read back.
  */
 import { HookError } from "../../errors.ts";
 import { type BufferSlice, foldGrid, type Recorder } from "../../gpu/recorder.ts";

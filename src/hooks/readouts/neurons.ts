@@ -1,9 +1,9 @@
 /**
- * What single neurons write along a logit's direction.
+ * How much single neurons write along a logit's direction.
  *
  * A neuron's activation p adds f(W_out[:, n] p) to the residual, where f is the residual multiplier and, in post-norm blocks,
- * the post-norm at the run's scale. Along a direction u that is p times (f' u) · W_out[:, n], so one product of W_out with the
- * pulled-back direction serves all neurons; no [neuron, dModel] array is ever made.
+ * the post-norm at the run's scale. Along a direction u that is p times (f' u) · W_out[:, n]. So one matmul of W_out with the
+ * direction f' u serves all neurons, and no [neuron, dModel] array is ever made.
  */
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";

@@ -1,9 +1,9 @@
 /**
  * Norms applied to parts of the residual stream.
  *
- * A norm divides by a scale that depends on all of the residual, so it is no linear map. With the scale that a run used
- * held fixed it is: centre (LayerNorm), divide, multiply by the weight. That is what lets a sum of components pass through it
- * component by component; the bias is added once, to the sum.
+ * A norm divides by a scale that depends on all of the residual, so it is not linear. With the scale fixed to the run's it is
+ * linear: centre (LayerNorm), divide, multiply by the weight. So it can be applied to each component of a sum by itself. The
+ * bias is added once, to the sum.
  */
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";

@@ -1,6 +1,6 @@
 /**
- * The residual stream as it grows (`accumulatedResid`) and as a sum (`decomposeResid`, `headResults`): every part of the
- * model reads the residual and adds to it, so at any place it is exactly the sum of what was added before.
+ * The residual stream as it grows (`accumulatedResid`) and as a sum (`decomposeResid`, `headResults`). Every part of the
+ * model reads the residual and adds to it, so the residual is exactly the sum of what was added before.
  */
 import { HookError } from "../../errors.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
@@ -180,7 +180,7 @@ function residualPlace(
   if (mlpInput && layer === spec.nLayers)
     throw new HookError(
       "hook/layer-range",
-      `mlpInput is the MLP's of a block: give layer, from 0 to ${spec.nLayers - 1}.`,
+      `mlpInput needs the block of the MLP: give layer, from 0 to ${spec.nLayers - 1}.`,
     );
   if (mlpInput) resolvePoint(spec, `blocks.${layer}.hook_resid_mid`);
   return { layer, mlpInput };

@@ -1,4 +1,4 @@
-/** Workloads of matmul: random rows, and for each storage random matrices that serve both layouts. */
+/** Workloads of matmul: random rows, and for each storage type random matrices that serve both layouts. */
 import type { Gpu } from "../../gpu/gpu.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";

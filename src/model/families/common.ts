@@ -1,6 +1,6 @@
 /**
- * What the families are made of: sizes, norms, layers, and the places where weights lie in a checkpoint. A family file
- * puts these pieces together and says where its model differs from `baseSpec`.
+ * The pieces of families: sizes, norms, layers, and the names of weights in a checkpoint. A family file puts these pieces
+ * together and says where its model differs from `baseSpec`.
  */
 import { type ConfigReader, SIZE_NAMES, type SizeNames } from "../config.ts";
 import type { LayerSpec, ModelSpec, NormSpec, TensorSource, WeightName } from "../spec.ts";

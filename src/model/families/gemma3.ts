@@ -1,6 +1,6 @@
 /**
- * Gemma 3: Gemma 2 without soft caps on attention, with normed q and k, and two RoPEs: one for the layers with a
- * window (five of six), one, possibly scaled, for the others. A multimodal config holds the text model's.
+ * Gemma 3: Gemma 2 without soft caps on attention, with normed q and k, and with two RoPEs. One is for the layers with a
+ * window (five of six), the other, possibly scaled, for the rest. A multimodal config holds the text model's config.
  */
 import type { ConfigReader } from "../config.ts";
 import type { ModelSpec, RopeSpec } from "../spec.ts";

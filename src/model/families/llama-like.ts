@@ -1,6 +1,6 @@
 /**
- * The Llama layout, which most families since share: `model.layers.{i}.self_attn.q_proj` and so on, a gated MLP, RoPE,
- * grouped-query attention. Each takes this spec and changes what it must.
+ * The Llama layout, which most later families share: `model.layers.{i}.self_attn.q_proj` and so on, a gated MLP, RoPE,
+ * grouped-query attention. Each of them takes this spec and changes what differs.
  */
 import type { ConfigReader } from "../config.ts";
 import type { MlpSpec, ModelSpec, NormSpec, RopeSpec } from "../spec.ts";

@@ -1,6 +1,6 @@
 /**
- * Finding a weight under the name its checkpoint uses. The base model and the model with a head save the same tensor
- * as `wte.weight` and `transformer.wte.weight`; multimodal checkpoints put the text model one level deeper; and a head
+ * Finds a weight under the name that its checkpoint uses. The base model and the model with a head save the same tensor
+ * as `wte.weight` and `transformer.wte.weight`. Multimodal checkpoints put the text model one level deeper. A head that is
  * tied to the embedding is stored under either name, or both.
  */
 import type { ModelSpec, WeightName } from "../spec.ts";

@@ -1,7 +1,7 @@
 /**
- * Config against file. A config says which tensors a model has; the checkpoint has those it has. Where the two differ, the
- * result is what transformers would compute, or an error, and never silence: every tensor is used, or known to be of no
- * consequence, or named in a notice.
+ * Config against file. A config says which tensors a model needs, and the checkpoint may have others. Where the two differ,
+ * the model computes what transformers would compute, or there is an error. Every tensor is used, or known not to matter, or
+ * named in a notice.
  */
 import { type Checkpoint, sameTensor, type TensorInfo } from "../../checkpoint/index.ts";
 import { CheckpointError, ConfigError } from "../../errors.ts";

@@ -1,6 +1,6 @@
 /**
- * Weights for people: by TransformerLens's names and in its shapes, read from the GPU's copy, so that what one sees is what
- * the model computes with. They are the checkpoint's numbers: nothing is folded, centred or scaled.
+ * Reads weights by TransformerLens's names and in its shapes. They come from the GPU's copy, so they are the numbers that the
+ * model computes with. These are the checkpoint's: nothing is folded, centred or scaled.
  */
 import { toFloat32 } from "../../checkpoint/index.ts";
 import { InputError } from "../../errors.ts";

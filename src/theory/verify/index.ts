@@ -1,5 +1,5 @@
 /**
- * The theorem, checked on the running engine: every claim is a number with a bound. Runs wherever the engine does.
+ * The theorem, checked on the running engine: every claim is a number with a bound. It runs on every host of the engine.
  */
 import { Gpu } from "../../gpu/gpu.ts";
 import * as s from "../../schema/schema.ts";

@@ -57,6 +57,7 @@ const COMMANDS: Record<string, string[]> = {
   probs: ["m", "text", "--answers", "a"],
   forward: ["m", "--text", "a", "--out", "o"],
   backward: ["m", "--text", "a", "--metric", "loss", "--weights", "*", "--out", "o"],
+  attribute: ["m", "--clean", "a", "--corrupted", "b", "--metric", "kl"],
   construct: ["plus", "--out", "o"],
   verify: [],
   bench: [],
@@ -76,6 +77,10 @@ const OPTIONS: [command: string, option: string, wrong: string[]][] = [
   ["generate", "--ids", ["", "a", "-1", "1.5", "1;2"]],
   ["backward", "--metric", ["", "5", "lossy", "logit", "logit(5,6)"]],
   ["backward", "--position", WHOLE.filter((text) => text !== "-1")],
+  ["attribute", "--metric", ["", "logit"]],
+  ["attribute", "--method", ["", "ap"]],
+  ["attribute", "--check", WHOLE],
+  ["attribute", "--position", WHOLE.filter((text) => text !== "-1")],
   ["tune", "--budget", DECIMAL],
   ["construct", "--examples", [...WHOLE, "0"]],
   ["construct", "--heads", [...WHOLE, "0"]],
@@ -115,6 +120,10 @@ const backward = (metric: string, ...args: string[]) => [
   ...["backward", LLAMA, "--ids", "5 6 7", "--metric", metric, "--out", "unwritten"],
   ...args,
 ];
+const attribute = (...args: string[]) => [
+  ...["attribute", LLAMA, "--ids", "--clean", "5 6", "--metric", "logit(5)"],
+  ...args,
+];
 const generate = (...args: string[]) => ["generate", LLAMA, "--ids", "5", ...args];
 
 describe("arguments that contradict each other are exit code 2", () => {
@@ -141,6 +150,9 @@ describe("arguments that contradict each other are exit code 2", () => {
     [backward("kl", "--at", "logits"), /--metric kl compares an edited run .* give an --edit/],
     [backward("logit(5)", "--at", "logits", "--no-bos"), /--no-bos is for text/],
     [backward("logit(5)", "--at", "logits", "--edit", edit({ op: "nil" })), /edit 1: op is "nil"/],
+    [attribute("--corrupted", "5 7", "--no-bos"), /--no-bos is for text/],
+    [attribute("--corrupted", "5 x"), /with --ids the prompts are ids.*"x" is no token id/],
+    [attribute("--corrupted", "5 7", "--method", "exact", "--check", "5"), /--check is for --method attribution/],
     [["probs", LLAMA, "--ids", "5", "--answers", "6", "--tokenization", "joint"], /--tokenization is for text/],
     [["bench", "--port", "1"], /--port needs --serve/],
     [["bench", "--serve", "--json"], /leave out --json/],
@@ -195,6 +207,12 @@ describe("what the model rules out ends before a GPU is asked for", () => {
       "cli/not-writable",
       /it is a folder/,
     ],
+    [attribute("--corrupted", "5 96"), "input/token-range", /token id 96/],
+    [attribute("--corrupted", "5 7 8"), "hook/patch-length", /The clean prompt has 2 tokens, the corrupted one 3/],
+    [attribute("--corrupted", "5 7", "--at", "resid"), "input/argument", /at is "resid"; it must be/],
+    [attribute("--corrupted", "5 7", "--at", "hook_embd", "--method", "ig"), "hook/no-such-point", /hook_embed/],
+    [attribute("--corrupted", "5 7", "--position", "2"), "input/position-range", /the prompt has 2 tokens/],
+    [attribute("--corrupted", "5 7", "--out", ROOT), "cli/not-writable", /it is a folder/],
     [generate("--ids", "96"), "", /--ids may be given once/],
     [["generate", LLAMA, "--ids", "96"], "input/token-range", /id 96 \(entry 0\); ids of this model go from 0 to 95/],
     [["generate", LLAMA, "--ids", long], "input/too-long", /129 tokens/],

@@ -1,10 +1,7 @@
-/**
- * `superlens attribute`: where does the difference between two prompts come from? One command for the methods that answer it,
- * from exact patching to gradients. A method is a row of `METHODS`.
- */
+/** `superlens attribute`: which parts of a model make the difference between two prompts? */
 import { Command, Option } from "commander";
-import { activationPatch, type HookedModel, type Metric, type PatchGrid, type Site } from "../../hooks/index.ts";
 import { checkForward } from "../../hooks/plan.ts";
+import { METHOD_NAMES, type MethodName, methodOf } from "../attribution-methods.ts";
 import { type MetricOption, metricOption, resolveMetric } from "../metric-option.ts";
 import {
   addBosOption,
@@ -18,7 +15,7 @@ import {
   wholeNumber,
 } from "../options.ts";
 import { bytes, print, printJson } from "../output.ts";
-import { type ModelFacts, withModel } from "../session.ts";
+import { withModel } from "../session.ts";
 import { stop } from "../stop.ts";
 import { checkWritable, writeFileWhole } from "../write-file.ts";
 
@@ -27,38 +24,20 @@ interface AttributeOptions extends GlobalOptions, Omit<InputOptions, "ids"> {
   corrupted: string;
   ids?: boolean;
   metric: MetricOption;
-  method: keyof typeof METHODS;
+  method: MethodName;
+  check: number;
   at?: string;
   position?: number;
   out?: string;
 }
 
-/** What every method takes. */
-interface Question {
-  clean: number[];
-  corrupted: number[];
-  metric: Metric;
-  /** Of the metric. */
-  metricPosition: number | undefined;
-  at: string | undefined;
-  signal: AbortSignal;
-}
-
-/** What a method found: for people, and for programs. */
-interface Answer {
-  lines: string[];
-  json: object;
-}
-
-const METHODS = {
-  exact: async (model: HookedModel, question: Question) => gridAnswer(await activationPatch(model, patchOf(question))),
-} as const satisfies Record<string, (model: HookedModel, question: Question) => Promise<Answer>>;
+const SITES = "resid_pre, resid_mid, resid_post, attn_out, mlp_out, mlp_post, q, k, v, z or pattern";
 
 export function attributeCommand(): Command {
   return addBosOption(new Command("attribute"))
     .summary("say which parts of a model make the difference between two prompts")
     .description(
-      "Compares a clean and a corrupted prompt of as many tokens: how far does METRIC move from the corrupted run (0) to the clean one (1) when one activation is set to its clean value?",
+      "Runs a clean and a corrupted prompt of as many tokens, whose METRIC differs, and says which activations carry the difference: how far the metric moves from the corrupted run (0) to the clean one (1) when one of them gets its clean value.",
     )
     .argument("<model>", "folder, address or hf:owner/name")
     .requiredOption("--clean <text>", "the prompt whose answer counts")
@@ -71,13 +50,15 @@ export function attributeCommand(): Command {
       ),
     )
     .addOption(
-      new Option("--method <method>", "exact: every activation is patched")
-        .choices(Object.keys(METHODS))
-        .default("exact"),
+      new Option("--method <method>", METHOD_NAMES.map((name) => `${name}: ${methodOf(name).meaning}`).join("; "))
+        .choices(METHOD_NAMES)
+        .default("attribution"),
     )
-    .option(
-      "--at <site>",
-      "what is patched: resid_pre, resid_mid, resid_post, attn_out, mlp_out, mlp_post, q, k, v, z, pattern (default: resid_pre)",
+    .option("--at <site>", `what is patched: ${SITES} (default: resid_pre); for ig a point (default: hook_embed)`)
+    .addOption(
+      new Option("--check <n>", "of attribution: cells that are patched exactly to compare, 0 for none")
+        .argParser(wholeNumber(0))
+        .default(32),
     )
     .option("--out <file>", "also write the numbers to this file, as JSON")
     .addHelpText(
@@ -95,21 +76,29 @@ export function attributeCommand(): Command {
 
 async function attribute(source: string, command: Command): Promise<void> {
   const options = command.optsWithGlobals<AttributeOptions>();
-  const { method, metric, position: metricPosition, at, out } = options;
+  const { metric, position: metricPosition, at, check, out } = options;
+  const method = methodOf(options.method);
   refuseIdleBos(command, options, options.ids);
+  if (options.method !== "attribution" && command.getOptionValueSource("check") === "cli")
+    usageError(command, `--check is for --method attribution; ${options.method} is not compared with exact patching`);
   const prompts = promptsOf(command, options);
   if (out !== undefined) await checkWritable(out);
   const answer = await withModel(source, options, {
-    prepare: (facts) => ({ ...idsOf(facts, prompts, options), metric: resolveMetric(metric, facts) }),
-    run: (model, given) => METHODS[method](model, { ...given, metricPosition, at, signal: stop.signal }),
+    prepare(facts) {
+      const idsOf = (prompt: string | number[]) => checkForward(facts, prompt, bosOption(options))[0] as number[];
+      const ids = { clean: idsOf(prompts.clean), corrupted: idsOf(prompts.corrupted) };
+      const question = { ...ids, metric: resolveMetric(metric, facts), metricPosition, at, check };
+      method.check(facts, question);
+      return question;
+    },
+    run: (model, question) => method.answer(model, question, stop.signal),
   });
-  const json = { method, metric: metric.text, ...answer.json };
-  if (out !== undefined) {
-    const size = await writeFileWhole(out, [new TextEncoder().encode(`${JSON.stringify(json)}\n`)]);
-    if (!options.json) print(`${out}: ${bytes(size)}`);
-  }
+  const json = { method: options.method, metric: metric.text, ...answer.json };
   if (options.json) printJson(json);
   else print(...answer.lines);
+  if (out === undefined) return;
+  const size = await writeFileWhole(out, [new TextEncoder().encode(`${JSON.stringify(json)}\n`)]);
+  if (!options.json) print(`${out}: ${bytes(size)}`);
 }
 
 /** Both prompts, as text or ids. */
@@ -120,24 +109,4 @@ function promptsOf(command: Command, { clean, corrupted, ids }: AttributeOptions
   } catch (error) {
     return usageError(command, `with --ids the prompts are ids. ${(error as Error).message}`);
   }
-}
-
-function idsOf(
-  facts: ModelFacts,
-  prompts: { clean: string | number[]; corrupted: string | number[] },
-  options: AttributeOptions,
-) {
-  const of = (prompt: string | number[]) => checkForward(facts, prompt, bosOption(options))[0] as number[];
-  return { clean: of(prompts.clean), corrupted: of(prompts.corrupted) };
-}
-
-/** A method that patches sites. */
-const patchOf = ({ at = "resid_pre", ...rest }: Question) => ({ ...rest, at: at as Site });
-
-function gridAnswer(grid: PatchGrid): Answer {
-  const lines = [
-    `clean ${grid.clean.toFixed(4)}, corrupted ${grid.corrupted.toFixed(4)}; 0 is the corrupted run, 1 the clean one`,
-    grid.toTable(grid.normalized()),
-  ];
-  return { lines, json: grid.toJSON() };
 }

@@ -5,7 +5,7 @@
  * corrupted ones into the clean run, and shows what the answer needs (Heimersheim and Nanda 2024, arXiv 2404.15255).
  */
 import { HookError } from "../../errors.ts";
-import type { ModelInput } from "../../model/input.ts";
+import type { ModelInput, TextModel } from "../../model/input.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
 import type { Edit } from "../edit.ts";
@@ -99,9 +99,9 @@ export interface PatchPlan {
   columns: GridAxis;
 }
 
-/** Checks options against the model. @throws HookError, InputError */
+/** Checks options against a model, whose weights it does not need. @throws HookError, InputError */
 export function planPatch(
-  model: HookedModel,
+  model: TextModel & Pick<HookedModel, "spec">,
   options: Omit<CheckedPatchOptions, "onProgress" | "memoryBudget">,
 ): PatchPlan {
   assertOneColumn(options.metric);
@@ -149,8 +149,9 @@ export async function sweepPatches(
   }
 }
 
-function promptPair(
-  model: HookedModel,
+/** Ids of both prompts. @throws HookError `hook/patch-length` */
+export function promptPair(
+  model: TextModel,
   options: Pick<CheckedPatchOptions, "clean" | "corrupted">,
 ): { clean: number[]; corrupted: number[] } {
   const clean = sequenceOf(model, options.clean, "clean");

@@ -1,4 +1,9 @@
 /** Every options object of the public API: the calls that take it, its schema, and the interface that describes it. */
+
+import { ATTRIBUTION_PATCH_OPTIONS } from "../src/hooks/attribution/attribution-patch.ts";
+import { COMPARE_OPTIONS } from "../src/hooks/attribution/compare.ts";
+import { INTEGRATED_GRADIENTS_OPTIONS } from "../src/hooks/attribution/integrated-gradients.ts";
+import { TOKEN_SCORE_OPTIONS } from "../src/hooks/attribution/token-scores.ts";
 import { BACKWARD_OPTIONS } from "../src/hooks/backward.ts";
 import { EDIT } from "../src/hooks/edit.ts";
 import { HOOKED_GENERATE_OPTIONS } from "../src/hooks/generate.ts";
@@ -39,6 +44,7 @@ const INPUT = "src/model/input.ts";
 const MODEL = "src/model/runner.ts";
 const GENERATE = ["src/hooks/generate.ts", "src/model/generate.ts", "src/model/sampling.ts", INPUT];
 const EXPERIMENT = ["src/hooks/patching/experiment.ts", "src/hooks/sweep-options.ts"];
+const ATTRIBUTION = "src/hooks/attribution/";
 const RESIDUAL = ["src/hooks/readouts/residual.ts"];
 
 export const CHECKED_CALLS: readonly CheckedCall[] = [
@@ -76,6 +82,30 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     schema: ACTIVATION_PATCH_OPTIONS,
     type: "ActivationPatchOptions",
     files: ["src/hooks/patching/activation-patch.ts", ...EXPERIMENT],
+  },
+  {
+    calls: "`attributionPatch`",
+    schema: ATTRIBUTION_PATCH_OPTIONS,
+    type: "AttributionPatchOptions",
+    files: [`${ATTRIBUTION}attribution-patch.ts`, "src/hooks/patching/activation-patch.ts", ...EXPERIMENT],
+  },
+  {
+    calls: "`compareWithExact`, its third argument",
+    schema: COMPARE_OPTIONS,
+    type: "CompareOptions",
+    files: [`${ATTRIBUTION}compare.ts`],
+  },
+  {
+    calls: "`integratedGradients`",
+    schema: INTEGRATED_GRADIENTS_OPTIONS,
+    type: "IntegratedGradientsOptions",
+    files: [`${ATTRIBUTION}integrated-gradients.ts`, `${ATTRIBUTION}token-scores.ts`],
+  },
+  {
+    calls: "`saliency`, `gradientTimesActivation`",
+    schema: TOKEN_SCORE_OPTIONS,
+    type: "TokenScoreOptions",
+    files: [`${ATTRIBUTION}token-scores.ts`],
   },
   {
     calls: "`ablate`",

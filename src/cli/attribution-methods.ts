@@ -28,7 +28,7 @@ export interface Question {
   corrupted: number[];
   metric: Metric;
   metricPosition?: number | undefined;
-  /** A site, or for `ig` a point. */
+  /** A site; for `ig` a point. */
   at?: string | undefined;
   /** Cells that attribution patching is compared with exact patching on. */
   check: number;
@@ -42,6 +42,8 @@ export interface Answer {
 
 interface Method {
   meaning: string;
+  /** What `at` is unless told; undefined: the method has no place to choose. */
+  at?: string;
   /** All that needs no weights. What it throws ends the command. */
   check(facts: ModelFacts, question: Question): void;
   answer(model: HookedModel, question: Question, signal: AbortSignal): Promise<Answer>;
@@ -50,6 +52,7 @@ interface Method {
 const METHODS = {
   attribution: {
     meaning: "the linear estimate of exact, from one backward pass; --check says how good it is",
+    at: "resid_pre",
     check(facts, question) {
       planPatch(facts, patchOf(question));
       checkGradient(facts, question);
@@ -62,6 +65,7 @@ const METHODS = {
   },
   exact: {
     meaning: "every activation is patched",
+    at: "resid_pre",
     check(facts, question) {
       planPatch(facts, patchOf(question));
       checkMetrics([question.metric as CheckedMetric], facts.spec.vocabSize);
@@ -71,6 +75,7 @@ const METHODS = {
   },
   ig: {
     meaning: "integrated gradients of the clean prompt's embeddings, from the corrupted ones on",
+    at: "hook_embed",
     check(facts, question) {
       promptPair(facts, question);
       resolvePoints(facts.spec, question.at ?? []);
@@ -95,7 +100,7 @@ function checkGradient({ spec }: ModelFacts, { metric }: Question): void {
 }
 
 /** What the methods that patch a site take. */
-function patchOf({ clean, corrupted, metric, metricPosition, at = "resid_pre" }: Question) {
+function patchOf({ clean, corrupted, metric, metricPosition, at }: Question) {
   return { clean, corrupted, metric, metricPosition, at: s.readArgument(SITE, at, "attribute", "at") };
 }
 

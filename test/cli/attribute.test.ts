@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { METHOD_NAMES, methodOf } from "../../src/cli/attribution-methods.ts";
+import { METHOD_NAMES, type MethodName, methodOf } from "../../src/cli/attribution-methods.ts";
 import {
   activationPatch,
   attributionPatch,
@@ -17,7 +17,7 @@ import { LLAMA, superlens } from "./support.ts";
 
 const PROMPTS = { clean: [5, 6, 7, 9], corrupted: [5, 8, 7, 9] };
 const difference = metric.logitDiff(5, 7);
-const question = { ...PROMPTS, metric: difference, check: 5 };
+const question = (name: MethodName) => ({ ...PROMPTS, metric: difference, check: 5, at: methodOf(name).at });
 const { signal } = new AbortController();
 
 let model: HookedModel;
@@ -39,7 +39,7 @@ it("prints JSON and writes the same to a file", async () => {
     expect(run).toMatchObject({ code: 0, stderr: "" });
     const json = JSON.parse(run.stdout);
     expect(JSON.parse(await readFile(out, "utf8"))).toEqual(json);
-    expect(json).toMatchObject({ method: "attribution", metric: "logitDiff(5,7)", columns: { name: "head" } });
+    expect(json).toMatchObject({ columns: { name: "head" }, base: expect.closeTo(grid.base, 4) });
     expect(relativeError(flat(json), grid.values)).toBeLessThan(1e-4);
     const cells = json.exact.cells as { index: number; exact: number }[];
     expect(cells).toHaveLength(grid.values.length); // fewer than --check's 32
@@ -53,7 +53,7 @@ it("prints JSON and writes the same to a file", async () => {
 });
 
 it.each(["attribution", "exact"] as const)("%s gives the grid, 0 to 1 between the runs", async (name) => {
-  const { lines, json } = await methodOf(name).answer(model, question, signal);
+  const { lines, json } = await methodOf(name).answer(model, question(name), signal);
   const call = name === "exact" ? activationPatch : attributionPatch;
   const grid = await call(model, { ...PROMPTS, metric: difference, at: "resid_pre" });
   expect(relativeError(flat(json), grid.values)).toBeLessThan(1e-5);
@@ -64,7 +64,7 @@ it.each(["attribution", "exact"] as const)("%s gives the grid, 0 to 1 between th
 });
 
 it("ig gives a score to each token, which add up", async () => {
-  const { lines, json } = await methodOf("ig").answer(model, question, signal);
+  const { lines, json } = await methodOf("ig").answer(model, question("ig"), signal);
   const { scores, value, baseline } = await integratedGradients(model, {
     input: PROMPTS.clean,
     baseline: PROMPTS.corrupted,
@@ -78,7 +78,7 @@ it("ig gives a score to each token, which add up", async () => {
 it("every method checks a question without a GPU", () => {
   const facts = { spec: model.spec, tokenizer: undefined, label: "llama" };
   for (const name of METHOD_NAMES) {
-    const check = (changes: object) => () => methodOf(name).check(facts, { ...question, ...changes });
+    const check = (changes: object) => () => methodOf(name).check(facts, { ...question(name), ...changes });
     expect(check({})).not.toThrow();
     expect(check({ corrupted: [5] }), name).toThrow(/The clean prompt has 4 tokens, the corrupted one 1/);
     expect(check({ metric: metric.logit(96) }), name).toThrow(/token 96 is out of range/);

@@ -76,11 +76,14 @@ export function attributeCommand(): Command {
 
 async function attribute(source: string, command: Command): Promise<void> {
   const options = command.optsWithGlobals<AttributeOptions>();
-  const { metric, position: metricPosition, at, check, out } = options;
+  const { metric, position: metricPosition, check, out } = options;
   const method = methodOf(options.method);
+  const at = options.at ?? method.at;
   refuseIdleBos(command, options, options.ids);
   if (options.method !== "attribution" && command.getOptionValueSource("check") === "cli")
     usageError(command, `--check is for --method attribution; ${options.method} is not compared with exact patching`);
+  if (options.at !== undefined && method.at === undefined)
+    usageError(command, `--at is for methods of one place; ${options.method} looks at every edge`);
   const prompts = promptsOf(command, options);
   if (out !== undefined) await checkWritable(out);
   const answer = await withModel(source, options, {
@@ -93,11 +96,10 @@ async function attribute(source: string, command: Command): Promise<void> {
     },
     run: (model, question) => method.answer(model, question, stop.signal),
   });
-  const json = { method: options.method, metric: metric.text, ...answer.json };
-  if (options.json) printJson(json);
+  if (options.json) printJson(answer.json);
   else print(...answer.lines);
   if (out === undefined) return;
-  const size = await writeFileWhole(out, [new TextEncoder().encode(`${JSON.stringify(json)}\n`)]);
+  const size = await writeFileWhole(out, [new TextEncoder().encode(`${JSON.stringify(answer.json)}\n`)]);
   if (!options.json) print(`${out}: ${bytes(size)}`);
 }
 

@@ -2,11 +2,16 @@
  * The methods of `superlens attribute`, a row each: what they mean, what can be checked before there is a GPU, and how their
  * answers are shown. The methods themselves are the library's.
  */
+
+import { refusePostNorms } from "../hooks/circuits/readers.ts";
 import {
   type AttributionComparison,
   activationPatch,
   attributionPatch,
+  type CircuitGraph,
   compareWithExact,
+  type EdgeAttributionOptions,
+  edgeAttribution,
   type HookedModel,
   type IntegratedGradients,
   integratedGradients,
@@ -18,7 +23,7 @@ import { type CheckedMetric, checkMetrics, gradientModeOf } from "../hooks/metri
 import { planPatch, promptPair } from "../hooks/patching/activation-patch.ts";
 import { SITE } from "../hooks/patching/sites.ts";
 import * as s from "../schema/schema.ts";
-import { table } from "./output.ts";
+import { grouped, table } from "./output.ts";
 import type { ModelFacts } from "./session.ts";
 
 /** What every method is asked. */
@@ -39,6 +44,9 @@ export interface Answer {
   lines: string[];
   json: object;
 }
+
+/** Edges that are printed. */
+const MOST_EDGES = 20;
 
 interface Method {
   meaning: string;
@@ -85,6 +93,11 @@ const METHODS = {
       return scoresAnswer(await integratedGradients(model, { input, baseline, metric, metricPosition, at, signal }));
     },
   },
+  eap: edgeMethod(
+    "eap",
+    "edge attribution patching: the linear estimate for every edge between heads, MLPs and logits",
+  ),
+  "eap-ig": edgeMethod("eap-ig-inputs", "the same with the gradient averaged between both prompts' embeddings"),
 } as const satisfies Record<string, Method>;
 
 export type MethodName = keyof typeof METHODS;
@@ -92,6 +105,20 @@ export type MethodName = keyof typeof METHODS;
 /** The names, and what they mean. */
 export const METHOD_NAMES = Object.keys(METHODS) as MethodName[];
 export const methodOf = (name: MethodName): Method => METHODS[name];
+
+function edgeMethod(method: EdgeAttributionOptions["method"], meaning: string): Method {
+  return {
+    meaning,
+    check(facts, question) {
+      refusePostNorms(facts.spec);
+      promptPair(facts, question);
+      checkGradient(facts, question);
+    },
+    async answer(model, { clean, corrupted, metric, metricPosition }, signal) {
+      return edgesAnswer(await edgeAttribution(model, { clean, corrupted, metric, metricPosition, method, signal }));
+    },
+  };
+}
 
 /** @throws HookError `hook/metric` for a metric without a gradient */
 function checkGradient({ spec }: ModelFacts, { metric }: Question): void {
@@ -134,5 +161,16 @@ function scoresAnswer({ positions, scores, value, baseline, sum, gap, at }: Inte
       `together ${sum.toFixed(4)}, which differs from clean - corrupted by ${gap.toExponential(1)}`,
     ],
     json: { at, positions, scores: [...scores], clean: value, corrupted: baseline, sum, gap },
+  };
+}
+
+/** The largest edges; as JSON the whole graph, as EAP-IG reads it. */
+function edgesAnswer(graph: CircuitGraph): Answer {
+  const edges = [...graph.edges.values()].sort((a, b) => Math.abs(b.score) - Math.abs(a.score));
+  const rows = edges.slice(0, MOST_EDGES).map(({ name, score }) => [score.toFixed(4), name]);
+  const count = `${rows.length} of ${grouped(edges.length)} edges`;
+  return {
+    lines: [`${count}, by what the metric gains when one carries the corrupted output:`, ...table(rows, ["right"])],
+    json: graph.toJSON(),
   };
 }

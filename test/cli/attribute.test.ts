@@ -6,6 +6,8 @@ import { METHOD_NAMES, type MethodName, methodOf } from "../../src/cli/attributi
 import {
   activationPatch,
   attributionPatch,
+  CircuitGraph,
+  edgeAttribution,
   type HookedModel,
   integratedGradients,
   metric,
@@ -75,6 +77,26 @@ it("ig gives a score to each token, which add up", async () => {
   expect(lines[2]).toMatch(new RegExp(`^1:#6 +${(scores[1] as number).toFixed(4)}$`));
 });
 
+it.each([
+  ["eap", "eap"],
+  ["eap-ig", "eap-ig-inputs"],
+] as const)("%s gives the graph that EAP-IG reads, and prints the largest edges", async (name, method) => {
+  const { lines, json } = await methodOf(name).answer(model, question(name), signal);
+  const graph = await edgeAttribution(model, { ...PROMPTS, metric: difference, method });
+  const scores = [...graph.edges.values()].map(({ score }) => score);
+  const written = CircuitGraph.fromJSON(JSON.parse(JSON.stringify(json)));
+  expect(
+    relativeError(
+      [...written.edges.values()].map(({ score }) => score),
+      scores,
+    ),
+  ).toBeLessThan(1e-5);
+  const largest = [...graph.edges.values()].reduce((a, b) => (Math.abs(b.score) > Math.abs(a.score) ? b : a));
+  expect(lines[0]).toMatch(new RegExp(`^20 of ${scores.length} edges, `));
+  expect(lines[1]).toMatch(new RegExp(`^ ?${largest.score.toFixed(4)}  ${largest.name}$`));
+  expect(lines).toHaveLength(21);
+});
+
 it("every method checks a question without a GPU", () => {
   const facts = { spec: model.spec, tokenizer: undefined, label: "llama" };
   for (const name of METHOD_NAMES) {
@@ -84,5 +106,9 @@ it("every method checks a question without a GPU", () => {
     expect(check({ metric: metric.logit(96) }), name).toThrow(/token 96 is out of range/);
     expect(check({ metric: metric.loss() }), name).toThrow(/loss is for backward\(\) alone/);
     if (name !== "exact") expect(check({ metric: metric.rank(5) }), name).toThrow(/has no gradient/);
+    const block = { ...model.spec.block, norms: "sandwich" } as const;
+    const normed = () => methodOf(name).check({ ...facts, spec: { ...model.spec, block } }, question(name));
+    if (name.startsWith("eap")) expect(normed, name).toThrow(/edges have no exact meaning/);
+    else expect(normed, name).not.toThrow();
   }
 });

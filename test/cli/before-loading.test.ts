@@ -153,6 +153,7 @@ describe("arguments that contradict each other are exit code 2", () => {
     [attribute("--corrupted", "5 7", "--no-bos"), /--no-bos is for text/],
     [attribute("--corrupted", "5 x"), /with --ids the prompts are ids.*"x" is no token id/],
     [attribute("--corrupted", "5 7", "--method", "exact", "--check", "5"), /--check is for --method attribution/],
+    [attribute("--corrupted", "5 7", "--method", "eap", "--at", "z"), /--at is for methods of one place/],
     [["probs", LLAMA, "--ids", "5", "--answers", "6", "--tokenization", "joint"], /--tokenization is for text/],
     [["bench", "--port", "1"], /--port needs --serve/],
     [["bench", "--serve", "--json"], /leave out --json/],

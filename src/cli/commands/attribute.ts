@@ -68,6 +68,10 @@ export function attributeCommand(): Command {
           'attribute ./model --clean "The capital of France is" --corrupted "The capital of Italy is" --metric "logitDiff( Paris, Rome)"',
           "the residual before each layer, at each position",
         ],
+        [
+          'attribute ./model --clean "The capital of France is" --corrupted "The capital of Italy is" --metric "logitDiff( Paris, Rome)" --method eap-ig --out graph.json',
+          "every edge between heads, MLPs and logits, as a graph that EAP-IG reads",
+        ],
         ['attribute ./model --clean "5 6 7" --corrupted "5 8 7" --ids --metric "logit(9)" --at z', "each head"],
       ),
     )

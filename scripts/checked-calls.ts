@@ -1,5 +1,6 @@
 /** Every options object of the public API: the calls that take it, its schema, and the interface that describes it. */
-
+import { BENCH_OPTIONS } from "../src/bench/options.ts";
+import { RUN_OPTIONS } from "../src/bench/run.ts";
 import { ATTRIBUTION_PATCH_OPTIONS } from "../src/hooks/attribution/attribution-patch.ts";
 import { COMPARE_OPTIONS } from "../src/hooks/attribution/compare.ts";
 import { INTEGRATED_GRADIENTS_OPTIONS } from "../src/hooks/attribution/integrated-gradients.ts";
@@ -23,9 +24,8 @@ import { LOGIT_LENS_OPTIONS } from "../src/hooks/readouts/logit-lens.ts";
 import { ACCUMULATED_OPTIONS, DECOMPOSE_OPTIONS, HEAD_RESULTS_OPTIONS } from "../src/hooks/readouts/residual.ts";
 import { SWEEP_OPTIONS } from "../src/hooks/sweep-options.ts";
 import { LOAD_OPTIONS } from "../src/model/load.ts";
+import { ENCODE_OPTIONS, KV_CACHE_OPTIONS } from "../src/model/loaded-model.ts";
 import { LOG_PROBS_OPTIONS } from "../src/model/log-probs.ts";
-import { KV_CACHE_OPTIONS } from "../src/model/runner.ts";
-import { ENCODE_OPTIONS } from "../src/model/text.ts";
 import type { Schema } from "../src/schema/schema.ts";
 import { CONSTRUCTION_OPTIONS } from "../src/theory/plan.ts";
 import { VERIFY_OPTIONS } from "../src/theory/verify/index.ts";
@@ -75,7 +75,7 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     files: ["src/model/log-probs.ts"],
   },
   { calls: "`toTokens`, `toStrTokens`", schema: ENCODE_OPTIONS, type: "EncodeInputOptions", files: [INPUT] },
-  { calls: "`createKvCache`", schema: KV_CACHE_OPTIONS, type: "KvCacheOptions", files: [MODEL] },
+  { calls: "`createKvCache`", schema: KV_CACHE_OPTIONS, type: "KvCacheOptions", files: ["src/model/loaded-model.ts"] },
   { calls: "`sweep`", schema: SWEEP_OPTIONS, type: "SweepOptions", files: EXPERIMENT },
   {
     calls: "`activationPatch`",
@@ -171,4 +171,11 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     files: ["src/theory/plan.ts"],
   },
   { calls: "`verify`", schema: VERIFY_OPTIONS, type: "VerifyOptions", files: ["src/theory/verify/index.ts"] },
+  {
+    calls: "`runBench`",
+    schema: RUN_OPTIONS,
+    type: "RunOptions",
+    files: ["src/bench/run.ts", "src/bench/options.ts", "src/hosts/request.ts"],
+  },
+  { calls: "`planTests`", schema: BENCH_OPTIONS, type: "BenchOptions", files: ["src/bench/options.ts"] },
 ];

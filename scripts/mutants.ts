@@ -204,16 +204,16 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "plans: hooks do not tell plans apart",
     file: "src/model/plans.ts",
-    from: "JSON.stringify([form, points, gradients?.weights])",
-    to: "JSON.stringify([form, gradients?.weights])",
+    from: "JSON.stringify([form, points, gradients?.weights, gradients?.recompute])",
+    to: "JSON.stringify([form, gradients?.weights, gradients?.recompute])",
     tests: PLANS,
     quick: true,
   },
   {
     name: "plans: the form of a pass does not tell plans apart",
     file: "src/model/plans.ts",
-    from: "JSON.stringify([form, points, gradients?.weights])",
-    to: "JSON.stringify([points, gradients?.weights])",
+    from: "JSON.stringify([form, points, gradients?.weights, gradients?.recompute])",
+    to: "JSON.stringify([points, gradients?.weights, gradients?.recompute])",
     tests: PLANS,
   },
   // Ops that the references do not run.
@@ -299,8 +299,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "kernels: two parameters of one type have changed places",
     file: "src/kernels/definitions.ts",
-    from: 'firstEntry: "u32", firstRow: "u32"',
-    to: 'firstRow: "u32", firstEntry: "u32"',
+    from: '"firstEntry", "firstRow"',
+    to: '"firstRow", "firstEntry"',
     tests: ["test/kernels/interfaces.test.ts"],
     quick: true,
   },

@@ -36,7 +36,7 @@ const CHECKPOINT_OPTIONS = s.object<CheckpointOptions>("the options of openCheck
   file: s.text,
   onProgress: s.callback,
   onNotice: s.callback,
-} satisfies s.Fields<CheckpointOptions>);
+});
 
 const SOURCE = s.simple<CheckpointSource>(
   "a source, such as openSource() gives",

@@ -51,7 +51,7 @@ export const HUB_SOURCE_OPTIONS = s.object<HubSourceOptions>("the options of Hub
   hubUrl: s.text,
   offline: s.flag,
   onDownload: s.callback,
-} satisfies s.Fields<HubSourceOptions>);
+});
 
 const HUB_URL = "https://huggingface.co";
 /**

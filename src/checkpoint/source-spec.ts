@@ -27,7 +27,7 @@ export interface OpenSourceOptions {
 const OPEN_SOURCE_OPTIONS = s.object<OpenSourceOptions>("the options of openSource", {
   url: URL_SOURCE_OPTIONS,
   hub: HUB_SOURCE_OPTIONS,
-} satisfies s.Fields<OpenSourceOptions>);
+});
 
 /** A source, and the file in it that was asked for by name, if one was (see `CheckpointOptions.file`). */
 export interface OpenedSource {

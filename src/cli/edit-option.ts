@@ -48,7 +48,7 @@ const EDIT_OPTION = s.object<EditOption>("an edit", {
       return typeof value === "object" && value !== null ? tensorInFile : undefined;
     },
   ),
-} satisfies s.Fields<EditOption>);
+});
 
 /** Parses one `--edit`; `place` counts from 1 and is in every error. */
 export function parseEdit(text: string, place: number): EditOption {

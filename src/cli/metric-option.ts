@@ -5,8 +5,7 @@
  */
 import { InvalidArgumentError, Option } from "commander";
 import { type Metric, metric } from "../hooks/metrics.ts";
-import type { TextModel } from "../model/input.ts";
-import { toSingleToken } from "../model/text.ts";
+import { requireTokenizer, type TextModel } from "../model/input.ts";
 import { nearestNames } from "../schema/nearest.ts";
 
 /** A metric whose texts are still to become ids. */
@@ -75,6 +74,7 @@ function readToken(part: string): number | string {
  * @throws InputError `tokenizer/not-one-token`, `input/no-tokenizer` for a text
  */
 export function resolveMetric({ name, tokens }: MetricOption, model: TextModel): Metric {
-  const ids = tokens.map((token) => (typeof token === "number" ? token : toSingleToken(model, token)));
+  const idOf = (text: string) => requireTokenizer(model, "Give the token's id.").singleToken(text);
+  const ids = tokens.map((token) => (typeof token === "number" ? token : idOf(token)));
   return (MAKERS[name] as (...ids: number[]) => Metric)(...ids);
 }

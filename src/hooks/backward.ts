@@ -16,7 +16,8 @@ import {
 } from "../model/input.ts";
 import type { Model } from "../model/model.ts";
 import type { RunOptions } from "../model/runner.ts";
-import { tensorNames, WeightGradients } from "../model/weights/gradients.ts";
+import { WeightGradients } from "../model/weights/gradients.ts";
+import { tensorNames } from "../model/weights/tensors.ts";
 import type { CaptureTarget, PassHooks } from "../ops/bindings.ts";
 import { editOp } from "../ops/edit-call.ts";
 import { nearestNames } from "../schema/nearest.ts";

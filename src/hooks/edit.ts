@@ -45,7 +45,7 @@ export interface Edit {
 }
 
 /** An edit as it is read: what may be one index is a list. */
-export type CheckedEdit = s.Listed<Edit, "batch" | "positions" | "heads" | "dims">;
+export type CheckedEdit = s.Read<Edit>;
 
 const cacheEntry = s.object<CacheEntry>("an entry of an activation cache", {
   cache: s.required(s.instance("an activation cache", ActivationCache)),
@@ -75,7 +75,7 @@ export const EDIT_FIELDS = {
   dims: s.indices,
 } as const satisfies s.Fields<Edit>;
 
-export const EDIT: s.Schema<CheckedEdit> = s.object<Edit, CheckedEdit>("an edit", EDIT_FIELDS);
+export const EDIT = s.object<Edit>("an edit", EDIT_FIELDS);
 /** One edit or several. */
 export const EDITS = s.oneOrMore("edits", EDIT);
 
@@ -136,8 +136,8 @@ function compileAt(edit: CheckedEdit, point: Point, scope: EditScope): CompiledE
   const headAxis = point.kind.axes.find((axis) => axis === "head" || axis === "kvHead");
   if (edit.heads && !headAxis) throw fail(edit, "hook/head-range", `${point.name} has no heads.`);
   const headCount = headAxis ? axisSize(headAxis, scope, point.layer) : 1;
-  const heads = selectIndices(edit, "heads", edit.heads, headCount);
-  const dims = edit.dims && selectIndices(edit, "dims", edit.dims, width);
+  const heads = selectIndices(edit, "heads", headCount);
+  const dims = edit.dims && selectIndices(edit, "dims", width);
   const places = selectPlaces(edit, scope);
   const compiled = { point, at: point.name, op: edit.op, expression: edit.expression, dims, width };
   const source = valueSource(edit, point, {
@@ -208,12 +208,8 @@ export function axisSize(axis: Axis, { spec, lengths }: EditScope, layer = 0): n
 /** One entry of each selection, in words. */
 const ENTRY = { batch: "batch entry", heads: "head", dims: "dim" } as const;
 
-function selectIndices(
-  edit: CheckedEdit,
-  what: "batch" | "heads" | "dims",
-  chosen: readonly number[] | undefined,
-  size: number,
-): number[] {
+function selectIndices(edit: CheckedEdit, what: keyof typeof ENTRY, size: number): number[] {
+  const chosen = edit[what];
   if (!chosen) return Array.from({ length: size }, (_, index) => index);
   if (chosen.length === 0) throw fail(edit, "hook/empty-selection", `${what} is empty. Leave it out to select all.`);
   const bad = chosen.find((index) => index < 0 || index >= size);
@@ -234,7 +230,7 @@ interface Places {
 
 /** The selected positions of each selected batch entry. */
 function selectPlaces(edit: CheckedEdit, { lengths, starts }: EditScope): Places[] {
-  const batch = selectIndices(edit, "batch", edit.batch, lengths.length);
+  const batch = selectIndices(edit, "batch", lengths.length);
   if (edit.positions?.length === 0)
     throw fail(edit, "hook/empty-selection", "positions is empty. Leave it out to select all.");
   return batch.map((sequence) => {

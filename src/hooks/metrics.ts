@@ -2,7 +2,7 @@
 import metricSource from "../../shaders/metric.wgsl";
 import reduceSource from "../../shaders/reduce.wgsl";
 import { HookError } from "../errors.ts";
-import { defineKernel } from "../gpu/kernel.ts";
+import { defineKernel, u32 } from "../gpu/kernel.ts";
 import { foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { indexOfNoId, TOKEN_IDS } from "../model/input.ts";
@@ -96,7 +96,7 @@ const METRIC = defineKernel({
   name: "metric",
   sources: [reduceSource, metricSource],
   bindings: { logits: "read", tokens: "read", reference: "read", outIndex: "read", outputs: "write" },
-  params: { rowCount: "u32", vocab: "u32", mode: "u32", tokenCount: "u32", outStart: "u32", outStride: "u32" },
+  params: u32("rowCount", "vocab", "mode", "tokenCount", "outStart", "outStride"),
 });
 
 /** Whether a metric reads the logits of its tokens alone, so that no others need be computed. */

@@ -36,7 +36,7 @@ export const HOOKED_FORWARD_OPTIONS = s.object<HookedForwardOptions, CheckedForw
   positions: s.indices,
   edits: EDITS,
   stopAtLayer: s.ranged("a whole number from 0 to the number of blocks"),
-} satisfies s.Fields<HookedForwardOptions>);
+});
 
 /** A hook of `runWithHooks`: a point, pattern or predicate, and what to call there. */
 export type Hook = readonly [PointPattern, HookFunction];

@@ -5,7 +5,7 @@ import patternGradientSource from "../../shaders/attention_pattern_gradient.wgsl
 import attentionShared from "../../shaders/attention_shared.wgsl";
 import softmaxGradientSource from "../../shaders/attention_softmax_gradient.wgsl";
 import reduce from "../../shaders/reduce.wgsl";
-import { defineKernel } from "../gpu/kernel.ts";
+import { defineKernel, u32 } from "../gpu/kernel.ts";
 import { type BufferSlice, foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { AttentionCall } from "./attention-steps.ts";
@@ -38,15 +38,7 @@ const MIX_TRANSPOSED = defineKernel({
   name: "attention mix transposed",
   sources: mixTransposedSource,
   bindings: { groups: "read", counts: "read", weights: "read", x: "read", out: "write" },
-  params: {
-    groupCount: "u32",
-    nHeads: "u32",
-    nKvHeads: "u32",
-    dHead: "u32",
-    start: "u32",
-    rowStride: "u32",
-    keyCount: "u32",
-  },
+  params: u32("groupCount", "nHeads", "nKvHeads", "dHead", "start", "rowStride", "keyCount"),
 });
 
 /** out [rows, nHeads, keys] = dz · v; `lengths`: keys of each sequence. `visible`: only of keys that the query sees, 0 for the others. */
@@ -67,17 +59,18 @@ export function patternGradient(
   });
 }
 
-/** The gradient of the scores in place of that of the pattern. */
+/** The gradient of the scores in place of that of the pattern; `scaled`: times the scale. */
 export function softmaxGradient(
   recorder: Recorder,
   { params, constants = {}, buffers }: AttentionCall,
   pattern: BufferSlice,
+  scaled: boolean,
   grad: BufferSlice,
 ): void {
   const { rowTable, slotTable, alibiSlopes } = buffers;
   recorder.dispatch(SOFTMAX_GRADIENT, {
     params,
-    constants: { ...constants, ...reduceConstants(recorder) },
+    constants: { ...constants, ...reduceConstants(recorder), ...(scaled && { SCALED: 1 }) },
     buffers: { rowTable, slotTable, alibiSlopes, pattern, grad },
     workgroups: foldGrid(recorder.gpu, params.rowCount * params.nHeads),
   });

@@ -21,7 +21,7 @@ import attentionSubgroupKeys from "../../shaders/attention_subgroup_keys.wgsl";
 import attentionTiled from "../../shaders/attention_tiled.wgsl";
 import reduce from "../../shaders/reduce.wgsl";
 import type { Gpu } from "../gpu/gpu.ts";
-import { defineKernel, type Kernel } from "../gpu/kernel.ts";
+import { defineKernel, type Kernel, u32 } from "../gpu/kernel.ts";
 import { type BufferSlice, foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tile } from "../gpu/unroll.ts";
 import {
@@ -249,7 +249,7 @@ const JOIN = defineKernel({
   name: "attention join",
   sources: attentionJoin,
   bindings: { parts: "read", z: "write" },
-  params: { count: "u32", dHead: "u32", splits: "u32" },
+  params: u32("count", "dHead", "splits"),
 });
 
 /** Least keys of a split, and most splits: more keep no GPU busier, and the second kernel reads them one by one. */
@@ -292,7 +292,7 @@ const split = attentionKernel({
 });
 
 /** Step by step, scores and pattern in memory. */
-export function recordSteps(recorder: Recorder, call: AttentionCall, z: BufferSlice): void {
+function recordSteps(recorder: Recorder, call: AttentionCall, z: BufferSlice): void {
   const { rowCount, nHeads, keyCount } = call.params;
   const scores = recorder.temp(rowCount, nHeads, keyCount);
   attentionScores(recorder, call, scores);
@@ -303,17 +303,19 @@ export function recordSteps(recorder: Recorder, call: AttentionCall, z: BufferSl
 
 const CANDIDATES: readonly AttentionKernel[] = [broadcastRows, subgroupKeys, rows, keys, tiled, split, single];
 
-export const ATTENTION_FAMILY = new KernelFamily<AttentionShape, AttentionKernel>({
-  name: "attention",
-  candidates: CANDIDATES,
-  reference: attentionKernel({
-    name: "reference",
-    passes: Object.keys(PASSES) as PassKind[],
-    expectedOn: [],
-    record: recordSteps,
-  }),
-  keyOf: (shape) => `attention of ${passOf(shape)}, dHead ${shape.dHead}`,
+const reference = attentionKernel({
+  name: "reference",
+  passes: Object.keys(PASSES) as PassKind[],
+  expectedOn: [],
+  record: recordSteps,
 });
+
+export const ATTENTION_FAMILY = new KernelFamily<AttentionShape, AttentionKernel>(
+  "attention",
+  CANDIDATES,
+  reference,
+  (shape) => `attention of ${passOf(shape)}, dHead ${shape.dHead}`,
+);
 
 /** All that a choice between the candidates depends on: it changes when one of them does. */
 export function attentionText(): string {

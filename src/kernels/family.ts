@@ -27,26 +27,17 @@ export interface Candidate<Shape> {
   fits(device: DeviceFacts, shape: Shape): boolean;
 }
 
-type FamilyDefinition<Shape, Kernel extends Candidate<Shape>> = Pick<
-  KernelFamily<Shape, Kernel>,
-  "name" | "candidates" | "reference" | "keyOf"
->;
-
 export class KernelFamily<Shape, Kernel extends Candidate<Shape>> {
-  readonly name: string;
-  /** Of those that fit a shape, the first that is expected to win is the default. */
-  readonly candidates: readonly Kernel[];
-  readonly reference: Kernel;
-  /** The class of a shape, as text. All shapes of a class take one kernel, as far as it fits. */
-  readonly keyOf: (shape: Shape) => string;
   readonly #chosen = new WeakMap<object, Map<string, Kernel>>();
 
-  constructor({ name, candidates, reference, keyOf }: FamilyDefinition<Shape, Kernel>) {
-    this.name = name;
-    this.candidates = candidates;
-    this.reference = reference;
-    this.keyOf = keyOf;
-  }
+  constructor(
+    readonly name: string,
+    /** Of those that fit a shape, the first that is expected to win is the default. */
+    readonly candidates: readonly Kernel[],
+    readonly reference: Kernel,
+    /** The class of a shape, as text. All shapes of a class take one kernel, as far as it fits. */
+    readonly keyOf: (shape: Shape) => string,
+  ) {}
 
   /** The kernel for a shape on the device of a run. The matmuls of a pass have few shapes, so a run looks each up once. */
   choose(run: RecorderOptions & { readonly gpu: Gpu }, shape: Shape): Kernel {

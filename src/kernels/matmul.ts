@@ -74,12 +74,12 @@ export function rowClassOf(rows: number): (typeof ROW_CLASSES)[number] {
   return ROW_CLASSES.find(({ most }) => rows <= most) as (typeof ROW_CLASSES)[number];
 }
 
-export const MATMUL_FAMILY = new KernelFamily<MatmulShape, MatmulKernel>({
-  name: "matmul",
-  candidates: CANDIDATES,
+export const MATMUL_FAMILY = new KernelFamily<MatmulShape, MatmulKernel>(
+  "matmul",
+  CANDIDATES,
   reference,
-  keyOf: ({ rows, layout, storage }) => `${rowClassOf(rows).name}, ${layout}, ${storage}`,
-});
+  ({ rows, layout, storage }) => `${rowClassOf(rows).name}, ${layout}, ${storage}`,
+);
 
 /** All that a choice between the candidates depends on: it changes when one of them does. */
 export function matmulText(): string {

@@ -113,12 +113,12 @@ const inStages: NormKernel = {
   },
 };
 
-export const NORM_FAMILY = new KernelFamily<NormShape, NormKernel>({
-  name: "norm",
-  candidates: [byRow, byWorkgroup],
-  reference: inStages,
-  keyOf: ({ width }) => (width % 4 === 0 ? "norm" : "norm, no whole vec4"),
-});
+export const NORM_FAMILY = new KernelFamily<NormShape, NormKernel>(
+  "norm",
+  [byRow, byWorkgroup],
+  inStages,
+  ({ width }) => (width % 4 === 0 ? "norm" : "norm, no whole vec4"),
+);
 
 /** out[r] (+)= norm(x[r]); x, out [rows, width]. */
 export function norm(

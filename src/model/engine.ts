@@ -14,7 +14,7 @@ import type { WeightLookup, WeightRef } from "../ops/op.ts";
 import { RowTable } from "../ops/rows.ts";
 import { isCausal } from "./causality.ts";
 import { indexOfNoId } from "./input.ts";
-import { assertFits, KvCache } from "./kv-cache.ts";
+import { assertFits, type KvCache } from "./kv-cache.ts";
 import { type GradientForm, Plans } from "./plans.ts";
 import { ropeTable } from "./rope.ts";
 import type { ModelSpec, RopeSpec } from "./spec.ts";
@@ -101,10 +101,6 @@ export class Engine {
     }
   }
 
-  createCache(sequences: number, capacity: number): KvCache {
-    return KvCache.create(this.gpu, this.spec, sequences, capacity);
-  }
-
   /** Rows of one pass, as many as fit and at most `maxRowsPerPass`; `widest`: elements of a row that somebody looks at. */
   rowsPerPass(widest = 0): number {
     return Math.min(this.maxRowsPerPass, this.rowsThatFit(widest));
@@ -128,7 +124,7 @@ export class Engine {
    * @throws InputError for ids out of range and sequences longer than the model's positions.
    */
   appendRows(cache: KvCache, tokens: readonly (readonly number[])[]): RowTable {
-    for (const [sequence, ids] of tokens.entries()) this.checkIds(ids, sequence);
+    for (const [sequence, ids] of tokens.entries()) assertIds(this.spec, sequence, ids);
     const table = new RowTable(tokens.reduce((sum, ids) => sum + ids.length, 0));
     const before = cache.lengths;
     let row = 0;
@@ -139,11 +135,6 @@ export class Engine {
       });
     });
     return table;
-  }
-
-  /** @throws InputError `input/token-range` */
-  checkIds(ids: readonly number[], sequence: number): void {
-    assertIds(this.spec, sequence, ids);
   }
 
   /** Records with `body` what reads the weights, and submits it, as `Recorder.run`. @throws InputError `input/model-destroyed` */

@@ -67,7 +67,7 @@ export const LOAD_OPTIONS = s.object<LoadOptions>("the options of loadModel", {
   onSpec: s.callback,
   tune: s.flag,
   onTune: s.callback,
-} satisfies s.Fields<LoadOptions>);
+});
 
 const OPEN_OPTIONS = s.object<OpenModelOptions>("the options of openModelSource", OPEN_FIELDS);
 
@@ -117,15 +117,10 @@ export async function openModelSource(from: ModelSource, given: OpenModelOptions
 }
 
 async function open(source: ModelSource, options: OpenModelOptions): Promise<Checkpoint> {
-  const { signal } = options;
+  const { signal, onProgress, onNotice } = options;
   signal?.throwIfAborted();
   const opened = await abortable(resolveSource(source, options), signal);
-  const file = options.file ?? opened.file;
-  return openCheckpoint(obeying(opened.source, signal), {
-    ...(file && { file }),
-    ...(options.onProgress && { onProgress: options.onProgress }),
-    ...(options.onNotice && { onNotice: options.onNotice }),
-  });
+  return openCheckpoint(obeying(opened.source, signal), { file: options.file ?? opened.file, onProgress, onNotice });
 }
 
 async function resolveSource(
@@ -135,7 +130,7 @@ async function resolveSource(
   if (typeof source === "string") {
     const onDownload: HubSourceOptions["onDownload"] = ({ file, loaded, total }) =>
       onProgress?.({ loaded, total, tensor: file });
-    const http = { signal, ...(onNotice && { onNotice }) };
+    const http = { signal, onNotice };
     return openSource(source, { url: http, hub: { ...http, onDownload } });
   }
   if ("read" in source) return { source };
@@ -167,9 +162,9 @@ export async function loadParts(from: ModelSource, given: LoadOptions = {}): Pro
   const checkpoint = await open(source, options);
   let gpu: Gpu | undefined;
   try {
-    const { spec: configSpec, modelType } = await readSpec(checkpoint);
+    const { spec: configSpec } = await readSpec(checkpoint);
     const { spec } = await fitCheckpoint(configSpec, checkpoint, onNotice);
-    const text = await openTokenizer(checkpoint, spec, modelType, onNotice);
+    const text = await openTokenizer(checkpoint, spec, onNotice);
     if (text.tokenizerError) onNotice(withoutTokenizer(text.tokenizerError));
     await abortable(Promise.resolve(options.onSpec?.({ spec, ...text, label: checkpoint.label })), signal);
     const { adapter, powerPreference, onAdapter, quiet } = options;
@@ -199,13 +194,12 @@ function refuseRequest({ adapter, powerPreference, onAdapter }: LoadOptions): vo
 /** The tokenizer of an open checkpoint, or why it cannot be used: the model takes token ids all the same. */
 export async function openTokenizer(
   checkpoint: Checkpoint,
-  spec: ModelSpec,
-  modelType: string,
+  { family: modelType, vocabSize }: ModelSpec,
   onNotice?: (message: string) => void,
 ): Promise<TextModel> {
   const files = { json: (name: string) => checkpoint.readJson(name) };
   try {
-    return { tokenizer: await loadTokenizer(files, { modelType, vocabSize: spec.vocabSize, onNotice }) };
+    return { tokenizer: await loadTokenizer(files, { modelType, vocabSize, onNotice }) };
   } catch (error) {
     if (!(error instanceof ConfigError && error.code.startsWith("tokenizer/"))) throw error;
     return { tokenizer: undefined, tokenizerError: error };

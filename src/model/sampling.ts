@@ -49,31 +49,23 @@ export interface SamplingOptions {
 
 export type Sampling = Required<Omit<SamplingOptions, "seed">>;
 
-/** Defaults, and the range of each setting. */
-const SETTINGS: Record<keyof Sampling, { off: number; range: string; ok: (value: number) => boolean }> = {
-  temperature: {
-    off: 0,
-    range: "a number of at least 0",
-    ok: (value) => value >= 0 && value < Number.POSITIVE_INFINITY,
-  },
-  topK: { off: 0, range: "a whole number of at least 0", ok: (value) => Number.isInteger(value) && value >= 0 },
-  topP: { off: 1, range: "a number from 0 to 1", ok: (value) => value >= 0 && value <= 1 },
-  minP: { off: 0, range: "a number from 0 to 1", ok: (value) => value >= 0 && value <= 1 },
-  repetitionPenalty: {
-    off: 1,
-    range: "a number above 0",
-    ok: (value) => value > 0 && value < Number.POSITIVE_INFINITY,
-  },
-};
-
 export const SAMPLING_FIELDS = {
-  temperature: s.ranged(SETTINGS.temperature.range),
-  topK: s.ranged(SETTINGS.topK.range),
-  topP: s.ranged(SETTINGS.topP.range),
-  minP: s.ranged(SETTINGS.minP.range),
-  repetitionPenalty: s.ranged(SETTINGS.repetitionPenalty.range),
+  temperature: s.ranged("a number of at least 0"),
+  topK: s.ranged("a whole number of at least 0"),
+  topP: s.ranged("a number from 0 to 1"),
+  minP: s.ranged("a number from 0 to 1"),
+  repetitionPenalty: s.ranged("a number above 0"),
   seed: s.ranged("a whole number"),
 } as const satisfies s.Fields<SamplingOptions>;
+
+/** What each setting is when it is off, and whether a value is in its range. */
+const SETTINGS: Record<keyof Sampling, { off: number; ok: (value: number) => boolean }> = {
+  temperature: { off: 0, ok: (value) => value >= 0 && Number.isFinite(value) },
+  topK: { off: 0, ok: (value) => Number.isInteger(value) && value >= 0 },
+  topP: { off: 1, ok: (value) => value >= 0 && value <= 1 },
+  minP: { off: 0, ok: (value) => value >= 0 && value <= 1 },
+  repetitionPenalty: { off: 1, ok: (value) => value > 0 && Number.isFinite(value) },
+};
 
 /**
  * The settings with defaults filled in.
@@ -81,9 +73,10 @@ export const SAMPLING_FIELDS = {
  */
 export function resolveSampling(options: SamplingOptions): Sampling {
   const resolved = {} as Sampling;
-  for (const [name, { off, range, ok }] of Object.entries(SETTINGS) as [keyof Sampling, (typeof SETTINGS)["topK"]][]) {
+  for (const [name, { off, ok }] of Object.entries(SETTINGS) as [keyof Sampling, (typeof SETTINGS)["topK"]][]) {
     const value = options[name] ?? off;
-    if (!ok(value)) throw new InputError("input/sampling", `${name} is ${value}; it must be ${range}.`);
+    if (!ok(value))
+      throw new InputError("input/sampling", `${name} is ${value}; it must be ${SAMPLING_FIELDS[name].takes}.`);
     resolved[name] = value;
   }
   if (options.seed !== undefined && !Number.isSafeInteger(options.seed)) {

@@ -49,25 +49,28 @@ export const PATTERN_GRADIENT = defineOp<AttentionAttributes & { visible?: boole
   },
 });
 
-/** Inputs the pattern and its gradient, in place of which it computes. */
-export const SOFTMAX_GRADIENT = defineOp<AttentionAttributes>({
+/** Inputs the pattern and its gradient, in place of which it computes. `scaled`: times the scale of q·k, which comes next. */
+export const SOFTMAX_GRADIENT = defineOp<AttentionAttributes & { scaled?: boolean }>({
   name: "softmaxGradient",
   formula: "pattern (dy - pattern · dy)",
   shapes: sameShape,
   inPlace: () => [1],
-  reference({ inputs: [pattern, grad], inputShapes: [shape] }) {
+  reference({ attributes: { scaled, scale }, inputs: [pattern, grad], inputShapes: [shape] }) {
+    const factor = scaled ? scale : 1;
     const width = shape?.width as number;
     const out = new Float64Array((pattern as Float64Array).length);
     for (let start = 0; start < out.length; start += width) {
       let along = 0;
       for (let i = start; i < start + width; i++) along += (pattern?.[i] as number) * (grad?.[i] as number);
-      for (let i = start; i < start + width; i++) out[i] = (pattern?.[i] as number) * ((grad?.[i] as number) - along);
+      for (let i = start; i < start + width; i++)
+        out[i] = factor * (pattern?.[i] as number) * ((grad?.[i] as number) - along);
     }
     return [out];
   },
   lower(call) {
     const [pattern] = call.inputs as [View];
-    softmaxGradient(call.recorder, attentionCall(call), pattern.buffer, (call.outputs[0] as View).buffer);
+    const { scaled = false } = call.attributes;
+    softmaxGradient(call.recorder, attentionCall(call), pattern.buffer, scaled, (call.outputs[0] as View).buffer);
   },
 });
 

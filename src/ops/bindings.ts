@@ -88,7 +88,7 @@ export type HookFunction = (
   // biome-ignore lint/suspicious/noConfusingVoidType: a function that returns nothing.
 ) => Promise<HookResult | void> | HookResult | void;
 
-type HookResult = NumberList | undefined;
+export type HookResult = NumberList | undefined;
 
 export interface Callback {
   readonly name: string;

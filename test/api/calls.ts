@@ -20,9 +20,8 @@ import {
 import { LOGIT_LENS_OPTIONS } from "../../src/hooks/readouts/logit-lens.ts";
 import { ACCUMULATED_OPTIONS, DECOMPOSE_OPTIONS, HEAD_RESULTS_OPTIONS } from "../../src/hooks/readouts/residual.ts";
 import { SWEEP_OPTIONS } from "../../src/hooks/sweep-options.ts";
+import { ENCODE_OPTIONS, KV_CACHE_OPTIONS } from "../../src/model/loaded-model.ts";
 import { LOG_PROBS_OPTIONS } from "../../src/model/log-probs.ts";
-import { KV_CACHE_OPTIONS } from "../../src/model/runner.ts";
-import { ENCODE_OPTIONS } from "../../src/model/text.ts";
 import type { Schema } from "../../src/schema/schema.ts";
 import { CONSTRUCTION_OPTIONS } from "../../src/theory/plan.ts";
 import { samplePrompt } from "../../src/theory/sampling.ts";
@@ -30,6 +29,7 @@ import { VERIFY_OPTIONS } from "../../src/theory/verify/index.ts";
 import { seeded } from "../../src/theory/verify/random-tasks.ts";
 import { loadGpt2Tokenizer } from "../../src/tokenizer/gpt2.ts";
 import { hooked } from "../hooks/support.ts";
+import { benchCalls } from "./bench-calls.ts";
 import * as api from "./public.ts";
 
 export interface Call {
@@ -81,7 +81,8 @@ const PATCHED = "blocks.1.hook_resid_pre";
 export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
   const model = await hooked("gpt2", { gpu });
   const writer = await hooked("gpt2", { gpu });
-  Object.assign(writer.base, { tokenizer: await loadGpt2Tokenizer(50257, {}, undefined) });
+  const tokenizer = await loadGpt2Tokenizer(50257, {}, undefined);
+  for (const each of [writer, writer.base]) Object.assign(each, { tokenizer });
   const ids = [1, 2, 3];
   const { cache, logits } = await model.forward(ids, { capture: ["*hook_resid*", "*hook_pattern", "*hook_z"] });
   const kv = model.createKvCache({ sequences: 2 });
@@ -314,6 +315,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
     { name: "Gpu", args: [gpu.host], run: (host) => void new api.Gpu(host) },
     ...plainCalls(),
     ...(await theoryCalls(gpu)),
+    ...(await benchCalls()),
     { name: "resolvePoints", args: [model.spec, "*"], run: api.resolvePoints },
     { name: "pointTable", args: [model.spec], run: api.pointTable },
   ];

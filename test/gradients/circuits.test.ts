@@ -1,7 +1,7 @@
 /** Edge attribution, circuits and their faithfulness. */
 import { afterEach, describe, expect, it } from "vitest";
 import {
-  CircuitGraph,
+  type CircuitGraph,
   type CircuitJson,
   circuit,
   type EdgeAttributionOptions,
@@ -48,7 +48,8 @@ async function withNeighbours(family: string): Promise<HookedModel> {
 
 const scoresOf = (graph: CircuitGraph) => [...graph.edges.values()].map(({ score }) => score);
 const largest = (values: readonly number[]) => Math.max(...values.map(Math.abs));
-const furthest = (a: readonly number[], b: readonly number[]) => largest(a.map((value, at) => value - (b[at] as number)));
+const furthest = (a: readonly number[], b: readonly number[]) =>
+  largest(a.map((value, at) => value - (b[at] as number)));
 
 describe("edge attribution", () => {
   // Plain, grouped and gated, parallel with two norms, parallel with one, residual multiplier, q/k norms.
@@ -56,7 +57,11 @@ describe("edge attribution", () => {
     "of %s is exact edge patching to first order",
     async (family) => {
       const model = await withNeighbours(family);
-      const options = { clean: [CLEAN, CLEAN.slice(0, 3)], corrupted: [CORRUPTED, CORRUPTED.slice(0, 3)], metric: DIFF };
+      const options = {
+        clean: [CLEAN, CLEAN.slice(0, 3)],
+        corrupted: [CORRUPTED, CORRUPTED.slice(0, 3)],
+        metric: DIFF,
+      };
       const exact = scoresOf(await edgeAttribution(model, { ...options, method: "exact" }));
       const error = (scores: readonly number[]) => furthest(exact, scores) / largest(exact);
       const eap = error(scoresOf(await edgeAttribution(model, { ...options, method: "eap" })));
@@ -104,22 +109,29 @@ describe("edge attribution", () => {
 });
 
 describe("faithfulness", () => {
-  it.each(["gpt2", "llama", "gptj"])("of the whole graph of %s is 1, of none of it 0, and one edge less its exact score", async (family) => {
-    const model = await fixture(family);
-    const options = { clean: [CLEAN, CLEAN.slice(1)], corrupted: [CORRUPTED, CORRUPTED.slice(1)], metric: DIFF };
-    const graph = await edgeAttribution(model, { ...options, method: "exact" });
-    const whole = await faithfulness(model, circuit(graph, graph.edges.size), options);
-    expect(whole.faithfulness).toBe(1);
-    const empty = await faithfulness(model, circuit(graph, 0), options);
-    console.log(whole, empty);
-    expect(empty.faithfulness).toBeCloseTo(0, 5);
-    for (const name of ["input->a0.h1<q>", "input->a1.h0<k>", "a0.h2->m1", "m0->a2.h0<v>", "a0.h1->logits"]) {
-      const kept = new Set([...graph.edges.keys()].filter((edge) => edge !== name));
-      if (kept.size === graph.edges.size) continue;
-      const without = await faithfulness(model, graph.withCircuit(new Set(graph.nodes.keys()), kept), options);
-      const gain = (without.circuit[0] as number) + (without.circuit[1] as number) - (without.clean[0] as number) - (without.clean[1] as number);
-      console.log(name, gain / 2, graph.edges.get(name)?.score);
-      expect(gain / 2).toBeCloseTo(graph.edges.get(name)?.score as number, 5);
-    }
-  });
+  it.each(["gpt2", "llama", "gptj"])(
+    "of the whole graph of %s is 1, of none of it 0, and one edge less its exact score",
+    async (family) => {
+      const model = await fixture(family);
+      const options = { clean: [CLEAN, CLEAN.slice(1)], corrupted: [CORRUPTED, CORRUPTED.slice(1)], metric: DIFF };
+      const graph = await edgeAttribution(model, { ...options, method: "exact" });
+      const whole = await faithfulness(model, circuit(graph, graph.edges.size), options);
+      expect(whole.faithfulness).toBe(1);
+      const empty = await faithfulness(model, circuit(graph, 0), options);
+      console.log(whole, empty);
+      expect(empty.faithfulness).toBeCloseTo(0, 5);
+      for (const name of ["input->a0.h1<q>", "input->a1.h0<k>", "a0.h2->m1", "m0->a2.h0<v>", "a0.h1->logits"]) {
+        const kept = new Set([...graph.edges.keys()].filter((edge) => edge !== name));
+        if (kept.size === graph.edges.size) continue;
+        const without = await faithfulness(model, graph.withCircuit(new Set(graph.nodes.keys()), kept), options);
+        const gain =
+          (without.circuit[0] as number) +
+          (without.circuit[1] as number) -
+          (without.clean[0] as number) -
+          (without.clean[1] as number);
+        console.log(name, gain / 2, graph.edges.get(name)?.score);
+        expect(gain / 2).toBeCloseTo(graph.edges.get(name)?.score as number, 5);
+      }
+    },
+  );
 });

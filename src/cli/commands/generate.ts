@@ -35,9 +35,6 @@ interface GenerateCommandOptions extends GlobalOptions, InputOptions {
   stop?: string[];
 }
 
-/** The options of `model.generate`. */
-type Settings = Omit<CheckedGenerateOptions, "cache">;
-
 export function generateCommand(): Command {
   return addBosOption(new Command("generate"))
     .summary("continue a prompt")
@@ -102,7 +99,7 @@ async function generate(source: string, prompt: string | undefined, command: Com
   const options = command.optsWithGlobals<GenerateCommandOptions>();
   const input = oneInput(command, prompt, options);
   checkSampling(command, options);
-  const settings: Settings = { ...settingsOf(options), signal: stop.signal };
+  const settings: CheckedGenerateOptions = { ...settingsOf(options), signal: stop.signal };
   await withModel(source, options, {
     prepare: (facts) => checkGenerate(facts, input, { ...settings, ...bosOption(options) })[0] as number[],
     async run({ base }, promptIds) {
@@ -149,7 +146,12 @@ function streamOf(prompt: string | undefined, promptIds: readonly number[]): Str
   };
 }
 
-async function run(model: Model, promptIds: number[], settings: Settings, stream?: Stream): Promise<Outcome> {
+async function run(
+  model: Model,
+  promptIds: number[],
+  settings: CheckedGenerateOptions,
+  stream?: Stream,
+): Promise<Outcome> {
   const text = model.tokenizer && "";
   const outcome: Outcome = { promptTokens: promptIds.length, ids: [], text, finished: undefined, times: [] };
   stream?.begin();
@@ -166,7 +168,7 @@ async function run(model: Model, promptIds: number[], settings: Settings, stream
   return outcome;
 }
 
-function settingsOf(options: GenerateCommandOptions): Settings {
+function settingsOf(options: GenerateCommandOptions): CheckedGenerateOptions {
   const { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, seed, stop: stops } = options;
   return { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, seed, stop: stops };
 }

@@ -90,10 +90,10 @@ interface ModelFacts {
 }
 
 async function describeModel(checkpoint: Checkpoint, onNotice: (message: string) => void): Promise<ModelFacts> {
-  const { spec: configSpec, modelType } = await readSpec(checkpoint);
+  const { spec: configSpec } = await readSpec(checkpoint);
   const { spec, unused } = await fitCheckpoint(configSpec, checkpoint, onNotice);
   const memory = gpuMemory(spec, checkpoint);
-  return { spec, memory, unused, text: await openTokenizer(checkpoint, spec, modelType, onNotice) };
+  return { spec, memory, unused, text: await openTokenizer(checkpoint, spec, onNotice) };
 }
 
 async function checkFinite(checkpoint: Checkpoint, quiet = false): Promise<void> {

@@ -44,8 +44,8 @@ async function tokenize(model: string, text: string, options: GlobalOptions & In
 async function tokenizerOf(model: string, quiet: boolean | undefined): Promise<Tokenizer> {
   const checkpoint = await openModelSource(model, whileOpening(quiet));
   try {
-    const { spec, modelType } = await readSpec(checkpoint);
-    return requireTokenizer(await openTokenizer(checkpoint, spec, modelType), "Give token ids to the other commands.");
+    const { spec } = await readSpec(checkpoint);
+    return requireTokenizer(await openTokenizer(checkpoint, spec), "Give token ids to the other commands.");
   } finally {
     await checkpoint.close();
   }

@@ -72,7 +72,7 @@ function tuneFor(source: string, options: TuneCommandOptions): Promise<TuneRepor
     { ...options, tune: false },
     {
       prepare: () => undefined,
-      run: ({ gpu, base }) => tuneOn(gpu, options, classesOf(base.engine.weights, base.spec)),
+      run: ({ gpu, engine, spec }) => tuneOn(gpu, options, classesOf(engine.weights, spec)),
     },
   );
 }

@@ -11,7 +11,7 @@
 import reduce from "../../../shaders/reduce.wgsl";
 import rowAttribution from "../../../shaders/row_attribution.wgsl";
 import { HookError } from "../../errors.ts";
-import { defineKernel } from "../../gpu/kernel.ts";
+import { defineKernel, u32 } from "../../gpu/kernel.ts";
 import { foldGrid, Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { reduceConstants } from "../../kernels/launch.ts";
@@ -24,7 +24,6 @@ import type { HookedModel } from "../hooked-model.ts";
 import { type CheckedMetric, checkMetrics, gradientModeOf, type Metric, recordMetric } from "../metrics.ts";
 import {
   type ActivationPatchOptions,
-  type CheckedPatchOptions,
   PATCH_FIELDS,
   type PatchPlan,
   patchGrid,
@@ -37,23 +36,18 @@ import { isHeadFirst } from "../points.ts";
 /** Options of `attributionPatch`: those of `activationPatch`, but for what concerns its many passes. */
 export interface AttributionPatchOptions extends Omit<ActivationPatchOptions, "onProgress" | "memoryBudget"> {}
 
-type CheckedAttributionOptions = Omit<CheckedPatchOptions, "onProgress" | "memoryBudget">;
-
-export const ATTRIBUTION_PATCH_OPTIONS = s.object<AttributionPatchOptions, CheckedAttributionOptions>(
-  "the options of attributionPatch",
-  {
-    metric: EXPERIMENT_FIELDS.metric,
-    metricPosition: EXPERIMENT_FIELDS.metricPosition,
-    signal: EXPERIMENT_FIELDS.signal,
-    ...PATCH_FIELDS,
-  } satisfies s.Fields<AttributionPatchOptions>,
-);
+export const ATTRIBUTION_PATCH_OPTIONS = s.object<AttributionPatchOptions>("the options of attributionPatch", {
+  metric: EXPERIMENT_FIELDS.metric,
+  metricPosition: EXPERIMENT_FIELDS.metricPosition,
+  signal: EXPERIMENT_FIELDS.signal,
+  ...PATCH_FIELDS,
+});
 
 const ROW_ATTRIBUTION = defineKernel({
   name: "row attribution",
   sources: [reduce, rowAttribution],
   bindings: { source: "read", changed: "read", gradient: "read", out: "write" },
-  params: { rowCount: "u32", width: "u32", outStart: "u32" },
+  params: u32("rowCount", "width", "outStart"),
 });
 
 /**
@@ -70,37 +64,19 @@ export async function attributionPatch(model: HookedModel, given: AttributionPat
 export async function approximate(
   model: HookedModel,
   plan: PatchPlan,
-  options: CheckedAttributionOptions,
+  options: s.Read<AttributionPatchOptions>,
 ): Promise<PatchGrid> {
   const metric = checkMetric(model, plan, options.metric);
   const { site, positions, end, target, source, denoising } = plan;
   const { signal } = options;
-  const run = await model.forward([source], { capture: site.names, positions, logits: [end], signal });
-  try {
-    const measured = denoising ? await againstClean(metric, run.logits) : metric;
-    const passed = await model.backward([target], {
-      metric: measured,
-      position: end,
-      at: site.names,
-      positions,
-      signal,
-    });
-    try {
-      const ofTarget = passed.value[0] as number;
-      const { rows, ofSource } = await reduceRows(model, plan, measured, run, passed, signal);
-      const changes = cellsOf(plan, run.cache, rows);
-      return patchGrid(
-        plan,
-        Float32Array.from(changes, (change) => ofTarget + change),
-        ofTarget,
-        ofSource,
-      );
-    } finally {
-      passed.destroy();
-    }
-  } finally {
-    run.destroy();
-  }
+  using run = await model.forward([source], { capture: site.names, positions, logits: [end], signal });
+  const measured = denoising ? await againstClean(metric, run.logits) : metric;
+  const at = site.names;
+  using passed = await model.backward([target], { metric: measured, position: end, at, positions, signal });
+  const ofTarget = passed.value[0] as number;
+  const { rows, ofSource } = await reduceRows(model, plan, measured, run, passed, signal);
+  const values = Float32Array.from(cellsOf(plan, run.cache, rows), (change) => ofTarget + change);
+  return patchGrid(plan, values, ofTarget, ofSource);
 }
 
 /** @throws HookError `hook/metric` */
@@ -127,31 +103,27 @@ async function reduceRows(
   const widths = site.names.map((name) => source.cache.shape(name).at(-1) as number);
   const rowCount = source.cache.tensor(site.names[0] as string).length / (widths[0] as number);
   const count = rowCount * site.names.length;
-  const out = gpu.tensor([count + 1], "attributions");
-  try {
-    const record = (recorder: Recorder) => {
-      site.names.forEach((name, index) => {
-        recorder.dispatch(ROW_ATTRIBUTION, {
-          params: { rowCount, width: widths[index] as number, outStart: index * rowCount },
-          buffers: {
-            source: source.cache.tensor(name),
-            changed: target.cache.tensor(name),
-            gradient: target.grads.tensor(name),
-            out,
-          },
-          workgroups: foldGrid(gpu, rowCount),
-          constants: reduceConstants(recorder),
-        });
+  using out = gpu.tensor([count + 1], "attributions");
+  const record = (recorder: Recorder) => {
+    site.names.forEach((name, index) => {
+      recorder.dispatch(ROW_ATTRIBUTION, {
+        params: { rowCount, width: widths[index] as number, outStart: index * rowCount },
+        buffers: {
+          source: source.cache.tensor(name),
+          changed: target.cache.tensor(name),
+          gradient: target.grads.tensor(name),
+          out,
+        },
+        workgroups: foldGrid(gpu, rowCount),
+        constants: reduceConstants(recorder),
       });
-      measureInto(recorder, metric, source.logits, out, count);
-    };
-    await Recorder.run(gpu, "attributions", record, { signal });
-    const all = await out.read();
-    const rows = site.names.map((_, index) => all.subarray(index * rowCount, (index + 1) * rowCount));
-    return { rows, ofSource: all[count] as number };
-  } finally {
-    out.destroy();
-  }
+    });
+    measureInto(recorder, metric, source.logits, out, count);
+  };
+  await Recorder.run(gpu, "attributions", record, { signal });
+  const all = await out.read();
+  const rows = site.names.map((_, index) => all.subarray(index * rowCount, (index + 1) * rowCount));
+  return { rows, ofSource: all[count] as number };
 }
 
 /** The metric of the only row of logits. */

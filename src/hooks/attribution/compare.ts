@@ -26,7 +26,7 @@ export interface CompareOptions {
 export const COMPARE_OPTIONS = s.object<CompareOptions>("how compareWithExact draws cells", {
   sample: s.wholeFrom(1),
   seed: s.whole,
-} satisfies s.Fields<CompareOptions>);
+});
 
 /** A cell of the grid: what the patch does to the metric, in the metric's unit. */
 export interface ComparedCell {

@@ -45,7 +45,7 @@ export const INTEGRATED_GRADIENTS_OPTIONS = s.object<IntegratedGradientsOptions>
   ...TOKEN_SCORE_FIELDS,
   baseline: MODEL_INPUT,
   steps: s.wholeFrom(1),
-} satisfies s.Fields<IntegratedGradientsOptions>);
+});
 
 /** Attributions of a prompt's tokens, and whether they are complete. */
 export interface IntegratedGradients extends TokenScores {

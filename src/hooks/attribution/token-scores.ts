@@ -87,15 +87,11 @@ async function score(
   assertOneColumn(metric);
   resolvePoint(model.spec, at);
   const ids = sequenceOf(model, input, "input");
-  const run = await model.backward([ids], { metric, position, at, signal });
-  try {
-    const [activations, gradients] = [await run.cache.read(at), await run.grads.read(at)];
-    const terms = Float64Array.from(gradients, (gradient, index) => term(activations[index] as number, gradient));
-    const scores = sumPerPosition(terms, at, run.grads.shape(at)).map(finish);
-    return { at, positions: wholeAxis(model, ids), scores, value: run.value[0] as number };
-  } finally {
-    run.destroy();
-  }
+  using run = await model.backward([ids], { metric, position, at, signal });
+  const [activations, gradients] = [await run.cache.read(at), await run.grads.read(at)];
+  const terms = Float64Array.from(gradients, (gradient, index) => term(activations[index] as number, gradient));
+  const scores = sumPerPosition(terms, at, run.grads.shape(at)).map(finish);
+  return { at, positions: wholeAxis(model, ids), scores, value: run.value[0] as number };
 }
 
 /** Every position of a prompt. */

@@ -54,8 +54,6 @@ export interface ActivationPatchOptions extends ExperimentOptions {
   heads?: s.Indices;
 }
 
-export type CheckedPatchOptions = s.Listed<ActivationPatchOptions, "layers" | "heads" | "positions">;
-
 /** Which prompts, and what is patched between them. */
 export const PATCH_FIELDS = {
   clean: PROMPT,
@@ -67,10 +65,10 @@ export const PATCH_FIELDS = {
   heads: s.indices,
 } as const satisfies s.Fields<Omit<ActivationPatchOptions, keyof ExperimentOptions>>;
 
-export const ACTIVATION_PATCH_OPTIONS = s.object<ActivationPatchOptions, CheckedPatchOptions>(
-  "the options of activationPatch",
-  { ...EXPERIMENT_FIELDS, ...PATCH_FIELDS } satisfies s.Fields<ActivationPatchOptions>,
-);
+export const ACTIVATION_PATCH_OPTIONS = s.object<ActivationPatchOptions>("the options of activationPatch", {
+  ...EXPERIMENT_FIELDS,
+  ...PATCH_FIELDS,
+});
 
 /**
  * One forward pass of the prompt that gives, one sweep over the prompt that is patched.
@@ -102,7 +100,7 @@ export interface PatchPlan {
 /** Checks options against a model, whose weights it does not need. @throws HookError, InputError */
 export function planPatch(
   model: TextModel & Pick<HookedModel, "spec">,
-  options: Omit<CheckedPatchOptions, "onProgress" | "memoryBudget">,
+  options: s.Read<Omit<ActivationPatchOptions, "onProgress" | "memoryBudget">>,
 ): PatchPlan {
   assertOneColumn(options.metric);
   const { clean, corrupted } = promptPair(model, options);
@@ -127,32 +125,28 @@ export function patchGrid(plan: PatchPlan, values: Float32Array, ofTarget: numbe
 export async function sweepPatches(
   model: HookedModel,
   plan: PatchPlan,
-  options: CheckedPatchOptions,
+  options: s.Read<ActivationPatchOptions>,
   chosen?: readonly number[],
 ): Promise<{ values: Float32Array; ofTarget: number; ofSource: number }> {
   const { site, positions, end, target, source, denoising } = plan;
-  const run = await model.forward([source], {
+  using run = await model.forward([source], {
     capture: [...site.names, lastResidual(model.spec)],
     positions: [...positions, end],
     logits: [end],
     signal: options.signal,
   });
-  try {
-    const all = patchCells(plan, run);
-    const cells = chosen ? chosen.map((cell) => all[cell] as Edit[]) : all;
-    cells.push(outcomeCell(model.spec, run.cache, end));
-    const metric = denoising ? await againstClean(options.metric, run.logits) : options.metric;
-    const { values, base } = await model.sweep({ ...sweepOptions(options), input: target, cells, metric });
-    return { values: values.slice(0, -1), ofTarget: base[0] as number, ofSource: values.at(-1) as number };
-  } finally {
-    run.destroy();
-  }
+  const all = patchCells(plan, run);
+  const cells = chosen ? chosen.map((cell) => all[cell] as Edit[]) : all;
+  cells.push(outcomeCell(model.spec, run.cache, end));
+  const metric = denoising ? await againstClean(options.metric, run.logits) : options.metric;
+  const { values, base } = await model.sweep({ ...sweepOptions(options), input: target, cells, metric });
+  return { values: values.slice(0, -1), ofTarget: base[0] as number, ofSource: values.at(-1) as number };
 }
 
 /** Ids of both prompts. @throws HookError `hook/patch-length` */
 export function promptPair(
   model: TextModel,
-  options: Pick<CheckedPatchOptions, "clean" | "corrupted">,
+  options: Pick<ActivationPatchOptions, "clean" | "corrupted">,
 ): { clean: number[]; corrupted: number[] } {
   const clean = sequenceOf(model, options.clean, "clean");
   const corrupted = sequenceOf(model, options.corrupted, "corrupted");

@@ -25,13 +25,9 @@ export const EXPERIMENT_FIELDS = {
 export const PROMPT: s.Schema<ModelInput> = s.required(MODEL_INPUT);
 
 /** The part of a sweep's options that experiments hand on. */
-export function sweepOptions({
-  onProgress,
-  signal,
-  memoryBudget,
-  metricPosition,
-}: ExperimentOptions): Partial<SweepOptions> {
-  return { onProgress, signal, memoryBudget, position: metricPosition ?? -1 };
+export function sweepOptions(options: ExperimentOptions): Partial<SweepOptions> {
+  const { onProgress, signal, memoryBudget, metricPosition: position = -1 } = options;
+  return { onProgress, signal, memoryBudget, position };
 }
 
 /** @throws HookError `hook/metric` for a metric of several columns. */

@@ -40,9 +40,7 @@ export interface InjectOptions extends ExperimentOptions {
   layers?: s.Indices;
 }
 
-type CheckedInjectOptions = s.Listed<InjectOptions, "layers">;
-
-export const INJECT_OPTIONS = s.object<InjectOptions, CheckedInjectOptions>("the options of injectAtLayers", {
+export const INJECT_OPTIONS = s.object<InjectOptions>("the options of injectAtLayers", {
   ...EXPERIMENT_FIELDS,
   input: PROMPT,
   vector: EDIT_VALUE,
@@ -52,7 +50,7 @@ export const INJECT_OPTIONS = s.object<InjectOptions, CheckedInjectOptions>("the
   alpha: s.finite,
   at: LAYER_SITE,
   layers: s.indices,
-} satisfies s.Fields<InjectOptions>);
+});
 
 /**
  * One sweep with one cell a layer.
@@ -73,7 +71,7 @@ export async function injectAtLayers(model: HookedModel, given: InjectOptions): 
   return new Grid(layerAxis(site.layers), positionAxis(model, ids, positions), values, base[0] as number);
 }
 
-function vectorsFor({ vector, vectors }: CheckedInjectOptions, layers: number): readonly EditValue[] {
+function vectorsFor({ vector, vectors }: s.Read<InjectOptions>, layers: number): readonly EditValue[] {
   if (vector !== undefined && vectors === undefined) return Array.from({ length: layers }, () => vector);
   if (vectors !== undefined && vector === undefined && vectors.length === layers) return vectors;
   const given = vectors ? `${vectors.length} vectors${vector === undefined ? "" : " and a vector"}` : "none";

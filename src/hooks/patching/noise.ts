@@ -20,15 +20,11 @@ export async function embeddingStd(
 ): Promise<number> {
   let [count, sum, squares] = [0, 0, 0];
   for (const prompt of prompts) {
-    const run = await captureAlone(model, [prompt], ["hook_embed"], { signal });
-    try {
-      for (const value of await run.cache.read("hook_embed")) {
-        sum += value;
-        squares += value * value;
-        count += 1;
-      }
-    } finally {
-      run.destroy();
+    using run = await captureAlone(model, [prompt], ["hook_embed"], { signal });
+    for (const value of await run.cache.read("hook_embed")) {
+      sum += value;
+      squares += value * value;
+      count += 1;
     }
   }
   return Math.sqrt(squares / count - (sum / count) ** 2);

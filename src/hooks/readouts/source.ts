@@ -150,12 +150,8 @@ export async function withActivations<T>(
     checkCache(model, cache, points);
     return body(new Activations(cache, need.positions));
   }
-  const result = await captureAlone(model, source as ModelInput, need.points(undefined), { positions: need.positions });
-  try {
-    return await body(new Activations(result.cache, undefined));
-  } finally {
-    result.destroy();
-  }
+  using result = await captureAlone(model, source as ModelInput, need.points(undefined), { positions: need.positions });
+  return await body(new Activations(result.cache, undefined));
 }
 
 export function cacheOf(source: ReadoutSource): ActivationCache | undefined {
@@ -196,6 +192,12 @@ const FREE_AXES: ReadonlySet<Axis> = new Set(["batch", "pos", "query", "key"]);
 /** The size the model gives an axis, or `actual` where it depends on the input. */
 function fixedSize(spec: ModelSpec, axis: Axis, layer: number | undefined, actual: number): number {
   return FREE_AXES.has(axis) ? actual : axisSize(axis, { spec, lengths: [1], starts: [0] }, layer);
+}
+
+/** The chosen layers, of 0 to `most`; all when none are chosen. @throws HookError for no layer, or one that does not exist. */
+export function chosenLayers(chosen: readonly number[] | undefined, most: number): number[] {
+  if (chosen?.length === 0) throw new HookError("hook/empty-selection", "layers is empty. Leave it out to take all.");
+  return chosen?.map((layer) => checkLayer(layer, most, "layers")) ?? Array.from({ length: most + 1 }, (_, i) => i);
 }
 
 /** A layer from 0 to `most`; negative ones count from `most` + 1. */

@@ -4,7 +4,8 @@
  * below is refused: a model whose RoPE is slightly wrong still writes fluent text. Keys that the type does not read change
  * nothing.
  */
-import { type ConfigReader, isObject } from "../config.ts";
+import { isObject } from "../../checkpoint/json.ts";
+import type { ConfigReader } from "../config.ts";
 import type { RopeScaling, RopeSpec } from "../spec.ts";
 
 export interface RopeDefaults {

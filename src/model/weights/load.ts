@@ -104,10 +104,5 @@ function assemble(gpu: Gpu, spec: ModelSpec, plan: readonly PlannedWeight[], buf
 }
 
 function withBuffers(matrix: PlannedMatrix, buffers: readonly GPUBuffer[]): Matrix {
-  const parts = matrix.parts.map(({ firstRow, rows }, index) => ({
-    buffer: buffers[index] as GPUBuffer,
-    firstRow,
-    rows,
-  }));
-  return { ...matrix, parts };
+  return { ...matrix, parts: matrix.parts.map((part, index) => ({ ...part, buffer: buffers[index] as GPUBuffer })) };
 }

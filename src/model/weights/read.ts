@@ -4,11 +4,11 @@
  */
 import { toFloat32 } from "../../checkpoint/index.ts";
 import { InputError } from "../../errors.ts";
-import type { Gpu } from "../../gpu/gpu.ts";
 import { readBuffer } from "../../gpu/readback.ts";
 import { Tensor } from "../../gpu/tensor.ts";
 import { ELEMENT_BYTES, type Matrix } from "../../kernels/matrix.ts";
 import { nearestNames } from "../../schema/nearest.ts";
+import type { Engine } from "../engine.ts";
 import type { ModelSpec } from "../spec.ts";
 import { axesOf, isPerBlock, shapeOf, sizeOf, WEIGHT_NAMES, WEIGHTS, type WeightName, weightShape } from "./table.ts";
 import type { Weights } from "./weights.ts";
@@ -24,12 +24,7 @@ export interface WeightValues {
 }
 
 /** A model whose weights are on the GPU. */
-interface Loaded {
-  readonly gpu: Gpu;
-  readonly spec: ModelSpec;
-  readonly weights: Weights;
-  assertAlive(): void;
-}
+type Loaded = Pick<Engine, "gpu" | "spec" | "weights" | "assertAlive">;
 
 /** A weight that a model has. */
 interface Found {

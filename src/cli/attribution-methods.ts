@@ -20,7 +20,8 @@ import {
   resolvePoints,
 } from "../hooks/index.ts";
 import { type CheckedMetric, checkMetrics, gradientModeOf } from "../hooks/metrics.ts";
-import { planPatch, promptPair } from "../hooks/patching/activation-patch.ts";
+import { planPatch } from "../hooks/patching/activation-patch.ts";
+import { promptPair } from "../hooks/patching/experiment.ts";
 import { SITE } from "../hooks/patching/sites.ts";
 import * as s from "../schema/schema.ts";
 import { grouped, table } from "./output.ts";

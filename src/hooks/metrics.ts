@@ -68,7 +68,7 @@ export const metric = {
   logProb: (token: number): Metric => ({ kind: "logProb", tokens: [token] }),
   /** Number of tokens with a larger logit: 0 for the most likely token. */
   rank: (token: number): Metric => ({ kind: "rank", tokens: [token] }),
-  /** KL(reference || cell) in nats, sum of p (log p - log q); the reference is the unedited run unless logits [vocab] are given. */
+  /** KL(reference || cell) in nats, sum of p (log p - log q); the reference is the unedited run unless logits [vocab] are given; `backward` needs them. */
   kl: (reference?: s.NumberList): Metric => ({ kind: "kl", tokens: [], reference }),
   /** The sum of weights[t] * logit(t); weights [vocab]. Its gradient of the logits is the weights. For `backward` alone. */
   weighted: (weights: s.NumberList): Metric => ({ kind: "weighted", tokens: [], reference: weights }),

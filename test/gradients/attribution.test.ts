@@ -210,6 +210,7 @@ describe("the comparison with exact patching", () => {
     const opposite = a.flatMap((change, cell) => (change * (b[cell] as number) < -1e-4 ? [cell] : []));
     expect(opposite.length).toBeGreaterThan(0);
     expect(found.signDiffers.map(({ index }) => index)).toEqual(expect.arrayContaining(opposite));
+    for (const { approximate, exact: change } of found.signDiffers) expect(approximate * change).toBeLessThan(0);
     const sizes = found.signDiffers.map(({ exact: change }) => Math.abs(change));
     expect(sizes).toEqual([...sizes].sort((x, y) => y - x));
   });

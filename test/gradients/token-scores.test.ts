@@ -213,6 +213,12 @@ describe("bad input", () => {
       expect(await failureOf(() => call(model, options))).toMatch(expected);
   });
 
+  it("kl without a reference is refused where there is one run: its gradient there is 0", async () => {
+    const options = { input: clean, metric: metric.kl() };
+    for (const call of [saliency, gradientTimesActivation])
+      expect(await failureOf(() => call(model, options))).toMatch(/HookError hook\/metric: .*metric.kl\(logits\)/);
+  });
+
   it.each<[string, object, RegExp]>([
     ["no steps", { steps: 0 }, /InputError input\/argument: .*steps is 0/],
     ["half a step", { steps: 1.5 }, /InputError input\/argument/],

@@ -1,12 +1,21 @@
 /** Every options object of the public API: the calls that take it, its schema, and the interface that describes it. */
 import { BENCH_OPTIONS } from "../src/bench/options.ts";
 import { RUN_OPTIONS } from "../src/bench/run.ts";
+import { ATTRIBUTION_PATCH_OPTIONS } from "../src/hooks/attribution/attribution-patch.ts";
+import { COMPARE_OPTIONS } from "../src/hooks/attribution/compare.ts";
+import { INTEGRATED_GRADIENTS_OPTIONS } from "../src/hooks/attribution/integrated-gradients.ts";
+import { TOKEN_SCORE_OPTIONS } from "../src/hooks/attribution/token-scores.ts";
+import { BACKWARD_OPTIONS } from "../src/hooks/backward.ts";
 import { EDIT } from "../src/hooks/edit.ts";
 import { HOOKED_GENERATE_OPTIONS } from "../src/hooks/generate.ts";
 import { ABLATE_OPTIONS } from "../src/hooks/patching/ablate.ts";
 import { ACTIVATION_PATCH_OPTIONS } from "../src/hooks/patching/activation-patch.ts";
 import { CAUSAL_TRACE_OPTIONS } from "../src/hooks/patching/causal-trace.ts";
 import { INJECT_OPTIONS } from "../src/hooks/patching/inject.ts";
+import { HEAD_SVD_OPTIONS } from "../src/hooks/paths/head-svd.ts";
+import { JACOBIAN_OPTIONS } from "../src/hooks/paths/jacobian.ts";
+import { PATH_PATCH_OPTIONS } from "../src/hooks/paths/path-patch.ts";
+import { RECEIVER } from "../src/hooks/paths/receivers.ts";
 import { HOOKED_FORWARD_OPTIONS } from "../src/hooks/plan.ts";
 import { ATTENTION_SUMMARY_OPTIONS } from "../src/hooks/readouts/attention.ts";
 import { ATTRIBUTION_OPTIONS } from "../src/hooks/readouts/attribution.ts";
@@ -39,6 +48,7 @@ const INPUT = "src/model/input.ts";
 const MODEL = "src/model/runner.ts";
 const GENERATE = ["src/hooks/generate.ts", "src/model/generate.ts", "src/model/sampling.ts", INPUT];
 const EXPERIMENT = ["src/hooks/patching/experiment.ts", "src/hooks/sweep-options.ts"];
+const ATTRIBUTION = "src/hooks/attribution/";
 const RESIDUAL = ["src/hooks/readouts/residual.ts"];
 
 export const CHECKED_CALLS: readonly CheckedCall[] = [
@@ -53,6 +63,12 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     schema: HOOKED_FORWARD_OPTIONS,
     type: "HookedForwardOptions",
     files: ["src/hooks/plan.ts", MODEL, INPUT],
+  },
+  {
+    calls: "`backward`",
+    schema: BACKWARD_OPTIONS,
+    type: "BackwardOptions",
+    files: ["src/hooks/backward.ts", INPUT],
   },
   { calls: "An edit", schema: EDIT, type: "Edit", files: ["src/hooks/edit.ts"] },
   { calls: "`generate`", schema: HOOKED_GENERATE_OPTIONS, type: "HookedGenerateOptions", files: GENERATE },
@@ -72,6 +88,30 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     files: ["src/hooks/patching/activation-patch.ts", ...EXPERIMENT],
   },
   {
+    calls: "`attributionPatch`",
+    schema: ATTRIBUTION_PATCH_OPTIONS,
+    type: "AttributionPatchOptions",
+    files: [`${ATTRIBUTION}attribution-patch.ts`, "src/hooks/patching/activation-patch.ts", ...EXPERIMENT],
+  },
+  {
+    calls: "`compareWithExact`, its third argument",
+    schema: COMPARE_OPTIONS,
+    type: "CompareOptions",
+    files: [`${ATTRIBUTION}compare.ts`],
+  },
+  {
+    calls: "`integratedGradients`",
+    schema: INTEGRATED_GRADIENTS_OPTIONS,
+    type: "IntegratedGradientsOptions",
+    files: [`${ATTRIBUTION}integrated-gradients.ts`, `${ATTRIBUTION}token-scores.ts`],
+  },
+  {
+    calls: "`saliency`, `gradientTimesActivation`",
+    schema: TOKEN_SCORE_OPTIONS,
+    type: "TokenScoreOptions",
+    files: [`${ATTRIBUTION}token-scores.ts`],
+  },
+  {
     calls: "`ablate`",
     schema: ABLATE_OPTIONS,
     type: "AblateOptions",
@@ -88,6 +128,25 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     schema: INJECT_OPTIONS,
     type: "InjectOptions",
     files: ["src/hooks/patching/inject.ts", ...EXPERIMENT],
+  },
+  {
+    calls: "`pathPatch`",
+    schema: PATH_PATCH_OPTIONS,
+    type: "PathPatchOptions",
+    files: ["src/hooks/paths/path-patch.ts", ...EXPERIMENT],
+  },
+  { calls: "A receiver of `pathPatch`", schema: RECEIVER, type: "Receiver", files: ["src/hooks/paths/receivers.ts"] },
+  {
+    calls: "`jacobian`",
+    schema: JACOBIAN_OPTIONS,
+    type: "JacobianOptions",
+    files: ["src/hooks/paths/jacobian.ts"],
+  },
+  {
+    calls: "`headSvd`",
+    schema: HEAD_SVD_OPTIONS,
+    type: "HeadSvdOptions",
+    files: ["src/hooks/paths/head-svd.ts"],
   },
   {
     calls: "`logitLens`",

@@ -2,12 +2,15 @@ export type { WeightGradients } from "../model/weights/gradients.ts";
 export type { HookFunction, HookResult } from "../ops/bindings.ts";
 export type { EditOp } from "../ops/edit-call.ts";
 export { ActivationCache, type ActivationSlice, type CacheEntry, type EntryPlace } from "./activation-cache.ts";
+export * from "./attribution/index.ts";
 export type { BackwardOptions, BackwardResult } from "./backward.ts";
+export * from "./circuits/index.ts";
 export type { Edit, EditValue } from "./edit.ts";
 export type { GenerateEdit, HookedGenerateOptions, HookedGenerateStep } from "./generate.ts";
 export { HookedModel, loadModel } from "./hooked-model.ts";
 export { type Metric, metric } from "./metrics.ts";
 export * from "./patching/index.ts";
+export * from "./paths/index.ts";
 export type { Hook, HookedForwardOptions, Hooks } from "./plan.ts";
 export {
   type Axis,

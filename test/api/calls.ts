@@ -1,10 +1,17 @@
 /** Every public call with arguments that work, for tests that then spoil one of them. */
 
+import { ATTRIBUTION_PATCH_OPTIONS } from "../../src/hooks/attribution/attribution-patch.ts";
+import { COMPARE_OPTIONS } from "../../src/hooks/attribution/compare.ts";
+import { INTEGRATED_GRADIENTS_OPTIONS } from "../../src/hooks/attribution/integrated-gradients.ts";
+import { TOKEN_SCORE_OPTIONS } from "../../src/hooks/attribution/token-scores.ts";
 import { HOOKED_GENERATE_OPTIONS } from "../../src/hooks/generate.ts";
 import { ABLATE_OPTIONS } from "../../src/hooks/patching/ablate.ts";
 import { ACTIVATION_PATCH_OPTIONS } from "../../src/hooks/patching/activation-patch.ts";
 import { CAUSAL_TRACE_OPTIONS } from "../../src/hooks/patching/causal-trace.ts";
 import { INJECT_OPTIONS } from "../../src/hooks/patching/inject.ts";
+import { HEAD_SVD_OPTIONS } from "../../src/hooks/paths/head-svd.ts";
+import { JACOBIAN_OPTIONS } from "../../src/hooks/paths/jacobian.ts";
+import { PATH_PATCH_OPTIONS } from "../../src/hooks/paths/path-patch.ts";
 import { HOOKED_FORWARD_OPTIONS } from "../../src/hooks/plan.ts";
 import { ATTENTION_SUMMARY_OPTIONS } from "../../src/hooks/readouts/attention.ts";
 import { ATTRIBUTION_OPTIONS } from "../../src/hooks/readouts/attribution.ts";
@@ -84,6 +91,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
   const kv = model.createKvCache({ sequences: 2 });
   const metric = api.metric.logitDiff(4, 5);
   const experiment = { metric };
+  const patch = { ...experiment, clean: ids, corrupted: [3, 2, 1], at: "resid_pre", layers: 0 };
   const lens = await api.logitLens(model, ids, {});
   const stack = await api.accumulatedResid(model, ids);
   const grid = await api.ablate(model, { input: ids, kind: "zero", metric, layers: 0 });
@@ -194,10 +202,40 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
     },
     {
       name: "activationPatch",
-      args: [model, { ...experiment, clean: ids, corrupted: [3, 2, 1], at: "resid_pre", layers: 0 }],
+      args: [model, patch],
       run: api.activationPatch,
       options: ACTIVATION_PATCH_OPTIONS,
     },
+    {
+      name: "attributionPatch",
+      args: [model, patch],
+      run: api.attributionPatch,
+      options: ATTRIBUTION_PATCH_OPTIONS,
+    },
+    {
+      name: "compareWithExact",
+      args: [model, patch, { sample: 2 }],
+      run: api.compareWithExact,
+      options: COMPARE_OPTIONS,
+    },
+    {
+      name: "compareWithExact of a patch",
+      args: [patch],
+      run: (options) => api.compareWithExact(model, options),
+      options: ACTIVATION_PATCH_OPTIONS,
+    },
+    {
+      name: "integratedGradients",
+      args: [model, { ...experiment, input: ids, steps: 1 }],
+      run: api.integratedGradients,
+      options: INTEGRATED_GRADIENTS_OPTIONS,
+    },
+    ...Object.entries({ saliency, gradientTimesActivation }).map(([name, run]) => ({
+      name,
+      args: [model, { ...experiment, input: ids }],
+      run,
+      options: TOKEN_SCORE_OPTIONS,
+    })),
     {
       name: "ablate",
       args: [model, { ...experiment, input: ids, kind: "zero", layers: 0 }],
@@ -215,6 +253,30 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
       args: [model, { ...experiment, input: ids, vector: 0, layers: 0 }],
       run: api.injectAtLayers,
       options: INJECT_OPTIONS,
+    },
+    {
+      name: "pathPatch",
+      args: [model, { ...experiment, clean: ids, corrupted: [3, 2, 1], layers: 0, heads: 1 }],
+      run: api.pathPatch,
+      options: PATH_PATCH_OPTIONS,
+    },
+    {
+      name: "a receiver of pathPatch",
+      args: [{ at: "v", layer: 1 }],
+      run: (receivers) =>
+        api.pathPatch(model, { ...experiment, clean: ids, corrupted: [3, 2, 1], layers: 0, receivers }),
+    },
+    {
+      name: "jacobian",
+      args: [model, { input: ids, from: "hook_embed", to: PATCHED, rows: 0 }],
+      run: api.jacobian,
+      options: JACOBIAN_OPTIONS,
+    },
+    {
+      name: "headSvd",
+      args: [model, { layer: 0, head: 1, circuit: "OV" }],
+      run: api.headSvd,
+      options: HEAD_SVD_OPTIONS,
     },
     { name: "logitLens", args: [model, ids, {}], run: api.logitLens, options: LOGIT_LENS_OPTIONS },
     {
@@ -286,6 +348,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
   ];
 }
 
+const { saliency, gradientTimesActivation } = api;
 const { inductionScores, duplicateTokenScores, previousTokenScores, repeatedRandomTokens } = api;
 const repeatedTokenCalls = { inductionScores, duplicateTokenScores, previousTokenScores };
 

@@ -11,6 +11,10 @@ import { ABLATE_OPTIONS } from "../src/hooks/patching/ablate.ts";
 import { ACTIVATION_PATCH_OPTIONS } from "../src/hooks/patching/activation-patch.ts";
 import { CAUSAL_TRACE_OPTIONS } from "../src/hooks/patching/causal-trace.ts";
 import { INJECT_OPTIONS } from "../src/hooks/patching/inject.ts";
+import { HEAD_SVD_OPTIONS } from "../src/hooks/paths/head-svd.ts";
+import { JACOBIAN_OPTIONS } from "../src/hooks/paths/jacobian.ts";
+import { PATH_PATCH_OPTIONS } from "../src/hooks/paths/path-patch.ts";
+import { RECEIVER } from "../src/hooks/paths/receivers.ts";
 import { HOOKED_FORWARD_OPTIONS } from "../src/hooks/plan.ts";
 import { ATTENTION_SUMMARY_OPTIONS } from "../src/hooks/readouts/attention.ts";
 import { ATTRIBUTION_OPTIONS } from "../src/hooks/readouts/attribution.ts";
@@ -117,6 +121,25 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     schema: INJECT_OPTIONS,
     type: "InjectOptions",
     files: ["src/hooks/patching/inject.ts", ...EXPERIMENT],
+  },
+  {
+    calls: "`pathPatch`",
+    schema: PATH_PATCH_OPTIONS,
+    type: "PathPatchOptions",
+    files: ["src/hooks/paths/path-patch.ts", ...EXPERIMENT],
+  },
+  { calls: "A receiver of `pathPatch`", schema: RECEIVER, type: "Receiver", files: ["src/hooks/paths/receivers.ts"] },
+  {
+    calls: "`jacobian`",
+    schema: JACOBIAN_OPTIONS,
+    type: "JacobianOptions",
+    files: ["src/hooks/paths/jacobian.ts"],
+  },
+  {
+    calls: "`headSvd`",
+    schema: HEAD_SVD_OPTIONS,
+    type: "HeadSvdOptions",
+    files: ["src/hooks/paths/head-svd.ts"],
   },
   {
     calls: "`logitLens`",

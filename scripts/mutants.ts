@@ -24,6 +24,7 @@ const HOOKS = ["test/graph/hooks.test.ts"];
 const PLANS = ["test/graph/plans.test.ts"];
 const EQUIVALENCE = ["test/engine/equivalence.test.ts"];
 const SWEEPS = ["test/hooks/sweep.test.ts"];
+const PATHS = ["test/paths/path-patch.test.ts"];
 const BENCH = ["test/bench/reference.test.ts", "test/bench/run.test.ts"];
 
 export const MUTANTS: readonly Mutant[] = [
@@ -375,6 +376,42 @@ export const MUTANTS: readonly Mutant[] = [
     from: "index < indices[first]",
     to: "index > indices[first]",
     tests: ["test/generate/sampling.test.ts"],
+  },
+  // Paths.
+  {
+    name: "paths: a head's own layer keeps what it sends",
+    file: "src/hooks/paths/path-patch.ts",
+    from: "point.order > order && name",
+    to: "point.order > order || name",
+    tests: PATHS,
+  },
+  {
+    name: "paths: the nodes between are not frozen",
+    file: "src/hooks/paths/path-patch.ts",
+    from: "...later.map(",
+    to: "...later.slice(later.length).map(",
+    tests: PATHS,
+  },
+  {
+    name: "paths: every sender's receivers get what the first one sends",
+    file: "src/hooks/paths/path-patch.ts",
+    from: "receive(receivers, sent, copy, clean, end)",
+    to: "receive(receivers, sent, 0 * copy, clean, end)",
+    tests: PATHS,
+  },
+  {
+    name: "jacobian: the seed is at every position",
+    file: "src/hooks/paths/jacobian.ts",
+    from: "rows.position(row) === position ? rows.sequence(row) : entries.length",
+    to: "rows.sequence(row)",
+    tests: ["test/paths/jacobian.test.ts"],
+  },
+  {
+    name: "svd: what is rounding counts as a direction",
+    file: "src/hooks/paths/low-rank-svd.ts",
+    from: "(lengths[index] as number) > noise",
+    to: "(lengths[index] as number) > 0",
+    tests: ["test/paths/head-svd.test.ts"],
   },
   // Around the engine.
   {

@@ -1,14 +1,15 @@
 /**
  * Differentiation: a graph becomes one that goes on backwards, by the vector-Jacobian products of its ops.
  *
- * It starts with the metric's gradient of the logits and walks the ops in reverse. Each op turns the gradients of its outputs
- * into those of its inputs, as ops again, which may be fused, placed and lowered like any others. What several ops read gets
- * the sum of what each gives. Nothing is computed that leads to no marked value and no wanted weight.
+ * It starts at the graph's seed, the metric's gradient of the logits unless hooks put one at a point, and walks the ops in
+ * reverse. Each op turns the gradients of its outputs into those of its inputs, as ops again, which may be fused, placed and
+ * lowered like any others. What several ops read gets the sum of what each gives. Nothing is computed that leads to no marked
+ * value and no wanted weight.
  */
 import { ADD } from "../ops/add.ts";
 import { CAPTURE } from "../ops/capture.ts";
 import { GRADIENT_OF } from "../ops/gradient-of.ts";
-import type { Op, Value } from "../ops/op.ts";
+import { makeOp, type Op, type Value } from "../ops/op.ts";
 import { SEED } from "../ops/seed.ts";
 import { type WeightChoice, weightsIn } from "../ops/weight-ref.ts";
 import { type Graph, GraphBuilder } from "./graph.ts";
@@ -22,15 +23,16 @@ export function differentiate(
   wantsWeight: WeightChoice = () => false,
   { recompute = false }: { recompute?: boolean } = {},
 ): Graph {
-  const logits = graph.output as Value;
-  const forward = graph.ops.filter(({ kind }) => kind !== GRADIENT_OF);
+  const { ops, output } = graph.ops.some(({ kind }) => kind === SEED) ? graph : seededAtOutput(graph);
+  const forward = ops.filter(({ kind }) => kind !== GRADIENT_OF);
   const wanted = wantedValues(graph, wantsWeight);
-  if (!wanted.has(logits)) return { ops: forward, output: logits };
   const backward = new Backward(recompute ? new Recomputation(forward) : undefined);
-  backward.layer = logits.layer;
-  backward.give(logits, backward.one(SEED, [logits], {}));
-  for (const op of [...graph.ops].reverse()) backward.through(op, wanted, wantsWeight);
-  return { ops: [...forward, ...backward.ops], output: logits };
+  for (const op of [...ops].reverse()) backward.through(op, wanted, wantsWeight);
+  return { ops: [...forward, ...backward.ops], output };
+}
+
+function seededAtOutput({ ops, output }: Graph): Graph {
+  return { ops: [...ops, makeOp<object>(SEED, [output as Value], {}) as Op], output };
 }
 
 /** Values whose gradient is marked, or leads to a marked one or to a wanted weight. */
@@ -60,6 +62,10 @@ class Backward extends GraphBuilder {
   }
 
   through(op: Op, wanted: ReadonlySet<Value>, wantsWeight: WeightChoice): void {
+    if (op.kind === SEED) {
+      this.give(op.inputs[0] as Value, op.outputs[0] as Value);
+      return;
+    }
     this.layer = (op.outputs[0] ?? op.inputs[0])?.layer ?? 0;
     if (op.kind === GRADIENT_OF) {
       const grad = this.#grads.get(op.inputs[0] as Value);

@@ -132,7 +132,7 @@ function checkPosition({ metric, position }: CheckedBackwardOptions): number {
 }
 
 /** @throws HookError `hook/no-gradient` */
-function refuseUnknownGradients(edits: readonly CheckedEdit[]): void {
+export function refuseUnknownGradients(edits: readonly CheckedEdit[]): void {
   const unknown = edits.find(({ op }) => editOp(op).gradient === "unknown");
   if (!unknown) return;
   throw new HookError(

@@ -9,6 +9,7 @@ export type { GenerateEdit, HookedGenerateOptions, HookedGenerateStep } from "./
 export { HookedModel, loadModel } from "./hooked-model.ts";
 export { type Metric, metric } from "./metrics.ts";
 export * from "./patching/index.ts";
+export * from "./paths/index.ts";
 export type { Hook, HookedForwardOptions, Hooks } from "./plan.ts";
 export {
   type Axis,

@@ -48,7 +48,7 @@ export interface PassRequest {
   tokens?: Tensor | undefined;
   /** Tables on the GPU that the caller keeps up, in place of those made of `rows` and `cache`. */
   tables?: { rowTable: Tensor; slotTable: Tensor; slotStride: number } | undefined;
-  /** Goes on backwards from the logits. */
+  /** Goes on backwards, from the logits or where the hooks say. */
   backward?: BackwardRequest | undefined;
   /** Width of a row of scores; default: the longest sequence that has rows in the pass. */
   keyCount?: number | undefined;

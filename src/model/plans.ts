@@ -35,6 +35,7 @@ export class Plans {
       edits: hooks?.edits.map(({ at }) => at) ?? [],
       callbacks: hooks?.callbacks.map(({ name }) => name) ?? [],
       captures: hooks?.captures.map(({ name, ofGradient }) => ({ name, ofGradient })) ?? [],
+      seedAt: hooks?.seedAt,
     };
     const key = JSON.stringify([form, points, gradients?.weights, gradients?.recompute]);
     const plan = this.#kept.get(key) ?? this.#plan(form, points, gradients);

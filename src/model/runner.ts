@@ -62,7 +62,7 @@ export interface RunOptions extends Omit<ForwardOptions, "kv"> {
   inputsEmbeds?: Tensor | undefined;
   /** Where the logits go, one row after the other; the caller's, and at least that long. Without it: a tensor of their own. */
   into?: Tensor;
-  /** Goes on backwards from the logits of each pass; sequences are not cut. */
+  /** Goes on backwards in each pass, from the logits or where the hooks say; sequences are not cut. */
   backward?: BackwardRequest | undefined;
   /** Records what follows the logits, in the same submission as the last of them. */
   afterLogits?: (recorder: Recorder, logits: Tensor) => void;

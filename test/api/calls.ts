@@ -9,6 +9,9 @@ import { ABLATE_OPTIONS } from "../../src/hooks/patching/ablate.ts";
 import { ACTIVATION_PATCH_OPTIONS } from "../../src/hooks/patching/activation-patch.ts";
 import { CAUSAL_TRACE_OPTIONS } from "../../src/hooks/patching/causal-trace.ts";
 import { INJECT_OPTIONS } from "../../src/hooks/patching/inject.ts";
+import { HEAD_SVD_OPTIONS } from "../../src/hooks/paths/head-svd.ts";
+import { JACOBIAN_OPTIONS } from "../../src/hooks/paths/jacobian.ts";
+import { PATH_PATCH_OPTIONS } from "../../src/hooks/paths/path-patch.ts";
 import { HOOKED_FORWARD_OPTIONS } from "../../src/hooks/plan.ts";
 import { ATTENTION_SUMMARY_OPTIONS } from "../../src/hooks/readouts/attention.ts";
 import { ATTRIBUTION_OPTIONS } from "../../src/hooks/readouts/attribution.ts";
@@ -250,6 +253,30 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
       args: [model, { ...experiment, input: ids, vector: 0, layers: 0 }],
       run: api.injectAtLayers,
       options: INJECT_OPTIONS,
+    },
+    {
+      name: "pathPatch",
+      args: [model, { ...experiment, clean: ids, corrupted: [3, 2, 1], layers: 0, heads: 1 }],
+      run: api.pathPatch,
+      options: PATH_PATCH_OPTIONS,
+    },
+    {
+      name: "a receiver of pathPatch",
+      args: [{ at: "v", layer: 1 }],
+      run: (receivers) =>
+        api.pathPatch(model, { ...experiment, clean: ids, corrupted: [3, 2, 1], layers: 0, receivers }),
+    },
+    {
+      name: "jacobian",
+      args: [model, { input: ids, from: "hook_embed", to: PATCHED, rows: 0 }],
+      run: api.jacobian,
+      options: JACOBIAN_OPTIONS,
+    },
+    {
+      name: "headSvd",
+      args: [model, { layer: 0, head: 1, circuit: "OV" }],
+      run: api.headSvd,
+      options: HEAD_SVD_OPTIONS,
     },
     { name: "logitLens", args: [model, ids, {}], run: api.logitLens, options: LOGIT_LENS_OPTIONS },
     {

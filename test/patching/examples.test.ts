@@ -30,6 +30,12 @@ const PRINTS: Record<string, RegExp[]> = {
   ablation: [/^zero: change/m, /^mean: change/m, /^resample: change[\s\S]*^L2( +-?\d+\.\d\d){4}$/m],
   "causal-tracing": [/with noise of std \d/, /^L2( +\d\.\d{3}){7}$/m],
   injection: [/without injection/, /^L2 +-?\d+\.\d\d$/m],
+  "paths-and-circuits-of-heads": [
+    /^logit\(cat\) - logit\(bird\)[\s\S]*^L2( +-?\d+\.\d\d){5}$/m,
+    /^and through the values[^\n]*\n[^\n]*MLP\nL0( +-?\d+\.\d\d){5}$/m,
+    /by position: (\d+\.\d +){6}\d+\.\d$/m,
+    /^singular values of OV: [\s\S]*^ {2}or reads ("[^"]+" ?){5}, writes ("[^"]+" ?){5}$/m,
+  ],
   steering: [/^alpha 0: One day, .+/m, /^alpha 0.5: One day, .+/m],
 };
 

@@ -4,7 +4,6 @@
  * Denoising puts clean activations into the corrupted run, and shows what suffices to restore the answer. Noising puts
  * corrupted ones into the clean run, and shows what the answer needs (Heimersheim and Nanda 2024, arXiv 2404.15255).
  */
-import { HookError } from "../../errors.ts";
 import type { ModelInput } from "../../model/input.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
@@ -17,7 +16,7 @@ import {
   EXPERIMENT_FIELDS,
   type ExperimentOptions,
   PROMPT,
-  sequenceOf,
+  promptPair,
   sweepOptions,
 } from "./experiment.ts";
 import { type GridAxis, PatchGrid } from "./grid.ts";
@@ -141,19 +140,6 @@ export async function sweepPatches(
   const metric = denoising ? await againstClean(options.metric, run.logits) : options.metric;
   const { values, base } = await model.sweep({ ...sweepOptions(options), input: target, cells, metric });
   return { values: values.slice(0, -1), ofTarget: base[0] as number, ofSource: values.at(-1) as number };
-}
-
-function promptPair(
-  model: HookedModel,
-  options: Pick<ActivationPatchOptions, "clean" | "corrupted">,
-): { clean: number[]; corrupted: number[] } {
-  const clean = sequenceOf(model, options.clean, "clean");
-  const corrupted = sequenceOf(model, options.corrupted, "corrupted");
-  if (clean.length === corrupted.length) return { clean, corrupted };
-  throw new HookError(
-    "hook/patch-length",
-    `The clean prompt has ${clean.length} tokens, the corrupted one ${corrupted.length}. Patching needs prompts that agree position by position; reword one.`,
-  );
 }
 
 function patchCells({ site, heads, positions }: PatchPlan, { cache }: ForwardResult): Edit[][] {

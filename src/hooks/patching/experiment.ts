@@ -61,6 +61,20 @@ export function sequenceOf(model: HookedModel, input: ModelInput, what: string):
   );
 }
 
+/** Token ids of two prompts that agree position by position. @throws HookError `hook/patch-length` */
+export function promptPair(
+  model: HookedModel,
+  options: { clean: ModelInput; corrupted: ModelInput },
+): { clean: number[]; corrupted: number[] } {
+  const clean = sequenceOf(model, options.clean, "clean");
+  const corrupted = sequenceOf(model, options.corrupted, "corrupted");
+  if (clean.length === corrupted.length) return { clean, corrupted };
+  throw new HookError(
+    "hook/patch-length",
+    `The clean prompt has ${clean.length} tokens, the corrupted one ${corrupted.length}. Patching needs prompts that agree position by position; reword one.`,
+  );
+}
+
 /** Prompts at which values are taken, each long enough to have every position. */
 export function referencePrompts(
   model: HookedModel,

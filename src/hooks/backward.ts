@@ -5,9 +5,11 @@
  * model as it was edited. The gradient of a batch is that of the sum over its sequences; of `metric.loss`, of the mean.
  */
 import { HookError, InputError } from "../errors.ts";
+import type { Gpu } from "../gpu/gpu.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { ENCODE_FIELDS, type EncodeInputOptions, MODEL_INPUT, type ModelInput } from "../model/input.ts";
 import type { Model } from "../model/model.ts";
+import type { RunOptions } from "../model/runner.ts";
 import { WeightGradients } from "../model/weights/gradients.ts";
 import { tensorNames } from "../model/weights/tensors.ts";
 import type { CaptureTarget, PassHooks } from "../ops/bindings.ts";
@@ -86,42 +88,62 @@ export async function backward(
   const read = s.readOptions(BACKWARD_OPTIONS, options, "backward");
   const edits = [...standing, ...(read.edits ?? [])];
   refuseUnknownGradients(edits);
-  if (read.at === undefined && read.weights === undefined)
+  if (!read.at?.length && !read.weights?.length)
     s.refuseIdle(
       "backward",
       "metric",
       "without at or weights: name the points or the weights whose gradients are wanted",
     );
-  if (read.at === undefined && read.positions)
+  if (!read.at?.length && read.positions)
     s.refuseIdle("backward", "positions", "without at: it says what is kept of the points");
-  return model.withInput(s.readArgument(MODEL_INPUT, input, "backward", "input"), read, async (ids, run) => {
-    const metric = planMetric(read.metric, ids, model.spec.vocabSize, checkPosition(read));
-    const plan = planPass(model, ids, run, { capture: read.at, positions: read.positions, edits, logits: "all" });
-    const seed = new MetricSeed(model.gpu, metric, model.spec.vocabSize);
-    const { cache } = plan;
-    const grads = zerosLike(model, cache);
-    const weights = new WeightGradients(model.gpu, model.engine.weights, chooseWeights(model, read.weights));
-    const destroy = () => {
-      for (const each of [cache, grads, weights]) each.destroy();
-    };
-    try {
-      const logits = await model.run(ids, {
-        ...run,
-        ...plan.run,
-        hooks: plan.run.hooks && withGradients(plan.run.hooks, grads),
-        widest: widestOf(model, ids, metric, plan.run.widest),
-        logits: cache.names.includes("logits") ? "all" : metric.logits,
-        backward: { seed: seed.record, weights, recompute: read.recompute },
-      });
-      logits.destroy();
-      return { value: await seed.read(), cache, grads, weights, destroy, [Symbol.dispose]: destroy };
-    } catch (error) {
-      destroy();
-      throw error;
-    } finally {
-      seed.destroy();
-    }
+  return model.withInput(s.readArgument(MODEL_INPUT, input, "backward", "input"), read, (ids, run) =>
+    runBackward(model, ids, run, { ...read, edits }),
+  );
+}
+
+async function runBackward(
+  model: Model,
+  ids: readonly (readonly number[])[],
+  run: RunOptions,
+  read: CheckedBackwardOptions & { edits: readonly CheckedEdit[] },
+): Promise<BackwardResult> {
+  const { gpu, spec, engine } = model;
+  const metric = planMetric(read.metric, ids, spec.vocabSize, checkPosition(read));
+  const names = chooseWeights(model, read.weights);
+  const plan = planPass(model, ids, run, {
+    capture: read.at,
+    positions: read.positions,
+    edits: read.edits,
+    logits: "all",
   });
+  const { cache } = plan;
+  const held: { destroy(): void }[] = [cache];
+  const destroy = () => {
+    for (const each of held) each.destroy();
+  };
+  let seed: MetricSeed | undefined;
+  try {
+    const grads = zerosLike(gpu, cache);
+    held.push(grads);
+    const weights = new WeightGradients(gpu, engine.weights, names);
+    held.push(weights);
+    seed = new MetricSeed(gpu, metric, spec.vocabSize);
+    const logits = await model.run(ids, {
+      ...run,
+      ...plan.run,
+      hooks: plan.run.hooks && withGradients(plan.run.hooks, grads),
+      widest: widestOf(model, ids, metric, plan.run.widest),
+      logits: cache.names.includes("logits") ? "all" : metric.logits,
+      backward: { seed: seed.record, weights, recompute: read.recompute },
+    });
+    logits.destroy();
+    return { value: await seed.read(), cache, grads, weights, destroy, [Symbol.dispose]: destroy };
+  } catch (error) {
+    destroy();
+    throw error;
+  } finally {
+    seed?.destroy();
+  }
 }
 
 /** @throws InputError `input/idle-option` for a position beside the loss, which has all. */
@@ -142,10 +164,16 @@ export function refuseUnknownGradients(edits: readonly CheckedEdit[]): void {
 }
 
 /** Tensors for the gradients of what a cache captures. */
-function zerosLike({ gpu }: Model, cache: ActivationCache): ActivationCache {
+function zerosLike(gpu: Gpu, cache: ActivationCache): ActivationCache {
   const tensors = new Map<string, Tensor>();
-  for (const name of cache.names) tensors.set(name, gpu.tensor(cache.shape(name), `gradient of ${name}`));
-  return new ActivationCache(gpu, tensors, cache.positions);
+  const zeros = new ActivationCache(gpu, tensors, cache.positions);
+  try {
+    for (const name of cache.names) tensors.set(name, gpu.tensor(cache.shape(name), `gradient of ${name}`));
+  } catch (error) {
+    zeros.destroy();
+    throw error;
+  }
+  return zeros;
 }
 
 /** @throws InputError `input/no-weight` for a pattern that matches nothing */

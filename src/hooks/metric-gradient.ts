@@ -51,12 +51,6 @@ export function planMetric(
   position: number,
 ): MetricPlan {
   const modes = metrics.map((metric) => gradientModeOf(metric, vocabSize));
-  if (metrics.some(({ kind, reference }) => kind === "kl" && !reference)) {
-    throw new HookError(
-      "hook/metric",
-      "kl() compares with the unedited run, which a backward pass does not make. Give its logits: metric.kl(logits).",
-    );
-  }
   const loss = metrics.find(({ kind }) => kind === "loss");
   if (loss) return planLoss(loss, metrics, ids);
   if (metrics.length !== 1 && metrics.length !== ids.length) {

@@ -5,6 +5,7 @@ import { ATTRIBUTION_PATCH_OPTIONS } from "../src/hooks/attribution/attribution-
 import { COMPARE_OPTIONS } from "../src/hooks/attribution/compare.ts";
 import { INTEGRATED_GRADIENTS_OPTIONS } from "../src/hooks/attribution/integrated-gradients.ts";
 import { TOKEN_SCORE_OPTIONS } from "../src/hooks/attribution/token-scores.ts";
+import { BACKWARD_OPTIONS } from "../src/hooks/backward.ts";
 import { EDIT } from "../src/hooks/edit.ts";
 import { HOOKED_GENERATE_OPTIONS } from "../src/hooks/generate.ts";
 import { ABLATE_OPTIONS } from "../src/hooks/patching/ablate.ts";
@@ -62,6 +63,12 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     schema: HOOKED_FORWARD_OPTIONS,
     type: "HookedForwardOptions",
     files: ["src/hooks/plan.ts", MODEL, INPUT],
+  },
+  {
+    calls: "`backward`",
+    schema: BACKWARD_OPTIONS,
+    type: "BackwardOptions",
+    files: ["src/hooks/backward.ts", INPUT],
   },
   { calls: "An edit", schema: EDIT, type: "Edit", files: ["src/hooks/edit.ts"] },
   { calls: "`generate`", schema: HOOKED_GENERATE_OPTIONS, type: "HookedGenerateOptions", files: GENERATE },

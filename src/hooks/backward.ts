@@ -7,7 +7,14 @@
 import { HookError, InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { ENCODE_FIELDS, type EncodeInputOptions, MODEL_INPUT, type ModelInput } from "../model/input.ts";
+import {
+  ENCODE_FIELDS,
+  type EncodeInputOptions,
+  MODEL_INPUT,
+  type ModelInput,
+  type TextModel,
+  type TokenInput,
+} from "../model/input.ts";
 import type { Model } from "../model/model.ts";
 import type { RunOptions } from "../model/runner.ts";
 import { WeightGradients } from "../model/weights/gradients.ts";
@@ -20,8 +27,8 @@ import { ActivationCache } from "./activation-cache.ts";
 import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";
 import { type MetricPlan, MetricSeed, planMetric } from "./metric-gradient.ts";
 import { type CheckedMetric, METRICS, type Metric } from "./metrics.ts";
-import { planPass } from "./plan.ts";
-import { matcher, PATTERNS, type PointPattern } from "./points.ts";
+import { checkForward, planPass } from "./plan.ts";
+import { matcher, PATTERNS, type PointPattern, TENSOR_PATTERNS } from "./points.ts";
 
 /** What to differentiate, and where. */
 export interface BackwardOptions extends EncodeInputOptions {
@@ -56,7 +63,7 @@ export const BACKWARD_OPTIONS = s.object<BackwardOptions, CheckedBackwardOptions
   metric: s.required(METRICS),
   position: s.whole,
   at: PATTERNS,
-  weights: PATTERNS,
+  weights: TENSOR_PATTERNS,
   positions: s.indices,
   edits: EDITS,
   recompute: s.flag,
@@ -87,18 +94,14 @@ export async function backward(
 ): Promise<BackwardResult> {
   const read = s.readOptions(BACKWARD_OPTIONS, options, "backward");
   const edits = [...standing, ...(read.edits ?? [])];
-  refuseUnknownGradients(edits);
-  if (!read.at?.length && !read.weights?.length)
-    s.refuseIdle(
-      "backward",
-      "metric",
-      "without at or weights: name the points or the weights whose gradients are wanted",
-    );
-  if (!read.at?.length && read.positions)
-    s.refuseIdle("backward", "positions", "without at: it says what is kept of the points");
-  return model.withInput(s.readArgument(MODEL_INPUT, input, "backward", "input"), read, (ids, run) =>
-    runBackward(model, ids, run, { ...read, edits }),
-  );
+  checkOptions(read, edits);
+  return model.withInput(s.readArgument(MODEL_INPUT, input, "backward", "input"), read, async (ids, run) => {
+    const position = checkPosition(read);
+    // Checked before the run that kl() needs.
+    planMetric(read.metric, ids, model.spec.vocabSize, position);
+    const metric = await againstUnedited(model, standing, ids, { ...run, logits: [position] }, read.metric);
+    return runBackward(model, ids, run, { ...read, metric, edits });
+  });
 }
 
 async function runBackward(
@@ -143,6 +146,67 @@ async function runBackward(
     throw error;
   } finally {
     seed?.destroy();
+  }
+}
+
+/**
+ * Token ids of a backward pass, checked with its metric, points and edits: all that can be known of a call without weights.
+ * @throws InputError, HookError as `HookedModel.backward`
+ */
+export function checkBackward(
+  model: TextModel & Pick<Model, "spec">,
+  input: TokenInput,
+  options: BackwardOptions,
+): number[][] {
+  const read = s.readOptions(BACKWARD_OPTIONS, options, "backward");
+  checkOptions(read, read.edits ?? []);
+  const { addBos, at, edits } = options;
+  const ids = checkForward(model, input, { addBos, capture: at, edits });
+  planMetric(read.metric, ids, model.spec.vocabSize, checkPosition(read));
+  return ids;
+}
+
+/** @throws InputError `input/idle-option`; HookError `hook/metric`, `hook/no-gradient` */
+function checkOptions(read: CheckedBackwardOptions, edits: readonly CheckedEdit[]): void {
+  refuseUnknownGradients(edits);
+  if (!read.at?.length && !read.weights?.length)
+    s.refuseIdle(
+      "backward",
+      "metric",
+      "without at or weights: name the points or the weights whose gradients are wanted",
+    );
+  if (!read.at?.length && read.positions)
+    s.refuseIdle("backward", "positions", "without at: it says what is kept of the points");
+  if (!read.edits?.length && read.metric.some(lacksReference))
+    throw new HookError(
+      "hook/metric",
+      "Metric kl compares the edited run with the unedited one, and there are no edits. Give edits, or the logits to compare with: metric.kl(logits).",
+    );
+}
+
+const lacksReference = ({ kind, reference }: CheckedMetric) => kind === "kl" && reference === undefined;
+
+/** `kl()` without a reference compares each sequence with its run without the call's own edits, as sweeps do. */
+async function againstUnedited(
+  model: Model,
+  standing: readonly CheckedEdit[],
+  ids: number[][],
+  run: RunOptions,
+  metrics: readonly CheckedMetric[],
+): Promise<readonly CheckedMetric[]> {
+  if (!metrics.some(lacksReference)) return metrics;
+  const capacity = ids.reduce((sum, { length }) => sum + length, 0);
+  const kv = model.createKvCache({ sequences: ids.length, capacity });
+  try {
+    const plan = planPass(model, ids, { ...run, kv }, { edits: standing });
+    const logits = await model.run(ids, { ...run, ...plan.run, kv });
+    const each = ids.map(async (_, sequence) => {
+      const metric = metrics[metrics.length === 1 ? 0 : sequence] as CheckedMetric;
+      return lacksReference(metric) ? { ...metric, reference: await logits.at(sequence, -1) } : metric;
+    });
+    return await Promise.all(each).finally(() => logits.destroy());
+  } finally {
+    kv.destroy();
   }
 }
 

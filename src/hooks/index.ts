@@ -4,6 +4,7 @@ export type { EditOp } from "../ops/edit-call.ts";
 export { ActivationCache, type ActivationSlice, type CacheEntry, type EntryPlace } from "./activation-cache.ts";
 export * from "./attribution/index.ts";
 export type { BackwardOptions, BackwardResult } from "./backward.ts";
+export * from "./circuits/index.ts";
 export type { Edit, EditValue } from "./edit.ts";
 export type { GenerateEdit, HookedGenerateOptions, HookedGenerateStep } from "./generate.ts";
 export { HookedModel, loadModel } from "./hooked-model.ts";

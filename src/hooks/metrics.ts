@@ -68,7 +68,7 @@ export const metric = {
   logProb: (token: number): Metric => ({ kind: "logProb", tokens: [token] }),
   /** Number of tokens with a larger logit: 0 for the most likely token. */
   rank: (token: number): Metric => ({ kind: "rank", tokens: [token] }),
-  /** KL(reference || cell) in nats, sum of p (log p - log q); the reference is the unedited run unless logits [vocab] are given, which `backward` needs. */
+  /** KL(reference || cell) in nats, sum of p (log p - log q); the reference is the unedited run unless logits [vocab] are given. */
   kl: (reference?: s.NumberList): Metric => ({ kind: "kl", tokens: [], reference }),
   /** The sum of weights[t] * logit(t); weights [vocab]. Its gradient of the logits is the weights. For `backward` alone. */
   weighted: (weights: s.NumberList): Metric => ({ kind: "weighted", tokens: [], reference: weights }),
@@ -125,11 +125,6 @@ export function gradientModeOf(metric: CheckedMetric, vocabSize: number): number
       `Metric ${metric.kind} takes whole numbers, so it has no gradient. Use logit, logitDiff, logProb, prob, kl or loss.`,
     );
   }
-  if (metric.kind === "kl" && !metric.reference)
-    throw new HookError(
-      "hook/metric",
-      "backward() runs no unedited pass to compare with. Give metric.kl the logits of one: metric.kl(logits).",
-    );
   if (metricWidth(metric) !== 1)
     throw new HookError(
       "hook/metric",

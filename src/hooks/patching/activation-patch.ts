@@ -4,7 +4,7 @@
  * Denoising puts clean activations into the corrupted run, and shows what suffices to restore the answer. Noising puts
  * corrupted ones into the clean run, and shows what the answer needs (Heimersheim and Nanda 2024, arXiv 2404.15255).
  */
-import type { ModelInput } from "../../model/input.ts";
+import type { ModelInput, TextModel } from "../../model/input.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
 import type { Edit } from "../edit.ts";
@@ -96,9 +96,9 @@ export interface PatchPlan {
   columns: GridAxis;
 }
 
-/** Checks options against the model. @throws HookError, InputError */
+/** Checks options against a model, whose weights it does not need. @throws HookError, InputError */
 export function planPatch(
-  model: HookedModel,
+  model: TextModel & Pick<HookedModel, "spec">,
   options: s.Read<Omit<ActivationPatchOptions, "onProgress" | "memoryBudget">>,
 ): PatchPlan {
   assertOneColumn(options.metric);

@@ -1,0 +1,190 @@
+/**
+ * Edge attribution: what the metric would gain if one edge of the graph carried the corrupted run's output.
+ *
+ * `exact` patches each edge alone and measures. The others take it to first order, (corrupted - clean output of the source) times the
+ * metric's gradient at what the target alone reads, and differ in where the gradient is taken:
+ *
+ *   eap                 at the clean run (Syed et al. 2023, arXiv 2310.10348); wrong where the metric saturates
+ *   eap-ig-inputs       averaged between corrupted and clean embeddings (Hanna et al. 2024, arXiv 2403.17806)
+ *   eap-ig-activations  averaged between corrupted and clean output of the edge's own source (all heads of a layer together)
+ */
+import * as s from "../../schema/schema.ts";
+import { readCall } from "../call.ts";
+import type { Edit } from "../edit.ts";
+import type { HookedModel } from "../hooked-model.ts";
+import { CircuitGraph } from "./circuit-graph.ts";
+import {
+  edgesInto,
+  INPUT_POINT,
+  outputDifferences,
+  outputPoints,
+  PROMPT_PAIR_FIELDS,
+  type PromptPair,
+  type PromptPairOptions,
+  runPair,
+} from "./prompts.ts";
+import { pointsOf, projectedChange, type Reader, readersOf, residualGradient } from "./readers.ts";
+
+/** Options of `edgeAttribution`. */
+export interface EdgeAttributionOptions extends PromptPairOptions {
+  /** How edges are scored. Default "eap-ig-inputs". */
+  method?: "eap" | "eap-ig-inputs" | "eap-ig-activations" | "exact";
+  /** Gradients along the path of the eap-ig methods, at the middles of as many equal parts. Default 5. */
+  steps?: number;
+}
+
+export const EDGE_ATTRIBUTION_OPTIONS = s.object<EdgeAttributionOptions>("the options of edgeAttribution", {
+  ...PROMPT_PAIR_FIELDS,
+  method: s.oneOf("eap", "eap-ig-inputs", "eap-ig-activations", "exact"),
+  steps: s.wholeFrom(1),
+} satisfies s.Fields<EdgeAttributionOptions>);
+
+/** What scores are computed from. */
+interface Attribution {
+  readonly model: HookedModel;
+  readonly options: EdgeAttributionOptions;
+  readonly pair: PromptPair;
+  readonly readers: readonly Reader[];
+  /** Corrupted minus clean output of each node, [rows, dModel]. */
+  readonly differences: ReadonlyMap<string, Float32Array>;
+  readonly edges: ReturnType<typeof edgesInto>;
+  /** By edge; means over the sequences. */
+  readonly scores: Map<string, number>;
+}
+
+/**
+ * Scores every edge. Weights and the outputs of all nodes are read to the host, so it is for small models.
+ * @throws HookError `hook/unsupported` for models whose heads share a norm after attention, and in a `withEdits` scope;
+ * `hook/patch-length`, `hook/metric`
+ */
+export async function edgeAttribution(model: HookedModel, given: EdgeAttributionOptions): Promise<CircuitGraph> {
+  const options = readCall<EdgeAttributionOptions>("edgeAttribution", model, EDGE_ATTRIBUTION_OPTIONS, given);
+  const { method = "eap-ig-inputs", steps } = options;
+  const isPath = method.startsWith("eap-ig");
+  if (steps !== undefined && !isPath)
+    s.refuseIdle("edgeAttribution", "steps", `beside method "${method}", which has no path`);
+  const pair = await runPair(model, options as Parameters<typeof runPair>[1], []);
+  try {
+    const graph = CircuitGraph.of(model.spec);
+    const attribution: Attribution = {
+      ...{ model, options, pair },
+      readers: await readersOf(model, graph),
+      differences: await outputDifferences(model, pair),
+      edges: edgesInto(graph),
+      scores: new Map(),
+    };
+    if (method === "exact") await scoreExactly(attribution);
+    else for (const point of pathOf(attribution, method, steps ?? 5)) await scoreByGradient(attribution, point);
+    return graph.withScores(({ name }) => attribution.scores.get(name) ?? 0);
+  } finally {
+    pair.destroy();
+  }
+}
+
+/** A run at which gradients are taken. */
+interface PathPoint {
+  readonly edits: readonly Edit[];
+  /** The sources whose edges count it. */
+  readonly sources: (name: string) => boolean;
+  readonly weight: number;
+}
+
+function* pathOf({ model, pair }: Attribution, method: string, steps: number): Generator<PathPoint> {
+  if (method === "eap") {
+    yield { edits: [], sources: () => true, weight: 1 };
+    return;
+  }
+  const ofInputs = method === "eap-ig-inputs";
+  for (const point of ofInputs ? [INPUT_POINT] : outputPoints(model.spec)) {
+    const layer = /^blocks\.(\d+)/.exec(point)?.[1];
+    const prefix = point === INPUT_POINT ? "input" : point.endsWith("hook_result") ? `a${layer}.` : `m${layer}`;
+    const sources = (name: string) => ofInputs || (prefix.endsWith(".") ? name.startsWith(prefix) : name === prefix);
+    const value = pair.corrupted.cache.at(point);
+    for (let step = 0; step < steps; step++)
+      yield { edits: [{ at: point, op: "lerp", value, alpha: (step + 0.5) / steps }], sources, weight: 1 / steps };
+  }
+}
+
+/** Adds to the scores what one run gives: difference times gradient, summed over positions. */
+async function scoreByGradient(attribution: Attribution, { edits, sources, weight }: PathPoint): Promise<void> {
+  const { model, options, pair, readers, differences, edges, scores } = attribution;
+  const { dModel } = model.spec;
+  const run = await model.backward(pair.cleanIds as number[][], {
+    metric: pair.metrics,
+    position: options.metricPosition ?? -1,
+    at: [...new Set(readers.flatMap(pointsOf))],
+    edits,
+    ...(options.signal && { signal: options.signal }),
+  });
+  try {
+    for (const reader of readers) {
+      const read = (edges.get(reader.name) ?? []).filter(({ source }) => sources(source));
+      if (read.length === 0) continue;
+      const residual = await run.cache.read(reader.residual);
+      const gradients = [];
+      for (const { point } of reader.projections) gradients.push(await run.grads.read(point));
+      const gradient = residualGradient(reader, residual, gradients, dModel);
+      for (const { name, source } of read) {
+        const gain = dot(differences.get(source) as Float32Array, gradient);
+        scores.set(name, (scores.get(name) ?? 0) + (weight * gain) / pair.cleanIds.length);
+      }
+    }
+  } finally {
+    run.destroy();
+  }
+}
+
+function dot(a: Float32Array, b: Float64Array): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
+  return sum;
+}
+
+/** One sweep a sequence, with a cell for every edge: its reader's projections gain what the patched residual changes there. */
+async function scoreExactly({ model, options, pair, readers, differences, edges, scores }: Attribution): Promise<void> {
+  const { dModel } = model.spec;
+  const longest = Math.max(...pair.cleanIds.map(({ length }) => length));
+  const residuals = await residualsOf(model, pair, readers);
+  for (const [sequence, ids] of pair.cleanIds.entries()) {
+    const start = sequence * longest * dModel;
+    const rowsOf = (values: Float32Array) => values.subarray(start, start + ids.length * dModel);
+    const cells: { edge: string; edits: Edit[] }[] = [];
+    for (const reader of readers) {
+      const before = rowsOf(residuals.get(reader.residual) as Float32Array);
+      for (const { name, source } of edges.get(reader.name) ?? []) {
+        const difference = rowsOf(differences.get(source) as Float32Array);
+        const after = Float64Array.from(before, (value, at) => value + (difference[at] as number));
+        cells.push({ edge: name, edits: editsOf(reader, projectedChange(reader, before, after, dModel)) });
+      }
+    }
+    const { values, base } = await model.sweep({
+      input: [ids],
+      cells: cells.map(({ edits }) => edits),
+      metric: pair.metrics[sequence] as PromptPair["metrics"][number],
+      position: options.metricPosition ?? -1,
+      ...(options.signal && { signal: options.signal }),
+    });
+    cells.forEach(({ edge }, index) => {
+      const gain = (values[index] as number) - (base[0] as number);
+      scores.set(edge, (scores.get(edge) ?? 0) + gain / pair.cleanIds.length);
+    });
+  }
+}
+
+function editsOf({ projections }: Reader, changes: readonly Float32Array[]): Edit[] {
+  return projections.map(({ point, head }, index) => ({
+    at: point,
+    op: "add",
+    value: changes[index] as Float32Array,
+    ...(head !== undefined && { heads: [head] }),
+  }));
+}
+
+/** The clean residuals that readers read, from one more pass. */
+async function residualsOf(model: HookedModel, pair: PromptPair, readers: readonly Reader[]) {
+  const points = [...new Set(readers.map(({ residual }) => residual))];
+  using run = await model.forward(pair.cleanIds as number[][], { capture: points, logits: "none" });
+  const residuals = new Map<string, Float32Array>();
+  for (const point of points) residuals.set(point, await run.cache.read(point));
+  return residuals;
+}

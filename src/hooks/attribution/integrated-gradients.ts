@@ -102,7 +102,8 @@ export async function integratedGradients(
 /** @throws HookError `hook/metric` */
 function checkMetric({ spec }: HookedModel, metric: Metric): void {
   assertOneColumn(metric);
-  gradientModeOf(metric as CheckedMetric, spec.vocabSize);
+  // kl gets its reference from the prompt.
+  if (metric.kind !== "kl") gradientModeOf(metric as CheckedMetric, spec.vocabSize);
   if (metric.kind === "loss")
     throw new HookError(
       "hook/metric",

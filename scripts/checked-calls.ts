@@ -1,4 +1,7 @@
 /** Every options object of the public API: the calls that take it, its schema, and the interface that describes it. */
+import { CIRCUIT_OPTIONS } from "../src/hooks/circuits/circuit.ts";
+import { EDGE_ATTRIBUTION_OPTIONS } from "../src/hooks/circuits/edge-attribution.ts";
+import { FAITHFULNESS_OPTIONS } from "../src/hooks/circuits/faithfulness.ts";
 import { EDIT } from "../src/hooks/edit.ts";
 import { HOOKED_GENERATE_OPTIONS } from "../src/hooks/generate.ts";
 import { ABLATE_OPTIONS } from "../src/hooks/patching/ablate.ts";
@@ -38,6 +41,7 @@ const INPUT = "src/model/input.ts";
 const MODEL = "src/model/runner.ts";
 const GENERATE = ["src/hooks/generate.ts", "src/model/generate.ts", "src/model/sampling.ts", INPUT];
 const EXPERIMENT = ["src/hooks/patching/experiment.ts", "src/hooks/sweep-options.ts"];
+const PROMPT_PAIR = "src/hooks/circuits/prompts.ts";
 const RESIDUAL = ["src/hooks/readouts/residual.ts"];
 
 export const CHECKED_CALLS: readonly CheckedCall[] = [
@@ -88,6 +92,14 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     type: "InjectOptions",
     files: ["src/hooks/patching/inject.ts", ...EXPERIMENT],
   },
+  {
+    calls: "`edgeAttribution`",
+    schema: EDGE_ATTRIBUTION_OPTIONS,
+    type: "EdgeAttributionOptions",
+    files: ["src/hooks/circuits/edge-attribution.ts", PROMPT_PAIR],
+  },
+  { calls: "`faithfulness`", schema: FAITHFULNESS_OPTIONS, type: "PromptPairOptions", files: [PROMPT_PAIR] },
+  { calls: "`circuit`", schema: CIRCUIT_OPTIONS, type: "CircuitOptions", files: ["src/hooks/circuits/circuit.ts"] },
   {
     calls: "`logitLens`",
     schema: LOGIT_LENS_OPTIONS,

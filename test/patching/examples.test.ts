@@ -23,6 +23,11 @@ const PRINTS: Record<string, RegExp[]> = {
   "activation-patching": [/clean -?\d/, /^L0( +-?\d+\.\d\d){7}$/m, /each head's z[\s\S]*^L2( +-?\d+\.\d\d){4}$/m],
   ablation: [/^zero: change/m, /^mean: change/m, /^resample: change[\s\S]*^L2( +-?\d+\.\d\d){4}$/m],
   "causal-tracing": [/with noise of std \d/, /^L2( +\d\.\d{3}){7}$/m],
+  circuits: [
+    /^eap-ig-inputs: correlation.* -?\d\.\d\d$/m,
+    /^-?\d+\.\d\d {2}\S+->\S+$/m,
+    /^262 of 262 edges keep 1\.00/m,
+  ],
   injection: [/without injection/, /^L2 +-?\d+\.\d\d$/m],
   steering: [/^alpha 0: One day, .+/m, /^alpha 0.5: One day, .+/m],
 };

@@ -93,6 +93,20 @@ module.exports = {
       to: { dependencyTypes: ["core"] },
     },
     {
+      name: "nothing-that-ships-or-launches-reaches-into-tests",
+      severity: "error",
+      comment: "Tests import src and scripts/hosts, never the other way round.",
+      from: { path: "^(src|scripts/hosts)/" },
+      to: { path: "^(test|bench)/" },
+    },
+    {
+      name: "src-starts-no-script",
+      severity: "error",
+      comment: "A user's install has no scripts; the command line starts those of a clone as processes.",
+      from: { path: "^src/" },
+      to: { path: "^scripts/" },
+    },
+    {
       name: "no-dev-dependency-in-src",
       severity: "error",
       comment: "A user's install has no devDependencies.",

@@ -1,4 +1,6 @@
 /** Every options object of the public API: the calls that take it, its schema, and the interface that describes it. */
+import { BENCH_OPTIONS } from "../src/bench/options.ts";
+import { RUN_OPTIONS } from "../src/bench/run.ts";
 import { CIRCUIT_OPTIONS } from "../src/hooks/circuits/circuit.ts";
 import { EDGE_ATTRIBUTION_OPTIONS } from "../src/hooks/circuits/edge-attribution.ts";
 import { FAITHFULNESS_OPTIONS } from "../src/hooks/circuits/faithfulness.ts";
@@ -8,6 +10,10 @@ import { ABLATE_OPTIONS } from "../src/hooks/patching/ablate.ts";
 import { ACTIVATION_PATCH_OPTIONS } from "../src/hooks/patching/activation-patch.ts";
 import { CAUSAL_TRACE_OPTIONS } from "../src/hooks/patching/causal-trace.ts";
 import { INJECT_OPTIONS } from "../src/hooks/patching/inject.ts";
+import { HEAD_SVD_OPTIONS } from "../src/hooks/paths/head-svd.ts";
+import { JACOBIAN_OPTIONS } from "../src/hooks/paths/jacobian.ts";
+import { PATH_PATCH_OPTIONS } from "../src/hooks/paths/path-patch.ts";
+import { RECEIVER } from "../src/hooks/paths/receivers.ts";
 import { HOOKED_FORWARD_OPTIONS } from "../src/hooks/plan.ts";
 import { ATTENTION_SUMMARY_OPTIONS } from "../src/hooks/readouts/attention.ts";
 import { ATTRIBUTION_OPTIONS } from "../src/hooks/readouts/attribution.ts";
@@ -20,9 +26,8 @@ import { LOGIT_LENS_OPTIONS } from "../src/hooks/readouts/logit-lens.ts";
 import { ACCUMULATED_OPTIONS, DECOMPOSE_OPTIONS, HEAD_RESULTS_OPTIONS } from "../src/hooks/readouts/residual.ts";
 import { SWEEP_OPTIONS } from "../src/hooks/sweep-options.ts";
 import { LOAD_OPTIONS } from "../src/model/load.ts";
+import { ENCODE_OPTIONS, KV_CACHE_OPTIONS } from "../src/model/loaded-model.ts";
 import { LOG_PROBS_OPTIONS } from "../src/model/log-probs.ts";
-import { KV_CACHE_OPTIONS } from "../src/model/runner.ts";
-import { ENCODE_OPTIONS } from "../src/model/text.ts";
 import type { Schema } from "../src/schema/schema.ts";
 import { CONSTRUCTION_OPTIONS } from "../src/theory/plan.ts";
 import { VERIFY_OPTIONS } from "../src/theory/verify/index.ts";
@@ -66,7 +71,7 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     files: ["src/model/log-probs.ts"],
   },
   { calls: "`toTokens`, `toStrTokens`", schema: ENCODE_OPTIONS, type: "EncodeInputOptions", files: [INPUT] },
-  { calls: "`createKvCache`", schema: KV_CACHE_OPTIONS, type: "KvCacheOptions", files: [MODEL] },
+  { calls: "`createKvCache`", schema: KV_CACHE_OPTIONS, type: "KvCacheOptions", files: ["src/model/loaded-model.ts"] },
   { calls: "`sweep`", schema: SWEEP_OPTIONS, type: "SweepOptions", files: EXPERIMENT },
   {
     calls: "`activationPatch`",
@@ -100,6 +105,25 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
   },
   { calls: "`faithfulness`", schema: FAITHFULNESS_OPTIONS, type: "PromptPairOptions", files: [PROMPT_PAIR] },
   { calls: "`circuit`", schema: CIRCUIT_OPTIONS, type: "CircuitOptions", files: ["src/hooks/circuits/circuit.ts"] },
+  {
+    calls: "`pathPatch`",
+    schema: PATH_PATCH_OPTIONS,
+    type: "PathPatchOptions",
+    files: ["src/hooks/paths/path-patch.ts", ...EXPERIMENT],
+  },
+  { calls: "A receiver of `pathPatch`", schema: RECEIVER, type: "Receiver", files: ["src/hooks/paths/receivers.ts"] },
+  {
+    calls: "`jacobian`",
+    schema: JACOBIAN_OPTIONS,
+    type: "JacobianOptions",
+    files: ["src/hooks/paths/jacobian.ts"],
+  },
+  {
+    calls: "`headSvd`",
+    schema: HEAD_SVD_OPTIONS,
+    type: "HeadSvdOptions",
+    files: ["src/hooks/paths/head-svd.ts"],
+  },
   {
     calls: "`logitLens`",
     schema: LOGIT_LENS_OPTIONS,
@@ -146,4 +170,11 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     files: ["src/theory/plan.ts"],
   },
   { calls: "`verify`", schema: VERIFY_OPTIONS, type: "VerifyOptions", files: ["src/theory/verify/index.ts"] },
+  {
+    calls: "`runBench`",
+    schema: RUN_OPTIONS,
+    type: "RunOptions",
+    files: ["src/bench/run.ts", "src/bench/options.ts", "src/hosts/request.ts"],
+  },
+  { calls: "`planTests`", schema: BENCH_OPTIONS, type: "BenchOptions", files: ["src/bench/options.ts"] },
 ];

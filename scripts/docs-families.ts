@@ -13,8 +13,9 @@ import { createContext, runCheck } from "../test/cross-host/harness.ts";
 import type { CheckResult } from "../test/cross-host/protocol.ts";
 import { runChromium } from "../test/cross-host/run-chromium.ts";
 import { runDeno } from "../test/cross-host/run-deno.ts";
-import { serve } from "../test/cross-host/runner.ts";
+import { SUITE_FOLDERS } from "../test/cross-host/runner.ts";
 import { suite } from "../test/cross-host/suite.ts";
+import { serve } from "./hosts/serve.ts";
 import "../src/node.ts";
 
 /** A fixture and what sets its architecture apart. */
@@ -66,7 +67,11 @@ export const FAMILY_ROWS: readonly FamilyRow[] = [
 ];
 
 /** Where the suite runs, as the heading of a column. */
-const HOSTS: { title: string; adapter: "lavapipe" | "swiftshader"; run: () => Promise<readonly CheckResult[]> }[] = [
+export const HOSTS: {
+  title: string;
+  adapter: "lavapipe" | "swiftshader";
+  run: () => Promise<readonly CheckResult[]>;
+}[] = [
   { title: "Node (Dawn), lavapipe", adapter: "lavapipe", run: runNode },
   { title: "Node (Dawn), SwiftShader", adapter: "swiftshader", run: runNode },
   { title: "Deno (wgpu), lavapipe", adapter: "lavapipe", run: async () => (await runDeno(true)).results },
@@ -82,11 +87,11 @@ interface Errors {
 }
 
 /** For each host, the errors of each fixture. */
-type Measurements = { title: string; errors: ReadonlyMap<string, Errors> }[];
+export type Measurements = { title: string; errors: ReadonlyMap<string, Errors> }[];
 
 async function runNode(): Promise<readonly CheckResult[]> {
-  const server = await serve();
-  const context = createContext("node", server.fixtureUrl);
+  const server = await serve(SUITE_FOLDERS);
+  const context = createContext("node", server.origin);
   const results: CheckResult[] = [];
   for (const check of [...suite.slice(0, 1), ...familyChecks]) results.push(await runCheck(check, context));
   (await context.gpu()).device.destroy();

@@ -17,13 +17,15 @@ const HEAD = `# Options
 
 <!-- Written by scripts/docs-options.ts: npm run docs:options -->
 
-Every call checks what it is given before anything runs. An option that does not exist is refused with the nearest one that
-does (\`input/unknown-key\`), a value that is not what the table says with its place (\`input/argument\`), and an option that
-would change nothing beside the others with the reason (\`input/idle-option\`). So a misspelt \`head\` in an edit cannot edit
-every head. \`undefined\` counts as absent.
+Every call checks its arguments before anything runs. Three kinds of options are refused:
 
-Where the table says "a whole number, or a list of whole numbers", \`heads: 5\` is \`heads: [5]\`; a single edit stands for a list
-of one. Lists may be arrays of a numeric type, such as \`Int32Array\`.
+* an option that does not exist (\`input/unknown-key\`); the error names the nearest one. So a misspelt \`head\` in an edit cannot
+  edit every head;
+* a value that is not what the table says (\`input/argument\`); the error has its place;
+* an option that would change nothing beside the others (\`input/idle-option\`); the error has the reason.
+
+\`undefined\` counts as absent. Where the table says "a whole number, or a list of whole numbers", \`heads: 5\` is \`heads: [5]\`. A
+single edit stands for a list of one. Lists may be arrays of a numeric type, such as \`Int32Array\`.
 `;
 
 /** The interfaces and types of a source file by name. */

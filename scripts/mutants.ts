@@ -24,6 +24,7 @@ const HOOKS = ["test/graph/hooks.test.ts"];
 const PLANS = ["test/graph/plans.test.ts"];
 const EQUIVALENCE = ["test/engine/equivalence.test.ts"];
 const SWEEPS = ["test/hooks/sweep.test.ts"];
+const PATHS = ["test/paths/path-patch.test.ts"];
 const BENCH = ["test/bench/reference.test.ts", "test/bench/run.test.ts"];
 
 export const MUTANTS: readonly Mutant[] = [
@@ -107,8 +108,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "hooks: captures come before edits",
     file: "src/graph/hooks.ts",
-    from: "  put(EDIT, edits);\n  put(CALLBACK, callbacks);\n  put(CAPTURE, captures);",
-    to: "  put(CAPTURE, captures);\n  put(EDIT, edits);\n  put(CALLBACK, callbacks);",
+    from: "  for (const [index, point] of edits.entries()) put(point, { kind: EDIT, index });\n  for (const [index, point] of callbacks.entries()) put(point, { kind: CALLBACK, index });\n  for (const [index, { name, ofGradient }] of captures.entries()) {\n    put(name, { kind: ofGradient ? GRADIENT_OF : CAPTURE, index });\n  }\n",
+    to: "  for (const [index, { name, ofGradient }] of captures.entries()) {\n    put(name, { kind: ofGradient ? GRADIENT_OF : CAPTURE, index });\n  }\n  for (const [index, point] of edits.entries()) put(point, { kind: EDIT, index });\n  for (const [index, point] of callbacks.entries()) put(point, { kind: CALLBACK, index });\n",
     tests: HOOKS,
     quick: true,
   },
@@ -204,16 +205,16 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "plans: hooks do not tell plans apart",
     file: "src/model/plans.ts",
-    from: "JSON.stringify([form, points])",
-    to: "JSON.stringify([form])",
+    from: "JSON.stringify([form, points, gradients?.weights, gradients?.recompute])",
+    to: "JSON.stringify([form, gradients?.weights, gradients?.recompute])",
     tests: PLANS,
     quick: true,
   },
   {
     name: "plans: the form of a pass does not tell plans apart",
     file: "src/model/plans.ts",
-    from: "JSON.stringify([form, points])",
-    to: "JSON.stringify([points])",
+    from: "JSON.stringify([form, points, gradients?.weights, gradients?.recompute])",
+    to: "JSON.stringify([points, gradients?.weights, gradients?.recompute])",
     tests: PLANS,
   },
   // Ops that the references do not run.
@@ -299,8 +300,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "kernels: two parameters of one type have changed places",
     file: "src/kernels/definitions.ts",
-    from: 'firstEntry: "u32", firstRow: "u32"',
-    to: 'firstRow: "u32", firstEntry: "u32"',
+    from: '"firstEntry", "firstRow"',
+    to: '"firstRow", "firstEntry"',
     tests: ["test/kernels/interfaces.test.ts"],
     quick: true,
   },
@@ -375,6 +376,42 @@ export const MUTANTS: readonly Mutant[] = [
     from: "index < indices[first]",
     to: "index > indices[first]",
     tests: ["test/generate/sampling.test.ts"],
+  },
+  // Paths.
+  {
+    name: "paths: a head's own layer keeps what it sends",
+    file: "src/hooks/paths/path-patch.ts",
+    from: "point.order > order && name",
+    to: "point.order > order || name",
+    tests: PATHS,
+  },
+  {
+    name: "paths: the nodes between are not frozen",
+    file: "src/hooks/paths/path-patch.ts",
+    from: "...later.map(",
+    to: "...later.slice(later.length).map(",
+    tests: PATHS,
+  },
+  {
+    name: "paths: every sender's receivers get what the first one sends",
+    file: "src/hooks/paths/path-patch.ts",
+    from: "receive(receivers, sent, copy, clean, end)",
+    to: "receive(receivers, sent, 0 * copy, clean, end)",
+    tests: PATHS,
+  },
+  {
+    name: "jacobian: the seed is at every position",
+    file: "src/hooks/paths/jacobian.ts",
+    from: "rows.position(row) === position ? rows.sequence(row) : entries.length",
+    to: "rows.sequence(row)",
+    tests: ["test/paths/jacobian.test.ts"],
+  },
+  {
+    name: "svd: what is rounding counts as a direction",
+    file: "src/hooks/paths/low-rank-svd.ts",
+    from: "(lengths[index] as number) > noise",
+    to: "(lengths[index] as number) > 0",
+    tests: ["test/paths/head-svd.test.ts"],
   },
   // Around the engine.
   {

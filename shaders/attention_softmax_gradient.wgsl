@@ -1,8 +1,11 @@
 // From the gradient of the pattern to that of the scores, in place: grad = pattern * (grad - sum over keys of pattern * grad);
-// 0 where the query cannot see. One workgroup of 64 a (row, head), folded into y.
+// 0 where the query cannot see. One workgroup a (row, head), folded into y.
 
 @group(1) @binding(3) var<storage, read> pattern: array<f32>;
 @group(1) @binding(4) var<storage, read_write> grad: array<f32>;
+
+// Times the scale of q·k, through which the gradient goes next.
+override SCALED: bool = false;
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -23,8 +26,9 @@ fn main(
     along = fma(pattern[start + key], grad[start + key], along);
   }
   let total = reduceSum(thread, along);
+  let factor = select(1.0, params.scale, SCALED);
   for (var key = thread; key < params.keyCount; key += THREADS) {
     let visible = key >= first && key <= last;
-    grad[start + key] = select(0.0, pattern[start + key] * (grad[start + key] - total), visible);
+    grad[start + key] = select(0.0, factor * pattern[start + key] * (grad[start + key] - total), visible);
   }
 }

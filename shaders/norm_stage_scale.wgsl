@@ -1,12 +1,12 @@
 // The first stage of a norm, for runs that look at or change what comes of it (hook_scale):
 //   scales[r] = sqrt(variance(x[r]) + eps)
-// scales: [rowCount] f32. One workgroup of 64 a row, folded into y.
+// scales: [rowCount] f32. One workgroup a row, folded into y.
 
 alias Element = f32;
 
 @group(1) @binding(1) var<storage, read_write> scales: array<f32>;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) grid: vec3<u32>,

@@ -10,8 +10,9 @@
 export * from "./checkpoint/index.ts";
 export * from "./errors.ts";
 export { Gpu } from "./gpu/gpu.ts";
-export type { AdapterInfo, AdapterKind, GpuHost, HostName } from "./gpu/host.ts";
-export { Tensor } from "./gpu/tensor.ts";
+export type { AdapterInfo, AdapterKind, GpuHost, HostName, MemoryLeft } from "./gpu/host.ts";
+export type { KernelTime } from "./gpu/profiler.ts";
+export { Tensor, type TensorType } from "./gpu/tensor.ts";
 export * from "./hooks/index.ts";
 export {
   ADAPTER_CHOICES,
@@ -21,13 +22,21 @@ export {
   parseAdapterChoice,
 } from "./hosts/adapters.ts";
 export { type GpuRequest, registerGpuProvider, requestGpu } from "./hosts/request.ts";
-export { registerTuningStore, type TuningStore } from "./kernels/tuning/store.ts";
+export { type Choices, registerTuningStore, type TuningStore } from "./kernels/tuning/store.ts";
 export type { TuneProgress } from "./kernels/tuning/tuner.ts";
-export type { EmbedsInput, EncodeInputOptions, ModelInput, SequenceInput } from "./model/input.ts";
+export type { FinishReason, GenerateOptions, GenerateStep } from "./model/generate.ts";
+export type { EmbedsInput, EncodeInputOptions, ModelInput, SequenceInput, TokenInput } from "./model/input.ts";
 export { KvCache } from "./model/kv-cache.ts";
-export { type LoadOptions, type ModelSource, openModelSource, readSpec } from "./model/load.ts";
+export { type LoadOptions, type ModelSource, type OpenModelOptions, openModelSource, readSpec } from "./model/load.ts";
+export type { IdsInput, KvCacheOptions, PerSequence } from "./model/loaded-model.ts";
+export type { AnswerLogProb, LogProbsOptions } from "./model/log-probs.ts";
 export { Logits } from "./model/logits.ts";
+export type { Model } from "./model/model.ts";
 export type { ForwardOptions, LogitsSelection } from "./model/runner.ts";
+export type { SamplingOptions } from "./model/sampling.ts";
 export type * from "./model/spec.ts";
+export type { TuningOptions } from "./model/tuning.ts";
 export type { WeightValues } from "./model/weights/read.ts";
+export type { Indices, NumberList, NumericArray } from "./schema/schema.ts";
 export type { Tokenizer } from "./tokenizer/index.ts";
+export type { DecodeOptions, EncodeOptions, TokenStream } from "./tokenizer/types.ts";

@@ -8,8 +8,8 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { webOptions } from "../../scripts/build.mjs";
+import { launch as launchChromium } from "../../scripts/hosts/chromium.ts";
 import { type LocalServer, startLocalServer } from "../../src/cli/local-server.ts";
-import { launch as launchChromium } from "../../test/cross-host/run-chromium.ts";
 import { type AdapterName, driverEnvironment } from "./drivers.ts";
 import type { HostName, Job } from "./job.ts";
 

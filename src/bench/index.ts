@@ -1,10 +1,12 @@
 /// <reference types="@webgpu/types" preserve="true" />
 /// <reference lib="esnext.disposable" preserve="true" />
 /** Benchmarks: the same measurement on every host. Imports nothing of Node's, so a page can run it. */
+export type { Backend } from "../hosts/facts.ts";
+export type { StorageType } from "../kernels/definitions.ts";
 export { type BenchOptions, DEFAULT_OPTIONS, planTests, type TestPlan } from "./options.ts";
 export { barPlot } from "./plot.ts";
 export { RandomSource } from "./random-source.ts";
-export type { BenchDocument, Report, TestResult } from "./report.ts";
+export type { BenchDocument, Ceilings, LoadTimes, ModelShape, Profile, Report, TestResult } from "./report.ts";
 export { type BenchProgress, type RunOptions, runBench } from "./run.ts";
 export { SHAPE_NAMES, SHAPES, type ShapeName } from "./shapes.ts";
 export type { Subject } from "./subject.ts";

@@ -1,6 +1,7 @@
 /** What to measure, and the list of tests it comes to. */
 import { InputError } from "../errors.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import * as s from "../schema/schema.ts";
 
 export interface BenchOptions {
   /** Prompt lengths; 0 for none. */
@@ -20,6 +21,26 @@ export interface BenchOptions {
   /** Let the device choose its kernels by timing them first. */
   tune: boolean;
 }
+
+/** All of them are needed: a benchmark says what it measured. */
+export const BENCH_FIELDS = {
+  prompts: s.required(s.list("lengths", s.wholeFrom(0))),
+  generate: s.required(s.list("lengths", s.wholeFrom(0))),
+  batches: s.required(s.list("sizes", s.wholeFrom(1))),
+  runs: s.required(s.wholeFrom(1)),
+  depth: s.required(s.wholeFrom(0)),
+  ceilings: s.required(s.flag),
+  profile: s.required(s.flag),
+  tune: s.required(s.flag),
+} as const satisfies s.Fields<BenchOptions>;
+
+export const BENCH_OPTIONS = s.object<BenchOptions>("what to measure", BENCH_FIELDS);
+
+/** A model's spec, or as much of it as says how long a sequence may be. */
+const POSITIONS = s.simple<Pick<ModelSpec, "maxPositions">>(
+  "an object with maxPositions, a number",
+  (value) => typeof value === "object" && value !== null && "maxPositions" in value && Number(value.maxPositions) >= 0,
+);
 
 /** What `superlens bench` does when nothing is said. */
 export const DEFAULT_OPTIONS: BenchOptions = {
@@ -49,6 +70,12 @@ export interface TestPlan {
  * @throws InputError `input/too-long` when the model has too few positions for one; `bench/nothing` for no test at all.
  */
 export function planTests(options: BenchOptions, spec: Pick<ModelSpec, "maxPositions">): TestPlan[] {
+  const read = s.readOptions(BENCH_OPTIONS, options, "planTests");
+  return plansOf(read, s.readArgument(POSITIONS, spec, "planTests", "spec"));
+}
+
+/** The same of options that were read. */
+export function plansOf(options: BenchOptions, spec: Pick<ModelSpec, "maxPositions">): TestPlan[] {
   const { prompts, generate, batches, depth } = options;
   const tests = batches.flatMap((batch) => [
     ...prompts.map((tokens) => testPlan("prompt", tokens, batch, 0)),

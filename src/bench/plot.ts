@@ -3,6 +3,7 @@
  * and decoding have a scale each, since they are worlds apart.
  */
 import type { Report, TestResult } from "./report.ts";
+import { readReports } from "./report-schema.ts";
 import { shortAdapter, significant } from "./tables.ts";
 
 const WIDTH = 760;
@@ -30,7 +31,8 @@ const PANELS = [
 const COLOURS: Record<Report["backend"], string> = { Dawn: "#2b6cb0", wgpu: "#c05621", WebKit: "#6b46c1" };
 
 /** The plot of all results; empty without any. */
-export function barPlot(reports: readonly Report[]): string {
+export function barPlot(given: readonly Report[]): string {
+  const reports = readReports(given, "barPlot");
   let top = 0;
   const parts: string[] = [];
   for (const { title, prefix } of PANELS) {

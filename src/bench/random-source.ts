@@ -15,12 +15,13 @@ import {
 } from "../checkpoint/index.ts";
 import { checkRange, notFound } from "../checkpoint/source.ts";
 import { fnv1a } from "../fnv1a.ts";
-import type { StorageType } from "../kernels/definitions.ts";
+import { STORAGE_TYPES, type StorageType } from "../kernels/definitions.ts";
 import { ELEMENT_BYTES } from "../kernels/matrix.ts";
 import { specFromConfig } from "../model/families/index.ts";
 import type { ModelSpec, WeightName } from "../model/spec.ts";
 import { tensorShape } from "../model/weights/find.ts";
 import { isPerBlock, weightShape } from "../model/weights/table.ts";
+import * as s from "../schema/schema.ts";
 
 const WEIGHTS_FILE = "model.safetensors";
 const CONFIG_FILE = "config.json";
@@ -41,6 +42,8 @@ const FORMATS = {
   bf16: { dtype: "BF16", encode: f32ToBf16 },
 } as const;
 
+const CONFIG = s.simple<object>("an object, as config.json has it", s.isRecord);
+
 /** A tensor in the file that is not there. */
 interface RandomTensor extends Range {
   storage: StorageType;
@@ -59,6 +62,11 @@ export class RandomSource implements CheckpointSource {
   ) {}
 
   static async create(config: object, label = "random model", storage: StorageType = "f32"): Promise<RandomSource> {
+    const at = (schema: s.Schema, value: unknown, name: string) =>
+      s.readArgument(schema, value, "RandomSource.create", name);
+    at(CONFIG, config, "config");
+    at(s.text, label, "label");
+    at(s.oneOf(...STORAGE_TYPES), storage, "storage");
     const spec = specFromConfig(config, label);
     const ranges = tensorRanges(spec);
     const entries: LazyTensorEntry[] = [...ranges].map(([name, { shape }]) => ({
@@ -89,12 +97,15 @@ export class RandomSource implements CheckpointSource {
   }
 
   async size(file: string): Promise<number> {
+    s.readArgument(s.text, file, "RandomSource.size", "file");
     if (file === CONFIG_FILE) return this.config.length;
     if (file === WEIGHTS_FILE) return this.tensors.at(-1)?.byteEnd ?? this.header.length;
     throw notFound(file, this.label);
   }
 
   async read(file: string, start: number, end: number): Promise<Uint8Array> {
+    s.readArgument(s.whole, start, "RandomSource.read", "start");
+    s.readArgument(s.whole, end, "RandomSource.read", "end");
     checkRange(file, start, end, await this.size(file));
     if (file === CONFIG_FILE) return this.config.slice(start, end);
     const bytes = new Uint8Array(end - start);

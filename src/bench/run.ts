@@ -5,16 +5,17 @@
 import type { Gpu } from "../gpu/gpu.ts";
 import type { HookedModel } from "../hooks/index.ts";
 import { hostFacts } from "../hosts/facts.ts";
-import type { GpuRequest } from "../hosts/request.ts";
+import { GPU_REQUEST_FIELDS, type GpuRequest } from "../hosts/request.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { takeTuning } from "../model/tuning.ts";
+import * as s from "../schema/schema.ts";
 import { CeilingProbe } from "./ceilings.ts";
 import { measureTests } from "./measure.ts";
-import { type BenchOptions, planTests, type TestPlan } from "./options.ts";
+import { BENCH_FIELDS, type BenchOptions, plansOf, type TestPlan } from "./options.ts";
 import { assertTimestamps, profileTest } from "./profile.ts";
 import { Reference } from "./reference.ts";
 import type { Ceilings, ModelShape, Profile, Report, TestResult } from "./report.ts";
-import { loadSubject, type Subject } from "./subject.ts";
+import { loadSubject, SUBJECT, type Subject } from "./subject.ts";
 import { type BenchTest, makeTest } from "./tests.ts";
 
 /** Where a benchmark is. */
@@ -27,9 +28,18 @@ export interface BenchProgress {
 export interface RunOptions extends BenchOptions, GpuRequest {
   /** Of superlens, for the report. */
   commit: string;
+  /** Called whenever a part begins. */
   onProgress?: (progress: BenchProgress) => void;
+  /** Ends the benchmark with `signal.reason`. */
   signal?: AbortSignal | undefined;
 }
+
+export const RUN_OPTIONS = s.object<RunOptions>("the options of runBench", {
+  ...BENCH_FIELDS,
+  ...GPU_REQUEST_FIELDS,
+  commit: s.required(s.text),
+  onProgress: s.callback,
+} satisfies s.Fields<RunOptions>);
 
 /**
  * Benchmarks `subject`.
@@ -37,13 +47,17 @@ export interface RunOptions extends BenchOptions, GpuRequest {
  *   model has no positions for; GpuError `gpu/no-timestamps` for a profile that cannot be made; whatever loading throws.
  */
 export async function runBench(subject: Subject, options: RunOptions): Promise<Report> {
+  return run(s.readArgument(SUBJECT, subject, "runBench", "subject"), s.readOptions(RUN_OPTIONS, options, "runBench"));
+}
+
+async function run(subject: Subject, options: RunOptions): Promise<Report> {
   const { commit, onProgress = () => undefined, signal, adapter, powerPreference, onAdapter, quiet } = options;
   const detailOf = (stage: string) => (detail: string) => onProgress({ stage, detail });
   const date = new Date().toISOString();
   // Whether there is anything to measure is known without a model.
-  let plans: TestPlan[] = planTests(options, { maxPositions: Number.POSITIVE_INFINITY });
+  let plans: TestPlan[] = plansOf(options, { maxPositions: Number.POSITIVE_INFINITY });
   const onSpec = (spec: ModelSpec) => {
-    plans = planTests(options, spec);
+    plans = plansOf(options, spec);
   };
   const onDevice = async (gpu: Gpu) => {
     if (options.profile) await assertTimestamps(gpu);
@@ -59,7 +73,7 @@ export async function runBench(subject: Subject, options: RunOptions): Promise<R
   try {
     // After the load, whose times are those of a first visit: with the kernels that nobody has timed.
     const onTune = ({ kernel }: { kernel: string }) => detailOf("tune")(kernel);
-    await takeTuning(gpu, model.spec, model.base.engine.weights, { tune: options.tune, onTune, signal });
+    await takeTuning(gpu, model.spec, model.engine.weights, { tune: options.tune, onTune, signal });
     const { tests, ceilings } = await measureAll(model, plans, options, load.bytes, detailOf);
     const profile = options.profile ? await profileAll(model, plans, detailOf("profile")) : undefined;
     const { name, kind, host } = gpu.host.adapterInfo;
@@ -71,7 +85,7 @@ export async function runBench(subject: Subject, options: RunOptions): Promise<R
       model: label,
       isRandom,
       shape: shapeOf(model),
-      storage: model.base.engine.weights.W_E.storage,
+      storage: model.engine.weights.W_E.storage,
       load,
       tests,
       ...(ceilings && { ceilings }),

@@ -6,12 +6,13 @@ import { type CheckpointSource, FilesSource, openSource } from "../checkpoint/in
 import { Gpu } from "../gpu/gpu.ts";
 import { type HookedModel, loadModel } from "../hooks/index.ts";
 import { type GpuRequest, requestGpu } from "../hosts/request.ts";
-import type { StorageType } from "../kernels/definitions.ts";
-import type { ModelSource } from "../model/load.ts";
+import { STORAGE_TYPES, type StorageType } from "../kernels/definitions.ts";
+import { MODEL_SOURCE, type ModelSource } from "../model/load.ts";
 import type { ModelSpec } from "../model/spec.ts";
+import * as s from "../schema/schema.ts";
 import { RandomSource } from "./random-source.ts";
 import type { LoadTimes } from "./report.ts";
-import { SHAPES, type ShapeName } from "./shapes.ts";
+import { SHAPE_NAMES, SHAPES, type ShapeName } from "./shapes.ts";
 import { timed } from "./statistics.ts";
 import { firstToken } from "./tests.ts";
 import { TimedSource } from "./timed-source.ts";
@@ -20,6 +21,18 @@ import { TimedSource } from "./timed-source.ts";
 export type Subject =
   | { shape: ShapeName; dtype?: StorageType }
   | { source: ModelSource; label?: string; isRandom?: boolean };
+
+const SHAPE_SUBJECT = s.object("a shape", {
+  shape: s.required(s.oneOf(...SHAPE_NAMES)),
+  dtype: s.oneOf(...STORAGE_TYPES),
+});
+
+const MODEL_SUBJECT = s.object("a model", { source: s.required(MODEL_SOURCE), label: s.text, isRandom: s.flag });
+
+export const SUBJECT = s.byForm<Subject>("an object with a shape or a source", (value) => {
+  if (!s.isRecord(value)) return undefined;
+  return ("shape" in value ? SHAPE_SUBJECT : MODEL_SUBJECT) as s.Schema<Subject>;
+});
 
 export interface LoadedSubject {
   /** On a device of its own, which the caller destroys after it. */

@@ -3,6 +3,7 @@
  * page's HTML) made from the same cells. Host, backend and adapter stand on every line.
  */
 import type { Ceilings, LoadTimes, Profile, Report, TestResult } from "./report.ts";
+import { readReports } from "./report-schema.ts";
 
 /** A table: cells, the first row of them titles. */
 export interface Table {
@@ -118,7 +119,8 @@ export function profileTable({ host, adapter }: Report, { test, kernels }: Profi
 }
 
 /** All tables that the reports have something for. */
-export function tablesOf(reports: readonly Report[]): Table[] {
+export function tablesOf(given: readonly Report[]): Table[] {
+  const reports = readReports(given, "tablesOf");
   return [
     resultTable(reports),
     loadTable(reports),
@@ -129,7 +131,7 @@ export function tablesOf(reports: readonly Report[]): Table[] {
 
 /** What tables leave out: model, adapter's full name, versions. A line a report. */
 export function notesOf(reports: readonly Report[]): string[] {
-  return reports.map((report) => {
+  return readReports(reports, "notesOf").map((report) => {
     const { adapter, host, hostVersion, backend, commit, date } = report;
     const runs = report.tests[0]?.runs.length ?? 0;
     const on = `${host} ${hostVersion} (${backend}) on ${adapter.name} (${adapter.kind})`;
@@ -144,7 +146,8 @@ function modelNote({ model, isRandom, shape, storage }: Report): string {
 }
 
 /** Tables and notes in Markdown. */
-export function markdown(reports: readonly Report[]): string {
+export function markdown(given: readonly Report[]): string {
+  const reports = readReports(given, "markdown");
   const parts = tablesOf(reports).map((table) => `**${table.title}**\n\n${markdownTable(table).join("\n")}`);
   return [
     ...parts,

@@ -84,6 +84,6 @@ export async function* exactly(
   const amount = received > size ? `more than the ${size} bytes` : `${received} of ${size} bytes`;
   throw new CheckpointError(
     "checkpoint/incomplete-download",
-    `${key}: ${amount} announced have arrived; nothing was kept. Try again.`,
+    `${key}: ${amount} that the server announced have arrived; nothing was kept. Try again.`,
   );
 }

@@ -28,7 +28,7 @@ export interface CheckpointOptions {
   file?: string;
   /** Called after each read of a tensor. */
   onProgress?: (progress: CheckpointProgress) => void;
-  /** Told what a person should know about the files, such as a tensor that two shards hold. */
+  /** Called with what a person should know about the files, such as a tensor that two shards hold. */
   onNotice?: (message: string) => void;
 }
 
@@ -36,7 +36,7 @@ const CHECKPOINT_OPTIONS = s.object<CheckpointOptions>("the options of openCheck
   file: s.text,
   onProgress: s.callback,
   onNotice: s.callback,
-} satisfies s.Fields<CheckpointOptions>);
+});
 
 const SOURCE = s.simple<CheckpointSource>(
   "a source, such as openSource() gives",

@@ -20,7 +20,7 @@ export interface HttpOptions {
   retry?: RetryOptions;
   /** Ends every request, and every pause between two, with `signal.reason`. */
   signal?: AbortSignal | undefined;
-  /** Told what a person should know: that a server asks for a pause, or sends whole files only. */
+  /** Called with what a person should know: a server asks for a pause, or sends whole files only. */
   onNotice?: (message: string) => void;
 }
 
@@ -215,7 +215,6 @@ export function remedyOf(error: unknown): string {
     const isPage = "document" in globalThis || "importScripts" in globalThis;
     return `Check the connection and the address${isPage ? ", and that the server allows this page's origin (CORS)" : ""}.`;
   }
-  if (error.retryAfterMs)
-    return `It asks to be left alone for ${Math.ceil(error.retryAfterMs / 1000)} s: try again then.`;
+  if (error.retryAfterMs) return `It asks to wait for ${Math.ceil(error.retryAfterMs / 1000)} s: try again then.`;
   return error.status === 429 || error.status >= 500 ? "Try again later." : "Check the address.";
 }

@@ -22,9 +22,16 @@ export {
   toFloat32,
   widenF8ToF16,
 } from "./dtype.ts";
+export type { HttpOptions } from "./http.ts";
 export type { RetryOptions } from "./retry.ts";
 export { headerLength, parseHeader, type SafetensorsHeader, type SafetensorsTensor } from "./safetensors.ts";
-export { type LazyTensorEntry, streamSafetensors, type TensorEntry, writeSafetensors } from "./safetensors-writer.ts";
+export {
+  type LazyTensorEntry,
+  streamSafetensors,
+  type TensorDescription,
+  type TensorEntry,
+  writeSafetensors,
+} from "./safetensors-writer.ts";
 export type { CheckpointSource } from "./source.ts";
 export { FilesSource, type NamedBlob } from "./source-files.ts";
 export { type HubModel, HubSource, type HubSourceOptions } from "./source-hub.ts";
@@ -38,4 +45,4 @@ export {
   type SourceSpec,
 } from "./source-spec.ts";
 export { UrlSource, type UrlSourceOptions } from "./source-url.ts";
-export { sameTensor, type TensorInfo } from "./tensor-info.ts";
+export { type ReadTensor, sameTensor, type TensorInfo } from "./tensor-info.ts";

@@ -241,8 +241,8 @@ export class RemoteFiles {
   #noRanges(file: string, size: number): CheckpointError {
     return new CheckpointError(
       "checkpoint/no-range",
-      `${this.dialect.label}: the server answers Range requests with whole files, of which ${WHOLE_FILE_BYTES} bytes may be ` +
-        `held in memory; ${file} has ${size} or more. ${RANGE_SERVERS}`,
+      `${this.dialect.label}: the server answers Range requests with whole files, and at most ${WHOLE_FILE_BYTES} bytes of them ` +
+        `are held in memory; ${file} has ${size} or more. ${RANGE_SERVERS}`,
     );
   }
 

@@ -26,7 +26,7 @@ export const RETRY_OPTIONS = s.object<RetryOptions>("options of retries", {
   delayMs: milliseconds,
   maxWaitMs: milliseconds,
   timeoutMs: s.wholeFrom(1),
-} satisfies s.Fields<RetryOptions>);
+});
 
 /** What a retried request does meanwhile. */
 export interface RetryContext {

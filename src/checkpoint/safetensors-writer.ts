@@ -7,7 +7,7 @@ import { CheckpointError } from "../errors.ts";
 import * as s from "../schema/schema.ts";
 import { bytesPerElement, type Dtype, isDtype } from "./dtype.ts";
 
-interface TensorDescription {
+export interface TensorDescription {
   name: string;
   dtype: Dtype;
   shape: readonly number[];

@@ -51,7 +51,7 @@ export const HUB_SOURCE_OPTIONS = s.object<HubSourceOptions>("the options of Hub
   hubUrl: s.text,
   offline: s.flag,
   onDownload: s.callback,
-} satisfies s.Fields<HubSourceOptions>);
+});
 
 const HUB_URL = "https://huggingface.co";
 /**
@@ -270,8 +270,8 @@ export class HubSource implements CheckpointSource {
     const where = this.#options.cache?.label ?? "a cache, which this host lacks";
     return new CheckpointError(
       "checkpoint/offline",
-      `${this.label}: ${file} can be read from ${where} alone, where it is not: HF_HUB_OFFLINE or the option \`offline\` ` +
-        "forbids to ask a server. Unset that, or give the folder of a model.",
+      `${this.label}: ${file} is not in ${where}, and HF_HUB_OFFLINE or the option \`offline\` forbids a download. ` +
+        "Unset that, or give the folder of a model.",
     );
   }
 }

@@ -27,7 +27,7 @@ export interface OpenSourceOptions {
 const OPEN_SOURCE_OPTIONS = s.object<OpenSourceOptions>("the options of openSource", {
   url: URL_SOURCE_OPTIONS,
   hub: HUB_SOURCE_OPTIONS,
-} satisfies s.Fields<OpenSourceOptions>);
+});
 
 /** A source, and the file in it that was asked for by name, if one was (see `CheckpointOptions.file`). */
 export interface OpenedSource {
@@ -71,7 +71,7 @@ function parseHubPath(path: string, address: string): SourceSpec {
   if (repo === undefined || /^(datasets|spaces|collections)\//.test(repo) || (file && !WEIGHT_FILE.test(file))) {
     throw new CheckpointError(
       "checkpoint/bad-source",
-      `${address} is an address of the Hugging Face Hub, but not of a model as owner/name or a .safetensors file of one. Give ` +
+      `${address} is an address of the Hugging Face Hub, but names neither a model (owner/name) nor its .safetensors file. Give ` +
         "https://huggingface.co/owner/name, https://huggingface.co/owner/name/blob/main/model.safetensors or hf:owner/name[@revision].",
     );
   }

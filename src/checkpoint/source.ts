@@ -88,6 +88,6 @@ export function checkWholeSize(file: string, size: number, maxBytes: number): vo
   if (size <= maxBytes) return;
   throw new CheckpointError(
     "checkpoint/too-large",
-    `${file} has ${size} bytes; a file read as a whole may have ${maxBytes}. Check that it is the file it claims to be.`,
+    `${file} has ${size} bytes; a file read as a whole may have ${maxBytes}. Check that it is the right file.`,
   );
 }

@@ -1,6 +1,6 @@
 /**
- * One benchmark on each host that was asked for. Node runs it in this process; Deno and Chromium are started with the same
- * code, and get a folder on disk over HTTP.
+ * One benchmark on each chosen host. Node runs it in this process. Deno and Chromium are started with the same code, and get
+ * a folder on disk over HTTP.
  */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -31,8 +31,15 @@ export interface ShapeTarget {
   dtype: StorageType;
 }
 
-/** What to benchmark: a shape, or a model by what the command line calls it. */
-export type Target = ShapeTarget | { model: string; label: string; isRandom: boolean };
+/** A model by what the command line calls it. */
+interface ModelTarget {
+  model: string;
+  label: string;
+  isRandom: boolean;
+}
+
+/** What to benchmark. */
+export type Target = ShapeTarget | ModelTarget;
 
 export interface HostRun {
   target: Target;
@@ -50,9 +57,11 @@ export function benchOn(host: Host, run: HostRun): Promise<Report> {
 
 function benchHere({ target, options, ...rest }: HostRun): Promise<Report> {
   const { adapter, ...others } = rest;
-  const subject: Subject = "shape" in target ? target : { ...target, source: target.model };
+  const subject: Subject = "shape" in target ? target : subjectOf(target);
   return runBench(subject, { ...options, ...others, ...(adapter && { adapter }), signal: stop.signal });
 }
+
+const subjectOf = ({ model, label, isRandom }: ModelTarget): Subject => ({ source: model, label, isRandom });
 
 /** What the program says while it runs. */
 type Said = { progress: BenchProgress } | { report: Report };
@@ -72,9 +81,10 @@ async function benchElsewhere(host: OtherHost, { target, options, commit, ...run
 }
 
 /** How another host finds the model: a folder through the launcher's server, anything else by its own name. */
-function remoteSubject({ model, label, isRandom }: { model: string; label: string; isRandom: boolean }) {
+function remoteSubject(target: ModelTarget) {
+  const { model, label, isRandom } = target;
   const spec = parseSourceSpec(model);
-  if (spec.kind !== "folder") return { subject: { source: model, label, isRandom } };
+  if (spec.kind !== "folder") return { subject: subjectOf(target) };
   return { subject: { served: spec.file ?? "", label, isRandom }, modelFolder: resolve(spec.path) };
 }
 

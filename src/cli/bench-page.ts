@@ -32,7 +32,7 @@ export async function servePage(port: number): Promise<LocalServer> {
     const { code, message } = cause as NodeJS.ErrnoException;
     const reason = code === "EADDRINUSE" ? "another program has it" : message;
     const remedy = "Choose another with --port, or --port 0 for a free one.";
-    throw new SuperlensError("cli/port", `Port ${port} cannot be served on: ${reason}. ${remedy}`, { cause });
+    throw new SuperlensError("cli/port", `The page cannot have port ${port}: ${reason}. ${remedy}`, { cause });
   }
 }
 

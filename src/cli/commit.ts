@@ -1,4 +1,4 @@
-/** Which superlens this is, to the commit, for numbers that are to be compared later. */
+/** The version or commit of superlens, for numbers that are compared later. */
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";

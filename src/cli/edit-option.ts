@@ -1,7 +1,7 @@
 /**
  * `--edit JSON`: an edit as the library takes it, whose value may also be `{"file": "x.safetensors", "tensor": "v"}`.
- * Whether the point exists and the value fits is for the library to say; here the text becomes an `Edit`, and what the
- * library says is given the edit's place in the list and the file of its value.
+ * Here the text becomes an `Edit`. The library checks that the point exists and the value fits; its error gets the edit's place
+ * in the list and the file of its value.
  */
 import { InvalidArgumentError } from "commander";
 import { toFloat32 } from "../checkpoint/index.ts";
@@ -48,7 +48,7 @@ const EDIT_OPTION = s.object<EditOption>("an edit", {
       return typeof value === "object" && value !== null ? tensorInFile : undefined;
     },
   ),
-} satisfies s.Fields<EditOption>);
+});
 
 /** Parses one `--edit`; `place` counts from 1 and is in every error. */
 export function parseEdit(text: string, place: number): EditOption {

@@ -1,6 +1,6 @@
 /**
- * The same work on another host. Launching Deno and Chromium is the business of the cross-host tests, which a clone has and
- * an installed package has not; here their launcher is started with a program's name and settings, and its lines are read.
+ * The same work on another host. `scripts/hosts` launches Deno and Chromium, which takes development dependencies: a clone has
+ * them, an installed package has not. Here the launcher is started with a program's name and settings, and its lines are read.
  */
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -28,7 +28,7 @@ export function checkAdapter(command: Command, host: Host, adapter: AdapterChoic
   usageError(command, `--host chrome runs on the SwiftShader that Chromium brings; leave out --adapter ${adapter}`);
 }
 
-const LAUNCHER = "test/cross-host/run-program.ts";
+const LAUNCHER = "scripts/hosts/run-program.ts";
 
 /** What the launcher prints, one JSON value a line. */
 type Line<Said> = { said: Said } | { failure: string; code?: string };
@@ -37,7 +37,7 @@ type Line<Said> = { said: Said } | { failure: string; code?: string };
 const NEEDS = { deno: ["tsx", "esbuild", "deno"], chrome: ["tsx", "esbuild", "playwright-core"] } as const;
 
 export interface ElsewhereOptions {
-  /** A program of `test/cross-host/programs.ts`. */
+  /** A program of `scripts/hosts/programs.ts`. */
   program: "verify" | "bench";
   settings: unknown;
   /** For Deno; Chromium has the one it comes with. */

@@ -1,4 +1,4 @@
-/** What a command is to run on: a prompt as text, or token ids for models without a tokenizer, but not both. */
+/** The input of a command: a prompt as text, or token ids for models without a tokenizer, but not both. */
 import type { Command } from "commander";
 import { type InputOptions, parseIds, refuseIdleBos, usageError } from "./options.ts";
 

@@ -1,6 +1,6 @@
 /**
- * A small HTTP server on localhost that answers every request: what it cannot read is refused with 400, what it does not
- * do with 405, and a handler that fails is 500. No request ends the process.
+ * A small HTTP server on localhost that answers every request. A request that it cannot read gets 400, a method that it does
+ * not support 405, and a handler that fails 500. No request ends the process.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";

@@ -1,5 +1,5 @@
 /**
- * Options that several commands share, and how their text becomes values. Text that cannot be one is a usage error
+ * Options that several commands share, and how their text becomes values. A text that does not fit is a usage error
  * (exit code 2) that names the option; commander prints it.
  */
 import { type Command, InvalidArgumentError, Option } from "commander";
@@ -37,7 +37,7 @@ export function addGlobalOptions(program: Command): Command {
     .option("--json", "print one JSON value, for programs")
     .option("--check-finite", "refuse weights that are NaN or infinite (reads every element)")
     .option("--quiet", "write nothing but errors to stderr")
-    .option("--no-tune", "run with the default kernels, do not time variants first");
+    .option("--no-tune", "run with the default kernels, without timing candidates first");
 }
 
 export function addBosOption(command: Command): Command {
@@ -56,7 +56,7 @@ export function collect<Value>(
   return collector;
 }
 
-/** Calls `onRepeat` when an option with a value is given again and does not collect: of two values one is not used. */
+/** Calls `onRepeat` when an option that takes one value is given again: the earlier value is then not used. */
 export function watchRepeats(command: Command, onRepeat: (option: Option) => void): void {
   for (const option of command.options) {
     if (!option.required || (option.parseArg && collecting.has(option.parseArg))) continue;
@@ -122,7 +122,7 @@ export function refuseIdleBos(command: Command, { bos }: InputOptions, ids: unkn
   if (!bos && ids !== undefined) usageError(command, "--no-bos is for text; --ids are taken as they are");
 }
 
-/** What `addBos` should be: the tokenizer's own way unless `--no-bos` was given. */
+/** The option `addBos`: the tokenizer decides unless `--no-bos` was given. */
 export function bosOption({ bos }: InputOptions): { addBos?: boolean } {
   return bos ? {} : { addBos: false };
 }

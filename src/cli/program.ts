@@ -14,7 +14,7 @@ import { addGlobalOptions, examples, type GlobalOptions, usageError, watchRepeat
 import { note } from "./output.ts";
 import { packageVersion } from "./package.ts";
 
-/** Commands that read no weights of anybody's, or time the reading: `--check-finite` would be a promise that is not kept. */
+/** Commands that read no weights of the user's, or time the reading. They refuse `--check-finite`, since they would not check. */
 const READ_NO_WEIGHTS = ["tokenize", "construct", "verify", "bench"];
 
 const COMMANDS = [
@@ -34,7 +34,7 @@ const MODELS = `
 MODEL is a folder with config.json and model.safetensors, an http(s):// address of such a folder, or
 hf:owner/name[@revision] from the Hugging Face Hub (kept on disk after the first time).
 
-Environment: SUPERLENS_ADAPTER chooses the adapter, SUPERLENS_DEBUG=1 shows stacks of errors.
+Environment: SUPERLENS_ADAPTER chooses the adapter; SUPERLENS_DEBUG=1 adds the stack to an error.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.`;
 
 /** A program for one parse: `parseAsync` runs the command. */
@@ -51,8 +51,8 @@ export function buildProgram(): Command {
       "after",
       examples(
         ["inspect hf:openai-community/gpt2", "what is in a model, and what it needs"],
-        ['generate ./TinyStories-656K "Once upon a time"', "let it write"],
-        ['probs ./TinyStories-656K "The cat sat on the" --answers " mat, chair"', "how likely are these answers"],
+        ['generate ./TinyStories-656K "Once upon a time"', "continue the text"],
+        ['probs ./TinyStories-656K "The cat sat on the" --answers " mat, chair"', "how likely these answers are"],
       ),
     );
   for (const make of COMMANDS) program.addCommand(make().copyInheritedSettings(program).exitOverride());

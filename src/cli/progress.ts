@@ -1,6 +1,6 @@
 /**
- * Progress of loading and of timing kernels, on stderr: a bar that redraws itself on a terminal; in a log, a line every few
- * seconds, so that a short load says nothing; with `--quiet` nothing at all.
+ * Progress of loading and of timing kernels, on stderr. A terminal shows a bar that redraws itself. A log gets a line every few
+ * seconds, so a short load says nothing. `--quiet` shows nothing.
  */
 import type { CheckpointProgress } from "../checkpoint/index.ts";
 import type { TuneProgress } from "../kernels/tuning/tuner.ts";

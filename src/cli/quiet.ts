@@ -1,6 +1,6 @@
 /**
- * `--quiet` is quiet, native code too. Where that writes lines by itself (`noise.node.ts`), a quiet command runs in a child
- * process, and its stderr comes through here without those lines. All else that native code says is passed on.
+ * `--quiet` silences native code too. Where native code writes lines by itself (`noise.node.ts`), a quiet command runs in a child
+ * process, and this file passes on its stderr without those lines.
  */
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";

@@ -1,5 +1,5 @@
 /**
- * One run of the command `superlens`: one file a command in `commands/`, and here only how it ends. Exit codes: 0 done,
+ * One run of the command `superlens`, and how it ends. Each command has a file in `commands/`. Exit codes: 0 done,
  * 1 failed (one line on stderr says why), 2 wrong usage, 130 interrupted.
  */
 import { CommanderError } from "commander";

@@ -1,6 +1,6 @@
 /**
- * A loaded model for the length of a command: what it cannot run is refused before it loads, progress is shown while it
- * loads and while kernels are timed for it, and the GPU's memory is freed however it ends.
+ * A loaded model for the length of a command. An input that it cannot run is refused before it loads. Progress is shown while
+ * it loads and while kernels are timed for it. The GPU's memory is freed however the command ends.
  */
 import { basename } from "node:path";
 import { type HookedModel, loadModel } from "../hooks/index.ts";
@@ -15,7 +15,7 @@ export type ModelFacts = Parameters<NonNullable<LoadOptions["onSpec"]>>[0];
 
 /** What a command does with a model. */
 export interface Work<Prepared, Result> {
-  /** Checks all that needs no weights: it runs before a GPU is asked for. What it throws ends the command. */
+  /** Checks all that needs no weights, before a GPU is requested. An error that it throws ends the command. */
   prepare(facts: ModelFacts): Prepared;
   run(model: HookedModel, prepared: Prepared): Promise<Result>;
 }
@@ -37,7 +37,7 @@ export async function withModel<Prepared, Result>(
   }
 }
 
-/** What every command that opens a model passes on: Ctrl-C ends it, and notices reach the person. */
+/** Options of every command that opens a model: Ctrl-C ends it, and notices reach the person. */
 export function whileOpening(quiet = false): Pick<LoadOptions, "signal" | "onNotice"> {
   return { signal: stop.signal, ...(!quiet && { onNotice: (message: string) => note(`superlens: ${message}`) }) };
 }

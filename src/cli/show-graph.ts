@@ -1,6 +1,6 @@
 /**
- * `superlens inspect MODEL --graph`: the ops of a forward pass, as traced and as they run. It reads `config.json` alone: a
- * graph depends on the spec, not on weights or a GPU.
+ * `superlens inspect MODEL --graph`: the ops of a forward pass, as traced and as they run. It reads only `config.json`, since
+ * a graph depends on the spec, not on weights or a GPU.
  */
 import { openSource } from "../checkpoint/index.ts";
 import { readJsonFile } from "../checkpoint/json-file.ts";

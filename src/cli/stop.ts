@@ -1,7 +1,7 @@
 /**
- * The ways a command ends before its time: the person presses Ctrl-C, or whoever reads stdout goes away. All are one
- * `AbortSignal`, which loading and generation obey, so that the GPU's work ends in order. A second Ctrl-C does not wait
- * for that, and what does not obey is not waited for.
+ * How a command ends early: the person presses Ctrl-C, or the reader of stdout goes away. Both abort one `AbortSignal`.
+ * Loading and generation obey it, so that the GPU's work ends in order. Work that does not obey is not waited for, and a
+ * second Ctrl-C waits for nothing.
  */
 
 /** Exit code of a program ended by SIGINT, as shells count it: 128 + 2. */

@@ -1,4 +1,4 @@
-/** Writing a file whole or not at all: it appears under its name once everything is in it. */
+/** Writes a file whole or not at all: it appears under its name once everything is in it. */
 import { constants } from "node:fs";
 import { access, mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
@@ -6,7 +6,7 @@ import { SuperlensError } from "../errors.ts";
 import { stop } from "./stop.ts";
 
 /**
- * Whether `path` could be written, asked before the work whose result it is to hold.
+ * Checks that `path` can be written, before the work whose result it will hold.
  * @throws SuperlensError `cli/not-writable`
  */
 export async function checkWritable(path: string): Promise<void> {

@@ -1,8 +1,8 @@
 /**
- * Bind groups, made once for each combination of buffers that meets and dropped with the first of them that ends.
+ * Bind groups, made once for each combination of buffers, and dropped when the first of these buffers ends.
  *
- * Each place in an arena of parameters has a bind group of its own, since a dynamic offset in its stead doubles the price of
- * a dispatch on lavapipe: 76 against 40 us (Dawn), 70 against 37 (wgpu); on SwiftShader both take 17.
+ * Each place in an arena of parameters has a bind group of its own. A dynamic offset instead would double the cost of a
+ * dispatch on lavapipe: 76 against 40 us (Dawn), 70 against 37 (wgpu). On SwiftShader both take 17.
  */
 export class BindGroupCache {
   #groups = new Map<string, { group: GPUBindGroup; bufferIds: readonly number[] }>();

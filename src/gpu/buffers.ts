@@ -1,4 +1,4 @@
-/** The buffers of a device: made here and ended here, each numbered and entered in the books. */
+/** The buffers of a device. They are made and destroyed here, and each has a number and an entry in the ledger. */
 import { GpuError } from "../errors.ts";
 import type { DeviceCore } from "./device-core.ts";
 import { type Books, Ledger } from "./ledger.ts";

@@ -1,9 +1,9 @@
 /**
  * Makes the garbage collector run, on hosts that have no call for it.
  *
- * It runs when it sees memory grow, and it does not see buffers of a GPU: a thousand forgotten results are a few kilobytes to
- * it. So memory that it does see is made and dropped, 128 MB at a time, until it has run. Nobody writes to that memory, so
- * the system never provides it: a round takes 4 ms in Node and Deno, and one is nearly always enough.
+ * The collector runs when it sees memory grow, and it does not see buffers of a GPU: a thousand forgotten results look like a
+ * few kilobytes to it. So memory that it does see is made and dropped, 128 MB at a time, until it has run. Nobody writes to
+ * that memory, so the system never provides it. A round takes 4 ms in Node and Deno, and one is nearly always enough.
  */
 const PRESSURE_BYTES = 64 << 20;
 const PRESSURES = 2;

@@ -1,4 +1,4 @@
-/** Dispatches that are ready to be encoded, and their encoding into one compute pass. */
+/** Encodes dispatches that are ready into one compute pass. */
 import { type Counters, countDispatch, type Work } from "./counters.ts";
 import type { Profiler } from "./profiler.ts";
 

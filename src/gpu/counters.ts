@@ -1,4 +1,4 @@
-/** What the GPU was asked to do, counted where it is dispatched: the numerators of every benchmark. */
+/** Counts the work that is dispatched to the GPU. Benchmarks divide it by the time. */
 
 /** The work of one dispatch that benchmarks count. */
 export interface Work {

@@ -40,8 +40,8 @@ export class DeviceCore {
   }
 
   /**
-   * Hears of errors and of the device's end, until the function it returns is called. A listener keeps its device, and so
-   * what it refers to, for as long as it listens; a promise of the device likewise. So they know this only weakly.
+   * Listens for errors and for the device's end, until the returned function is called. The device keeps its listeners and its
+   * promises, and they keep what they refer to. So they refer to this object only weakly.
    */
   #listen(): () => void {
     const { device } = this;

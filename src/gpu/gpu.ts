@@ -1,6 +1,6 @@
 /**
  * A GPU in use, put together from its parts: the device core (errors, loss), memory, pipelines, bind groups, counters and
- * the profiler. The parts know each other only as far as they need to, and none knows this class.
+ * the profiler. Each part knows only the parts that it needs, and none knows this class.
  */
 import * as s from "../schema/schema.ts";
 import { BindGroupCache } from "./bind-groups.ts";
@@ -47,7 +47,7 @@ export class Gpu {
   readonly reuseCache: ReuseCache;
   /** A few zeros, bound where a kernel has an operand it will not read. */
   readonly zeros: Tensor;
-  /** Told what a person should know about memory: results that were forgotten, or that have come to be many. */
+  /** Called with what a person should know about memory: results were forgotten, or too many are held. */
   onNotice: (message: string) => void = warn;
   /** The fastest kernel known for each class of work: its name by the class's key (`src/kernels/family.ts`). */
   readonly choices = new Map<string, string>();

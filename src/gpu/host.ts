@@ -1,6 +1,6 @@
 /**
- * What a device comes with: the adapter it is on, its limits, and what the host says of memory. `requestGpu` in
- * `src/hosts` gives it; everything above sees this and does not care which host it is.
+ * A device with its adapter, its limits, and what the host knows of its memory. `requestGpu` in `src/hosts` returns it. Code
+ * that gets it need not know which host it runs on.
  */
 
 /** What an adapter turned out to be; `software` is any software adapter that is neither of the known two (WARP). */

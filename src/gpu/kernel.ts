@@ -12,6 +12,15 @@ import { type Tile, withTile } from "./unroll.ts";
 export type Access = "read" | "write";
 export type ParamType = "u32" | "i32" | "f32";
 
+const paramsOf =
+  <Type extends ParamType>(type: Type) =>
+  <const Name extends string>(...names: Name[]) =>
+    Object.fromEntries(names.map((name) => [name, type])) as Record<Name, Type>;
+
+/** Parameters of a type, in order: `{ ...u32("rowCount", "width"), ...f32("eps") }`. */
+export const u32 = paramsOf("u32");
+export const f32 = paramsOf("f32");
+
 export interface Kernel<Param extends string = string, Binding extends string = string> {
   /** For people: in messages, and in the times of a profile. */
   readonly name: string;

@@ -1,15 +1,16 @@
 /**
- * The books of a device's memory: which buffers are alive, what each is for, and which of them nobody holds any more.
+ * The ledger of a device's memory: which buffers are alive, what each is for, and which of them nobody holds any more.
  *
- * Three things follow from them:
+ * It does three things:
  *
- * * **Forgotten results are freed.** A `FinalizationRegistry` watches every buffer itself, not the objects around it: whoever
- *   could still use the memory (a tensor, a view, a fork, an edit) holds the buffer, so that none is freed too early. Bind
- *   groups are what would keep a collected buffer's memory; they are dropped then. The first time, a notice says so.
- * * **The collector runs in time.** It does not see GPU memory, so it is made to run (`collect.ts`) whenever buffers have grown
- *   by half since it last did, or by 128 MB or 2,048 buffers if that is more: a collector's own policy, for memory it cannot see.
- * * **The end is an error, not a dead process.** A software adapter's buffers are the process's own memory, one mapping each
- *   with lavapipe, and the system kills who takes too much of either. Before that, making a buffer is refused.
+ * * **Forgotten results are freed.** A `FinalizationRegistry` watches every buffer itself, not the objects around it. Everything
+ *   that could still use the memory (a tensor, a view, a fork, an edit) holds the buffer, so none is freed too early. Bind
+ *   groups would keep a collected buffer's memory, so they are dropped then. The first time, a notice says so.
+ * * **The collector runs in time.** It does not see GPU memory, so it is made to run (`collect.ts`) when buffers have grown
+ *   by half since its last run, or by 128 MB or 2,048 buffers if that is more. This is a collector's own policy, for memory that
+ *   it cannot see.
+ * * **Running out is an error, not a dead process.** A software adapter's buffers are the process's own memory, with lavapipe one
+ *   mapping each. The system kills a process that takes too much of either. Before that, making a buffer is refused.
  */
 import { GpuError } from "../errors.ts";
 import { collectGarbage } from "./collect.ts";

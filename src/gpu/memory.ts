@@ -1,10 +1,10 @@
 /**
- * The memory of a device: its buffers, and who keeps some of them for the next use.
+ * The memory of a device: its buffers, and the parts that keep some of them for the next use.
  *
  * | kept in      | what                                           | handed out again                      |
  * |--------------|------------------------------------------------|---------------------------------------|
  * | `pool`       | temporaries of a recording                     | by size class, as soon as submitted   |
- * | `uploads`    | buffers filled from the host before the first operation of a submission | likewise     |
+ * | `uploads`    | buffers filled from the host before the first operation of a submission | the same     |
  * | `reuseCache` | results, readbacks, key-value caches           | for exactly the same size and use     |
  * | `params`     | the parameters of a submission                 | by the next submission                |
  */
@@ -35,10 +35,10 @@ export class DeviceMemory {
     this.params = new ParamArena(this.buffers);
   }
 
-  /** A buffer without memory must never serve again: whoever keeps it lets go of it, now or when it comes back. */
+  /** A buffer without memory must never be handed out again: the part that keeps it drops it, now or when it comes back. */
   #evict(buffer: GPUBuffer): void {
     for (const keeper of [this.pool, this.uploads, this.reuseCache, this.params]) keeper.evict(buffer);
-    // What nobody holds may be what a second try needs.
+    // Memory that nobody uses may be enough for a second try.
     this.trim();
   }
 

@@ -1,4 +1,4 @@
-/** Where in a user's program something is being made, for notices about it. */
+/** The line of a user's program that makes something, for notices about it. */
 
 /** Frames that are taken, the engine's own included, and those that are shown. */
 const FRAMES_TAKEN = 40;

@@ -1,9 +1,9 @@
 /**
  * Compiled kernels. A pipeline is found by what it was compiled from (`pipelineKey`), never by a kernel's name.
  *
- * The kernels of this project are few, and their pipelines stay. Those made of what a person wrote (`transient`) can be any
- * number, so only those used last stay. A recording holds the pipelines it will need, and a program those it has, so that
- * what leaves this cache costs at most compiling it again.
+ * The kernels of this project are few, and their pipelines are kept. There may be any number of kernels made from a user's
+ * expressions (`transient`), so only the last used are kept. Recordings and programs hold the pipelines that they need, so a
+ * pipeline that leaves this cache costs at most compiling it again.
  */
 import { GpuError } from "../errors.ts";
 import type { Access, Constants, Kernel } from "./kernel.ts";

@@ -1,10 +1,10 @@
 /**
- * Temporary buffers, reused. Work runs on one queue in the order it was submitted, so a buffer may be handed out again as
- * soon as the recording that used it is submitted: nobody has to wait for the GPU. (Within a recording, the recorder
- * reuses what it has released itself.)
+ * The buffer pool: temporary buffers, reused. Work runs on one queue in the order of submission. So a buffer may be handed out
+ * again as soon as the recording that used it is submitted, and nobody has to wait for the GPU. (Within a recording, the
+ * recorder reuses what it has released itself.)
  *
- * Sizes are rounded up to quarter powers of two: at most 19% is wasted and a few classes serve every shape. What is kept is
- * bounded by what recordings have needed at once; beyond that the size not given back for longest goes first.
+ * Sizes are rounded up to quarter powers of two, so at most 19% is wasted and a few classes serve every shape. The pool keeps
+ * at most what recordings have needed at once. Beyond that, it first drops the size that was not given back for longest.
  */
 import type { Buffers } from "./buffers.ts";
 import { STORAGE_USAGE } from "./usage.ts";

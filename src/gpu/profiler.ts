@@ -1,6 +1,6 @@
 /**
- * Time per kernel, by timestamp queries around each dispatch. Every dispatch then has a pass of its own, which costs what
- * it costs: profile in a run of its own, and take shares from it rather than totals.
+ * Time per kernel, by timestamp queries around each dispatch. Every dispatch then has a compute pass of its own, which takes
+ * time itself. So profile in a run of its own, and take shares from it rather than totals.
  */
 import { GpuError } from "../errors.ts";
 import type { Buffers } from "./buffers.ts";

@@ -1,6 +1,6 @@
 /**
- * A recording that is kept. Decoding runs the same dispatches for every token, so they are recorded once: pipelines, bind
- * groups and parameters are resolved, and a run only encodes and submits them. It makes no buffer and little garbage.
+ * A recording that is kept. Decoding runs the same dispatches for every token, so they are recorded once. Pipelines, bind
+ * groups and parameters are resolved then. A run only encodes and submits them; it makes no buffer and little garbage.
  */
 import { type Command, encodeCommands } from "./commands.ts";
 import type { Gpu } from "./gpu.ts";

@@ -1,4 +1,4 @@
-/** A map that keeps the entries used last: past its limit, the one not asked for longest goes. */
+/** A map that keeps the entries used last: past its limit, it drops the entry whose last use is longest ago. */
 export class RecentMap<Key, Value> {
   /** The one used last at the end. */
   #entries = new Map<Key, Value>();

@@ -1,9 +1,8 @@
 /**
  * Records dispatches and runs them as one command encoder, one compute pass and one submit.
  *
- * Recording only builds a list; nothing touches the GPU before `submit`. That allows all missing pipelines to be
- * compiled in parallel at once, all parameters to be uploaded with one write, and the number of dispatches to be
- * counted before paying for them.
+ * Recording only builds a list; nothing touches the GPU before `submit`. So all missing pipelines are compiled in parallel,
+ * all parameters are uploaded with one write, and the number of dispatches is known before they run.
  */
 import { abortable } from "../abort.ts";
 import { GpuError } from "../errors.ts";
@@ -186,12 +185,12 @@ export class Recorder {
   }
 
   /**
-   * Runs everything recorded and gives the temporaries back. Resolves when it is submitted, not when it has run; with a
-   * `readback`, when that has arrived.
+   * Runs everything recorded and gives the temporaries back. It resolves when the work is submitted, not when it has run. With
+   * a `readback`, it resolves when that has arrived.
    *
-   * An aborted signal ends the wait with its reason. Compiling goes on, for whoever needs the kernel next, and what was
-   * submitted still runs, before anything that is submitted later. A host step may go on, but it writes only while it is
-   * waited for. So the buffers may be given back at once.
+   * An aborted signal ends the wait with its reason. Compiling goes on, since the kernel may be needed later. Submitted work
+   * still runs, before anything that is submitted later. A host step may go on, but it writes only while somebody waits for
+   * it. So the buffers may be given back at once.
    */
   async submit(signal?: AbortSignal | undefined): Promise<void> {
     await abortable(this.#compileMissing(), signal);

@@ -1,10 +1,10 @@
 /**
- * Buffers of large results, of readbacks and of key-value caches that were given back, kept for the next of exactly the
- * same size. Fresh memory is cleared by the implementation and comes page by page from the system: a forward of 128 tokens
- * and their 4 MB of logits, read, takes 50 ms with buffers used again and 81 without (4 layers of 256, vocabulary 8192,
- * lavapipe, Node).
+ * The reuse cache: buffers of large results, of readbacks and of key-value caches that were given back, kept for the next of
+ * exactly the same size. Fresh memory is cleared by the implementation and comes page by page from the system. A forward of
+ * 128 tokens and their 4 MB of logits, read, takes 50 ms with reused buffers and 81 without (4 layers of 256, vocabulary
+ * 8192, lavapipe, Node).
  *
- * What is kept is bounded; beyond that the size not asked for longest goes first.
+ * Its size is bounded. Beyond the bound, it first drops the size whose last use is longest ago.
  */
 import type { Buffers } from "./buffers.ts";
 

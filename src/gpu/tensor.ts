@@ -53,7 +53,7 @@ export class Tensor {
     if (first > last || last > this.length) {
       throw new GpuError(
         "gpu/tensor-range",
-        `Tensor ${this.buffer.label} has ${this.length} elements; ${first} to ${last} is no part of them.`,
+        `Tensor ${this.buffer.label} has ${this.length} elements; ${first} to ${last} lies outside.`,
       );
     }
     if (this.#destroyed) throw destroyedError(this.buffer, "read it before destroy()");

@@ -1,4 +1,4 @@
-/** Tells a person something on the console, in the name of superlens. */
+/** Prints a warning of superlens on the console. */
 export function warn(message: string): void {
   console.warn(`superlens: ${message}`);
 }

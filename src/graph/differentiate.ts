@@ -1,29 +1,38 @@
 /**
  * Differentiation: a graph becomes one that goes on backwards, by the vector-Jacobian products of its ops.
  *
- * It starts with the metric's gradient of the logits and walks the ops in reverse. Each op turns the gradients of its outputs
- * into those of its inputs, as ops again, which may be fused, placed and lowered like any others. What several ops read gets
- * the sum of what each gives. Nothing is computed that leads to no marked value and no wanted weight.
+ * It starts at the graph's seed, the metric's gradient of the logits unless hooks put one at a point, and walks the ops in
+ * reverse. Each op turns the gradients of its outputs into those of its inputs, as ops again, which may be fused, placed and
+ * lowered like any others. What several ops read gets the sum of what each gives. Nothing is computed that leads to no marked
+ * value and no wanted weight.
  */
 import { ADD } from "../ops/add.ts";
 import { CAPTURE } from "../ops/capture.ts";
 import { GRADIENT_OF } from "../ops/gradient-of.ts";
-import type { Op, Value } from "../ops/op.ts";
+import { makeOp, type Op, type Value } from "../ops/op.ts";
 import { SEED } from "../ops/seed.ts";
 import { type WeightChoice, weightsIn } from "../ops/weight-ref.ts";
 import { type Graph, GraphBuilder } from "./graph.ts";
 
-/** The graph and its backward pass: the marks of `insertHooks` become captures of gradients, and weights add to theirs. */
-export function differentiate(graph: Graph, wantsWeight: WeightChoice = () => false): Graph {
-  const logits = graph.output as Value;
-  const forward = graph.ops.filter(({ kind }) => kind !== GRADIENT_OF);
+/**
+ * The graph and its backward pass: the marks of `insertHooks` become captures of gradients, and weights add to theirs.
+ * `recompute`: of the forward pass only what `isKept` stays until it is needed again; the rest is computed twice.
+ */
+export function differentiate(
+  graph: Graph,
+  wantsWeight: WeightChoice = () => false,
+  { recompute = false }: { recompute?: boolean } = {},
+): Graph {
+  const { ops, output } = graph.ops.some(({ kind }) => kind === SEED) ? graph : seededAtOutput(graph);
+  const forward = ops.filter(({ kind }) => kind !== GRADIENT_OF);
   const wanted = wantedValues(graph, wantsWeight);
-  if (!wanted.has(logits)) return { ops: forward, output: logits };
-  const backward = new Backward();
-  backward.layer = logits.layer;
-  backward.give(logits, backward.one(SEED, [logits], {}));
-  for (const op of [...graph.ops].reverse()) backward.through(op, wanted, wantsWeight);
-  return { ops: [...forward, ...backward.ops], output: logits };
+  const backward = new Backward(recompute ? new Recomputation(forward) : undefined);
+  for (const op of [...ops].reverse()) backward.through(op, wanted, wantsWeight);
+  return { ops: [...forward, ...backward.ops], output };
+}
+
+function seededAtOutput({ ops, output }: Graph): Graph {
+  return { ops: [...ops, makeOp<object>(SEED, [output as Value], {}) as Op], output };
 }
 
 /** Values whose gradient is marked, or leads to a marked one or to a wanted weight. */
@@ -42,6 +51,10 @@ function wantedValues({ ops }: Graph, wantsWeight: WeightChoice): Set<Value> {
 class Backward extends GraphBuilder {
   readonly #grads = new Map<Value, Value>();
 
+  constructor(private readonly recomputation: Recomputation | undefined) {
+    super();
+  }
+
   /** Adds to the gradient of a value. */
   give(value: Value, grad: Value): void {
     const before = this.#grads.get(value);
@@ -49,6 +62,10 @@ class Backward extends GraphBuilder {
   }
 
   through(op: Op, wanted: ReadonlySet<Value>, wantsWeight: WeightChoice): void {
+    if (op.kind === SEED) {
+      this.give(op.inputs[0] as Value, op.outputs[0] as Value);
+      return;
+    }
     this.layer = (op.outputs[0] ?? op.inputs[0])?.layer ?? 0;
     if (op.kind === GRADIENT_OF) {
       const grad = this.#grads.get(op.inputs[0] as Value);
@@ -61,7 +78,7 @@ class Backward extends GraphBuilder {
     if (!leads || grads.every((grad) => grad === undefined)) return;
     if (!op.kind.vjp) throw new TypeError(`Ops of the kind ${op.kind.name} have no vector-Jacobian product.`);
     const given = op.kind.vjp({
-      op,
+      op: this.recomputation?.apply(op, this) ?? op,
       grads,
       sink: this,
       wants: (input) => wanted.has(op.inputs[input] as Value),
@@ -71,5 +88,47 @@ class Backward extends GraphBuilder {
       const grad = given[index];
       if (grad && wanted.has(value)) this.give(value, grad);
     });
+  }
+}
+
+/**
+ * What stays of the forward pass: the residual stream and whatever lies outside the pass. Between two residuals queries, keys
+ * and values and the MLP's hidden layer are computed again, 7 of 12 parts of a GPT-2 block's matmuls (activation
+ * checkpointing: Chen et al. 2016, arXiv 1604.06174).
+ */
+function keptValues(ops: readonly Op[]): Set<Value> {
+  const kept = ops.filter(({ kind, inputs }) => kind === ADD || kind.hasEffect || inputs.length === 0);
+  return new Set(kept.flatMap(({ outputs }) => outputs));
+}
+
+/** Computes values of the forward pass again, each once. */
+class Recomputation {
+  readonly #makers = new Map<Value, Op>();
+  readonly #kept: ReadonlySet<Value>;
+  readonly #again = new Map<Value, Value>();
+
+  constructor(forward: readonly Op[]) {
+    this.#kept = keptValues(forward);
+    for (const op of forward) for (const value of op.outputs) this.#makers.set(value, op);
+  }
+
+  /** The op on values that are there: kept, or computed again by ops that `sink` takes. Those that nobody reads are pruned. */
+  apply(op: Op, sink: GraphBuilder): Op {
+    const value = (each: Value) => this.#value(each, sink);
+    return { ...op, inputs: op.inputs.map(value), outputs: op.outputs.map(value) };
+  }
+
+  #value(value: Value, sink: GraphBuilder): Value {
+    if (this.#kept.has(value)) return value;
+    const known = this.#again.get(value);
+    if (known) return known;
+    const { kind, inputs, outputs, attributes } = this.#makers.get(value) as Op;
+    const again = inputs.map((input) => this.#value(input, sink));
+    const made = outputs.map((output) => ({ ...output, points: [] }));
+    sink.ops.push({ kind, inputs: again, outputs: made, attributes });
+    outputs.forEach((output, index) => {
+      this.#again.set(output, made[index] as Value);
+    });
+    return this.#again.get(value) as Value;
   }
 }

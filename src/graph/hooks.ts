@@ -3,7 +3,8 @@ import { CALLBACK } from "../ops/callback.ts";
 import { CAPTURE } from "../ops/capture.ts";
 import { EDIT } from "../ops/edit.ts";
 import { GRADIENT_OF } from "../ops/gradient-of.ts";
-import type { Op, Value } from "../ops/op.ts";
+import { makeOp, type Op, type Value } from "../ops/op.ts";
+import { SEED } from "../ops/seed.ts";
 import type { Graph } from "./graph.ts";
 
 /** The points of a pass where something happens, in order; the n-th entry of each list is the n-th of the pass's hooks. */
@@ -11,11 +12,13 @@ export interface HookPoints {
   readonly edits: readonly string[];
   readonly callbacks: readonly string[];
   readonly captures: readonly { readonly name: string; readonly ofGradient?: boolean | undefined }[];
+  /** Where the backward pass begins; at the logits when absent. */
+  readonly seedAt?: string | undefined;
 }
 
 /**
  * At each point edits come first, in order, then callbacks, then captures: a capture shows the activation as the rest of the
- * model sees it.
+ * model sees it. The seed of a backward pass is last.
  */
 export function insertHooks(graph: Graph, points: HookPoints): Graph {
   const hooks = hooksByPoint(points);
@@ -28,6 +31,10 @@ export function insertHooks(graph: Graph, points: HookPoints): Graph {
     for (const value of op.outputs) {
       for (const { kind, index } of value.points.flatMap((point) => hooks.get(point) ?? [])) {
         const before = current(value);
+        if (kind === SEED) {
+          ops.push(makeOp<object>(SEED, [before], {}) as Op);
+          continue;
+        }
         const attributes = { index, headFirst: value.width === "keys" };
         const after = kind === CAPTURE || kind === GRADIENT_OF ? undefined : { ...before };
         ops.push({ kind, inputs: [before], outputs: after ? [after] : [], attributes } as Op);
@@ -39,12 +46,12 @@ export function insertHooks(graph: Graph, points: HookPoints): Graph {
 }
 
 interface HookOp {
-  readonly kind: typeof EDIT | typeof CALLBACK | typeof CAPTURE | typeof GRADIENT_OF;
+  readonly kind: typeof EDIT | typeof CALLBACK | typeof CAPTURE | typeof GRADIENT_OF | typeof SEED;
   readonly index: number;
 }
 
 /** What happens at each point, in order. */
-function hooksByPoint({ edits, callbacks, captures }: HookPoints): Map<string, HookOp[]> {
+function hooksByPoint({ edits, callbacks, captures, seedAt }: HookPoints): Map<string, HookOp[]> {
   const hooks = new Map<string, HookOp[]>();
   const put = (point: string, hook: HookOp) => hooks.set(point, [...(hooks.get(point) ?? []), hook]);
   for (const [index, point] of edits.entries()) put(point, { kind: EDIT, index });
@@ -52,5 +59,6 @@ function hooksByPoint({ edits, callbacks, captures }: HookPoints): Map<string, H
   for (const [index, { name, ofGradient }] of captures.entries()) {
     put(name, { kind: ofGradient ? GRADIENT_OF : CAPTURE, index });
   }
+  if (seedAt !== undefined) put(seedAt, { kind: SEED, index: 0 });
   return hooks;
 }

@@ -28,9 +28,7 @@ export interface ActivationSlice {
   heads?: s.Indices;
 }
 
-type CheckedSlice = s.Listed<ActivationSlice, "batch" | "positions" | "heads">;
-
-const ACTIVATION_SLICE = s.object<ActivationSlice, CheckedSlice>("a slice", {
+const ACTIVATION_SLICE = s.object<ActivationSlice>("a slice", {
   batch: s.indices,
   positions: s.indices,
   heads: s.indices,
@@ -117,12 +115,8 @@ export class ActivationCache {
   async read(name: string, slice?: ActivationSlice): Promise<Float32Array> {
     const tensor = this.tensor(name);
     if (slice === undefined) return tensor.read();
-    const part = await this.#cut(name, tensor, s.readOptions(ACTIVATION_SLICE, slice, "ActivationCache.read"));
-    try {
-      return await part.read();
-    } finally {
-      part.destroy();
-    }
+    using part = await this.#cut(name, tensor, s.readOptions(ACTIVATION_SLICE, slice, "ActivationCache.read"));
+    return await part.read();
   }
 
   /** Index along the position axis of a position of a sequence; negative positions count from the last captured. */
@@ -148,7 +142,7 @@ export class ActivationCache {
     );
   }
 
-  async #cut(name: string, tensor: Tensor, slice: CheckedSlice): Promise<Tensor> {
+  async #cut(name: string, tensor: Tensor, slice: s.Read<ActivationSlice>): Promise<Tensor> {
     const view = layoutOf(tensor.shape, isHeadFirst(name));
     for (const [what, list] of Object.entries(slice)) {
       if (list?.length === 0)

@@ -8,7 +8,8 @@ import { HookError, InputError } from "../errors.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { ENCODE_FIELDS, type EncodeInputOptions, MODEL_INPUT, type ModelInput } from "../model/input.ts";
 import type { Model } from "../model/model.ts";
-import { tensorNames, WeightGradients } from "../model/weights/gradients.ts";
+import { WeightGradients } from "../model/weights/gradients.ts";
+import { tensorNames } from "../model/weights/tensors.ts";
 import type { CaptureTarget, PassHooks } from "../ops/bindings.ts";
 import { editOp } from "../ops/edit-call.ts";
 import { nearestNames } from "../schema/nearest.ts";
@@ -34,6 +35,8 @@ export interface BackwardOptions extends EncodeInputOptions {
   positions?: s.Indices;
   /** Interventions of the forward pass; the gradient is that of the edited model. */
   edits?: Edit | readonly Edit[];
+  /** Keeps about a third of the activations and computes the others twice: less memory, some more time. */
+  recompute?: boolean;
   /** Ends the call with `signal.reason`; what the GPU has begun, it finishes. */
   signal?: AbortSignal;
 }
@@ -54,6 +57,7 @@ export const BACKWARD_OPTIONS = s.object<BackwardOptions, CheckedBackwardOptions
   weights: PATTERNS,
   positions: s.indices,
   edits: EDITS,
+  recompute: s.flag,
   signal: s.signal,
 } satisfies s.Fields<BackwardOptions>);
 
@@ -107,7 +111,7 @@ export async function backward(
         hooks: plan.run.hooks && withGradients(plan.run.hooks, grads),
         widest: widestOf(model, ids, metric, plan.run.widest),
         logits: cache.names.includes("logits") ? "all" : metric.logits,
-        backward: { seed: seed.record, weights },
+        backward: { seed: seed.record, weights, recompute: read.recompute },
       });
       logits.destroy();
       return { value: await seed.read(), cache, grads, weights, destroy, [Symbol.dispose]: destroy };
@@ -128,7 +132,7 @@ function checkPosition({ metric, position }: CheckedBackwardOptions): number {
 }
 
 /** @throws HookError `hook/no-gradient` */
-function refuseUnknownGradients(edits: readonly CheckedEdit[]): void {
+export function refuseUnknownGradients(edits: readonly CheckedEdit[]): void {
   const unknown = edits.find(({ op }) => editOp(op).gradient === "unknown");
   if (!unknown) return;
   throw new HookError(

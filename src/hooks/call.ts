@@ -1,4 +1,4 @@
-/** Functions that take a model read all their arguments at once. */
+/** Checks all arguments of a function that takes a model, before it does anything. */
 
 import * as s from "../schema/schema.ts";
 import { HookedModel } from "./hooked-model.ts";

@@ -1,4 +1,4 @@
-/** A pass that is made for its captures alone. */
+/** A pass that runs only for its captures. */
 import { HookError } from "../errors.ts";
 import type { ModelInput } from "../model/input.ts";
 import type { HookedModel } from "./hooked-model.ts";

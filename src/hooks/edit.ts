@@ -1,6 +1,6 @@
 /**
- * Interventions as data: what to change, where and to what. An `Edit` is checked against the model and the input before
- * anything runs, and compiles into one dispatch; values stay on the GPU.
+ * Edits as data: where to change an activation, how, and with which value. An `Edit` is checked against the model and the
+ * input before anything runs. It compiles into one dispatch, and its values stay on the GPU.
  */
 import { HookError } from "../errors.ts";
 import { Tensor } from "../gpu/tensor.ts";
@@ -26,11 +26,11 @@ export type EditValue = number | s.NumberList | Tensor | CacheEntry;
 export interface Edit {
   /** A point, or a pattern with `*`. */
   at: string;
-  /** What becomes of the activation x; see `EditOp`. */
+  /** How the activation x changes; see `EditOp`. */
   op: EditOp;
   /** v: a number, values as long as the last axes of the selection, or an entry of a cache. */
   value?: EditValue;
-  /** Share of the value: needed by `lerp`, 1 by default for `add`, of no other op. */
+  /** Factor of the value. `lerp` needs it, `add` has 1 by default, no other op takes it. */
   alpha?: number;
   /** For `wgsl`: a WGSL expression in x, v (f32) and b, p, h, d (u32: batch entry, position, head, dimension). */
   expression?: string;
@@ -45,7 +45,7 @@ export interface Edit {
 }
 
 /** An edit as it is read: what may be one index is a list. */
-export type CheckedEdit = s.Listed<Edit, "batch" | "positions" | "heads" | "dims">;
+export type CheckedEdit = s.Read<Edit>;
 
 const cacheEntry = s.object<CacheEntry>("an entry of an activation cache", {
   cache: s.required(s.instance("an activation cache", ActivationCache)),
@@ -75,7 +75,7 @@ export const EDIT_FIELDS = {
   dims: s.indices,
 } as const satisfies s.Fields<Edit>;
 
-export const EDIT: s.Schema<CheckedEdit> = s.object<Edit, CheckedEdit>("an edit", EDIT_FIELDS);
+export const EDIT = s.object<Edit>("an edit", EDIT_FIELDS);
 /** One edit or several. */
 export const EDITS = s.oneOrMore("edits", EDIT);
 
@@ -136,8 +136,8 @@ function compileAt(edit: CheckedEdit, point: Point, scope: EditScope): CompiledE
   const headAxis = point.kind.axes.find((axis) => axis === "head" || axis === "kvHead");
   if (edit.heads && !headAxis) throw fail(edit, "hook/head-range", `${point.name} has no heads.`);
   const headCount = headAxis ? axisSize(headAxis, scope, point.layer) : 1;
-  const heads = selectIndices(edit, "heads", edit.heads, headCount);
-  const dims = edit.dims && selectIndices(edit, "dims", edit.dims, width);
+  const heads = selectIndices(edit, "heads", headCount);
+  const dims = edit.dims && selectIndices(edit, "dims", width);
   const places = selectPlaces(edit, scope);
   const compiled = { point, at: point.name, op: edit.op, expression: edit.expression, dims, width };
   const source = valueSource(edit, point, {
@@ -208,12 +208,8 @@ export function axisSize(axis: Axis, { spec, lengths }: EditScope, layer = 0): n
 /** One entry of each selection, in words. */
 const ENTRY = { batch: "batch entry", heads: "head", dims: "dim" } as const;
 
-function selectIndices(
-  edit: CheckedEdit,
-  what: "batch" | "heads" | "dims",
-  chosen: readonly number[] | undefined,
-  size: number,
-): number[] {
+function selectIndices(edit: CheckedEdit, what: keyof typeof ENTRY, size: number): number[] {
+  const chosen = edit[what];
   if (!chosen) return Array.from({ length: size }, (_, index) => index);
   if (chosen.length === 0) throw fail(edit, "hook/empty-selection", `${what} is empty. Leave it out to select all.`);
   const bad = chosen.find((index) => index < 0 || index >= size);
@@ -234,7 +230,7 @@ interface Places {
 
 /** The selected positions of each selected batch entry. */
 function selectPlaces(edit: CheckedEdit, { lengths, starts }: EditScope): Places[] {
-  const batch = selectIndices(edit, "batch", edit.batch, lengths.length);
+  const batch = selectIndices(edit, "batch", lengths.length);
   if (edit.positions?.length === 0)
     throw fail(edit, "hook/empty-selection", "positions is empty. Leave it out to select all.");
   return batch.map((sequence) => {

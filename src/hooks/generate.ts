@@ -1,6 +1,7 @@
 /** Generation with hooks: edits in the prompt's pass, in every new token's pass, or in both, and captures of each pass. */
 import { HookError } from "../errors.ts";
 import {
+  type CheckedGenerateOptions,
   GENERATE_FIELDS,
   type GenerateOptions,
   type GenerateStep,
@@ -11,7 +12,7 @@ import type { TokenInput } from "../model/input.ts";
 import type { Model } from "../model/model.ts";
 import * as s from "../schema/schema.ts";
 import { ActivationCache } from "./activation-cache.ts";
-import { type CheckedEdit, EDIT_FIELDS, type Edit } from "./edit.ts";
+import { EDIT_FIELDS, type Edit } from "./edit.ts";
 import { planPass } from "./plan.ts";
 import { PATTERNS, type PointPattern } from "./points.ts";
 
@@ -33,28 +34,25 @@ export interface HookedGenerateOptions extends GenerateOptions {
 }
 
 /** An edit of a generation as it is read. */
-export type CheckedGenerateEdit = CheckedEdit & Pick<GenerateEdit, "during">;
+type CheckedGenerateEdit = s.Read<GenerateEdit>;
+
+const GENERATE_EDIT = s.object<GenerateEdit>("an edit", {
+  ...EDIT_FIELDS,
+  during: s.oneOf("prompt", "tokens", "both"),
+});
 
 /** The options of `HookedModel.generate` as they are read. */
-export type CheckedGenerateOptions = Omit<HookedGenerateOptions, "edits" | "eos" | "history"> & {
-  eos?: readonly number[];
-  history?: readonly (readonly number[])[];
+interface CheckedHookedOptions extends CheckedGenerateOptions, Pick<HookedGenerateOptions, "capture"> {
   edits?: readonly CheckedGenerateEdit[];
-};
+}
 
-export const HOOKED_GENERATE_OPTIONS = s.object<HookedGenerateOptions, CheckedGenerateOptions>(
+export const HOOKED_GENERATE_OPTIONS = s.object<HookedGenerateOptions, CheckedHookedOptions>(
   "the options of generate",
   {
     ...GENERATE_FIELDS,
-    edits: s.oneOrMore(
-      "edits",
-      s.object<GenerateEdit, CheckedGenerateEdit>("an edit", {
-        ...EDIT_FIELDS,
-        during: s.oneOf("prompt", "tokens", "both"),
-      }),
-    ),
+    edits: s.oneOrMore("edits", GENERATE_EDIT),
     capture: PATTERNS,
-  } satisfies s.Fields<HookedGenerateOptions>,
+  },
 );
 
 /** One step of `HookedModel.generate`. */
@@ -67,7 +65,7 @@ export interface HookedGenerateStep extends GenerateStep {
 export async function* generateHooked(
   model: Model,
   input: TokenInput,
-  options: CheckedGenerateOptions,
+  options: CheckedHookedOptions,
 ): AsyncGenerator<HookedGenerateStep> {
   const { edits = [], capture } = options;
   checkPasses(edits);
@@ -76,12 +74,7 @@ export async function* generateHooked(
   const hooksFor: HooksFor = ({ kind, inputs, kv }) => {
     cache.destroy();
     const here = edits.filter((edit) => isDuring(edit, kind));
-    const plan = planPass(
-      model,
-      inputs,
-      { kv },
-      { edits: here, logits: "last", ...(capture !== undefined && { capture }) },
-    );
+    const plan = planPass(model, inputs, { kv }, { edits: here, logits: "last", capture });
     cache = plan.cache;
     return plan.run;
   };

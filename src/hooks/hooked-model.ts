@@ -1,28 +1,15 @@
 /**
- * The model as an instrument: forward passes with captures, edits and JavaScript hooks, and everything built on them.
+ * The model that users load: forward passes with captures, edits and JavaScript hooks, and everything built on them.
  *
  * `HookedModel` wraps the plain `Model` and gives each pass its hooks. Edits are data and run on the GPU without any
  * readback; a JavaScript hook costs one readback, one write and one split of the submission for each call.
  */
 import { HookError } from "../errors.ts";
-import type { Gpu } from "../gpu/gpu.ts";
-import {
-  type EncodeInputOptions,
-  MODEL_INPUT,
-  type ModelInput,
-  type SequenceInput,
-  TOKEN_INPUT,
-  type TokenInput,
-} from "../model/input.ts";
-import type { KvCache } from "../model/kv-cache.ts";
+import { MODEL_INPUT, type ModelInput, type SequenceInput, TOKEN_INPUT, type TokenInput } from "../model/input.ts";
 import { type LoadOptions, loadParts, type ModelSource } from "../model/load.ts";
+import { LoadedModel } from "../model/loaded-model.ts";
 import type { AnswerLogProb, LogProbsOptions } from "../model/log-probs.ts";
 import { Model } from "../model/model.ts";
-import { refuseOldNames } from "../model/renamed.ts";
-import type { KvCacheOptions } from "../model/runner.ts";
-import type { ModelSpec } from "../model/spec.ts";
-import type { IdsInput, PerSequence } from "../model/text.ts";
-import type { WeightValues } from "../model/weights/read.ts";
 import * as s from "../schema/schema.ts";
 import { type BackwardOptions, type BackwardResult, backward } from "./backward.ts";
 import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";
@@ -47,11 +34,7 @@ import { type SweepResult, sweep } from "./sweep.ts";
 import type { SweepOptions } from "./sweep-options.ts";
 
 /** A loaded model with captures, edits and sweeps: what `loadModel` returns. Works with `using`. */
-export class HookedModel {
-  static {
-    refuseOldNames(HookedModel);
-  }
-
+export class HookedModel extends LoadedModel {
   #closed = false;
 
   constructor(
@@ -61,56 +44,8 @@ export class HookedModel {
     readonly standing: readonly CheckedEdit[] = [],
     /** The view that this one was made in, whose end is this one's too. */
     private readonly outer?: HookedModel,
-  ) {}
-
-  /** The device that it runs on. */
-  get gpu(): Gpu {
-    return this.base.gpu;
-  }
-
-  /** Its architecture. */
-  get spec(): ModelSpec {
-    return this.base.spec;
-  }
-
-  /** Its tokenizer; undefined when the checkpoint has none, or none that can be used. */
-  get tokenizer(): Model["tokenizer"] {
-    return this.base.tokenizer;
-  }
-
-  /** Why the checkpoint's tokenizer cannot be used; see `Model.tokenizerError`. */
-  get tokenizerError(): Model["tokenizerError"] {
-    return this.base.tokenizerError;
-  }
-
-  /** Where the model came from, for messages. */
-  get label(): string {
-    return this.base.label;
-  }
-
-  /** An empty key-value cache; see `Model.createKvCache`. */
-  createKvCache(options?: KvCacheOptions): KvCache {
-    return this.base.createKvCache(options);
-  }
-
-  /** Token ids of text, as `forward` would make them: a list, and for a list of texts a list of lists. */
-  toTokens<T extends string | readonly string[]>(text: T, options?: EncodeInputOptions): PerSequence<T, number[]> {
-    return this.base.toTokens(text, options);
-  }
-
-  /** The text of token ids, special tokens included; of a list of lists, a list. */
-  toText<T extends IdsInput>(ids: T): PerSequence<T, string> {
-    return this.base.toText(ids);
-  }
-
-  /** The text of each token, as `Tokenizer.tokenText` shows it; of a list of texts or of lists of ids, a list of lists. */
-  toStrTokens<T extends TokenInput>(input: T, options?: EncodeInputOptions): PerSequence<T, string[]> {
-    return this.base.toStrTokens(input, options);
-  }
-
-  /** The id of a text that is exactly one token; see `Model.toSingleToken`. @throws InputError `tokenizer/not-one-token` */
-  toSingleToken(text: string): number {
-    return this.base.toSingleToken(text);
+  ) {
+    super(base);
   }
 
   /** The names of every point this model has, in the order of the forward pass. */
@@ -118,20 +53,6 @@ export class HookedModel {
     return resolvePoints(this.spec, s.readArgument(PATTERNS, patterns, "pointNames", "patterns")).map(
       ({ name }) => name,
     );
-  }
-
-  /** TransformerLens's names of the weights this model has, in the order of the forward pass. */
-  weightNames(): string[] {
-    return this.base.weightNames();
-  }
-
-  /**
-   * A weight by TransformerLens's name and in its shape (`W_U`, `blocks.3.attn.W_O`), with the checkpoint's numbers: nothing is
-   * folded, centred or scaled, and no edit changes them.
-   * @throws InputError `input/no-weight` naming the nearest; `input/model-destroyed`.
-   */
-  async weight(name: string): Promise<WeightValues> {
-    return this.base.weight(name);
   }
 
   /**
@@ -265,15 +186,6 @@ export class HookedModel {
         "hook/scope-ended",
         "This view of the model belonged to a withEdits() that has ended. Use the model itself.",
       );
-  }
-
-  /** Frees the weights, and the device if the model requested it. */
-  destroy(): void {
-    this.base.destroy();
-  }
-
-  [Symbol.dispose](): void {
-    this.destroy();
   }
 }
 

@@ -1,7 +1,7 @@
 export type { WeightGradients } from "../model/weights/gradients.ts";
-export type { HookFunction } from "../ops/bindings.ts";
+export type { HookFunction, HookResult } from "../ops/bindings.ts";
 export type { EditOp } from "../ops/edit-call.ts";
-export { ActivationCache, type ActivationSlice, type CacheEntry } from "./activation-cache.ts";
+export { ActivationCache, type ActivationSlice, type CacheEntry, type EntryPlace } from "./activation-cache.ts";
 export type { BackwardOptions, BackwardResult } from "./backward.ts";
 export * from "./circuits/index.ts";
 export type { Edit, EditValue } from "./edit.ts";
@@ -9,8 +9,17 @@ export type { GenerateEdit, HookedGenerateOptions, HookedGenerateStep } from "./
 export { HookedModel, loadModel } from "./hooked-model.ts";
 export { type Metric, metric } from "./metrics.ts";
 export * from "./patching/index.ts";
+export * from "./paths/index.ts";
 export type { Hook, HookedForwardOptions, Hooks } from "./plan.ts";
-export { POINT_KINDS, type PointKind, type PointPattern, pointTable, resolvePoints } from "./points.ts";
+export {
+  type Axis,
+  POINT_KINDS,
+  type Point,
+  type PointKind,
+  type PointPattern,
+  pointTable,
+  resolvePoints,
+} from "./points.ts";
 export * from "./readouts/index.ts";
 export type { ForwardResult } from "./result.ts";
 export type { SweepResult } from "./sweep.ts";

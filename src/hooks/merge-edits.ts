@@ -1,6 +1,6 @@
 /**
- * Many cells, few dispatches: edits of different cells at one point become one, when they differ only in where and with
- * which values.
+ * Many cells, few dispatches: edits of different cells at one point become one edit, if they differ only in selection and
+ * values.
  */
 import { Tensor } from "../gpu/tensor.ts";
 import type { CompiledEdit } from "./edit.ts";

@@ -3,7 +3,7 @@ import gradientSource from "../../shaders/metric_gradient.wgsl";
 import reduce from "../../shaders/reduce.wgsl";
 import { HookError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
-import { defineKernel } from "../gpu/kernel.ts";
+import { defineKernel, u32 } from "../gpu/kernel.ts";
 import { foldGrid } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { reduceConstants } from "../kernels/launch.ts";
@@ -15,7 +15,7 @@ const METRIC_GRADIENT = defineKernel({
   name: "metric gradient",
   sources: [reduce, gradientSource],
   bindings: { logits: "read", entries: "read", reference: "read", values: "write", out: "write" },
-  params: { rowCount: "u32", vocab: "u32", logitsStart: "u32" },
+  params: u32("rowCount", "vocab", "logitsStart"),
 });
 
 /** What a row of logits gives: `weight` times the metric of that mode. */

@@ -2,7 +2,7 @@
 import metricSource from "../../shaders/metric.wgsl";
 import reduceSource from "../../shaders/reduce.wgsl";
 import { HookError } from "../errors.ts";
-import { defineKernel } from "../gpu/kernel.ts";
+import { defineKernel, u32 } from "../gpu/kernel.ts";
 import { foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { indexOfNoId, TOKEN_IDS } from "../model/input.ts";
@@ -96,7 +96,7 @@ const METRIC = defineKernel({
   name: "metric",
   sources: [reduceSource, metricSource],
   bindings: { logits: "read", tokens: "read", reference: "read", outIndex: "read", outputs: "write" },
-  params: { rowCount: "u32", vocab: "u32", mode: "u32", tokenCount: "u32", outStart: "u32", outStride: "u32" },
+  params: u32("rowCount", "vocab", "mode", "tokenCount", "outStart", "outStride"),
 });
 
 /** Whether a metric reads the logits of its tokens alone, so that no others need be computed. */
@@ -144,7 +144,7 @@ function checkMetric(metric: CheckedMetric, vocabSize: number): void {
   const [least, most] = kindOf(metric).tokens;
   if (tokens.length < least || tokens.length > most) {
     const count = least === most ? `${least}` : `at least ${least}`;
-    throw new HookError("hook/metric", `Metric ${kind} is about ${count} tokens, and has ${tokens.length}.`);
+    throw new HookError("hook/metric", `Metric ${kind} takes ${count} tokens, and got ${tokens.length}.`);
   }
   if (reference && kind !== "kl" && kind !== "weighted")
     s.refuseIdle("metric", "reference", `in a metric of ${kind}; it is for kl and weighted`);

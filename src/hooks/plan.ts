@@ -1,4 +1,4 @@
-/** The plan of one hooked pass: edits, captures and callbacks checked against the input, and what they make necessary. */
+/** The plan of one hooked pass: edits, captures and callbacks, checked against the input, and what the pass needs for them. */
 import { HookError, InputError } from "../errors.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { assertRunnable } from "../model/engine.ts";
@@ -18,7 +18,7 @@ export interface HookedForwardOptions extends ForwardOptions {
   capture?: PointPattern | readonly PointPattern[];
   /** Capture only these positions, ascending and each once; negative from the end. All of the pass when absent. */
   positions?: s.Indices;
-  /** Interventions, applied in order where several meet at one point. */
+  /** Edits. Those at one point are applied in order. */
   edits?: Edit | readonly Edit[];
   /** Run only the blocks before this one; there are no logits then. */
   stopAtLayer?: number;
@@ -36,7 +36,7 @@ export const HOOKED_FORWARD_OPTIONS = s.object<HookedForwardOptions, CheckedForw
   positions: s.indices,
   edits: EDITS,
   stopAtLayer: s.ranged("a whole number from 0 to the number of blocks"),
-} satisfies s.Fields<HookedForwardOptions>);
+});
 
 /** A hook of `runWithHooks`: a point, pattern or predicate, and what to call there. */
 export type Hook = readonly [PointPattern, HookFunction];
@@ -194,7 +194,7 @@ function checkLogits(looked: readonly Point[], options: CheckedForwardOptions): 
   if (wantsLogits && (options.logits ?? "all") !== "all") {
     throw new HookError(
       "hook/not-reached",
-      `Looking at "logits" needs logits: "all"; the result's \`logits\` holds the selected ones already.`,
+      `A hook at "logits" needs logits: "all"; the result's \`logits\` holds the selected ones already.`,
     );
   }
 }

@@ -1,7 +1,7 @@
 /**
- * The named points of a forward pass, as one table: TransformerLens's names, the axes of each, what it is, and what a model
- * has to have for it. Which of them a model has, in which layers and in which order is read from the graph of its pass.
- * `docs/hooks.md` prints this table; captures, edits and sweeps accept exactly these names.
+ * The named points of a forward pass, as one table: TransformerLens's name of each, its axes, its meaning, and what a model
+ * needs to have it. The graph of a model's pass says which points the model has, in which layers and in which order.
+ * `docs/hooks.md` prints this table. Captures, edits and sweeps accept exactly these names.
  */
 import { HookError } from "../errors.ts";
 import { pointsOf } from "../graph/graph.ts";
@@ -309,21 +309,16 @@ export function matcher(pattern: PointPattern): (name: string) => boolean {
 function noSuchPoint(spec: ModelSpec, pattern: PointPattern, table: ReadonlyMap<string, Point>): HookError {
   const text = typeof pattern === "string" ? `"${pattern}"` : String(pattern);
   const kind = typeof pattern === "string" ? kindOf(pattern) : undefined;
-  if (kind && !layerExists(spec, pattern as string)) {
-    return new HookError(
-      "hook/no-such-point",
-      `${text} names no point: ${spec.family} has blocks 0 to ${spec.nLayers - 1}.`,
-    );
-  }
+  const error = (message: string) => new HookError("hook/no-such-point", `${text} ${message}`);
+  if (kind && !layerExists(spec, pattern as string))
+    return error(`names no point: ${spec.family} has blocks 0 to ${spec.nLayers - 1}.`);
   if (kind?.needs) {
-    return new HookError(
-      "hook/no-such-point",
-      `${text} does not exist in this ${spec.family} model: it needs ${kind.needs}. \`model.pointNames()\` lists what there is.`,
-    );
+    const listed = "`model.pointNames()` lists what there is";
+    return error(`does not exist in this ${spec.family} model: it needs ${kind.needs}. ${listed}.`);
   }
   const plain = pattern instanceof RegExp ? pattern.source.replace(/[\\^$*+?()[\]{}|]/g, "") : pattern;
   const near = typeof plain === "string" ? ` Nearest: ${nearestNames(plain, table.keys(), 3).join(", ")}.` : "";
-  return new HookError("hook/no-such-point", `${text} matches no point of this ${spec.family} model.${near}`);
+  return error(`matches no point of this ${spec.family} model.${near}`);
 }
 
 function layerExists(spec: ModelSpec, name: string): boolean {

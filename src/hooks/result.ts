@@ -1,4 +1,4 @@
-/** What a forward pass gives: logits, and what was captured. */
+/** The result of a forward pass: logits and captures. */
 import type { Logits } from "../model/logits.ts";
 import type { ActivationCache } from "./activation-cache.ts";
 

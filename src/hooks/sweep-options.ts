@@ -1,10 +1,7 @@
-/** What a sweep is given: its options, and what it needs of a model. */
-import type { Gpu } from "../gpu/gpu.ts";
-import { MODEL_INPUT, type ModelInput, type TextModel } from "../model/input.ts";
-import type { KvCache } from "../model/kv-cache.ts";
+/** The options of a sweep, and what it needs of a model. */
+import { MODEL_INPUT, type ModelInput } from "../model/input.ts";
+import type { LoadedModel } from "../model/loaded-model.ts";
 import type { Model } from "../model/model.ts";
-import type { KvCacheOptions } from "../model/runner.ts";
-import type { ModelSpec } from "../model/spec.ts";
 import * as s from "../schema/schema.ts";
 import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";
 import { type CheckedMetric, METRICS, type Metric } from "./metrics.ts";
@@ -12,13 +9,10 @@ import type { HookedForwardOptions } from "./plan.ts";
 import type { ForwardResult } from "./result.ts";
 
 /** A model with captures and edits: `HookedModel`. */
-export interface SweepModel extends TextModel {
-  readonly gpu: Gpu;
-  readonly spec: ModelSpec;
+export interface SweepModel extends LoadedModel {
   readonly base: Model;
   /** Edits that every pass makes first. */
   readonly standing: readonly CheckedEdit[];
-  createKvCache(options?: KvCacheOptions): KvCache;
   forward(input: ModelInput, options?: HookedForwardOptions): Promise<ForwardResult>;
   assertOpen(): void;
 }
@@ -55,4 +49,4 @@ export const SWEEP_OPTIONS = s.object<SweepOptions, CheckedSweepOptions>("the op
   metric: s.required(METRICS),
   position: s.whole,
   ...MEASURE_FIELDS,
-} satisfies s.Fields<SweepOptions>);
+});

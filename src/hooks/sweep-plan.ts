@@ -1,5 +1,5 @@
 /**
- * What a sweep stands on: its cells, checked and with the rows that they affect, and the base run that stores keys, values and
+ * The plan of a sweep: its cells, checked, with the rows that they affect, and the base run that stores keys, values and
  * residuals for them.
  */
 import { HookError, InputError } from "../errors.ts";
@@ -24,7 +24,7 @@ export interface Cell {
   affected: AffectedRows;
 }
 
-export interface SweepPlan {
+export interface SweepPlan extends Disposable {
   ids: readonly number[];
   /** The metric's position. */
   end: number;
@@ -44,7 +44,6 @@ export interface SweepPlan {
   references: readonly Tensor[];
   /** The only tokens whose logits anybody reads, and their unembedding; undefined when every logit counts. */
   head: TokenHead | undefined;
-  destroy(): void;
 }
 
 const DEFAULT_BUDGET = 256 << 20;
@@ -90,7 +89,21 @@ export async function planSweep(model: SweepModel, options: CheckedSweepOptions)
     );
     const head = tokenHead(model, metrics, edits);
     if (head) own(head);
-    return { ids, end, cells, standing, rowLimit, metrics, columns, kv, base, outputs, references, head, destroy };
+    return {
+      ids,
+      end,
+      cells,
+      standing,
+      rowLimit,
+      metrics,
+      columns,
+      kv,
+      base,
+      outputs,
+      references,
+      head,
+      [Symbol.dispose]: destroy,
+    };
   } catch (error) {
     destroy();
     throw error;
@@ -110,7 +123,7 @@ function runBase(
   return model.forward([ids], {
     kv,
     logits: [end],
-    ...(signal && { signal }),
+    signal,
     ...(joins.length > 0 && { capture: joins.map(checkpoint) }),
   });
 }
@@ -139,11 +152,11 @@ function tokenHead(
     ...metric,
     tokens: metric.tokens.map((token) => tokens.indexOf(token)),
   }));
-  return { ...model.base.engine.headOf(tokens), metrics: numbered };
+  return { ...model.engine.headOf(tokens), metrics: numbered };
 }
 
 function rowsOfPass(
-  { spec, base }: SweepModel,
+  { spec, engine }: SweepModel,
   options: CheckedSweepOptions,
   keyCount: number,
   widest: number,
@@ -152,7 +165,7 @@ function rowsOfPass(
   const keysAndValues = 2 * spec.nLayers * spec.nKvHeads * spec.dHead;
   const activations = 4 * spec.dModel + 2 * (spec.nHeads + spec.nKvHeads) * spec.dHead + 3 * widestMlp(spec);
   const rows = Math.floor(budget / 4 / (keysAndValues + activations));
-  return Math.max(keyCount, Math.min(base.engine.rowsPerPass(widest), rows));
+  return Math.max(keyCount, Math.min(engine.rowsPerPass(widest), rows));
 }
 
 function singleSequence(model: SweepModel, input: ModelInput): number[] {

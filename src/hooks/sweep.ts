@@ -1,11 +1,11 @@
 /**
- * Sweeps: thousands of edited forward passes, exactly, for the price of what the edits can change.
+ * Sweeps: thousands of edited forward passes, exactly, at the cost of what the edits can change.
  *
  * One base run stores keys, values and the residual before each block. Each cell then computes only the rows that its edits
- * affect (`graph/reach.ts`): its rows take their residual from the base run at the layer where they join, and read the base run's keys
- * and values for earlier positions, by slot and without a copy. In the last block only the metric's row goes on. Cells
- * are rows of one batch, sorted by the layer where they start; the metric is computed on the GPU, and one small readback
- * serves the whole sweep.
+ * affect (`graph/reach.ts`). These rows take their residual from the base run at the layer where they join. For earlier
+ * positions they read the base run's keys and values, by slot and without a copy. In the last block only the metric's row
+ * goes on. Cells are sequences of one batch, sorted by the layer where they start. The metric is computed on the GPU, and one
+ * small readback serves the whole sweep.
  */
 import { abortable } from "../abort.ts";
 import { Recorder } from "../gpu/recorder.ts";
@@ -38,12 +38,8 @@ export interface SweepResult {
 export async function sweep(model: SweepModel, given: SweepOptions): Promise<SweepResult> {
   model.assertOpen();
   const options = s.readOptions(SWEEP_OPTIONS, given, "sweep");
-  const plan = await planSweep(model, options);
-  try {
-    return await new SweepRun(model, options, plan).finish();
-  } finally {
-    plan.destroy();
-  }
+  using plan = await planSweep(model, options);
+  return await new SweepRun(model, options, plan).finish();
 }
 
 class SweepRun {
@@ -111,34 +107,30 @@ class SweepRun {
     const { model } = this;
     const { end } = this.plan;
     const { spec, gpu } = model;
-    const kv = this.plan.kv.fork(batch.map(() => 0));
-    try {
-      const { rows, joinLayers } = this.#rowsOf(batch, kv);
-      const activeRows = spec.layers.map((_, layer) => joinLayers.filter((join) => join <= layer).length);
-      const outputRows = indices(rows.count).filter((row) => rows.position(row) === end);
-      const edits = mergeEdits(batch.map((cell) => [...this.plan.standing, ...cell.edits]));
-      const hooks = { edits, captures: [], callbacks: [], positions: [], allPositions: [] };
-      const tokens = this.plan.head?.W_U.outWidth ?? spec.vocabSize;
-      const record = (recorder: Recorder) => {
-        const logits = recorder.temp(outputRows.length, tokens);
-        model.base.engine.recordPass(recorder, {
-          rows,
-          cache: kv,
-          hooks,
-          activeRows,
-          joining: { layers: joinLayers, residual: (layer) => this.plan.base.cache.tensor(checkpoint(layer)) },
-          outputRows,
-          logits: { tensor: logits, head: this.plan.head },
-        });
-        const cellOf = outputRows.map((row) => (batch[rows.sequence(row)] as Cell).index);
-        this.#measure(recorder, this.plan.head?.metrics ?? this.plan.metrics, logits, cellOf);
-      };
-      await Recorder.run(gpu, "sweep", record, { signal: this.options.signal });
-      this.#passes += 1;
-      this.#rowLayers += activeRows.reduce((sum, count) => sum + count, 0);
-    } finally {
-      kv.destroy();
-    }
+    using kv = this.plan.kv.fork(batch.map(() => 0));
+    const { rows, joinLayers } = this.#rowsOf(batch, kv);
+    const activeRows = spec.layers.map((_, layer) => joinLayers.filter((join) => join <= layer).length);
+    const outputRows = indices(rows.count).filter((row) => rows.position(row) === end);
+    const edits = mergeEdits(batch.map((cell) => [...this.plan.standing, ...cell.edits]));
+    const hooks = { edits, captures: [], callbacks: [], positions: [], allPositions: [] };
+    const tokens = this.plan.head?.W_U.outWidth ?? spec.vocabSize;
+    const record = (recorder: Recorder) => {
+      const logits = recorder.temp(outputRows.length, tokens);
+      model.engine.recordPass(recorder, {
+        rows,
+        cache: kv,
+        hooks,
+        activeRows,
+        joining: { layers: joinLayers, residual: (layer) => this.plan.base.cache.tensor(checkpoint(layer)) },
+        outputRows,
+        logits: { tensor: logits, head: this.plan.head },
+      });
+      const cellOf = outputRows.map((row) => (batch[rows.sequence(row)] as Cell).index);
+      this.#measure(recorder, this.plan.head?.metrics ?? this.plan.metrics, logits, cellOf);
+    };
+    await Recorder.run(gpu, "sweep", record, { signal: this.options.signal });
+    this.#passes += 1;
+    this.#rowLayers += activeRows.reduce((sum, count) => sum + count, 0);
   }
 
   /** The rows of a batch, those that join earlier first, and the layer where each joins. */

@@ -1,4 +1,4 @@
-/** Adapters: which one may be asked for, who finds it, and what it turned out to be. */
+/** Adapters: the kinds one can ask for, who finds them, and the facts of the one that was found. */
 import { GpuError } from "../errors.ts";
 import type { AdapterInfo, AdapterKind, HostName, MemoryLeft } from "../gpu/host.ts";
 import * as s from "../schema/schema.ts";

@@ -1,10 +1,10 @@
 /**
- * WebGPU for Node: Dawn from the npm package `webgpu`, over the best adapter there is. In order: hardware; lavapipe,
- * the software Vulkan driver a Linux system may have; SwiftShader, which comes with an npm package.
+ * WebGPU for Node: Dawn from the npm package `webgpu`, over the best adapter there is. The order is hardware, then lavapipe
+ * (a software Vulkan driver that a Linux system may have), then SwiftShader (from an npm package).
  *
- * On Linux Dawn speaks Vulkan, and one process can open several Vulkan instances, each with drivers of our choosing.
- * So each kind of adapter is a route: a set of driver manifests and what must happen before. A route counts only when
- * the adapter found is of the kind it promised. On macOS and Windows Dawn finds Metal and Direct3D by itself.
+ * On Linux Dawn uses Vulkan, and one process can open several Vulkan instances, each with drivers of our choice. So each
+ * kind of adapter is a route: a set of driver manifests, and what must happen before. A route counts only if the adapter
+ * that it finds is of its kind. On macOS and Windows Dawn finds Metal and Direct3D by itself.
  */
 import { constants } from "node:os";
 import type { AdapterKind } from "../gpu/host.ts";

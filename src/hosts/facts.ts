@@ -1,4 +1,4 @@
-/** The host by name and version, and whose WebGPU it has. */
+/** The host's name and version, and the WebGPU implementation it has. */
 import type { HostName } from "../gpu/host.ts";
 
 /** Whose implementation of WebGPU runs. */

@@ -1,6 +1,6 @@
 /**
- * What hosts can do, one row each; their entries (`src/node.ts`, `src/deno.ts`) hand in theirs. What a browser can do is
- * the default of each column, so a page hands in nothing, and no code for other hosts gets into it.
+ * What hosts can do, a column each. The entries (`src/node.ts`, `src/deno.ts`) register theirs. What a page can do is the
+ * default, so a page registers nothing, and no code for other hosts gets into it.
  *
  * |                    | a page             | Deno (`deno.node.ts`)   | Node (`node.node.ts`)               |
  * |--------------------|--------------------|-------------------------|-------------------------------------|
@@ -12,7 +12,7 @@
  * | native noise       | none               | none                    | two lines (`noise.node.ts`)         |
  * | opens folders      | no                 | yes                     | yes                                 |
  * | keeps downloads in | its storage (OPFS) | the cache folder        | the cache folder                    |
- * | Hub, token         | what options say   | `hub-environment.node.ts` | likewise                          |
+ * | Hub, token         | what options say   | `hub-environment.node.ts` | `hub-environment.node.ts`         |
  * | keeps tuning in    | `localStorage`     | the cache folder, if it may | the cache folder                |
  */
 import {

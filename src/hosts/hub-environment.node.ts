@@ -1,6 +1,6 @@
 /**
- * The Hub as the environment has it: a folder as the download cache, the address and the token from where Hugging Face's
- * own tools have them
+ * Settings of the Hub from the environment: the folder of the download cache, and the address and token that Hugging Face's
+ * own tools would use
  * (https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables).
  */
 import { readFile } from "node:fs/promises";

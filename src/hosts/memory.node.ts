@@ -1,4 +1,4 @@
-/** What this process may still take before Linux ends it: memory, and mappings of memory. */
+/** How much this process may still take before Linux ends it: memory, and mappings of memory. */
 import { readFileSync } from "node:fs";
 import { freemem } from "node:os";
 import type { MemoryLeft } from "../gpu/host.ts";

@@ -1,6 +1,6 @@
 /**
- * The error of a machine without a usable adapter. It is the first thing a newcomer may see, so it says what was tried
- * and, per platform or browser, what to install or switch on.
+ * The error of a machine without a usable adapter. A newcomer may see it first of all, so it says what was tried and, for
+ * each platform or browser, what to install or switch on.
  */
 import { GpuError } from "../errors.ts";
 import type { HostName } from "../gpu/host.ts";

@@ -1,6 +1,6 @@
 /**
- * What native code writes to stderr by itself: Dawn says two lines about every lavapipe adapter, and has no switch for
- * them. lavapipe allows a million dynamic buffers, and Dawn says that it uses 16. Nothing depends on it.
+ * Lines that native code writes to stderr by itself. Dawn writes two about every lavapipe adapter, and has no switch for
+ * them: lavapipe allows a million dynamic buffers, and Dawn says that it uses 16. Nothing depends on it.
  */
 import { vulkanDrivers } from "./vulkan.node.ts";
 

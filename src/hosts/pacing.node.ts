@@ -1,16 +1,16 @@
 /**
- * Lets a software adapter have the CPU. While anything is pending, Dawn's Node binding polls from `setImmediate` as fast
- * as the event loop turns: one core is busy with asking. With a GPU that costs nothing that matters and keeps latency
- * low; with a software adapter it takes that core from the adapter itself.
+ * Leaves the CPU to a software adapter. While anything is pending, Dawn's Node binding polls from `setImmediate` as fast
+ * as the event loop turns, which keeps one core busy. With a GPU that does not matter and keeps latency low. With a software
+ * adapter it takes that core from the adapter itself.
  *
  * So while a result is awaited, the loop sleeps for a tenth of the time waited so far, 4 ms at most. Measured on two
  * cores with a 512x512x512 f32 matmul (4x4 tiles): lavapipe 38 -> 20 ms, SwiftShader 178 -> 106 ms; a readback of one
  * kilobyte keeps its 0.1 ms.
  *
- * Still each look costs 80 us of a core, with the adapter's threads queueing for it. Where a second result is awaited
- * behind the first, the adapter has work whenever the host learns of the first, so the loop sleeps through most of the time
- * that the last one took: a token of four layers of 256 takes 4.3 ms instead of 5.1 (lavapipe, medians of 10 in one run;
- * 3 looks a token instead of 11).
+ * Still, each look costs 80 us of a core, for which the adapter's threads wait. If a second result is queued behind the
+ * first, the adapter has work even before the host learns of the first. So the loop sleeps through most of the time that the
+ * last result took: a token of four layers of 256 takes 4.3 ms instead of 5.1 (lavapipe, medians of 10 in one run; 3 looks a
+ * token instead of 11).
  */
 const LONGEST_SLEEP_MS = 4;
 const SHARE_OF_WAIT = 0.1;

@@ -1,5 +1,5 @@
 /**
- * The host gives a device. Who finds the adapter depends on the host: `navigator.gpu`, or what the Node entry registered.
+ * Requests a device from the host. The adapter comes from `navigator.gpu`, or from what the Node entry registered.
  *
  * A device gets only the limits it asks for, and WebGPU's defaults are small (128 MB a binding), so the adapter's own
  * maximum is requested for every limit that compute depends on. Kernels read `device.limits`, never a constant.
@@ -18,9 +18,9 @@ export const OPTIONAL_FEATURES = ["shader-f16", "subgroups", "timestamp-query"] 
 export interface GpuRequest {
   /** Defaults to `SUPERLENS_ADAPTER` in Node, `auto` elsewhere. */
   adapter?: AdapterChoice;
-  /** Which GPU of a computer with two. Defaults to `high-performance` in Node and Deno, to the browser's wish there. */
+  /** Which GPU of a computer with two. The default is `high-performance` in Node and Deno; a browser chooses by itself. */
   powerPreference?: GPUPowerPreference;
-  /** Called with the adapter that runs. Defaults to one line on stderr in Node, nothing elsewhere. */
+  /** Called with the adapter that is used. By default Node prints one line on stderr, other hosts nothing. */
   onAdapter?: (info: AdapterInfo) => void;
   /** Suppresses the default line on stderr. */
   quiet?: boolean;

@@ -1,10 +1,10 @@
 /**
  * A GPU from npm. The package `@sparticuz/chromium` carries SwiftShader, a software Vulkan driver, and a Vulkan loader
- * in a brotli-compressed tar. Where it is installed (it is a devDependency here), a machine without any GPU driver can
- * run WebGPU all the same.
+ * in a brotli-compressed tar. Where it is installed (it is a devDependency here), a machine without a GPU driver can
+ * still run WebGPU.
  *
- * The archive is unpacked once per package version into a cache folder. Unpacking goes to a folder of its own that is
- * renamed at the end, so that a folder with the final name is complete, whoever else unpacks at the same moment.
+ * The archive is unpacked once per package version into a cache folder. It is unpacked into a folder of its own, which is
+ * renamed at the end. So a folder with the final name is complete, even if another process unpacks at the same time.
  */
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";

@@ -5,7 +5,7 @@ import patternGradientSource from "../../shaders/attention_pattern_gradient.wgsl
 import attentionShared from "../../shaders/attention_shared.wgsl";
 import softmaxGradientSource from "../../shaders/attention_softmax_gradient.wgsl";
 import reduce from "../../shaders/reduce.wgsl";
-import { defineKernel } from "../gpu/kernel.ts";
+import { defineKernel, u32 } from "../gpu/kernel.ts";
 import { type BufferSlice, foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { AttentionCall } from "./attention-steps.ts";
@@ -37,46 +37,40 @@ const CAP_GRADIENT = defineKernel({
 const MIX_TRANSPOSED = defineKernel({
   name: "attention mix transposed",
   sources: mixTransposedSource,
-  bindings: { keys: "read", weights: "read", x: "read", out: "write" },
-  params: {
-    rowCount: "u32",
-    nHeads: "u32",
-    nKvHeads: "u32",
-    dHead: "u32",
-    start: "u32",
-    rowStride: "u32",
-    keyCount: "u32",
-  },
+  bindings: { groups: "read", counts: "read", weights: "read", x: "read", out: "write" },
+  params: u32("groupCount", "nHeads", "nKvHeads", "dHead", "start", "rowStride", "keyCount"),
 });
 
-/** out [rows, nHeads, keys] = dz · v; `lengths`: keys of each sequence. */
+/** out [rows, nHeads, keys] = dz · v; `lengths`: keys of each sequence. `visible`: only of keys that the query sees, 0 for the others. */
 export function patternGradient(
   recorder: Recorder,
   { params, constants = {}, buffers }: AttentionCall,
   dz: BufferSlice,
   lengths: Tensor,
+  visible: boolean,
   out: BufferSlice,
 ): void {
   const { rowTable, slotTable, alibiSlopes, values } = buffers;
   recorder.dispatch(PATTERN_GRADIENT, {
     params,
-    constants,
+    constants: visible ? { ...constants, VISIBLE: 1 } : constants,
     buffers: { rowTable, slotTable, alibiSlopes, dz, values, lengths, out },
     workgroups: elementGrid(recorder, params.rowCount * params.nHeads * params.keyCount),
   });
 }
 
-/** The gradient of the scores in place of that of the pattern. */
+/** The gradient of the scores in place of that of the pattern; `scaled`: times the scale. */
 export function softmaxGradient(
   recorder: Recorder,
   { params, constants = {}, buffers }: AttentionCall,
   pattern: BufferSlice,
+  scaled: boolean,
   grad: BufferSlice,
 ): void {
   const { rowTable, slotTable, alibiSlopes } = buffers;
   recorder.dispatch(SOFTMAX_GRADIENT, {
     params,
-    constants: { ...constants, ...reduceConstants(recorder) },
+    constants: { ...constants, ...reduceConstants(recorder), ...(scaled && { SCALED: 1 }) },
     buffers: { rowTable, slotTable, alibiSlopes, pattern, grad },
     workgroups: foldGrid(recorder.gpu, params.rowCount * params.nHeads),
   });
@@ -98,27 +92,28 @@ export function capGradient(
   });
 }
 
-/** Rows of keys, for `mixTransposed`: of each its position, and first and end of its sequence's query rows. */
-export interface KeyRows {
-  readonly count: number;
+/** Keys that lie together, for `mixTransposed`. */
+export interface KeyGroups {
+  /** [groups] vec4 (first key row, its position, first and end of the query rows that may see them). */
+  readonly groups: Uint32Array;
+  /** Keys of each group, at most four. */
+  readonly counts: Uint32Array;
   readonly nKvHeads: number;
   readonly keyCount: number;
-  /** [rows] vec4 (position, first, end, 0). */
-  readonly table: Tensor;
 }
 
 /** out [key rows, nKvHeads, dHead] = sum over query rows and heads of weights[query, head, key] x[query, head]. */
 export function mixTransposed(
   recorder: Recorder,
-  keys: KeyRows,
+  keys: KeyGroups,
   weights: BufferSlice,
   x: View,
   out: BufferSlice,
 ): void {
-  const { count, nKvHeads, keyCount, table } = keys;
+  const { groups, counts, nKvHeads, keyCount } = keys;
   recorder.dispatch(MIX_TRANSPOSED, {
     params: {
-      rowCount: count,
+      groupCount: counts.length,
       nHeads: x.heads,
       nKvHeads,
       dHead: x.width,
@@ -126,7 +121,7 @@ export function mixTransposed(
       rowStride: x.rowStride,
       keyCount,
     },
-    buffers: { keys: table, weights, x: x.buffer, out },
-    workgroups: elementGrid(recorder, (count * nKvHeads * x.width) / 4),
+    buffers: { groups: recorder.upload(groups), counts: recorder.upload(counts), weights, x: x.buffer, out },
+    workgroups: elementGrid(recorder, (counts.length * nKvHeads * x.width) / 4),
   });
 }

@@ -7,7 +7,7 @@ import {
   ATTENTION_SOFTMAX,
   type ATTENTION_TABLES,
 } from "./definitions.ts";
-import { elementGrid } from "./launch.ts";
+import { elementGrid, reduceConstants } from "./launch.ts";
 
 export type AttentionParam = keyof typeof ATTENTION_PARAMS;
 
@@ -37,7 +37,7 @@ export function attentionSoftmax(
   const { rowTable, slotTable, alibiSlopes } = buffers;
   recorder.dispatch(ATTENTION_SOFTMAX, {
     params,
-    constants,
+    constants: { ...constants, ...reduceConstants(recorder) },
     buffers: { rowTable, slotTable, alibiSlopes, x },
     workgroups: foldGrid(recorder.gpu, params.rowCount * params.nHeads),
   });

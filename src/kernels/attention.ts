@@ -2,12 +2,12 @@
  * The family of attention kernels.
  *
  *   broadcastRows  prompts in registers, for CPUs that offer subgroups: eight rows at a time, queries by subgroupBroadcast
- *   subgroupKeys   few rows, likewise: the invocations of a subgroup share out the head's dimensions
- *   rows           prompts without workgroup memory, for CPUs: the rows of a workgroup walk the same keys
- *   keys           few rows without much of it, for CPUs: the invocations of a workgroup share out the keys
+ *   subgroupKeys   few rows, for CPUs that offer subgroups: the head's dimensions are divided among a subgroup's invocations
+ *   rows           prompts without workgroup memory, for CPUs: the rows of a workgroup read the same keys
+ *   keys           few rows with little workgroup memory, for CPUs: the keys are divided among a workgroup's invocations
  *   tiled          prompts on a GPU: tiles of keys and values in workgroup memory
- *   single         few rows on a GPU: a workgroup a (row, head)
- *   split          few rows and many keys on a GPU: several workgroups a (row, head), joined by a second kernel
+ *   single         few rows on a GPU: one workgroup for each row and head
+ *   split          few rows and many keys on a GPU: several workgroups for each row and head, joined by a second kernel
  *   reference      in three steps, with scores and pattern in a buffer between them
  */
 import attention from "../../shaders/attention.wgsl";
@@ -21,7 +21,7 @@ import attentionSubgroupKeys from "../../shaders/attention_subgroup_keys.wgsl";
 import attentionTiled from "../../shaders/attention_tiled.wgsl";
 import reduce from "../../shaders/reduce.wgsl";
 import type { Gpu } from "../gpu/gpu.ts";
-import { defineKernel, type Kernel } from "../gpu/kernel.ts";
+import { defineKernel, type Kernel, u32 } from "../gpu/kernel.ts";
 import { type BufferSlice, foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tile } from "../gpu/unroll.ts";
 import {
@@ -201,7 +201,7 @@ const subgroupKeys = oneDispatch({
   grid: (gpu, shape) => [...eachRowHead(gpu, shape), 1],
 });
 
-/** Invocations that share out the keys; wide heads have fewer, since each keeps a head's width in workgroup memory. */
+/** Invocations that divide the keys; wide heads have fewer, since each keeps a head's width in workgroup memory. */
 const keyLanes = (dHead: number) => (dHead <= 256 ? 8 : 2);
 
 const keys = oneDispatch({
@@ -249,10 +249,10 @@ const JOIN = defineKernel({
   name: "attention join",
   sources: attentionJoin,
   bindings: { parts: "read", z: "write" },
-  params: { count: "u32", dHead: "u32", splits: "u32" },
+  params: u32("count", "dHead", "splits"),
 });
 
-/** Keys of a split at least, and splits at most: more keep no GPU busier, and the second kernel walks them one by one. */
+/** Least keys of a split, and most splits: more keep no GPU busier, and the second kernel reads them one by one. */
 const SPLIT_KEYS = 64;
 const MOST_SPLITS = 32;
 /** With as many (row, head)s a GPU has enough to do without splitting. */
@@ -292,7 +292,7 @@ const split = attentionKernel({
 });
 
 /** Step by step, scores and pattern in memory. */
-export function recordSteps(recorder: Recorder, call: AttentionCall, z: BufferSlice): void {
+function recordSteps(recorder: Recorder, call: AttentionCall, z: BufferSlice): void {
   const { rowCount, nHeads, keyCount } = call.params;
   const scores = recorder.temp(rowCount, nHeads, keyCount);
   attentionScores(recorder, call, scores);
@@ -303,17 +303,19 @@ export function recordSteps(recorder: Recorder, call: AttentionCall, z: BufferSl
 
 const CANDIDATES: readonly AttentionKernel[] = [broadcastRows, subgroupKeys, rows, keys, tiled, split, single];
 
-export const ATTENTION_FAMILY = new KernelFamily<AttentionShape, AttentionKernel>({
-  name: "attention",
-  candidates: CANDIDATES,
-  reference: attentionKernel({
-    name: "reference",
-    passes: Object.keys(PASSES) as PassKind[],
-    expectedOn: [],
-    record: recordSteps,
-  }),
-  keyOf: (shape) => `attention of ${passOf(shape)}, dHead ${shape.dHead}`,
+const reference = attentionKernel({
+  name: "reference",
+  passes: Object.keys(PASSES) as PassKind[],
+  expectedOn: [],
+  record: recordSteps,
 });
+
+export const ATTENTION_FAMILY = new KernelFamily<AttentionShape, AttentionKernel>(
+  "attention",
+  CANDIDATES,
+  reference,
+  (shape) => `attention of ${passOf(shape)}, dHead ${shape.dHead}`,
+);
 
 /** All that a choice between the candidates depends on: it changes when one of them does. */
 export function attentionText(): string {

@@ -1,8 +1,8 @@
 /**
- * The forward pass's vocabulary: each function records one operation on rows of activations.
+ * The operations of a forward pass: each function records one operation on rows of activations.
  *
- * "Rows" are tokens: a batch of sequences, whatever their lengths, is one list of rows without padding. A row table says
- * for each its sequence, position, cache slot and token.
+ * "Rows" are tokens: a batch of sequences of any lengths is one list of rows without padding. A row table has the sequence,
+ * position, slot and token of each row.
  */
 import type { Constants } from "../gpu/kernel.ts";
 import type { BufferSlice, Recorder } from "../gpu/recorder.ts";

@@ -1,6 +1,6 @@
 /**
- * The transformer's kernels: which WGSL files make each, its bindings and its parameters. What a kernel computes stands
- * in the first comment of its file in `shaders/`.
+ * The transformer's kernels: the WGSL files of each, its bindings and its parameters. The first comment of a kernel's file in
+ * `shaders/` says what it computes.
  */
 import activation from "../../shaders/activation.wgsl";
 import argmax from "../../shaders/argmax.wgsl";
@@ -37,7 +37,7 @@ import sumHeads from "../../shaders/sum_heads.wgsl";
 import weightsBf16 from "../../shaders/weights_bf16.wgsl";
 import weightsF16 from "../../shaders/weights_f16.wgsl";
 import weightsF32 from "../../shaders/weights_f32.wgsl";
-import { defineKernel } from "../gpu/kernel.ts";
+import { defineKernel, f32, u32 } from "../gpu/kernel.ts";
 
 /** How a weight matrix lies on the GPU. Compute is in f32 whatever the storage. */
 export type StorageType = "f32" | "f16" | "bf16";
@@ -50,17 +50,9 @@ function embedKernel(storage: StorageType) {
     sources: [STORAGE_SOURCE[storage], embed],
     bindings: { indices: "read", weights: "read", out: "write", rowTable: "read", positions: "read" },
     params: {
-      rowCount: "u32",
-      width: "u32",
-      tableStride: "u32",
-      firstRow: "u32",
-      tableRows: "u32",
-      indexStart: "u32",
-      indexStride: "u32",
-      indexOffset: "u32",
-      positionOffset: "u32",
-      positionStride: "u32",
-      scale: "f32",
+      ...u32("rowCount", "width", "tableStride", "firstRow", "tableRows"),
+      ...u32("indexStart", "indexStride", "indexOffset", "positionOffset", "positionStride"),
+      ...f32("scale"),
     },
   });
 }
@@ -72,7 +64,7 @@ function packKernel(rows: "aligned" | "any") {
     name: `pack rows ${rows}`,
     sources: [{ aligned: rowsAligned, any: rowsAny }[rows], packRows],
     bindings: { rows: "read", packed: "write" },
-    params: { rowCount: "u32", width: "u32", rowStart: "u32", rowStride: "u32" },
+    params: u32("rowCount", "width", "rowStart", "rowStride"),
   });
 }
 
@@ -81,7 +73,7 @@ export const PACK_ROWS = { aligned: packKernel("aligned"), any: packKernel("any"
 export const EMBED = { f32: embedKernel("f32"), f16: embedKernel("f16"), bf16: embedKernel("bf16") } as const;
 
 const NORM_BINDINGS = { x: "read", weights: "read", bias: "read", out: "write" } as const;
-const NORM_PARAMS = { rowCount: "u32", width: "u32", eps: "f32", weightOffset: "f32" } as const;
+const NORM_PARAMS = { ...u32("rowCount", "width"), ...f32("eps", "weightOffset") };
 
 export const NORM = defineKernel({
   name: "norm",
@@ -124,14 +116,8 @@ export const QK_NORM = defineKernel({
   sources: [reduce, normShared, qkNorm],
   bindings: { weights: "read", bias: "read", x: "write" },
   params: {
-    rowCount: "u32",
-    rowStride: "u32",
-    start: "u32",
-    groups: "u32",
-    width: "u32",
-    weightStride: "u32",
-    eps: "f32",
-    weightOffset: "f32",
+    ...u32("rowCount", "rowStride", "start", "groups", "width", "weightStride"),
+    ...f32("eps", "weightOffset"),
   },
 });
 
@@ -139,44 +125,21 @@ export const ROPE_STORE = defineKernel({
   name: "rope and store",
   sources: ropeStore,
   bindings: { rowTable: "read", ropeTable: "read", qkv: "write", keys: "write", values: "write" },
-  params: {
-    rowCount: "u32",
-    nHeads: "u32",
-    nKvHeads: "u32",
-    dHead: "u32",
-    rotaryDim: "u32",
-    start: "u32",
-    rowStride: "u32",
-  },
+  params: u32("rowCount", "nHeads", "nKvHeads", "dHead", "rotaryDim", "start", "rowStride"),
 });
 
 export const STORE_KV = defineKernel({
   name: "store keys and values",
   sources: storeKv,
   bindings: { rowTable: "read", k: "read", v: "read", keys: "write", values: "write" },
-  params: {
-    rowCount: "u32",
-    width: "u32",
-    keyStart: "u32",
-    keyStride: "u32",
-    valueStart: "u32",
-    valueStride: "u32",
-  },
+  params: u32("rowCount", "width", "keyStart", "keyStride", "valueStart", "valueStride"),
 });
 
 export const ATTENTION_PARAMS = {
-  rowCount: "u32",
-  nHeads: "u32",
-  nKvHeads: "u32",
-  dHead: "u32",
-  queryStride: "u32",
-  slotStride: "u32",
-  window: "u32",
-  keyCount: "u32",
-  scale: "f32",
-  softCap: "f32",
-  splitKeys: "u32",
-} as const;
+  ...u32("rowCount", "nHeads", "nKvHeads", "dHead", "queryStride", "slotStride", "window", "keyCount"),
+  ...f32("scale", "softCap"),
+  ...u32("splitKeys"),
+};
 
 /** The bindings of `attention_shared.wgsl`. */
 export const ATTENTION_TABLES = { rowTable: "read", slotTable: "read", alibiSlopes: "read" } as const;
@@ -206,28 +169,28 @@ export const ELEMENTWISE = defineKernel({
   name: "elementwise",
   sources: [activation, elementwise],
   bindings: { x: "write" },
-  params: { count: "u32", start: "u32", scale: "f32", softCap: "f32" },
+  params: { ...u32("count", "start"), ...f32("scale", "softCap") },
 });
 
 export const SLOPE = defineKernel({
   name: "slope",
   sources: [activation, slope],
   bindings: { x: "write" },
-  params: { count: "u32", start: "u32", softCap: "f32" },
+  params: { ...u32("count", "start"), ...f32("softCap") },
 });
 
 export const COMBINE = defineKernel({
   name: "combine",
   sources: combine,
   bindings: { x: "read", out: "write" },
-  params: { count: "u32", scale: "f32" },
+  params: { ...u32("count"), ...f32("scale") },
 });
 
 export const SUM_HEADS = defineKernel({
   name: "sum heads",
   sources: sumHeads,
   bindings: { result: "read", bias: "read", out: "write" },
-  params: { rowCount: "u32", nHeads: "u32", width: "u32", scale: "f32" },
+  params: { ...u32("rowCount", "nHeads", "width"), ...f32("scale") },
 });
 
 const gatherOf = (name: string, element: string) =>
@@ -236,15 +199,8 @@ const gatherOf = (name: string, element: string) =>
     sources: [`alias Element = ${element};`, gather],
     bindings: { list: "read", x: "read", out: "write" },
     params: {
-      entries: "u32",
-      heads: "u32",
-      width: "u32",
-      sourceStart: "u32",
-      sourceRowStride: "u32",
-      sourceHeadStride: "u32",
-      targetStart: "u32",
-      targetRowStride: "u32",
-      targetHeadStride: "u32",
+      ...u32("entries", "heads", "width", "sourceStart", "sourceRowStride", "sourceHeadStride"),
+      ...u32("targetStart", "targetRowStride", "targetHeadStride"),
     },
   });
 
@@ -254,41 +210,33 @@ export const ARGMAX = defineKernel({
   name: "argmax",
   sources: [orderedKey, argmax],
   bindings: { logits: "read", tokens: "write" },
-  params: { rowCount: "u32", firstRow: "u32", vocab: "u32" },
+  params: u32("rowCount", "firstRow", "vocab"),
 });
 
 export const SAMPLE = defineKernel({
   name: "sample",
   sources: [orderedKey, sample],
   bindings: { logits: "read", uniforms: "read", tokens: "write" },
-  params: {
-    rowCount: "u32",
-    firstRow: "u32",
-    vocab: "u32",
-    topK: "u32",
-    topP: "f32",
-    minP: "f32",
-    temperature: "f32",
-  },
+  params: { ...u32("rowCount", "firstRow", "vocab", "topK"), ...f32("topP", "minP", "temperature") },
 });
 
 export const SAMPLE_PENALTY = defineKernel({
   name: "sample penalty",
   sources: samplePenalty,
   bindings: { seen: "read", logits: "write" },
-  params: { count: "u32", penalty: "f32" },
+  params: { ...u32("count"), ...f32("penalty") },
 });
 
 export const LOG_SUM_EXP = defineKernel({
   name: "log sum exp",
   sources: [reduce, logSumExp],
   bindings: { logits: "read", out: "write" },
-  params: { rowCount: "u32", firstRow: "u32", vocab: "u32" },
+  params: u32("rowCount", "firstRow", "vocab"),
 });
 
 export const LOG_PROB = defineKernel({
   name: "log prob",
   sources: logProb,
   bindings: { entries: "read", logits: "read", normalizers: "read", out: "write" },
-  params: { count: "u32", firstEntry: "u32", firstRow: "u32", vocab: "u32" },
+  params: u32("count", "firstEntry", "firstRow", "vocab"),
 });

@@ -1,4 +1,4 @@
-/** Element by element: functions in place, copies and chosen rows. */
+/** Operations on single elements: functions in place, copies and chosen rows. */
 import type { Recorder } from "../gpu/recorder.ts";
 import { ACTIVATION_CODE, type Activation, copyRows, gather } from "./calls.ts";
 import { ELEMENTWISE, SLOPE } from "./definitions.ts";

@@ -1,9 +1,9 @@
 /**
- * A family of kernels: several that compute the same thing, of which the fastest depends on the adapter and the shape.
+ * A family of kernels: several kernels that compute the same thing. Which is fastest depends on the adapter and the shape.
  *
- * A family chooses one for each shape: what the tuner found for shapes of this class on this device, else the first of its
- * candidates that is expected to win on such an adapter, else the reference. That is the operation as it is defined, which
- * every device can run and every candidate is checked against. A run that asks for reference kernels gets no other.
+ * A family chooses one for each shape: the tuner's choice for the shape's class on this device, else the first candidate that
+ * is expected to win on such an adapter, else the reference. The reference is the operation as it is defined. Every device
+ * can run it, and every candidate is checked against it. A run with reference kernels takes no other.
  */
 import type { Gpu } from "../gpu/gpu.ts";
 import type { GpuHost } from "../gpu/host.ts";
@@ -27,26 +27,17 @@ export interface Candidate<Shape> {
   fits(device: DeviceFacts, shape: Shape): boolean;
 }
 
-type FamilyDefinition<Shape, Kernel extends Candidate<Shape>> = Pick<
-  KernelFamily<Shape, Kernel>,
-  "name" | "candidates" | "reference" | "keyOf"
->;
-
 export class KernelFamily<Shape, Kernel extends Candidate<Shape>> {
-  readonly name: string;
-  /** Of those that fit a shape, the first that is expected to win is the default. */
-  readonly candidates: readonly Kernel[];
-  readonly reference: Kernel;
-  /** The class of a shape, as text. All shapes of a class take one kernel, as far as it fits. */
-  readonly keyOf: (shape: Shape) => string;
   readonly #chosen = new WeakMap<object, Map<string, Kernel>>();
 
-  constructor({ name, candidates, reference, keyOf }: FamilyDefinition<Shape, Kernel>) {
-    this.name = name;
-    this.candidates = candidates;
-    this.reference = reference;
-    this.keyOf = keyOf;
-  }
+  constructor(
+    readonly name: string,
+    /** Of those that fit a shape, the first that is expected to win is the default. */
+    readonly candidates: readonly Kernel[],
+    readonly reference: Kernel,
+    /** The class of a shape, as text. All shapes of a class take one kernel, as far as it fits. */
+    readonly keyOf: (shape: Shape) => string,
+  ) {}
 
   /** The kernel for a shape on the device of a run. The matmuls of a pass have few shapes, so a run looks each up once. */
   choose(run: RecorderOptions & { readonly gpu: Gpu }, shape: Shape): Kernel {

@@ -6,7 +6,7 @@
 import tableGradientSource from "../../shaders/table_gradient.wgsl";
 import transposeSource from "../../shaders/transpose_rows.wgsl";
 import vectorGradientSource from "../../shaders/vector_gradient.wgsl";
-import { defineKernel } from "../gpu/kernel.ts";
+import { defineKernel, f32, u32 } from "../gpu/kernel.ts";
 import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { combine, type MatmulOptions, matmul } from "./calls.ts";
@@ -20,21 +20,21 @@ const TRANSPOSE = defineKernel({
   name: "transpose rows",
   sources: transposeSource,
   bindings: { x: "read", out: "write" },
-  params: { rowCount: "u32", rowCount4: "u32", width: "u32", start: "u32", rowStride: "u32" },
+  params: u32("rowCount", "rowCount4", "width", "start", "rowStride"),
 });
 
 const VECTOR_GRADIENT = defineKernel({
   name: "vector gradient",
   sources: vectorGradientSource,
   bindings: { dy: "read", x: "read", out: "write" },
-  params: { count: "u32", width: "u32" },
+  params: u32("count", "width"),
 });
 
 const TABLE_GRADIENT = defineKernel({
   name: "table gradient",
   sources: tableGradientSource,
   bindings: { entries: "read", rows: "read", dy: "read", out: "write" },
-  params: { entryCount: "u32", width: "u32", tableStride: "u32", scale: "f32" },
+  params: { ...u32("entryCount", "width", "tableStride"), ...f32("scale") },
 });
 
 /** Parts of W as matrices that are W transposed, each with the columns of x that it takes. */

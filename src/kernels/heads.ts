@@ -1,4 +1,4 @@
-/** What happens to queries, keys and values, in place, between their projection and attention. */
+/** Operations on queries, keys and values, in place, between their projection and attention. */
 import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
 import { foldGrid } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";

@@ -1,4 +1,4 @@
-/** How many workgroups a kernel gets, and how many invocations those have. */
+/** How many workgroups a kernel gets, and how many invocations each has. */
 import type { Constants } from "../gpu/kernel.ts";
 import { foldGrid, type Recorder } from "../gpu/recorder.ts";
 

@@ -24,7 +24,7 @@ import storeBlock from "../../shaders/store_block.wgsl";
 import weightsConv1d from "../../shaders/weights_conv1d.wgsl";
 import weightsLinear from "../../shaders/weights_linear.wgsl";
 import type { Gpu } from "../gpu/gpu.ts";
-import { type Access, defineKernel, type Kernel } from "../gpu/kernel.ts";
+import { type Access, defineKernel, f32, type Kernel, u32 } from "../gpu/kernel.ts";
 import { type Dispatch, foldGrid } from "../gpu/recorder.ts";
 import type { Tile } from "../gpu/unroll.ts";
 import { STORAGE_SOURCE, STORAGE_TYPES, type StorageType } from "./definitions.ts";
@@ -62,21 +62,11 @@ export interface MatmulKernel extends Candidate<MatmulShape> {
 }
 
 const MATMUL_PARAMS = {
-  rowCount: "u32",
-  outWidth: "u32",
-  width: "u32",
-  rowStart: "u32",
-  rowStride: "u32",
-  weightStart: "u32",
-  weightStride: "u32",
-  outStart: "u32",
-  outStride: "u32",
-  biasStart: "u32",
-  scale: "f32",
-  softCap: "f32",
-  queryWidth: "u32",
-  kvWidth: "u32",
-} as const;
+  ...u32("rowCount", "outWidth", "width", "rowStart", "rowStride", "weightStart", "weightStride"),
+  ...u32("outStart", "outStride", "biasStart"),
+  ...f32("scale", "softCap"),
+  ...u32("queryWidth", "kvWidth"),
+};
 
 export type MatmulParam = keyof typeof MATMUL_PARAMS;
 
@@ -128,18 +118,8 @@ interface MatmulText extends Pick<MatmulKernel, "name" | "rows" | "expectedOn" |
 }
 
 function matmulKernel(text: MatmulText): MatmulKernel {
-  const {
-    name,
-    files,
-    rows,
-    packed = false,
-    invocations,
-    subgroupSize,
-    excludes,
-    expectedOn,
-    expectedFor,
-    grid,
-  } = text;
+  const { name, files, rows, packed = false, expectedOn, expectedFor, grid } = text;
+  const { invocations, subgroupSize, excludes } = text;
   const layouts = Object.keys(files) as WeightLayout[];
   return {
     ...{ name, layouts, rows, packed, expectedOn, grid },

@@ -7,8 +7,8 @@
  *   tiled      tiles of both operands in workgroup memory      GPUs, many rows
  *   shared     one to four rows, weights read coalesced        GPUs, decoding
  *
- * Every one is some adapter's default, or what the tuner chose on one, or the one alternative that GPUs have for a shape,
- * which could not be timed here: `shared 4x64`, and of many rows `tiled 32x32` and `64x64` (docs/decisions.md).
+ * Every one is the default of some adapter, or was chosen by the tuner on one, or is the one alternative that GPUs have for a
+ * shape. The last could not be timed here: `shared 4x64`, and for many rows `tiled 32x32` and `64x64` (docs/decisions.md).
  */
 import { KernelFamily } from "./family.ts";
 import {
@@ -74,12 +74,12 @@ export function rowClassOf(rows: number): (typeof ROW_CLASSES)[number] {
   return ROW_CLASSES.find(({ most }) => rows <= most) as (typeof ROW_CLASSES)[number];
 }
 
-export const MATMUL_FAMILY = new KernelFamily<MatmulShape, MatmulKernel>({
-  name: "matmul",
-  candidates: CANDIDATES,
+export const MATMUL_FAMILY = new KernelFamily<MatmulShape, MatmulKernel>(
+  "matmul",
+  CANDIDATES,
   reference,
-  keyOf: ({ rows, layout, storage }) => `${rowClassOf(rows).name}, ${layout}, ${storage}`,
-});
+  ({ rows, layout, storage }) => `${rowClassOf(rows).name}, ${layout}, ${storage}`,
+);
 
 /** All that a choice between the candidates depends on: it changes when one of them does. */
 export function matmulText(): string {

@@ -3,7 +3,7 @@
  *
  * A matrix [outWidth, width] keeps the checkpoint's type and layout. Its rows are padded to a multiple of four elements,
  * and it is cut into parts where it exceeds what the adapter can bind at once (128 MB on many; GPT-2's embedding has 154).
- * Vectors (biases, norms) are f32: bf16 and f16 widen to it without loss, and they are too small to matter.
+ * Vectors (biases, norms) are f32: bf16 and f16 widen to f32 without loss, and vectors are too small to matter.
  */
 import type { Tensor } from "../gpu/tensor.ts";
 import type { StorageType } from "./definitions.ts";

@@ -3,7 +3,7 @@ import normGradientSource from "../../shaders/norm_gradient.wgsl";
 import normShared from "../../shaders/norm_shared.wgsl";
 import stageGradientSource from "../../shaders/norm_stage_gradients.wgsl";
 import reduce from "../../shaders/reduce.wgsl";
-import { defineKernel } from "../gpu/kernel.ts";
+import { defineKernel, f32, u32 } from "../gpu/kernel.ts";
 import { type BufferSlice, foldGrid, type Recorder } from "../gpu/recorder.ts";
 import { reduceConstants } from "./launch.ts";
 import type { NormWeights } from "./matrix.ts";
@@ -15,16 +15,8 @@ const NORM_GRADIENT = defineKernel({
   sources: [reduce, normShared, normGradientSource],
   bindings: { x: "read", weights: "read", grad: "write" },
   params: {
-    rowCount: "u32",
-    width: "u32",
-    groups: "u32",
-    start: "u32",
-    rowStride: "u32",
-    gradStart: "u32",
-    gradStride: "u32",
-    weightStride: "u32",
-    eps: "f32",
-    weightOffset: "f32",
+    ...u32("rowCount", "width", "groups", "start", "rowStride", "gradStart", "gradStride", "weightStride"),
+    ...f32("eps", "weightOffset"),
   },
 });
 
@@ -35,7 +27,7 @@ function stageGradient(entryPoint: "scale" | "normalize" | "divisor") {
     sources: [reduce, normShared, stageGradientSource],
     // A stage leaves the bindings it does not need unread.
     bindings: { x: "read", scales: "read", grad: "read", out: "write" },
-    params: { rowCount: "u32", width: "u32", eps: "f32" },
+    params: { ...u32("rowCount", "width"), ...f32("eps") },
   });
 }
 

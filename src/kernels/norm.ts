@@ -1,12 +1,12 @@
 /**
  * Norms of rows, and the family of kernels that compute them in one step:
  *
- *   by row        a row an invocation         CPUs: no barrier; widths of whole vec4
- *   by workgroup  a row a workgroup           GPUs, and other widths
+ *   by row        one invocation for each row  CPUs: no barrier; widths of whole vec4
+ *   by workgroup  one workgroup for each row   GPUs, and other widths
  *   reference     the three stages, in turn
  *
- * The tuner does not time them: on each CPU that was measured a row an invocation is at least twice as fast, or as fast for
- * one row (docs/decisions.md), and on a GPU it would leave all but a few invocations idle.
+ * The tuner does not time them. On each CPU that was measured, "by row" is at least twice as fast, or as fast for one row
+ * (docs/decisions.md). On a GPU it would leave all but a few invocations idle.
  */
 import type { Constants } from "../gpu/kernel.ts";
 import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
@@ -113,12 +113,12 @@ const inStages: NormKernel = {
   },
 };
 
-export const NORM_FAMILY = new KernelFamily<NormShape, NormKernel>({
-  name: "norm",
-  candidates: [byRow, byWorkgroup],
-  reference: inStages,
-  keyOf: ({ width }) => (width % 4 === 0 ? "norm" : "norm, no whole vec4"),
-});
+export const NORM_FAMILY = new KernelFamily<NormShape, NormKernel>(
+  "norm",
+  [byRow, byWorkgroup],
+  inStages,
+  ({ width }) => (width % 4 === 0 ? "norm" : "norm, no whole vec4"),
+);
 
 /** out[r] (+)= norm(x[r]); x, out [rows, width]. */
 export function norm(
@@ -138,7 +138,7 @@ export function norm(
 /** The three stages of `norm`, each with its output; between them the caller may look or change. */
 export function normStages(recorder: Recorder, rows: number, width: number, spec: NormSpec, weights: NormWeights) {
   const call = normCall(recorder, { rows, width }, spec);
-  const constants = meanConstants(spec);
+  const constants = { ...meanConstants(spec), ...reduceConstants(recorder) };
   return {
     /** scales [rows] */
     scale: (x: BufferSlice, scales: BufferSlice) =>

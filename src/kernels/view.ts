@@ -1,8 +1,9 @@
 /**
- * Where an activation lies in memory: the one description of strided memory, which kernels, captures and edits share.
+ * Where an activation lies in memory. Kernels, captures and edits share this one description of strided memory.
  *
- * Row r, head h, dimension d is element `start + r * rowStride + h * headStride + d` of the buffer. What has no heads has
- * one. A `Tensor` owns memory; a `BufferSlice` is the part of a buffer that is bound; a view says how to walk it.
+ * Row r, head h, dimension d is element `start + r * rowStride + h * headStride + d` of the buffer. An activation without
+ * heads has one head. A `Tensor` owns memory, a `BufferSlice` is the part of a buffer that is bound, and a view has its
+ * strides.
  */
 import type { BufferSlice } from "../gpu/recorder.ts";
 
@@ -20,7 +21,7 @@ export function packedView(buffer: BufferSlice, width: number, heads = 1, start 
   return { buffer, start, rowStride: heads * width, heads, headStride: width, width };
 }
 
-/** Whether nothing lies between the rows, so that they may be walked as one run of elements. */
+/** Whether nothing lies between the rows, so that they may be read as one run of elements. */
 export function isPacked({ rowStride, heads, headStride, width }: View): boolean {
   return rowStride === heads * width && (heads === 1 || headStride === width);
 }

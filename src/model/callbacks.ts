@@ -1,6 +1,6 @@
 /**
- * Callbacks that are called where nobody can wait for them. One may be async; its failure then ends the call that was given it,
- * as that of a plain one does.
+ * Callbacks that are called where nobody can wait for them. A callback may be async. If it fails, the call that got it fails,
+ * as with a callback that is not async.
  */
 import { abortable } from "../abort.ts";
 

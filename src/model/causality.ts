@@ -1,6 +1,6 @@
 /**
- * Models in which a token sees those after it as well. Its keys and values then depend on the whole sequence, so that a
- * sequence is computed in one pass and never continued: nothing is generated, and a cache serves no second call.
+ * Models whose attention looks both ways. A token's keys and values then depend on the whole sequence. So a sequence is
+ * computed in one pass and never continued: nothing is generated, and a key-value cache serves no second call.
  */
 import { InputError } from "../errors.ts";
 import type { RowTable } from "../ops/rows.ts";
@@ -14,14 +14,14 @@ export function isCausal({ attention }: Pick<ModelSpec, "attention">): boolean {
 function notCausal(message: string): InputError {
   return new InputError(
     "input/not-causal",
-    `In this model every token sees those after it (attention.causal is false). ${message}`,
+    `This model's attention looks both ways (attention.causal is false). ${message}`,
   );
 }
 
-/** @throws InputError `input/not-causal` for what goes on from one token to the next. */
+/** @throws InputError `input/not-causal` for work that goes on from one token to the next. */
 export function assertCausal(spec: ModelSpec, what: string): void {
   if (isCausal(spec)) return;
-  throw notCausal(`${what} needs a model that sees only what came before. Use forward, or a causal model.`);
+  throw notCausal(`${what} needs a model whose tokens see only earlier tokens. Use forward, or a causal model.`);
 }
 
 /** @throws InputError `input/not-causal` when a sequence that has tokens already would get more. */
@@ -38,8 +38,8 @@ export function assertWhole(spec: ModelSpec, before: readonly number[], ids: rea
 }
 
 /**
- * [first, end] of the rows of each pass: as many as `most`, or without causality or backwards as many whole sequences; one that is
- * longer than `most` by itself, if it has no more rows than `fitting`, the adapter's limit.
+ * [first, end] of the rows of each pass: as many as `most`, or without causality or backwards as many whole sequences. One
+ * sequence that is longer than `most` is a pass if it has no more rows than `fitting`, the adapter's limit.
  * @throws InputError `input/not-causal` or `input/backward-rows` for a sequence that has.
  */
 export function passesOf(
@@ -64,8 +64,8 @@ export function passesOf(
       }
       if (end - first > fitting) {
         throw notCausal(
-          `A sequence is one pass, therefore, and ${end - first} tokens are more than the ${fitting} that this adapter takes. ` +
-            "Use shorter sequences, or look at fewer points.",
+          `So a sequence must be one pass, and ${end - first} tokens are more than the ${fitting} that this adapter takes. ` +
+            "Use shorter sequences, or hooks at fewer points.",
         );
       }
     }

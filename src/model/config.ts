@@ -1,12 +1,14 @@
 /**
- * Reading a Hugging Face `config.json` as transformers does: each family has names of its own for its settings, a missing
- * one has the family's default, and keys that the family does not read change nothing. The reader looks a setting up, checks
- * its type, and names it in errors.
+ * Reads a Hugging Face `config.json` as transformers does. Each family has its own names for its settings, a missing
+ * setting has the family's default, and keys that the family does not read change nothing. The reader looks a setting up,
+ * checks its type, and names it in errors.
  *
- * A `null` is not a missing key. It is refused where transformers refuses it, which is wherever it does not stand for
- * something of its own: "off", "as many as", "none" (`nullableNumber`, `nullableInteger`, `list`, `child`).
+ * A `null` is not a missing key. Some settings give it a meaning: "off", "as many as", "none" (`nullableNumber`,
+ * `nullableInteger`, `list`, `child`). Elsewhere it is refused, as in transformers.
  */
+import { isObject } from "../checkpoint/json.ts";
 import { ConfigError } from "../errors.ts";
+import { describe, isWhole } from "../schema/schema.ts";
 import type { MlpSpec } from "./spec.ts";
 
 /** Sizes of a model, and the names under which a family's config holds each, as transformers reads them. */
@@ -46,11 +48,6 @@ const ACTIVATIONS: ReadonlyMap<string, MlpSpec["activation"]> = new Map([
 /** One key, or all the names of one setting. */
 type Keys = string | readonly string[];
 
-/** A plain JSON object: not null, not an array. */
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 /** Typed access to a JSON object. Every method throws `ConfigError`, naming the file, the key and the value. */
 export class ConfigReader {
   private constructor(
@@ -68,12 +65,12 @@ export class ConfigReader {
 
   /** A positive whole number. Without `fallback` the setting is required. */
   integer(keys: Keys, fallback?: number): number {
-    return this.read(keys, "a positive whole number", isPositiveInteger, fallback);
+    return this.read(keys, "a positive whole number", (value) => isWhole(value, 1), fallback);
   }
 
   /** A finite number. Without `fallback` the setting is required. */
   number(keys: Keys, fallback?: number): number {
-    return this.read(keys, "a number", isNumber, fallback);
+    return this.read(keys, "a number", Number.isFinite, fallback);
   }
 
   boolean(keys: Keys, fallback: boolean): boolean {
@@ -189,19 +186,4 @@ export class ConfigReader {
     const name = names.map((key) => this.path + key).join(" or ");
     throw new ConfigError("config/missing", `${this.label}: ${name} is missing; it must be ${expected}.`);
   }
-}
-
-function isNumber(value: unknown): boolean {
-  return typeof value === "number" && Number.isFinite(value);
-}
-
-function isPositiveInteger(value: unknown): boolean {
-  return Number.isSafeInteger(value) && (value as number) > 0;
-}
-
-/** A value as a short piece of JSON, for messages. */
-export function describe(value: unknown): string {
-  // JSON has no infinities and no NaN, but a config that Python wrote may.
-  const json = typeof value === "number" ? String(value) : (JSON.stringify(value) ?? String(value));
-  return json.length > 60 ? `${json.slice(0, 57)}...` : json;
 }

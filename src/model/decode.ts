@@ -1,15 +1,16 @@
 /**
  * Decoding: one program for every token. The pass over one row a sequence, the unembedding and the choice of the next token
- * are recorded once and run again and again; a chosen token goes from the end of one run to the embedding of the next
- * without leaving the GPU. So runs may be submitted ahead of what has been read: the GPU never waits for the host, and a
+ * are recorded once and run again and again. A chosen token goes from the end of one run to the embedding of the next
+ * without leaving the GPU. So runs are submitted before earlier results are read. The GPU never waits for the host, and a
  * host that is slow to learn of results (Deno takes 12 ms) costs nothing.
  *
- * Slots for the tokens to come are reserved when the program is made, and become part of the cache as tokens are delivered.
+ * Slots for later tokens are reserved when the program is made. They become part of the cache as tokens are delivered.
  */
 import type { Program } from "../gpu/program.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { RowTable } from "../ops/rows.ts";
+import { assertIds } from "./engine.ts";
 import type { KvCache } from "./kv-cache.ts";
 import type { Runner } from "./runner.ts";
 import { chosenTokens, recordChoice, type Sampling } from "./sampling.ts";
@@ -30,23 +31,20 @@ export interface DecodeRequest {
 }
 
 export class Decoder {
-  /** Reserved slots, [sequences][steps]. */
-  readonly #slots: number[][];
   #submitted = 0;
   #delivered = 0;
 
   private constructor(
     private readonly model: Runner,
     private readonly request: DecodeRequest,
-    slots: number[][],
+    /** Reserved slots, [sequences][steps]. */
+    private readonly slots: readonly number[][],
     private readonly recording: Recording,
     /** Of the store when its buffers became part of the program, or before. */
     private readonly capacity: number,
     /** Lets others add to the cache again. */
     private readonly release: () => void,
-  ) {
-    this.#slots = slots;
-  }
+  ) {}
 
   /**
    * The cache is the decoder's to add to until `destroy()`: runs are submitted for the length they will find.
@@ -55,7 +53,7 @@ export class Decoder {
   static async create(model: Runner, request: DecodeRequest): Promise<Decoder> {
     const { kv, sequences, tokens, steps } = request;
     tokens.forEach((id, row) => {
-      model.engine.checkIds([id], sequences[row] as number);
+      assertIds(model.spec, sequences[row] as number, [id]);
     });
     const slots: number[][] = [];
     const release = kv.claim("generation");
@@ -89,7 +87,7 @@ export class Decoder {
     const lengths = this.request.kv.lengths;
     this.request.sequences.forEach((sequence, row) => {
       const position = (lengths[sequence] as number) + step - this.#delivered;
-      rows.set(row, row, position, this.#slots[row]?.[step] as number, 0);
+      rows.set(row, row, position, this.slots[row]?.[step] as number, 0);
     });
     queue.writeBuffer(rowTable.buffer, 0, rows.data as Uint32Array<ArrayBuffer>);
     if (drawsTensor) queue.writeBuffer(drawsTensor.buffer, 0, draws as Float32Array<ArrayBuffer>);
@@ -100,7 +98,7 @@ export class Decoder {
   deliver(isGoing: (sequence: number) => boolean): void {
     const step = this.#delivered++;
     this.request.sequences.forEach((sequence, row) => {
-      const slot = this.#slots[row]?.[step] as number;
+      const slot = this.slots[row]?.[step] as number;
       if (isGoing(sequence)) this.request.kv.append(sequence, slot);
       else this.request.kv.giveBack([slot]);
     });
@@ -109,7 +107,7 @@ export class Decoder {
   /** Gives back what was reserved and not delivered. Runs in flight still finish, before any that comes later. */
   destroy(): void {
     this.recording.program.destroy();
-    for (const list of this.#slots) this.request.kv.giveBack(list.slice(this.#delivered));
+    for (const list of this.slots) this.request.kv.giveBack(list.slice(this.#delivered));
     this.release();
   }
 }

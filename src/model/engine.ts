@@ -1,6 +1,6 @@
 /**
- * The engine: spec, weights and device together, able to record passes over rows. `Model` is its public face; sweeps and
- * generation build their own passes on it.
+ * The engine: spec, weights and device together. It records passes over rows. Users see `Model`; sweeps and generation build
+ * their own passes on the engine.
  */
 import { InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
@@ -14,7 +14,7 @@ import type { WeightLookup, WeightRef } from "../ops/op.ts";
 import { RowTable } from "../ops/rows.ts";
 import { isCausal } from "./causality.ts";
 import { indexOfNoId } from "./input.ts";
-import { assertFits, KvCache } from "./kv-cache.ts";
+import { assertFits, type KvCache } from "./kv-cache.ts";
 import { type GradientForm, Plans } from "./plans.ts";
 import { ropeTable } from "./rope.ts";
 import type { ModelSpec, RopeSpec } from "./spec.ts";
@@ -48,7 +48,7 @@ export interface PassRequest {
   tokens?: Tensor | undefined;
   /** Tables on the GPU that the caller keeps up, in place of those made of `rows` and `cache`. */
   tables?: { rowTable: Tensor; slotTable: Tensor; slotStride: number } | undefined;
-  /** Goes on backwards from the logits. */
+  /** Goes on backwards, from the logits or where the hooks say. */
   backward?: BackwardRequest | undefined;
   /** Width of a row of scores; default: the longest sequence that has rows in the pass. */
   keyCount?: number | undefined;
@@ -58,10 +58,12 @@ export interface PassRequest {
 export interface BackwardRequest {
   readonly seed: NonNullable<Bindings["seed"]>;
   readonly weights?: (GradientForm & WeightGradients) | undefined;
+  readonly recompute?: boolean | undefined;
 }
 
-/** No gradient of a weight. */
-const NO_WEIGHTS: GradientForm = { weights: "", wantsWeight: () => false };
+function gradientForm({ weights, recompute }: BackwardRequest): GradientForm {
+  return { weights: weights?.weights ?? "", wantsWeight: weights?.wantsWeight ?? (() => false), recompute };
+}
 
 export interface LogitsRequest {
   /** [.., tokens]; the logits go to rows `firstRow`.. (default 0). */
@@ -99,10 +101,6 @@ export class Engine {
     }
   }
 
-  createCache(sequences: number, capacity: number): KvCache {
-    return KvCache.create(this.gpu, this.spec, sequences, capacity);
-  }
-
   /** Rows of one pass, as many as fit and at most `maxRowsPerPass`; `widest`: elements of a row that somebody looks at. */
   rowsPerPass(widest = 0): number {
     return Math.min(this.maxRowsPerPass, this.rowsThatFit(widest));
@@ -126,7 +124,7 @@ export class Engine {
    * @throws InputError for ids out of range and sequences longer than the model's positions.
    */
   appendRows(cache: KvCache, tokens: readonly (readonly number[])[]): RowTable {
-    for (const [sequence, ids] of tokens.entries()) this.checkIds(ids, sequence);
+    for (const [sequence, ids] of tokens.entries()) assertIds(this.spec, sequence, ids);
     const table = new RowTable(tokens.reduce((sum, ids) => sum + ids.length, 0));
     const before = cache.lengths;
     let row = 0;
@@ -137,11 +135,6 @@ export class Engine {
       });
     });
     return table;
-  }
-
-  /** @throws InputError `input/token-range` */
-  checkIds(ids: readonly number[], sequence: number): void {
-    assertIds(this.spec, sequence, ids);
   }
 
   /** Records with `body` what reads the weights, and submits it, as `Recorder.run`. @throws InputError `input/model-destroyed` */
@@ -180,7 +173,7 @@ export class Engine {
         logits: wanted,
       },
       hooks,
-      backward && (backward.weights ?? NO_WEIGHTS),
+      backward && gradientForm(backward),
     );
     lower(recorder, plan, logits?.head ? this.#lookup(logits.head) : this.#weightLookup, {
       rows,

@@ -1,5 +1,5 @@
 /**
- * Generation: a pass over the prompt, then one pass a token, each a single submission that ends in the choice of the
+ * Generation: a pass over the prompt, then one pass a token. Each is a single submission that ends in the choice of the
  * next token. Sequences of a batch advance together; one that has ended takes no more rows.
  */
 import { abortable } from "../abort.ts";
@@ -61,8 +61,7 @@ export const GENERATE_FIELDS = {
 } as const satisfies s.Fields<GenerateOptions>;
 
 /** As they are read: ids are in plain lists. */
-export type CheckedGenerateOptions = Omit<GenerateOptions, "eos" | "history"> & {
-  eos?: number | readonly number[];
+export type CheckedGenerateOptions = Omit<s.Read<GenerateOptions>, "history"> & {
   history?: readonly (readonly number[])[];
 };
 
@@ -136,7 +135,7 @@ export async function* generateSteps(
 ): AsyncGenerator<GenerateStep> {
   assertCausal(model.spec, "Generation");
   const plan = makePlan(model, options);
-  const ids = promptIds(model, input, options);
+  const ids = toIds(input, model, bosFor(options));
   const kv = options.kv ?? model.createKvCache({ sequences: ids.length, capacity: capacityFor(model, ids, plan) });
   let logits: Tensor | undefined;
   try {
@@ -181,7 +180,7 @@ export function checkGenerate(
 ): number[][] {
   assertCausal(model.spec, "Generation");
   makePlan(model, options);
-  const ids = promptIds(model, input, options);
+  const ids = toIds(input, model, bosFor(options));
   assertRunnable(model.spec, ids);
   return ids;
 }
@@ -272,14 +271,9 @@ function makePlan(model: TextModel & Pick<Runner, "spec">, options: CheckedGener
   if (stops.includes(""))
     throw new InputError("input/stop", "A stop string is empty, which every text contains. Leave it out.");
   if (stops.length > 0) requireTokenizer(model, "Stop strings need text; use `eos` with token ids.");
-  assertIds(model.spec, 0, [options.eos ?? []].flat());
-  const eos = options.ignoreEos ? [] : [options.eos ?? model.tokenizer?.eosIds ?? []].flat();
+  assertIds(model.spec, 0, options.eos ?? []);
+  const eos = options.ignoreEos ? [] : (options.eos ?? model.tokenizer?.eosIds ?? []);
   return { sampling: resolveSampling(options), maxNewTokens, stops, eos: new Set(eos) };
-}
-
-/** Token ids of the input. Text that continues a cache gets no BOS unless it is asked for. */
-function promptIds(model: TextModel, input: TokenInput, options: CheckedGenerateOptions): number[][] {
-  return toIds(input, model, bosFor(options));
 }
 
 function capacityFor(model: Runner, ids: readonly number[][], plan: Plan): number {
@@ -348,14 +342,8 @@ async function nextTokens(
   const draws = drawsFor(sampling, active, sequences);
   const readbacks: Readback[] = [];
   const afterLogits = (recorder: Recorder, logits: Tensor) => {
-    if (sampling.repetitionPenalty !== 1) {
-      recordPenalty(
-        recorder,
-        logits,
-        here.map(({ seen }) => seen),
-        sampling.repetitionPenalty,
-      );
-    }
+    const seen = here.map((sequence) => sequence.seen);
+    if (sampling.repetitionPenalty !== 1) recordPenalty(recorder, logits, seen, sampling.repetitionPenalty);
     const uploaded = draws.length > 0 ? recorder.upload(draws) : undefined;
     readbacks.push(recorder.readback(recordChoice(recorder, logits, here.length, sampling, uploaded)));
   };

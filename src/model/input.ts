@@ -1,4 +1,4 @@
-/** What a model may be given, and how it becomes token ids. */
+/** The inputs that a model takes, and how they become token ids. */
 import { type ConfigError, InputError } from "../errors.ts";
 import * as s from "../schema/schema.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
@@ -94,13 +94,9 @@ export function isEmbeds(input: ModelInput): input is EmbedsInput {
 }
 
 /** How text becomes ids in a call: what continues a cache gets no BOS unless it is asked for. */
-export function bosFor({
-  addBos,
-  kv,
-}: EncodeInputOptions & { kv?: { lengths: readonly number[] } }): EncodeInputOptions {
-  const continues = kv?.lengths.some((length) => length > 0) ?? false;
-  const chosen = addBos ?? (continues ? false : undefined);
-  return chosen === undefined ? {} : { addBos: chosen };
+export function bosFor(options: EncodeInputOptions & { kv?: { lengths: readonly number[] } }): EncodeInputOptions {
+  const continues = options.kv?.lengths.some((length) => length > 0) ?? false;
+  return { addBos: options.addBos ?? (continues ? false : undefined) };
 }
 
 /** Whether an input is a list of sequences, or one. */
@@ -125,7 +121,7 @@ export function toIds(input: TokenInput, model: TextModel, options: EncodeInputO
       );
     }
     const tokenizer = requireTokenizer(model, "Give token ids instead of text.");
-    return tokenizer.encode(sequence, options.addBos === undefined ? {} : { addBos: options.addBos });
+    return tokenizer.encode(sequence, { addBos: options.addBos });
   });
   if (ids.length === 0) throw new InputError("input/empty", "The batch is empty. Give at least one sequence.");
   ids.forEach((list, sequence) => {

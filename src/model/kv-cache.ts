@@ -1,8 +1,8 @@
 /**
  * Keys and values of past tokens, in slots that sequences share.
  *
- * A slot holds one token's keys and values for every layer and is never written twice, so a fork copies a list of slot
- * numbers and no data: several answers can continue one prompt, and a sweep's cells can stand on one base run. A slot is
+ * A slot holds one token's keys and values for every layer and is never written twice. So a fork copies a list of slot
+ * numbers and no data. Several answers can continue one prompt, and a sweep's cells can share one base run. A slot is
  * free again when the last sequence that lists it ends.
  */
 import { GpuError, InputError } from "../errors.ts";
@@ -55,17 +55,17 @@ export class SlotStore {
     return 2 * this.shape.nLayers * this.slotBytes;
   }
 
-  /** Slots of the largest store this adapter can bind. */
-  get #maxCapacity(): number {
+  /** Bytes that a layer's keys may take on this adapter, or its values. */
+  get #limit(): number {
     const { limits } = this.gpu;
-    return Math.floor(Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize) / this.slotBytes);
+    return Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
   }
 
   /** Slot numbers for `count` tokens; the store doubles when they run out, as far as the adapter allows. */
   take(count: number): number[] {
     if (this.#free.length < count) {
       const needed = this.capacity + count - this.#free.length;
-      this.#resize(Math.max(needed, Math.min(2 * this.capacity, this.#maxCapacity)));
+      this.#resize(Math.max(needed, Math.min(2 * this.capacity, Math.floor(this.#limit / this.slotBytes))));
     }
     const slots = this.#free.splice(this.#free.length - count, count).reverse();
     for (const slot of slots) this.#references[slot] = 1;
@@ -105,11 +105,10 @@ export class SlotStore {
   #resize(capacity: number): void {
     const { gpu, shape } = this;
     const bytes = capacity * this.slotBytes;
-    const limit = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize);
-    if (bytes > limit) {
+    if (bytes > this.#limit) {
       throw new GpuError(
         "gpu/out-of-memory",
-        `A key-value cache of ${capacity} tokens needs ${bytes} bytes a layer; this adapter binds at most ${limit}. Use fewer or shorter sequences.`,
+        `A key-value cache of ${capacity} tokens needs ${bytes} bytes a layer; this adapter binds at most ${this.#limit}. Use fewer or shorter sequences.`,
       );
     }
     const grow = (old: GPUBuffer | undefined, label: string) => {
@@ -173,11 +172,8 @@ export class KvCache {
   }
 
   static create(gpu: Gpu, shape: KvShape, sequences: number, capacity: number): KvCache {
-    const store = new SlotStore(gpu, shape, Math.max(1, capacity));
-    return new KvCache(
-      store,
-      Array.from({ length: sequences }, () => []),
-    );
+    const empty = Array.from({ length: sequences }, (): number[] => []);
+    return new KvCache(new SlotStore(gpu, shape, Math.max(1, capacity)), empty);
   }
 
   /** Tokens held for each sequence. */
@@ -271,7 +267,7 @@ export class KvCache {
     if (!Number.isInteger(length) || length < 0 || length > held) {
       throw new InputError(
         "input/cache-length",
-        `Sequence ${sequence} of the cache holds ${held} tokens; it cannot be cut to ${String(length)}. Give a whole number from 0 to ${held}.`,
+        `Sequence ${sequence} of the cache holds ${held} tokens; it cannot be truncated to ${String(length)}. Give a whole number from 0 to ${held}.`,
       );
     }
     this.store.drop((this.sequences[sequence] as number[]).splice(length));

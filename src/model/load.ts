@@ -34,26 +34,26 @@ export type ModelSource = string | readonly File[] | CheckpointSource;
 
 /** Options of `loadModel`. */
 export interface LoadOptions extends GpuRequest, Pick<TuningOptions, "tune" | "onTune"> {
-  /** A device to share; the model then leaves it alone when destroyed. */
+  /** A device to share. The model does not end it when destroyed. */
   gpu?: Gpu;
-  /** Another file than `model.safetensors`; the model's other files are those beside it (`run/model.safetensors`). */
+  /** A file other than `model.safetensors`, such as `run/model.safetensors`. The model's other files are taken from beside it. */
   file?: string;
-  /** Called with bytes of tensors as they go to the GPU. */
+  /** Called as tensors go to the GPU, with the bytes so far. */
   onProgress?: (progress: CheckpointProgress) => void;
   /**
-   * Told what a person should know: tensors that the model leaves out, a tokenizer that cannot be used, an EOS that is no token id, that the Hub is out of
-   * reach and the cache is used, or, of a device that the load requests, that results were never destroyed. Without it the
-   * console is, unless `quiet`.
+   * Called with what a person should know: tensors that the model leaves out, a tokenizer that cannot be used, an EOS that is no
+   * token id, a Hub that is out of reach so that the cache is used, or results that were never destroyed on a device that the load
+   * requested. By default notices go to the console, unless `quiet`.
    */
   onNotice?: (message: string) => void;
   /** Refuse NaN and infinite weights; reads every element. */
   checkFinite?: boolean;
   /**
-   * Called once config and tokenizer are read, before a GPU is asked for and any weight is read. What it throws ends the
-   * load: the place to refuse what this model cannot run.
+   * Called after config and tokenizer are read, before a GPU is requested or a weight is read. An error that it throws ends the
+   * load, so it can refuse an input that this model cannot run.
    */
   onSpec?: (model: Pick<ModelParts, "spec" | "tokenizer" | "tokenizerError" | "label">) => void;
-  /** Ends the load with `signal.reason`, whatever it waits for; what is on the GPU by then is freed. */
+  /** Ends the load with `signal.reason`, even while it waits. Its GPU memory is freed. */
   signal?: AbortSignal;
 }
 
@@ -67,7 +67,7 @@ export const LOAD_OPTIONS = s.object<LoadOptions>("the options of loadModel", {
   onSpec: s.callback,
   tune: s.flag,
   onTune: s.callback,
-} satisfies s.Fields<LoadOptions>);
+});
 
 const OPEN_OPTIONS = s.object<OpenModelOptions>("the options of openModelSource", OPEN_FIELDS);
 
@@ -117,15 +117,10 @@ export async function openModelSource(from: ModelSource, given: OpenModelOptions
 }
 
 async function open(source: ModelSource, options: OpenModelOptions): Promise<Checkpoint> {
-  const { signal } = options;
+  const { signal, onProgress, onNotice } = options;
   signal?.throwIfAborted();
   const opened = await abortable(resolveSource(source, options), signal);
-  const file = options.file ?? opened.file;
-  return openCheckpoint(obeying(opened.source, signal), {
-    ...(file && { file }),
-    ...(options.onProgress && { onProgress: options.onProgress }),
-    ...(options.onNotice && { onNotice: options.onNotice }),
-  });
+  return openCheckpoint(obeying(opened.source, signal), { file: options.file ?? opened.file, onProgress, onNotice });
 }
 
 async function resolveSource(
@@ -135,7 +130,7 @@ async function resolveSource(
   if (typeof source === "string") {
     const onDownload: HubSourceOptions["onDownload"] = ({ file, loaded, total }) =>
       onProgress?.({ loaded, total, tensor: file });
-    const http = { signal, ...(onNotice && { onNotice }) };
+    const http = { signal, onNotice };
     return openSource(source, { url: http, hub: { ...http, onDownload } });
   }
   if ("read" in source) return { source };
@@ -167,9 +162,9 @@ export async function loadParts(from: ModelSource, given: LoadOptions = {}): Pro
   const checkpoint = await open(source, options);
   let gpu: Gpu | undefined;
   try {
-    const { spec: configSpec, modelType } = await readSpec(checkpoint);
+    const { spec: configSpec } = await readSpec(checkpoint);
     const { spec } = await fitCheckpoint(configSpec, checkpoint, onNotice);
-    const text = await openTokenizer(checkpoint, spec, modelType, onNotice);
+    const text = await openTokenizer(checkpoint, spec, onNotice);
     if (text.tokenizerError) onNotice(withoutTokenizer(text.tokenizerError));
     await abortable(Promise.resolve(options.onSpec?.({ spec, ...text, label: checkpoint.label })), signal);
     const { adapter, powerPreference, onAdapter, quiet } = options;
@@ -199,13 +194,12 @@ function refuseRequest({ adapter, powerPreference, onAdapter }: LoadOptions): vo
 /** The tokenizer of an open checkpoint, or why it cannot be used: the model takes token ids all the same. */
 export async function openTokenizer(
   checkpoint: Checkpoint,
-  spec: ModelSpec,
-  modelType: string,
+  { family: modelType, vocabSize }: ModelSpec,
   onNotice?: (message: string) => void,
 ): Promise<TextModel> {
   const files = { json: (name: string) => checkpoint.readJson(name) };
   try {
-    return { tokenizer: await loadTokenizer(files, { modelType, vocabSize: spec.vocabSize, onNotice }) };
+    return { tokenizer: await loadTokenizer(files, { modelType, vocabSize, onNotice }) };
   } catch (error) {
     if (!(error instanceof ConfigError && error.code.startsWith("tokenizer/"))) throw error;
     return { tokenizer: undefined, tokenizerError: error };

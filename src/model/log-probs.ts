@@ -1,7 +1,7 @@
 /**
  * Probabilities of whole answers. By the chain rule an answer's log probability is the sum of its tokens', each given
- * the prompt and the tokens before. The prompt runs once; all answers continue forks of its cache in one batch; of the
- * logits only one number a token comes back.
+ * the prompt and the tokens before. The prompt runs once, and all answers continue forks of its key-value cache in one
+ * batch. Only one number a token is read back.
  */
 
 import { InputError } from "../errors.ts";
@@ -78,12 +78,8 @@ export async function answerLogProbs(
   const first = await selectedLogProbs(model, [promptIds], kv, "last", firsts, options.signal);
   const parts = tokens.map((_, index) => [first[index] as number]);
   for (const group of groups) {
-    const rest = await continuations(
-      model,
-      kv,
-      group.map((index) => tokens[index] as number[]),
-      options.signal,
-    );
+    const lists = group.map((index) => tokens[index] as number[]);
+    const rest = await continuations(model, kv, lists, options.signal);
     for (const [row, index] of group.entries()) parts[index]?.push(...(rest[row] as number[]));
   }
   return tokens.map((list, index) => toAnswer(list, parts[index] as number[]));
@@ -140,15 +136,11 @@ async function continuations(
   answers: readonly number[][],
   signal: AbortSignal | undefined,
 ): Promise<number[][]> {
-  const kv = prompt.fork(answers.map(() => 0));
-  try {
-    const inputs = answers.map((list) => list.slice(0, -1));
-    const entries = answers.flatMap((list) => list.slice(1)).map((token, row): Entry => [row, token]);
-    const values = [...(await selectedLogProbs(model, inputs, kv, "all", entries, signal))];
-    return inputs.map((list) => values.splice(0, list.length));
-  } finally {
-    kv.destroy();
-  }
+  using kv = prompt.fork(answers.map(() => 0));
+  const inputs = answers.map((list) => list.slice(0, -1));
+  const entries = answers.flatMap((list) => list.slice(1)).map((token, row): Entry => [row, token]);
+  const values = [...(await selectedLogProbs(model, inputs, kv, "all", entries, signal))];
+  return inputs.map((list) => values.splice(0, list.length));
 }
 
 /** Runs `inputs` and returns the log probability of each entry; rows count through the selected logits. */
@@ -208,7 +200,7 @@ function answerIds(
   const tokenizer = requireTokenizer(model, "Give the answers as token ids instead of text.");
   if (typeof prompt !== "string" || options.tokenization === "separate")
     return tokenizer.encode(answer, { addBos: false });
-  const joint = tokenizer.encode(prompt + answer, options.addBos === undefined ? {} : { addBos: options.addBos });
+  const joint = tokenizer.encode(prompt + answer, { addBos: options.addBos });
   const differs = promptIds.findIndex((id, position) => joint[position] !== id);
   if (differs < 0) return joint.slice(promptIds.length);
   const expected = tokenizer.tokenText(promptIds[differs] as number);

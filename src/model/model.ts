@@ -1,8 +1,6 @@
 /**
- * A loaded model: forward passes, caches, generation and answer probabilities.
- *
- * This is the plain model. `HookedModel` in `src/hooks` extends it with captures, edits and sweeps, through the hooks
- * that every pass accepts.
+ * The plain model: forward passes, generation and answer probabilities. `HookedModel` in `src/hooks` adds captures, edits and
+ * sweeps, through the hooks that every pass accepts.
  */
 import { InputError } from "../errors.ts";
 import type { Tensor } from "../gpu/tensor.ts";
@@ -11,7 +9,6 @@ import { GENERATE_OPTIONS, type GenerateOptions, type GenerateStep, generateStep
 import {
   bosFor,
   type EmbedsInput,
-  type EncodeInputOptions,
   isEmbeds,
   MODEL_INPUT,
   type ModelInput,
@@ -24,52 +21,11 @@ import {
 import { assertFits, type KvCache } from "./kv-cache.ts";
 import { ANSWERS, type AnswerLogProb, answerLogProbs, LOG_PROBS_OPTIONS, type LogProbsOptions } from "./log-probs.ts";
 import type { Logits } from "./logits.ts";
-import { refuseOldNames } from "./renamed.ts";
 import { FORWARD_FIELDS, type ForwardOptions, Runner, type RunOptions, sum } from "./runner.ts";
-import { type IdsInput, type PerSequence, toSingleToken, toStrTokens, toText, toTokens } from "./text.ts";
-import { readWeight, type WeightValues, weightTable } from "./weights/read.ts";
 
 const FORWARD_OPTIONS = s.object<ForwardOptions>("the options of forward", FORWARD_FIELDS);
 
 export class Model extends Runner {
-  static {
-    refuseOldNames(Model);
-  }
-
-  /** Token ids of text, as `forward` would make them: a list, and for a list of texts a list of lists. */
-  toTokens<T extends string | readonly string[]>(text: T, options?: EncodeInputOptions): PerSequence<T, number[]> {
-    return toTokens(this, text, options) as PerSequence<T, number[]>;
-  }
-
-  /** The text of token ids, special tokens included; of a list of lists, a list. */
-  toText<T extends IdsInput>(ids: T): PerSequence<T, string> {
-    return toText(this, ids) as PerSequence<T, string>;
-  }
-
-  /** The text of each token, as `Tokenizer.tokenText` shows it; of a list of texts or of lists of ids, a list of lists. */
-  toStrTokens<T extends TokenInput>(input: T, options?: EncodeInputOptions): PerSequence<T, string[]> {
-    return toStrTokens(this, input, options) as PerSequence<T, string[]>;
-  }
-
-  /**
-   * The id of a text that is exactly one token, without BOS: an answer to measure. Most tokens begin with a space, so that
-   * " Lucy" is one where "Lucy" is several. The token's text is exactly the text given; see `Tokenizer.singleToken`.
-   * @throws InputError `tokenizer/not-one-token` naming the tokens of any other text; `input/no-tokenizer`.
-   */
-  toSingleToken(text: string): number {
-    return toSingleToken(this, text);
-  }
-
-  /** The names that `weight` takes, in the order of the forward pass. */
-  weightNames(): string[] {
-    return [...weightTable(this.engine.weights).keys()];
-  }
-
-  /** A weight by TransformerLens's name and in its shape; see `readWeight`. @throws InputError `input/no-weight` */
-  async weight(name: string): Promise<WeightValues> {
-    return readWeight(this.engine, s.readArgument(s.text, name, "weight", "name"));
-  }
-
   /**
    * Runs the model and returns logits on the GPU; read them with `await logits.read()`, free them with `destroy()`.
    *

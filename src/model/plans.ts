@@ -14,6 +14,8 @@ export interface GradientForm {
   /** Tells one choice of weights from another. */
   readonly weights: string;
   readonly wantsWeight: WeightChoice;
+  /** Keeps less of the forward pass, and computes it again; see `differentiate`. */
+  readonly recompute?: boolean | undefined;
 }
 
 /** Plans kept; the one not used for longest goes first. One of gpt2 takes about 0.2 MB. */
@@ -33,8 +35,9 @@ export class Plans {
       edits: hooks?.edits.map(({ at }) => at) ?? [],
       callbacks: hooks?.callbacks.map(({ name }) => name) ?? [],
       captures: hooks?.captures.map(({ name, ofGradient }) => ({ name, ofGradient })) ?? [],
+      seedAt: hooks?.seedAt,
     };
-    const key = JSON.stringify([form, points, gradients?.weights]);
+    const key = JSON.stringify([form, points, gradients?.weights, gradients?.recompute]);
     const plan = this.#kept.get(key) ?? this.#plan(form, points, gradients);
     this.#kept.delete(key);
     this.#kept.set(key, plan);
@@ -44,7 +47,10 @@ export class Plans {
 
   #plan(form: PassForm, points: HookPoints, gradients: GradientForm | undefined): Plan {
     let graph = prune(insertHooks(trace(this.spec, form), points));
-    if (gradients) graph = prune(differentiate(fuse(graph, rulesBeforeGradients(this.rules)), gradients.wantsWeight));
+    if (gradients) {
+      const whole = fuse(graph, rulesBeforeGradients(this.rules));
+      graph = prune(differentiate(whole, gradients.wantsWeight, gradients));
+    }
     return place(fuse(graph, this.rules));
   }
 }

@@ -1,6 +1,6 @@
 /**
  * Uniform random numbers from a seed: xoshiro128** (Blackman and Vigna, https://prng.di.unimi.it), its state filled by
- * SplitMix32. Each sequence of a batch has a stream of its own, so what it draws does not depend on its neighbours.
+ * SplitMix32. Each sequence of a batch has a stream of its own, so its draws do not depend on its neighbours.
  */
 export class RandomStream {
   /** @param state four words, not all zero. */

@@ -1,4 +1,4 @@
-/** Methods that had another name before version 0.2. A call of the old one says the new one, instead of "is not a function". */
+/** Methods that had another name before version 0.2. A call by the old name throws an error with the new one. */
 import { InputError } from "../errors.ts";
 
 const RENAMED: Readonly<Record<string, string>> = { tokenize: "toTokens", createCache: "createKvCache" };

@@ -1,20 +1,19 @@
 /**
- * The runner: a model's parts, and passes over token ids with whatever looks on. Generation and answers are built on it, and
- * `Model`, which adds what people call.
+ * The runner: a loaded model, and passes over token ids with their hooks. Generation, answers and `Model`, which adds the
+ * methods that users call, are built on it.
  */
-import { type ConfigError, InputError } from "../errors.ts";
-import type { Gpu } from "../gpu/gpu.ts";
+import { InputError } from "../errors.ts";
 import { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { PassHooks } from "../ops/bindings.ts";
 import type { RowTable } from "../ops/rows.ts";
 import * as s from "../schema/schema.ts";
-import type { Tokenizer } from "../tokenizer/index.ts";
 import { assertWhole, passesOf } from "./causality.ts";
 import { type BackwardRequest, Engine } from "./engine.ts";
 import { ENCODE_FIELDS, type EncodeInputOptions } from "./input.ts";
 import { KvCache } from "./kv-cache.ts";
 import type { ModelParts } from "./load.ts";
+import { LoadedModel } from "./loaded-model.ts";
 import { Logits } from "./logits.ts";
 import type { ModelSpec } from "./spec.ts";
 
@@ -50,19 +49,6 @@ export const FORWARD_FIELDS = {
   signal: s.signal,
 } as const satisfies s.Fields<ForwardOptions>;
 
-/** Options of `createKvCache`. */
-export interface KvCacheOptions {
-  /** How many sequences it holds. Default 1. */
-  sequences?: number;
-  /** Tokens in all before it has to grow. Default 64. */
-  capacity?: number;
-}
-
-export const KV_CACHE_OPTIONS = s.object<KvCacheOptions>("the options of createKvCache", {
-  sequences: s.wholeFrom(1),
-  capacity: s.wholeFrom(1),
-});
-
 /** What passes need beyond the public options: who looks, and where to stop. */
 export interface RunOptions extends Omit<ForwardOptions, "kv"> {
   kv: KvCache;
@@ -76,39 +62,15 @@ export interface RunOptions extends Omit<ForwardOptions, "kv"> {
   inputsEmbeds?: Tensor | undefined;
   /** Where the logits go, one row after the other; the caller's, and at least that long. Without it: a tensor of their own. */
   into?: Tensor;
-  /** Goes on backwards from the logits of each pass; sequences are not cut. */
+  /** Goes on backwards in each pass, from the logits or where the hooks say; sequences are not cut. */
   backward?: BackwardRequest | undefined;
   /** Records what follows the logits, in the same submission as the last of them. */
   afterLogits?: (recorder: Recorder, logits: Tensor) => void;
 }
 
-export class Runner {
-  readonly gpu: Gpu;
-  readonly spec: ModelSpec;
-  readonly tokenizer: Tokenizer | undefined;
-  /** Why the checkpoint's tokenizer cannot be used; text is refused with it. */
-  readonly tokenizerError: ConfigError | undefined;
-  /** Where the model came from, for messages. */
-  readonly label: string;
-  /** For those who build passes of their own. */
-  readonly engine: Engine;
-  readonly #ownsGpu: boolean;
-
+export class Runner extends LoadedModel {
   constructor(parts: ModelParts) {
-    this.gpu = parts.gpu;
-    this.spec = parts.spec;
-    this.tokenizer = parts.tokenizer;
-    this.tokenizerError = parts.tokenizerError;
-    this.label = parts.label;
-    this.engine = new Engine(parts.gpu, parts.spec, parts.weights);
-    this.#ownsGpu = parts.ownsGpu;
-  }
-
-  /** An empty cache for `sequences` sequences, with room for `capacity` tokens in all before it has to grow. */
-  createKvCache(options: KvCacheOptions = {}): KvCache {
-    const { sequences = 1, capacity = 64 } = s.readOptions(KV_CACHE_OPTIONS, options, "createKvCache");
-    this.engine.assertAlive();
-    return this.engine.createCache(sequences, capacity);
+    super({ ...parts, engine: new Engine(parts.gpu, parts.spec, parts.weights) });
   }
 
   /** @throws InputError unless the cache is alive, not in use, this model's, and of the input's batch. */
@@ -197,16 +159,6 @@ export class Runner {
       await Recorder.run(this.gpu, "forward", record, { kernels: options.kernels, signal: options.signal });
       logitRow += pick.length;
     }
-  }
-
-  /** Frees the weights, and the device if the model requested it. */
-  destroy(): void {
-    this.engine.destroy();
-    if (this.#ownsGpu) this.gpu.destroy();
-  }
-
-  [Symbol.dispose](): void {
-    this.destroy();
   }
 }
 

@@ -1,6 +1,5 @@
 /**
- * From logits to the next token, on the GPU: a distribution is filtered and drawn from where it lies, and four bytes a
- * sequence come back.
+ * From logits to the next token: the GPU filters the distribution and draws from it, and four bytes a sequence are read back.
  */
 import { GpuError, InputError } from "../errors.ts";
 import type { Recorder } from "../gpu/recorder.ts";
@@ -50,31 +49,23 @@ export interface SamplingOptions {
 
 export type Sampling = Required<Omit<SamplingOptions, "seed">>;
 
-/** Defaults, and the range of each setting. */
-const SETTINGS: Record<keyof Sampling, { off: number; range: string; ok: (value: number) => boolean }> = {
-  temperature: {
-    off: 0,
-    range: "a number of at least 0",
-    ok: (value) => value >= 0 && value < Number.POSITIVE_INFINITY,
-  },
-  topK: { off: 0, range: "a whole number of at least 0", ok: (value) => Number.isInteger(value) && value >= 0 },
-  topP: { off: 1, range: "a number from 0 to 1", ok: (value) => value >= 0 && value <= 1 },
-  minP: { off: 0, range: "a number from 0 to 1", ok: (value) => value >= 0 && value <= 1 },
-  repetitionPenalty: {
-    off: 1,
-    range: "a number above 0",
-    ok: (value) => value > 0 && value < Number.POSITIVE_INFINITY,
-  },
-};
-
 export const SAMPLING_FIELDS = {
-  temperature: s.ranged(SETTINGS.temperature.range),
-  topK: s.ranged(SETTINGS.topK.range),
-  topP: s.ranged(SETTINGS.topP.range),
-  minP: s.ranged(SETTINGS.minP.range),
-  repetitionPenalty: s.ranged(SETTINGS.repetitionPenalty.range),
+  temperature: s.ranged("a number of at least 0"),
+  topK: s.ranged("a whole number of at least 0"),
+  topP: s.ranged("a number from 0 to 1"),
+  minP: s.ranged("a number from 0 to 1"),
+  repetitionPenalty: s.ranged("a number above 0"),
   seed: s.ranged("a whole number"),
 } as const satisfies s.Fields<SamplingOptions>;
+
+/** What each setting is when it is off, and whether a value is in its range. */
+const SETTINGS: Record<keyof Sampling, { off: number; ok: (value: number) => boolean }> = {
+  temperature: { off: 0, ok: (value) => value >= 0 && Number.isFinite(value) },
+  topK: { off: 0, ok: (value) => Number.isInteger(value) && value >= 0 },
+  topP: { off: 1, ok: (value) => value >= 0 && value <= 1 },
+  minP: { off: 0, ok: (value) => value >= 0 && value <= 1 },
+  repetitionPenalty: { off: 1, ok: (value) => value > 0 && Number.isFinite(value) },
+};
 
 /**
  * The settings with defaults filled in.
@@ -82,9 +73,10 @@ export const SAMPLING_FIELDS = {
  */
 export function resolveSampling(options: SamplingOptions): Sampling {
   const resolved = {} as Sampling;
-  for (const [name, { off, range, ok }] of Object.entries(SETTINGS) as [keyof Sampling, (typeof SETTINGS)["topK"]][]) {
+  for (const [name, { off, ok }] of Object.entries(SETTINGS) as [keyof Sampling, (typeof SETTINGS)["topK"]][]) {
     const value = options[name] ?? off;
-    if (!ok(value)) throw new InputError("input/sampling", `${name} is ${value}; it must be ${range}.`);
+    if (!ok(value))
+      throw new InputError("input/sampling", `${name} is ${value}; it must be ${SAMPLING_FIELDS[name].takes}.`);
     resolved[name] = value;
   }
   if (options.seed !== undefined && !Number.isSafeInteger(options.seed)) {
@@ -94,7 +86,7 @@ export function resolveSampling(options: SamplingOptions): Sampling {
   return resolved;
 }
 
-/** Whoever gives a setting of sampling expects that something is sampled. */
+/** Settings of sampling are refused if nothing is sampled. */
 function refuseIdle(sampling: Sampling, seed: number | undefined): void {
   const filters = ["topK", "topP", "minP"] as const;
   const idle: string[] = filters.filter((name) => sampling[name] !== SETTINGS[name].off);

@@ -1,6 +1,6 @@
 /**
- * Text of generated tokens, up to the first stop string. A stop string may arrive in pieces, so text that could still
- * become one is held back until it did or did not.
+ * Text of generated tokens, up to the first stop string. A stop string may arrive in pieces, so text that may be the
+ * beginning of one is held back until that is decided.
  */
 import type { TokenStream } from "../tokenizer/index.ts";
 

@@ -2,8 +2,8 @@
  * Tracing: a `ModelSpec` becomes a graph of ops.
  *
  * Read top to bottom it is a decoder: embed, then for each block attention and MLP around the residual stream, then norm
- * and unembedding. It names every point that people look at, and knows neither buffers nor kernels: what is computed at
- * once, and where it lies, is the graph's business.
+ * and unembedding. It names every point, and knows neither buffers nor kernels: the graph decides what is fused, and where
+ * values lie.
  */
 import { type Graph, GraphBuilder } from "../graph/graph.ts";
 import { ADD } from "../ops/add.ts";

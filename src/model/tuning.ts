@@ -1,6 +1,6 @@
 /**
- * When a device is tuned: as a model is loaded, once its weights say which classes of shapes there will be. What was found
- * before on the same adapter is taken from the store, and only what is missing is timed.
+ * Tunes a device while a model is loaded, once its weights say which classes of shapes there will be. Earlier choices on the
+ * same adapter come from the store, and only missing classes are timed.
  */
 import type { Gpu } from "../gpu/gpu.ts";
 import { classesFor, isTuned, type KernelClass, type MatrixKind } from "../kernels/tuning/classes.ts";
@@ -11,8 +11,8 @@ import type { Weights } from "./weights/weights.ts";
 
 export interface TuningOptions {
   /**
-   * `true`: take what was found on this adapter before; time what was not (3 s at most) and keep it. `false`: the default
-   * kernels, unless the device was tuned already. Default: take what was found before, time nothing.
+   * `true`: take the stored choices for this adapter, time the missing classes (3 s at most) and store the result. `false`: the
+   * default kernels, unless the device was tuned already. Default: take the stored choices, time nothing.
    */
   tune?: boolean;
   /** Called for each kernel that is timed. */

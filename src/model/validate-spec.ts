@@ -1,6 +1,6 @@
 /**
- * Is this spec a model that can run? First the form (`spec-schema.ts`), then the rules below: do the numbers fit
- * together, and is every weight the spec calls for there, cut to the right size, and none besides.
+ * Checks that a spec is a model that can run. First comes the form (`spec-schema.ts`), then the rules below: the numbers fit
+ * together, and the spec has every weight that the model needs, of the right size, and no other.
  */
 import { ConfigError } from "../errors.ts";
 import type { ModelSpec, RopeSpec, TensorSource } from "./spec.ts";

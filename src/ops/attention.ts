@@ -67,18 +67,19 @@ function mixOf(
   return out;
 }
 
-/** The gradients of q and of the keys, given that of the scores. */
+/** The gradients of q and of the keys, given that of the scores; `scaled`: times the scale already. */
 function scoresGradients(
   sink: OpSink,
   attributes: AttentionAttributes,
   [q, keys, scores]: readonly [Value, Value, Value],
   dScores: Value,
+  scaled: boolean,
 ): Value[] {
   const { softCap, scale } = attributes;
   const d = softCap ? sink.one(CAP_GRADIENT, [scores, dScores], attributes) : dScores;
   const dq = sink.one(MIX_KEYS, [d, keys], attributes);
   const dk = sink.one(MIX_TRANSPOSED, [d, q], attributes, undefined, keys.rows);
-  return [dq, dk].map((grad) => sink.one(SCALE, [grad], { scale }));
+  return [dq, dk].map((grad) => (scaled ? grad : sink.one(SCALE, [grad], { scale })));
 }
 
 /** The gradients of pattern and values, given that of z. */
@@ -87,9 +88,10 @@ function mixGradients(
   attributes: AttentionAttributes,
   [pattern, values]: readonly [Value, Value],
   dz: Value,
+  visible: boolean,
 ) {
   return [
-    sink.one(PATTERN_GRADIENT, [dz, values], attributes),
+    sink.one(PATTERN_GRADIENT, [dz, values], { ...attributes, visible }),
     sink.one(MIX_TRANSPOSED, [pattern, dz], attributes, undefined, values.rows),
   ] as const;
 }
@@ -101,7 +103,7 @@ export const SCORES: OpKind<AttentionAttributes> = defineOp<AttentionAttributes>
   acrossRows: [1],
   reference: (call) => [scoresOf(call, call.outputShapes[0]?.width as number)],
   vjp: ({ op: { inputs, outputs, attributes }, grads, sink }) =>
-    scoresGradients(sink, attributes, [...inputs, ...outputs] as [Value, Value, Value], grads[0] as Value),
+    scoresGradients(sink, attributes, [...inputs, ...outputs] as [Value, Value, Value], grads[0] as Value, false),
   lower(call) {
     attentionScores(call.recorder, attentionCall(call, call.inputs[0]), (call.outputs[0] as View).buffer);
   },
@@ -132,7 +134,7 @@ export const MIX = defineOp<AttentionAttributes>({
     mixOf(call, call.inputs[0] as Float64Array, call.inputs[1] as Float64Array, call.inputShapes[0]?.width as number),
   ],
   vjp: ({ op: { inputs, attributes }, grads, sink }) =>
-    mixGradients(sink, attributes, inputs as unknown as [Value, Value], grads[0] as Value),
+    mixGradients(sink, attributes, inputs as unknown as [Value, Value], grads[0] as Value, false),
   lower(call) {
     attentionMix(call.recorder, attentionCall(call), (call.inputs[0] as View).buffer, (call.outputs[0] as View).buffer);
   },
@@ -159,9 +161,9 @@ export const ATTENTION = defineOp<AttentionAttributes>({
     const [q, keys, values] = inputs as [Value, Value, Value];
     const scores = sink.one(SCORES, [q, keys], attributes);
     const pattern = sink.one(SOFTMAX, [scores], attributes);
-    const [dPattern, dv] = mixGradients(sink, attributes, [pattern, values], grads[0] as Value);
-    const dScores = sink.one(SOFTMAX_GRADIENT, [pattern, dPattern], attributes);
-    return [...scoresGradients(sink, attributes, [q, keys, scores], dScores), dv];
+    const [dPattern, dv] = mixGradients(sink, attributes, [pattern, values], grads[0] as Value, true);
+    const dScores = sink.one(SOFTMAX_GRADIENT, [pattern, dPattern], { ...attributes, scaled: true });
+    return [...scoresGradients(sink, attributes, [q, keys, scores], dScores, true), dv];
   },
   lower(call) {
     const attention = attentionCall(call, call.inputs[0]);

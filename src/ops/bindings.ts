@@ -44,8 +44,8 @@ export interface Bindings {
   /** Where the logits go: rows `firstRow`.. of [.., tokens]. */
   readonly logits?: { readonly tensor: Tensor; readonly firstRow: number } | undefined;
   readonly hooks?: PassHooks | undefined;
-  /** Of passes with a backward pass: records the metric's gradient of the logits, [row, vocab]. */
-  readonly seed?: ((recorder: Recorder, logits: View, rows: RowTable, out: View) => void) | undefined;
+  /** Of passes with a backward pass: records the gradient that it begins with, for logits [row, vocab] or another point. */
+  readonly seed?: ((recorder: Recorder, x: View, rows: RowTable, out: View) => void) | undefined;
   /** Where gradients of weights go. */
   readonly gradients?: WeightGradients | undefined;
 }
@@ -88,7 +88,7 @@ export type HookFunction = (
   // biome-ignore lint/suspicious/noConfusingVoidType: a function that returns nothing.
 ) => Promise<HookResult | void> | HookResult | void;
 
-type HookResult = NumberList | undefined;
+export type HookResult = NumberList | undefined;
 
 export interface Callback {
   readonly name: string;
@@ -105,6 +105,8 @@ export interface PassHooks {
   readonly positions: readonly (readonly number[])[];
   /** For each sequence every position of the pass, for callbacks. */
   readonly allPositions: readonly (readonly number[])[];
+  /** The point where a backward pass begins; at the logits when absent. */
+  readonly seedAt?: string | undefined;
 }
 
 /** Buffers that are looked up when the pass is encoded: another pass over a fork of the cache may grow the store meanwhile. */

@@ -5,7 +5,7 @@ import editShared from "../../shaders/edit_shared.wgsl";
 import projectOutSource from "../../shaders/project_out.wgsl";
 import reduceSource from "../../shaders/reduce.wgsl";
 import { HookError } from "../errors.ts";
-import { defineKernel, type Kernel } from "../gpu/kernel.ts";
+import { defineKernel, type Kernel, u32 } from "../gpu/kernel.ts";
 import { MOST_TRANSIENT } from "../gpu/pipelines.ts";
 import { RecentMap } from "../gpu/recent.ts";
 import { foldGrid } from "../gpu/recorder.ts";
@@ -16,14 +16,7 @@ import { type EditCall, type EditTarget, editOp, gradientEdit } from "./edit-cal
 import { defineOp, type OpKind, sameShape, type Value } from "./op.ts";
 import type { RowTable } from "./rows.ts";
 
-const PARAMS = {
-  targetCount: "u32",
-  dimCount: "u32",
-  valueStride: "u32",
-  start: "u32",
-  rowStride: "u32",
-  headStride: "u32",
-} as const;
+const PARAMS = u32("targetCount", "dimCount", "valueStride", "start", "rowStride", "headStride");
 
 const BINDINGS = { targets: "read", dims: "read", values: "read", x: "write" } as const;
 

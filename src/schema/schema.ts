@@ -105,7 +105,7 @@ export function readOptions<T>(schema: Schema<T>, value: unknown, call: string):
 }
 
 /**
- * Refuses a setting that changes nothing beside the others: whoever gives it expects that it does.
+ * Refuses a setting that changes nothing beside the others, since whoever gives it expects an effect.
  * @throws InputError `input/idle-option`
  */
 export function refuseIdle(call: string, name: string, beside: string): never {
@@ -122,7 +122,7 @@ export function simple<T>(takes: string, accepts: (value: unknown) => boolean): 
 
 const isInteger = (value: unknown): value is number => Number.isSafeInteger(value);
 /** Whether a value is a whole number from `least` to `most`. */
-export const isWhole = (value: unknown, least: number, most: number): value is number =>
+export const isWhole = (value: unknown, least: number, most = Number.POSITIVE_INFINITY): value is number =>
   isInteger(value) && value >= least && value <= most;
 
 export const text = simple<string>("text", (value) => typeof value === "string");
@@ -242,7 +242,7 @@ export function oneOrMore<T>(entries: string, schema: Schema<T>): Schema<T[]> {
 /** Numbers in a row: an array, or one of a numeric type such as `Int32Array`. */
 export type NumberList = readonly number[] | NumericArray;
 
-type NumericArray =
+export type NumericArray =
   | Int8Array
   | Uint8Array
   | Uint8ClampedArray
@@ -256,8 +256,10 @@ type NumericArray =
 /** One whole number, or a list: as callers give `indices`. */
 export type Indices = number | NumberList;
 
-/** `T` as it is read, where its `Names` were `Indices`. */
-export type Listed<T, Names extends keyof T> = Omit<T, Names> & { readonly [Name in Names]?: readonly number[] };
+/** Options `T` as they are read: where `Indices` may be given, there is a list. */
+export type Read<T> = { [Name in keyof T]: IsIndices<NonNullable<T[Name]>> extends true ? readonly number[] : T[Name] };
+
+type IsIndices<T> = [T, Indices] extends [Indices, T] ? true : false;
 
 /** An object whose `kind` says which other fields it has, all of them needed. */
 export function variants(kinds: Readonly<Record<string, Readonly<Record<string, Schema>>>>): Schema {
@@ -306,7 +308,7 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
  * An object with these fields and no other. What is undefined is left out of what is read; `In` is what a caller may
  * give, `Out` what comes of it.
  */
-export function object<In, Out = In>(what: string, fields: Fields<In>): Schema<Out> {
+export function object<In, Out = Read<In>>(what: string, fields: Fields<In>): Schema<Out> {
   const known = Object.entries<Schema>(fields);
   const names = known.map(([name]) => name);
   const takes = what === "" ? "an object" : `${what}: an object`;
@@ -324,4 +326,16 @@ export function object<In, Out = In>(what: string, fields: Fields<In>): Schema<O
       return out as Out;
     },
   };
+}
+
+type OptionalKeys<T> = { [Name in keyof T]-?: undefined extends T[Name] ? Name : never }[keyof T];
+
+/** An object with every field of `needed`, any of `optional`, and no other. */
+export function wholeObject<T>(
+  what: string,
+  needed: Fields<Omit<T, OptionalKeys<T>>>,
+  optional: Fields<Pick<T, OptionalKeys<T>>>,
+): Schema<T> {
+  const required = Object.entries<Schema>(needed).map(([name, schema]) => [name, { ...schema, isRequired: true }]);
+  return object<T, T>(what, { ...Object.fromEntries(required), ...optional } as Fields<T>);
 }

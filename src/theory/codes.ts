@@ -1,5 +1,5 @@
 /**
- * Where a token stands, in numbers: example index j and slot i of every position, as binary codes.
+ * The place of a token: example index j and slot i of every position, as binary codes.
  *
  * A prompt is BOS, m examples of n tokens, and a query of n - 1 inputs: positions 0 .. m n + n - 1. The code of u has
  * entries +-1, so code(u) . code(v) equals the number of bits b if u = v and is at most b - 2 otherwise. One dot

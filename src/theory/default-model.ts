@@ -1,7 +1,7 @@
 /**
  * The model that ships with superlens, in `weights/superposition/`: a sum, said in digits, English, French and Spanish.
- * It uses every part of the construction (all four tasks read the derived sum), its words can be read by anyone, and
- * "six", which is English and French, shows what overlap is.
+ * It uses every part of the construction (all four tasks read the derived sum). Anyone can read its words, and "six", which
+ * is English and French, shows an overlap of tasks.
  */
 import { buildSuperposition, type SuperpositionModel } from "./build.ts";
 import { loadPreset } from "./presets/index.ts";

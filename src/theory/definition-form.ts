@@ -1,6 +1,6 @@
 /**
- * Is this JSON a task definition? Only the form: which keys, of which types. Whether its words and numbers fit together
- * is for `compileTasks` to say.
+ * Checks the form of a task definition: which keys, of which types. `compileTasks` checks that its words and numbers fit
+ * together.
  */
 import * as s from "../schema/schema.ts";
 import type { TaskDefinition } from "./definition.ts";

@@ -1,4 +1,4 @@
-/** Errors of the constructive transformer: a task, a prompt or a linear map that the construction cannot honour. */
+/** Errors of the constructive transformer: a task, a prompt or a linear map that the construction cannot take. */
 import { SuperlensError } from "../errors.ts";
 
 /**

@@ -21,7 +21,7 @@ export {
   type WeightDtype,
 } from "./model-folder.ts";
 export { type Observation, observe, type Places, placesOf, setSpace } from "./observe.ts";
-export type { ConstructionOptions } from "./plan.ts";
+export type { Constants, ConstructionOptions } from "./plan.ts";
 export { loadPreset, PRESET_NAMES, type PresetName } from "./presets/index.ts";
 export {
   decodePrompt,
@@ -33,13 +33,15 @@ export {
   promptIds,
 } from "./prompts.ts";
 export type { ResidualLayout, SpaceName, SpaceSpan } from "./spaces.ts";
-export { BOS_TOKEN, compileTasks, type Program } from "./tasks.ts";
+export type { SparseMatrix } from "./sparse.ts";
+export { BOS_TOKEN, type CompiledSum, type CompiledTask, compileTasks, type Program } from "./tasks.ts";
 export {
   type Claim,
   GRID_NAMES,
   GROUPS,
   type GridName,
   type Group,
+  type Relation,
   type VerifyOptions,
   verify,
 } from "./verify/index.ts";

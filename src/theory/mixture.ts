@@ -2,12 +2,12 @@
  * The program the transformer runs, written plainly: counts, shares, a mixture.
  *
  * `runProgram` computes every variable that the residual stream holds (DER, MATCH, WEIGHT, OUT) and the exact
- * next-token distribution. Each variable can be overridden, and what follows from it follows: comparing that with the same
- * override made in the running model is an interchange intervention (Geiger et al. 2021, arXiv 2106.02997).
+ * next-token distribution. Each variable can be overridden, and later variables follow from it. Comparing the result with the
+ * same override in the running model is an interchange intervention (Geiger et al. 2021, arXiv 2106.02997).
  *
- * An example that several tasks explain counts for each of them. Tasks undefined on the query answer nothing, and the
- * rest is normalised. If nothing is left (no task explains any example, or none that does answers the query), the
- * whole mass is on BOS, which stands for "no task".
+ * An example that several tasks explain counts for each of them. Tasks that are undefined on the query answer nothing, and the
+ * rest is normalised. If nothing is left (no task that explains an example answers the query), the whole mass is on BOS, which
+ * stands for "no task".
  */
 import { answerOf, type PromptIds, sourceDirection } from "./prompts.ts";
 import type { Program } from "./tasks.ts";

@@ -1,6 +1,6 @@
 /**
  * A constructed model as files, and back: `config.json` (the spec, and what the model was built to compute) beside
- * `model.safetensors`. Any tool that reads safetensors can open it; `loadModel` does like any other model.
+ * `model.safetensors`. Any tool that reads safetensors can open it, and `loadModel` loads it like any other model.
  */
 import {
   FilesSource,
@@ -127,6 +127,6 @@ function checkSize(label: string, what: keyof ModelSpec, found: number, expected
   if (found === expected) return;
   throw new ConfigError(
     "config/not-constructed",
-    `${label}: spec.${what} is ${found}, and its tasks make it ${expected}. They belong to different models; build it again.`,
+    `${label}: spec.${what} is ${found}, but its tasks need ${expected}. They belong to different models; build it again.`,
   );
 }

@@ -1,6 +1,6 @@
 /**
- * A running constructed model, looked at and changed through the engine's own hooks: where each subspace can be read and
- * edited, and which attention weights are the mixture.
+ * Reads and edits a running constructed model through the engine's own hooks: where each subspace can be captured and edited,
+ * and which attention weights are the mixture.
  */
 import type { Edit, HookedModel } from "../hooks/index.ts";
 import * as s from "../schema/schema.ts";

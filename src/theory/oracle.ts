@@ -2,8 +2,8 @@
  * A small interpreter of constructed models, in float64 or with every operation rounded to float32.
  *
  * It checks the construction itself, apart from any engine: float64 shows that the weights are right, float32 that they
- * survive rounding. It knows learned positions, no norm, full causal attention and ReLU, and skips the zeros of the
- * weights. Only the verifier and the tests run on it.
+ * survive rounding. It runs learned positions, no norm, full causal attention and ReLU, and skips the zeros of the
+ * weights. Only the verifier and the tests use it.
  */
 import { ConfigError } from "../errors.ts";
 import type { ModelSpec, WeightName } from "../model/spec.ts";

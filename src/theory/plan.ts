@@ -1,4 +1,4 @@
-/** The numbers a construction is made of, checked once and handed to every part. */
+/** The numbers of a construction, checked once and passed to every part. */
 
 import * as s from "../schema/schema.ts";
 import { bitsFor } from "./codes.ts";
@@ -29,7 +29,7 @@ export const CONSTRUCTION_OPTIONS = s.object<ConstructionOptions>("the options o
   beta: s.ranged("a positive number"),
   gamma: s.ranged("a positive number"),
   bound: s.ranged("a positive number"),
-} satisfies s.Fields<ConstructionOptions>);
+});
 
 /** Constants that work in float32; measured in test/theory. */
 export const DEFAULT_CONSTANTS = { beta: 32, gamma: 64, bound: 30 } as const;

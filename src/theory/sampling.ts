@@ -1,4 +1,4 @@
-/** Prompts made up: of given tasks, of random ones, or of no task at all. All from a given source of randomness. */
+/** Made-up prompts: of given tasks, of random tasks, or of no task. All are drawn from a given source of randomness. */
 import { TheoryError } from "./errors.ts";
 import { answerOf, type Prompt } from "./prompts.ts";
 import type { CompiledTask, Program } from "./tasks.ts";

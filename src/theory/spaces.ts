@@ -2,9 +2,8 @@
  * The residual stream as named subspaces.
  *
  * The construction keeps every quantity in directions of its own, so that a head or a neuron can be read as a
- * sentence: "reads WEIGHT, writes LOGIT". Nothing here speaks of offsets except `ResidualLayout`; a map names the
- * subspaces it reads and writes when it is declared, and refuses to be built across that border (after tracr,
- * Lindner et al. 2023, arXiv 2301.05062).
+ * sentence: "reads WEIGHT, writes LOGIT". Only `ResidualLayout` knows offsets. A map declares the subspaces that it reads and
+ * writes, and refuses to be built if it uses any other (after tracr, Lindner et al. 2023, arXiv 2301.05062).
  */
 import { TheoryError } from "./errors.ts";
 

@@ -2,7 +2,7 @@
  * Task definitions: what a prompt looks like and what its tasks compute, as JSON.
  *
  * A task is (source, map): take the token in one slot of the example, or the sum of the operand slots, and look the
- * answer up. `compileTasks` turns the JSON into tables of token ids and checks everything that can be wrong with it.
+ * answer up. `compileTasks` checks the JSON and turns it into tables of token ids.
  */
 import type { SumDefinition, TaskDefinition, TaskEntry } from "./definition.ts";
 import { asDefinition } from "./definition-form.ts";

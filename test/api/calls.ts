@@ -8,6 +8,9 @@ import { ABLATE_OPTIONS } from "../../src/hooks/patching/ablate.ts";
 import { ACTIVATION_PATCH_OPTIONS } from "../../src/hooks/patching/activation-patch.ts";
 import { CAUSAL_TRACE_OPTIONS } from "../../src/hooks/patching/causal-trace.ts";
 import { INJECT_OPTIONS } from "../../src/hooks/patching/inject.ts";
+import { HEAD_SVD_OPTIONS } from "../../src/hooks/paths/head-svd.ts";
+import { JACOBIAN_OPTIONS } from "../../src/hooks/paths/jacobian.ts";
+import { PATH_PATCH_OPTIONS } from "../../src/hooks/paths/path-patch.ts";
 import { HOOKED_FORWARD_OPTIONS } from "../../src/hooks/plan.ts";
 import { ATTENTION_SUMMARY_OPTIONS } from "../../src/hooks/readouts/attention.ts";
 import { ATTRIBUTION_OPTIONS } from "../../src/hooks/readouts/attribution.ts";
@@ -19,9 +22,8 @@ import {
 import { LOGIT_LENS_OPTIONS } from "../../src/hooks/readouts/logit-lens.ts";
 import { ACCUMULATED_OPTIONS, DECOMPOSE_OPTIONS, HEAD_RESULTS_OPTIONS } from "../../src/hooks/readouts/residual.ts";
 import { SWEEP_OPTIONS } from "../../src/hooks/sweep-options.ts";
+import { ENCODE_OPTIONS, KV_CACHE_OPTIONS } from "../../src/model/loaded-model.ts";
 import { LOG_PROBS_OPTIONS } from "../../src/model/log-probs.ts";
-import { KV_CACHE_OPTIONS } from "../../src/model/runner.ts";
-import { ENCODE_OPTIONS } from "../../src/model/text.ts";
 import type { Schema } from "../../src/schema/schema.ts";
 import { CONSTRUCTION_OPTIONS } from "../../src/theory/plan.ts";
 import { samplePrompt } from "../../src/theory/sampling.ts";
@@ -29,6 +31,7 @@ import { VERIFY_OPTIONS } from "../../src/theory/verify/index.ts";
 import { seeded } from "../../src/theory/verify/random-tasks.ts";
 import { loadGpt2Tokenizer } from "../../src/tokenizer/gpt2.ts";
 import { hooked } from "../hooks/support.ts";
+import { benchCalls } from "./bench-calls.ts";
 import * as api from "./public.ts";
 
 export interface Call {
@@ -81,7 +84,8 @@ const PATCHED = "blocks.1.hook_resid_pre";
 export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
   const model = await hooked("gpt2", { gpu });
   const writer = await hooked("gpt2", { gpu });
-  Object.assign(writer.base, { tokenizer: await loadGpt2Tokenizer(50257, {}, undefined) });
+  const tokenizer = await loadGpt2Tokenizer(50257, {}, undefined);
+  for (const each of [writer, writer.base]) Object.assign(each, { tokenizer });
   const ids = [1, 2, 3];
   const { cache, logits } = await model.forward(ids, { capture: ["*hook_resid*", "*hook_pattern", "*hook_z"] });
   const kv = model.createKvCache({ sequences: 2 });
@@ -239,6 +243,30 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
       args: [graph.toJSON()[key]],
       run: (value: unknown) => api.CircuitGraph.fromJSON({ ...graph.toJSON(), [key]: value }),
     })),
+    {
+      name: "pathPatch",
+      args: [model, { ...experiment, clean: ids, corrupted: [3, 2, 1], layers: 0, heads: 1 }],
+      run: api.pathPatch,
+      options: PATH_PATCH_OPTIONS,
+    },
+    {
+      name: "a receiver of pathPatch",
+      args: [{ at: "v", layer: 1 }],
+      run: (receivers) =>
+        api.pathPatch(model, { ...experiment, clean: ids, corrupted: [3, 2, 1], layers: 0, receivers }),
+    },
+    {
+      name: "jacobian",
+      args: [model, { input: ids, from: "hook_embed", to: PATCHED, rows: 0 }],
+      run: api.jacobian,
+      options: JACOBIAN_OPTIONS,
+    },
+    {
+      name: "headSvd",
+      args: [model, { layer: 0, head: 1, circuit: "OV" }],
+      run: api.headSvd,
+      options: HEAD_SVD_OPTIONS,
+    },
     { name: "logitLens", args: [model, ids, {}], run: api.logitLens, options: LOGIT_LENS_OPTIONS },
     {
       name: "directLogitAttribution",
@@ -273,7 +301,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
     { name: "accumulatedResid", args: [model, ids, {}], run: api.accumulatedResid, options: ACCUMULATED_OPTIONS },
     { name: "decomposeResid", args: [model, ids, {}], run: api.decomposeResid, options: DECOMPOSE_OPTIONS },
     { name: "headResults", args: [model, ids, {}], run: api.headResults, options: HEAD_RESULTS_OPTIONS },
-    { name: "a read-out of a cache", args: [cache], run: (source) => api.accumulatedResid(model, source) },
+    { name: "a readout of a cache", args: [cache], run: (source) => api.accumulatedResid(model, source) },
     { name: "Logits.at", args: [0, -1], run: (row, position) => logits.at(row, position) },
     { name: "ActivationCache.tensor", args: [PATCHED], run: (name) => cache.shape(name) },
     { name: "ActivationCache.at", args: [PATCHED, {}], run: (name, place) => cache.at(name, place) },
@@ -303,6 +331,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
     { name: "Gpu", args: [gpu.host], run: (host) => void new api.Gpu(host) },
     ...plainCalls(),
     ...(await theoryCalls(gpu)),
+    ...(await benchCalls()),
     { name: "resolvePoints", args: [model.spec, "*"], run: api.resolvePoints },
     { name: "pointTable", args: [model.spec], run: api.pointTable },
   ];

@@ -1,11 +1,9 @@
 /** The declarations that the package ships compile in a user's program, and take what the calls take at run time. */
-import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import ts from "typescript";
 import { describe, expect, it } from "vitest";
+import { emitDeclarations, programOf, ROOT } from "./emit.ts";
 
-const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const SCRIPT = join(ROOT, "user.ts");
 
 const NODE = {
@@ -58,33 +56,11 @@ await model.forward([true]);
 await model.forward(BigInt64Array.of(1n));
 `;
 
-/** The declarations by path, as the build writes them. */
-function emitDeclarations(): Map<string, string> {
-  const config = ts.getParsedCommandLineOfConfigFile(
-    join(ROOT, "tsconfig.build.json"),
-    { outDir: join(ROOT, "dist/types"), noCheck: true },
-    { ...ts.sys, onUnRecoverableConfigFileDiagnostic: () => {} },
-  ) as ts.ParsedCommandLine;
-  const written = new Map<string, string>();
-  const program = ts.createProgram(config.fileNames, config.options);
-  program.emit(undefined, (path, text) => written.set(path, text), undefined, true);
-  return written;
-}
-
 /** What the compiler says of the script, with the declarations where the package's `exports` look for them. */
 function errorsOf(declarations: ReadonlyMap<string, string>): string[] {
   const files = new Map([...declarations, [SCRIPT, SOURCE]]);
   const settings = { ...NODE, strict: true, noEmit: true, types: [], target: ts.ScriptTarget.ES2022 };
-  const host = ts.createCompilerHost(settings);
-  const { readFile, fileExists, directoryExists } = host;
-  host.readFile = (path) => files.get(path) ?? readFile(path);
-  host.fileExists = (path) => files.has(path) || (!path.startsWith(join(ROOT, "dist/")) && fileExists(path));
-  host.directoryExists = (path) => path.startsWith(join(ROOT, "dist")) || (directoryExists?.(path) ?? existsSync(path));
-  host.getSourceFile = (path, target) => {
-    const text = host.readFile(path);
-    return text === undefined ? undefined : ts.createSourceFile(path, text, target);
-  };
-  const program = ts.createProgram([SCRIPT], settings, host);
+  const program = programOf([SCRIPT], files, settings);
   return ts.getPreEmitDiagnostics(program).map(({ file, start, messageText }) => {
     const line = file && start !== undefined ? file.getLineAndCharacterOfPosition(start).line + 1 : 0;
     return `${file?.fileName}:${line} ${ts.flattenDiagnosticMessageText(messageText, " ")}`;

@@ -3,6 +3,7 @@
  * it did not import. Programs are run from the built files, by the package's name.
  */
 import { execFile } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -98,6 +99,14 @@ describe("a bundler", () => {
       expect.arrayContaining([`src/${host}.ts`, `src/hosts/${host}.node.ts`]),
     );
   });
+});
+
+it("no source names a file of the tests, which a package does not bring", () => {
+  const sources = readdirSync(join(ROOT, "src"), { recursive: true, encoding: "utf8" }).filter((path) =>
+    /\.ts$/.test(path),
+  );
+  const named = sources.filter((path) => /["'`](\.\.?\/)*test\//.test(readFileSync(join(ROOT, "src", path), "utf8")));
+  expect(named).toEqual([]);
 });
 
 describe("in a page", () => {

@@ -11,7 +11,8 @@ const EOS = 50256;
 let model: HookedModel;
 beforeAll(async () => {
   model = await hooked("gpt2", { gpu: await testGpu() });
-  Object.assign(model.base, { tokenizer: await loadGpt2Tokenizer(50257, {}, undefined) });
+  const tokenizer = await loadGpt2Tokenizer(50257, {}, undefined);
+  for (const each of [model, model.base]) Object.assign(each, { tokenizer });
 });
 afterAll(() => model.destroy());
 

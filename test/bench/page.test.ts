@@ -2,12 +2,12 @@
 import { readFileSync } from "node:fs";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { launch } from "../../scripts/hosts/chromium.ts";
 import type { BenchDocument } from "../../src/bench/index.ts";
 import { servePage } from "../../src/cli/bench-page.ts";
 import type { LocalServer } from "../../src/cli/local-server.ts";
 import { type Handler, serveFiles, startServer } from "../checkpoint/support.ts";
 import { LLAMA } from "../cli/support.ts";
-import { launch } from "../cross-host/run-chromium.ts";
 
 const RUN_MS = 110_000;
 

@@ -1,16 +1,24 @@
 /** The run itself: what a report holds, and what ends it. */
 import { describe, expect, it } from "vitest";
-import { CeilingProbe } from "../../src/bench/ceilings.ts";
-import { DEFAULT_OPTIONS, planTests, type Report, type RunOptions, runBench } from "../../src/bench/index.ts";
+import { CeilingProbe, type CeilingSizes } from "../../src/bench/ceilings.ts";
+import {
+  type BenchOptions,
+  DEFAULT_OPTIONS,
+  planTests,
+  type Report,
+  type RunOptions,
+  runBench,
+} from "../../src/bench/index.ts";
 import { fractionOf } from "../../src/bench/measure.ts";
 import { RandomSource } from "../../src/bench/random-source.ts";
 import { SHAPES } from "../../src/bench/shapes.ts";
 import { median } from "../../src/bench/statistics.ts";
+import type { Gpu } from "../../src/gpu/gpu.ts";
 import { MATMUL_FAMILY } from "../../src/kernels/matmul.ts";
 import { BROKEN, HASTY } from "../kernels/altered.ts";
 import { newGpu, testGpu } from "../support/gpu.ts";
 
-const SMALL: RunOptions = {
+const PLAN: BenchOptions = {
   ...DEFAULT_OPTIONS,
   tune: false, // what this machine was tuned to before must not matter
   prompts: [16],
@@ -18,9 +26,9 @@ const SMALL: RunOptions = {
   batches: [1, 3],
   runs: 3,
   depth: 8,
-  commit: "abc1234",
-  quiet: true,
 };
+
+const SMALL: RunOptions = { ...PLAN, commit: "abc1234", quiet: true };
 
 describe("a report", () => {
   it("has every test with its times, work and check, and how long loading took", async () => {
@@ -94,14 +102,14 @@ function expectTotals({ tests, load }: Report): void {
 
 describe("what cannot be measured", () => {
   it("is a test of more positions than the model has", () => {
-    const plan = (options: Partial<RunOptions>) => () => planTests({ ...SMALL, ...options }, { maxPositions: 100 });
+    const plan = (options: Partial<BenchOptions>) => () => planTests({ ...PLAN, ...options }, { maxPositions: 100 });
     expect(plan({ prompts: [101] })).toThrow(/pp101 needs 101 positions, and the model has 100/);
     expect(plan({ generate: [93] })).toThrow(/tg93 needs 101 positions.*At most 92 tokens fit after 8 positions/);
     expect(plan({ depth: 100 })).toThrow(/Lower the depth of 100/);
   });
 
   it("is nothing at all", () => {
-    expect(() => planTests({ ...SMALL, prompts: [0], generate: [0] }, { maxPositions: 100 })).toThrow(/Give a length/);
+    expect(() => planTests({ ...PLAN, prompts: [0], generate: [0] }, { maxPositions: 100 })).toThrow(/Give a length/);
   });
 
   it("is a model that does not load; the device goes with it", async () => {
@@ -116,6 +124,19 @@ describe("what cannot be measured", () => {
   });
 });
 
+async function expectCeilings(gpu: Gpu, sizes: CeilingSizes): Promise<void> {
+  const probe = await CeilingProbe.find(gpu, { sizes });
+  const again = await probe.measure();
+  const { ceilings } = probe;
+  expect(ceilings).toMatchObject({ matmul: { rows: 32, kernel: expect.any(String) }, weights: { outWidth: 128 } });
+  const { gflops } = ceilings.matmul;
+  const { gigabytesPerSecond } = ceilings.weights;
+  for (const value of [gflops, gigabytesPerSecond, ceilings.dispatchMicroseconds, ...Object.values(again)]) {
+    expect(value).toBeGreaterThan(0);
+  }
+  probe.destroy();
+}
+
 describe("ceilings", () => {
   it("are positive, name their kernel and leave no memory behind", async () => {
     const gpu = await newGpu();
@@ -123,19 +144,13 @@ describe("ceilings", () => {
       manyRows: [{ rows: 32, width: 64, outWidth: 128 }],
       oneRow: [{ rows: 1, width: 64, outWidth: 128 }],
     };
-    (await CeilingProbe.find(gpu, { sizes })).destroy(); // the parameters of a long submit stay
-    const { bytes } = gpu.memory;
-    const probe = await CeilingProbe.find(gpu, { sizes });
-    const again = await probe.measure();
-    const { ceilings } = probe;
-    expect(ceilings).toMatchObject({ matmul: { rows: 32, kernel: expect.any(String) }, weights: { outWidth: 128 } });
-    const { gflops } = ceilings.matmul;
-    const { gigabytesPerSecond } = ceilings.weights;
-    for (const value of [gflops, gigabytesPerSecond, ceilings.dispatchMicroseconds, ...Object.values(again)]) {
-      expect(value).toBeGreaterThan(0);
+    // What the longest submit needed stays, and how long that is depends on how busy the machine is; a leak would go on.
+    let before = 0;
+    for (let turn = 0; turn < 4 && gpu.memory.bytes !== before; turn++) {
+      before = gpu.memory.bytes;
+      await expectCeilings(gpu, sizes);
     }
-    probe.destroy();
-    expect(gpu.memory.bytes).toBe(bytes);
+    expect(gpu.memory.bytes).toBe(before);
     gpu.destroy();
   });
 

@@ -197,7 +197,7 @@ const CASES: Case[] = [
   [
     "checkpoint/index",
     { files: sharded([], NORM) },
-    /the index says tensor model\.norm\.weight .* take all from one/,
+    /the index says tensor model\.norm\.weight .* take all from one download/,
     shardsAgain,
   ],
   [
@@ -278,7 +278,7 @@ const CASES: Case[] = [
   [
     "checkpoint/shape",
     { files: changed(K, transposed) },
-    /config\.json makes it \[16, 32\]\. It looks transposed: store it the other way round/,
+    /config\.json gives it \[16, 32\]\. It looks transposed: store it the other way round/,
     { files: changed(K, (tensor) => transposed(transposed(tensor))) },
   ],
   [

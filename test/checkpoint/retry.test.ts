@@ -72,7 +72,7 @@ describe("a server", () => {
     });
     const error = await checkpointError(() => new UrlSource(url).size("config.json"));
     expect(error.code).toBe("checkpoint/network");
-    expect(error.message).toMatch(/answered 429\. It asks to be left alone for 7200 s: try again then\.$/);
+    expect(error.message).toMatch(/answered 429\. It asks to wait for 7200 s: try again then\.$/);
     await close();
   });
 

@@ -1,10 +1,10 @@
 /** Servers on localhost, over raw sockets: every request is answered or closed, and the next one is served. */
 import { connect } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { serve } from "../../scripts/hosts/serve.ts";
 import { servePage } from "../../src/cli/bench-page.ts";
 import type { LocalServer } from "../../src/cli/local-server.ts";
 import { startLocalServer } from "../../src/cli/local-server.ts";
-import { serve, type TestServer } from "../cross-host/runner.ts";
 import { LLAMA } from "./support.ts";
 
 /** Sends bytes as they are; gives all that came back until the server or, after `hangUp`, this side closed. */
@@ -58,10 +58,10 @@ const TARGETS: [target: string, page: number, folders: number][] = [
 const status = (answer: string) => Number(/^HTTP\/1\.1 (\d+) /.exec(answer)?.[1]);
 
 let page: LocalServer;
-let folders: TestServer;
+let folders: LocalServer;
 beforeAll(async () => {
   page = await servePage(0);
-  folders = await serve({}, LLAMA);
+  folders = await serve({ "/model/": LLAMA });
 });
 afterAll(() => Promise.all([page.close(), folders.close()]));
 

@@ -156,7 +156,7 @@ describe("a bad model is exit code 1 and one line", () => {
       const wrong = await model("wrong", { intermediate_size: 65 });
       expectOneLine(
         await superlens(["inspect", wrong]),
-        /mlp\.\w+_proj\.weight has shape \[.*config\.json makes it \[/,
+        /mlp\.\w+_proj\.weight has shape \[.*config\.json gives it \[/,
       );
       const missing = await model("missing", { num_hidden_layers: 4 });
       expectOneLine(await superlens(["inspect", missing]), /tensor model\.layers\.3\..* is missing/);

@@ -2,4 +2,4 @@
 import { createContext, runAndPrint } from "./harness.ts";
 import { suite } from "./suite.ts";
 
-await runAndPrint(suite, createContext("browser", new URL("/fixtures/", location.href).href));
+await runAndPrint(suite, createContext("browser", location.origin));

@@ -23,12 +23,14 @@ export interface Check {
   run(context: CheckContext): Promise<string | undefined>;
 }
 
-export function createContext(host: HostName, fixtureUrl: string): CheckContext {
+/** The context of a host whose files are served at `origin`. */
+export function createContext(host: HostName, origin: string): CheckContext {
+  const fixtureUrl = `${origin}/fixtures/`;
   let gpu: Promise<GpuHost> | undefined;
   return {
     host,
     fixtureUrl,
-    weightsUrl: new URL("/weights/", fixtureUrl).href,
+    weightsUrl: `${origin}/weights/`,
     gpu: () => {
       gpu ??= requestGpu({ quiet: true });
       return gpu;

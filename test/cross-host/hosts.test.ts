@@ -1,22 +1,28 @@
 /** One suite on three hosts. A host that cannot run fails all its checks; none is skipped. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { serve } from "../../scripts/hosts/serve.ts";
+import type { LocalServer } from "../../src/cli/local-server.ts";
 import "../../src/node.ts";
-import { type CheckContext, createContext, runCheck } from "./harness.ts";
+import { type Check, type CheckContext, createContext, runCheck } from "./harness.ts";
+import { kernelTables } from "./kernels.ts";
 import { runChromium } from "./run-chromium.ts";
 import { runDeno } from "./run-deno.ts";
-import { type HostReport, serve, type TestServer } from "./runner.ts";
+import { type HostReport, SUITE_FOLDERS } from "./runner.ts";
 import { suite } from "./suite.ts";
 
+/** On Node `test/kernels` compares the same kernels on the same shapes, and more. */
+const isNotTestedHere = (check: Check) => !kernelTables.includes(check);
+
 describe("node", () => {
-  let server: TestServer;
+  let server: LocalServer;
   let context: CheckContext;
   beforeAll(async () => {
-    server = await serve();
-    context = createContext("node", server.fixtureUrl);
+    server = await serve(SUITE_FOLDERS);
+    context = createContext("node", server.origin);
   });
   afterAll(() => server.close());
 
-  it.each(suite)("$name", async (check) => {
+  it.each(suite.filter(isNotTestedHere))("$name", async (check) => {
     const { ok, note } = await runCheck(check, context);
     expect(ok, note).toBe(true);
   });

@@ -56,4 +56,7 @@ const subgroupCheck: Check = {
   },
 };
 
-export const kernelChecks: Check[] = [subgroupCheck, ...matmulChecks, ...attentionChecks];
+/** What `test/kernels` has as tables of its own. */
+export const kernelTables: readonly Check[] = [...matmulChecks, ...attentionChecks];
+
+export const kernelChecks: readonly Check[] = [subgroupCheck, ...kernelTables];

@@ -4,6 +4,7 @@
  */
 import { collectGarbage } from "../../src/gpu/collect.ts";
 import { Gpu, type HookedModel, loadModel, requestGpu, SuperlensError } from "../../src/index.ts";
+import { collectUntil } from "../support/collect.ts";
 import { type Check, type CheckContext, expectEqual } from "./harness.ts";
 
 const IDS = [3, 14, 15, 92, 65];
@@ -51,8 +52,9 @@ async function destroyedDevices(context: CheckContext): Promise<undefined> {
     gpu.destroy();
   };
   for (let time = 0; time < 3; time++) await use();
-  await collectGarbage();
-  expectEqual(references.filter((reference) => reference.deref()).length, 0, "objects that are still there");
+  const alive = () => references.filter((reference) => reference.deref()).length;
+  await collectUntil(() => alive() === 0);
+  expectEqual(alive(), 0, "objects that are still there");
   return undefined;
 }
 

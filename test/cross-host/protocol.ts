@@ -9,9 +9,3 @@ export interface CheckResult {
 
 /** Marks a result among whatever else a host prints. */
 export const RESULT_MARK = "@superlens-check ";
-
-/** What a program says (`programs.ts`), a line each: whatever its reader expects, or why it ended early. */
-export type ProgramLine = { said: unknown } | { failure: string; code?: string };
-
-/** Marks a line of a program. */
-export const PROGRAM_MARK = "@superlens-line ";

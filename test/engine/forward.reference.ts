@@ -3,7 +3,7 @@
  * another, every sum in order. The fixtures of transformers vouch for it, and it vouches for specs they do not cover.
  */
 import type { TensorEntry } from "../../src/checkpoint/index.ts";
-import { resolveEmbedding, resolveTensorName, resolveUnembed } from "../../src/model/families/resolve.ts";
+import { resolveWeight } from "../../src/model/families/resolve.ts";
 import { ropeTable } from "../../src/model/rope.ts";
 import type { LayerSpec, ModelSpec, NormSpec, TensorSource, WeightName } from "../../src/model/spec.ts";
 import { ACTIVATIONS, softCapped } from "../../src/ops/activations.ts";
@@ -23,9 +23,7 @@ export function lookupIn(spec: ModelSpec, tensors: readonly TensorEntry[]): Look
   const has = (name: string) => byName.has(name);
   return (name, layer = 0) => {
     const source = spec.weights[name];
-    const stored = source && resolveTensorName(source.tensor.replace("{i}", String(layer)), has);
-    const special = { "embed.W_E": resolveEmbedding, "unembed.W_U": resolveUnembed }[name as string];
-    const tensor = byName.get((special ? special(spec, has) : stored) ?? "");
+    const tensor = byName.get(resolveWeight(spec, name, layer, has) ?? "");
     return tensor && rowsOf(tensor, source ?? { tensor: tensor.name });
   };
 }

@@ -5,10 +5,14 @@
 import { describe, expect, it } from "vitest";
 import { FAMILIES, golden, loadFixture, readLogits } from "../support/fixtures.ts";
 import { gpuTakenForHardware } from "../support/gpu.ts";
+import { byDay } from "../support/nightly.ts";
 import { relativeError } from "../support/numbers.ts";
 
+/** Weights stored [in, out]; grouped queries; soft caps and windows; all of attention and MLP at once behind one norm. */
+const DAY = ["gpt2", "llama", "gemma2", "gptj"];
+
 describe("the kernels of a hardware adapter", () => {
-  it.each(FAMILIES)("%s: prompt, and token by token", async (family) => {
+  it.each(byDay(FAMILIES, DAY))("%s: prompt, and token by token", async (family) => {
     using model = await loadFixture(family, { gpu: await gpuTakenForHardware() });
     const { ids, values } = await golden(family);
     const expected = values.get("logits") as Float32Array;

@@ -4,7 +4,7 @@
  */
 import { describe, expect, it } from "vitest";
 import { FAMILIES, specFromConfig } from "../../src/model/families/index.ts";
-import { resolveEmbedding, resolveTensorName, resolveUnembed } from "../../src/model/families/resolve.ts";
+import { resolveEmbedding, resolveTensorName, resolveWeight } from "../../src/model/families/resolve.ts";
 import type { ModelSpec, TensorSource, WeightName } from "../../src/model/spec.ts";
 import { tensorShape } from "../../src/model/weights/find.ts";
 import { isPerBlock, weightUses } from "../../src/model/weights/table.ts";
@@ -77,7 +77,7 @@ describe.each(FIXTURES)("fixture %s", (fixture) => {
     renamed.add("lm_head.weight");
     const has = (name: string) => renamed.has(name);
     expect(resolveEmbedding(spec, has)).toBe(spec.unembed.tied ? "lm_head.weight" : own);
-    expect(renamed).toContain(resolveUnembed(spec, has));
+    expect(renamed).toContain(resolveWeight(spec, "unembed.W_U", 0, has));
   });
 });
 

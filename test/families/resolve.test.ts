@@ -1,12 +1,7 @@
 /** Tensor names as they occur in published checkpoints, against the name a family gives. */
 import { describe, expect, it } from "vitest";
 import { specFromConfig } from "../../src/model/families/index.ts";
-import {
-  resolveEmbedding,
-  resolveTensorName,
-  resolveUnembed,
-  resolveUnembedBias,
-} from "../../src/model/families/resolve.ts";
+import { resolveTensorName, resolveWeight } from "../../src/model/families/resolve.ts";
 import { fixtureConfig } from "./fixtures.ts";
 
 const among =
@@ -57,12 +52,13 @@ describe("the embedding and the head", () => {
     ["gpt_neox, new head name", neox, ["lm_head.weight"], undefined, "lm_head.weight"],
   ] as const)("%s", (_, spec, stored, embedding, unembedding) => {
     const has = among(...stored);
-    expect(resolveEmbedding(spec, has)).toBe(embedding);
-    expect(resolveUnembed(spec, has)).toBe(unembedding);
+    expect(resolveWeight(spec, "embed.W_E", 0, has)).toBe(embedding);
+    expect(resolveWeight(spec, "unembed.W_U", 0, has)).toBe(unembedding);
   });
 
   it("finds the head's bias", () => {
-    expect(resolveUnembedBias(phi, among("lm_head.bias"))).toBe("lm_head.bias");
-    expect(resolveUnembedBias(tied, among("lm_head.bias"))).toBeUndefined();
+    expect(resolveWeight(phi, "unembed.b_U", 0, among("lm_head.bias"))).toBe("lm_head.bias");
+    expect(resolveWeight(phi, "unembed.b_U", 0, among("embed_out.bias"))).toBe("embed_out.bias");
+    expect(resolveWeight(tied, "unembed.b_U", 0, among("lm_head.bias"))).toBeUndefined();
   });
 });

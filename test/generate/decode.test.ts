@@ -102,7 +102,7 @@ describe("a cache that is decoded into", () => {
 
   it("takes nothing more for a sequence that has ended", async () => {
     const free = await collect(generateSteps(model, PROMPTS, { maxNewTokens: 14, temperature: 1, seed: 7 }));
-    const options = { maxNewTokens: 14, temperature: 1, seed: 7, eos: free.tokens[0]?.[3] as number };
+    const options = { maxNewTokens: 14, temperature: 1, seed: 7, eos: [free.tokens[0]?.[3] as number] };
     const lengths = [];
     for (const hooksFor of [undefined, BY_PASSES]) {
       using cache = model.createKvCache({ sequences: 3 });

@@ -107,7 +107,7 @@ describe("cost", () => {
       rows.push(inputs.reduce((sum, ids) => sum + ids.length, 0));
       return undefined;
     };
-    const batch = await collect(generateSteps(model, [PROMPT, [1, 2]], { maxNewTokens: 8, eos }, hooksFor));
+    const batch = await collect(generateSteps(model, [PROMPT, [1, 2]], { maxNewTokens: 8, eos: [eos] }, hooksFor));
     expect(batch.finished[0]).toBe("eos");
     expect(batch.tokens[0]).toHaveLength((alone.tokens[0]?.indexOf(eos) as number) + 1);
     expect(rows).toEqual(

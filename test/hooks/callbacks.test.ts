@@ -217,7 +217,7 @@ describe("runWithHooks", () => {
         /^HookError hook\/too-many-rows: .*at most 10 tokens here; the input has 11/,
       );
       expect(await failureOf(() => model.runWithHooks([1], [look], { logits: "none" }))).toMatch(
-        /^HookError hook\/not-reached: Looking at "logits"/,
+        /^HookError hook\/not-reached: A hook at "logits"/,
       );
     });
   });

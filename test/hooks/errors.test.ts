@@ -249,7 +249,7 @@ describe("a pass", () => {
     [
       "that captures all logits and wants some",
       { capture: "logits", logits: "last" },
-      /^HookError hook\/not-reached: Looking at "logits" needs logits: "all"/,
+      /^HookError hook\/not-reached: A hook at "logits" needs logits: "all"/,
     ],
     [
       "that stops before a captured block",
@@ -341,12 +341,12 @@ describe("a sweep", () => {
     ).map(([kind, tokens]): [string, Partial<SweepOptions>, RegExp] => [
       `of a ${kind} of ${tokens.length} tokens`,
       { metric: { kind, tokens } },
-      /^HookError hook\/metric: Metric \w+ is about/,
+      /^HookError hook\/metric: Metric \w+ takes \S.* tokens, and got \d/,
     ]),
     [
       "of no tokens",
       { metric: metric.logits([]) },
-      /^HookError hook\/metric: Metric logits is about at least 1 tokens, and has 0/,
+      /^HookError hook\/metric: Metric logits takes at least 1 tokens, and got 0/,
     ],
     [
       "against a reference of another vocabulary",

@@ -1,6 +1,7 @@
 /** A sweep gives what one full edited forward pass a cell gives: random edits, points and families. */
 import { describe, expect, it } from "vitest";
 import { type Edit, type HookedModel, metric } from "../../src/hooks/index.ts";
+import { byDay } from "../support/nightly.ts";
 import { integer, relativeError, seeded } from "../support/numbers.ts";
 import { hooked, randomEdit, randomIds } from "./support.ts";
 
@@ -40,7 +41,10 @@ async function oneByOne(
 
 const ALL_TOKENS = Array.from({ length: 96 }, (_, token) => token);
 
-describe.each(FAMILIES)("%s", (family) => {
+/** Plain, ALiBi, parallel residual, soft caps with windows, grouped queries, post-norm. */
+const DAY = ["gpt2", "bloom", "gptj", "gemma2", "llama", "olmo2"];
+
+describe.each(byDay(FAMILIES, DAY))("%s", (family) => {
   it("equals full passes for random edits", async () => {
     const random = seeded(FAMILIES.indexOf(family) + 1);
     const model = await hooked(family);

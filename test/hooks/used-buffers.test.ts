@@ -4,6 +4,7 @@ import type { Gpu } from "../../src/gpu/gpu.ts";
 import { type Edit, HookedModel, metric } from "../../src/hooks/index.ts";
 import { loadFixture } from "../support/fixtures.ts";
 import { gpuTakenForHardware, testGpu } from "../support/gpu.ts";
+import { byDay } from "../support/nightly.ts";
 
 const BATCHES = {
   even: [
@@ -53,29 +54,32 @@ describe.each([
   ["as this adapter computes it", testGpu],
   ["as GPUs do", gpuTakenForHardware],
 ])("caches, %s", (_name, gpu) => {
-  it.each(FAMILIES)("%s: forwards, sweeps, generation that grows, forks, log probabilities", async (family) => {
-    const model = new HookedModel(await loadFixture(family, { gpu: await gpu() }));
-    const cells = Array.from({ length: model.spec.nLayers }, (_, layer): Edit[][] => [
-      [{ at: `blocks.${layer}.hook_resid_pre`, positions: [2], op: "zero" }],
-      [{ at: `blocks.${layer}.attn.hook_z`, positions: [5], heads: [0], op: "zero" }],
-      [{ at: `blocks.${layer}.attn.hook_v`, positions: [0], op: "scale", value: 2 }],
-    ]).flat();
-    const everything = async () => {
-      using result = await model.forward([[5, 6, 7, 8, 9, 10, 11], [9, 1], [3]]);
-      const { values } = await model.sweep({ input: [5, 6, 7, 8, 9, 10, 11], cells, metric: metric.logit(3) });
-      using cache = model.createKvCache({ sequences: 2, capacity: 4 });
-      const tokens = [];
-      for await (const step of model.generate([[5, 6, 7], [1]], { kv: cache, maxNewTokens: 12, ignoreEos: true })) {
-        tokens.push(step.tokens);
-      }
-      using fork = cache.fork([1, 0, 1]);
-      using further = await model.forward([[2, 3], [4], [6, 6, 6, 6]], { kv: fork });
-      const answers = await model.logProbs([5, 6, 7], [[1, 2], [3], [4, 5, 6]]);
-      const logits = [await result.logits.read(), await further.logits.read()];
-      return { logits, values, tokens, answers };
-    };
-    const expected = await everything();
-    expect(await withPoison(model.gpu, everything)).toEqual(expected);
-    model.destroy();
-  });
+  it.each(byDay(FAMILIES, ["gpt2", "qwen3"]))(
+    "%s: forwards, sweeps, generation that grows, forks, log probabilities",
+    async (family) => {
+      const model = new HookedModel(await loadFixture(family, { gpu: await gpu() }));
+      const cells = Array.from({ length: model.spec.nLayers }, (_, layer): Edit[][] => [
+        [{ at: `blocks.${layer}.hook_resid_pre`, positions: [2], op: "zero" }],
+        [{ at: `blocks.${layer}.attn.hook_z`, positions: [5], heads: [0], op: "zero" }],
+        [{ at: `blocks.${layer}.attn.hook_v`, positions: [0], op: "scale", value: 2 }],
+      ]).flat();
+      const everything = async () => {
+        using result = await model.forward([[5, 6, 7, 8, 9, 10, 11], [9, 1], [3]]);
+        const { values } = await model.sweep({ input: [5, 6, 7, 8, 9, 10, 11], cells, metric: metric.logit(3) });
+        using cache = model.createKvCache({ sequences: 2, capacity: 4 });
+        const tokens = [];
+        for await (const step of model.generate([[5, 6, 7], [1]], { kv: cache, maxNewTokens: 12, ignoreEos: true })) {
+          tokens.push(step.tokens);
+        }
+        using fork = cache.fork([1, 0, 1]);
+        using further = await model.forward([[2, 3], [4], [6, 6, 6, 6]], { kv: fork });
+        const answers = await model.logProbs([5, 6, 7], [[1, 2], [3], [4, 5, 6]]);
+        const logits = [await result.logits.read(), await further.logits.read()];
+        return { logits, values, tokens, answers };
+      };
+      const expected = await everything();
+      expect(await withPoison(model.gpu, everything)).toEqual(expected);
+      model.destroy();
+    },
+  );
 });

@@ -29,6 +29,12 @@ const PRINTS: Record<string, RegExp[]> = {
     /^262 of 262 edges keep 1\.00/m,
   ],
   injection: [/without injection/, /^L2 +-?\d+\.\d\d$/m],
+  "paths-and-circuits-of-heads": [
+    /^logit\(cat\) - logit\(bird\)[\s\S]*^L2( +-?\d+\.\d\d){5}$/m,
+    /^and through the values[^\n]*\n[^\n]*MLP\nL0( +-?\d+\.\d\d){5}$/m,
+    /by position: (\d+\.\d +){6}\d+\.\d$/m,
+    /^singular values of OV: [\s\S]*^ {2}or reads ("[^"]+" ?){5}, writes ("[^"]+" ?){5}$/m,
+  ],
   steering: [/^alpha 0: One day, .+/m, /^alpha 0.5: One day, .+/m],
 };
 

@@ -1,5 +1,5 @@
 /**
- * The read-outs' definitions, computed in double precision on the host from captured activations and the checkpoint's own
+ * The readouts' definitions, computed in double precision on the host from captured activations and the checkpoint's own
  * tensors. Nothing of the model's spec is used: what a family is stands in the table below.
  */
 import { HookedModel } from "../../src/hooks/hooked-model.ts";

@@ -1,4 +1,4 @@
-/** The read-outs' kernels against plain references, at sizes that do not divide evenly. */
+/** The readouts' kernels against plain references, at sizes that do not divide evenly. */
 import { describe, expect, it } from "vitest";
 import { f32ToBf16, f32ToF16, toFloat32 } from "../../src/checkpoint/index.ts";
 import { Recorder } from "../../src/gpu/recorder.ts";

@@ -1,4 +1,4 @@
-/** Read-outs from a cache give what they give from the input, refuse caches that do not fit, and leave no memory behind. */
+/** Readouts from a cache give what they give from the input, refuse caches that do not fit, and leave no memory behind. */
 import { describe, expect, it } from "vitest";
 import { HookedModel } from "../../src/hooks/hooked-model.ts";
 import {
@@ -16,7 +16,7 @@ import { newGpu } from "../support/gpu.ts";
 import { relativeError } from "../support/numbers.ts";
 import { subjectOf } from "./definitions.ts";
 
-/** Each read-out as numbers. */
+/** Each readout as numbers. */
 const READOUTS: Record<string, (model: HookedModel, source: ReadoutSource) => Promise<ArrayLike<number>>> = {
   async accumulatedResid(model, source) {
     using stack = await accumulatedResid(model, source, { applyLn: "run", includeMid: true, positions: [-1, 2] });
@@ -72,7 +72,7 @@ describe.each(Object.keys(READOUTS))("%s", (name) => {
   });
 });
 
-describe("read-outs", () => {
+describe("readouts", () => {
   it("tell a cache of a model of another shape", async () => {
     const { model, ids } = await subjectOf("gemma2");
     using _ = model;

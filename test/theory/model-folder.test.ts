@@ -179,7 +179,7 @@ describe("the files", () => {
     const none = await withConfig(({ superposition: _, ...rest }) => rest);
     await expect(readBlueprint(none)).rejects.toThrow(/changed\/config\.json has no "superposition" section/);
     const other = await withConfig((config) => ({ ...config, spec: { ...(config.spec as object), dModel: 5 } }));
-    await expect(readBlueprint(other)).rejects.toThrow(/spec.dModel is 5, and its tasks make it \d+/);
+    await expect(readBlueprint(other)).rejects.toThrow(/spec.dModel is 5, but its tasks need \d+/);
     const broken = await withConfig((config) => ({ ...config, superposition: { definition: { name: "x" } } }));
     await expect(readBlueprint(broken)).rejects.toThrow(/definition\.vocabulary is missing; it must be a list/);
   });

@@ -9,12 +9,16 @@ import { verify } from "../../src/theory/verify/index.ts";
 import { seeded } from "../../src/theory/verify/random-tasks.ts";
 import { errorOf, onGpu } from "../../src/theory/verify/subject.ts";
 import { testGpu } from "../support/gpu.ts";
+import { byDay } from "../support/nightly.ts";
 
 /** How many claims each part has on the quick grid: none may go missing unnoticed. */
 const COUNTS = { exactness: 24, resources: 22, causality: 48, heads: 8, robustness: 16 };
 
+/** The other two run by day on the grid `cut`, on each host (test/cross-host). */
+const DAY = GROUPS.filter((group) => group !== "exactness" && group !== "causality");
+
 describe("the quick grid", () => {
-  it.each(GROUPS)(
+  it.each(byDay(GROUPS, DAY))(
     "%s",
     async (group) => {
       const claims = [];

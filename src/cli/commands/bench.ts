@@ -1,6 +1,6 @@
 /**
  * `superlens bench`: how fast a model runs here, and on the other hosts of this computer. Rows are llama-bench's: `pp128` is
- * a prompt of 128 tokens, `tg32` are 32 tokens one by one. Exit code 1 when a run's output is not the reference's.
+ * a prompt of 128 tokens, `tg32` are 32 tokens one by one. The exit code is 1 if a run's output is not the reference's.
  */
 import { Command, InvalidArgumentError, Option } from "commander";
 import {
@@ -51,9 +51,9 @@ export function benchCommand(): Command {
   return new Command("bench")
     .summary("measure speed, and what the adapter allows")
     .description(
-      "Times prompts (pp128: a prompt of 128 tokens) and decoding (tg32: 32 tokens, one by one) of MODEL, or of a shape with random weights, which needs no download. Each test has a warm-up apart and then several runs, of which the median and the spread are shown. Every run's output is compared with that of slow reference kernels; exit code 1 if it differs.",
+      "Times prompts (pp128: a prompt of 128 tokens) and decoding (tg32: 32 tokens, one by one) of MODEL, or of a shape with random weights, which needs no download. Each test runs once as a warm-up and then several times; the table shows the median and the spread. Every run's output is compared with that of slow reference kernels. The exit code is 1 if it differs.",
     )
-    .argument("[model]", "folder, address or hf:owner/name; without it a shape")
+    .argument("[model]", "folder, address or hf:owner/name (default: a shape)")
     .addOption(
       new Option("--shape <name>", `a shape with random weights (default: ${DEFAULT_SHAPE})`).choices(SHAPE_NAMES),
     )
@@ -65,7 +65,9 @@ export function benchCommand(): Command {
     )
     .addOption(new Option("-r, --runs <n>", "timed runs of each test").argParser(wholeNumber(1)).default(runs))
     .addOption(
-      new Option("-d, --depth <n>", "positions in the cache before decoding").argParser(wholeNumber(0)).default(depth),
+      new Option("-d, --depth <n>", "positions in the key-value cache before decoding")
+        .argParser(wholeNumber(0))
+        .default(depth),
     )
     .addOption(
       new Option(
@@ -75,24 +77,26 @@ export function benchCommand(): Command {
         .argParser(listOf(parseHost))
         .default(["node"] satisfies Host[], "node"),
     )
-    .option("--ceilings", "also measure what the adapter can do: matmuls, reading of weights, dispatches")
+    .option("--ceilings", "also measure the adapter's fastest matmul, reading of weights and dispatch")
     .option("--profile", "also time each kernel, by timestamp queries, in a run of its own")
-    .option("--cold", "load a shape from a folder on disk, so that the cold times are those of a model")
+    .option("--cold", "load a shape from a folder on disk, so that its cold times are those of a model")
     .option("--md", "print Markdown")
-    .option("--serve", "serve a page that does the same in your browser")
+    .option("--serve", "serve a page that runs the benchmark in your browser")
     .addOption(
-      new Option("--port <n>", "of the page; 0 for a free one").argParser(wholeNumber(0, 65_535)).default(DEFAULT_PORT),
+      new Option("--port <n>", "port of the page; 0 for a free one")
+        .argParser(wholeNumber(0, 65_535))
+        .default(DEFAULT_PORT),
     )
     .addHelpText(
       "after",
       examples(
         ["bench", `the shape ${DEFAULT_SHAPE}, a prompt of 128 and 32 tokens`],
         ["bench ./TinyStories-656K -p 128,512 -n 32 -b 1,8 -r 5", "a model: two prompts, one and eight sequences"],
-        ["bench --shape gpt2 --ceilings", "GPT-2's shape, each result as a part of what the adapter can do"],
+        ["bench --shape gpt2 --ceilings", "GPT-2's shape, each result as a share of what the adapter can do"],
         ["bench --shape gpt2 --host node,deno,chrome --md", "three hosts in one Markdown table"],
         ["bench --shape gpt2 --dtype bf16", "the same in half the memory"],
         ["bench --shape gpt2 --profile -n 0", "where the time of a prompt goes, kernel by kernel"],
-        ["bench --serve", "in the browser you open the printed address with"],
+        ["bench --serve", "measures the browser that opens the printed address"],
       ),
     )
     .action(async (model: string | undefined, _options: unknown, command: Command) => bench(model, command));

@@ -33,12 +33,12 @@ export function constructCommand(): Command {
   return new Command("construct")
     .summary("build a transformer that performs several tasks at once")
     .description(
-      `Builds, without training, a transformer that performs all tasks of a definition in superposition, and writes it as a model folder that the other commands take: demo --model in words, the others with token ids (--ids). PRESET is ${PRESET_NAMES.join(", ")}; FILE is a definition of your own as JSON. docs/theory.md explains both.`,
+      `Builds, without training, a transformer that performs all tasks of a definition in superposition, and writes it as a model folder. The other commands take that folder: demo --model with words, the others with token ids (--ids). PRESET is ${PRESET_NAMES.join(", ")}; FILE is a definition of your own as JSON. docs/theory.md explains both.`,
     )
     .argument("<preset|file>", "a preset's name, or a .json file")
-    .option("--examples <m>", "examples a prompt has", wholeNumber(1), DEFAULT_EXAMPLES)
+    .option("--examples <m>", "examples in a prompt", wholeNumber(1), DEFAULT_EXAMPLES)
     .addOption(new Option("--layers <count>", "4, or 7 with one operation a layer").choices(["4", "7"]).default("4"))
-    .option("--heads <count>", "heads a layer (default: as few as the tasks need)", wholeNumber(1))
+    .option("--heads <count>", "heads in a layer (default: as few as the tasks need)", wholeNumber(1))
     .requiredOption("--out <folder>", "the folder to write")
     .addHelpText(
       "after",

@@ -57,7 +57,7 @@ export function demoCommand(): Command {
   return new Command("demo")
     .summary("watch a transformer do several tasks at once")
     .description(
-      "Runs a transformer that was built, not trained, on a prompt whose examples mix several tasks. Prints the exact mixture beside the model's probabilities and the attention weight of each task's head, then patches the weights of a second prompt into the run.",
+      "Runs a transformer that was built, not trained, on a prompt whose examples mix several tasks. Prints the exact mixture, the model's probabilities and the attention weight of each task's head. Then it patches the weights of a second prompt into the run.",
     )
     .option("--model <folder>", "a folder written by superlens construct (default: the model in this package)")
     .option("--prompt <text>", 'examples and a query, such as "1+2->3, 2+2->cuatro, ..., 3+4->"')
@@ -65,11 +65,11 @@ export function demoCommand(): Command {
     .addHelpText(
       "after",
       examples(
-        ["demo", "the sum of two numbers, in four languages at once"],
-        ["construct country --examples 3 --out ./country", "build another one, and"],
+        ["demo", "the sum of two numbers, as digits and in three languages at once"],
+        ["construct country --examples 3 --out ./country", "build another model"],
         [
           'demo --model ./country --prompt "France->Paris, Japan->Asia, Italy->Rome, Sweden->"',
-          "give it a prompt of your own",
+          "and give it a prompt of your own",
         ],
       ),
     )

@@ -1,6 +1,6 @@
 /**
  * `superlens forward`: one forward pass into a file. Logits and captured activations go into one safetensors file, which
- * Python opens as well; interventions come as JSON.
+ * Python opens as well. Edits are given as JSON.
  */
 import { Command, Option } from "commander";
 import { type LazyTensorEntry, streamSafetensors } from "../../checkpoint/index.ts";
@@ -36,7 +36,7 @@ export function forwardCommand(): Command {
   return addBosOption(new Command("forward"))
     .summary("run a forward pass and write logits and activations to a file")
     .description(
-      "Runs MODEL on token ids or text and writes `logits` [batch, pos, vocab] and each captured activation, under its name, to a safetensors file (F32). Sequences shorter than the longest have zeros at their end.",
+      "Runs MODEL on token ids or text, and writes `logits` [batch, pos, vocab] and each captured activation, under its name, to a safetensors file (F32). Sequences shorter than the longest have zeros at their end.",
     )
     .argument("<model>", "folder, address or hf:owner/name")
     .addOption(
@@ -49,11 +49,11 @@ export function forwardCommand(): Command {
       new Option("--capture <name>", "a point to write, or a pattern with *; repeatable").argParser(collect(String)),
     )
     .addOption(
-      new Option("--edit <json>", "an intervention, as one JSON object; repeatable, applied in order").argParser(
+      new Option("--edit <json>", "an edit, as one JSON object; repeatable, applied in order").argParser(
         collect((text, earlier) => parseEdit(text, earlier.length + 1)),
       ),
     )
-    .option("--last", "logits of each sequence's last position only: [batch, 1, vocab]")
+    .option("--last", "write the logits of each sequence's last position only: [batch, 1, vocab]")
     .requiredOption("--out <file>", "the .safetensors file to write")
     .addHelpText(
       "after",

@@ -1,4 +1,4 @@
-/** `superlens generate`: a model writes. Text goes to stdout as it comes; speed goes to stderr. */
+/** `superlens generate`: a model continues a prompt. Text goes to stdout as it is generated; its speed goes to stderr. */
 import { Command, Option } from "commander";
 import {
   type CheckedGenerateOptions,
@@ -35,21 +35,20 @@ interface GenerateCommandOptions extends GlobalOptions, InputOptions {
   stop?: string[];
 }
 
-/** What `model.generate` is told. */
-type Settings = Omit<CheckedGenerateOptions, "cache">;
-
 export function generateCommand(): Command {
   return addBosOption(new Command("generate"))
     .summary("continue a prompt")
     .description(
-      "Prints PROMPT and lets MODEL continue it. Greedy (the likeliest token each time) unless --temperature is above 0. Ctrl-C ends it.",
+      "Prints PROMPT and lets MODEL continue it. It is greedy (takes the likeliest token each time) unless --temperature is above 0. Ctrl-C ends it.",
     )
     .argument("<model>", "folder, address or hf:owner/name")
     .argument("[prompt]", "the text to continue; quote it for the shell")
     .addOption(
       new Option("--ids <ids>", 'token ids in place of a prompt, as "5 6 7"; prints ids').argParser(collect(parseIds)),
     )
-    .addOption(new Option("--max-new-tokens <n>", "tokens to write at most").argParser(wholeNumber(1)).default(100))
+    .addOption(
+      new Option("--max-new-tokens <n>", "generate at most this many tokens").argParser(wholeNumber(1)).default(100),
+    )
     .addOption(
       new Option("--temperature <t>", "0: greedy; 1: the model's own probabilities").argParser(numberBetween(0)),
     )
@@ -60,15 +59,17 @@ export function generateCommand(): Command {
       ),
     )
     .addOption(
-      new Option("--min-p <p>", "drop tokens less likely than p times the likeliest").argParser(numberBetween(0, 1)),
+      new Option("--min-p <p>", "drop tokens whose probability is below p times the likeliest one's").argParser(
+        numberBetween(0, 1),
+      ),
     )
     .addOption(
-      new Option("--repetition-penalty <x>", "above 1: tokens already there become less likely").argParser(
+      new Option("--repetition-penalty <x>", "above 1: tokens already in the text become less likely").argParser(
         numberBetween(0, undefined, true),
       ),
     )
     .addOption(new Option("--seed <n>", "the same seed gives the same text").argParser(wholeNumber(0)))
-    .addOption(new Option("--stop <text>", "end when this text appears; repeatable").argParser(collect(String)))
+    .addOption(new Option("--stop <text>", "end before this text; repeatable").argParser(collect(String)))
     .addHelpText(
       "after",
       examples(
@@ -98,7 +99,7 @@ async function generate(source: string, prompt: string | undefined, command: Com
   const options = command.optsWithGlobals<GenerateCommandOptions>();
   const input = oneInput(command, prompt, options);
   checkSampling(command, options);
-  const settings: Settings = { ...settingsOf(options), signal: stop.signal };
+  const settings: CheckedGenerateOptions = { ...settingsOf(options), signal: stop.signal };
   await withModel(source, options, {
     prepare: (facts) => checkGenerate(facts, input, { ...settings, ...bosOption(options) })[0] as number[],
     async run({ base }, promptIds) {
@@ -110,7 +111,7 @@ async function generate(source: string, prompt: string | undefined, command: Com
   });
 }
 
-/** Settings of sampling do nothing when nothing is sampled; whoever gives one expects that it does something. */
+/** Settings of sampling do nothing without a temperature. Whoever gives one expects an effect, so it is refused. */
 function checkSampling(command: Command, options: GenerateCommandOptions): void {
   if (options.stop?.includes("")) usageError(command, "--stop is empty, which every text contains; leave it out");
   const { temperature, topK, topP, minP, seed } = options;
@@ -129,7 +130,7 @@ function checkSampling(command: Command, options: GenerateCommandOptions): void 
   );
 }
 
-/** Where the text goes as it comes: first the prompt, then each step, then the end of the line. */
+/** Where the text goes as it is generated: first the prompt, then each step, then the end of the line. */
 interface Stream {
   begin(): void;
   step(step: GenerateStep): void;
@@ -145,7 +146,12 @@ function streamOf(prompt: string | undefined, promptIds: readonly number[]): Str
   };
 }
 
-async function run(model: Model, promptIds: number[], settings: Settings, stream?: Stream): Promise<Outcome> {
+async function run(
+  model: Model,
+  promptIds: number[],
+  settings: CheckedGenerateOptions,
+  stream?: Stream,
+): Promise<Outcome> {
   const text = model.tokenizer && "";
   const outcome: Outcome = { promptTokens: promptIds.length, ids: [], text, finished: undefined, times: [] };
   stream?.begin();
@@ -162,7 +168,7 @@ async function run(model: Model, promptIds: number[], settings: Settings, stream
   return outcome;
 }
 
-function settingsOf(options: GenerateCommandOptions): Settings {
+function settingsOf(options: GenerateCommandOptions): CheckedGenerateOptions {
   const { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, seed, stop: stops } = options;
   return { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, seed, stop: stops };
 }

@@ -1,6 +1,6 @@
 /**
- * `superlens inspect`: what a model is, before any of it is loaded. Only headers and JSON are read, so a model of any
- * size is inspected at once and without a GPU; a damaged or unsupported one is refused here as it would be by loading.
+ * `superlens inspect`: what a model is, before it is loaded. Only headers and JSON are read, so this is fast for a model of
+ * any size and needs no GPU. A damaged or unsupported model is refused here as it would be by loading.
  */
 import { Command } from "commander";
 import { type Checkpoint, isFloat, type TensorInfo } from "../../checkpoint/index.ts";
@@ -25,10 +25,10 @@ export function inspectCommand(): Command {
   return new Command("inspect")
     .summary("show what a model or a .safetensors file holds")
     .description(
-      "Shows the architecture, tokenizer and tensors of MODEL and the GPU memory it will take, or the tensors of one .safetensors file. Nothing is loaded and no GPU is needed. With --check-finite every element is read. With --graph it shows the operations of a forward pass instead, and reads config.json alone.",
+      "Shows the architecture, tokenizer and tensors of MODEL and the GPU memory it will take, or the tensors of one .safetensors file. Nothing is loaded and no GPU is needed. With --check-finite it reads every element. With --graph it shows the operations of a forward pass instead, and reads only config.json.",
     )
     .argument("<model>", "folder, address or hf:owner/name; or one file ending in .safetensors")
-    .option("--graph", "the operations of a forward pass: before fusion and after it, with memory")
+    .option("--graph", "show the operations of a forward pass, before and after fusion, with their memory")
     .option(
       "--capture <name>",
       "with --graph: a point to capture, or a pattern with *; shows what is then not fused; repeatable",
@@ -90,10 +90,10 @@ interface ModelFacts {
 }
 
 async function describeModel(checkpoint: Checkpoint, onNotice: (message: string) => void): Promise<ModelFacts> {
-  const { spec: configSpec, modelType } = await readSpec(checkpoint);
+  const { spec: configSpec } = await readSpec(checkpoint);
   const { spec, unused } = await fitCheckpoint(configSpec, checkpoint, onNotice);
   const memory = gpuMemory(spec, checkpoint);
-  return { spec, memory, unused, text: await openTokenizer(checkpoint, spec, modelType, onNotice) };
+  return { spec, memory, unused, text: await openTokenizer(checkpoint, spec, onNotice) };
 }
 
 async function checkFinite(checkpoint: Checkpoint, quiet = false): Promise<void> {

@@ -30,12 +30,12 @@ export function probsCommand(): Command {
   );
   const tokenization = new Option(
     "--tokenization <how>",
-    "joint: prompt and answer as one text; separate: the answer alone",
+    "joint: tokenize prompt and answer as one text; separate: tokenize the answer alone",
   );
   return addBosOption(new Command("probs"))
     .summary("compare the probabilities of answers to a prompt")
     .description(
-      "Gives the probability of each answer right after PROMPT: the product over its tokens of each one's probability given all before it.",
+      "Gives the probability of each answer right after PROMPT. It is the product of the probabilities of the answer's tokens, each given all tokens before it.",
     )
     .argument("<model>", "folder, address or hf:owner/name")
     .argument("[prompt]", "the text before the answer; quote it for the shell")
@@ -53,7 +53,7 @@ export function probsCommand(): Command {
           'probs ./model "The capital of France is" --answers " Paris, Rome, the city of light"',
           "most tokenizers want the space before a word",
         ],
-        ['probs ./model --ids "5 6 7" --answers "8,9 10"', "token ids: the answers 8, and 9 then 10"],
+        ['probs ./model --ids "5 6 7" --answers "8,9 10"', "token ids: compares the token 8 with 9 followed by 10"],
       ),
     )
     .action(async (model: string, prompt: string | undefined, _options: unknown, command: Command) =>

@@ -1,4 +1,4 @@
-/** `superlens tokenize`: how a model sees text. Reads the tokenizer only, so it needs neither weights nor GPU. */
+/** `superlens tokenize`: how a model sees text. It reads only the tokenizer, so it needs neither weights nor a GPU. */
 import { Command } from "commander";
 import { requireTokenizer } from "../../model/input.ts";
 import { openModelSource, openTokenizer, readSpec } from "../../model/load.ts";
@@ -11,7 +11,7 @@ import { stop } from "../stop.ts";
 export function tokenizeCommand(): Command {
   return addBosOption(new Command("tokenize"))
     .summary("show the tokens of a text")
-    .description("Shows the token ids of TEXT and what each token stands for. No GPU is needed.")
+    .description("Shows the token ids of TEXT and the text of each token. No GPU is needed.")
     .argument("<model>", "folder, address or hf:owner/name")
     .argument("<text>", "the text; quote it for the shell")
     .addHelpText(
@@ -44,8 +44,8 @@ async function tokenize(model: string, text: string, options: GlobalOptions & In
 async function tokenizerOf(model: string, quiet: boolean | undefined): Promise<Tokenizer> {
   const checkpoint = await openModelSource(model, whileOpening(quiet));
   try {
-    const { spec, modelType } = await readSpec(checkpoint);
-    return requireTokenizer(await openTokenizer(checkpoint, spec, modelType), "Give token ids to the other commands.");
+    const { spec } = await readSpec(checkpoint);
+    return requireTokenizer(await openTokenizer(checkpoint, spec), "Give token ids to the other commands.");
   } finally {
     await checkpoint.close();
   }

@@ -1,6 +1,6 @@
 /**
  * `superlens tune`: times the matmul and attention kernels on this adapter and keeps the fastest, for every
- * later run. Other commands do the same for the shapes they meet first; here it can take longer, and shows what it found.
+ * later run. Other commands do the same for shapes that were not timed yet. This one can take longer, and shows its timings.
  */
 import { Command, Option } from "commander";
 import { SuperlensError } from "../../errors.ts";
@@ -24,11 +24,11 @@ export function tuneCommand(): Command {
   return new Command("tune")
     .summary("time the kernels on this adapter and keep the fastest")
     .description(
-      "Times the matmul and attention kernels on this adapter for the shapes of MODEL (without one: F32 weights in both layouts, heads of 64), checks the fastest against the reference kernel and keeps it for later runs, in place of what was kept before. `generate`, `probs` and `forward` do the same the first time, for 3 seconds at most.",
+      "Times the matmul and attention kernels on this adapter for the shapes of MODEL (without one: F32 weights in both layouts, heads of 64). It checks the fastest kernel against the reference and keeps it for later runs, in place of what was kept before. `generate`, `probs` and `forward` do the same the first time, for 3 seconds at most.",
     )
     .argument("[model]", "folder, address or hf:owner/name")
     .addOption(
-      new Option("--budget <seconds>", "time for all shapes together; those not reached keep what they had")
+      new Option("--budget <seconds>", "time for all shapes together; shapes that are not reached keep what they had")
         .argParser(numberBetween(0))
         .default(30),
     )
@@ -72,7 +72,7 @@ function tuneFor(source: string, options: TuneCommandOptions): Promise<TuneRepor
     { ...options, tune: false },
     {
       prepare: () => undefined,
-      run: ({ gpu, base }) => tuneOn(gpu, options, classesOf(base.engine.weights, base.spec)),
+      run: ({ gpu, engine, spec }) => tuneOn(gpu, options, classesOf(engine.weights, spec)),
     },
   );
 }

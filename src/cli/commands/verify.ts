@@ -1,6 +1,6 @@
 /**
- * `superlens verify`: the claims of docs/theory.md, measured on the running engine, here or on another host. Exit code 1
- * if any bound is missed.
+ * `superlens verify`: measures the claims of docs/theory.md on the running engine, here or on another host. The exit code is
+ * 1 if a bound is missed.
  */
 import { Command, Option } from "commander";
 import { SuperlensError } from "../../errors.ts";
@@ -31,10 +31,10 @@ export function verifyCommand(): Command {
   return new Command("verify")
     .summary("measure every claim about the constructed transformer")
     .description(
-      "Builds constructed transformers, runs them on this machine's adapter, and compares every claim of docs/theory.md with what is measured. Exit code 1 if a bound is missed.",
+      "Builds constructed transformers, runs them on this machine's adapter, and compares every claim of docs/theory.md with what is measured. The exit code is 1 if a bound is missed.",
     )
     .addOption(new Option("--grid <name>", "how much to measure").choices(GRID_NAMES).default("quick"))
-    .addOption(new Option("--part <name>", "one part only").choices(GROUPS))
+    .addOption(new Option("--part <name>", "measure one part only").choices(GROUPS))
     .addOption(
       new Option("--host <name>", "where to run; deno and chrome need a clone with its development dependencies")
         .choices(HOSTS)
@@ -103,7 +103,7 @@ async function measureElsewhere(
   const lines = runElsewhere<Said>(host, { program: "verify", settings, adapter });
   const first = await lines.next();
   if (first.done || !("adapter" in first.value)) {
-    throw new SuperlensError("cli/host", `The verification on ${host} did not say its adapter. Update the clone.`);
+    throw new SuperlensError("cli/host", `The verification on ${host} did not report its adapter. Update the clone.`);
   }
   async function* claims() {
     for await (const line of lines) if ("claim" in line) yield line.claim;

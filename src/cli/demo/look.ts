@@ -1,4 +1,4 @@
-/** One run of a constructed model as the demo tells it: what should be, and what the running model says. */
+/** One run of a constructed model for the demo: the exact mixture, and the running model's numbers. */
 import type { Edit } from "../../hooks/index.ts";
 import { formatExample, type LoadedSuperposition, observe, type Prompt, promptIds } from "../../theory/index.ts";
 import { largestDifference, type Overrides, type ProgramState, runProgram } from "../../theory/mixture.ts";

@@ -1,4 +1,4 @@
-/** Prompts worth showing: several tasks mixed in known shares, none of which can be mistaken for another. */
+/** Prompts worth showing: they mix several tasks in known shares, and no task can be mistaken for another. */
 import { type Blueprint, type Prompt, promptIds } from "../../theory/index.ts";
 import { runProgram } from "../../theory/mixture.ts";
 import { promptOfTasks, type Random, unexplainedPrompt } from "../../theory/sampling.ts";

@@ -1,7 +1,7 @@
 /**
- * Ablation: take a component's information away and see what the answer loses. Zeros are the simplest and the furthest
- * from anything the model has seen; a mean keeps what all prompts share; resampling, from another prompt at the same
- * positions, stays where the model lives (Chan et al. 2022, "Causal scrubbing").
+ * Ablation: take a component's information away and see what the answer loses. Zeros are simplest, but furthest from what the
+ * model has seen. A mean keeps what all prompts share. Resampling takes activations of another prompt at the same positions,
+ * so they are activations the model does have (Chan et al. 2022, "Causal scrubbing").
  */
 import type { ModelInput } from "../../model/input.ts";
 import { MODEL_INPUT } from "../../model/input.ts";
@@ -11,6 +11,7 @@ import { readCall } from "../call.ts";
 import { captureAlone } from "../capture.ts";
 import type { Edit } from "../edit.ts";
 import type { HookedModel } from "../hooked-model.ts";
+import type { ForwardResult } from "../result.ts";
 import {
   assertOneColumn,
   EXPERIMENT_FIELDS,
@@ -44,7 +45,7 @@ export interface AblateOptions extends ExperimentOptions {
   input: ModelInput;
   /** What takes the place of the activation. */
   kind: AblationKind;
-  /** What is ablated, one head or one layer a cell. Default "z": the heads. */
+  /** The activation to ablate, one head or one layer a cell. Default "z": the heads. */
   at?: LayerSite | HeadSite;
   /** Which layers; all when absent. */
   layers?: s.Indices;
@@ -65,9 +66,7 @@ export interface AblateOptions extends ExperimentOptions {
   seed?: number;
 }
 
-type CheckedAblateOptions = s.Listed<AblateOptions, "layers" | "heads" | "positions">;
-
-export const ABLATE_OPTIONS = s.object<AblateOptions, CheckedAblateOptions>("the options of ablate", {
+export const ABLATE_OPTIONS = s.object<AblateOptions>("the options of ablate", {
   ...EXPERIMENT_FIELDS,
   input: PROMPT,
   kind: s.required(s.oneOf("zero", "mean", "resample")),
@@ -79,7 +78,7 @@ export const ABLATE_OPTIONS = s.object<AblateOptions, CheckedAblateOptions>("the
   meanOver: s.oneOf("all", "position"),
   samples: s.wholeFrom(1),
   seed: s.whole,
-} satisfies s.Fields<AblateOptions>);
+});
 
 /** Options that belong to some kinds alone. */
 const ONLY_FOR = {
@@ -116,12 +115,11 @@ interface Target {
   head: number | undefined;
 }
 
-/** The edits that ablate each target, several for each when drawn several times, and what to free afterwards. */
+/** The edits that ablate each target; `draws` has the prompts drawn for each, `run` what they are taken from. */
 interface Ablation {
   edits: (target: Target) => Edit[];
-  samples: number;
-  draws: number[][];
-  destroy(): void;
+  draws?: number[][];
+  run?: ForwardResult;
 }
 
 /**
@@ -143,21 +141,21 @@ export async function ablate(model: HookedModel, given: AblateOptions): Promise<
   const targets = site.names.flatMap((at): Target[] =>
     heads.length > 0 ? heads.map((head) => ({ at, positions, head })) : [{ at, positions, head: undefined }],
   );
-  const ablation = await ABLATIONS[options.kind](model, options, site, positions);
+  const { edits, draws = [], run } = await ABLATIONS[options.kind](model, options, site, positions);
   try {
-    const cells = targets.flatMap((target) => ablation.edits(target).map((edit) => [edit]));
+    const cells = targets.flatMap((target) => edits(target).map((edit) => [edit]));
     const { values, base } = await model.sweep({ ...sweepOptions(options), input: ids, cells, metric: options.metric });
     const columns = heads.length > 0 ? headAxis(heads) : WHOLE_LAYER;
-    const averaged = averageOf(values, ablation.samples);
-    return new AblationGrid(layerAxis(site.layers), columns, averaged, base[0] as number, options.kind, ablation.draws);
+    const averaged = averageOf(values, options.samples ?? 1);
+    return new AblationGrid(layerAxis(site.layers), columns, averaged, base[0] as number, options.kind, draws);
   } finally {
-    ablation.destroy();
+    run?.destroy();
   }
 }
 
 type Prepare = (
   model: HookedModel,
-  options: CheckedAblateOptions,
+  options: s.Read<AblateOptions>,
   site: ResolvedSite,
   positions: readonly number[],
 ) => Promise<Ablation>;
@@ -167,30 +165,25 @@ const ABLATIONS: Record<AblationKind, Prepare> = { zero: zeroAblation, mean: mea
 const select = ({ at, positions, head }: Target) => ({ at, positions, ...(head !== undefined && { heads: [head] }) });
 
 async function zeroAblation(): Promise<Ablation> {
-  return { edits: (target) => [{ ...select(target), op: "zero" }], samples: 1, draws: [], destroy: () => undefined };
+  return { edits: (target) => [{ ...select(target), op: "zero" }] };
 }
 
 async function meanAblation(
   model: HookedModel,
-  options: CheckedAblateOptions,
+  options: s.Read<AblateOptions>,
   site: ResolvedSite,
   positions: readonly number[],
 ): Promise<Ablation> {
   const perPosition = options.meanOver === "position";
   const prompts = referencePrompts(model, options.reference, "mean", perPosition ? positions : []);
   const means = await meansOf(model, prompts, site, perPosition ? positions : undefined, options.signal);
-  return {
-    edits: (target) => [{ ...select(target), op: "set", value: means.valueOf(target.at, target.head) }],
-    samples: 1,
-    draws: [],
-    destroy: () => undefined,
-  };
+  return { edits: (target) => [{ ...select(target), op: "set", value: means.valueOf(target.at, target.head) }] };
 }
 
 /** The reference activations stay on the GPU, [prompts, positions, …] for each layer. */
 async function resampleAblation(
   model: HookedModel,
-  options: CheckedAblateOptions,
+  options: s.Read<AblateOptions>,
   site: ResolvedSite,
   positions: readonly number[],
 ): Promise<Ablation> {
@@ -204,7 +197,7 @@ async function resampleAblation(
     draws.push(drawn);
     return drawn.map((batch) => ({ ...select(target), op: "set" as const, value: run.cache.at(target.at, { batch }) }));
   };
-  return { edits, samples, draws, destroy: () => run.destroy() };
+  return { edits, draws, run };
 }
 
 /** The mean of each run of `samples` values. */

@@ -1,10 +1,9 @@
 /**
  * Activation patching: run one prompt with an activation of another, and see how far the answer follows.
  *
- * Denoising puts clean activations into the corrupted run and asks what suffices to restore the answer; noising puts
- * corrupted ones into the clean run and asks what is needed for it (Heimersheim and Nanda 2024, arXiv 2404.15255).
+ * Denoising puts clean activations into the corrupted run, and shows what suffices to restore the answer. Noising puts
+ * corrupted ones into the clean run, and shows what the answer needs (Heimersheim and Nanda 2024, arXiv 2404.15255).
  */
-import { HookError } from "../../errors.ts";
 import type { ModelInput } from "../../model/input.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
@@ -17,7 +16,7 @@ import {
   EXPERIMENT_FIELDS,
   type ExperimentOptions,
   PROMPT,
-  sequenceOf,
+  promptPair,
   sweepOptions,
 } from "./experiment.ts";
 import { PatchGrid } from "./grid.ts";
@@ -42,7 +41,7 @@ export interface ActivationPatchOptions extends ExperimentOptions {
   clean: ModelInput;
   /** As many tokens as `clean`. */
   corrupted: ModelInput;
-  /** What is patched. Sites with heads (q, k, v, z, pattern) give [layers, heads], the others [layers, positions]. */
+  /** The activation to patch. Sites with heads (q, k, v, z, pattern) give [layers, heads], the others [layers, positions]. */
   at: Site;
   /** Default "denoising": clean into corrupted. */
   direction?: "denoising" | "noising";
@@ -54,21 +53,16 @@ export interface ActivationPatchOptions extends ExperimentOptions {
   heads?: s.Indices;
 }
 
-type CheckedPatchOptions = s.Listed<ActivationPatchOptions, "layers" | "heads" | "positions">;
-
-export const ACTIVATION_PATCH_OPTIONS = s.object<ActivationPatchOptions, CheckedPatchOptions>(
-  "the options of activationPatch",
-  {
-    ...EXPERIMENT_FIELDS,
-    clean: PROMPT,
-    corrupted: PROMPT,
-    at: s.required(SITE),
-    direction: s.oneOf("denoising", "noising"),
-    positions: s.indices,
-    layers: s.indices,
-    heads: s.indices,
-  } satisfies s.Fields<ActivationPatchOptions>,
-);
+export const ACTIVATION_PATCH_OPTIONS = s.object<ActivationPatchOptions>("the options of activationPatch", {
+  ...EXPERIMENT_FIELDS,
+  clean: PROMPT,
+  corrupted: PROMPT,
+  at: s.required(SITE),
+  direction: s.oneOf("denoising", "noising"),
+  positions: s.indices,
+  layers: s.indices,
+  heads: s.indices,
+});
 
 /**
  * One forward pass of the prompt that gives, one sweep over the prompt that is patched.
@@ -85,34 +79,20 @@ export async function activationPatch(model: HookedModel, given: ActivationPatch
   const positions = pickPositions(options.positions, target.length);
   const end = metricEnd(options.metricPosition, target.length);
 
-  const run = await model.forward([source], {
+  using run = await model.forward([source], {
     capture: [...site.names, lastResidual(model.spec)],
     positions: [...positions, end],
     logits: [end],
     signal: options.signal,
   });
-  try {
-    const cells = patchCells(site, heads, positions, run);
-    cells.push(outcomeCell(model.spec, run.cache, end));
-    const metric = denoising ? await againstClean(options.metric, run.logits) : options.metric;
-    const { values, base } = await model.sweep({ ...sweepOptions(options), input: target, cells, metric });
-    const columns = heads.length > 0 ? headAxis(heads) : positionAxis(model, target, positions);
-    const [ofTarget, ofSource] = [base[0] as number, values.at(-1) as number];
-    const ends = denoising ? ([ofSource, ofTarget] as const) : ([ofTarget, ofSource] as const);
-    return new PatchGrid(layerAxis(site.layers), columns, values.slice(0, -1), ofTarget, ...ends);
-  } finally {
-    run.destroy();
-  }
-}
-
-function promptPair(model: HookedModel, options: CheckedPatchOptions): { clean: number[]; corrupted: number[] } {
-  const clean = sequenceOf(model, options.clean, "clean");
-  const corrupted = sequenceOf(model, options.corrupted, "corrupted");
-  if (clean.length === corrupted.length) return { clean, corrupted };
-  throw new HookError(
-    "hook/patch-length",
-    `The clean prompt has ${clean.length} tokens, the corrupted one ${corrupted.length}. Patching needs prompts that agree position by position; reword one.`,
-  );
+  const cells = patchCells(site, heads, positions, run);
+  cells.push(outcomeCell(model.spec, run.cache, end));
+  const metric = denoising ? await againstClean(options.metric, run.logits) : options.metric;
+  const { values, base } = await model.sweep({ ...sweepOptions(options), input: target, cells, metric });
+  const columns = heads.length > 0 ? headAxis(heads) : positionAxis(model, target, positions);
+  const [ofTarget, ofSource] = [base[0] as number, values.at(-1) as number];
+  const ends = denoising ? ([ofSource, ofTarget] as const) : ([ofTarget, ofSource] as const);
+  return new PatchGrid(layerAxis(site.layers), columns, values.slice(0, -1), ofTarget, ...ends);
 }
 
 function patchCells(

@@ -1,8 +1,8 @@
 /**
  * Causal tracing (Meng et al. 2022, arXiv 2202.05262): hide the subject of a prompt behind noise on its embeddings, then
- * give one hidden state its clean value back. Where that restores the answer, the state carries what the subject said.
+ * give one activation its clean value back. If that restores the answer, the activation carries information on the subject.
  *
- * The corrupted run of each noise sample is the base run of a sweep, so a cell computes only what its restored state can
+ * The corrupted run of each noise sample is the base run of a sweep, so a cell computes only what its restored activation can
  * have changed.
  */
 import type { ModelInput } from "../../model/input.ts";
@@ -67,11 +67,7 @@ export interface CausalTraceOptions extends ExperimentOptions {
   layers?: s.Indices;
 }
 
-type CheckedTraceOptions = s.Listed<Omit<CausalTraceOptions, "subject">, "layers" | "positions"> & {
-  subject: readonly number[];
-};
-
-export const CAUSAL_TRACE_OPTIONS = s.object<CausalTraceOptions, CheckedTraceOptions>("the options of causalTrace", {
+export const CAUSAL_TRACE_OPTIONS = s.object<CausalTraceOptions>("the options of causalTrace", {
   ...EXPERIMENT_FIELDS,
   prompt: PROMPT,
   subject: s.required(s.indices),
@@ -83,7 +79,7 @@ export const CAUSAL_TRACE_OPTIONS = s.object<CausalTraceOptions, CheckedTraceOpt
   window: s.wholeFrom(1),
   positions: s.indices,
   layers: s.indices,
-} satisfies s.Fields<CausalTraceOptions>);
+});
 
 /** Values, `corrupted` and `base` are means over the samples. */
 export class TraceGrid extends PatchGrid {
@@ -123,25 +119,21 @@ export async function causalTrace(model: HookedModel, given: CausalTraceOptions)
   const prompts = options.embeddingsOf === undefined ? [ids] : sequencesOf(model, options.embeddingsOf, "embeddingsOf");
   const noiseStd = noise * (await embeddingStd(model, prompts, options.signal));
 
-  const clean = await model.forward([ids], {
+  using clean = await model.forward([ids], {
     capture: [...names, lastResidual(model.spec)],
     positions: [...positions, end],
     logits: [end],
     signal: options.signal,
   });
-  try {
-    const cells = restoreCells(site, windows, positions, clean);
-    cells.push(outcomeCell(model.spec, clean.cache, end));
-    const metric = await againstClean(options.metric, clean.logits);
-    const noises = Array.from({ length: samples }, (_, sample) =>
-      gaussianNoise(seed, sample, subject.length * model.spec.dModel, noiseStd),
-    );
-    const runs = await traceSamples(model, { ...options, metric }, { ids, subject, cells, noises });
-    const axes = { rows: layerAxis(site.layers), columns: positionAxis(model, ids, positions) };
-    return new TraceGrid(axes, runs.means.slice(0, -1), runs.means.at(-1) as number, runs.bases, noiseStd);
-  } finally {
-    clean.destroy();
-  }
+  const cells = restoreCells(site, windows, positions, clean);
+  cells.push(outcomeCell(model.spec, clean.cache, end));
+  const metric = await againstClean(options.metric, clean.logits);
+  const noises = Array.from({ length: samples }, (_, sample) =>
+    gaussianNoise(seed, sample, subject.length * model.spec.dModel, noiseStd),
+  );
+  const runs = await traceSamples(model, { ...options, metric }, { ids, subject, cells, noises });
+  const axes = { rows: layerAxis(site.layers), columns: positionAxis(model, ids, positions) };
+  return new TraceGrid(axes, runs.means.slice(0, -1), runs.means.at(-1) as number, runs.bases, noiseStd);
 }
 
 interface TracePlan {
@@ -155,7 +147,7 @@ interface TracePlan {
 /** The mean of every cell over the samples, and the corrupted metric of each sample. */
 async function traceSamples(
   model: HookedModel,
-  options: CheckedTraceOptions,
+  options: s.Read<CausalTraceOptions>,
   plan: TracePlan,
 ): Promise<{ means: Float32Array; bases: Float32Array }> {
   const { ids, subject, cells, noises } = plan;

@@ -25,13 +25,9 @@ export const EXPERIMENT_FIELDS = {
 export const PROMPT: s.Schema<ModelInput> = s.required(MODEL_INPUT);
 
 /** The part of a sweep's options that experiments hand on. */
-export function sweepOptions({
-  onProgress,
-  signal,
-  memoryBudget,
-  metricPosition,
-}: ExperimentOptions): Partial<SweepOptions> {
-  return { onProgress, signal, memoryBudget, position: metricPosition ?? -1 };
+export function sweepOptions(options: ExperimentOptions): Partial<SweepOptions> {
+  const { onProgress, signal, memoryBudget, metricPosition: position = -1 } = options;
+  return { onProgress, signal, memoryBudget, position };
 }
 
 /** @throws HookError `hook/metric` for a metric of several columns. */
@@ -62,6 +58,20 @@ export function sequenceOf(model: HookedModel, input: ModelInput, what: string):
   throw new InputError(
     "input/experiment",
     `${what} is one sequence, not ${sequences.length}. Run one experiment for each.`,
+  );
+}
+
+/** Token ids of two prompts that agree position by position. @throws HookError `hook/patch-length` */
+export function promptPair(
+  model: HookedModel,
+  options: { clean: ModelInput; corrupted: ModelInput },
+): { clean: number[]; corrupted: number[] } {
+  const clean = sequenceOf(model, options.clean, "clean");
+  const corrupted = sequenceOf(model, options.corrupted, "corrupted");
+  if (clean.length === corrupted.length) return { clean, corrupted };
+  throw new HookError(
+    "hook/patch-length",
+    `The clean prompt has ${clean.length} tokens, the corrupted one ${corrupted.length}. Patching needs prompts that agree position by position; reword one.`,
   );
 }
 

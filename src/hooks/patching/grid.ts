@@ -7,10 +7,10 @@ import * as s from "../../schema/schema.ts";
 
 /** The rows or columns of a grid: what they are, and which. */
 export interface GridAxis {
-  readonly name: "layer" | "position" | "head" | "whole";
-  /** Layer, position or head numbers, in the grid's order. */
+  readonly name: "layer" | "position" | "head" | "node" | "whole";
+  /** Layer, position or head numbers, in the grid's order; of nodes: heads, then the MLP as one more. */
   readonly indices: readonly number[];
-  /** One text for each: `L0`, `H3`, `5:Lily`, `all`. */
+  /** One text for each: `L0`, `H3`, `5:Lily`, `MLP`, `all`. */
   readonly labels: readonly string[];
 }
 

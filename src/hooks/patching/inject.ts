@@ -1,7 +1,7 @@
 /**
- * Injection of a vector at one position, in one layer after another. Task vectors are found this way: the residual at
- * the end of a prompt full of examples, set into a prompt without any, in the layer where it works best (Hendel et al.
- * 2023, arXiv 2310.15916).
+ * Injection of a vector at one position, in one layer after another. This finds task vectors: the residual at the end of a
+ * prompt full of examples is set into a prompt without examples, in the layer where it works best (Hendel et al. 2023,
+ * arXiv 2310.15916).
  */
 import { HookError } from "../../errors.ts";
 import type { ModelInput } from "../../model/input.ts";
@@ -28,7 +28,7 @@ export interface InjectOptions extends ExperimentOptions {
   vector?: EditValue;
   /** One vector for each of `layers`. */
   vectors?: readonly EditValue[];
-  /** Where it goes; negative from the end. Default -1. */
+  /** Position of the vector; negative from the end. Default -1. */
   position?: number;
   /** Replace the activation or add to it. Default "set". */
   op?: "set" | "add";
@@ -40,9 +40,7 @@ export interface InjectOptions extends ExperimentOptions {
   layers?: s.Indices;
 }
 
-type CheckedInjectOptions = s.Listed<InjectOptions, "layers">;
-
-export const INJECT_OPTIONS = s.object<InjectOptions, CheckedInjectOptions>("the options of injectAtLayers", {
+export const INJECT_OPTIONS = s.object<InjectOptions>("the options of injectAtLayers", {
   ...EXPERIMENT_FIELDS,
   input: PROMPT,
   vector: EDIT_VALUE,
@@ -52,7 +50,7 @@ export const INJECT_OPTIONS = s.object<InjectOptions, CheckedInjectOptions>("the
   alpha: s.finite,
   at: LAYER_SITE,
   layers: s.indices,
-} satisfies s.Fields<InjectOptions>);
+});
 
 /**
  * One sweep with one cell a layer.
@@ -73,7 +71,7 @@ export async function injectAtLayers(model: HookedModel, given: InjectOptions): 
   return new Grid(layerAxis(site.layers), positionAxis(model, ids, positions), values, base[0] as number);
 }
 
-function vectorsFor({ vector, vectors }: CheckedInjectOptions, layers: number): readonly EditValue[] {
+function vectorsFor({ vector, vectors }: s.Read<InjectOptions>, layers: number): readonly EditValue[] {
   if (vector !== undefined && vectors === undefined) return Array.from({ length: layers }, () => vector);
   if (vectors !== undefined && vector === undefined && vectors.length === layers) return vectors;
   const given = vectors ? `${vectors.length} vectors${vector === undefined ? "" : " and a vector"}` : "none";

@@ -34,15 +34,11 @@ export async function meansOf(
 ): Promise<Means> {
   const sums = new Map<string, Float64Array>();
   for (const prompt of prompts) {
-    const run = await captureAlone(model, [prompt], site.names, { positions, signal });
-    try {
-      for (const name of site.names) {
-        const values = await run.cache.read(name);
-        const rows = positions ? 1 : prompt.length;
-        addRows(sums, name, values, rows);
-      }
-    } finally {
-      run.destroy();
+    using run = await captureAlone(model, [prompt], site.names, { positions, signal });
+    for (const name of site.names) {
+      const values = await run.cache.read(name);
+      const rows = positions ? 1 : prompt.length;
+      addRows(sums, name, values, rows);
     }
   }
   const count = positions ? prompts.length : prompts.reduce((sum, prompt) => sum + prompt.length, 0);

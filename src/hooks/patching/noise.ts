@@ -1,4 +1,4 @@
-/** Gaussian noise from a seed, and the scale of a model's embeddings to measure it by. */
+/** Gaussian noise from a seed, and the standard deviation of a model's embeddings, which is its unit. */
 import { RandomStream } from "../../model/random.ts";
 import { captureAlone } from "../capture.ts";
 import type { HookedModel } from "../hooked-model.ts";
@@ -20,15 +20,11 @@ export async function embeddingStd(
 ): Promise<number> {
   let [count, sum, squares] = [0, 0, 0];
   for (const prompt of prompts) {
-    const run = await captureAlone(model, [prompt], ["hook_embed"], { signal });
-    try {
-      for (const value of await run.cache.read("hook_embed")) {
-        sum += value;
-        squares += value * value;
-        count += 1;
-      }
-    } finally {
-      run.destroy();
+    using run = await captureAlone(model, [prompt], ["hook_embed"], { signal });
+    for (const value of await run.cache.read("hook_embed")) {
+      sum += value;
+      squares += value * value;
+      count += 1;
     }
   }
   return Math.sqrt(squares / count - (sum / count) ** 2);

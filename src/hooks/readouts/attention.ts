@@ -1,7 +1,7 @@
 /**
- * Attention patterns in a few numbers a head: how spread out (entropy), how far back (distance), how much on the first
- * token, and where most. Patterns grow with the square of the length, so they are summed up on the GPU, and captured for a
- * few layers at a time where all would not fit.
+ * Attention patterns in a few numbers for each head: how spread out (entropy), how far back (distance), how much on the first
+ * token, and which positions most. Patterns grow with the square of the length. So the GPU computes these numbers, and
+ * captures a few layers at a time if all would not fit.
  */
 import { HookError } from "../../errors.ts";
 import { Recorder } from "../../gpu/recorder.ts";
@@ -10,9 +10,11 @@ import { isEmbeds, type ModelInput, toIds } from "../../model/input.ts";
 import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { ATTENTION_SUM_NAMES, type AttentionSum, attentionSums, NO_QUERY, topK } from "./kernels.ts";
-import { type Activations, cacheOf, checkLayer, type ReadoutSource, readSource, withActivations } from "./source.ts";
+import { type Activations, cacheOf, chosenLayers, type ReadoutSource, readSource, withActivations } from "./source.ts";
 
 const DEFAULT_BUDGET = 256 << 20;
+/** The sums that a summary has a mean of. */
+const SUMMARIZED = ["entropy", "distance", "first"] as const;
 
 /** Options of `attentionSummary`. */
 export interface AttentionSummaryOptions {
@@ -24,14 +26,11 @@ export interface AttentionSummaryOptions {
   memoryBudget?: number;
 }
 
-export const ATTENTION_SUMMARY_OPTIONS = s.object<AttentionSummaryOptions, s.Listed<AttentionSummaryOptions, "layers">>(
-  "the options of attentionSummary",
-  {
-    layers: s.indices,
-    topK: s.ranged("a whole number of at least 1"),
-    memoryBudget: s.positive,
-  } satisfies s.Fields<AttentionSummaryOptions>,
-);
+export const ATTENTION_SUMMARY_OPTIONS = s.object<AttentionSummaryOptions>("the options of attentionSummary", {
+  layers: s.indices,
+  topK: s.ranged("a whole number of at least 1"),
+  memoryBudget: s.positive,
+});
 
 /** Arrays are [layer, head, batch, query], row-major; zeros for queries a shorter sequence does not have. */
 export interface AttentionSummary {
@@ -66,42 +65,29 @@ export async function attentionSummary(
   given: AttentionSummaryOptions = {},
 ): Promise<AttentionSummary> {
   const { source, options } = readSource("attentionSummary", model, from, ATTENTION_SUMMARY_OPTIONS, given);
-  const layers = attentionLayers(model, options.layers);
+  const layers = chosenLayers(options.layers, model.spec.nLayers - 1);
   const wanted = options.topK ?? 3;
   if (!Number.isInteger(wanted) || wanted < 1)
     throw new HookError("hook/top-k", `topK is ${wanted}; it must be a whole number from 1 on.`);
   const parts: LayerSums[] = [];
-  await eachPattern(model, source, layers, { topK: wanted, memoryBudget: options.memoryBudget }, (sums) =>
-    parts.push(sums),
-  );
+  const request = { topK: wanted, memoryBudget: options.memoryBudget };
+  await eachPattern(model, source, layers, request, (part) => parts.push(part));
   const { batch, queries, top, positions } = parts[0] as LayerSums;
   const { nHeads } = model.spec;
   const shape = [layers.length, nHeads, batch, queries] as const;
-  const order = parts.map((part) => ({ part, sums: byHead(part, nHeads) }));
-  const all = (name: AttentionSum) => concat(order.map(({ sums }) => sums(name)));
-  const [entropy, distance, first] = [all("entropy"), all("distance"), all("first")];
-  const mean = (values: Float32Array) => meanOfQueries(values, layers.length * nHeads, batch * queries, positions);
-  const [topPositions, topWeights] = [new Uint32Array(entropy.length * top), new Float32Array(entropy.length * top)];
-  order.forEach(({ part }, layer) => {
+  const perLayer = nHeads * batch * queries;
+  const zeros = (count = 1) => new Float32Array(layers.length * perLayer * count);
+  const sums = { entropy: zeros(), distance: zeros(), first: zeros() };
+  const [topPositions, topWeights] = [new Uint32Array(layers.length * perLayer * top), zeros(top)];
+  for (const [layer, part] of parts.entries()) {
+    const of = byHead(part, nHeads);
+    for (const name of SUMMARIZED) sums[name].set(of(name), layer * perLayer);
     placeTop(part, nHeads, layer, topPositions, topWeights);
-  });
-  return {
-    layers,
-    shape,
-    positions,
-    entropy,
-    distance,
-    first,
-    topPositions,
-    topWeights,
-    topK: top,
-    mean: { entropy: mean(entropy), distance: mean(distance), first: mean(first) },
-  };
-}
-
-export function attentionLayers({ spec }: HookedModel, chosen: readonly number[] | undefined): number[] {
-  if (chosen?.length === 0) throw new HookError("hook/empty-selection", "layers is empty. Leave it out to take all.");
-  return chosen?.map((layer) => checkLayer(layer, spec.nLayers - 1, "layers")) ?? spec.layers.map((_, layer) => layer);
+  }
+  const mean = (name: (typeof SUMMARIZED)[number]) =>
+    meanOfQueries(sums[name], layers.length * nHeads, batch * queries, positions);
+  const means = { entropy: mean("entropy"), distance: mean("distance"), first: mean("first") };
+  return { layers, shape, positions, ...sums, topPositions, topWeights, topK: top, mean: means };
 }
 
 /** What was read of one layer's pattern [batch, head, query, key]. */
@@ -260,14 +246,4 @@ function meanOfQueries(
     for (let index = group * inner; index < (group + 1) * inner; index++) sum += values[index] as number;
     return sum / existing;
   });
-}
-
-function concat(arrays: readonly Float32Array[]): Float32Array {
-  const out = new Float32Array(arrays.reduce((sum, array) => sum + array.length, 0));
-  let at = 0;
-  for (const array of arrays) {
-    out.set(array, at);
-    at += array.length;
-  }
-  return out;
 }

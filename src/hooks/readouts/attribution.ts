@@ -1,6 +1,6 @@
 /**
- * Direct logit attribution: how much each component's own writing into the residual stream moves a logit, or a logit
- * difference. The final norm is applied with the run's own scale, which makes the logit a sum over components.
+ * Direct logit attribution: how much a logit, or a logit difference, changes by what each component writes into the residual
+ * stream. The final norm is applied with the run's own scale, which makes the logit a sum over components.
  */
 import { HookError } from "../../errors.ts";
 import type { Readback } from "../../gpu/readback.ts";
@@ -13,7 +13,7 @@ import { pointTable } from "../points.ts";
 import { Decomposition } from "./decomposition.ts";
 import { type LogitDirection, type LogitTarget, logitDirections, recordDots } from "./directions.ts";
 import { readNeuronTerms, type Terms } from "./neurons.ts";
-import { type Activations, type ReadoutSource, readSource, withActivations } from "./source.ts";
+import { type Activations, type Need, type ReadoutSource, readSource, withActivations } from "./source.ts";
 
 const TARGETS_TAKE = "a token id, two for a difference, or a list of such lists";
 const TARGETS = s.byForm<AttributionOptions["tokens"]>(TARGETS_TAKE, (value) => {
@@ -39,7 +39,7 @@ export const ATTRIBUTION_OPTIONS = s.object<AttributionOptions>("the options of 
   tokens: s.required(TARGETS),
   position: s.whole,
   by: s.oneOf("component", "head", "neuron"),
-} satisfies s.Fields<AttributionOptions>);
+});
 
 /** What each component adds to a logit, or to the difference of two. The contributions add up to `total` less `remainder`. */
 export interface LogitAttribution {
@@ -76,19 +76,17 @@ export async function directLogitAttribution(
 ): Promise<LogitAttribution> {
   const { source, options } = readSource("directLogitAttribution", model, from, ATTRIBUTION_OPTIONS, given);
   const { spec } = model;
-  const { weights } = model.base.engine;
   const { by = "component", position = -1 } = options;
   const listed = targetLists(options.tokens);
   const directions = await logitDirections(model, listed.targets);
-  const decomposition = { layer: spec.nLayers, heads: by === "head", mlps: by !== "neuron" };
-  let plan = new Decomposition(spec, weights, decomposition, undefined);
-  const points = (held: ReadonlySet<string> | undefined) => {
-    plan = new Decomposition(spec, weights, decomposition, held);
-    return [...plan.points, ...readPoints(model), ...(by === "neuron" ? neuronPoints(model) : [])];
-  };
+  const parts = { layer: spec.nLayers, heads: by === "head", mlps: by !== "neuron" };
+  const plan = new Decomposition(spec, model.engine.weights, parts);
+  const also = [...readPoints(model), ...(by === "neuron" ? neuronPoints(model) : [])];
+  const points: Need["points"] = (held) => [...plan.points(held), ...also];
   return withActivations(model, source, { points, positions: [position] }, async (activations) => {
     const { batch } = activations;
     const targets = targetOfEntry(listed, batch);
+    const ofRow = targets.map((target) => directions[target] as LogitDirection);
     const read = await readDots(model, activations, plan, directions);
     const neurons = by === "neuron" ? await readNeuronTerms(model, activations, directions, targets) : [];
     const terms: Terms[] = [
@@ -96,10 +94,7 @@ export async function directLogitAttribution(
       ...neurons.map(
         (layer): Terms => ({ ...layer, value: (index, row) => layer.value(index, row) / read.scale(row) }),
       ),
-      ...constantTerms(
-        model,
-        targets.map((target) => directions[target] as LogitDirection),
-      ),
+      ...constantTerms(model, ofRow),
     ];
     const total = Float64Array.from({ length: batch }, (_, row) => read.total(row, targets[row] as number));
     return attribution(terms, total, spec.unembed.softCap);
@@ -160,18 +155,13 @@ async function readDots(
   const [scalePoint, normalizedPoint = scalePoint as string] = readPoints(model);
   const components = plan.labels.length;
   const hasNorm = spec.norm.kind !== "none";
-  const read = await model.base.engine.record("logit attribution", (recorder) => {
+  const read = await model.engine.record("logit attribution", (recorder) => {
     const stack = recorder.temp(components, batch, 1, spec.dModel);
     plan.record(recorder, activations, stack);
-    const dots = (x: Tensor, rows: number, side: "residual" | "normalized"): Readback =>
-      recorder.readback(
-        recordDots(
-          recorder,
-          x,
-          rows,
-          directions.map((direction) => direction[side]),
-        ),
-      );
+    const dots = (x: Tensor, rows: number, side: "residual" | "normalized"): Readback => {
+      const ofSide = directions.map((direction) => direction[side]);
+      return recorder.readback(recordDots(recorder, x, rows, ofSide));
+    };
     return {
       components: dots(stack, components * batch, "residual"),
       normalized: dots(activations.packed(recorder, normalizedPoint), batch, "normalized"),
@@ -195,7 +185,7 @@ async function readDots(
 
 /** What does not depend on the input, where the model has it. */
 function constantTerms(model: HookedModel, ofRow: readonly LogitDirection[]): Terms[] {
-  const { lnFinal, b_U } = model.base.engine.weights;
+  const { lnFinal, b_U } = model.engine.weights;
   const terms: Terms[] = [];
   if (lnFinal?.b && model.spec.norm.kind !== "none")
     terms.push({ labels: ["ln_final_bias"], value: (_, row) => ofRow[row]?.fromNormBias as number });

@@ -1,6 +1,6 @@
 /**
- * The plan of a decomposition: which components the residual stream at a place is the sum of, where each is read, and how
- * they are stacked. `decomposeResid`, `headResults` and `directLogitAttribution` are three uses of it.
+ * The plan of a decomposition: the components that add up to the residual at a place, where each is read, and how they are
+ * stacked. `decomposeResid`, `headResults` and `directLogitAttribution` use it.
  */
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
@@ -12,8 +12,11 @@ import { pointTable } from "../points.ts";
 import { hasAttentionBias, headPoint, recordHeadParts } from "./head-parts.ts";
 import type { Activations } from "./source.ts";
 
+/** Names of the points that a given cache holds; undefined: all are captured. */
+type Held = ReadonlySet<string> | undefined;
+
 /** One captured point, which is one component, or one block's attention cut into heads and bias. */
-type Part = { point: string; labels: readonly string[]; headsOf?: number };
+type Part = { point: (held: Held) => string; labels: readonly string[]; headsOf?: number };
 
 export interface DecompositionOptions {
   /** The residual before this block; `nLayers`: after the last. */
@@ -30,34 +33,37 @@ export interface DecompositionOptions {
 }
 
 export class Decomposition {
-  readonly parts: readonly Part[];
   readonly labels: readonly string[];
-  readonly points: readonly string[];
+  readonly #parts: readonly Part[];
 
   constructor(
     private readonly spec: ModelSpec,
     private readonly weights: Weights,
     options: DecompositionOptions,
-    held: ReadonlySet<string> | undefined,
   ) {
-    this.parts = partsOf(spec, weights, options, held);
-    this.labels = this.parts.flatMap(({ labels }) => labels);
-    this.points = this.parts.map(({ point }) => point);
+    this.#parts = partsOf(spec, weights, options);
+    this.labels = this.#parts.flatMap(({ labels }) => labels);
+  }
+
+  /** The points that are read. */
+  points(held: Held): string[] {
+    return this.#parts.map(({ point }) => point(held));
   }
 
   /** Fills components 0.. of `stack` [components, batch, pos, dModel]. */
   record(recorder: Recorder, activations: Activations, stack: Tensor): void {
     const { dModel } = this.spec;
     const stride = activations.batch * activations.width * dModel;
+    const held = new Set(activations.cache.names);
     let component = 0;
-    for (const { point, labels, headsOf } of this.parts) {
+    for (const { point, labels, headsOf } of this.#parts) {
       // Components of a stack lie one after the other, like heads.
       const target = { ...packedView(stack, dModel, 1, component * stride), headStride: stride };
       if (headsOf === undefined) {
-        const source = packedView(activations.tensor(point), dModel);
+        const source = packedView(activations.tensor(point(held)), dModel);
         gather(recorder, source, target, activations.pairs(recorder, "source", "target"));
       } else {
-        this.#recordHeads(recorder, activations, headsOf, point, target, labels.length > this.spec.nHeads);
+        this.#recordHeads(recorder, activations, headsOf, point(held), target, labels.length > this.spec.nHeads);
       }
       component += labels.length;
     }
@@ -83,32 +89,32 @@ export class Decomposition {
   }
 }
 
-function partsOf(
-  spec: ModelSpec,
-  weights: Weights,
-  options: DecompositionOptions,
-  held: ReadonlySet<string> | undefined,
-): Part[] {
+function partsOf(spec: ModelSpec, weights: Weights, options: DecompositionOptions): Part[] {
   const { layer, mlpInput = false, heads = false, headBias = true, embeds = true, mlps = true } = options;
   const parts = embeds ? embeddingParts(spec) : [];
   const attention = (block: number): Part =>
     heads
-      ? { point: headPoint(block, held), labels: headLabels(spec, weights, block, headBias), headsOf: block }
-      : { point: `blocks.${block}.hook_attn_out`, labels: [`${block}_attn_out`] };
+      ? { point: (held) => headPoint(block, held), labels: headLabels(spec, weights, block, headBias), headsOf: block }
+      : whole(`blocks.${block}.hook_attn_out`, `${block}_attn_out`);
   for (let block = 0; block < layer; block++) {
     parts.push(attention(block));
     const mlpOut = `blocks.${block}.hook_mlp_out`;
-    if (mlps && pointTable(spec).has(mlpOut)) parts.push({ point: mlpOut, labels: [`${block}_mlp_out`] });
+    if (mlps && pointTable(spec).has(mlpOut)) parts.push(whole(mlpOut, `${block}_mlp_out`));
   }
   if (mlpInput) parts.push(attention(layer));
   return parts;
 }
 
+/** A point that is one component. */
+function whole(point: string, label: string): Part {
+  return { point: () => point, labels: [label] };
+}
+
 /** A norm after the embedding (bloom) takes in all that came before it: then there is one component, what it gives. */
 function embeddingParts(spec: ModelSpec): Part[] {
-  if (spec.embed.norm) return [{ point: "blocks.0.hook_resid_pre", labels: ["embed"] }];
-  const parts: Part[] = [{ point: "hook_embed", labels: ["embed"] }];
-  if (pointTable(spec).has("hook_pos_embed")) parts.push({ point: "hook_pos_embed", labels: ["pos_embed"] });
+  if (spec.embed.norm) return [whole("blocks.0.hook_resid_pre", "embed")];
+  const parts = [whole("hook_embed", "embed")];
+  if (pointTable(spec).has("hook_pos_embed")) parts.push(whole("hook_pos_embed", "pos_embed"));
   return parts;
 }
 

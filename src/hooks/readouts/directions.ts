@@ -34,7 +34,7 @@ export interface LogitDirection {
 /** @throws HookError `hook/token-range`. */
 export async function logitDirections(model: HookedModel, targets: readonly LogitTarget[]): Promise<LogitDirection[]> {
   const { spec } = model;
-  const { engine } = model.base;
+  const { engine } = model;
   const { lnFinal, b_U } = engine.weights;
   const tokens = [...new Set(targets.flatMap(({ token, minus }) => (minus === undefined ? [token] : [token, minus])))];
   checkTokens(tokens, spec.vocabSize);
@@ -42,11 +42,8 @@ export async function logitDirections(model: HookedModel, targets: readonly Logi
   const hasNorm = spec.norm.kind !== "none";
   const factor = hasNorm ? await normFactor(model, lnFinal) : undefined;
   const normBias = hasNorm ? await engine.readVector(lnFinal?.b) : undefined;
-  const biases = new Map(
-    await Promise.all(
-      tokens.map(async (token) => [token, (await engine.readVector(b_U, token, token + 1))?.[0] ?? 0] as const),
-    ),
-  );
+  const biasOf = async (token: number) => (await engine.readVector(b_U, token, token + 1))?.[0] ?? 0;
+  const biases = new Map(await Promise.all(tokens.map(async (token) => [token, await biasOf(token)] as const)));
   return targets.map(({ token, minus }) => {
     const column = difference(rows.get(token) as Float32Array, minus === undefined ? undefined : rows.get(minus));
     const normalized = column.map((value, d) => spec.unembed.scale * value * (factor?.[d] ?? 1));
@@ -72,10 +69,10 @@ export function checkTokens(tokens: readonly number[], vocabSize: number): void 
 
 /** What a norm multiplies by: weight + offset; undefined for none. */
 export async function normFactor(
-  { base, spec }: HookedModel,
+  { engine, spec }: HookedModel,
   weights: NormWeights | undefined,
 ): Promise<Float64Array | undefined> {
-  const w = await base.engine.readVector(weights?.w);
+  const w = await engine.readVector(weights?.w);
   return w && Float64Array.from(w, (value) => value + spec.norm.weightOffset);
 }
 
@@ -86,9 +83,9 @@ async function unembedRows(model: HookedModel, tokens: readonly number[]): Promi
   tokens.forEach((token, row) => {
     table.set(row, 0, 0, 0, token);
   });
-  const read = await model.base.engine.record("unembedding rows", (recorder) => {
+  const read = await model.engine.record("unembedding rows", (recorder) => {
     const rows = recorder.temp(tokens.length, dModel);
-    embed(recorder, recorder.upload(table.data), tokens.length, model.base.engine.weights.W_U, rows, { by: "token" });
+    embed(recorder, recorder.upload(table.data), tokens.length, model.engine.weights.W_U, rows, { by: "token" });
     return recorder.readback(rows);
   });
   const values = new Float32Array(read.bytes);

@@ -2,8 +2,8 @@
  * What each head adds to the residual stream.
  *
  * Attention adds f(sum over heads of W_O[h] z[h] + b_O), where f is the residual multiplier and, in post-norm blocks, the
- * post-norm. With the post-norm's scale held at what the run used, f is linear but for the norm's bias, so every head has a
- * part of its own and the biases make one more: together exactly `hook_attn_out`.
+ * post-norm. With the post-norm's scale fixed to the run's, f is linear except for the norm's bias. So every head has a
+ * part of its own, and the biases are one more part. Together they are exactly `hook_attn_out`.
  */
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
@@ -11,7 +11,7 @@ import { combine, gather, projectHeads, sumHeads } from "../../kernels/calls.ts"
 import { packedView } from "../../kernels/view.ts";
 import type { ModelSpec } from "../../model/spec.ts";
 import type { BlockWeights, Weights } from "../../model/weights/weights.ts";
-import { normWithScales, repeatScales, scalesOf } from "./norms.ts";
+import { normed, repeatScales, scalesOf } from "./norms.ts";
 import type { Activations } from "./source.ts";
 
 /** The parts of one block's attention output, for the packed rows of `activations`. */
@@ -59,8 +59,8 @@ export function recordHeadParts(
     const scales = postNormScales(recorder, spec, block, heads, rows);
     const repeated = repeatScales(recorder, scales, rows, spec.nHeads, "each");
     const { w } = block.ln1Post ?? {};
-    heads = normWithScales(recorder, spec, heads, rows * spec.nHeads, repeated, w ? { w } : {});
-    bias &&= normWithScales(recorder, spec, bias, rows, scales, block.ln1Post ?? {});
+    heads = normed(recorder, spec, heads, rows * spec.nHeads, w ? { w } : {}, repeated);
+    bias &&= normed(recorder, spec, bias, rows, block.ln1Post ?? {}, scales);
   }
   const scale = spec.block.residualScale;
   if (scale === 1) return { heads, bias };

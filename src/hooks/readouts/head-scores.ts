@@ -1,6 +1,6 @@
 /**
  * Heads with a known job, found by where they look: at the previous token, at an earlier copy of the current token
- * (duplicate), or at the token after an earlier copy (induction: it is what came next the last time).
+ * (duplicate), or at the token after an earlier copy (induction: that token came next the last time).
  */
 import { HookError, InputError } from "../../errors.ts";
 import { isEmbeds, type ModelInput, TOKEN_INPUT, toIds } from "../../model/input.ts";
@@ -8,8 +8,9 @@ import { RandomStream } from "../../model/random.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
 import type { HookedModel } from "../hooked-model.ts";
-import { attentionLayers, byHead, eachPattern, type LayerSums } from "./attention.ts";
+import { byHead, eachPattern, type LayerSums } from "./attention.ts";
 import { checkTokens } from "./directions.ts";
+import { chosenLayers } from "./source.ts";
 
 /** What a head may attend to: the token before, earlier copies of the query's token, or the tokens that followed those. */
 export type HeadKind = "previous" | "duplicate" | "induction";
@@ -31,22 +32,20 @@ export interface HeadScores {
 export interface HeadScoreOptions {
   /** Layers to score; all when absent. */
   layers?: s.Indices;
-  /** Leave attention to position 0 out of account, above and below the line. */
+  /** Leave out attention to position 0, in numerator and denominator. */
   excludeFirst?: boolean;
-  /** The same for attention of each token to itself. */
+  /** Leave out attention of each token to itself, in the same way. */
   excludeCurrent?: boolean;
   /** As for `attentionSummary`. */
   memoryBudget?: number;
 }
 
-type CheckedScoreOptions = s.Listed<HeadScoreOptions, "layers">;
-
-export const HEAD_SCORE_OPTIONS = s.object<HeadScoreOptions, CheckedScoreOptions>("the options of headScores", {
+export const HEAD_SCORE_OPTIONS = s.object<HeadScoreOptions>("the options of headScores", {
   layers: s.indices,
   excludeFirst: s.flag,
   excludeCurrent: s.flag,
   memoryBudget: s.positive,
-} satisfies s.Fields<HeadScoreOptions>);
+});
 
 const KIND = s.oneOf<HeadKind>("previous", "duplicate", "induction");
 
@@ -110,8 +109,6 @@ export interface RepeatedTokensOptions extends RandomTokensOptions {
   memoryBudget?: number;
 }
 
-type CheckedRepeatedOptions = s.Listed<RepeatedTokensOptions, "layers">;
-
 const RANDOM_TOKENS_FIELDS = {
   seed: s.whole,
   length: s.ranged("a whole number of at least 2"),
@@ -125,10 +122,11 @@ export const RANDOM_TOKENS_OPTIONS = s.object<RandomTokensOptions>(
   RANDOM_TOKENS_FIELDS,
 );
 
-export const REPEATED_TOKENS_OPTIONS = s.object<RepeatedTokensOptions, CheckedRepeatedOptions>(
-  "the options of repeated tokens",
-  { ...RANDOM_TOKENS_FIELDS, layers: s.indices, memoryBudget: s.positive } satisfies s.Fields<RepeatedTokensOptions>,
-);
+export const REPEATED_TOKENS_OPTIONS = s.object<RepeatedTokensOptions>("the options of repeated tokens", {
+  ...RANDOM_TOKENS_FIELDS,
+  layers: s.indices,
+  memoryBudget: s.positive,
+});
 
 /**
  * How much each head attends, from a token in the second copy of a random sequence, to the token after its first
@@ -190,7 +188,7 @@ function lengthOf(options: RandomTokensOptions, context: number, choices: number
   if (Number.isInteger(length) && length >= 2 && length <= most) return length;
   throw new HookError(
     "hook/repeated-tokens",
-    `length is ${length}; it must be a whole number from 2 to ${most}: twice it fits the context, and as many different tokens are there.`,
+    `length is ${length}; it must be a whole number from 2 to ${most}: the context must hold it twice, and the range that many different tokens.`,
   );
 }
 
@@ -215,11 +213,11 @@ async function repeatedScores(
 async function scoreLayers(
   model: HookedModel,
   ids: number[][],
-  { layers: chosen, excludeFirst, excludeCurrent, memoryBudget }: CheckedScoreOptions,
+  { layers: chosen, excludeFirst, excludeCurrent, memoryBudget }: s.Read<HeadScoreOptions>,
   score: (part: LayerSums, nHeads: number) => Float64Array,
 ): Promise<HeadScores> {
   const { nHeads } = model.spec;
-  const layers = attentionLayers(model, chosen);
+  const layers = chosenLayers(chosen, model.spec.nLayers - 1);
   const values = new Float32Array(layers.length * nHeads);
   await eachPattern(model, ids, layers, { topK: 0, ids, excludeFirst, excludeCurrent, memoryBudget }, (part, layer) => {
     values.set(score(part, nHeads), layers.indexOf(layer) * nHeads);

@@ -19,6 +19,7 @@ export {
   accumulatedResid,
   type DecomposeOptions,
   decomposeResid,
+  type HeadResultsOptions,
   headResults,
   type ResidualOptions,
 } from "./residual.ts";

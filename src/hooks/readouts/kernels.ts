@@ -1,53 +1,39 @@
-/** The read-outs' own kernels, and the operations that record them. What each computes stands in its file in `shaders/`. */
+/** The readouts' own kernels, and the functions that record them. Each kernel's file in `shaders/` says what it computes. */
 import orderedKey from "../../../shaders/ordered_key.wgsl";
 import attentionSource from "../../../shaders/readout_attention.wgsl";
 import topKSource from "../../../shaders/readout_top_k.wgsl";
 import transposedSource from "../../../shaders/readout_transposed.wgsl";
 import reduceSource from "../../../shaders/reduce.wgsl";
-import weightsBf16 from "../../../shaders/weights_bf16.wgsl";
-import weightsF16 from "../../../shaders/weights_f16.wgsl";
-import weightsF32 from "../../../shaders/weights_f32.wgsl";
-import { defineKernel } from "../../gpu/kernel.ts";
+import { defineKernel, u32 } from "../../gpu/kernel.ts";
 import { foldGrid, type Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { matmul } from "../../kernels/calls.ts";
-import type { StorageType } from "../../kernels/definitions.ts";
+import { STORAGE_SOURCE, type StorageType } from "../../kernels/definitions.ts";
 import { elementGrid } from "../../kernels/launch.ts";
 import type { Matrix } from "../../kernels/matrix.ts";
 
-const transposed = (storage: StorageType, source: string) =>
+const transposed = (storage: StorageType) =>
   defineKernel({
     name: `readout transposed ${storage}`,
-    sources: [source, transposedSource],
+    sources: [STORAGE_SOURCE[storage], transposedSource],
     bindings: { x: "read", weights: "read", out: "write" },
-    params: {
-      rowCount: "u32",
-      width: "u32",
-      weightRows: "u32",
-      weightStride: "u32",
-      xStart: "u32",
-      xStride: "u32",
-    },
+    params: u32("rowCount", "width", "weightRows", "weightStride", "xStart", "xStride"),
   });
 
-const TRANSPOSED = {
-  f32: transposed("f32", weightsF32),
-  f16: transposed("f16", weightsF16),
-  bf16: transposed("bf16", weightsBf16),
-};
+const TRANSPOSED = { f32: transposed("f32"), f16: transposed("f16"), bf16: transposed("bf16") };
 
 const TOP_K = defineKernel({
   name: "readout top k",
   sources: [orderedKey, topKSource],
   bindings: { x: "read", out: "write" },
-  params: { rowCount: "u32", width: "u32", count: "u32" },
+  params: u32("rowCount", "width", "count"),
 });
 
 const ATTENTION_SUMS = defineKernel({
   name: "readout attention",
   sources: [reduceSource, attentionSource],
   bindings: { pattern: "read", queryPositions: "read", tokens: "read", out: "write" },
-  params: { rowCount: "u32", nHeads: "u32", queries: "u32", keys: "u32", firstKey: "u32" },
+  params: u32("rowCount", "nHeads", "queries", "keys", "firstKey"),
 });
 
 /** x [rows, W.outWidth] times W: a temporary [rows, W.width]. */

@@ -1,6 +1,6 @@
 /**
- * The logit lens (nostalgebraist 2020): what the model would say if it stopped after a block, by giving the residual there
- * to the final norm and the unembedding. It all happens on the GPU; what is read back is a few tokens for each place.
+ * The logit lens (nostalgebraist 2020): what the model would predict if it ended after a block. The final norm and the
+ * unembedding are applied to the residual there. All of it runs on the GPU, and only a few tokens for each place are read back.
  */
 import { HookError } from "../../errors.ts";
 import { type BufferSlice, foldGrid, type Recorder } from "../../gpu/recorder.ts";
@@ -14,8 +14,8 @@ import { metric, recordMetric } from "../metrics.ts";
 import { resolvePoint } from "../points.ts";
 import { checkTokens } from "./directions.ts";
 import { topK } from "./kernels.ts";
-import { normWithOwnScale, normWithScales, repeatScales } from "./norms.ts";
-import { type Activations, checkLayer, type ReadoutSource, readSource, withActivations } from "./source.ts";
+import { normed, repeatScales } from "./norms.ts";
+import { type Activations, chosenLayers, type ReadoutSource, readSource, withActivations } from "./source.ts";
 
 /** Options of `logitLens`. */
 export interface LogitLensOptions {
@@ -36,16 +36,14 @@ export interface LogitLensOptions {
   full?: boolean;
 }
 
-type CheckedLensOptions = s.Listed<LogitLensOptions, "layers" | "positions" | "tokens">;
-
-export const LOGIT_LENS_OPTIONS = s.object<LogitLensOptions, CheckedLensOptions>("the options of logitLens", {
+export const LOGIT_LENS_OPTIONS = s.object<LogitLensOptions>("the options of logitLens", {
   layers: s.indices,
   positions: s.indices,
   applyFinalNorm: s.oneOf("own", "run"),
   topK: s.ranged("a whole number of at least 1"),
   tokens: s.indices,
   full: s.flag,
-} satisfies s.Fields<LogitLensOptions>);
+});
 
 /** A token that a layer of the lens predicts. */
 export interface LensToken {
@@ -138,38 +136,36 @@ export async function logitLens(
       ? resolvePoint(spec, "ln_final.hook_scale").name
       : undefined;
   const points = [...residuals, ...(scale ? [scale] : [])];
+  const labels = layers.map((layer) => (layer === spec.nLayers ? "final_post" : `${layer}_pre`));
   return withActivations(model, source, { points: () => points, positions: options.positions }, async (activations) => {
-    const rows = activations.rows.length;
-    const total = layers.length * rows;
-    const normed = model.gpu.tensor([total, spec.dModel], "lens residuals");
+    const { batch, width, rows, positions } = activations;
+    const shape = [layers.length, batch, width, count] as const;
+    const choices = new Choices(shape, options.tokens);
+    const places = layers.flatMap((_, layer) => rows.map(({ target }) => layer * batch * width + target));
+    using stack = model.gpu.tensor([places.length, spec.dModel], "lens residuals");
     let full: Tensor | undefined;
     try {
-      if (options.full) full = model.gpu.tensor([layers.length, rows, spec.vocabSize], "lens logits");
-      await model.base.engine.record("lens residuals", (recorder) =>
-        recordNormed(recorder, model, activations, residuals, scale, normed),
+      if (options.full) full = model.gpu.tensor([layers.length, rows.length, spec.vocabSize], "lens logits");
+      await model.engine.record("lens residuals", (recorder) =>
+        recordNormed(recorder, model, activations, residuals, scale, stack),
       );
-      const choices = await readChoices(model, normed, total, options.tokens, count, full);
-      const labels = layers.map((layer) => (layer === spec.nLayers ? "final_post" : `${layer}_pre`));
-      return assemble(model, activations, labels, choices, count, full);
+      await readChoices(model, stack, places, choices, full);
+      const text = (token: number) => model.tokenizer?.tokenText(token);
+      const { tokens, logits, logProbs } = choices;
+      return new LogitLens(labels, positions, shape, tokens, logits, logProbs, full, text);
     } catch (error) {
       full?.destroy();
       throw error;
-    } finally {
-      normed.destroy();
     }
   });
 }
 
 function lensLayers(nLayers: number, chosen: readonly number[] | undefined): number[] {
-  if (chosen?.length === 0) throw new HookError("hook/empty-selection", "layers is empty. Leave it out to take all.");
-  const layers =
-    chosen?.map((layer) => checkLayer(layer, nLayers, "layers")) ??
-    Array.from({ length: nLayers + 1 }, (_, layer) => layer);
-  return [...new Set(layers)];
+  return [...new Set(chosenLayers(chosen, nLayers))];
 }
 
 /** @throws HookError for tokens out of range, or a top-k that is none. */
-function choiceCount({ tokens, topK }: CheckedLensOptions, vocabSize: number): number {
+function choiceCount({ tokens, topK }: s.Read<LogitLensOptions>, vocabSize: number): number {
   if (tokens && topK !== undefined) s.refuseIdle("logitLens", "topK", "beside tokens, which are given instead");
   const top = topK ?? 5;
   if (tokens) {
@@ -183,17 +179,16 @@ function choiceCount({ tokens, topK }: CheckedLensOptions, vocabSize: number): n
   throw new HookError("hook/top-k", `topK is ${top}; it must be a whole number from 1 to ${most}.`);
 }
 
-/** Fills normed [layers * rows, dModel] with what the unembedding is to read. */
+/** Fills out [layers * rows, dModel] with what the unembedding is to read. */
 function recordNormed(
   recorder: Recorder,
   model: HookedModel,
   activations: Activations,
   residuals: readonly string[],
   scale: string | undefined,
-  normed: Tensor,
+  out: Tensor,
 ): void {
   const { spec } = model;
-  const weights = model.base.engine.weights.lnFinal ?? {};
   const rows = activations.rows.length;
   const total = residuals.length * rows;
   const stack = recorder.temp(total, spec.dModel);
@@ -202,140 +197,98 @@ function recordNormed(
     const target = packedView(stack, spec.dModel, 1, index * rows * spec.dModel);
     gather(recorder, packedView(activations.tensor(point), spec.dModel), target, pairs);
   });
-  const out = scale
-    ? normWithScales(
-        recorder,
-        spec,
-        stack,
-        total,
-        repeatScales(recorder, activations.packed(recorder, scale), rows, residuals.length, "blocks"),
-        weights,
-      )
-    : normWithOwnScale(recorder, spec, stack, total, weights);
-  copyRows(recorder, out, normed, total * spec.dModel);
+  const scales =
+    scale === undefined
+      ? undefined
+      : repeatScales(recorder, activations.packed(recorder, scale), rows, residuals.length, "blocks");
+  const result = normed(recorder, spec, stack, total, model.engine.weights.lnFinal ?? {}, scales);
+  copyRows(recorder, result, out, total * spec.dModel);
 }
 
-interface Choices {
-  /** [rows, k]. */
-  tokens: Uint32Array;
-  logits: Float32Array;
-  logProbs: Float32Array;
+/** The tokens of a lens with their numbers, [layer, batch, pos, k]: the `k` most likely, or those that are `listed`. */
+class Choices {
+  readonly count: number;
+  readonly tokens: Uint32Array;
+  readonly logits: Float32Array;
+  readonly logProbs: Float32Array;
+
+  constructor(
+    shape: readonly number[],
+    readonly listed: readonly number[] | undefined,
+  ) {
+    const length = shape.reduce((product, size) => product * size, 1);
+    this.count = shape.at(-1) as number;
+    this.tokens = new Uint32Array(length);
+    this.logits = new Float32Array(length);
+    this.logProbs = new Float32Array(length);
+  }
+
+  /** Puts what was read of some rows at their `places`: the listed tokens' logits, or pairs of token and logit. */
+  store(places: readonly number[], chosen: ArrayBuffer, normalizers: Float32Array): void {
+    const { listed, count } = this;
+    const [ids, values] = [new Uint32Array(chosen), new Float32Array(chosen)];
+    for (const [row, place] of places.entries()) {
+      for (let rank = 0; rank < count; rank++) {
+        const from = row * count + rank;
+        const to = place * count + rank;
+        const logit = (listed ? values[from] : values[2 * from + 1]) as number;
+        this.tokens[to] = (listed ? listed[rank] : ids[2 * from]) as number;
+        this.logits[to] = logit;
+        this.logProbs[to] = logit - (normalizers[2 * row] as number) - (normalizers[2 * row + 1] as number);
+      }
+    }
+  }
 }
 
 /** Unembeds the rows in pieces and reads the chosen tokens of each. */
 async function readChoices(
   model: HookedModel,
   normed: Tensor,
-  total: number,
-  tokens: readonly number[] | undefined,
-  count: number,
+  places: readonly number[],
+  choices: Choices,
   full: Tensor | undefined,
-): Promise<Choices> {
+): Promise<void> {
   const { vocabSize } = model.spec;
-  const { W_U, b_U } = model.base.engine.weights;
-  const choices: Choices = {
-    tokens: new Uint32Array(total * count),
-    logits: new Float32Array(total * count),
-    logProbs: new Float32Array(total * count),
-  };
+  const { W_U, b_U } = model.engine.weights;
   const atOnce = Math.min(LOGITS_AT_ONCE, model.gpu.limits.maxStorageBufferBindingSize / 4);
   const perPiece = PIECE_ROWS * Math.max(1, Math.floor(atOnce / vocabSize / PIECE_ROWS));
-  for (let first = 0; first < total; first += perPiece) {
-    const rows = Math.min(perPiece, total - first);
-    const read = await model.base.engine.record("logit lens", (recorder) => {
+  for (let first = 0; first < places.length; first += perPiece) {
+    const rows = Math.min(perPiece, places.length - first);
+    const read = await model.engine.record("logit lens", (recorder) => {
       const logits = recorder.temp(rows, vocabSize);
       const { scale, softCap } = model.spec.unembed;
       matmul(recorder, normed, rows, W_U, logits, { bias: b_U, scale, softCap, rowStart: first * W_U.width });
       if (full) copyRows(recorder, logits, piece(full, first * vocabSize, rows * vocabSize), rows * vocabSize);
-      return recordChoices(recorder, logits, rows, vocabSize, tokens, count);
+      return recordChoices(recorder, logits, rows, choices);
     });
-    storeChoices(choices, first, rows, count, tokens, read.chosen.bytes, new Float32Array(read.normalizers.bytes));
+    choices.store(places.slice(first, first + rows), read.chosen.bytes, new Float32Array(read.normalizers.bytes));
   }
-  return choices;
 }
 
 function piece({ buffer }: Tensor, start: number, length: number): BufferSlice {
   return { buffer, offset: 4 * start, size: 4 * length };
 }
 
-/** `chosen` holds the listed tokens' logits, or pairs of token and logit. */
-function storeChoices(
-  choices: Choices,
-  first: number,
-  rows: number,
-  count: number,
-  tokens: readonly number[] | undefined,
-  chosen: ArrayBuffer,
-  normalizers: Float32Array,
-): void {
-  const [ids, values] = [new Uint32Array(chosen), new Float32Array(chosen)];
-  for (let index = 0; index < rows * count; index++) {
-    const row = Math.floor(index / count);
-    const at = first * count + index;
-    const logit = (tokens ? values[index] : values[2 * index + 1]) as number;
-    choices.tokens[at] = (tokens ? tokens[index % count] : ids[2 * index]) as number;
-    choices.logits[at] = logit;
-    choices.logProbs[at] = logit - (normalizers[2 * row] as number) - (normalizers[2 * row + 1] as number);
-  }
-}
-
 /** The normalizers of each row, and the listed tokens' logits [rows, k] or the most likely tokens [rows, k, (id, logit)]. */
-function recordChoices(
-  recorder: Recorder,
-  logits: Tensor,
-  rows: number,
-  vocab: number,
-  tokens: readonly number[] | undefined,
-  count: number,
-) {
+function recordChoices(recorder: Recorder, logits: Tensor, rows: number, { listed, count }: Choices) {
+  const vocab = logits.shape[1] as number;
   const normalizers = recorder.temp(rows, 2);
   recorder.dispatch(kernels.LOG_SUM_EXP, {
     params: { rowCount: rows, firstRow: 0, vocab },
     buffers: { logits, out: normalizers },
     workgroups: foldGrid(recorder.gpu, rows),
   });
-  let chosen: Tensor;
-  if (tokens) {
-    chosen = recorder.temp(rows, count);
-    const outIndex = recorder.upload(Uint32Array.from({ length: rows }, (_, row) => row));
-    recordMetric(recorder, metric.logits(tokens), {
-      logits,
-      rows,
-      vocab,
-      reference: recorder.gpu.zeros,
-      outIndex,
-      outputs: chosen,
-      outStart: 0,
-      outStride: count,
-    });
-  } else {
-    chosen = topK(recorder, logits, rows, vocab, count);
-  }
+  const chosen = listed ? logitsOf(recorder, logits, rows, listed) : topK(recorder, logits, rows, vocab, count);
   return { normalizers: recorder.readback(normalizers), chosen: recorder.readback(chosen) };
 }
 
-/** From packed rows to [layer, batch, pos, k]. */
-function assemble(
-  model: HookedModel,
-  activations: Activations,
-  labels: readonly string[],
-  packed: Choices,
-  count: number,
-  full: Tensor | undefined,
-): LogitLens {
-  const { batch, width, rows, positions } = activations;
-  const shape = [labels.length, batch, width, count] as const;
-  const length = shape.reduce((product, size) => product * size, 1);
-  const [tokens, logits, logProbs] = [new Uint32Array(length), new Float32Array(length), new Float32Array(length)];
-  labels.forEach((_, layer) => {
-    rows.forEach(({ target }, row) => {
-      const from = (layer * rows.length + row) * count;
-      const to = (layer * batch * width + target) * count;
-      tokens.set(packed.tokens.subarray(from, from + count), to);
-      logits.set(packed.logits.subarray(from, from + count), to);
-      logProbs.set(packed.logProbs.subarray(from, from + count), to);
-    });
+/** A temporary [rows, tokens] of the logits of some tokens. */
+function logitsOf(recorder: Recorder, logits: Tensor, rows: number, tokens: readonly number[]): Tensor {
+  const outputs = recorder.temp(rows, tokens.length);
+  recordMetric(recorder, metric.logits(tokens), {
+    ...{ logits, rows, vocab: logits.shape[1] as number, reference: recorder.gpu.zeros, outputs },
+    outIndex: recorder.upload(Uint32Array.from({ length: rows }, (_, row) => row)),
+    ...{ outStart: 0, outStride: tokens.length },
   });
-  const text = (token: number) => model.tokenizer?.tokenText(token);
-  return new LogitLens(labels, positions, shape, tokens, logits, logProbs, full, text);
+  return outputs;
 }

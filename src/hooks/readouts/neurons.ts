@@ -1,9 +1,9 @@
 /**
- * What single neurons write along a logit's direction.
+ * How much single neurons write along a logit's direction.
  *
  * A neuron's activation p adds f(W_out[:, n] p) to the residual, where f is the residual multiplier and, in post-norm blocks,
- * the post-norm at the run's scale. Along a direction u that is p times (f' u) · W_out[:, n], so one product of W_out with the
- * pulled-back direction serves all neurons; no [neuron, dModel] array is ever made.
+ * the post-norm at the run's scale. Along a direction u that is p times (f' u) · W_out[:, n]. So one matmul of W_out with the
+ * direction f' u serves all neurons, and no [neuron, dModel] array is ever made.
  */
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
@@ -31,7 +31,7 @@ export async function readNeuronTerms(
   targets: readonly number[],
 ): Promise<Terms[]> {
   const terms: Terms[] = [];
-  for (const [layer, block] of model.base.engine.weights.blocks.entries()) {
+  for (const [layer, block] of model.engine.weights.blocks.entries()) {
     if (block.W_out) terms.push(...(await layerTerms(model, activations, layer, directions, targets)));
   }
   return terms;
@@ -46,12 +46,12 @@ async function layerTerms(
 ): Promise<Terms[]> {
   const { spec } = model;
   const { dModel } = spec;
-  const block = model.base.engine.weights.blocks[layer] as BlockWeights;
+  const block = model.engine.weights.blocks[layer] as BlockWeights;
   const W_out = block.W_out as Matrix;
   const dMlp = W_out.width;
   const pulled = await pullBack(model, block, directions);
   const rows = activations.rows.length;
-  const read = await model.base.engine.record(`neurons of block ${layer}`, (recorder) => {
+  const read = await model.engine.record(`neurons of block ${layer}`, (recorder) => {
     const post = activations.packed(recorder, `blocks.${layer}.mlp.hook_post`);
     const flat = new Float32Array(directions.length * dModel);
     pulled.forEach((direction, index) => {
@@ -108,15 +108,15 @@ function postNormScales(
 
 /** What the MLP adds whatever its neurons do: b_out, and the bias of the post-norm. */
 async function biasTerm(
-  { spec, base }: HookedModel,
+  { spec, engine }: HookedModel,
   block: BlockWeights,
   pulled: readonly Float64Array[],
   directions: readonly LogitDirection[],
 ) {
   const normBias = hasPostNorm(spec) ? block.ln2Post?.b : undefined;
   if (!block.b_out && !normBias) return undefined;
-  const inner = await base.engine.readVector(block.b_out);
-  const outer = await base.engine.readVector(normBias);
+  const inner = await engine.readVector(block.b_out);
+  const outer = await engine.readVector(normBias);
   return (target: number, scale: number) =>
     (inner ? dot(pulled[target] as Float64Array, inner) / scale : 0) +
     (outer ? spec.block.residualScale * dot((directions[target] as LogitDirection).residual, outer) : 0);

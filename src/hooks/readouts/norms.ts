@@ -1,9 +1,9 @@
 /**
  * Norms applied to parts of the residual stream.
  *
- * A norm divides by a scale that depends on all of the residual, so it is no linear map. With the scale that a run used
- * held fixed it is: centre (LayerNorm), divide, multiply by the weight. That is what lets a sum of components pass through it
- * component by component; the bias is added once, to the sum.
+ * A norm divides by a scale that depends on all of the residual, so it is not linear. With the scale fixed to the run's it is
+ * linear: centre (LayerNorm), divide, multiply by the weight. So it can be applied to each component of a sum by itself. The
+ * bias is added once, to the sum.
  */
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
@@ -27,34 +27,23 @@ export function residualNormAt(spec: ModelSpec, weights: Weights, layer: number,
   return { weights: weights.blocks[layer]?.[name] ?? {}, scalePoint: `blocks.${layer}.${name}.hook_scale` };
 }
 
-/** A temporary [rows, dModel]: the norm of x with the given scales [rows] in place of its own. */
-export function normWithScales(
-  recorder: Recorder,
-  spec: ModelSpec,
-  x: Tensor,
-  rows: number,
-  scales: Tensor,
-  weights: NormWeights,
-): Tensor {
-  const stages = normStages(recorder, rows, spec.dModel, spec.norm, weights);
-  const normalized = recorder.temp(rows, spec.dModel);
-  const out = recorder.temp(rows, spec.dModel);
-  stages.normalize(x, scales, normalized);
-  stages.affine(normalized, out);
-  recorder.release(normalized);
-  return out;
-}
-
-/** A temporary [rows, dModel]: the norm of x with its own scale; a copy in models without norms. */
-export function normWithOwnScale(
+/** A temporary [rows, dModel]: the norm of x, with `scales` [rows] in place of its own if given; a copy in models without norms. */
+export function normed(
   recorder: Recorder,
   spec: ModelSpec,
   x: Tensor,
   rows: number,
   weights: NormWeights,
+  scales?: Tensor,
 ): Tensor {
   const out = recorder.temp(rows, spec.dModel);
-  if (spec.norm.kind === "none") copyRows(recorder, x, out, rows * spec.dModel);
+  if (scales) {
+    const stages = normStages(recorder, rows, spec.dModel, spec.norm, weights);
+    const normalized = recorder.temp(rows, spec.dModel);
+    stages.normalize(x, scales, normalized);
+    stages.affine(normalized, out);
+    recorder.release(normalized);
+  } else if (spec.norm.kind === "none") copyRows(recorder, x, out, rows * spec.dModel);
   else norm(recorder, x, rows, spec.dModel, spec.norm, weights, out);
   return out;
 }

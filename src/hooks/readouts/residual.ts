@@ -1,6 +1,6 @@
 /**
- * The residual stream as it grows (`accumulatedResid`) and as a sum (`decomposeResid`, `headResults`): every part of the
- * model reads the residual and adds to it, so at any place it is exactly the sum of what was added before.
+ * The residual stream as it grows (`accumulatedResid`) and as a sum (`decomposeResid`, `headResults`). Every part of the
+ * model reads the residual and adds to it, so the residual is exactly the sum of what was added before.
  */
 import { HookError } from "../../errors.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
@@ -12,8 +12,8 @@ import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { resolvePoint } from "../points.ts";
 import { Decomposition, type DecompositionOptions } from "./decomposition.ts";
-import { normWithOwnScale, normWithScales, type ResidualNorm, repeatScales, residualNormAt } from "./norms.ts";
-import { type Activations, checkLayer, type ReadoutSource, readSource, withActivations } from "./source.ts";
+import { normed, type ResidualNorm, repeatScales, residualNormAt } from "./norms.ts";
+import { type Activations, checkLayer, type Need, type ReadoutSource, readSource, withActivations } from "./source.ts";
 import { ResidualStack } from "./stack.ts";
 
 /** What the functions that take the residual stream apart have in common. */
@@ -43,10 +43,11 @@ export interface AccumulatedOptions extends ResidualOptions {
   applyLn?: "own" | "run";
 }
 
-export const ACCUMULATED_OPTIONS = s.object<AccumulatedOptions, s.Listed<AccumulatedOptions, "positions">>(
-  "the options of accumulatedResid",
-  { ...RESIDUAL_FIELDS, includeMid: s.flag, applyLn: s.oneOf("own", "run") } satisfies s.Fields<AccumulatedOptions>,
-);
+export const ACCUMULATED_OPTIONS = s.object<AccumulatedOptions>("the options of accumulatedResid", {
+  ...RESIDUAL_FIELDS,
+  includeMid: s.flag,
+  applyLn: s.oneOf("own", "run"),
+});
 
 /**
  * The residual stream before each block up to `layer`, [layers + 1, batch, pos, dModel], with labels `0_pre`, `1_pre`, …,
@@ -62,7 +63,7 @@ export async function accumulatedResid(
   const { spec } = model;
   const { layer, mlpInput } = residualPlace(spec, options);
   const stages = residualStages(spec.nLayers, layer, options);
-  const norm = options.applyLn && residualNormAt(spec, model.base.engine.weights, layer, mlpInput);
+  const norm = options.applyLn && residualNormAt(spec, model.engine.weights, layer, mlpInput);
   const scale = norm && requiredScale(model, norm);
   const points = [...stages.map(({ point }) => point), ...(options.applyLn === "run" ? [scale as string] : [])];
   return withActivations(model, source, { points: () => points, positions: options.positions }, (activations) =>
@@ -118,10 +119,11 @@ export interface DecomposeOptions extends ResidualOptions {
   applyLn?: boolean;
 }
 
-export const DECOMPOSE_OPTIONS = s.object<DecomposeOptions, s.Listed<DecomposeOptions, "positions">>(
-  "the options of decomposeResid",
-  { ...RESIDUAL_FIELDS, heads: s.flag, applyLn: s.flag } satisfies s.Fields<DecomposeOptions>,
-);
+export const DECOMPOSE_OPTIONS = s.object<DecomposeOptions>("the options of decomposeResid", {
+  ...RESIDUAL_FIELDS,
+  heads: s.flag,
+  applyLn: s.flag,
+});
 
 /**
  * The components the residual at `layer` is the sum of, [component, batch, pos, dModel]: `embed`, `pos_embed` (where there
@@ -140,7 +142,7 @@ export async function decomposeResid(
   const { source, options } = readSource("decomposeResid", model, from, DECOMPOSE_OPTIONS, given);
   const place = residualPlace(model.spec, options);
   const norm = options.applyLn
-    ? residualNormAt(model.spec, model.base.engine.weights, place.layer, place.mlpInput)
+    ? residualNormAt(model.spec, model.engine.weights, place.layer, place.mlpInput)
     : undefined;
   return decompose(model, source, { ...place, heads: options.heads ?? false }, options.positions, norm);
 }
@@ -148,10 +150,10 @@ export async function decomposeResid(
 /** Options of `headResults`. */
 export type HeadResultsOptions = Omit<ResidualOptions, "mlpInput">;
 
-export const HEAD_RESULTS_OPTIONS = s.object<HeadResultsOptions, s.Listed<HeadResultsOptions, "positions">>(
-  "the options of headResults",
-  { layer: RESIDUAL_FIELDS.layer, positions: RESIDUAL_FIELDS.positions },
-);
+export const HEAD_RESULTS_OPTIONS = s.object<HeadResultsOptions>("the options of headResults", {
+  layer: RESIDUAL_FIELDS.layer,
+  positions: RESIDUAL_FIELDS.positions,
+});
 
 /**
  * What each head adds to the residual stream, [layer * head, batch, pos, dModel], labels `L0H0`, `L0H1`, …: W_O[h] z[h], and
@@ -180,7 +182,7 @@ function residualPlace(
   if (mlpInput && layer === spec.nLayers)
     throw new HookError(
       "hook/layer-range",
-      `mlpInput is the MLP's of a block: give layer, from 0 to ${spec.nLayers - 1}.`,
+      `mlpInput needs the block of the MLP: give layer, from 0 to ${spec.nLayers - 1}.`,
     );
   if (mlpInput) resolvePoint(spec, `blocks.${layer}.hook_resid_mid`);
   return { layer, mlpInput };
@@ -194,13 +196,9 @@ async function decompose(
   norm: ResidualNorm | undefined,
 ): Promise<ResidualStack> {
   const { spec } = model;
-  const { weights } = model.base.engine;
   const scale = norm && requiredScale(model, norm);
-  let plan = new Decomposition(spec, weights, options, undefined);
-  const points = (held: ReadonlySet<string> | undefined) => {
-    plan = new Decomposition(spec, weights, options, held);
-    return scale ? [...plan.points, scale] : plan.points;
-  };
+  const plan = new Decomposition(spec, model.engine.weights, options);
+  const points: Need["points"] = (held) => [...plan.points(held), ...(scale ? [scale] : [])];
   return withActivations(model, source, { points, positions }, (activations) => {
     const labels = norm?.weights.b ? [...plan.labels, "ln_bias"] : plan.labels;
     return buildStack(model, activations, labels, (recorder, stack) => {
@@ -224,12 +222,10 @@ async function buildStack(
   labels: readonly string[],
   record: (recorder: Recorder, stack: Tensor) => void,
 ): Promise<ResidualStack> {
-  const stack = model.gpu.tensor(
-    [labels.length, activations.batch, activations.width, model.spec.dModel],
-    "residual stack",
-  );
+  const { batch, width } = activations;
+  const stack = model.gpu.tensor([labels.length, batch, width, model.spec.dModel], "residual stack");
   try {
-    await model.base.engine.record("residual stack", (recorder) => record(recorder, stack));
+    await model.engine.record("residual stack", (recorder) => record(recorder, stack));
     return new ResidualStack(labels, stack, activations.positions);
   } catch (error) {
     stack.destroy();
@@ -262,10 +258,8 @@ function normStack(
   const scales = runScale
     ? repeatScales(recorder, activations.packed(recorder, norm.scalePoint), rows, components, "blocks")
     : undefined;
-  const normed = scales
-    ? normWithScales(recorder, spec, packed, components * rows, scales, norm.weights)
-    : normWithOwnScale(recorder, spec, packed, components * rows, norm.weights);
-  gather(recorder, inRows(normed, rows * dModel), inStack, activations.pairs(recorder, "packed", "target"));
+  const result = normed(recorder, spec, packed, components * rows, norm.weights, scales);
+  gather(recorder, inRows(result, rows * dModel), inStack, activations.pairs(recorder, "packed", "target"));
 }
 
 function addBiasComponent(

@@ -1,8 +1,8 @@
 /**
- * Where read-outs get their activations: from a cache that holds them, or from a pass made for the purpose.
+ * Where readouts get their activations: from an activation cache that holds them, or from a pass of their own.
  *
- * Results are padded to rectangles ([…, batch, pos, …]), captures too, but perhaps to other ones; `ActivationRow` says for
- * each position that really exists where it lies in both. What is computed between is computed for these rows only.
+ * Results and captures are both padded to rectangles ([…, batch, pos, …]), which may differ. For each position that really
+ * exists, `ActivationRow` says where it lies in both. Only these rows are computed.
  */
 import { HookError } from "../../errors.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
@@ -41,7 +41,7 @@ const FORWARD_RESULT: s.Schema<ReadoutSource> = {
   },
 };
 
-/** The model, source and options of a read-out. @throws InputError `input/argument`, `input/unknown-key` */
+/** The model, source and options of a readout. @throws InputError `input/argument`, `input/unknown-key` */
 export function readSource<T>(
   call: string,
   model: HookedModel,
@@ -65,7 +65,7 @@ export interface ActivationRow {
 }
 
 export interface Need {
-  /** The points that are read; `held` has the names of a given cache, for read-outs that can take one or another. */
+  /** The points that are read; `held` has the names of a given cache, for readouts that can take one or another. */
   points: (held: ReadonlySet<string> | undefined) => readonly string[];
   /** Positions of each sequence, negative from the end (of a cache: of what it captured). All when absent. */
   positions?: readonly number[] | undefined;
@@ -150,12 +150,8 @@ export async function withActivations<T>(
     checkCache(model, cache, points);
     return body(new Activations(cache, need.positions));
   }
-  const result = await captureAlone(model, source as ModelInput, need.points(undefined), { positions: need.positions });
-  try {
-    return await body(new Activations(result.cache, undefined));
-  } finally {
-    result.destroy();
-  }
+  using result = await captureAlone(model, source as ModelInput, need.points(undefined), { positions: need.positions });
+  return await body(new Activations(result.cache, undefined));
 }
 
 export function cacheOf(source: ReadoutSource): ActivationCache | undefined {
@@ -196,6 +192,12 @@ const FREE_AXES: ReadonlySet<Axis> = new Set(["batch", "pos", "query", "key"]);
 /** The size the model gives an axis, or `actual` where it depends on the input. */
 function fixedSize(spec: ModelSpec, axis: Axis, layer: number | undefined, actual: number): number {
   return FREE_AXES.has(axis) ? actual : axisSize(axis, { spec, lengths: [1], starts: [0] }, layer);
+}
+
+/** The chosen layers, of 0 to `most`; all when none are chosen. @throws HookError for no layer, or one that does not exist. */
+export function chosenLayers(chosen: readonly number[] | undefined, most: number): number[] {
+  if (chosen?.length === 0) throw new HookError("hook/empty-selection", "layers is empty. Leave it out to take all.");
+  return chosen?.map((layer) => checkLayer(layer, most, "layers")) ?? Array.from({ length: most + 1 }, (_, i) => i);
 }
 
 /** A layer from 0 to `most`; negative ones count from `most` + 1. */

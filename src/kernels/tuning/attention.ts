@@ -1,4 +1,4 @@
-/** Workloads of attention: random queries, keys and values, about as wide in all as GPT-2's, in heads of the class's width. */
+/** Workloads of attention: random queries, keys and values in heads of the class's width, in all about as wide as GPT-2's. */
 import type { Gpu } from "../../gpu/gpu.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";

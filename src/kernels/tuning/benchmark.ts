@@ -1,6 +1,6 @@
 /**
- * The benchmark of one class of shapes: the default of the adapter runs first, then every other candidate that fits, and
- * the fastest is compared with the reference before it is chosen. What is wrong loses, however fast.
+ * The benchmark of one class of shapes. The default of the adapter runs first, then every other candidate that fits. The
+ * fastest is compared with the reference before it is chosen, and a wrong one is rejected.
  */
 import type { Gpu } from "../../gpu/gpu.ts";
 import type { Candidate, KernelFamily } from "../family.ts";

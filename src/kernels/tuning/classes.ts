@@ -1,4 +1,4 @@
-/** What the tuner decides: classes of shapes, each a family and a shape that stands for all of its class. */
+/** Classes of shapes, for which the tuner decides: each has a family and a shape that stands for the whole class. */
 import type { Gpu } from "../../gpu/gpu.ts";
 import { ATTENTION_FAMILY, type AttentionShape, type PassKind } from "../attention.ts";
 import { MATMUL_FAMILY, ROW_CLASSES } from "../matmul.ts";

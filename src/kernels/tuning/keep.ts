@@ -1,4 +1,4 @@
-/** Tuning whose outcome is kept for later runs on the same adapter. */
+/** Tunes, and keeps the choices for later runs on the same adapter. */
 import { abortable } from "../../abort.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { type Choices, tuningKey, tuningStore } from "./store.ts";

@@ -1,4 +1,4 @@
-/** Workloads of matmul: random rows, and for each storage random matrices that serve both layouts. */
+/** Workloads of matmul: random rows, and for each storage type random matrices that serve both layouts. */
 import type { Gpu } from "../../gpu/gpu.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
@@ -31,19 +31,14 @@ export class MatmulOperands {
   readonly #x: Tensor;
   readonly #out: Tensor;
   readonly #weights = new Map<StorageType, Tensor[]>();
-
   readonly #sizes: MatmulSizes;
-  readonly #weightBytes: number;
-  readonly #signal: AbortSignal | undefined;
 
   constructor(
     private readonly gpu: Gpu,
-    { sizes = TUNED, weightBytes = 0, signal }: MatmulOperandsOptions = {},
+    private readonly options: MatmulOperandsOptions = {},
   ) {
-    const { rows, width, outWidth } = sizes;
-    this.#sizes = sizes;
-    this.#weightBytes = weightBytes;
-    this.#signal = signal;
+    this.#sizes = options.sizes ?? TUNED;
+    const { rows, width, outWidth } = this.#sizes;
     this.#x = gpu.tensorFrom(randomWords(rows * width, "f32", 1), [rows, width], "rows for timing");
     this.#out = gpu.tensor([rows, outWidth], "result for timing");
   }
@@ -73,7 +68,7 @@ export class MatmulOperands {
   /** What a kernel computes, [rows, W.outWidth]. */
   #result(kernel: MatmulKernel, rows: number, W: Matrix): Promise<Float32Array> {
     const record = (recorder: Recorder, out: Tensor) => matmul(recorder, this.#x, rows, W, out, { kernel });
-    return resultOf(this.gpu, kernel.name, [rows, W.outWidth], record, this.#signal);
+    return resultOf(this.gpu, kernel.name, [rows, W.outWidth], record, this.options.signal);
   }
 
   #matrix({ layout, storage }: Pick<Matrix, "layout" | "storage">, width: number, outWidth: number, index = 0): Matrix {
@@ -88,7 +83,7 @@ export class MatmulOperands {
     if (known) return known;
     const bytes = this.#sizes.width * this.#sizes.outWidth * ELEMENT_BYTES[storage];
     const words = randomWords(bytes / 4, storage, 2);
-    const copies = Math.max(1, Math.ceil(this.#weightBytes / bytes));
+    const copies = Math.max(1, Math.ceil((this.options.weightBytes ?? 0) / bytes));
     const weights = Array.from({ length: copies }, () =>
       this.gpu.tensorFrom(words, [words.length], "weights for timing"),
     );

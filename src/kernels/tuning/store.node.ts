@@ -1,6 +1,6 @@
 /**
- * The tuner's choices on disk, for Node and Deno: one small JSON file a key in the folder `tuning` of the cache, written
- * beside its place and renamed. Two programs that tune at once write the same kind of thing; the later one stays.
+ * The tuner's choices on disk, for Node and Deno: one small JSON file for each key, in the folder `tuning` of the cache. A file
+ * is written beside its place and renamed. If two programs tune at once, the later file stays.
  */
 import { createHash, randomUUID } from "node:crypto";
 import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";

@@ -1,7 +1,7 @@
 /**
- * Where the tuner's choices are kept between runs: under the adapter, its driver, the host and the version of the kernels,
- * so that whatever could change the outcome of a benchmark makes it run anew. Node and Deno keep files (see
- * `store.node.ts`), a page keeps them in `localStorage`; where there is neither, nothing is kept.
+ * Where the tuner's choices are kept between runs. The key is the adapter, its driver, the host and the version of the kernels,
+ * so a change of any of them makes the benchmarks run again. Node and Deno keep files (`store.node.ts`), a page uses
+ * `localStorage`. Where there is neither, nothing is kept.
  */
 import { fnv1a } from "../../fnv1a.ts";
 import type { Gpu } from "../../gpu/gpu.ts";

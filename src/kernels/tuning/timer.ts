@@ -2,8 +2,8 @@
  * How kernels are timed, for the tuner and for the ceilings of `superlens bench`.
  *
  * One run is many dispatches in one submission, since a host may learn late that a submission has ended: Deno looks every
- * 12 ms. The first kernel finds how many; every later one runs as many, so that the wait is the same for all. One that is
- * much slower than the best so far is not run again.
+ * 12 ms. The first kernel decides how many, and every later kernel runs as many, so the wait is the same for all. A kernel
+ * that is much slower than the best so far is not run again.
  */
 import { abortable } from "../../abort.ts";
 import type { Gpu } from "../../gpu/gpu.ts";

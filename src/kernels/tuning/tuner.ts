@@ -1,13 +1,13 @@
 /**
- * The tuner: which matmul and which attention is the fastest on this adapter, found by timing.
+ * The tuner: it times the matmul and attention kernels on this adapter, to find the fastest.
  *
  * Each class of shapes is a benchmark of its own (`benchmark.ts`). The default of the adapter keeps its place unless another
- * kernel beats it by 5%, so that noise alone seldom chooses.
+ * kernel beats it by 5%, so noise alone seldom decides.
  *
  * All benchmarks share one budget of time. Compiling counts, and is most of it on CPUs: SwiftShader takes 0.1 to 0.9 s for
- * a block kernel. So decoding and then prompts come first, kernels like the default before others, and no benchmark takes
- * more than a third of what is left, or twice its share, unless its first two kernels need longer. A class that was not
- * reached keeps its default. Pipelines come from the cache that the engine uses, and stay there.
+ * a block kernel. So decoding comes before prompts, and kernels like the default before others. No benchmark takes more than
+ * a third of the time left, or twice its share, unless its first two kernels need longer. A class that was not reached keeps
+ * its default. Pipelines come from the engine's own cache, and stay there.
  */
 import { abortable } from "../../abort.ts";
 import type { Gpu } from "../../gpu/gpu.ts";

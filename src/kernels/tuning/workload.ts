@@ -1,4 +1,4 @@
-/** What kernels are timed on, and how a right result is told from a wrong one. */
+/** The operands on which kernels are timed, and the check that a result is right. */
 import { GpuError } from "../../errors.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { Recorder } from "../../gpu/recorder.ts";

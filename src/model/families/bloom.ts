@@ -1,7 +1,6 @@
 /** BLOOM: ALiBi in place of positions, a norm right after the embedding, q, k and v packed head by head. */
-import { type ConfigReader, SIZE_NAMES } from "../config.ts";
-import type { ModelSpec } from "../spec.ts";
-import { baseSpec, head, layerNorm, linear, norm, packedQkv, readEvenSizes } from "./common.ts";
+import { SIZE_NAMES } from "../config.ts";
+import { baseSpec, type Family, head, layerNorm, linear, norm, packedQkv, readEvenSizes } from "./common.ts";
 
 const DEFAULTS = { nLayers: 2, dModel: 64, nHeads: 8, vocabSize: 250880, maxPositions: 2048 };
 
@@ -15,31 +14,27 @@ const NAMES = {
   maxPositions: ["seq_length"],
 };
 
-export function bloom(config: ConfigReader): ModelSpec {
+export const bloom: Family = (config) => {
   config.requireFixed({ apply_residual_connection_post_layernorm: false });
   // ALiBi has no longest position: without seq_length, the length BLOOM was trained at.
   const sizes = readEvenSizes(config, DEFAULTS, NAMES);
   const { nHeads, dHead } = sizes;
-  const base = baseSpec("bloom", sizes, layerNorm(config.number("layer_norm_epsilon", 1e-5)));
   const tied = config.boolean("tie_word_embeddings", true);
+  const base = baseSpec("bloom", sizes, layerNorm(config.number("layer_norm_epsilon", 1e-5)), { tied });
   // transformers' slow way to add up products that were split over devices leaves out the biases of these two.
   const isSlow = config.boolean("slow_but_exact", false) && config.integer("pretraining_tp", 1) > 1;
   const block = "transformer.h.{i}";
+  const qkv = { groups: nHeads, q: dHead, k: dHead, v: dHead };
   return {
     ...base,
     embed: { ...base.embed, norm: true },
     positions: { kind: "alibi", slopes: alibiSlopes(nHeads) },
     mlp: { kind: "plain", activation: "gelu_tanh" },
-    unembed: { ...base.unembed, tied },
     weights: {
       "embed.W_E": { tensor: "transformer.word_embeddings.weight" },
       ...norm("embed.norm", "transformer.word_embeddings_layernorm", { bias: true }),
       ...norm("ln1", `${block}.input_layernorm`, { bias: true }),
-      ...packedQkv(
-        `${block}.self_attention.query_key_value`,
-        { groups: nHeads, q: dHead, k: dHead, v: dHead },
-        { bias: true },
-      ),
+      ...packedQkv(`${block}.self_attention.query_key_value`, qkv, { bias: true }),
       ...linear("attn.O", `${block}.self_attention.dense`, { bias: !isSlow }),
       ...norm("ln2", `${block}.post_attention_layernorm`, { bias: true }),
       ...linear("mlp.in", `${block}.mlp.dense_h_to_4h`, { bias: true }),
@@ -48,7 +43,7 @@ export function bloom(config: ConfigReader): ModelSpec {
       ...head(tied),
     },
   };
-}
+};
 
 /**
  * One slope a head (https://arxiv.org/abs/2108.12409): a geometric series over the largest power of two heads, and

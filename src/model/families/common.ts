@@ -1,9 +1,10 @@
 /**
- * What the families are made of: sizes, norms, layers, and the places where weights lie in a checkpoint. A family file
- * puts these pieces together and says where its model differs from `baseSpec`.
+ * The pieces of families: sizes, norms, layers, and the names of weights in a checkpoint. A family file puts these pieces
+ * together and says where its model differs from `baseSpec`.
  */
 import { type ConfigReader, SIZE_NAMES, type SizeNames } from "../config.ts";
-import type { LayerSpec, ModelSpec, NormSpec, TensorSource, WeightName } from "../spec.ts";
+import type { LayerSpec, ModelSpec, NormSpec, RopeSpec, TensorSource, WeightName } from "../spec.ts";
+import { stretchedMaxPositions } from "./rope-config.ts";
 
 /** A family: a config to a spec, and nothing else. */
 export type Family = (config: ConfigReader) => ModelSpec;
@@ -11,65 +12,42 @@ export type Family = (config: ConfigReader) => ModelSpec;
 export type Weights = ModelSpec["weights"];
 
 /** The numbers every family has. */
-export type Sizes = Pick<
-  ModelSpec,
-  "nLayers" | "dModel" | "nHeads" | "nKvHeads" | "dHead" | "dMlp" | "vocabSize" | "maxPositions"
->;
+export type Sizes = Pick<ModelSpec, keyof SizeNames>;
 
 /**
  * The sizes of transformers' default config for a family. Of those that may be left out: key-value heads are as many as
  * query heads, a head is dModel / nHeads wide, and the MLP 4 dModel.
  */
-export interface SizeDefaults {
-  nLayers: number;
-  dModel: number;
-  nHeads: number;
-  nKvHeads?: number;
-  dHead?: number;
-  dMlp?: number;
-  vocabSize: number;
-  maxPositions: number;
-}
-
-/** Reads the sizes. A null stands for what the family would derive: as many key-value heads as heads, and so on. */
-export function readSizes(config: ConfigReader, defaults: SizeDefaults, names = SIZE_NAMES): Sizes {
-  const plain = readPlainSizes(config, defaults, names);
-  const { dModel, nHeads } = plain;
-  const dHead = config.nullableInteger(names.dHead, defaults.dHead ?? null);
-  if (dHead === null) requireDivisible(config, dModel, nHeads, names);
-  const nKvHeads = config.nullableInteger(names.nKvHeads, defaults.nKvHeads ?? null) ?? nHeads;
-  return { ...plain, nKvHeads, dHead: dHead ?? dModel / nHeads };
-}
-
-/** Sizes of the older families, whose heads always share dModel evenly and have their own keys and values. */
-export function readEvenSizes(config: ConfigReader, defaults: SizeDefaults, names = SIZE_NAMES): Sizes {
-  const plain = readPlainSizes(config, defaults, names);
-  const { dModel, nHeads } = plain;
-  requireDivisible(config, dModel, nHeads, names);
-  return { ...plain, nKvHeads: nHeads, dHead: dModel / nHeads };
-}
+export type SizeDefaults = Omit<Sizes, Derived> & Partial<Pick<Sizes, Derived>>;
+type Derived = "nKvHeads" | "dHead" | "dMlp";
 
 /** More are a damaged config, and would fill the memory with descriptions of layers. */
 const MOST_LAYERS = 10_000;
 
-function readPlainSizes(config: ConfigReader, defaults: SizeDefaults, names: SizeNames) {
-  const dModel = config.integer(names.dModel, defaults.dModel);
-  const nLayers = config.integer(names.nLayers, defaults.nLayers);
+/** Reads the sizes. A null stands for what the family would derive: as many key-value heads as heads, and so on. */
+export function readSizes(config: ConfigReader, defaults: SizeDefaults, names: SizeNames = SIZE_NAMES): Sizes {
+  const size = (name: Exclude<keyof Sizes, Derived>) => config.integer(names[name], defaults[name]);
+  const derived = (name: Derived) => config.nullableInteger(names[name], defaults[name] ?? null);
+  const [dModel, nLayers, nHeads] = [size("dModel"), size("nLayers"), size("nHeads")];
   if (nLayers > MOST_LAYERS) config.refuse(names.nLayers[0] as string, `is more than ${MOST_LAYERS} layers`);
+  const dHead = derived("dHead");
+  if (dHead === null && dModel % nHeads !== 0) {
+    const key = names.dModel.find((name) => config.has(name)) ?? (names.dModel[0] as string);
+    config.refuse(key, `cannot be shared evenly by ${nHeads} heads; change it or set head_dim`);
+  }
   return {
-    nLayers,
-    dModel,
-    nHeads: config.integer(names.nHeads, defaults.nHeads),
-    dMlp: config.nullableInteger(names.dMlp, defaults.dMlp ?? null) ?? 4 * dModel,
-    vocabSize: config.integer(names.vocabSize, defaults.vocabSize),
-    maxPositions: config.integer(names.maxPositions, defaults.maxPositions),
+    ...{ nLayers, dModel, nHeads },
+    nKvHeads: derived("nKvHeads") ?? nHeads,
+    dHead: dHead ?? dModel / nHeads,
+    dMlp: derived("dMlp") ?? 4 * dModel,
+    vocabSize: size("vocabSize"),
+    maxPositions: size("maxPositions"),
   };
 }
 
-function requireDivisible(config: ConfigReader, dModel: number, nHeads: number, names: SizeNames): void {
-  if (dModel % nHeads === 0) return;
-  const key = names.dModel.find((name) => config.has(name)) ?? (names.dModel[0] as string);
-  config.refuse(key, `cannot be shared evenly by ${nHeads} heads; change it or set head_dim`);
+/** Sizes of the older families, whose heads always share dModel evenly and have their own keys and values. */
+export function readEvenSizes(config: ConfigReader, defaults: SizeDefaults, names = SIZE_NAMES): Sizes {
+  return readSizes(config, defaults, { ...names, nKvHeads: [], dHead: [] });
 }
 
 export const layerNorm = (eps: number): NormSpec => ({ kind: "layer", eps, weightOffset: 0 });
@@ -81,21 +59,27 @@ export function uniformLayers({ nLayers }: Pick<Sizes, "nLayers">, layer: LayerS
 }
 
 /**
- * A plain decoder: sequential pre-norm blocks, full attention scaled by 1 / sqrt(dHead), no positions, untied head.
- * Families spread it and override what differs.
+ * A plain decoder: sequential pre-norm blocks, full attention scaled by 1 / sqrt(dHead), the first of `ropes` in every layer
+ * or else no positions. Families spread it and override what differs.
  */
-export function baseSpec(family: string, sizes: Sizes, norm: NormSpec): Omit<ModelSpec, "mlp" | "weights"> {
+export function baseSpec(
+  family: string,
+  sizes: Sizes,
+  norm: NormSpec,
+  { tied, ropes = [] }: { tied: boolean; ropes?: RopeSpec[] },
+): Omit<ModelSpec, "mlp" | "weights"> {
   return {
     family,
     ...sizes,
+    maxPositions: stretchedMaxPositions(sizes.maxPositions, ropes),
     embed: { scale: 1, norm: false },
     positions: { kind: "none" },
     norm,
     block: { norms: "pre", residual: "sequential", parallelSharedNorm: false, residualScale: 1 },
     attention: { scale: 1 / Math.sqrt(sizes.dHead), softCap: null, qkNorm: "none", qkNormSpec: norm },
-    layers: uniformLayers(sizes, { window: null, rope: null }),
-    ropes: [],
-    unembed: { tied: false, scale: 1, softCap: null },
+    layers: uniformLayers(sizes, { window: null, rope: ropes.length > 0 ? 0 : null }),
+    ropes,
+    unembed: { tied, scale: 1, softCap: null },
   };
 }
 
@@ -154,24 +138,32 @@ export function packedQkv(
   };
 }
 
-/** Two kinds of attention layer, as `layer_types` names them, to what each means in this model. */
-export function typedLayers(
+/** Queries, keys and values in tensors of their own: `module.q_proj`, `module.k_proj` and `module.v_proj`. */
+export function separateQkv(module: string, bias: boolean): Weights {
+  return {
+    ...linear("attn.Q", `${module}.q_proj`, { bias }),
+    ...linear("attn.K", `${module}.k_proj`, { bias }),
+    ...linear("attn.V", `${module}.v_proj`, { bias }),
+  };
+}
+
+/** Layers with a window and without, as `layer_types` or else `defaults` name them. Those with one may have a RoPE of their own. */
+export function windowedLayers(
   config: ConfigReader,
   defaults: string[],
-  kinds: { full_attention: LayerSpec; sliding_attention: LayerSpec | null },
+  window: number | null,
+  windowRope = 0,
 ): LayerSpec[] {
   const types = config.list("layer_types", defaults);
   if (types.length !== defaults.length) {
     config.refuse("layer_types", `has ${types.length} entries for ${defaults.length} layers`);
   }
   return types.map((type) => {
-    if (type === "full_attention") return { ...kinds.full_attention };
+    if (type === "full_attention") return { window: null, rope: 0 };
     if (type !== "sliding_attention") {
       config.refuse("layer_types", `has an unsupported entry (supported: full_attention, sliding_attention)`);
     }
-    if (kinds.sliding_attention === null) {
-      config.refuse("layer_types", "has sliding_attention, but sliding_window is off");
-    }
-    return { ...kinds.sliding_attention };
+    if (window === null) config.refuse("layer_types", "has sliding_attention, but sliding_window is off");
+    return { window, rope: windowRope };
   });
 }

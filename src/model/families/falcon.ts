@@ -3,55 +3,49 @@
  * the new decoder (40B: per key-value head its queries, key and value), and head by head (falcon-rw).
  */
 import { type ConfigReader, SIZE_NAMES } from "../config.ts";
-import type { BlockSpec, ModelSpec } from "../spec.ts";
+import type { BlockSpec } from "../spec.ts";
 import {
   baseSpec,
+  type Family,
   head,
   layerNorm,
   linear,
   norm,
   packedQkv,
   readEvenSizes,
-  uniformLayers,
   type Weights,
 } from "./common.ts";
-import { readRope, stretchedMaxPositions } from "./rope-config.ts";
+import { readRope } from "./rope-config.ts";
 
 const DEFAULTS = { nLayers: 32, dModel: 4544, nHeads: 71, vocabSize: 65024, maxPositions: 2048 };
 const NAMES = { ...SIZE_NAMES, dMlp: ["ffn_hidden_size"] };
 
 type Residual = Pick<BlockSpec, "residual" | "parallelSharedNorm">;
 
-export function falcon(config: ConfigReader): ModelSpec {
+export const falcon: Family = (config) => {
   // Its ALiBi is rounded to bfloat16 after multiplying by the position: no slope reproduces it.
   config.requireFixed({ alibi: false });
   const evenSizes = readEvenSizes(config, DEFAULTS, NAMES);
   const { nHeads, dHead, maxPositions } = evenSizes;
   const layout = keyValueLayout(config, nHeads);
   const sizes = { ...evenSizes, nKvHeads: layout.nKvHeads };
-  const base = baseSpec("falcon", sizes, layerNorm(config.number("layer_norm_epsilon", 1e-5)));
   const rope = readRope(config, { dHead, maxPositions, style: "half", theta: 10000, partial: null });
   const bias = config.boolean("bias", false);
   const tied = config.boolean("tie_word_embeddings", true);
+  const eps = config.number("layer_norm_epsilon", 1e-5);
+  const base = baseSpec("falcon", sizes, layerNorm(eps), { tied, ropes: [rope] });
   const { residual, norms } = blockLayout(config);
   const block = "transformer.h.{i}";
-  const q = (nHeads / layout.groups) * dHead;
+  const { groups } = layout;
+  const qkv = { groups, q: (nHeads / groups) * dHead, k: dHead, v: dHead };
   return {
     ...base,
-    maxPositions: stretchedMaxPositions(maxPositions, [rope]),
     block: { ...base.block, ...residual },
     mlp: { kind: "plain", activation: config.activation("activation", "gelu") },
-    layers: uniformLayers(sizes, { window: null, rope: 0 }),
-    ropes: [rope],
-    unembed: { ...base.unembed, tied },
     weights: {
       "embed.W_E": { tensor: "transformer.word_embeddings.weight" },
       ...norms,
-      ...packedQkv(
-        `${block}.self_attention.query_key_value`,
-        { groups: layout.groups, q, k: dHead, v: dHead },
-        { bias },
-      ),
+      ...packedQkv(`${block}.self_attention.query_key_value`, qkv, { bias }),
       ...linear("attn.O", `${block}.self_attention.dense`, { bias }),
       ...linear("mlp.in", `${block}.mlp.dense_h_to_4h`, { bias }),
       ...linear("mlp.out", `${block}.mlp.dense_4h_to_h`, { bias }),
@@ -59,7 +53,7 @@ export function falcon(config: ConfigReader): ModelSpec {
       ...head(tied),
     },
   };
-}
+};
 
 /** Packed groups, and key-value heads; the old decoder takes no notice of num_kv_heads. */
 function keyValueLayout(config: ConfigReader, nHeads: number) {

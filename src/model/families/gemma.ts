@@ -1,7 +1,5 @@
 /** Gemma: Llama with a scaled embedding, RMSNorm weights stored less one, tanh-GELU and a tied head. */
-import type { ConfigReader } from "../config.ts";
-import type { ModelSpec } from "../spec.ts";
-import { readSizes, rmsNorm } from "./common.ts";
+import { type Family, rmsNorm } from "./common.ts";
 import { llamaLike } from "./llama-like.ts";
 
 const DEFAULTS = {
@@ -15,16 +13,13 @@ const DEFAULTS = {
   maxPositions: 8192,
 };
 
-export function gemma(config: ConfigReader): ModelSpec {
+export const gemma: Family = (config) => {
   // The first releases say "gelu" and mean its tanh approximation, as transformers 4 took it.
   const stated = config.activation("hidden_act", "gelu_pytorch_tanh");
-  const spec = llamaLike(config, {
-    family: "gemma",
-    sizes: readSizes(config, DEFAULTS),
+  const spec = llamaLike(config, "gemma", DEFAULTS, {
     norm: rmsNorm(config.number("rms_norm_eps", 1e-6), 1),
-    qkvBias: config.boolean("attention_bias", false),
-    tied: true,
     activation: stated === "gelu" ? "gelu_tanh" : stated,
+    tied: true,
   });
   return { ...spec, embed: { ...spec.embed, scale: Math.sqrt(spec.dModel) } };
-}
+};

@@ -1,10 +1,10 @@
 /** Gemma 2: Gemma with norms before and after attention and MLP, soft caps, and a window in every second layer. */
 import type { ConfigReader } from "../config.ts";
-import type { ModelSpec, RopeSpec } from "../spec.ts";
-import { norm, readSizes, rmsNorm, type Sizes, typedLayers, type Weights } from "./common.ts";
-import { BLOCK, llamaLike } from "./llama-like.ts";
+import type { ModelSpec } from "../spec.ts";
+import { type Family, norm, rmsNorm, type SizeDefaults, type Weights, windowedLayers } from "./common.ts";
+import { BLOCK, type LlamaLike, llamaLike } from "./llama-like.ts";
 
-const DEFAULTS = {
+export const GEMMA2_DEFAULTS = {
   nLayers: 26,
   dModel: 2304,
   nHeads: 8,
@@ -15,38 +15,35 @@ const DEFAULTS = {
   maxPositions: 8192,
 };
 
-export function gemma2(config: ConfigReader): ModelSpec {
-  const sizes = readSizes(config, DEFAULTS);
-  const spec = sandwichGemma(config, "gemma2", sizes);
-  const window = config.nullableInteger("sliding_window", 4096);
+export const gemma2: Family = (config) => {
+  const spec = sandwichGemma(config, "gemma2", GEMMA2_DEFAULTS);
   const types = spec.layers.map((_, i) => (i % 2 === 0 ? "sliding_attention" : "full_attention"));
   return {
     ...spec,
     attention: { ...spec.attention, softCap: config.nullableNumber("attn_logit_softcapping", 50) },
-    layers: typedLayers(config, types, {
-      full_attention: { window: null, rope: 0 },
-      sliding_attention: window === null ? null : { window, rope: 0 },
-    }),
+    layers: windowedLayers(config, types, config.nullableInteger("sliding_window", 4096)),
     unembed: { ...spec.unembed, softCap: config.nullableNumber("final_logit_softcapping", 30) },
   };
-}
+};
 
-/** What Gemma 2 and 3 share. `ropes` when they are not the usual one. */
-export function sandwichGemma(config: ConfigReader, family: string, sizes: Sizes, ropes?: RopeSpec[]): ModelSpec {
-  const spec = llamaLike(config, {
-    family,
-    sizes,
+/** What Gemma 2 and 3 share. */
+export function sandwichGemma(
+  config: ConfigReader,
+  family: string,
+  defaults: SizeDefaults,
+  options: Pick<LlamaLike, "ropes"> = {},
+): ModelSpec {
+  const spec = llamaLike(config, family, defaults, {
     norm: rmsNorm(config.number("rms_norm_eps", 1e-6), 1),
-    qkvBias: config.boolean("attention_bias", false),
-    tied: true,
     blockNorms: sandwichNorms(),
     activation: config.activation("hidden_activation", "gelu_pytorch_tanh"),
-    ropes,
+    tied: true,
+    ...options,
   });
   const scale = config.number("query_pre_attn_scalar", 256) ** -0.5;
   return {
     ...spec,
-    embed: { ...spec.embed, scale: Math.sqrt(sizes.dModel) },
+    embed: { ...spec.embed, scale: Math.sqrt(spec.dModel) },
     block: { ...spec.block, norms: "sandwich" },
     attention: { ...spec.attention, scale },
   };

@@ -1,29 +1,18 @@
 /**
- * Gemma 3: Gemma 2 without soft caps on attention, with normed q and k, and two RoPEs: one for the layers with a
- * window (five of six), one, possibly scaled, for the others. A multimodal config holds the text model's.
+ * Gemma 3: Gemma 2 without soft caps on attention, with normed q and k, and with two RoPEs. One is for the layers with a
+ * window (five of six), the other, possibly scaled, for the rest. A multimodal config holds the text model's config.
  */
 import type { ConfigReader } from "../config.ts";
-import type { ModelSpec, RopeSpec } from "../spec.ts";
-import { readSizes, type Sizes, typedLayers, withCausality } from "./common.ts";
-import { sandwichGemma } from "./gemma2.ts";
+import type { RopeSpec } from "../spec.ts";
+import { type Family, type Sizes, windowedLayers, withCausality } from "./common.ts";
+import { GEMMA2_DEFAULTS, sandwichGemma } from "./gemma2.ts";
 import { qkNorms } from "./llama-like.ts";
 import { ropeFrom } from "./rope-config.ts";
 
-const DEFAULTS = {
-  nLayers: 26,
-  dModel: 2304,
-  nHeads: 8,
-  nKvHeads: 4,
-  dHead: 256,
-  dMlp: 9216,
-  vocabSize: 262208,
-  maxPositions: 131072,
-};
+const DEFAULTS = { ...GEMMA2_DEFAULTS, vocabSize: 262208, maxPositions: 131072 };
 
-export function gemma3Text(config: ConfigReader): ModelSpec {
-  const sizes = readSizes(config, DEFAULTS);
-  const ropes = gemma3Ropes(config, sizes);
-  const spec = sandwichGemma(config, "gemma3_text", sizes, ropes);
+export const gemma3Text: Family = (config) => {
+  const spec = sandwichGemma(config, "gemma3_text", DEFAULTS, { ropes: (sizes) => gemma3Ropes(config, sizes) });
   const bidirectional = config.nullableBoolean("use_bidirectional_attention", false);
   const stated = config.nullableInteger("sliding_window", 4096);
   // The window of a bidirectional model is counted from one end to the other.
@@ -33,23 +22,20 @@ export function gemma3Text(config: ConfigReader): ModelSpec {
   return {
     ...spec,
     attention: { ...spec.attention, qkNorm: "head", ...(bidirectional && { causal: false }) },
-    layers: typedLayers(config, types, {
-      full_attention: { window: null, rope: 0 },
-      sliding_attention: window === null ? null : { window, rope: 1 },
-    }),
+    layers: windowedLayers(config, types, window, 1),
     unembed: { ...spec.unembed, softCap: config.nullableNumber("final_logit_softcapping", null) },
     weights: { ...spec.weights, ...qkNorms() },
   };
-}
+};
 
 /** The text model of a multimodal checkpoint. */
-export function gemma3(config: ConfigReader): ModelSpec {
+export const gemma3: Family = (config) => {
   const text = config.child("text_config");
-  if (!text) config.refuse("text_config", "is missing; a gemma3 config holds the text model there");
+  if (!text) return config.refuse("text_config", "is missing; a gemma3 config holds the text model there");
   const spec = withCausality(text, gemma3Text(text));
   config.requireFixed({ tie_word_embeddings: spec.unembed.tied });
   return { ...spec, family: "gemma3" };
-}
+};
 
 /**
  * [full attention, window]: from `rope_parameters` by layer type, or the older keys. `rope_scaling` changes the first of the

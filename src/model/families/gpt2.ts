@@ -1,7 +1,6 @@
 /** GPT-2: learned positions, pre-norm blocks, Conv1D weights stored [in, out], one packed q, k, v. */
-import { type ConfigReader, SIZE_NAMES } from "../config.ts";
-import type { ModelSpec } from "../spec.ts";
-import { baseSpec, head, layerNorm, linear, norm, packedQkv, readEvenSizes } from "./common.ts";
+import { SIZE_NAMES } from "../config.ts";
+import { baseSpec, type Family, head, layerNorm, linear, norm, packedQkv, readEvenSizes } from "./common.ts";
 
 const DEFAULTS = { nLayers: 12, dModel: 768, nHeads: 12, vocabSize: 50257, maxPositions: 1024 };
 
@@ -14,13 +13,13 @@ export const GPT2_NAMES = {
   maxPositions: ["n_positions", "max_position_embeddings"],
 };
 
-export function gpt2(config: ConfigReader): ModelSpec {
+export const gpt2: Family = (config) => {
   config.requireFixed({ add_cross_attention: false });
   const sizes = readEvenSizes(config, DEFAULTS, GPT2_NAMES);
-  const base = baseSpec("gpt2", sizes, layerNorm(config.number("layer_norm_epsilon", 1e-5)));
+  const tied = config.boolean("tie_word_embeddings", true);
+  const base = baseSpec("gpt2", sizes, layerNorm(config.number("layer_norm_epsilon", 1e-5)), { tied });
   const scale = config.boolean("scale_attn_weights", true) ? base.attention.scale : 1;
   const inverseLayer = config.boolean("scale_attn_by_inverse_layer_idx", false);
-  const tied = config.boolean("tie_word_embeddings", true);
   const block = "transformer.h.{i}";
   const conv = { bias: true, transpose: true };
   const { dModel } = sizes;
@@ -30,7 +29,6 @@ export function gpt2(config: ConfigReader): ModelSpec {
     attention: { ...base.attention, scale },
     mlp: { kind: "plain", activation: config.activation("activation_function", "gelu_new") },
     layers: base.layers.map((layer, i) => (inverseLayer ? { ...layer, attentionScale: scale / (i + 1) } : layer)),
-    unembed: { ...base.unembed, tied },
     weights: {
       "embed.W_E": { tensor: "transformer.wte.weight" },
       "embed.W_pos": { tensor: "transformer.wpe.weight" },
@@ -44,4 +42,4 @@ export function gpt2(config: ConfigReader): ModelSpec {
       ...head(tied),
     },
   };
-}
+};

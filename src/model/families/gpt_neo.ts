@@ -1,7 +1,6 @@
 /** GPT-Neo: GPT-2 with plain linear layers, alternating full and local attention, and scores that are not scaled. */
 import { type ConfigReader, SIZE_NAMES } from "../config.ts";
-import type { ModelSpec } from "../spec.ts";
-import { baseSpec, head, layerNorm, linear, norm, readEvenSizes } from "./common.ts";
+import { baseSpec, type Family, head, layerNorm, linear, norm, readEvenSizes, separateQkv } from "./common.ts";
 
 const DEFAULTS = { nLayers: 24, dModel: 2048, nHeads: 16, vocabSize: 50257, maxPositions: 2048 };
 
@@ -11,10 +10,10 @@ const NAMES = {
   nHeads: ["num_heads", "num_attention_heads"],
 };
 
-export function gptNeo(config: ConfigReader): ModelSpec {
+export const gptNeo: Family = (config) => {
   const sizes = readEvenSizes(config, DEFAULTS, NAMES);
-  const base = baseSpec("gpt_neo", sizes, layerNorm(config.number("layer_norm_epsilon", 1e-5)));
   const tied = config.boolean("tie_word_embeddings", true);
+  const base = baseSpec("gpt_neo", sizes, layerNorm(config.number("layer_norm_epsilon", 1e-5)), { tied });
   const windows = { global: null, local: config.integer("window_size", 256) };
   const block = "transformer.h.{i}";
   return {
@@ -23,14 +22,11 @@ export function gptNeo(config: ConfigReader): ModelSpec {
     attention: { ...base.attention, scale: 1 },
     mlp: { kind: "plain", activation: config.activation("activation_function", "gelu_new") },
     layers: attentionKinds(config, sizes.nLayers).map((kind) => ({ window: windows[kind], rope: null })),
-    unembed: { ...base.unembed, tied },
     weights: {
       "embed.W_E": { tensor: "transformer.wte.weight" },
       "embed.W_pos": { tensor: "transformer.wpe.weight" },
       ...norm("ln1", `${block}.ln_1`, { bias: true }),
-      ...linear("attn.Q", `${block}.attn.attention.q_proj`, { bias: false }),
-      ...linear("attn.K", `${block}.attn.attention.k_proj`, { bias: false }),
-      ...linear("attn.V", `${block}.attn.attention.v_proj`, { bias: false }),
+      ...separateQkv(`${block}.attn.attention`, false),
       ...linear("attn.O", `${block}.attn.attention.out_proj`, { bias: true }),
       ...norm("ln2", `${block}.ln_2`, { bias: true }),
       ...linear("mlp.in", `${block}.mlp.c_fc`, { bias: true }),
@@ -39,7 +35,7 @@ export function gptNeo(config: ConfigReader): ModelSpec {
       ...head(tied),
     },
   };
-}
+};
 
 type AttentionKind = "global" | "local";
 

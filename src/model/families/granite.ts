@@ -1,20 +1,11 @@
 /** Granite: Llama with a multiplier on the embedding, the scores, every addition to the residual, and the logits. */
-import type { ConfigReader } from "../config.ts";
-import type { ModelSpec } from "../spec.ts";
-import { readSizes, rmsNorm } from "./common.ts";
+import type { Family } from "./common.ts";
 import { llamaLike } from "./llama-like.ts";
 
 const DEFAULTS = { nLayers: 32, dModel: 4096, nHeads: 32, dMlp: 11008, vocabSize: 32000, maxPositions: 2048 };
 
-export function granite(config: ConfigReader): ModelSpec {
-  const spec = llamaLike(config, {
-    family: "granite",
-    sizes: readSizes(config, DEFAULTS),
-    norm: rmsNorm(config.number("rms_norm_eps", 1e-6)),
-    qkvBias: config.boolean("attention_bias", false),
-    mlpBias: config.boolean("mlp_bias", false),
-    tied: false,
-  });
+export const granite: Family = (config) => {
+  const spec = llamaLike(config, "granite", DEFAULTS, { mlpBias: config.boolean("mlp_bias", false) });
   return {
     ...spec,
     embed: { ...spec.embed, scale: config.number("embedding_multiplier", 1) },
@@ -22,4 +13,4 @@ export function granite(config: ConfigReader): ModelSpec {
     attention: { ...spec.attention, scale: config.number("attention_multiplier", 1) },
     unembed: { ...spec.unembed, scale: 1 / config.number("logits_scaling", 1) },
   };
-}
+};

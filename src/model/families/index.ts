@@ -1,5 +1,5 @@
 /**
- * The table of families: `model_type` of a Hugging Face `config.json` to the function that turns the config into a
+ * The table of families: for each `model_type` of a Hugging Face `config.json`, the function that turns the config into a
  * `ModelSpec`. A new architecture is one more file and one more row.
  */
 import { ConfigError } from "../../errors.ts";

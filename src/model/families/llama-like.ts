@@ -1,60 +1,75 @@
 /**
- * The Llama layout, which most families since share: `model.layers.{i}.self_attn.q_proj` and so on, a gated MLP, RoPE,
- * grouped-query attention. Each takes this spec and changes what it must.
+ * The Llama layout, which most later families share: `model.layers.{i}.self_attn.q_proj` and so on, a gated MLP, RoPE,
+ * grouped-query attention. Each of them takes this spec and changes what differs.
  */
 import type { ConfigReader } from "../config.ts";
 import type { MlpSpec, ModelSpec, NormSpec, RopeSpec } from "../spec.ts";
-import { baseSpec, head, linear, norm, type Sizes, uniformLayers, type Weights } from "./common.ts";
-import { readRope, stretchedMaxPositions } from "./rope-config.ts";
+import {
+  baseSpec,
+  head,
+  linear,
+  norm,
+  readSizes,
+  rmsNorm,
+  type SizeDefaults,
+  type Sizes,
+  separateQkv,
+  type Weights,
+} from "./common.ts";
+import { type RopeDefaults, readRope } from "./rope-config.ts";
 
 export const BLOCK = "model.layers.{i}";
 
+/** Where a family differs from Llama. */
 export interface LlamaLike {
-  family: string;
-  sizes: Sizes;
-  norm: NormSpec;
-  /** Biases of the query, key and value projections. */
-  qkvBias: boolean;
+  /** An RMSNorm whose eps is read from `rms_norm_eps`, 1e-6 by default, when absent. */
+  norm?: NormSpec;
+  /** Whether the norms have biases. */
+  normBias?: boolean;
+  /** Which norm stands where; pre-norm by default. */
+  blockNorms?: Weights;
+  /** Biases of the query, key and value projections; read from `attention_bias` when absent. */
+  qkvBias?: boolean;
   /** Bias of the output projection; like `qkvBias` when absent. */
   outBias?: boolean;
   mlpBias?: boolean;
-  /** Whether the norms have biases. */
-  normBias?: boolean;
-  /** The family's own theta, 10000 when absent. */
-  theta?: number;
-  /** transformers' default for `tie_word_embeddings`. */
-  tied: boolean;
-  /** Which norm stands where; pre-norm by default. */
-  blockNorms?: Weights;
+  /** The projections of a plain MLP, in place of the gated one. */
+  plainMlp?: Weights;
   /** Read from `hidden_act`, with SiLU as default, when absent. */
   activation?: MlpSpec["activation"];
-  /** One RoPE read from the usual keys when absent. */
-  ropes?: RopeSpec[];
+  /** Of the one RoPE, read from the usual keys, what differs: theta is 10000, and whole heads rotate. */
+  rope?: Partial<RopeDefaults>;
+  /** Several RoPEs instead. */
+  ropes?: (sizes: Sizes) => RopeSpec[];
+  /** transformers' default for `tie_word_embeddings`; false when absent. */
+  tied?: boolean;
 }
 
 /** Pre-norm, sequential, SwiGLU, one RoPE over whole heads, no windows. */
-export function llamaLike(config: ConfigReader, options: LlamaLike): ModelSpec {
-  const { family, sizes, qkvBias, outBias = qkvBias, mlpBias = false, normBias = false } = options;
+export function llamaLike(
+  config: ConfigReader,
+  family: string,
+  defaults: SizeDefaults,
+  options: LlamaLike = {},
+): ModelSpec {
+  const sizes = readSizes(config, defaults);
   const { dHead, maxPositions } = sizes;
-  const base = baseSpec(family, sizes, options.norm);
-  const ropes = options.ropes ?? [
-    readRope(config, { dHead, maxPositions, style: "half", theta: options.theta ?? 10000, partial: null }),
+  const { norm: kind = rmsNorm(config.number("rms_norm_eps", 1e-6)), normBias = false, mlpBias = false } = options;
+  const { qkvBias = config.boolean("attention_bias", false), outBias = qkvBias } = options;
+  const ropes = options.ropes?.(sizes) ?? [
+    readRope(config, { dHead, maxPositions, style: "half", theta: 10000, partial: null, ...options.rope }),
   ];
-  const tied = config.boolean("tie_word_embeddings", options.tied);
+  const tied = config.boolean("tie_word_embeddings", options.tied ?? false);
+  const activation = options.activation ?? config.activation("hidden_act", "silu");
   return {
-    ...base,
-    maxPositions: stretchedMaxPositions(maxPositions, ropes),
-    mlp: { kind: "gated", activation: options.activation ?? config.activation("hidden_act", "silu") },
-    layers: uniformLayers(sizes, { window: null, rope: 0 }),
-    ropes,
-    unembed: { ...base.unembed, tied },
+    ...baseSpec(family, sizes, kind, { tied, ropes }),
+    mlp: { kind: options.plainMlp ? "plain" : "gated", activation },
     weights: {
       "embed.W_E": { tensor: "model.embed_tokens.weight" },
       ...(options.blockNorms ?? preNorms(normBias)),
-      ...projections(qkvBias, outBias),
-      ...linear("mlp.gate", `${BLOCK}.mlp.gate_proj`, { bias: mlpBias }),
-      ...linear("mlp.in", `${BLOCK}.mlp.up_proj`, { bias: mlpBias }),
-      ...linear("mlp.out", `${BLOCK}.mlp.down_proj`, { bias: mlpBias }),
+      ...separateQkv(`${BLOCK}.self_attn`, qkvBias),
+      ...linear("attn.O", `${BLOCK}.self_attn.o_proj`, { bias: outBias }),
+      ...(options.plainMlp ?? gatedMlp(mlpBias)),
       ...norm("lnFinal", "model.norm", { bias: normBias }),
       ...head(tied),
     },
@@ -62,20 +77,18 @@ export function llamaLike(config: ConfigReader, options: LlamaLike): ModelSpec {
 }
 
 /** In a pre-norm block, "post_attention_layernorm" is the norm before the MLP. */
-export function preNorms(bias: boolean): Weights {
+function preNorms(bias: boolean): Weights {
   return {
     ...norm("ln1", `${BLOCK}.input_layernorm`, { bias }),
     ...norm("ln2", `${BLOCK}.post_attention_layernorm`, { bias }),
   };
 }
 
-/** The four attention projections, each in its own tensor. */
-export function projections(qkvBias: boolean, outBias: boolean): Weights {
+function gatedMlp(bias: boolean): Weights {
   return {
-    ...linear("attn.Q", `${BLOCK}.self_attn.q_proj`, { bias: qkvBias }),
-    ...linear("attn.K", `${BLOCK}.self_attn.k_proj`, { bias: qkvBias }),
-    ...linear("attn.V", `${BLOCK}.self_attn.v_proj`, { bias: qkvBias }),
-    ...linear("attn.O", `${BLOCK}.self_attn.o_proj`, { bias: outBias }),
+    ...linear("mlp.gate", `${BLOCK}.mlp.gate_proj`, { bias }),
+    ...linear("mlp.in", `${BLOCK}.mlp.up_proj`, { bias }),
+    ...linear("mlp.out", `${BLOCK}.mlp.down_proj`, { bias }),
   };
 }
 

@@ -1,6 +1,6 @@
 /**
- * Architectures that superlens does not run, so that an unknown `model_type` is named for what it is. As data: what it is, and
- * the model types of transformers that are that.
+ * Architectures that superlens does not run, so that an error about a `model_type` can say what it is. Each row has the kind
+ * and the model types of transformers that are of this kind.
  */
 
 const KINDS: Record<string, string> = {

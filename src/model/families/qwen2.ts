@@ -1,7 +1,7 @@
 /** Qwen 2 and 2.5: Llama with biases on q, k and v, and a window in the upper layers when one is switched on. */
 import type { ConfigReader } from "../config.ts";
-import type { LayerSpec, ModelSpec } from "../spec.ts";
-import { readSizes, rmsNorm, typedLayers } from "./common.ts";
+import type { LayerSpec } from "../spec.ts";
+import { type Family, windowedLayers } from "./common.ts";
 import { llamaLike } from "./llama-like.ts";
 
 export const QWEN_DEFAULTS = {
@@ -14,20 +14,10 @@ export const QWEN_DEFAULTS = {
   maxPositions: 32768,
 };
 
-export function qwen2(config: ConfigReader): ModelSpec {
-  const sizes = readSizes(config, QWEN_DEFAULTS);
-  return {
-    ...llamaLike(config, {
-      family: "qwen2",
-      sizes,
-      norm: rmsNorm(config.number("rms_norm_eps", 1e-6)),
-      qkvBias: true,
-      outBias: false,
-      tied: false,
-    }),
-    layers: qwenLayers(config, sizes.nLayers),
-  };
-}
+export const qwen2: Family = (config) => {
+  const spec = llamaLike(config, "qwen2", QWEN_DEFAULTS, { qkvBias: true, outBias: false });
+  return { ...spec, layers: qwenLayers(config, spec.nLayers) };
+};
 
 /** `use_sliding_window` switches the window on for layers from `max_window_layers` up. */
 export function qwenLayers(config: ConfigReader, nLayers: number): LayerSpec[] {
@@ -37,8 +27,5 @@ export function qwenLayers(config: ConfigReader, nLayers: number): LayerSpec[] {
   const types = Array.from({ length: nLayers }, (_, i) =>
     window !== null && i >= from ? "sliding_attention" : "full_attention",
   );
-  return typedLayers(config, types, {
-    full_attention: { window: null, rope: 0 },
-    sliding_attention: window === null ? null : { window, rope: 0 },
-  });
+  return windowedLayers(config, types, window);
 }

@@ -1,6 +1,6 @@
 /**
- * Finding a weight under the name its checkpoint uses. The base model and the model with a head save the same tensor
- * as `wte.weight` and `transformer.wte.weight`; multimodal checkpoints put the text model one level deeper; and a head
+ * Finds a weight under the name that its checkpoint uses. The base model and the model with a head save the same tensor
+ * as `wte.weight` and `transformer.wte.weight`. Multimodal checkpoints put the text model one level deeper. A head that is
  * tied to the embedding is stored under either name, or both.
  */
 import type { ModelSpec, WeightName } from "../spec.ts";
@@ -17,7 +17,8 @@ const PREFIXES = [
 ];
 
 const HEAD_NAMES = ["lm_head.weight", "embed_out.weight"];
-const HEAD_BIAS_NAMES = ["lm_head.bias", "embed_out.bias"];
+/** Tensors that go by several names. */
+const ALIASES = [HEAD_NAMES, ["lm_head.bias", "embed_out.bias"]];
 
 /**
  * The checkpoint's name for tensor `name`: itself, itself without its first prefix, or with another known prefix in
@@ -36,43 +37,25 @@ export function resolveEmbedding(spec: ModelSpec, has: (name: string) => boolean
   return firstResolved([...(own === undefined ? [] : [own]), ...(spec.unembed.tied ? HEAD_NAMES : [])], has);
 }
 
-/**
- * The tensor that holds the unembedding: of a tied model, its embedding. (Where a checkpoint holds a head that differs from
- * the embedding, its spec is made untied before anything is loaded: `fitCheckpoint`.)
- */
-export function resolveUnembed(spec: ModelSpec, has: (name: string) => boolean): string | undefined {
-  if (spec.unembed.tied) return resolveEmbedding(spec, has);
-  const own = spec.weights["unembed.W_U"]?.tensor;
-  return own === undefined ? undefined : firstResolved(withAliases(own, HEAD_NAMES), has);
-}
-
 /** A head that is stored, whether or not the model has one of its own. */
 export function resolveHead(has: (name: string) => boolean): string | undefined {
   return firstResolved(HEAD_NAMES, has);
 }
 
-/** The tensor a weight of block `layer` is cut from: heads and embeddings go by several names, the rest by prefixes. */
+/**
+ * The tensor a weight of block `layer` is cut from; of a tied unembedding, the embedding. (Where a checkpoint holds a head that
+ * differs from the embedding, its spec is made untied before anything is loaded: `fitCheckpoint`.)
+ */
 export function resolveWeight(
   spec: ModelSpec,
   name: WeightName,
   layer: number,
   has: (name: string) => boolean,
 ): string | undefined {
-  if (name === "embed.W_E") return resolveEmbedding(spec, has);
-  if (name === "unembed.W_U") return resolveUnembed(spec, has);
-  if (name === "unembed.b_U") return resolveUnembedBias(spec, has);
-  const tensor = spec.weights[name]?.tensor;
-  return tensor === undefined ? undefined : resolveTensorName(tensor.replaceAll("{i}", String(layer)), has);
-}
-
-/** The tensor that holds the unembedding's bias; undefined when the model has none. */
-export function resolveUnembedBias(spec: ModelSpec, has: (name: string) => boolean): string | undefined {
-  const own = spec.weights["unembed.b_U"]?.tensor;
-  return own === undefined ? undefined : firstResolved(withAliases(own, HEAD_BIAS_NAMES), has);
-}
-
-function withAliases(name: string, aliases: string[]): string[] {
-  return aliases.includes(name) ? [name, ...aliases] : [name];
+  if (name === "embed.W_E" || (name === "unembed.W_U" && spec.unembed.tied)) return resolveEmbedding(spec, has);
+  const tensor = spec.weights[name]?.tensor.replaceAll("{i}", String(layer));
+  if (tensor === undefined) return undefined;
+  return firstResolved([tensor, ...(ALIASES.find((names) => names.includes(tensor)) ?? [])], has);
 }
 
 function firstResolved(names: string[], has: (name: string) => boolean): string | undefined {

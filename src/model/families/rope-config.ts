@@ -1,9 +1,11 @@
 /**
- * RoPE settings of a config: `rope_parameters` (transformers 5), or `rope_theta` with `rope_scaling` (before), to a
- * `RopeSpec`. Formulas and defaults follow transformers' `modeling_rope_utils.py`. A scaling that is not in the table
- * below is refused: RoPE that is a little wrong still writes fluent text. Keys that its type does not read change nothing.
+ * Turns a config's RoPE settings into a `RopeSpec`: `rope_parameters` (transformers 5), or `rope_theta` with `rope_scaling`
+ * (before). Formulas and defaults follow transformers' `modeling_rope_utils.py`. A scaling that is not in the table
+ * below is refused: a model whose RoPE is slightly wrong still writes fluent text. Keys that the type does not read change
+ * nothing.
  */
-import { type ConfigReader, isObject } from "../config.ts";
+import { isObject } from "../../checkpoint/json.ts";
+import type { ConfigReader } from "../config.ts";
 import type { RopeScaling, RopeSpec } from "../spec.ts";
 
 export interface RopeDefaults {

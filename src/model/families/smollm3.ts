@@ -1,7 +1,7 @@
 /** SmolLM3: Llama in which every fourth layer has no RoPE. */
 import type { ConfigReader } from "../config.ts";
-import type { LayerSpec, ModelSpec } from "../spec.ts";
-import { readSizes, rmsNorm, typedLayers } from "./common.ts";
+import type { LayerSpec } from "../spec.ts";
+import { type Family, windowedLayers } from "./common.ts";
 import { llamaLike } from "./llama-like.ts";
 
 const DEFAULTS = {
@@ -14,21 +14,11 @@ const DEFAULTS = {
   maxPositions: 32768,
 };
 
-export function smollm3(config: ConfigReader): ModelSpec {
-  const sizes = readSizes(config, DEFAULTS);
-  return {
-    ...llamaLike(config, {
-      family: "smollm3",
-      sizes,
-      norm: rmsNorm(config.number("rms_norm_eps", 1e-6)),
-      qkvBias: config.boolean("attention_bias", false),
-      mlpBias: config.boolean("mlp_bias", false),
-      theta: 2000000,
-      tied: true,
-    }),
-    layers: smollm3Layers(config, sizes.nLayers),
-  };
-}
+export const smollm3: Family = (config) => {
+  const mlpBias = config.boolean("mlp_bias", false);
+  const spec = llamaLike(config, "smollm3", DEFAULTS, { mlpBias, rope: { theta: 2000000 }, tied: true });
+  return { ...spec, layers: smollm3Layers(config, spec.nLayers) };
+};
 
 /** `no_rope_layers` holds 1 for a layer with RoPE, 0 for one without; a window goes to the layers without. */
 function smollm3Layers(config: ConfigReader, nLayers: number): LayerSpec[] {
@@ -40,9 +30,5 @@ function smollm3Layers(config: ConfigReader, nLayers: number): LayerSpec[] {
   }
   const window = config.boolean("use_sliding_window", false) ? config.nullableInteger("sliding_window", null) : null;
   const types = every.map((_, i) => (window !== null && flags[i] === 0 ? "sliding_attention" : "full_attention"));
-  const layers = typedLayers(config, types, {
-    full_attention: { window: null, rope: 0 },
-    sliding_attention: window === null ? null : { window, rope: 0 },
-  });
-  return layers.map((layer, i) => ({ ...layer, rope: flags[i] === 1 ? 0 : null }));
+  return windowedLayers(config, types, window).map((layer, i) => ({ ...layer, rope: flags[i] === 1 ? 0 : null }));
 }

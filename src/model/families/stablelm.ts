@@ -1,9 +1,7 @@
 /** StableLM: Llama with LayerNorm, RoPE on part of each head, and optionally attention and MLP in parallel. */
-import type { ConfigReader } from "../config.ts";
-import type { ModelSpec } from "../spec.ts";
-import { baseSpec, head, layerNorm, linear, norm, readSizes, uniformLayers } from "./common.ts";
-import { BLOCK, preNorms, projections } from "./llama-like.ts";
-import { PARTIAL_HEAD_KINDS, readRope, stretchedMaxPositions } from "./rope-config.ts";
+import { type Family, layerNorm, norm } from "./common.ts";
+import { BLOCK, llamaLike } from "./llama-like.ts";
+import { PARTIAL_HEAD_KINDS } from "./rope-config.ts";
 
 const DEFAULTS = {
   nLayers: 32,
@@ -15,36 +13,18 @@ const DEFAULTS = {
   maxPositions: 4096,
 };
 
-export function stablelm(config: ConfigReader): ModelSpec {
+export const stablelm: Family = (config) => {
   // With it, each head's norm is a tensor of its own.
   config.requireFixed({ qk_layernorm: false });
-  const sizes = readSizes(config, DEFAULTS);
-  const { dHead, maxPositions } = sizes;
-  const base = baseSpec("stablelm", sizes, layerNorm(config.number("layer_norm_eps", 1e-5)));
-  const rope = readRope(config, {
-    ...{ dHead, maxPositions, style: "half", theta: 10000, partial: 0.25 },
-    kinds: PARTIAL_HEAD_KINDS,
-  });
   const parallel = config.boolean("use_parallel_residual", false);
-  const tied = config.boolean("tie_word_embeddings", false);
-  const noBias = { bias: false };
-  return {
-    ...base,
-    maxPositions: stretchedMaxPositions(maxPositions, [rope]),
-    block: { ...base.block, residual: parallel ? "parallel" : "sequential", parallelSharedNorm: parallel },
-    mlp: { kind: "gated", activation: config.activation("hidden_act", "silu") },
-    layers: uniformLayers(sizes, { window: null, rope: 0 }),
-    ropes: [rope],
-    unembed: { ...base.unembed, tied },
-    weights: {
-      "embed.W_E": { tensor: "model.embed_tokens.weight" },
-      ...(parallel ? norm("ln1", `${BLOCK}.input_layernorm`, { bias: true }) : preNorms(true)),
-      ...projections(config.boolean("use_qkv_bias", false), false),
-      ...linear("mlp.gate", `${BLOCK}.mlp.gate_proj`, noBias),
-      ...linear("mlp.in", `${BLOCK}.mlp.up_proj`, noBias),
-      ...linear("mlp.out", `${BLOCK}.mlp.down_proj`, noBias),
-      ...norm("lnFinal", "model.norm", { bias: true }),
-      ...head(tied),
-    },
-  };
-}
+  const spec = llamaLike(config, "stablelm", DEFAULTS, {
+    norm: layerNorm(config.number("layer_norm_eps", 1e-5)),
+    normBias: true,
+    ...(parallel && { blockNorms: norm("ln1", `${BLOCK}.input_layernorm`, { bias: true }) }),
+    qkvBias: config.boolean("use_qkv_bias", false),
+    outBias: false,
+    rope: { partial: 0.25, kinds: PARTIAL_HEAD_KINDS },
+  });
+  const residual = parallel ? "parallel" : "sequential";
+  return { ...spec, block: { ...spec.block, residual, parallelSharedNorm: parallel } };
+};

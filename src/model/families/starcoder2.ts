@@ -1,9 +1,6 @@
 /** StarCoder 2: Llama's attention with LayerNorm, biases and a plain GELU MLP; one window for all layers, or none. */
-import type { ConfigReader } from "../config.ts";
-import type { ModelSpec } from "../spec.ts";
-import { baseSpec, head, layerNorm, linear, norm, readSizes, uniformLayers } from "./common.ts";
-import { BLOCK, preNorms, projections } from "./llama-like.ts";
-import { readRope, stretchedMaxPositions } from "./rope-config.ts";
+import { type Family, layerNorm, linear, uniformLayers } from "./common.ts";
+import { BLOCK, llamaLike } from "./llama-like.ts";
 
 const DEFAULTS = {
   nLayers: 30,
@@ -15,29 +12,18 @@ const DEFAULTS = {
   maxPositions: 4096,
 };
 
-export function starcoder2(config: ConfigReader): ModelSpec {
-  const sizes = readSizes(config, DEFAULTS);
-  const { dHead, maxPositions } = sizes;
-  const base = baseSpec("starcoder2", sizes, layerNorm(config.number("norm_epsilon", 1e-5)));
-  const rope = readRope(config, { dHead, maxPositions, style: "half", theta: 10000, partial: null });
+export const starcoder2: Family = (config) => {
   const bias = config.boolean("use_bias", true);
-  const tied = config.boolean("tie_word_embeddings", true);
-  const window = config.nullableInteger("sliding_window", null);
-  return {
-    ...base,
-    maxPositions: stretchedMaxPositions(maxPositions, [rope]),
-    mlp: { kind: "plain", activation: config.activation("hidden_act", "gelu_pytorch_tanh") },
-    layers: uniformLayers(sizes, { window, rope: 0 }),
-    ropes: [rope],
-    unembed: { ...base.unembed, tied },
-    weights: {
-      "embed.W_E": { tensor: "model.embed_tokens.weight" },
-      ...preNorms(true),
-      ...projections(bias, bias),
+  const spec = llamaLike(config, "starcoder2", DEFAULTS, {
+    norm: layerNorm(config.number("norm_epsilon", 1e-5)),
+    normBias: true,
+    qkvBias: bias,
+    plainMlp: {
       ...linear("mlp.in", `${BLOCK}.mlp.c_fc`, { bias }),
       ...linear("mlp.out", `${BLOCK}.mlp.c_proj`, { bias }),
-      ...norm("lnFinal", "model.norm", { bias: true }),
-      ...head(tied),
     },
-  };
-}
+    activation: config.activation("hidden_act", "gelu_pytorch_tanh"),
+    tied: true,
+  });
+  return { ...spec, layers: uniformLayers(spec, { window: config.nullableInteger("sliding_window", null), rope: 0 }) };
+};

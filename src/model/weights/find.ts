@@ -1,6 +1,6 @@
 /**
- * Which tensor of a checkpoint each weight is cut from: found under any of its names, of a type to compute with, and of
- * the shape that the config makes it.
+ * Finds the tensor of a checkpoint that holds each weight, under any of its names. Its type must be one to compute with, and
+ * its shape the one that follows from the config.
  */
 import { type Checkpoint, type Dtype, isFloat, type TensorInfo } from "../../checkpoint/index.ts";
 import { CheckpointError } from "../../errors.ts";
@@ -54,7 +54,7 @@ function missing(
     const message = `${label}: the index says tensor ${promised} is in ${absent.get(promised)}, which lacks it, and the model needs it.`;
     return new CheckpointError(
       "checkpoint/index",
-      `${message} The index and its shards belong to one download: take all from one.`,
+      `${message} Index and shards must belong together: take all from one download.`,
     );
   }
   const remedy =
@@ -73,7 +73,7 @@ function checkShape(spec: ModelSpec, name: WeightName, layer: number, { file, na
     : "";
   throw new CheckpointError(
     "checkpoint/shape",
-    `${file}: tensor ${tensor} has shape [${shape.join(", ")}]; config.json makes it [${expected.join(", ")}].${turned || " Config and weights must belong together: take both from one download."}`,
+    `${file}: tensor ${tensor} has shape [${shape.join(", ")}]; config.json gives it [${expected.join(", ")}].${turned || " Config and weights must belong together: take both from one download."}`,
   );
 }
 

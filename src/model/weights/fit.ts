@@ -1,7 +1,7 @@
 /**
- * Config against file. A config says which tensors a model has; the checkpoint has those it has. Where the two differ, the
- * result is what transformers would compute, or an error, and never silence: every tensor is used, or known to be of no
- * consequence, or named in a notice.
+ * Config against file. A config says which tensors a model needs, and the checkpoint may have others. Where the two differ,
+ * the model computes what transformers would compute, or there is an error. Every tensor is used, or known not to matter, or
+ * named in a notice.
  */
 import { type Checkpoint, sameTensor, type TensorInfo } from "../../checkpoint/index.ts";
 import { CheckpointError, ConfigError } from "../../errors.ts";
@@ -14,7 +14,7 @@ import { planWeights } from "./plan.ts";
 export interface UnusedTensor {
   name: string;
   /** Why the model is the same without it; undefined when only its author could say. */
-  reason?: string;
+  reason?: string | undefined;
 }
 
 /** What `fitCheckpoint` finds. */
@@ -68,7 +68,7 @@ export async function fitCheckpoint(
     .filter(({ name }) => !used.has(name))
     .map((info): UnusedTensor => {
       const reason = info.name === equalHead ? "equal to the embedding, to which it is tied" : harmless(info);
-      return { name: info.name, ...(reason !== undefined && { reason }) };
+      return { name: info.name, reason };
     });
   const unexplained = unused.filter(({ reason }) => reason === undefined).map(({ name }) => name);
   refuseScales(checkpoint.label, used, [...unexplained, ...checkpoint.absent.keys()]);
@@ -133,7 +133,9 @@ function* notices(
   unexplained: readonly string[],
 ): Generator<string> {
   const modules = new Set([...used.keys()].map(moduleOf).filter((module) => module !== ""));
-  const [extra, others] = partition(unexplained, (name) => modules.has(moduleOf(name)));
+  const isExtra = (name: string) => modules.has(moduleOf(name));
+  const extra = unexplained.filter(isExtra);
+  const others = unexplained.filter((name) => !isExtra(name));
   if (extra.length > 0) {
     yield `config.json gives these modules no such parameter: ${listTensors(extra)}. Like transformers, superlens leaves them out; if they belong to the model, correct config.json (attention_bias, mlp_bias and the like).`;
   }
@@ -148,10 +150,6 @@ function* notices(
 /** `model.norm` of `model.norm.weight`. */
 function moduleOf(name: string): string {
   return name.slice(0, Math.max(0, name.lastIndexOf(".")));
-}
-
-function partition(names: readonly string[], test: (name: string) => boolean): [string[], string[]] {
-  return [names.filter(test), names.filter((name) => !test(name))];
 }
 
 /** At most this many kinds of tensor are named; `superlens inspect` lists all. */

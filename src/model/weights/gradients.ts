@@ -4,32 +4,30 @@
  */
 import { InputError } from "../../errors.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { readBuffer } from "../../gpu/readback.ts";
 import { Tensor } from "../../gpu/tensor.ts";
 import { STORAGE_USAGE } from "../../gpu/usage.ts";
 import type { Matrix } from "../../kernels/matrix.ts";
 import type { WeightRef } from "../../ops/op.ts";
 import { nearestNames } from "../../schema/nearest.ts";
-import { inFloat32, type Piece, type PlannedMatrix, type PlannedWeight } from "./plan.ts";
+import { inFloat32 } from "./plan.ts";
+import { type InMemory, piecesOf, readTensor, weightsInMemory } from "./tensors.ts";
 import type { Weights } from "./weights.ts";
 
-/** The tensors of the checkpoint that a model computes with, in the order in which they are loaded. */
-export function tensorNames({ planned }: Weights): string[] {
-  return [...new Set(planned.flatMap(({ pieces }) => pieces.map(({ info }) => info.name)))];
-}
-
-/** A planned weight with buffers for its gradient. */
-interface Held {
-  readonly weight: PlannedWeight;
-  readonly matrix: PlannedMatrix;
-  readonly buffers: readonly GPUBuffer[];
+/** A buffer of weights and that of its gradient. */
+export interface TrainedWeight {
+  readonly weight: GPUBuffer;
+  readonly gradient: GPUBuffer;
+  /** Elements of both. */
+  readonly count: number;
+  /** Whether it is of a matrix, an embedding among them. */
+  readonly isMatrix: boolean;
 }
 
 const keyOf = (place: string, layer: number | undefined) => `${layer ?? ""}.${place}`;
 
 /** Gradients of some tensors, zero until a pass adds to them. Works with `using`. */
 export class WeightGradients {
-  readonly #held = new Map<string, Held>();
+  readonly #held = new Map<string, InMemory>();
   #destroyed = false;
   /** Tells one choice of tensors from another. */
   readonly weights: string;
@@ -41,12 +39,12 @@ export class WeightGradients {
     readonly names: readonly string[],
   ) {
     const chosen = new Set(names);
-    for (const weight of model.planned) {
-      if (!weight.pieces.some(({ info }) => chosen.has(info.name))) continue;
-      const matrix = inFloat32(weight, gpu.limits);
-      const label = `gradient of ${weight.pieces[0]?.info.name}`;
+    for (const planned of model.planned) {
+      if (!planned.pieces.some(({ info }) => chosen.has(info.name))) continue;
+      const matrix = inFloat32(planned, gpu.limits);
+      const label = `gradient of ${planned.pieces[0]?.info.name}`;
       const buffers = matrix.parts.map(({ bytes }) => gpu.createBuffer(bytes, STORAGE_USAGE, label));
-      this.#held.set(keyOf(weight.place, weight.layer), { weight, matrix, buffers });
+      this.#held.set(keyOf(planned.place, planned.layer), { planned, matrix, buffers });
     }
     this.weights = [...this.#held.keys()].join();
   }
@@ -63,61 +61,55 @@ export class WeightGradients {
 
   /** The gradient of a matrix, to be added to. */
   matrix({ name, block }: WeightRef): Matrix {
-    const { matrix, buffers } = this.#find(name, block) as Held;
+    const { matrix, buffers } = this.#find(name, block) as InMemory;
     return { ...matrix, parts: matrix.parts.map((part, index) => ({ ...part, buffer: buffers[index] as GPUBuffer })) };
   }
 
   /** The gradient of a vector; `part`: of a norm's weight or bias. */
   vector({ name, block }: WeightRef, part?: "w" | "b"): Tensor {
-    const { matrix, buffers } = this.#find(part ? `${name}.${part}` : name, block) as Held;
+    const { matrix, buffers } = this.#find(part ? `${name}.${part}` : name, block) as InMemory;
     return new Tensor(this.gpu, buffers[0] as GPUBuffer, [matrix.outWidth * matrix.width]);
   }
 
   /** A tied unembedding is the embedding. */
-  #find(place: string, block: number | undefined): Held | undefined {
+  #find(place: string, block: number | undefined): InMemory | undefined {
     const isTied = place === "W_U" && this.model.W_U === this.model.W_E;
     return this.#held.get(keyOf(isTied ? "W_E" : place, block));
   }
 
+  /** The weights on the GPU with their gradients, buffer by buffer. @throws InputError `train/storage` for weights that are not float32. */
+  trained(): TrainedWeight[] {
+    return weightsInMemory(this.model).flatMap(({ planned: { place, layer, isVector, pieces }, matrix, buffers }) => {
+      const gradient = this.#held.get(keyOf(place, layer));
+      if (!gradient) return [];
+      if (matrix.storage !== "f32")
+        throw new InputError(
+          "train/storage",
+          `${pieces[0]?.info.name} is stored as ${matrix.storage}; weights are trained in float32. Convert the checkpoint to F32 first.`,
+        );
+      return matrix.parts.map(({ bytes }, index) => ({
+        weight: buffers[index] as GPUBuffer,
+        gradient: gradient.buffers[index] as GPUBuffer,
+        count: bytes / 4,
+        isMatrix: !isVector,
+      }));
+    });
+  }
+
   /** The shape of a tensor, as the checkpoint stores it. @throws InputError `input/no-weight` */
   shape(name: string): readonly number[] {
-    return (this.#piecesOf(name)[0] as { piece: Piece }).piece.info.shape;
+    return this.#piecesOf(name)[0]?.piece.info.shape ?? [];
   }
 
   /** The gradient of a tensor, in the order in which the checkpoint stores it. @throws InputError `input/no-weight` */
   async read(name: string): Promise<Float32Array> {
-    const pieces = this.#piecesOf(name);
-    const data = new Float32Array(this.shape(name).reduce((product, size) => product * size, 1));
-    for (const { piece, held } of pieces) await this.#put(data, piece, held);
-    return data;
+    return readTensor(this.gpu, this.#piecesOf(name));
   }
 
-  /** Adds a piece's rows to those of its tensor that they were cut from. */
-  async #put(data: Float32Array, { at, runs, rows, width, source }: Piece, { matrix, buffers }: Held): Promise<void> {
-    const { layout, stride } = matrix;
-    const isLinear = layout === "linear";
-    const places = runs.flatMap(({ first, count }) => Array.from({ length: count }, (_, index) => first + index));
-    for (const [index, { firstRow, rows: partRows }] of matrix.parts.entries()) {
-      const buffer = buffers[index] as GPUBuffer;
-      const values = new Float32Array(await readBuffer(this.gpu, buffer, 0, buffer.size));
-      for (const [row, place] of places.entries()) {
-        const own = at + row - firstRow;
-        if (own < 0 || own >= partRows) continue;
-        for (let k = 0; k < width; k++) {
-          const to = source.transpose ? k * rows + place : place * width + k;
-          data[to] = values[isLinear ? own * stride + k : k * stride + own] as number;
-        }
-      }
-    }
-  }
-
-  #piecesOf(name: string): { piece: Piece; held: Held }[] {
+  #piecesOf(name: string) {
     if (this.#destroyed)
       throw new InputError("input/gradients-destroyed", "These gradients were destroyed. Read them before.");
-    const found = [...this.#held.values()].flatMap((held) =>
-      held.weight.pieces.filter(({ info }) => info.name === name).map((piece) => ({ piece, held })),
-    );
-    if (found.length > 0 && this.names.includes(name)) return found;
+    if (this.names.includes(name)) return piecesOf([...this.#held.values()], name);
     const near = nearestNames(name, this.names, 3).join(", ");
     throw new InputError("input/no-weight", `There is no gradient of "${name}" here. Nearest: ${near}.`);
   }

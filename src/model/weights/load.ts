@@ -1,5 +1,5 @@
 /**
- * From checkpoint to GPU, as planned: everything is allocated first, so that a model that does not fit is refused before its
+ * Loads the weights to the GPU, as planned. All memory is allocated first, so a model that does not fit is refused before its
  * weights are read. Then rows are read, brought into the layout of the plan, written and dropped.
  */
 import { abortable } from "../../abort.ts";
@@ -104,10 +104,5 @@ function assemble(gpu: Gpu, spec: ModelSpec, plan: readonly PlannedWeight[], buf
 }
 
 function withBuffers(matrix: PlannedMatrix, buffers: readonly GPUBuffer[]): Matrix {
-  const parts = matrix.parts.map(({ firstRow, rows }, index) => ({
-    buffer: buffers[index] as GPUBuffer,
-    firstRow,
-    rows,
-  }));
-  return { ...matrix, parts };
+  return { ...matrix, parts: matrix.parts.map((part, index) => ({ ...part, buffer: buffers[index] as GPUBuffer })) };
 }

@@ -1,6 +1,6 @@
 /**
- * The checkpoint's side of loading: the rows of each piece of the plan, at most `PIECE_BYTES` of them at a time, so that
- * JavaScript never holds more than a few.
+ * Reads the checkpoint for loading: the rows of each piece of the plan, at most `PIECE_BYTES` at a time, so that JavaScript
+ * never holds more than a few of them.
  */
 import { bytesPerElement, type Checkpoint, type Dtype } from "../../checkpoint/index.ts";
 import { assertFinite } from "./finite.ts";
@@ -24,7 +24,7 @@ export interface ReadOptions {
 
 /** Reads the tensors of a checkpoint. */
 export class PieceReader {
-  /** The tensor turned last: queries, keys and values are cut from one, which is then read once. */
+  /** The tensor transposed last: queries, keys and values may come from one tensor, which is then read once. */
   #turned: { name: string; bytes: Uint8Array } | undefined;
 
   constructor(
@@ -58,7 +58,7 @@ export class PieceReader {
     }
   }
 
-  /** A tensor stored as [in, out], turned around. Such tensors (GPT-2's) are small enough to be held whole. */
+  /** A tensor stored as [in, out], transposed. Such tensors (GPT-2's) are small enough to be held whole. */
   async #transposed({ info, width, rows }: Piece): Promise<Uint8Array> {
     if (this.#turned?.name !== info.name) {
       this.#turned = undefined; // before the next one is read: two would stand in memory

@@ -1,7 +1,7 @@
 /**
- * What loading will do, from headers alone: which rows of which tensors become which matrix or vector on the GPU, in which
- * form, and how many bytes that takes. `load.ts` carries the plan out, `inspect` adds up its bytes, and `fit.ts` sees in it
- * which tensors nobody uses.
+ * The plan of loading, from headers alone: which rows of which tensors become which matrix or vector on the GPU, in which
+ * form, and how many bytes that takes. `load.ts` carries the plan out, `inspect` adds up its bytes, and `fit.ts` finds the
+ * tensors that it does not use.
  */
 import type { Checkpoint } from "../../checkpoint/index.ts";
 import { ELEMENT_BYTES, type Matrix, type MatrixPart } from "../../kernels/matrix.ts";

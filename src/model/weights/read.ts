@@ -1,14 +1,14 @@
 /**
- * Weights for people: by TransformerLens's names and in its shapes, read from the GPU's copy, so that what one sees is what
- * the model computes with. They are the checkpoint's numbers: nothing is folded, centred or scaled.
+ * Reads weights by TransformerLens's names and in its shapes. They come from the GPU's copy, so they are the numbers that the
+ * model computes with. These are the checkpoint's: nothing is folded, centred or scaled.
  */
 import { toFloat32 } from "../../checkpoint/index.ts";
 import { InputError } from "../../errors.ts";
-import type { Gpu } from "../../gpu/gpu.ts";
 import { readBuffer } from "../../gpu/readback.ts";
 import { Tensor } from "../../gpu/tensor.ts";
 import { ELEMENT_BYTES, type Matrix } from "../../kernels/matrix.ts";
 import { nearestNames } from "../../schema/nearest.ts";
+import type { Engine } from "../engine.ts";
 import type { ModelSpec } from "../spec.ts";
 import { axesOf, isPerBlock, shapeOf, sizeOf, WEIGHT_NAMES, WEIGHTS, type WeightName, weightShape } from "./table.ts";
 import type { Weights } from "./weights.ts";
@@ -24,12 +24,7 @@ export interface WeightValues {
 }
 
 /** A model whose weights are on the GPU. */
-interface Loaded {
-  readonly gpu: Gpu;
-  readonly spec: ModelSpec;
-  readonly weights: Weights;
-  assertAlive(): void;
-}
+type Loaded = Pick<Engine, "gpu" | "spec" | "weights" | "assertAlive">;
 
 /** A weight that a model has. */
 interface Found {

@@ -1,9 +1,9 @@
 /**
- * Every weight a model can have, one row each. From the rows follow the `weights` of a spec, what loading reads and where it
- * puts it, the memory that `inspect` foretells, and the names and shapes by which people read weights.
+ * Every weight that a model can have, one row each. From the rows follow the `weights` of a spec, what loading reads and where
+ * it puts it, the memory that `inspect` predicts, and the names and shapes for `model.weight`.
  *
- * Axes are written as in einops. `(head dHead) dModel -> head dModel dHead` is stored as a matrix [head * dHead, dModel], that
- * is [out, in], the layout of `torch.nn.Linear`; TransformerLens calls it [head, dModel, dHead]. Without an arrow both are alike.
+ * Axes are written as in einops. `(head dHead) dModel -> head dModel dHead` is stored as a matrix [head * dHead, dModel]: [out,
+ * in], the layout of `torch.nn.Linear`. TransformerLens calls it [head, dModel, dHead]. Without an arrow both are the same.
  */
 import type { Architecture } from "../architecture.ts";
 

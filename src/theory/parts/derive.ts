@@ -4,7 +4,7 @@
  * Attention: one head per operand slot fetches the operand's value into ACC. Where the operand has not been read yet
  * the head parks on position 0, which has value 0. MLP: DER_t = hat(ACC - t) with
  * hat(z) = relu(z + 1) - 2 relu(z) + relu(z - 1), the triangle that is 1 at 0 and 0 at all other integers; hats share
- * their ReLUs. The MLP is silenced everywhere but at the last input slot: at position 0, ACC = 0 would decode to
+ * their ReLUs. The MLP is silenced everywhere except at the last input slot. Otherwise ACC = 0 at position 0 would decode to
  * "sum 0" and leak into every head that parks there.
  */
 import type { AttentionHead } from "../attention.ts";

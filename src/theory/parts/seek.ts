@@ -3,11 +3,11 @@
  *
  * Seen from example j, the score of a position with example code j' and slot code i' is
  * beta (code(j).code(j') + code(i).code(i') - bJ - bI): 0 at slot i of the same example, at most -2 beta anywhere else.
- * Position 0 has code 0 and ONE - BOS = 0, so it scores `parked`, whatever the query. Every other position is beaten
- * by e^(-2 beta), and the head is a two-way choice between the sought position and position 0.
+ * Position 0 has code 0 and ONE - BOS = 0, so it scores `parked` for every query. Every other position has a relative weight of
+ * at most e^(-2 beta), so the head chooses between the sought position and position 0.
  *
- * Subtracting bJ + bI moves both choices to 0 and changes no pattern in real numbers. In float32 it does: next to
- * beta (bJ + bI) = 200 a score of logit(w) keeps 16 bits of fraction. Largest |p - p*| over 20 prompts of
+ * Subtracting bJ + bI moves both choices to 0, which changes no pattern in real numbers. In float32 it matters: next to
+ * beta (bJ + bI) = 200 a score of logit(w) keeps only 16 bits of fraction. Largest |p - p*| over 20 prompts of
  * (d, m, n, K) = (32, 20, 8, 4): 2.4e-6 without the subtraction, 2.0e-7 with it.
  */
 import { AttentionHead, type HeadDeclaration } from "../attention.ts";

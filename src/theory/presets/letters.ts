@@ -1,4 +1,4 @@
-/** Preset `letters`: a word's first or last letter, as it is or in upper case. */
+/** Preset `letters`: a word's first or last letter, unchanged or in upper case. */
 import type { TaskDefinition } from "../definition.ts";
 
 /** Words whose first and last letters differ. */

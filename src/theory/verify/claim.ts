@@ -1,4 +1,4 @@
-/** One line of a verification: a number that was measured, and what it must be. */
+/** One line of a verification: a measured number, and its bound. */
 
 /** The parts of a verification, in the order in which they run; docs/theory.md has a section for each. */
 export const GROUPS = ["exactness", "resources", "causality", "heads", "robustness"] as const;

@@ -1,6 +1,6 @@
 /**
- * Claim 1: the model's next-token probabilities are the mixture p*, counted in integers. On random tasks of many sizes,
- * over prompts of every kind; in float32 on the GPU and in the float64 interpreter; with four layers and with seven.
+ * Claim 1: the model's next-token probabilities are the mixture p*, counted in integers. It is measured on random tasks of
+ * many sizes, over prompts of every kind, in float32 on the GPU and in the float64 interpreter, with four layers and seven.
  */
 import { buildSuperposition, type SuperpositionModel } from "../build.ts";
 import { softmax } from "../mixture.ts";

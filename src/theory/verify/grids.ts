@@ -1,6 +1,6 @@
 /**
- * What is measured, as data. `quick` takes seconds and covers every claim; `full` takes minutes and goes to the largest
- * sizes, one dimension at a time; `cut` is for hosts that are slow.
+ * The measured sizes, as data. `quick` takes seconds and covers every claim. `full` takes minutes and goes to the largest
+ * sizes, one dimension at a time. `cut` is for slow hosts.
  */
 
 /** One size of the exactness grid. */

@@ -1,9 +1,9 @@
 /**
- * Claim 4: heads are tasks. With the match layer cut down to its first h heads, h tasks are recognised and the others
- * are not: their bit MATCH[k] is never set, so their weight is 0. A model with one match head superposes nothing; it
- * has one bit a label, and K tasks need K.
+ * Claim 4: heads are tasks. If the match layer keeps only its first h heads, h tasks are recognised and the others
+ * are not: their bit MATCH[k] is never set, so their weight is 0. A model with one match head superposes nothing, since
+ * it has one bit a label, and K tasks need K.
  *
- * This is shown of this construction. It says why one head does not do here, and nothing about all transformers.
+ * This holds for this construction. It shows why one head is not enough here, and says nothing about all transformers.
  */
 import type { Edit } from "../../hooks/index.ts";
 import { buildSuperposition, type SuperpositionModel } from "../build.ts";

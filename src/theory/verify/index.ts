@@ -1,5 +1,5 @@
 /**
- * The theorem, checked on the running engine: every claim is a number with a bound. Runs wherever the engine does.
+ * The theorem, checked on the running engine: every claim is a number with a bound. It runs on every host of the engine.
  */
 import { Gpu } from "../../gpu/gpu.ts";
 import * as s from "../../schema/schema.ts";
@@ -36,7 +36,7 @@ export const VERIFY_OPTIONS = s.object<VerifyOptions>("the options of verify", {
   grid: s.oneOf(...GRID_NAMES),
   groups: s.oneOrMore("them", s.oneOf(...GROUPS)),
   signal: s.signal,
-} satisfies s.Fields<VerifyOptions>);
+});
 
 /**
  * Measures every claim, one after another. A missed bound is a claim with `ok: false`, not an error.

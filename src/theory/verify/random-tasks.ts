@@ -1,4 +1,4 @@
-/** Repeatable randomness and random tasks: what exactness is measured on. */
+/** Repeatable randomness and random tasks, on which exactness is measured. */
 import type { TaskDefinition, TaskEntry } from "../definition.ts";
 
 /** mulberry32: uniform in [0, 1), from a 32-bit seed. */

@@ -1,6 +1,6 @@
 /**
- * Claim 5: where it breaks. The error against beta (other positions leak in), against the bound B that stands for
- * infinity, against weights of 16 bits (slopes keep 11 or 8 bits), and against the number of examples.
+ * Claim 5: where it breaks. The error is measured for many values of beta (other positions leak in) and of the bound B that
+ * stands for infinity, for weights of 16 bits (slopes keep 11 or 8 bits), and for many numbers of examples.
  */
 import { buildSuperposition } from "../build.ts";
 import { promptLength } from "../codes.ts";

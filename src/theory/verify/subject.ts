@@ -1,4 +1,4 @@
-/** What the parts of a verification share: a constructed model on the GPU for as long as it is needed, and its errors. */
+/** Shared by the parts of a verification: a constructed model, on the GPU while it is needed, and its errors. */
 import type { Gpu } from "../../gpu/gpu.ts";
 import { loadModel } from "../../hooks/index.ts";
 import type { SuperpositionModel } from "../build.ts";

@@ -5,7 +5,7 @@
 import { type RunOptions, runBench, type Subject } from "../../src/bench/index.ts";
 import { Gpu, requestGpu, SuperlensError } from "../../src/index.ts";
 import { type GridName, type Group, verify } from "../../src/theory/index.ts";
-import { PROGRAM_MARK, type ProgramLine } from "./protocol.ts";
+import { PROGRAM_MARK, type ProgramLine } from "./lines.ts";
 
 export interface ProgramContext {
   /** URL of the model's folder that the launcher serves, with a slash at the end. */
@@ -33,12 +33,18 @@ interface ServedSubject {
   isRandom: boolean;
 }
 
+const fromServer = ({ served, label, isRandom }: ServedSubject, modelUrl: string): Subject => ({
+  source: modelUrl + served,
+  label,
+  isRandom,
+});
+
 /** One benchmark: a line whenever a part begins, then the report. */
 async function bench(
   { subject, options }: { subject: Subject | ServedSubject; options: RunOptions },
   { say, modelUrl }: ProgramContext,
 ): Promise<void> {
-  const here = "served" in subject ? { ...subject, source: modelUrl + subject.served } : subject;
+  const here = "served" in subject ? fromServer(subject, modelUrl) : subject;
   const onProgress = (progress: unknown) => say({ progress });
   say({ report: await runBench(here, { ...options, quiet: true, onProgress }) });
 }

@@ -1,0 +1,54 @@
+// The norm of all gradients together, in two steps whose sums have one order.
+//   squares: partials[firstPartial + group] = the sum of squares of 4096 elements of one gradient; a workgroup each
+//   total:   result = (norm, clip factor): sqrt of the sum of all partials, and min(1, clip / (norm + 1e-6)), as PyTorch's
+//            clip_grad_norm_ has it; 1 without a clip. One workgroup.
+
+struct Params {
+  count: u32, // elements of the gradient; of `total` partials
+  firstPartial: u32,
+  clip: f32, // 0: none
+}
+
+const ELEMENTS: u32 = 4096u;
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(1) @binding(0) var<storage, read> x: array<f32>;
+@group(1) @binding(1) var<storage, read_write> out: array<f32>;
+
+@compute @workgroup_size(THREADS)
+fn squares(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let index = group.y * grid.x + group.x;
+  let first = index * ELEMENTS;
+  if (first >= params.count) {
+    return;
+  }
+  let end = min(first + ELEMENTS, params.count);
+  var sum = 0.0;
+  for (var i = first + thread; i < end; i += THREADS) {
+    sum = fma(x[i], x[i], sum);
+  }
+  let total = reduceSum(thread, sum);
+  if (thread == 0u) {
+    out[params.firstPartial + index] = total;
+  }
+}
+
+@compute @workgroup_size(THREADS)
+fn total(@builtin(local_invocation_index) thread: u32) {
+  var sum = 0.0;
+  for (var i = thread; i < params.count; i += THREADS) {
+    sum += x[i];
+  }
+  let norm = sqrt(reduceSum(thread, sum));
+  if (thread == 0u) {
+    out[0] = norm;
+    out[1] = 1.0;
+    if (params.clip > 0.0) {
+      out[1] = min(1.0, params.clip / (norm + 1e-6));
+    }
+  }
+}

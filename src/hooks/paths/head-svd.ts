@@ -1,0 +1,113 @@
+/**
+ * What a head can do at all, whatever the prompt: its two matrices of rank dHead, taken apart into singular vectors.
+ *
+ * OV = W_V W_O takes what the head reads at a key, x OV, to what it writes at the query. QK = W_Q W_K^T gives the score of a
+ * query x and a key y, x QK y^T. Left singular vectors are directions of x; right ones are what is written, or directions of y
+ * (Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; Millidge and Black 2022, "The Singular Value
+ * Decompositions of Transformer Weight Matrices are Highly Interpretable").
+ */
+import * as s from "../../schema/schema.ts";
+import { readCall } from "../call.ts";
+import type { HookedModel } from "../hooked-model.ts";
+import { pickHeads, resolveSite } from "../patching/sites.ts";
+import { centredFor, normFactor } from "../readouts/directions.ts";
+import { type DirectionTokens, directionTokens } from "./direction-tokens.ts";
+import { type Columns, lowRankSvd } from "./low-rank-svd.ts";
+
+/** Options of `headSvd`. */
+export interface HeadSvdOptions {
+  /** The block. */
+  layer: number;
+  /** The head; its keys and values are those of its group. */
+  head: number;
+  /** `"OV"`: W_V W_O, what it moves. `"QK"`: W_Q W_K^T, where it looks. */
+  circuit: "OV" | "QK";
+  /** Also give so many tokens at each end of every singular vector. */
+  topTokens?: number;
+}
+
+export const HEAD_SVD_OPTIONS = s.object<HeadSvdOptions>("the options of headSvd", {
+  layer: s.required(s.whole),
+  head: s.required(s.whole),
+  circuit: s.required(s.oneOf("OV", "QK")),
+  topTokens: s.wholeFrom(1),
+});
+
+/** The circuit's matrix [dModel, dModel], sum of values[i] left[i] right[i]^T. */
+export interface HeadSvd {
+  /** Singular values, falling; as many as the rank. */
+  readonly values: Float64Array;
+  /** [rank][dModel], orthonormal. OV: what the head reads; QK: what queries are read for. */
+  readonly left: readonly Float64Array[];
+  /** [rank][dModel], orthonormal. OV: what the head writes for it; QK: what keys are read for. */
+  readonly right: readonly Float64Array[];
+  /** The tokens whose embeddings lie along what the head reads (OV) or what queries are read for (QK), with `topTokens`. */
+  readonly leftTokens?: readonly DirectionTokens[];
+  /** OV: the tokens whose logits rise and fall with what is written. QK: those whose embeddings lie along what keys are read for. */
+  readonly rightTokens?: readonly DirectionTokens[];
+}
+
+/**
+ * Of the checkpoint's weights, as `model.weight` gives them. Left out is what is no matrix of the head: the norm before it, the
+ * biases, the scale of the scores, and, between queries and keys, RoPE and q/k norms, which depend on positions and
+ * lengths. Tokens are read through the weights of the norm before the block and of the final one, up to those norms' scales.
+ * @throws HookError `hook/layer-range`, `hook/head-range`, `hook/top-k`
+ */
+export async function headSvd(model: HookedModel, given: HeadSvdOptions): Promise<HeadSvd> {
+  const { layer, head, circuit, topTokens } = readCall("headSvd", model, HEAD_SVD_OPTIONS, given);
+  model.assertOpen();
+  const { spec } = model;
+  pickHeads(resolveSite(spec, "z", [layer]), [head]);
+  const group = Math.floor(head / (spec.nHeads / spec.nKvHeads));
+  const [input, output] =
+    circuit === "OV"
+      ? [await columnsOf(model, layer, "W_V", group), await rowsOf(model, layer, "W_O", head)]
+      : [await columnsOf(model, layer, "W_Q", head), await columnsOf(model, layer, "W_K", group)];
+  const svd = lowRankSvd(input, output);
+  if (topTokens === undefined) return svd;
+  const { W_E, W_U } = model.base.engine.weights;
+  const read = async (vectors: Columns) =>
+    directionTokens(model, W_E, await beforeNorm(model, layer, vectors), topTokens);
+  const write = async (vectors: Columns) => directionTokens(model, W_U, await afterNorm(model, vectors), topTokens);
+  const leftTokens = await read(svd.left);
+  return { ...svd, leftTokens, rightTokens: await (circuit === "OV" ? write : read)(svd.right) };
+}
+
+/** The columns [dModel] of a head's matrix [dModel, dHead]. */
+async function columnsOf(model: HookedModel, layer: number, name: string, head: number): Promise<Columns> {
+  const { dModel, dHead } = model.spec;
+  const { data } = await model.weight(`blocks.${layer}.attn.${name}`);
+  const start = head * dModel * dHead;
+  return Array.from({ length: dHead }, (_, column) =>
+    Float64Array.from({ length: dModel }, (_, row) => data[start + row * dHead + column] as number),
+  );
+}
+
+/** The rows [dModel] of a head's matrix [dHead, dModel]. */
+async function rowsOf(model: HookedModel, layer: number, name: string, head: number): Promise<Columns> {
+  const { dModel, dHead } = model.spec;
+  const { data } = await model.weight(`blocks.${layer}.attn.${name}`);
+  return Array.from({ length: dHead }, (_, row) => {
+    const start = (head * dHead + row) * dModel;
+    return Float64Array.from(data.subarray(start, start + dModel));
+  });
+}
+
+/** Directions of what attention reads as directions of the residual: u · norm(x) = u' · x / scale, but for the bias. */
+async function beforeNorm(model: HookedModel, layer: number, vectors: Columns): Promise<Columns> {
+  const { spec, base } = model;
+  if (spec.norm.kind === "none" || spec.block.norms === "post") return vectors;
+  const factor = await normFactor(model, base.engine.weights.blocks[layer]?.ln1);
+  return vectors.map((vector) => centredFor(spec, weighted(vector, factor)));
+}
+
+/** What the final norm makes of directions of the residual, times its scale. */
+async function afterNorm(model: HookedModel, vectors: Columns): Promise<Columns> {
+  const { spec, base } = model;
+  if (spec.norm.kind === "none") return vectors;
+  const factor = await normFactor(model, base.engine.weights.lnFinal);
+  return vectors.map((vector) => weighted(centredFor(spec, vector), factor));
+}
+
+const weighted = (vector: Float64Array, factor: Float64Array | undefined) =>
+  factor ? vector.map((x, d) => x * (factor[d] as number)) : vector;

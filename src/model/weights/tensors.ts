@@ -1,0 +1,70 @@
+/**
+ * The way back from memory to the checkpoint: which buffers hold the numbers of a tensor, and the tensor in the order in which
+ * the checkpoint stores it. For weights, and for what lies as they do: their gradients.
+ */
+import type { Gpu } from "../../gpu/gpu.ts";
+import { readBuffer } from "../../gpu/readback.ts";
+import { Tensor } from "../../gpu/tensor.ts";
+import type { Matrix } from "../../kernels/matrix.ts";
+import type { Piece, PlannedMatrix, PlannedWeight } from "./plan.ts";
+import type { Weights } from "./weights.ts";
+
+/** What was planned, or its gradient, in memory; `buffers` by the parts of `matrix`. */
+export interface InMemory {
+  readonly planned: PlannedWeight;
+  readonly matrix: PlannedMatrix;
+  readonly buffers: readonly GPUBuffer[];
+}
+
+/** The weights of a model. */
+export function weightsInMemory(weights: Weights): InMemory[] {
+  return weights.planned.map((planned) => {
+    const { place, layer, matrix } = planned;
+    const holder: unknown = layer === undefined ? weights : weights.blocks[layer];
+    const value = place.split(".").reduce((at, key) => (at as Record<string, unknown>)[key], holder) as Matrix | Tensor;
+    return {
+      planned,
+      matrix,
+      buffers: value instanceof Tensor ? [value.buffer] : value.parts.map(({ buffer }) => buffer),
+    };
+  });
+}
+
+/** The tensors of the checkpoint that a model computes with, in the order in which they are loaded. */
+export function tensorNames({ planned }: Weights): string[] {
+  return [...new Set(planned.flatMap(({ pieces }) => pieces.map(({ info }) => info.name)))];
+}
+
+/** The pieces that are cut from a tensor, with where they lie. */
+export function piecesOf(memory: readonly InMemory[], name: string): { piece: Piece; held: InMemory }[] {
+  return memory.flatMap((held) =>
+    held.planned.pieces.filter(({ info }) => info.name === name).map((piece) => ({ piece, held })),
+  );
+}
+
+/** A tensor of numbers in float32, [..] as the checkpoint stores it. */
+export async function readTensor(gpu: Gpu, pieces: readonly { piece: Piece; held: InMemory }[]): Promise<Float32Array> {
+  const shape = pieces[0]?.piece.info.shape ?? [];
+  const data = new Float32Array(shape.reduce((product, size) => product * size, 1));
+  for (const { piece, held } of pieces) await putPiece(gpu, data, piece, held);
+  return data;
+}
+
+/** Puts a piece's rows where they were cut from. */
+async function putPiece(gpu: Gpu, data: Float32Array, piece: Piece, { matrix, buffers }: InMemory): Promise<void> {
+  const { at, runs, rows, width, source } = piece;
+  const isLinear = matrix.layout === "linear";
+  const places = runs.flatMap(({ first, count }) => Array.from({ length: count }, (_, index) => first + index));
+  for (const [index, part] of matrix.parts.entries()) {
+    const buffer = buffers[index] as GPUBuffer;
+    const values = new Float32Array(await readBuffer(gpu, buffer, 0, part.bytes));
+    for (const [row, place] of places.entries()) {
+      const own = at + row - part.firstRow;
+      if (own < 0 || own >= part.rows) continue;
+      for (let k = 0; k < width; k++) {
+        const to = source.transpose ? k * rows + place : place * width + k;
+        data[to] = values[isLinear ? own * matrix.stride + k : k * matrix.stride + own] as number;
+      }
+    }
+  }
+}

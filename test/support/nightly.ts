@@ -1,0 +1,12 @@
+/**
+ * `npm test` runs in minutes, so that everybody runs it. Cases that take long and differ from others in numbers alone run
+ * at night (`npm run test:nightly` sets `SUPERLENS_NIGHTLY`); one of each kind runs by day, too.
+ */
+export const isNight = process.env.SUPERLENS_NIGHTLY === "1";
+
+/** All cases at night; by day those whose kind no other of `day` has. */
+export function byDay<Case>(all: readonly Case[], day: readonly Case[]): readonly Case[] {
+  const unknown = day.filter((each) => !all.includes(each));
+  if (day.length === 0 || unknown.length > 0) throw new Error(`By day there is no case ${unknown}.`);
+  return isNight ? all : day;
+}

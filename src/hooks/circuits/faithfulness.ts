@@ -56,7 +56,7 @@ export async function faithfulness(
   const options = readCall("faithfulness", model, FAITHFULNESS_OPTIONS, given);
   s.readArgument(CIRCUIT_GRAPH, circuit, "faithfulness", "circuit");
   checkShape(model.spec, circuit);
-  const pair = await runPair(model, options, []);
+  const pair = await runPair(model, options);
   try {
     using run = await runCircuit(model, circuit, pair, options.signal);
     const measured = await measure(model, pair, run, options);

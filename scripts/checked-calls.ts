@@ -1,6 +1,11 @@
 /** Every options object of the public API: the calls that take it, its schema, and the interface that describes it. */
 import { BENCH_OPTIONS } from "../src/bench/options.ts";
 import { RUN_OPTIONS } from "../src/bench/run.ts";
+import { ATTRIBUTION_PATCH_OPTIONS } from "../src/hooks/attribution/attribution-patch.ts";
+import { COMPARE_OPTIONS } from "../src/hooks/attribution/compare.ts";
+import { INTEGRATED_GRADIENTS_OPTIONS } from "../src/hooks/attribution/integrated-gradients.ts";
+import { TOKEN_SCORE_OPTIONS } from "../src/hooks/attribution/token-scores.ts";
+import { BACKWARD_OPTIONS } from "../src/hooks/backward.ts";
 import { CIRCUIT_OPTIONS } from "../src/hooks/circuits/circuit.ts";
 import { EDGE_ATTRIBUTION_OPTIONS } from "../src/hooks/circuits/edge-attribution.ts";
 import { FAITHFULNESS_OPTIONS } from "../src/hooks/circuits/faithfulness.ts";
@@ -46,6 +51,7 @@ const INPUT = "src/model/input.ts";
 const MODEL = "src/model/runner.ts";
 const GENERATE = ["src/hooks/generate.ts", "src/model/generate.ts", "src/model/sampling.ts", INPUT];
 const EXPERIMENT = ["src/hooks/patching/experiment.ts", "src/hooks/sweep-options.ts"];
+const ATTRIBUTION = "src/hooks/attribution/";
 const PROMPT_PAIR = "src/hooks/circuits/prompts.ts";
 const RESIDUAL = ["src/hooks/readouts/residual.ts"];
 
@@ -61,6 +67,12 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     schema: HOOKED_FORWARD_OPTIONS,
     type: "HookedForwardOptions",
     files: ["src/hooks/plan.ts", MODEL, INPUT],
+  },
+  {
+    calls: "`backward`",
+    schema: BACKWARD_OPTIONS,
+    type: "BackwardOptions",
+    files: ["src/hooks/backward.ts", INPUT],
   },
   { calls: "An edit", schema: EDIT, type: "Edit", files: ["src/hooks/edit.ts"] },
   { calls: "`generate`", schema: HOOKED_GENERATE_OPTIONS, type: "HookedGenerateOptions", files: GENERATE },
@@ -78,6 +90,30 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     schema: ACTIVATION_PATCH_OPTIONS,
     type: "ActivationPatchOptions",
     files: ["src/hooks/patching/activation-patch.ts", ...EXPERIMENT],
+  },
+  {
+    calls: "`attributionPatch`",
+    schema: ATTRIBUTION_PATCH_OPTIONS,
+    type: "AttributionPatchOptions",
+    files: [`${ATTRIBUTION}attribution-patch.ts`, "src/hooks/patching/activation-patch.ts", ...EXPERIMENT],
+  },
+  {
+    calls: "`compareWithExact`, its third argument",
+    schema: COMPARE_OPTIONS,
+    type: "CompareOptions",
+    files: [`${ATTRIBUTION}compare.ts`],
+  },
+  {
+    calls: "`integratedGradients`",
+    schema: INTEGRATED_GRADIENTS_OPTIONS,
+    type: "IntegratedGradientsOptions",
+    files: [`${ATTRIBUTION}integrated-gradients.ts`, `${ATTRIBUTION}token-scores.ts`],
+  },
+  {
+    calls: "`saliency`, `gradientTimesActivation`",
+    schema: TOKEN_SCORE_OPTIONS,
+    type: "TokenScoreOptions",
+    files: [`${ATTRIBUTION}token-scores.ts`],
   },
   {
     calls: "`ablate`",

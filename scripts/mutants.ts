@@ -4,18 +4,8 @@
  * They bite at structure: which ops run, for which rows, in what order, in whose memory, and what is kept for later. A wrong
  * expression in a shader needs no mutant: every kernel is compared with its reference on many shapes.
  */
-
-export interface Mutant {
-  name: string;
-  file: string;
-  /** Text that occurs once in the file, and what replaces it. */
-  from: string;
-  to: string;
-  /** Test files of which one at least must fail: the cheapest that notice. */
-  tests: string[];
-  /** Among the few that every change is checked with: its tests take a few seconds and no GPU. */
-  quick?: boolean;
-}
+import type { Mutant } from "./mutant.ts";
+import { GRADIENT_MUTANTS } from "./mutants-gradients.ts";
 
 const PLACE = ["test/graph/place.test.ts"];
 const REACH = ["test/graph/reach.test.ts"];
@@ -435,4 +425,5 @@ export const MUTANTS: readonly Mutant[] = [
     to: "await test.run();",
     tests: BENCH,
   },
+  ...GRADIENT_MUTANTS,
 ];

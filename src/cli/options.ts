@@ -83,12 +83,13 @@ export function parseIds(text: string): number[] {
 }
 
 /** A parser for whole numbers from `least` to `most`, in digits. */
-export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
+export function wholeNumber(least = Number.MIN_SAFE_INTEGER, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
   return (text) => {
     const value = Number(text);
     if (/^[+-]?\d+$/.test(text) && value >= least && value <= most) return value;
+    const lower = least === Number.MIN_SAFE_INTEGER ? "" : `, at least ${least}`;
     const upper = most === Number.MAX_SAFE_INTEGER ? "" : ` and at most ${most}`;
-    throw new InvalidArgumentError(`It must be a whole number, at least ${least}${upper}, in digits.`);
+    throw new InvalidArgumentError(`It must be a whole number${lower}${upper}, in digits.`);
   };
 }
 
@@ -118,12 +119,12 @@ export function usageError(command: Command, message: string): never {
 }
 
 /** `--no-bos` beside ids would do nothing: they are taken as they are. */
-export function refuseIdleBos(command: Command, { bos }: InputOptions, ids: unknown): void {
+export function refuseIdleBos(command: Command, { bos }: Pick<InputOptions, "bos">, ids: unknown): void {
   if (!bos && ids !== undefined) usageError(command, "--no-bos is for text; --ids are taken as they are");
 }
 
 /** The option `addBos`: the tokenizer decides unless `--no-bos` was given. */
-export function bosOption({ bos }: InputOptions): { addBos?: boolean } {
+export function bosOption({ bos }: Pick<InputOptions, "bos">): { addBos?: boolean } {
   return bos ? {} : { addBos: false };
 }
 

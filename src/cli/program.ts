@@ -1,5 +1,7 @@
 /** The command line as a value: every command with its options, and what is checked before any of them acts. */
 import { Command, type Option } from "commander";
+import { attributeCommand } from "./commands/attribute.ts";
+import { backwardCommand } from "./commands/backward.ts";
 import { benchCommand } from "./commands/bench.ts";
 import { constructCommand } from "./commands/construct.ts";
 import { demoCommand } from "./commands/demo.ts";
@@ -24,6 +26,8 @@ const COMMANDS = [
   generateCommand,
   probsCommand,
   forwardCommand,
+  backwardCommand,
+  attributeCommand,
   constructCommand,
   verifyCommand,
   benchCommand,

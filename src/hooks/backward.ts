@@ -5,9 +5,18 @@
  * model as it was edited. The gradient of a batch is that of the sum over its sequences; of `metric.loss`, of the mean.
  */
 import { HookError, InputError } from "../errors.ts";
+import type { Gpu } from "../gpu/gpu.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { ENCODE_FIELDS, type EncodeInputOptions, MODEL_INPUT, type ModelInput } from "../model/input.ts";
+import {
+  ENCODE_FIELDS,
+  type EncodeInputOptions,
+  MODEL_INPUT,
+  type ModelInput,
+  type TextModel,
+  type TokenInput,
+} from "../model/input.ts";
 import type { Model } from "../model/model.ts";
+import type { RunOptions } from "../model/runner.ts";
 import { WeightGradients } from "../model/weights/gradients.ts";
 import { tensorNames } from "../model/weights/tensors.ts";
 import type { CaptureTarget, PassHooks } from "../ops/bindings.ts";
@@ -18,8 +27,8 @@ import { ActivationCache } from "./activation-cache.ts";
 import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";
 import { type MetricPlan, MetricSeed, planMetric } from "./metric-gradient.ts";
 import { type CheckedMetric, METRICS, type Metric } from "./metrics.ts";
-import { planPass } from "./plan.ts";
-import { matcher, PATTERNS, type PointPattern } from "./points.ts";
+import { checkForward, planPass } from "./plan.ts";
+import { matcher, PATTERNS, type PointPattern, TENSOR_PATTERNS } from "./points.ts";
 
 /** What to differentiate, and where. */
 export interface BackwardOptions extends EncodeInputOptions {
@@ -54,7 +63,7 @@ export const BACKWARD_OPTIONS = s.object<BackwardOptions, CheckedBackwardOptions
   metric: s.required(METRICS),
   position: s.whole,
   at: PATTERNS,
-  weights: PATTERNS,
+  weights: TENSOR_PATTERNS,
   positions: s.indices,
   edits: EDITS,
   recompute: s.flag,
@@ -85,43 +94,120 @@ export async function backward(
 ): Promise<BackwardResult> {
   const read = s.readOptions(BACKWARD_OPTIONS, options, "backward");
   const edits = [...standing, ...(read.edits ?? [])];
+  checkOptions(read, edits);
+  return model.withInput(s.readArgument(MODEL_INPUT, input, "backward", "input"), read, async (ids, run) => {
+    const position = checkPosition(read);
+    // Checked before the run that kl() needs.
+    planMetric(read.metric, ids, model.spec.vocabSize, position);
+    const metric = await againstUnedited(model, standing, ids, { ...run, logits: [position] }, read.metric);
+    return runBackward(model, ids, run, { ...read, metric, edits });
+  });
+}
+
+async function runBackward(
+  model: Model,
+  ids: readonly (readonly number[])[],
+  run: RunOptions,
+  read: CheckedBackwardOptions & { edits: readonly CheckedEdit[] },
+): Promise<BackwardResult> {
+  const { gpu, spec, engine } = model;
+  const metric = planMetric(read.metric, ids, spec.vocabSize, checkPosition(read));
+  const names = chooseWeights(model, read.weights);
+  const plan = planPass(model, ids, run, {
+    capture: read.at,
+    positions: read.positions,
+    edits: read.edits,
+    logits: "all",
+  });
+  const { cache } = plan;
+  const held: { destroy(): void }[] = [cache];
+  const destroy = () => {
+    for (const each of held) each.destroy();
+  };
+  let seed: MetricSeed | undefined;
+  try {
+    const grads = zerosLike(gpu, cache);
+    held.push(grads);
+    const weights = new WeightGradients(gpu, engine.weights, names);
+    held.push(weights);
+    seed = new MetricSeed(gpu, metric, spec.vocabSize);
+    const logits = await model.run(ids, {
+      ...run,
+      ...plan.run,
+      hooks: plan.run.hooks && withGradients(plan.run.hooks, grads),
+      widest: widestOf(model, ids, metric, plan.run.widest),
+      logits: cache.names.includes("logits") ? "all" : metric.logits,
+      backward: { seed: seed.record, weights, recompute: read.recompute },
+    });
+    logits.destroy();
+    return { value: await seed.read(), cache, grads, weights, destroy, [Symbol.dispose]: destroy };
+  } catch (error) {
+    destroy();
+    throw error;
+  } finally {
+    seed?.destroy();
+  }
+}
+
+/**
+ * Token ids of a backward pass, checked with its metric, points and edits: all that can be known of a call without weights.
+ * @throws InputError, HookError as `HookedModel.backward`
+ */
+export function checkBackward(
+  model: TextModel & Pick<Model, "spec">,
+  input: TokenInput,
+  options: BackwardOptions,
+): number[][] {
+  const read = s.readOptions(BACKWARD_OPTIONS, options, "backward");
+  checkOptions(read, read.edits ?? []);
+  const { addBos, at, edits } = options;
+  const ids = checkForward(model, input, { addBos, capture: at, edits });
+  planMetric(read.metric, ids, model.spec.vocabSize, checkPosition(read));
+  return ids;
+}
+
+/** @throws InputError `input/idle-option`; HookError `hook/metric`, `hook/no-gradient` */
+function checkOptions(read: CheckedBackwardOptions, edits: readonly CheckedEdit[]): void {
   refuseUnknownGradients(edits);
-  if (read.at === undefined && read.weights === undefined)
+  if (!read.at?.length && !read.weights?.length)
     s.refuseIdle(
       "backward",
       "metric",
       "without at or weights: name the points or the weights whose gradients are wanted",
     );
-  if (read.at === undefined && read.positions)
+  if (!read.at?.length && read.positions)
     s.refuseIdle("backward", "positions", "without at: it says what is kept of the points");
-  return model.withInput(s.readArgument(MODEL_INPUT, input, "backward", "input"), read, async (ids, run) => {
-    const metric = planMetric(read.metric, ids, model.spec.vocabSize, checkPosition(read));
-    const plan = planPass(model, ids, run, { capture: read.at, positions: read.positions, edits, logits: "all" });
-    const seed = new MetricSeed(model.gpu, metric, model.spec.vocabSize);
-    const { cache } = plan;
-    const grads = zerosLike(model, cache);
-    const weights = new WeightGradients(model.gpu, model.engine.weights, chooseWeights(model, read.weights));
-    const destroy = () => {
-      for (const each of [cache, grads, weights]) each.destroy();
-    };
-    try {
-      const logits = await model.run(ids, {
-        ...run,
-        ...plan.run,
-        hooks: plan.run.hooks && withGradients(plan.run.hooks, grads),
-        widest: widestOf(model, ids, metric, plan.run.widest),
-        logits: cache.names.includes("logits") ? "all" : metric.logits,
-        backward: { seed: seed.record, weights, recompute: read.recompute },
-      });
-      logits.destroy();
-      return { value: await seed.read(), cache, grads, weights, destroy, [Symbol.dispose]: destroy };
-    } catch (error) {
-      destroy();
-      throw error;
-    } finally {
-      seed.destroy();
-    }
-  });
+  if (!read.edits?.length && read.metric.some(lacksReference))
+    throw new HookError(
+      "hook/metric",
+      "Metric kl compares the edited run with the unedited one, and there are no edits. Give edits, or the logits to compare with: metric.kl(logits).",
+    );
+}
+
+const lacksReference = ({ kind, reference }: CheckedMetric) => kind === "kl" && reference === undefined;
+
+/** `kl()` without a reference compares each sequence with its run without the call's own edits, as sweeps do. */
+async function againstUnedited(
+  model: Model,
+  standing: readonly CheckedEdit[],
+  ids: number[][],
+  run: RunOptions,
+  metrics: readonly CheckedMetric[],
+): Promise<readonly CheckedMetric[]> {
+  if (!metrics.some(lacksReference)) return metrics;
+  const capacity = ids.reduce((sum, { length }) => sum + length, 0);
+  const kv = model.createKvCache({ sequences: ids.length, capacity });
+  try {
+    const plan = planPass(model, ids, { ...run, kv }, { edits: standing });
+    const logits = await model.run(ids, { ...run, ...plan.run, kv });
+    const each = ids.map(async (_, sequence) => {
+      const metric = metrics[metrics.length === 1 ? 0 : sequence] as CheckedMetric;
+      return lacksReference(metric) ? { ...metric, reference: await logits.at(sequence, -1) } : metric;
+    });
+    return await Promise.all(each).finally(() => logits.destroy());
+  } finally {
+    kv.destroy();
+  }
 }
 
 /** @throws InputError `input/idle-option` for a position beside the loss, which has all. */
@@ -142,10 +228,16 @@ export function refuseUnknownGradients(edits: readonly CheckedEdit[]): void {
 }
 
 /** Tensors for the gradients of what a cache captures. */
-function zerosLike({ gpu }: Model, cache: ActivationCache): ActivationCache {
+function zerosLike(gpu: Gpu, cache: ActivationCache): ActivationCache {
   const tensors = new Map<string, Tensor>();
-  for (const name of cache.names) tensors.set(name, gpu.tensor(cache.shape(name), `gradient of ${name}`));
-  return new ActivationCache(gpu, tensors, cache.positions);
+  const zeros = new ActivationCache(gpu, tensors, cache.positions);
+  try {
+    for (const name of cache.names) tensors.set(name, gpu.tensor(cache.shape(name), `gradient of ${name}`));
+  } catch (error) {
+    zeros.destroy();
+    throw error;
+  }
+  return zeros;
 }
 
 /** @throws InputError `input/no-weight` for a pattern that matches nothing */

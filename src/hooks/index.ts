@@ -2,6 +2,7 @@ export type { WeightGradients } from "../model/weights/gradients.ts";
 export type { HookFunction, HookResult } from "../ops/bindings.ts";
 export type { EditOp } from "../ops/edit-call.ts";
 export { ActivationCache, type ActivationSlice, type CacheEntry, type EntryPlace } from "./activation-cache.ts";
+export * from "./attribution/index.ts";
 export type { BackwardOptions, BackwardResult } from "./backward.ts";
 export * from "./circuits/index.ts";
 export type { Edit, EditValue } from "./edit.ts";

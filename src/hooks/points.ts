@@ -254,14 +254,19 @@ export function isLarge({ kind: { axes } }: Point): boolean {
 /** A name, a pattern in which `*` stands for anything, a regular expression, or a function of the name. */
 export type PointPattern = string | RegExp | ((name: string) => boolean);
 
+const patternsOf = (named: string) =>
+  s.oneOrMore<PointPattern>(
+    "such patterns",
+    s.simple(
+      `the name of ${named}, a pattern with *, a regular expression or a function of the name`,
+      (value) => typeof value === "string" || value instanceof RegExp || typeof value === "function",
+    ),
+  );
+
 /** One pattern or several. */
-export const PATTERNS = s.oneOrMore<PointPattern>(
-  "such patterns",
-  s.simple(
-    "the name of a point, a pattern with *, a regular expression or a function of the name",
-    (value) => typeof value === "string" || value instanceof RegExp || typeof value === "function",
-  ),
-);
+export const PATTERNS = patternsOf("a point");
+/** The same for tensors of a checkpoint. */
+export const TENSOR_PATTERNS = patternsOf("a tensor");
 
 /**
  * The points that match any of the patterns, in the order of the forward pass.

@@ -62,7 +62,10 @@ export interface RunOptions extends Omit<ForwardOptions, "kv"> {
   inputsEmbeds?: Tensor | undefined;
   /** Where the logits go, one row after the other; the caller's, and at least that long. Without it: a tensor of their own. */
   into?: Tensor;
-  /** Goes on backwards in each pass, from the logits or where the hooks say; sequences are not cut. */
+  /**
+   * Goes on backwards in each pass, from the logits, which the next pass overwrites, or where the hooks say; sequences are not
+   * cut.
+   */
   backward?: BackwardRequest | undefined;
   /** Records what follows the logits, in the same submission as the last of them. */
   afterLogits?: (recorder: Recorder, logits: Tensor) => void;
@@ -111,8 +114,11 @@ export class Runner extends LoadedModel {
     const rows = this.engine.appendRows(kv, ids);
     let logits: Tensor | undefined;
     try {
-      logits = options.into ?? this.gpu.result([sum(selected), this.spec.vocabSize], "logits");
-      await this.#runChunks(rows, selected, logits, options);
+      const passes = this.#passesOf(rows, options);
+      const largest = Math.max(...passes.map(([first, end]) => end - first));
+      const held = options.backward ? Math.min(largest, sum(selected)) : sum(selected);
+      logits = options.into ?? this.gpu.result([held, this.spec.vocabSize], "logits");
+      await this.#runPasses(passes, rows, selected, logits, options);
       return new Logits(logits, selected, this.spec.vocabSize);
     } catch (error) {
       if (!options.into) logits?.destroy();
@@ -120,7 +126,16 @@ export class Runner extends LoadedModel {
     }
   }
 
-  async #runChunks(
+  /** The first and the end of each pass's rows. Gradients of weights are computed of rows as columns, four by four. */
+  #passesOf(rows: RowTable, { widest, backward }: RunOptions): [number, number][] {
+    const { engine, spec } = this;
+    const fits = engine.rowsThatFit(widest);
+    const fitting = backward ? Math.max(1, fits - (fits % 4)) : fits;
+    return passesOf(spec, rows, Math.min(engine.maxRowsPerPass, fitting), fitting, backward !== undefined);
+  }
+
+  async #runPasses(
+    passes: readonly [number, number][],
     rows: RowTable,
     selected: readonly (readonly number[])[],
     logits: Tensor,
@@ -129,12 +144,10 @@ export class Runner extends LoadedModel {
     const { kv, hooks, stopAtLayer, everyRow = false, backward } = options;
     const wanted = selected.map((positions) => new Set(positions));
     const longest = Math.max(...kv.lengths);
-    const perPass = this.engine.rowsPerPass(options.widest);
     // Who looks at scores expects rows of one width, whichever sequences a chunk holds.
     const keyCount = hooks ? longest : undefined;
-    const fitting = this.engine.rowsThatFit(options.widest);
     let logitRow = 0;
-    for (const [first, end] of passesOf(this.spec, rows, perPass, fitting, backward !== undefined)) {
+    for (const [first, end] of passes) {
       options.signal?.throwIfAborted();
       const chunk = rows.slice(first, end);
       const pick = rowsWhere(chunk, (row) => wanted[chunk.sequence(row)]?.has(chunk.position(row)) ?? false);
@@ -157,7 +170,7 @@ export class Runner extends LoadedModel {
         if (first + chunk.count === rows.count) options.afterLogits?.(recorder, logits);
       };
       await Recorder.run(this.gpu, "forward", record, { kernels: options.kernels, signal: options.signal });
-      logitRow += pick.length;
+      if (!backward) logitRow += pick.length;
     }
   }
 }

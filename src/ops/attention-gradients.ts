@@ -80,22 +80,19 @@ export const CAP_GRADIENT = defineOp<AttentionAttributes>({
   formula: "dy (1 - (capped / cap)^2)",
   shapes: sameShape,
   inPlace: () => [1],
-  reference(call) {
-    const { inputs, attributes, outputShapes, rows, pass } = call;
+  reference({ inputs, attributes: { nHeads, softCap, alibi }, outputShapes: [shape], rows, pass }) {
     const [scores, grad] = inputs as [Float64Array, Float64Array];
-    const { nHeads, softCap, alibi } = attributes;
-    const keyCount = outputShapes[0]?.width as number;
-    const out = new Float64Array(scores.length);
-    eachRowHead(call, (rowHead, keys) => {
-      const slope = alibi ? (pass.slopes?.[rowHead % nHeads] as number) : 0;
-      const position = rows.position(Math.floor(rowHead / nHeads));
-      for (const key of keys) {
-        const at = rowHead * keyCount + key.position;
-        const capped = (scores[at] as number) + slope * (position - key.position);
-        out[at] = (grad[at] as number) * (1 - (capped / (softCap as number)) ** 2);
-      }
-    });
-    return [out];
+    const keyCount = shape?.width as number;
+    return [
+      grad.map((value, at) => {
+        const score = scores[at] as number;
+        if (score === Number.NEGATIVE_INFINITY) return 0;
+        const rowHead = Math.floor(at / keyCount);
+        const distance = rows.position(Math.floor(rowHead / nHeads)) - (at % keyCount);
+        const capped = score + (alibi ? (pass.slopes?.[rowHead % nHeads] as number) * distance : 0);
+        return value * (1 - (capped / (softCap as number)) ** 2);
+      }),
+    ];
   },
   lower(call) {
     const [scores] = call.inputs as [View];

@@ -1,5 +1,9 @@
 /** Every public call with arguments that work, for tests that then spoil one of them. */
 
+import { ATTRIBUTION_PATCH_OPTIONS } from "../../src/hooks/attribution/attribution-patch.ts";
+import { COMPARE_OPTIONS } from "../../src/hooks/attribution/compare.ts";
+import { INTEGRATED_GRADIENTS_OPTIONS } from "../../src/hooks/attribution/integrated-gradients.ts";
+import { TOKEN_SCORE_OPTIONS } from "../../src/hooks/attribution/token-scores.ts";
 import { CIRCUIT_OPTIONS } from "../../src/hooks/circuits/circuit.ts";
 import { EDGE_ATTRIBUTION_OPTIONS } from "../../src/hooks/circuits/edge-attribution.ts";
 import { FAITHFULNESS_OPTIONS } from "../../src/hooks/circuits/faithfulness.ts";
@@ -91,6 +95,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
   const kv = model.createKvCache({ sequences: 2 });
   const metric = api.metric.logitDiff(4, 5);
   const experiment = { metric };
+  const patch = { ...experiment, clean: ids, corrupted: [3, 2, 1], at: "resid_pre", layers: 0 };
   const lens = await api.logitLens(model, ids, {});
   const stack = await api.accumulatedResid(model, ids);
   const grid = await api.ablate(model, { input: ids, kind: "zero", metric, layers: 0 });
@@ -202,10 +207,40 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
     },
     {
       name: "activationPatch",
-      args: [model, { ...experiment, clean: ids, corrupted: [3, 2, 1], at: "resid_pre", layers: 0 }],
+      args: [model, patch],
       run: api.activationPatch,
       options: ACTIVATION_PATCH_OPTIONS,
     },
+    {
+      name: "attributionPatch",
+      args: [model, patch],
+      run: api.attributionPatch,
+      options: ATTRIBUTION_PATCH_OPTIONS,
+    },
+    {
+      name: "compareWithExact",
+      args: [model, patch, { sample: 2 }],
+      run: api.compareWithExact,
+      options: COMPARE_OPTIONS,
+    },
+    {
+      name: "compareWithExact of a patch",
+      args: [patch],
+      run: (options) => api.compareWithExact(model, options),
+      options: ACTIVATION_PATCH_OPTIONS,
+    },
+    {
+      name: "integratedGradients",
+      args: [model, { ...experiment, input: ids, steps: 1 }],
+      run: api.integratedGradients,
+      options: INTEGRATED_GRADIENTS_OPTIONS,
+    },
+    ...Object.entries({ saliency, gradientTimesActivation }).map(([name, run]) => ({
+      name,
+      args: [model, { ...experiment, input: ids }],
+      run,
+      options: TOKEN_SCORE_OPTIONS,
+    })),
     {
       name: "ablate",
       args: [model, { ...experiment, input: ids, kind: "zero", layers: 0 }],
@@ -337,6 +372,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
   ];
 }
 
+const { saliency, gradientTimesActivation } = api;
 const { inductionScores, duplicateTokenScores, previousTokenScores, repeatedRandomTokens } = api;
 const repeatedTokenCalls = { inductionScores, duplicateTokenScores, previousTokenScores };
 

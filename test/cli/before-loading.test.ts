@@ -56,6 +56,8 @@ const COMMANDS: Record<string, string[]> = {
   generate: ["m", "text"],
   probs: ["m", "text", "--answers", "a"],
   forward: ["m", "--text", "a", "--out", "o"],
+  backward: ["m", "--text", "a", "--metric", "loss", "--weights", "*", "--out", "o"],
+  attribute: ["m", "--clean", "a", "--corrupted", "b", "--metric", "kl"],
   construct: ["plus", "--out", "o"],
   verify: [],
   bench: [],
@@ -73,6 +75,12 @@ const OPTIONS: [command: string, option: string, wrong: string[]][] = [
   ["generate", "--min-p", [...DECIMAL, "1.1"]],
   ["generate", "--repetition-penalty", [...DECIMAL, "0"]],
   ["generate", "--ids", ["", "a", "-1", "1.5", "1;2"]],
+  ["backward", "--metric", ["", "5", "lossy", "logit", "logit(5,6)"]],
+  ["backward", "--position", WHOLE.filter((text) => text !== "-1")],
+  ["attribute", "--metric", ["", "logit"]],
+  ["attribute", "--method", ["", "ap"]],
+  ["attribute", "--check", WHOLE],
+  ["attribute", "--position", WHOLE.filter((text) => text !== "-1")],
   ["tune", "--budget", DECIMAL],
   ["construct", "--examples", [...WHOLE, "0"]],
   ["construct", "--heads", [...WHOLE, "0"]],
@@ -108,6 +116,14 @@ describe("an argument that is none is exit code 2 and names its option", () => {
 
 const edit = (changes: object) => JSON.stringify({ at: "hook_embed", op: "zero", ...changes });
 const forward = (...args: string[]) => ["forward", LLAMA, "--out", "unwritten", ...args];
+const backward = (metric: string, ...args: string[]) => [
+  ...["backward", LLAMA, "--ids", "5 6 7", "--metric", metric, "--out", "unwritten"],
+  ...args,
+];
+const attribute = (...args: string[]) => [
+  ...["attribute", LLAMA, "--ids", "--clean", "5 6", "--metric", "logit(5)"],
+  ...args,
+];
 const generate = (...args: string[]) => ["generate", LLAMA, "--ids", "5", ...args];
 
 describe("arguments that contradict each other are exit code 2", () => {
@@ -129,6 +145,15 @@ describe("arguments that contradict each other are exit code 2", () => {
       /value\.file is "v\.bin"; it must be a \.safetensors file/,
     ],
     [forward("--ids", "5", "--capture", "*", "--last"), /"logits" of every position; leave out --last/],
+    [backward("logit(5)"), /give the points .* with --at, or the weights with --weights/],
+    [backward("loss", "--weights", "*", "--position", "-1"), /--metric loss counts them all/],
+    [backward("kl", "--at", "logits"), /--metric kl compares an edited run .* give an --edit/],
+    [backward("logit(5)", "--at", "logits", "--no-bos"), /--no-bos is for text/],
+    [backward("logit(5)", "--at", "logits", "--edit", edit({ op: "nil" })), /edit 1: op is "nil"/],
+    [attribute("--corrupted", "5 7", "--no-bos"), /--no-bos is for text/],
+    [attribute("--corrupted", "5 x"), /with --ids the prompts are ids.*"x" is no token id/],
+    [attribute("--corrupted", "5 7", "--method", "exact", "--check", "5"), /--check is for --method attribution/],
+    [attribute("--corrupted", "5 7", "--method", "eap", "--at", "z"), /--at is for methods of one place/],
     [["probs", LLAMA, "--ids", "5", "--answers", "6", "--tokenization", "joint"], /--tokenization is for text/],
     [["bench", "--port", "1"], /--port needs --serve/],
     [["bench", "--serve", "--json"], /leave out --json/],
@@ -161,6 +186,34 @@ describe("what the model rules out ends before a GPU is asked for", () => {
       /--edit 2 of 2: "x"/,
     ],
     [forward("--ids", "5", "--edit", edit({ op: "add", value: [1, 2] })), "hook/value-shape", /has 2 numbers/],
+    [forward("--ids", "96", "--edit", edit({})), "input/token-range", /^[^:]*: Sequence 0 has token id 96/],
+    [backward("logit(96)", "--at", "logits"), "hook/metric", /token 96 is out of range; ids go from 0 to 95/],
+    [backward("logit( a)", "--at", "logits"), "input/no-tokenizer", /no tokenizer.*Give the token's id/],
+    [backward("rank(5)", "--at", "logits"), "hook/metric", /rank takes whole numbers, so it has no gradient/],
+    [backward("logit(5)", "--at", "hook_embd"), "hook/no-such-point", /Nearest: hook_embed/],
+    [backward("logit(5)", "--at", "logits", "--position", "3"), "hook/position-range", /3 positions, not 3/],
+    [backward("loss", "--at", "logits", "--edit", edit({ at: "x" })), "hook/no-such-point", /--edit: "x"/],
+    [
+      backward("loss", "--at", "logits", "--edit", edit({ op: "wgsl", expression: "x * x" })),
+      "hook/no-gradient",
+      /hook_embed is an expression, whose derivative is not known/,
+    ],
+    [
+      ["backward", LLAMA, "--ids", "5", "--metric", "loss", "--at", "logits", "--out", "o"],
+      "hook/metric",
+      /two tokens/,
+    ],
+    [
+      ["backward", LLAMA, "--ids", "5", "--metric", "loss", "--at", "logits", "--out", ROOT],
+      "cli/not-writable",
+      /it is a folder/,
+    ],
+    [attribute("--corrupted", "5 96"), "input/token-range", /token id 96/],
+    [attribute("--corrupted", "5 7 8"), "hook/patch-length", /The clean prompt has 2 tokens, the corrupted one 3/],
+    [attribute("--corrupted", "5 7", "--at", "resid"), "input/argument", /at is "resid"; it must be/],
+    [attribute("--corrupted", "5 7", "--at", "hook_embd", "--method", "ig"), "hook/no-such-point", /hook_embed/],
+    [attribute("--corrupted", "5 7", "--position", "2"), "input/position-range", /the prompt has 2 tokens/],
+    [attribute("--corrupted", "5 7", "--out", ROOT), "cli/not-writable", /it is a folder/],
     [generate("--ids", "96"), "", /--ids may be given once/],
     [["generate", LLAMA, "--ids", "96"], "input/token-range", /id 96 \(entry 0\); ids of this model go from 0 to 95/],
     [["generate", LLAMA, "--ids", long], "input/too-long", /129 tokens/],

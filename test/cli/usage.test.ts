@@ -6,7 +6,7 @@ import { writeSafetensors } from "../../src/checkpoint/index.ts";
 import { fileWithHeader, inTempFolder } from "../checkpoint/support.ts";
 import { LLAMA, type Run, superlens } from "./support.ts";
 
-const COMMANDS = ["inspect", "tokenize", "generate", "probs", "forward", "tune"];
+const COMMANDS = ["inspect", "tokenize", "generate", "probs", "forward", "backward", "attribute", "tune"];
 
 // The first run after an edit of the sources bundles them.
 beforeAll(async () => {

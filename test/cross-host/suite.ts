@@ -4,6 +4,7 @@
  */
 import { editChecks } from "./edits.ts";
 import { familyChecks } from "./families.ts";
+import { gradientChecks } from "./gradients.ts";
 import { type Check, expectEqual } from "./harness.ts";
 import { hookChecks } from "./hooks.ts";
 import { kernelChecks } from "./kernels.ts";
@@ -78,6 +79,7 @@ export const suite: Check[] = [
   ...kernelChecks,
   ...familyChecks,
   ...editChecks,
+  ...gradientChecks,
   ...theoryChecks,
   ...hookChecks,
   ...lifetimeChecks,

@@ -1,11 +1,19 @@
 /** What tests of gradients share: PyTorch's gradients of the fixtures, and backward passes by the plain references. */
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
+import { differentiate } from "../../src/graph/differentiate.ts";
 import { type Evaluation, evaluate } from "../../src/graph/evaluate.ts";
-import type { Graph } from "../../src/graph/graph.ts";
+import { type Graph, pointsOf } from "../../src/graph/graph.ts";
+import { insertHooks } from "../../src/graph/hooks.ts";
+import type { ActivationCache } from "../../src/hooks/index.ts";
+import { trace } from "../../src/model/trace.ts";
 import { CAPTURE } from "../../src/ops/capture.ts";
 import type { Op } from "../../src/ops/op.ts";
+import { layoutOf } from "../../src/ops/places.ts";
+import type { RowTable } from "../../src/ops/rows.ts";
+import { fixture, referencePass, rowsOf } from "../graph/support.ts";
 import { tensorsOf, valuesOf } from "../support/fixtures.ts";
+import { relativeError } from "../support/numbers.ts";
 
 const ROOT = fileURLToPath(new URL("../fixtures/families/", import.meta.url));
 
@@ -38,4 +46,65 @@ export function headFirst(numbers: Float64Array, batch: number, heads: number, l
   }
   if (numbers.length !== batch * heads * length * length) throw new RangeError("patterns of another shape");
   return out;
+}
+
+/** What is differentiated: the sum over the batch of factors · logits at a place of each sequence. */
+export interface Weighted {
+  readonly factors: ArrayLike<number>;
+  readonly places: readonly number[];
+}
+
+/** Gradients by the references: at each point [row, head, width], with the rows of `rows`. */
+export interface Expected {
+  readonly rows: RowTable;
+  readonly values: ReadonlyMap<string, Float64Array>;
+}
+
+/** The metric's gradient of the logits. */
+export function weightedSeed({ factors, places }: Weighted) {
+  return (logits: Float64Array, rows: RowTable) => {
+    const out = new Float64Array(logits.length);
+    for (const [sequence, place] of places.entries()) out.set(factors, rows.indexOf(sequence, place) * factors.length);
+    return out;
+  };
+}
+
+/** The gradients at all points of a family, by the plain references. */
+export async function expectedGradients(
+  family: string,
+  ids: readonly (readonly number[])[],
+  weighted: Weighted,
+  changes: Record<string, unknown> = {},
+): Promise<Expected> {
+  const { spec, weight } = await fixture(family, changes);
+  const whole = trace(spec);
+  const names = [...pointsOf(whole).keys()];
+  const captures = names.map((name) => ({ name, ofGradient: true }));
+  const graph = differentiate(insertHooks(whole, { edits: [], callbacks: [], captures }));
+  const rows = rowsOf(ids);
+  const pass = { ...referencePass(spec, 64), seed: weightedSeed(weighted) };
+  const grads = evaluateGradients(graph, { rows, weight, pass });
+  return { rows, values: new Map([...grads].map(([index, numbers]) => [names[index] as string, numbers])) };
+}
+
+/** How far each entry of a cache of gradients is from what it should be. Where a sequence has ended there are zeros. */
+export async function errorsAt(cache: ActivationCache, { rows, values }: Expected): Promise<Map<string, number>> {
+  const errors = new Map<string, number>();
+  for (const name of cache.names) {
+    const is = await cache.read(name);
+    const layout = layoutOf(cache.shape(name), /scores|pattern/.test(name));
+    const { heads, width, rowStride, headStride } = layout;
+    const should = new Float64Array(is.length);
+    for (const [sequence, positions] of cache.positions.entries()) {
+      for (const [index, position] of positions.entries()) {
+        const from = rows.indexOf(sequence, position) * heads * width;
+        for (let head = 0; head < heads; head++) {
+          const own = values.get(name)?.subarray(from + head * width, from + (head + 1) * width) ?? [];
+          should.set(own, layout.rowIndex(sequence, index) * rowStride + head * headStride);
+        }
+      }
+    }
+    errors.set(name, relativeError(is, should));
+  }
+  return errors;
 }

@@ -19,10 +19,13 @@ const GLOBAL: Record<string, WeightName> = {
   b_U: "unembed.b_U",
 };
 
-/** A fixture's spec, and its weights by the names that ops have for them. */
-export async function fixture(family: string): Promise<{ spec: ModelSpec; weight: WeightOf }> {
+/** A fixture's spec, with settings of its config changed, and its weights by the names that ops have for them. */
+export async function fixture(
+  family: string,
+  changes: Record<string, unknown> = {},
+): Promise<{ spec: ModelSpec; weight: WeightOf }> {
   const { config, tensors } = await fixtureFiles(family);
-  const spec = specFromConfig(config, family);
+  const spec = specFromConfig({ ...config, ...changes }, family);
   const lookup = lookupIn(spec, tensors);
   const flat = (name: WeightName, block = 0) => {
     const rows = lookup(name, block);

@@ -35,6 +35,7 @@ const modules = async () => ({
   edits: await import("../../src/ops/edit.ts"),
   metrics: await import("../../src/hooks/metrics.ts"),
   readouts: await import("../../src/hooks/readouts/kernels.ts"),
+  attribution: await import("../../src/hooks/attribution/attribution-patch.ts"),
 });
 
 /** All of them. `recorder` is for kernels that are made when they are recorded; it is not submitted. */

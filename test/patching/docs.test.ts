@@ -38,7 +38,7 @@ it("links to every recipe", () => {
 
 it("explains every error of captures, edits, sweeps and experiments", () => {
   const folder = fileURLToPath(new URL("../../src/", import.meta.url));
-  const files = ["hooks/", "hooks/patching/", "hooks/paths/", "ops/"].flatMap((part) =>
+  const files = ["hooks/", "hooks/patching/", "hooks/paths/", "hooks/attribution/", "ops/"].flatMap((part) =>
     readdirSync(folder + part)
       .filter((name) => name.endsWith(".ts"))
       .map((name) => folder + part + name),

@@ -21,6 +21,12 @@ const PIECES = [
 const PRINTS: Record<string, RegExp[]> = {
   "attention-pattern": [/hook_pattern, head \d: the last query gives "cat" \d\.\d\d/, /█/],
   "activation-patching": [/clean -?\d/, /^L0( +-?\d+\.\d\d){7}$/m, /each head's z[\s\S]*^L2( +-?\d+\.\d\d){4}$/m],
+  "attribution-patching": [
+    /^resid_pre, by attribution:\n.*\nL0( +-?\d+\.\d\d){7}$/m,
+    /^12 cells: correlation -?\d\.\d{3}, largest error \d/m,
+    /^worst: L\d, head \d: attribution -?\d/m,
+    /^integrated gradients of "cat", from "bird": -?\d+\.\d\d, gap -?\d/m,
+  ],
   ablation: [/^zero: change/m, /^mean: change/m, /^resample: change[\s\S]*^L2( +-?\d+\.\d\d){4}$/m],
   "causal-tracing": [/with noise of std \d/, /^L2( +\d\.\d{3}){7}$/m],
   circuits: [

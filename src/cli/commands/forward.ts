@@ -89,8 +89,9 @@ async function forward(source: string, command: Command): Promise<void> {
       const looksAtLogits = resolvePoints(facts.spec, options.capture ?? []).some(({ name }) => name === "logits");
       if (options.last && looksAtLogits)
         usageError(command, '--capture takes in "logits" of every position; leave out --last, or capture fewer points');
-      checkEach(edits, (edit) => checkForward(facts, input, { edits: [edit], ...bosOption(options) }));
-      return checkForward(facts, input, { logits, capture: options.capture, ...bosOption(options) });
+      const ids = checkForward(facts, input, { logits, capture: options.capture, ...bosOption(options) });
+      checkEach(edits, (edit) => checkForward(facts, ids, { edits: [edit] }));
+      return ids;
     },
     async run(model, ids) {
       const { capture } = options;

@@ -1,6 +1,6 @@
 /** What all experiments share: their options, prompts as ids, and a metric that is one number. */
 import { HookError, InputError } from "../../errors.ts";
-import { isEmbeds, MODEL_INPUT, type ModelInput, toIds } from "../../model/input.ts";
+import { isEmbeds, MODEL_INPUT, type ModelInput, type TextModel, toIds } from "../../model/input.ts";
 import type { Logits } from "../../model/logits.ts";
 import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
@@ -46,13 +46,13 @@ export async function againstClean(chosen: Metric, clean: Logits): Promise<Metri
 }
 
 /** Token ids of every sequence of `input`. `what` names it in errors. */
-export function sequencesOf(model: HookedModel, input: ModelInput, what: string): number[][] {
+export function sequencesOf(model: TextModel, input: ModelInput, what: string): number[][] {
   if (!isEmbeds(input)) return toIds(input, model);
   throw new InputError("input/experiment", `${what} needs text or token ids, not embeddings.`);
 }
 
 /** Token ids of the one sequence of `input`. */
-export function sequenceOf(model: HookedModel, input: ModelInput, what: string): number[] {
+export function sequenceOf(model: TextModel, input: ModelInput, what: string): number[] {
   const sequences = sequencesOf(model, input, what);
   if (sequences.length === 1) return sequences[0] as number[];
   throw new InputError(
@@ -63,7 +63,7 @@ export function sequenceOf(model: HookedModel, input: ModelInput, what: string):
 
 /** Token ids of two prompts that agree position by position. @throws HookError `hook/patch-length` */
 export function promptPair(
-  model: HookedModel,
+  model: TextModel,
   options: { clean: ModelInput; corrupted: ModelInput },
 ): { clean: number[]; corrupted: number[] } {
   const clean = sequenceOf(model, options.clean, "clean");

@@ -1,10 +1,10 @@
 /** Where an experiment acts: short names for the points of a block, and the layers, heads and positions chosen there. */
 import { HookError, InputError } from "../../errors.ts";
+import type { TextModel } from "../../model/input.ts";
 import type { ModelSpec } from "../../model/spec.ts";
 import * as s from "../../schema/schema.ts";
 import type { ActivationCache } from "../activation-cache.ts";
 import type { Edit } from "../edit.ts";
-import type { HookedModel } from "../hooked-model.ts";
 import { resolvePoint } from "../points.ts";
 import type { GridAxis } from "./grid.ts";
 
@@ -121,11 +121,7 @@ export function headAxis(heads: readonly number[]): GridAxis {
 }
 
 /** Positions with their tokens, `5:Lily`. */
-export function positionAxis(
-  { tokenizer }: HookedModel,
-  ids: readonly number[],
-  positions: readonly number[],
-): GridAxis {
+export function positionAxis({ tokenizer }: TextModel, ids: readonly number[], positions: readonly number[]): GridAxis {
   const text = (id: number) =>
     tokenizer && id < tokenizer.vocabSize ? JSON.stringify(tokenizer.tokenText(id)).slice(1, -1) : `#${id}`;
   return {

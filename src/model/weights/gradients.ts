@@ -39,14 +39,24 @@ export class WeightGradients {
     readonly names: readonly string[],
   ) {
     const chosen = new Set(names);
-    for (const planned of model.planned) {
-      if (!planned.pieces.some(({ info }) => chosen.has(info.name))) continue;
-      const matrix = inFloat32(planned, gpu.limits);
-      const label = `gradient of ${planned.pieces[0]?.info.name}`;
-      const buffers = matrix.parts.map(({ bytes }) => gpu.createBuffer(bytes, STORAGE_USAGE, label));
-      this.#held.set(keyOf(planned.place, planned.layer), { planned, matrix, buffers });
+    try {
+      for (const planned of model.planned) {
+        if (planned.pieces.some(({ info }) => chosen.has(info.name))) this.#hold(planned);
+      }
+    } catch (error) {
+      this.destroy();
+      throw error;
     }
     this.weights = [...this.#held.keys()].join();
+  }
+
+  #hold(planned: InMemory["planned"]): void {
+    const matrix = inFloat32(planned, this.gpu.limits);
+    const label = `gradient of ${planned.pieces[0]?.info.name}`;
+    const buffers: GPUBuffer[] = [];
+    // Held before the rest is there, so that `destroy` frees what there is when memory runs out in the middle.
+    this.#held.set(keyOf(planned.place, planned.layer), { planned, matrix, buffers });
+    for (const { bytes } of matrix.parts) buffers.push(this.gpu.createBuffer(bytes, STORAGE_USAGE, label));
   }
 
   /** Bytes on the GPU. */

@@ -1,0 +1,118 @@
+/** `superlens attribute`: which parts of a model make the difference between two prompts? */
+import { Command, Option } from "commander";
+import { checkForward } from "../../hooks/plan.ts";
+import { METHOD_NAMES, type MethodName, methodOf } from "../attribution-methods.ts";
+import { type MetricOption, metricOption, resolveMetric } from "../metric-option.ts";
+import {
+  addBosOption,
+  bosOption,
+  examples,
+  type GlobalOptions,
+  type InputOptions,
+  parseIds,
+  refuseIdleBos,
+  usageError,
+  wholeNumber,
+} from "../options.ts";
+import { bytes, print, printJson } from "../output.ts";
+import { withModel } from "../session.ts";
+import { stop } from "../stop.ts";
+import { checkWritable, writeFileWhole } from "../write-file.ts";
+
+interface AttributeOptions extends GlobalOptions, Omit<InputOptions, "ids"> {
+  clean: string;
+  corrupted: string;
+  ids?: boolean;
+  metric: MetricOption;
+  method: MethodName;
+  check: number;
+  at?: string;
+  position?: number;
+  out?: string;
+}
+
+const SITES = "resid_pre, resid_mid, resid_post, attn_out, mlp_out, mlp_post, q, k, v, z or pattern";
+
+export function attributeCommand(): Command {
+  return addBosOption(new Command("attribute"))
+    .summary("say which parts of a model make the difference between two prompts")
+    .description(
+      "Runs a clean and a corrupted prompt of as many tokens, whose METRIC differs, and says which activations carry the difference: how far the metric moves from the corrupted run (0) to the clean one (1) when one of them gets its clean value.",
+    )
+    .argument("<model>", "folder, address or hf:owner/name")
+    .requiredOption("--clean <text>", "the prompt whose answer counts")
+    .requiredOption("--corrupted <text>", "the prompt it is compared with, of as many tokens")
+    .option("--ids", 'both prompts are token ids, as "5 6 7"')
+    .addOption(metricOption(["logit", "logitDiff", "logProb", "prob", "kl"]))
+    .addOption(
+      new Option("--position <n>", "whose logits are measured; negative from the end (default: -1)").argParser(
+        wholeNumber(),
+      ),
+    )
+    .addOption(
+      new Option("--method <method>", METHOD_NAMES.map((name) => `${name}: ${methodOf(name).meaning}`).join("; "))
+        .choices(METHOD_NAMES)
+        .default("attribution"),
+    )
+    .option("--at <site>", `what is patched: ${SITES} (default: resid_pre); for ig a point (default: hook_embed)`)
+    .addOption(
+      new Option("--check <n>", "of attribution: cells that are patched exactly to compare, 0 for none")
+        .argParser(wholeNumber(0))
+        .default(32),
+    )
+    .option("--out <file>", "also write the numbers to this file, as JSON")
+    .addHelpText(
+      "after",
+      examples(
+        [
+          'attribute ./model --clean "The capital of France is" --corrupted "The capital of Italy is" --metric "logitDiff( Paris, Rome)"',
+          "the residual before each layer, at each position",
+        ],
+        [
+          'attribute ./model --clean "The capital of France is" --corrupted "The capital of Italy is" --metric "logitDiff( Paris, Rome)" --method eap-ig --out graph.json',
+          "every edge between heads, MLPs and logits, as a graph that EAP-IG reads",
+        ],
+        ['attribute ./model --clean "5 6 7" --corrupted "5 8 7" --ids --metric "logit(9)" --at z', "each head"],
+      ),
+    )
+    .action(async (model: string, _options: unknown, command: Command) => attribute(model, command));
+}
+
+async function attribute(source: string, command: Command): Promise<void> {
+  const options = command.optsWithGlobals<AttributeOptions>();
+  const { metric, position: metricPosition, check, out } = options;
+  const method = methodOf(options.method);
+  const at = options.at ?? method.at;
+  refuseIdleBos(command, options, options.ids);
+  if (options.method !== "attribution" && command.getOptionValueSource("check") === "cli")
+    usageError(command, `--check is for --method attribution; ${options.method} is not compared with exact patching`);
+  if (options.at !== undefined && method.at === undefined)
+    usageError(command, `--at is for methods of one place; ${options.method} looks at every edge`);
+  const prompts = promptsOf(command, options);
+  if (out !== undefined) await checkWritable(out);
+  const answer = await withModel(source, options, {
+    prepare(facts) {
+      const idsOf = (prompt: string | number[]) => checkForward(facts, prompt, bosOption(options))[0] as number[];
+      const ids = { clean: idsOf(prompts.clean), corrupted: idsOf(prompts.corrupted) };
+      const question = { ...ids, metric: resolveMetric(metric, facts), metricPosition, at, check };
+      method.check(facts, question);
+      return question;
+    },
+    run: (model, question) => method.answer(model, question, stop.signal),
+  });
+  if (options.json) printJson(answer.json);
+  else print(...answer.lines);
+  if (out === undefined) return;
+  const size = await writeFileWhole(out, [new TextEncoder().encode(`${JSON.stringify(answer.json)}\n`)]);
+  if (!options.json) print(`${out}: ${bytes(size)}`);
+}
+
+/** Both prompts, as text or ids. */
+function promptsOf(command: Command, { clean, corrupted, ids }: AttributeOptions) {
+  if (!ids) return { clean, corrupted };
+  try {
+    return { clean: parseIds(clean), corrupted: parseIds(corrupted) };
+  } catch (error) {
+    return usageError(command, `with --ids the prompts are ids. ${(error as Error).message}`);
+  }
+}

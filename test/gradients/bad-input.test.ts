@@ -1,0 +1,198 @@
+/** What a backward pass cannot do it refuses with what to do instead, and leaves no memory behind; nor does what it can do. */
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Gpu } from "../../src/gpu/gpu.ts";
+import { HookedModel as Hooked } from "../../src/hooks/hooked-model.ts";
+import { type BackwardOptions, type HookedModel, metric } from "../../src/hooks/index.ts";
+import type { ModelInput } from "../../src/model/input.ts";
+import { loadParts } from "../../src/model/load.ts";
+import { Model } from "../../src/model/model.ts";
+import { failureOf, hooked, logitsOf } from "../hooks/support.ts";
+import { changeTensors, fixtureFiles, sourceOf, valuesOf } from "../support/fixtures.ts";
+import { gpuWithLimits, newGpu } from "../support/gpu.ts";
+
+const IDS = [3, 14, 15, 92, 65];
+const METRIC = metric.logitDiff(5, 7);
+
+let gpu: Gpu;
+let model: HookedModel;
+beforeAll(async () => {
+  gpu = await newGpu();
+  model = await hooked("gpt2", { gpu });
+});
+afterAll(() => {
+  model.destroy();
+  gpu.destroy();
+});
+
+/** Buffers and bytes in use, those kept for reuse left out. */
+function memory() {
+  gpu.trim();
+  return { ...gpu.memory };
+}
+
+const zeros = (values: Float32Array) => values.every((value) => value === 0);
+const long = Array.from({ length: 5 }, () => 1);
+
+const REFUSED: Record<string, [options: BackwardOptions, error: RegExp, input?: ModelInput]> = {
+  "nothing wanted": [{ metric: METRIC }, /input\/idle-option.*at or weights/],
+  "no point": [{ metric: METRIC, at: [] }, /input\/idle-option.*at or weights/],
+  "an unknown point": [{ metric: METRIC, at: "blocks.0.hook_residual" }, /hook\/no-such-point.*blocks\.0/],
+  "no tensor": [{ metric: METRIC, weights: [] }, /input\/idle-option.*at or weights/],
+  "an unknown tensor": [
+    { metric: METRIC, at: "*hook_z", weights: "wte.wight" },
+    /input\/no-weight.*Nearest: .*wte\.weight/,
+  ],
+  "positions without points": [{ metric: METRIC, weights: "*", positions: [1] }, /input\/idle-option/],
+  "a rank": [{ metric: metric.rank(3), at: "*hook_z" }, /hook\/metric.*logProb/],
+  "several logits": [{ metric: metric.logits([1, 2]), at: "*hook_z" }, /hook\/metric.*metric\.logit/],
+  "KL without a reference": [{ metric: metric.kl(), at: "*hook_z" }, /hook\/metric.*metric\.kl\(logits\)/],
+  "factors of another vocabulary": [{ metric: metric.weighted([1, 2]), at: "*hook_z" }, /hook\/metric.*96/],
+  "metrics of another batch": [{ metric: [METRIC, METRIC], at: "*hook_z" }, /hook\/metric.*2 metrics for 1/],
+  "no metric": [{ metric: [], at: "*hook_z" }, /hook\/metric/],
+  "a token out of range": [{ metric: metric.logit(96), at: "*hook_z" }, /hook\/metric.*0 to 95/],
+  "the loss of one token": [{ metric: metric.loss(), at: "*hook_z" }, /hook\/metric.*two tokens/, [[4]]],
+  "a loss that counts nothing": [{ metric: metric.loss([[false]]), at: "*hook_z" }, /hook\/metric/],
+  "a position beside the loss": [{ metric: metric.loss(), position: 2, at: "*hook_z" }, /input\/idle-option/],
+  "a metric at a position that is not there": [{ metric: METRIC, position: 5, at: "*hook_z" }, /hook\/position-range/],
+  "of one of a batch": [
+    { metric: METRIC, position: -4, at: "*hook_z" },
+    /hook\/position-range.*entry 1/,
+    [IDS, [1, 2]],
+  ],
+  "kept positions that are not there": [{ metric: METRIC, positions: [7], at: "*hook_z" }, /hook\/position-range/],
+  "an expression": [
+    { metric: METRIC, at: "*hook_z", edits: { at: "blocks.0.hook_mlp_out", op: "wgsl", expression: "x * 2" } },
+    /hook\/no-gradient.*scale/,
+  ],
+  "an edit of a position that is not there": [
+    { metric: METRIC, at: "*hook_z", edits: { at: "blocks.0.hook_mlp_out", op: "zero", positions: [9] } },
+    /hook\/position-range/,
+  ],
+  "an id out of range": [{ metric: METRIC, at: "*", weights: "*" }, /input\/token-range/, [[1, 96]]],
+  "an empty sequence": [{ metric: METRIC, at: "*" }, /input\/empty/, [[]]],
+};
+
+describe("refused, with nothing left behind", () => {
+  it.each(Object.entries(REFUSED))("%s", async (_, [options, error, input = IDS]) => {
+    const before = memory();
+    expect(await failureOf(() => model.backward(input, options))).toMatch(error);
+    expect(memory()).toEqual(before);
+  });
+
+  it("more rows than an adapter binds", async () => {
+    using small = await hooked("gpt2", { gpu: await gpuWithLimits({ maxStorageBufferBindingSize: 4 * 96 * 8 }) });
+    const call = () => small.backward([1, 2, 3, 4, 5, 6, 7, 8, 9], { metric: metric.loss(), at: "*hook_z" });
+    expect(await failureOf(call)).toMatch(/input\/backward-rows.*9 tokens/);
+  });
+
+  it("more memory than there is", async () => {
+    const own = await gpuWithLimits({ maxBufferSize: 40_000 });
+    using small = await hooked("gpt2", { gpu: own });
+    const sequences = Array.from({ length: 40 }, () => long);
+    const before = { ...own.memory };
+    for (const options of [{ at: "logits" }, { at: "*hook_resid_pre", weights: "*" }]) {
+      expect(await failureOf(() => small.backward(sequences, { metric: METRIC, ...options }))).toMatch(
+        /gpu\/out-of-memory/,
+      );
+      own.trim();
+      expect({ ...own.memory }).toEqual(before);
+    }
+  });
+});
+
+describe("ends", () => {
+  it("before it begins, and while it runs, with the signal's reason", async () => {
+    const before = memory();
+    const options = { metric: METRIC, at: "*", weights: "*" };
+    const reason = new RangeError("enough");
+    await expect(model.backward(IDS, { ...options, signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+    for (const turns of [0, 1, 3]) {
+      const stop = new AbortController();
+      const call = model.backward([IDS, IDS], { ...options, signal: stop.signal });
+      const ended = expect(call).rejects.toBe(reason);
+      for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+      stop.abort(reason);
+      await ended;
+    }
+    await gpu.idle();
+    expect(memory()).toEqual(before);
+  });
+
+  it("with the model, and its results with themselves", async () => {
+    using own = await hooked("gpt2", { gpu });
+    (await own.backward(IDS, { metric: METRIC, at: "*hook_z" })).destroy();
+    const before = memory();
+    const result = await own.backward(IDS, { metric: METRIC, at: "*hook_z", weights: "*wte.weight" });
+    const [point] = result.grads.names as [string];
+    const [name] = result.weights.names as [string];
+    result.destroy();
+    result.destroy();
+    expect(memory()).toEqual(before);
+    expect(await failureOf(() => result.grads.read(point))).toMatch(/hook\/cache-destroyed/);
+    expect(await failureOf(() => result.weights.read(name))).toMatch(/input\/gradients-destroyed/);
+    expect(await failureOf(() => result.weights.shape(name))).toMatch(/input\/gradients-destroyed/);
+    const late = own.backward(IDS, { metric: METRIC, at: "*", weights: "*" });
+    own.destroy();
+    expect(await failureOf(() => late)).toMatch(/input\/model-destroyed/);
+    expect(await failureOf(() => own.backward(IDS, { metric: METRIC, at: "*" }))).toMatch(/input\/model-destroyed/);
+  });
+
+  it("for an edit whose value was destroyed", async () => {
+    const { cache, ...rest } = await model.forward(IDS, { capture: "blocks.0.hook_mlp_out" });
+    rest.destroy();
+    const edits = { at: "blocks.0.hook_mlp_out", op: "set", value: { cache, name: "blocks.0.hook_mlp_out" } } as const;
+    const before = memory();
+    expect(await failureOf(() => model.backward(IDS, { metric: METRIC, at: "*", edits }))).toMatch(
+      /hook\/cache-destroyed/,
+    );
+    expect(memory()).toEqual(before);
+  });
+});
+
+describe("zero", () => {
+  it("is the gradient where the metric does not depend on a point", async () => {
+    const at = ["hook_embed", "blocks.*.hook_resid_post", "logits", "blocks.1.attn.hook_k"];
+    using result = await model.backward([IDS, [1, 2]], { metric: METRIC, position: 1, at, weights: "*" });
+    for (const name of at.flatMap((pattern) => model.pointNames(pattern))) {
+      // A model that looks back: nothing after position 1 counts.
+      expect(zeros(await result.grads.read(name, { batch: [0], positions: [2, 3, 4] })), name).toBe(true);
+      expect(zeros(await result.grads.read(name, { batch: [0], positions: [1] })), name).toBe(false);
+    }
+    using cut = await model.backward(IDS, {
+      metric: METRIC,
+      at: ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"],
+      weights: ["*h.0.*", "*h.1.mlp.c_proj.weight"],
+      edits: { at: "blocks.1.hook_resid_post", op: "zero" },
+    });
+    expect(zeros(await cut.grads.read("blocks.0.hook_resid_post"))).toBe(true);
+    expect(zeros(await cut.grads.read("blocks.1.hook_resid_post"))).toBe(false);
+    for (const name of cut.weights.names) expect(zeros(await cut.weights.read(name)), name).toBe(true);
+  });
+});
+
+it("weights that are no numbers give gradients that are none, and no error", async () => {
+  const files = changeTensors(await fixtureFiles("gpt2"), (tensor) => {
+    if (!tensor.name.endsWith("h.1.mlp.c_fc.weight")) return tensor;
+    const values = Float32Array.from(valuesOf(tensor));
+    values[3] = Number.NaN;
+    return { ...tensor, dtype: "F32", data: new Uint8Array(values.buffer) };
+  });
+  using broken = new Hooked(new Model(await loadParts(sourceOf(files), { gpu })));
+  using result = await broken.backward(IDS, { metric: METRIC, at: "blocks.0.hook_resid_pre", weights: "*wte.weight" });
+  expect([...result.value].every(Number.isNaN)).toBe(true);
+  expect((await result.grads.read("blocks.0.hook_resid_pre")).some(Number.isNaN)).toBe(true);
+});
+
+it("500 backward passes leave memory where it was", async () => {
+  const turn = async (index: number) => {
+    const input = [IDS.slice(0, 2 + (index % 4)), IDS];
+    const at = index % 2 ? "*hook_resid_post" : ["*hook_z", "*hook_pattern"];
+    using result = await model.backward(input, { metric: METRIC, at, ...(index % 3 === 0 && { weights: "*c_proj*" }) });
+    expect(result.value).toHaveLength(2);
+  };
+  for (let index = 0; index < 24; index++) await turn(index);
+  const before = memory();
+  for (let index = 0; index < 476; index++) await turn(index);
+  expect(memory()).toEqual(before);
+  expect(await logitsOf(model, IDS)).toHaveLength(5 * 96);
+});

@@ -1,0 +1,279 @@
+/** Every kind of op that has a vector-Jacobian product, with attributes of each sort, for tests of one op. */
+import { ropeTable } from "../../src/model/rope.ts";
+import { ACTIVATION_NAMES } from "../../src/ops/activations.ts";
+import { ADD } from "../../src/ops/add.ts";
+import { ATTENTION, MIX, SCORES, SOFTMAX } from "../../src/ops/attention.ts";
+import type { AttentionAttributes } from "../../src/ops/attention-call.ts";
+import { COPY } from "../../src/ops/copy.ts";
+import { ACTIVATION, SCALE, SOFT_CAP } from "../../src/ops/elementwise.ts";
+import { EMBED } from "../../src/ops/embed.ts";
+import { HEAD_RESULTS, MATMUL } from "../../src/ops/matmul.ts";
+import { MULTIPLY } from "../../src/ops/multiply.ts";
+import { AFFINE, NORM, NORM_SCALE, NORMALIZE } from "../../src/ops/norm.ts";
+import { QK_NORM } from "../../src/ops/qk-norm.ts";
+import { ROPE } from "../../src/ops/rope.ts";
+import { SELECT } from "../../src/ops/select.ts";
+import { STORE } from "../../src/ops/store.ts";
+import { SUM_HEADS } from "../../src/ops/sum-heads.ts";
+import type { OneOp } from "./one-op.ts";
+
+type Case = Omit<OneOp, "kind"> & { readonly kind: { readonly name: string } };
+
+/** Rows that are kept, where some are. */
+const KEPT = [1, 3, 4];
+const row = (width: number, heads = 1) => ({ heads, width });
+
+const NORMS = [
+  { kind: "layer", eps: 1e-5, weightOffset: 0 },
+  { kind: "rms", eps: 1e-6, weightOffset: 0 },
+  { kind: "rms", eps: 1e-2, weightOffset: 1 },
+] as const;
+const nameOf = ({ kind, weightOffset }: (typeof NORMS)[number]) => `${kind}${weightOffset ? ", weight + 1" : ""}`;
+
+const norms = NORMS.flatMap((spec): Case[] => {
+  const attributes = { spec, weights: { name: "norm" } };
+  const weights = { "norm.w": [12], ...(spec.kind === "layer" && { "norm.b": [12] }) };
+  const what = nameOf(spec);
+  return [
+    { what, kind: NORM_SCALE, attributes, inputs: [row(12)] },
+    {
+      what,
+      kind: NORMALIZE,
+      attributes,
+      inputs: [row(12), row(1)],
+      // A divisor away from zero.
+      prepare: (input, value) => (input === 1 ? 1.5 + Math.abs(value) : value),
+    },
+    { what, kind: AFFINE, attributes, inputs: [row(12)], weights },
+    { what: `${what}, without weights`, kind: AFFINE, attributes, inputs: [row(12)] },
+    { what, kind: NORM, attributes: { ...attributes, accumulate: false }, inputs: [row(12)], weights },
+    {
+      what: `${what}, without weights, of 7`,
+      kind: NORM,
+      attributes: { ...attributes, accumulate: false },
+      inputs: [row(7)],
+    },
+    {
+      what: `${what}, of 70`,
+      kind: NORM,
+      attributes: { ...attributes, accumulate: false },
+      inputs: [row(70)],
+      weights: { "norm.w": [70] },
+    },
+    {
+      what: `${what}, added to a residual`,
+      kind: NORM,
+      attributes: { ...attributes, accumulate: true },
+      inputs: [row(12), row(12)],
+      weights,
+    },
+    ...(["head", "perHead", "full"] as const).map(
+      (over): Case => ({
+        what: `${what}, ${over}`,
+        kind: QK_NORM,
+        attributes: { ...attributes, over },
+        inputs: [row(8, 3)],
+        weights: {
+          "norm.w": [over === "head" ? 8 : 24],
+          ...(spec.kind === "layer" && { "norm.b": [over === "head" ? 8 : 24] }),
+        },
+      }),
+    ),
+  ];
+});
+
+const ATTENTIONS: Record<string, Partial<AttentionAttributes> & { slopes?: readonly number[] }> = {
+  "one key-value head a head": { nKvHeads: 4 },
+  "grouped heads": {},
+  "one key-value head for all": { nKvHeads: 1 },
+  "a window": { window: 2 },
+  "both ways": { causal: false },
+  "both ways in a window": { causal: false, window: 2 },
+  "a soft cap": { softCap: 1.5 },
+  ALiBi: { alibi: true, slopes: [0.5, 0.25, 0.125, 0.0625] },
+  "a soft cap, ALiBi and a window": { alibi: true, slopes: [0.5, 0.25, 0.125, 0.0625], softCap: 0.8, window: 3 },
+};
+
+const attentions = Object.entries(ATTENTIONS).flatMap(([what, { slopes, ...changes }]): Case[] => {
+  const attributes: AttentionAttributes = {
+    layer: 0,
+    nHeads: 4,
+    nKvHeads: 2,
+    dHead: 8,
+    scale: 0.3,
+    softCap: null,
+    window: null,
+    causal: true,
+    alibi: false,
+    ...changes,
+  };
+  const { nHeads, nKvHeads, causal, window } = attributes;
+  const sees = (position: number, key: number, length: number) =>
+    key < length && (!causal || key <= position) && (window === null || Math.abs(position - key) < window);
+  const hidden =
+    (as: number): NonNullable<Case["prepare"]> =>
+    (_input, value, { position, length, at }) =>
+      sees(position, at, length) ? value : as;
+  const [q, kv, keys] = [row(8, nHeads), row(8, nKvHeads), { heads: nHeads, width: "keys" as const }];
+  const ofScores: NonNullable<Case["prepare"]> = (input, value, place) =>
+    input < 0 ? hidden(0)(input, value, place) : value;
+  const each = { attributes, ...(slopes && { slopes }) };
+  const narrow = { rows: "output" as const };
+  return [
+    { ...each, what, kind: SCORES, inputs: [q, kv], cached: { k: 1 }, prepare: ofScores },
+    {
+      ...each,
+      what: `${what}, some rows`,
+      kind: SCORES,
+      inputs: [{ ...q, ...narrow }, kv],
+      cached: { k: 1 },
+      prepare: ofScores,
+      outputRows: KEPT,
+    },
+    {
+      ...each,
+      what,
+      kind: SOFTMAX,
+      inputs: [keys],
+      prepare: (input, value, place) => (input < 0 ? value : hidden(Number.NEGATIVE_INFINITY)(input, value, place)),
+    },
+    {
+      ...each,
+      what,
+      kind: MIX,
+      inputs: [keys, kv],
+      cached: { v: 1 },
+      prepare: (input, value, place) => (input === 0 ? hidden(0)(input, value, place) : value),
+    },
+    { ...each, what, kind: ATTENTION, inputs: [q, kv, kv], cached: { k: 1, v: 2 } },
+    {
+      ...each,
+      what: `${what}, some rows`,
+      kind: ATTENTION,
+      inputs: [{ ...q, ...narrow }, kv, kv],
+      cached: { k: 1, v: 2 },
+      outputRows: KEPT,
+    },
+  ];
+});
+
+const ROPES = [8, 4].flatMap((rotaryDim) => (["half", "interleaved"] as const).map((style) => ({ rotaryDim, style })));
+
+/** [position, pair, (cos, sin)] for 64 positions; scaled, as yarn's tables are. */
+function tableOf(rotaryDim: number, style: "half" | "interleaved"): Float32Array {
+  const { cos, sin } = ropeTable({ theta: 100, rotaryDim, style, scaling: { kind: "none" } }, 64);
+  return Float32Array.from({ length: 2 * cos.length }, (_, i) => 1.2 * ((i % 2 ? sin : cos)[i >> 1] as number));
+}
+
+const ropes = ROPES.map(
+  ({ rotaryDim, style }): Case => ({
+    what: `${style}, ${rotaryDim} of 8`,
+    kind: ROPE,
+    attributes: { layer: 0, rope: 0, rotaryDim, style },
+    inputs: [row(8, 3)],
+    ropeTable: tableOf(rotaryDim, style),
+  }),
+);
+
+const weight = { name: "W" };
+const bias = { name: "b" };
+const matmul = (
+  what: string,
+  width: number,
+  parts: readonly number[],
+  more: Partial<Case> = {},
+  attributes: object = {},
+): Case => {
+  const outWidth = parts.reduce((sum, size) => sum + size, 0);
+  return {
+    what,
+    kind: MATMUL,
+    attributes: { weight, bias, parts: parts.map((size) => row(size)), ...attributes },
+    inputs: [row(width)],
+    weights: { W: [outWidth, width], b: [outWidth] },
+    ...more,
+  };
+};
+
+const projections: Case[] = [
+  matmul("12 to 8", 12, [8]),
+  matmul("5 to 7", 5, [7]),
+  matmul("70 to 33", 70, [33]),
+  matmul("12 to queries, keys and values", 12, [16, 8, 8]),
+  matmul("6 to parts of 5, 3 and 3", 6, [5, 3, 3]),
+  matmul("heads to 12, without a bias", 24, [12], { inputs: [row(8, 3)], weights: { W: [12, 24] } }),
+  {
+    what: "3 heads",
+    kind: HEAD_RESULTS,
+    attributes: { weight, dModel: 12 },
+    inputs: [row(8, 3)],
+    weights: { W: [12, 24] },
+  },
+  {
+    what: "3 heads to 10",
+    kind: HEAD_RESULTS,
+    attributes: { weight, dModel: 10 },
+    inputs: [row(4, 3)],
+    weights: { W: [10, 12] },
+  },
+  { what: "with a bias", kind: SUM_HEADS, attributes: { bias }, inputs: [row(12, 3)], weights: { b: [12] } },
+  { what: "of 7, without", kind: SUM_HEADS, attributes: { bias }, inputs: [row(7, 2)] },
+];
+
+const table = { table: { name: "E" }, width: 12, offset: 0, scale: 1 } as const;
+const tables: Case[] = [
+  { what: "of tokens", kind: EMBED, attributes: { ...table, by: "token" }, inputs: [], weights: { E: [6, 12] } },
+  {
+    what: "of tokens, scaled, of 7",
+    kind: EMBED,
+    attributes: { ...table, by: "token", width: 7, scale: 3.5 },
+    inputs: [],
+    weights: { E: [6, 7] },
+  },
+  {
+    what: "of positions from 2 on",
+    kind: EMBED,
+    attributes: { ...table, by: "position", offset: 2 },
+    inputs: [],
+    weights: { E: [45, 12] },
+  },
+  {
+    what: "of tokens and positions",
+    kind: EMBED,
+    attributes: { ...table, by: "token", positions: { table: { name: "P" }, offset: 2 } },
+    inputs: [],
+    weights: { E: [6, 12], P: [45, 12] },
+  },
+];
+
+const plain: Case[] = [
+  ...ACTIVATION_NAMES.map(
+    (activation): Case => ({
+      what: activation,
+      kind: ACTIVATION,
+      attributes: { activation },
+      inputs: [row(13)],
+      // relu's kink is at 0.
+      prepare: (_, value) => 2 * value + Math.sign(value) * 1e-3,
+    }),
+  ),
+  { what: "by 0.3", kind: SCALE, attributes: { scale: 0.3 }, inputs: [row(13)] },
+  { what: "at 1.5", kind: SOFT_CAP, attributes: { softCap: 1.5 }, inputs: [row(13)] },
+  { what: "two", kind: MULTIPLY, attributes: {}, inputs: [row(13), row(13)] },
+  { what: "two", kind: ADD, attributes: { scale: 1 }, inputs: [row(13), row(13)] },
+  { what: "a part of another", kind: ADD, attributes: { scale: -0.4 }, inputs: [row(13), row(13)] },
+  { what: "heads", kind: COPY, attributes: {}, inputs: [row(8, 3)] },
+  { what: "keys and values", kind: STORE, attributes: { layer: 0 }, inputs: [row(8, 2), row(8, 2)] },
+  ...(["output", "picked"] as const).map(
+    (rows): Case => ({ what: rows, kind: SELECT, attributes: { rows }, inputs: [row(5, 2)], rows, outputRows: KEPT }),
+  ),
+];
+
+export const CASES = [
+  ...norms,
+  ...attentions,
+  ...ropes,
+  ...projections,
+  ...tables,
+  ...plain,
+] as unknown as readonly OneOp[];

@@ -6,6 +6,9 @@ import { COMPARE_OPTIONS } from "../src/hooks/attribution/compare.ts";
 import { INTEGRATED_GRADIENTS_OPTIONS } from "../src/hooks/attribution/integrated-gradients.ts";
 import { TOKEN_SCORE_OPTIONS } from "../src/hooks/attribution/token-scores.ts";
 import { BACKWARD_OPTIONS } from "../src/hooks/backward.ts";
+import { CIRCUIT_OPTIONS } from "../src/hooks/circuits/circuit.ts";
+import { EDGE_ATTRIBUTION_OPTIONS } from "../src/hooks/circuits/edge-attribution.ts";
+import { FAITHFULNESS_OPTIONS } from "../src/hooks/circuits/faithfulness.ts";
 import { EDIT } from "../src/hooks/edit.ts";
 import { HOOKED_GENERATE_OPTIONS } from "../src/hooks/generate.ts";
 import { ABLATE_OPTIONS } from "../src/hooks/patching/ablate.ts";
@@ -49,6 +52,7 @@ const MODEL = "src/model/runner.ts";
 const GENERATE = ["src/hooks/generate.ts", "src/model/generate.ts", "src/model/sampling.ts", INPUT];
 const EXPERIMENT = ["src/hooks/patching/experiment.ts", "src/hooks/sweep-options.ts"];
 const ATTRIBUTION = "src/hooks/attribution/";
+const PROMPT_PAIR = "src/hooks/circuits/prompts.ts";
 const RESIDUAL = ["src/hooks/readouts/residual.ts"];
 
 export const CHECKED_CALLS: readonly CheckedCall[] = [
@@ -129,6 +133,14 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     type: "InjectOptions",
     files: ["src/hooks/patching/inject.ts", ...EXPERIMENT],
   },
+  {
+    calls: "`edgeAttribution`",
+    schema: EDGE_ATTRIBUTION_OPTIONS,
+    type: "EdgeAttributionOptions",
+    files: ["src/hooks/circuits/edge-attribution.ts", PROMPT_PAIR],
+  },
+  { calls: "`faithfulness`", schema: FAITHFULNESS_OPTIONS, type: "PromptPairOptions", files: [PROMPT_PAIR] },
+  { calls: "`circuit`", schema: CIRCUIT_OPTIONS, type: "CircuitOptions", files: ["src/hooks/circuits/circuit.ts"] },
   {
     calls: "`pathPatch`",
     schema: PATH_PATCH_OPTIONS,

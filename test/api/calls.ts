@@ -4,6 +4,9 @@ import { ATTRIBUTION_PATCH_OPTIONS } from "../../src/hooks/attribution/attributi
 import { COMPARE_OPTIONS } from "../../src/hooks/attribution/compare.ts";
 import { INTEGRATED_GRADIENTS_OPTIONS } from "../../src/hooks/attribution/integrated-gradients.ts";
 import { TOKEN_SCORE_OPTIONS } from "../../src/hooks/attribution/token-scores.ts";
+import { CIRCUIT_OPTIONS } from "../../src/hooks/circuits/circuit.ts";
+import { EDGE_ATTRIBUTION_OPTIONS } from "../../src/hooks/circuits/edge-attribution.ts";
+import { FAITHFULNESS_OPTIONS } from "../../src/hooks/circuits/faithfulness.ts";
 import { HOOKED_GENERATE_OPTIONS } from "../../src/hooks/generate.ts";
 import { ABLATE_OPTIONS } from "../../src/hooks/patching/ablate.ts";
 import { ACTIVATION_PATCH_OPTIONS } from "../../src/hooks/patching/activation-patch.ts";
@@ -62,6 +65,7 @@ export const NOT_CALLED: readonly string[] = [
     "Grid",
     "PatchGrid",
     "AblationGrid",
+    "CircuitGraph",
     "TraceGrid",
   ],
   ...["LogitLens", "ResidualStack"],
@@ -97,6 +101,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
   const grid = await api.ablate(model, { input: ids, kind: "zero", metric, layers: 0 });
   const scores = await api.headScores(model, ids, "previous");
   const attribution = await api.directLogitAttribution(model, ids, { tokens: 4 });
+  const graph = api.CircuitGraph.of(model.spec);
   const edit: api.Edit = { at: PATCHED, op: "scale", value: 2 };
   return [
     {
@@ -254,6 +259,25 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
       run: api.injectAtLayers,
       options: INJECT_OPTIONS,
     },
+    {
+      name: "edgeAttribution",
+      args: [model, { ...experiment, clean: ids, corrupted: [3, 2, 1], method: "eap" }],
+      run: api.edgeAttribution,
+      options: EDGE_ATTRIBUTION_OPTIONS,
+    },
+    {
+      name: "faithfulness",
+      args: [model, graph, { ...experiment, clean: ids, corrupted: [3, 2, 1] }],
+      run: api.faithfulness,
+      options: FAITHFULNESS_OPTIONS,
+    },
+    { name: "circuit", args: [graph, 3, {}], run: api.circuit, options: CIRCUIT_OPTIONS },
+    { name: "CircuitGraph.fromJSON", args: [graph.toJSON()], run: (json) => api.CircuitGraph.fromJSON(json) },
+    ...(["cfg", "nodes", "edges"] as const).map((key) => ({
+      name: `a graph's ${key}`,
+      args: [graph.toJSON()[key]],
+      run: (value: unknown) => api.CircuitGraph.fromJSON({ ...graph.toJSON(), [key]: value }),
+    })),
     {
       name: "pathPatch",
       args: [model, { ...experiment, clean: ids, corrupted: [3, 2, 1], layers: 0, heads: 1 }],

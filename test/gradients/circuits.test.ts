@@ -1,7 +1,7 @@
 /** Edge attribution, circuits and their faithfulness. */
 import { afterEach, describe, expect, it } from "vitest";
 import {
-  type CircuitGraph,
+  CircuitGraph,
   circuit,
   type EdgeAttributionOptions,
   edgeAttribution,
@@ -33,7 +33,10 @@ async function fixture(family: string): Promise<HookedModel> {
 /** A fixture in which token 30 is token 6 but for a small step, so that scores are linear in the difference. */
 async function withNeighbours(family: string): Promise<HookedModel> {
   const random = seeded(4);
-  const near = changeTensors(await fixtureFiles(family), (tensor) => {
+  const files = await fixtureFiles(family);
+  // Granite's embedding is so large, beside what blocks add, that float32 would not resolve the scores.
+  if (family === "granite") Object.assign(files.config, { embedding_multiplier: 0.2, logits_scaling: 1 });
+  const near = changeTensors(files, (tensor) => {
     if (!/(wte|embed_tokens|embed_in|word_embeddings)\.weight$/.test(tensor.name)) return tensor;
     const values = valuesOf(tensor);
     const width = tensor.shape[1] as number;
@@ -51,48 +54,45 @@ const furthest = (a: readonly number[], b: readonly number[]) =>
   largest(a.map((value, at) => value - (b[at] as number)));
 
 describe("edge attribution", () => {
-  // Plain, grouped and gated, parallel with two norms, parallel with one, residual multiplier, q/k norms.
+  // Plain; grouped and gated; parallel with two norms; parallel with one; a residual multiplier; q/k norms.
   it.each(["gpt2", "llama", "gpt_neox", "gptj", "granite", "qwen3"])(
     "of %s is exact edge patching to first order",
     async (family) => {
       const model = await withNeighbours(family);
-      const options = {
-        clean: [CLEAN, CLEAN.slice(0, 3)],
-        corrupted: [CORRUPTED, CORRUPTED.slice(0, 3)],
-        metric: DIFF,
-      };
+      const options = { clean: CLEAN, corrupted: CORRUPTED, metric: DIFF };
       const exact = scoresOf(await edgeAttribution(model, { ...options, method: "exact" }));
-      const error = (scores: readonly number[]) => furthest(exact, scores) / largest(exact);
-      const eap = error(scoresOf(await edgeAttribution(model, { ...options, method: "eap" })));
-      console.log(family, exact.length, largest(exact), eap);
-      expect(eap).toBeLessThan(0.02);
+      const eap = scoresOf(await edgeAttribution(model, { ...options, method: "eap" }));
+      // Seen: 2.5e-3 at the most, of a step of 1 %.
+      expect(furthest(exact, eap) / largest(exact)).toBeLessThan(0.01);
     },
   );
 
-  it("adds up, over what reads a node, to the gradient at what it adds", async () => {
-    const model = await fixture("llama");
-    const graph = await edgeAttribution(model, { clean: CLEAN, corrupted: CORRUPTED, metric: DIFF, method: "eap" });
-    const points = ["blocks.0.hook_resid_pre", "blocks.0.attn.hook_result", "blocks.0.hook_mlp_out"];
-    using run = await model.backward(CLEAN, { metric: DIFF, at: points });
-    using other = await model.forward(CORRUPTED, { capture: points });
-    const { nHeads, dModel } = model.spec;
-    const expected = new Map<string, number>();
-    for (const point of points) {
-      const [clean, corrupted] = [await run.cache.read(point), await other.cache.read(point)];
-      const grads = await run.grads.read(point);
-      for (const [at, grad] of grads.entries()) {
-        const head = Math.floor(at / dModel) % nHeads;
-        const name = point.endsWith("pre") ? "input" : point.endsWith("result") ? `a0.h${head}` : "m0";
-        const gain = grad * ((corrupted[at] as number) - (clean[at] as number));
-        expected.set(name, (expected.get(name) ?? 0) + gain);
+  it.each(["llama", "granite"])(
+    "of %s adds up, over what reads a node, to the gradient at what it adds",
+    async (family) => {
+      const model = await fixture(family);
+      const graph = await edgeAttribution(model, { clean: CLEAN, corrupted: CORRUPTED, metric: DIFF, method: "eap" });
+      const points = ["blocks.0.hook_resid_pre", "blocks.0.attn.hook_result", "blocks.0.hook_mlp_out"];
+      using run = await model.backward(CLEAN, { metric: DIFF, at: points });
+      using other = await model.forward(CORRUPTED, { capture: points });
+      const { nHeads, dModel } = model.spec;
+      const expected = new Map<string, number>();
+      for (const point of points) {
+        const [clean, corrupted] = [await run.cache.read(point), await other.cache.read(point)];
+        const grads = await run.grads.read(point);
+        for (const [at, grad] of grads.entries()) {
+          const head = Math.floor(at / dModel) % nHeads;
+          const name = point.endsWith("pre") ? "input" : point.endsWith("result") ? `a0.h${head}` : "m0";
+          const gain = grad * ((corrupted[at] as number) - (clean[at] as number));
+          expected.set(name, (expected.get(name) ?? 0) + gain);
+        }
       }
-    }
-    const sums = [...expected.keys()].map((name) =>
-      [...graph.edges.values()].reduce((sum, { source, score }) => sum + (source === name ? score : 0), 0),
-    );
-    console.log(sums, [...expected.values()]);
-    expect(furthest(sums, [...expected.values()]) / largest(sums)).toBeLessThan(1e-5);
-  });
+      const sums = [...expected.keys()].map((name) =>
+        [...graph.edges.values()].reduce((sum, { source, score }) => sum + (source === name ? score : 0), 0),
+      );
+      expect(furthest(sums, [...expected.values()]) / largest(sums)).toBeLessThan(1e-5);
+    },
+  );
 
   it("comes closer to exact patching along a path", async () => {
     const model = await fixture("gpt2");
@@ -103,34 +103,89 @@ describe("edge attribution", () => {
     const eap = await error({ method: "eap" });
     const inputs = await error({ method: "eap-ig-inputs" });
     const activations = await error({ method: "eap-ig-activations", steps: 3 });
-    console.log({ eap, inputs, activations });
+    // Seen: 0.55, 0.13 and 0.13 of the largest score.
+    expect(inputs).toBeLessThan(eap / 2);
+    expect(activations).toBeLessThan(eap / 2);
+  });
+
+  it("is a mean over sequences of several lengths, each with its metric", async () => {
+    const model = await fixture("gpt2");
+    const [first, second] = [
+      { clean: CLEAN, corrupted: CORRUPTED, metric: DIFF },
+      { clean: CLEAN.slice(0, 3), corrupted: CORRUPTED.slice(0, 3), metric: metric.logProb(9) },
+    ];
+    const both = {
+      clean: [first.clean, second.clean],
+      corrupted: [first.corrupted, second.corrupted],
+      metric: [first.metric, second.metric],
+    };
+    for (const method of ["eap", "exact"] as const) {
+      const [a, b, mean] = await Promise.all(
+        [first, second, both].map(async (options) => scoresOf(await edgeAttribution(model, { ...options, method }))),
+      );
+      const expected = (a as number[]).map((score, at) => (score + (b?.[at] as number)) / 2);
+      expect(furthest(mean as number[], expected)).toBeLessThan(1e-5 * Math.max(1, largest(expected)));
+    }
+  });
+
+  it("refuses what has no exact edges, prompts that do not fit and idle options", async () => {
+    const options = { clean: CLEAN, corrupted: CORRUPTED, metric: DIFF };
+    const model = await fixture("gpt2");
+    const refused = (more: Partial<EdgeAttributionOptions>) => edgeAttribution(model, { ...options, ...more });
+    await expect(refused({ corrupted: [1, 2] })).rejects.toMatchObject({ code: "hook/patch-length" });
+    await expect(refused({ corrupted: [CORRUPTED, CORRUPTED] })).rejects.toMatchObject({ code: "hook/patch-length" });
+    await expect(refused({ metric: [DIFF, DIFF] })).rejects.toMatchObject({ code: "hook/metric" });
+    await expect(refused({ metric: metric.rank(3) })).rejects.toMatchObject({ code: "hook/metric" });
+    await expect(refused({ method: "eap", steps: 3 })).rejects.toMatchObject({ code: "input/idle-option" });
+    await expect(refused({ metricPosition: 9 })).rejects.toMatchObject({ code: "input/position-range" });
+    const scoped = model.withEdits({ at: "blocks.0.hook_attn_out", op: "zero" }, (edited) =>
+      edgeAttribution(edited, options),
+    );
+    await expect(scoped).rejects.toMatchObject({ code: "hook/unsupported" });
+    const none = circuit(CircuitGraph.of(model.spec), 0);
+    const same = faithfulness(model, none, { ...options, corrupted: CLEAN });
+    await expect(same).rejects.toMatchObject({ code: "hook/same-metric" });
+    model.destroy();
+    for (const family of ["olmo2", "gemma2"]) {
+      const other = await fixture(family);
+      await expect(edgeAttribution(other, options)).rejects.toMatchObject({ code: "hook/unsupported" });
+      await expect(faithfulness(other, none, options)).rejects.toMatchObject({ code: "hook/other-model" });
+      other.destroy();
+    }
   });
 });
 
 describe("faithfulness", () => {
-  it.each(["gpt2", "llama", "gptj"])(
-    "of the whole graph of %s is 1, of none of it 0, and one edge less its exact score",
-    async (family) => {
-      const model = await fixture(family);
-      const options = { clean: [CLEAN, CLEAN.slice(1)], corrupted: [CORRUPTED, CORRUPTED.slice(1)], metric: DIFF };
-      const graph = await edgeAttribution(model, { ...options, method: "exact" });
-      const whole = await faithfulness(model, circuit(graph, graph.edges.size), options);
-      expect(whole.faithfulness).toBe(1);
-      const empty = await faithfulness(model, circuit(graph, 0), options);
-      console.log(whole, empty);
-      expect(empty.faithfulness).toBeCloseTo(0, 5);
-      for (const name of ["input->a0.h1<q>", "input->a1.h0<k>", "a0.h2->m1", "m0->a2.h0<v>", "a0.h1->logits"]) {
-        const kept = new Set([...graph.edges.keys()].filter((edge) => edge !== name));
-        if (kept.size === graph.edges.size) continue;
-        const without = await faithfulness(model, graph.withCircuit(new Set(graph.nodes.keys()), kept), options);
-        const gain =
-          (without.circuit[0] as number) +
-          (without.circuit[1] as number) -
-          (without.clean[0] as number) -
-          (without.clean[1] as number);
-        console.log(name, gain / 2, graph.edges.get(name)?.score);
-        expect(gain / 2).toBeCloseTo(graph.edges.get(name)?.score as number, 5);
-      }
-    },
-  );
+  const options = { clean: [CLEAN, CLEAN.slice(1)], corrupted: [CORRUPTED, CORRUPTED.slice(1)], metric: DIFF };
+
+  it.each(["gpt2", "llama", "gptj"])("of the whole of %s is 1, of nothing 0", async (family) => {
+    const model = await fixture(family);
+    const graph = CircuitGraph.of(model.spec);
+    const whole = await faithfulness(model, circuit(graph, graph.edges.size), options);
+    expect(whole.faithfulness).toBeCloseTo(1, 4);
+    expect(
+      [...whole.circuit].map((value, at) => value - (whole.clean[at] as number)).every((x) => Math.abs(x) < 1e-5),
+    ).toBe(true);
+    const empty = await faithfulness(model, circuit(graph, 0), options);
+    expect(empty.faithfulness).toBeCloseTo(0, 4);
+  });
+
+  it.each([
+    ["llama", ["input->a0.h1<q>", "input->a1.h0<k>", "a0.h2->m1", "a0.h1->logits"]],
+    ["gptj", ["m0->a1.h1<v>", "m0->m1"]],
+  ])("of %s less one edge loses that edge's exact score", async (family, left) => {
+    const model = await fixture(family);
+    const graph = await edgeAttribution(model, { ...options, method: "exact" });
+    for (const name of left) {
+      const kept = new Set(graph.edges.keys());
+      expect(kept.delete(name), name).toBe(true);
+      const { circuit, clean } = await faithfulness(
+        model,
+        graph.withCircuit(new Set(graph.nodes.keys()), kept),
+        options,
+      );
+      const gain = circuit.reduce((sum, value, at) => sum + (value - (clean[at] as number)) / circuit.length, 0);
+      expect(gain, name).toBeCloseTo(graph.edges.get(name)?.score as number, 5);
+    }
+  });
 });

@@ -29,6 +29,11 @@ const PRINTS: Record<string, RegExp[]> = {
   ],
   ablation: [/^zero: change/m, /^mean: change/m, /^resample: change[\s\S]*^L2( +-?\d+\.\d\d){4}$/m],
   "causal-tracing": [/with noise of std \d/, /^L2( +\d\.\d{3}){7}$/m],
+  circuits: [
+    /^eap-ig-inputs: correlation.* -?\d\.\d\d$/m,
+    /^-?\d+\.\d\d {2}\S+->\S+$/m,
+    /^262 of 262 edges keep 1\.00/m,
+  ],
   injection: [/without injection/, /^L2 +-?\d+\.\d\d$/m],
   "paths-and-circuits-of-heads": [
     /^logit\(cat\) - logit\(bird\)[\s\S]*^L2( +-?\d+\.\d\d){5}$/m,

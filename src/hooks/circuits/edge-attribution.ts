@@ -14,8 +14,10 @@ import type { Edit } from "../edit.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { CircuitGraph } from "./circuit-graph.ts";
 import {
+  type CheckedPairOptions,
   edgesInto,
   INPUT_POINT,
+  isOutputAt,
   outputDifferences,
   outputPoints,
   PROMPT_PAIR_FIELDS,
@@ -33,16 +35,21 @@ export interface EdgeAttributionOptions extends PromptPairOptions {
   steps?: number;
 }
 
-export const EDGE_ATTRIBUTION_OPTIONS = s.object<EdgeAttributionOptions>("the options of edgeAttribution", {
-  ...PROMPT_PAIR_FIELDS,
-  method: s.oneOf("eap", "eap-ig-inputs", "eap-ig-activations", "exact"),
-  steps: s.wholeFrom(1),
-} satisfies s.Fields<EdgeAttributionOptions>);
+type CheckedAttributionOptions = CheckedPairOptions & Pick<EdgeAttributionOptions, "method" | "steps">;
+
+export const EDGE_ATTRIBUTION_OPTIONS = s.object<EdgeAttributionOptions, CheckedAttributionOptions>(
+  "the options of edgeAttribution",
+  {
+    ...PROMPT_PAIR_FIELDS,
+    method: s.oneOf("eap", "eap-ig-inputs", "eap-ig-activations", "exact"),
+    steps: s.wholeFrom(1),
+  } satisfies s.Fields<EdgeAttributionOptions>,
+);
 
 /** What scores are computed from. */
 interface Attribution {
   readonly model: HookedModel;
-  readonly options: EdgeAttributionOptions;
+  readonly options: CheckedAttributionOptions;
   readonly pair: PromptPair;
   readonly readers: readonly Reader[];
   /** Corrupted minus clean output of each node, [rows, dModel]. */
@@ -58,12 +65,12 @@ interface Attribution {
  * `hook/patch-length`, `hook/metric`
  */
 export async function edgeAttribution(model: HookedModel, given: EdgeAttributionOptions): Promise<CircuitGraph> {
-  const options = readCall<EdgeAttributionOptions>("edgeAttribution", model, EDGE_ATTRIBUTION_OPTIONS, given);
+  const options = readCall("edgeAttribution", model, EDGE_ATTRIBUTION_OPTIONS, given);
   const { method = "eap-ig-inputs", steps } = options;
   const isPath = method.startsWith("eap-ig");
   if (steps !== undefined && !isPath)
     s.refuseIdle("edgeAttribution", "steps", `beside method "${method}", which has no path`);
-  const pair = await runPair(model, options as Parameters<typeof runPair>[1], []);
+  const pair = await runPair(model, options);
   try {
     const graph = CircuitGraph.of(model.spec);
     const attribution: Attribution = {
@@ -96,9 +103,7 @@ function* pathOf({ model, pair }: Attribution, method: string, steps: number): G
   }
   const ofInputs = method === "eap-ig-inputs";
   for (const point of ofInputs ? [INPUT_POINT] : outputPoints(model.spec)) {
-    const layer = /^blocks\.(\d+)/.exec(point)?.[1];
-    const prefix = point === INPUT_POINT ? "input" : point.endsWith("hook_result") ? `a${layer}.` : `m${layer}`;
-    const sources = (name: string) => ofInputs || (prefix.endsWith(".") ? name.startsWith(prefix) : name === prefix);
+    const sources = (name: string) => ofInputs || isOutputAt(point, name);
     const value = pair.corrupted.cache.at(point);
     for (let step = 0; step < steps; step++)
       yield { edits: [{ at: point, op: "lerp", value, alpha: (step + 0.5) / steps }], sources, weight: 1 / steps };
@@ -144,7 +149,7 @@ function dot(a: Float32Array, b: Float64Array): number {
 async function scoreExactly({ model, options, pair, readers, differences, edges, scores }: Attribution): Promise<void> {
   const { dModel } = model.spec;
   const longest = Math.max(...pair.cleanIds.map(({ length }) => length));
-  const residuals = await residualsOf(model, pair, readers);
+  const residuals = await residualsOf({ model, options, pair, readers });
   for (const [sequence, ids] of pair.cleanIds.entries()) {
     const start = sequence * longest * dModel;
     const rowsOf = (values: Float32Array) => values.subarray(start, start + ids.length * dModel);
@@ -181,9 +186,18 @@ function editsOf({ projections }: Reader, changes: readonly Float32Array[]): Edi
 }
 
 /** The clean residuals that readers read, from one more pass. */
-async function residualsOf(model: HookedModel, pair: PromptPair, readers: readonly Reader[]) {
+async function residualsOf({
+  model,
+  options: { signal },
+  pair,
+  readers,
+}: Pick<Attribution, "model" | "options" | "pair" | "readers">): Promise<Map<string, Float32Array>> {
   const points = [...new Set(readers.map(({ residual }) => residual))];
-  using run = await model.forward(pair.cleanIds as number[][], { capture: points, logits: "none" });
+  using run = await model.forward(pair.cleanIds as number[][], {
+    capture: points,
+    logits: "none",
+    ...(signal && { signal }),
+  });
   const residuals = new Map<string, Float32Array>();
   for (const point of points) residuals.set(point, await run.cache.read(point));
   return residuals;

@@ -56,7 +56,7 @@ export async function faithfulness(
   const options = readCall("faithfulness", model, FAITHFULNESS_OPTIONS, given);
   s.readArgument(CIRCUIT_GRAPH, circuit, "faithfulness", "circuit");
   checkShape(model.spec, circuit);
-  const pair = await runPair(model, options, []);
+  const pair = await runPair(model, options);
   try {
     using run = await runCircuit(model, circuit, pair, options.signal);
     const measured = await measure(model, pair, run, options);
@@ -158,7 +158,7 @@ function addChange(
   }
 }
 
-/** The metrics of the clean run, and with the last residual of the circuit and of the corrupted run. */
+/** The metrics that follow from the last residuals of the circuit's run, the clean and the corrupted one. */
 async function measure(
   model: HookedModel,
   pair: PromptPair,
@@ -169,10 +169,10 @@ async function measure(
   const measured = { circuit: [] as number[], clean: [] as number[], corrupted: [] as number[] };
   for (const [batch, ids] of pair.cleanIds.entries()) {
     const positions = [pair.ends[batch] as number];
-    const cells = [run, pair.corrupted].map(({ cache }): Edit[] => [
+    const cells = [run, pair.clean, pair.corrupted].map(({ cache }): Edit[] => [
       { at, op: "set", positions, value: cache.at(at, { batch }) },
     ]);
-    const { values, base } = await model.sweep({
+    const { values } = await model.sweep({
       input: [ids],
       cells,
       metric: pair.metrics[batch] as PromptPair["metrics"][number],
@@ -180,8 +180,8 @@ async function measure(
       ...(signal && { signal }),
     });
     measured.circuit.push(values[0] as number);
-    measured.corrupted.push(values[1] as number);
-    measured.clean.push(base[0] as number);
+    measured.clean.push(values[1] as number);
+    measured.corrupted.push(values[2] as number);
   }
   return {
     circuit: Float32Array.from(measured.circuit),

@@ -59,14 +59,10 @@ export function outputPoints({ nLayers, mlp }: ModelSpec): string[] {
 }
 
 /**
- * Runs both prompts, capturing `points` and what nodes add.
+ * Runs both prompts, capturing what nodes add and the last residual.
  * @throws HookError `hook/patch-length` for prompts that differ in number or tokens, `hook/unsupported`, `hook/metric`
  */
-export async function runPair(
-  model: HookedModel,
-  options: CheckedPairOptions,
-  points: readonly string[],
-): Promise<PromptPair> {
+export async function runPair(model: HookedModel, options: CheckedPairOptions): Promise<PromptPair> {
   model.assertOpen();
   refusePostNorms(model.spec);
   if (model.standing.length > 0)
@@ -85,7 +81,7 @@ export async function runPair(
     );
   const ends = cleanIds.map(({ length }) => metricEnd(options.metricPosition, length));
   const { signal } = options;
-  const capture = [...points, ...outputPoints(model.spec), lastResidual(model.spec)];
+  const capture = [...outputPoints(model.spec), lastResidual(model.spec)];
   const clean = await model.forward(cleanIds, { capture, logits: [options.metricPosition ?? -1], signal });
   try {
     const corrupted = await model.forward(corruptedIds, { capture, logits: "none", signal });
@@ -133,6 +129,13 @@ export function outputsAt(spec: ModelSpec, point: string, activation: Float32Arr
     (heads[head] as Float32Array)[row * dModel + d] = residualScale * (activation[at] as number);
   }
   return new Map(heads.map((output, head) => [`a${layer}.h${head}`, output]));
+}
+
+/** Whether a node's output is at a point. */
+export function isOutputAt(point: string, node: string): boolean {
+  const layer = /^blocks\.(\d+)/.exec(point)?.[1];
+  if (point === INPUT_POINT) return node === "input";
+  return point.endsWith("hook_result") ? node.startsWith(`a${layer}.`) : node === `m${layer}`;
 }
 
 /** Corrupted minus clean output of every node, [rows, dModel]. One point at a time is read of both runs. */

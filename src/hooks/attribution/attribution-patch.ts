@@ -83,11 +83,8 @@ export async function approximate(
 function checkMetric({ spec }: HookedModel, { denoising }: PatchPlan, metric: Metric): CheckedMetric {
   const checked = metric as CheckedMetric;
   checkMetrics([checked], spec.vocabSize);
-  if (checked.kind !== "kl" || checked.reference) {
-    gradientModeOf(checked, spec.vocabSize);
-    return checked;
-  }
-  if (denoising) return checked; // the clean run gives its reference
+  gradientModeOf(checked, spec.vocabSize);
+  if (denoising || checked.kind !== "kl" || checked.reference) return checked;
   throw new HookError(
     "hook/metric",
     "kl() compares with the clean run, where its gradient is 0: to first order nothing changes it when noising. Use direction denoising, or give kl a reference.",

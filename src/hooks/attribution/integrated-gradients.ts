@@ -102,8 +102,7 @@ export async function integratedGradients(
 /** @throws HookError `hook/metric` */
 function checkMetric({ spec }: HookedModel, metric: Metric): void {
   assertOneColumn(metric);
-  // kl gets its reference from the prompt.
-  if (metric.kind !== "kl") gradientModeOf(metric as CheckedMetric, spec.vocabSize);
+  gradientModeOf(metric as CheckedMetric, spec.vocabSize);
   if (metric.kind === "loss")
     throw new HookError(
       "hook/metric",

@@ -32,6 +32,7 @@ const modules = async () => ({
   normGradients: await import("../../src/kernels/norm-gradients.ts"),
   attentionGradients: await import("../../src/kernels/attention-gradients.ts"),
   metricGradient: await import("../../src/hooks/metric-gradient.ts"),
+  adamw: await import("../../src/train/adamw.ts"),
   edits: await import("../../src/ops/edit.ts"),
   metrics: await import("../../src/hooks/metrics.ts"),
   readouts: await import("../../src/hooks/readouts/kernels.ts"),

@@ -1,6 +1,5 @@
 // Gradients of a norm's stages, for runs that look between them; s is the divisor of a row, y = (x - mean) / s.
 //   scale:     out[r] = ds[r] (x[r] - mean) / (width s[r])                    x, s and grad = ds [rowCount]
-//   normalize: out[r] = (x[r] - mean(x[r])) / s[r], RMSNorm x[r] / s[r]       x = dy, s
 //   divisor:   out[r] = -(grad[r] . x[r]) / s[r]                              x = y, s and grad = dy
 // One workgroup a row, folded into y.
 
@@ -31,23 +30,6 @@ fn scale(
   let factor = grad[row] / (f32(params.width) * scales[row]);
   for (var d = thread; d < params.width; d += THREADS) {
     out[start + d] = (x[start + d] - mean) * factor;
-  }
-}
-
-@compute @workgroup_size(THREADS)
-fn normalize(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) grid: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let row = group.y * grid.x + group.x;
-  if (row >= params.rowCount) {
-    return;
-  }
-  let start = row * params.width;
-  let mean = meanOf(start, thread);
-  for (var d = thread; d < params.width; d += THREADS) {
-    out[start + d] = (x[start + d] - mean) / scales[row];
   }
 }
 

@@ -20,7 +20,7 @@ const NORM_GRADIENT = defineKernel({
   },
 });
 
-function stageGradient(entryPoint: "scale" | "normalize" | "divisor") {
+function stageGradient(entryPoint: "scale" | "divisor") {
   return defineKernel({
     name: "norm stage gradient",
     entryPoint,
@@ -33,7 +33,6 @@ function stageGradient(entryPoint: "scale" | "normalize" | "divisor") {
 
 const STAGES = {
   scale: stageGradient("scale"),
-  normalize: stageGradient("normalize"),
   divisor: stageGradient("divisor"),
 };
 
@@ -125,11 +124,6 @@ export function normScaleGradient(
   out: View,
 ) {
   recordStage(recorder, "scale", [x, s.buffer, ds.buffer], rows, spec, out);
-}
-
-/** Of the normalized vector, s held fixed: out = (dy - mean(dy)) / s. */
-export function normalizeGradient(recorder: Recorder, s: View, dy: View, rows: number, spec: NormSpec, out: View) {
-  recordStage(recorder, "normalize", [dy, s.buffer, recorder.gpu.zeros], rows, spec, out);
 }
 
 /** Of the normalized vector, as far as s is concerned: out [rows] = -(dy · y) / s. */

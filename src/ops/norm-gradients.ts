@@ -5,9 +5,8 @@
  *
  * in one step, and in the steps between which people look: of s, and of y with s held fixed.
  */
-
 import type { NormSpec } from "../kernels/norm.ts";
-import { divisorGradient, normalizeGradient, normGradient, normScaleGradient } from "../kernels/norm-gradients.ts";
+import { divisorGradient, normGradient, normScaleGradient } from "../kernels/norm-gradients.ts";
 import type { View } from "../kernels/view.ts";
 import { normalized } from "./norm-reference.ts";
 import { defineOp, type Lowering, type ReferenceCall, type WeightRef } from "./op.ts";
@@ -79,23 +78,6 @@ export const NORM_SCALE_GRADIENT = defineOp<NormGradientAttributes>({
   lower({ recorder, attributes: { spec }, inputs, outputs, rows }: Lowering<NormGradientAttributes>) {
     const [x, s, ds] = inputs as [View, View, View];
     normScaleGradient(recorder, x, s, ds, rows.count, spec, outputs[0] as View);
-  },
-});
-
-/** Inputs s and dy: dx = (dy - mean(dy)) / s with s held fixed; RMSNorm: dy / s. */
-export const NORMALIZE_GRADIENT = defineOp<NormGradientAttributes>({
-  name: "normalizeGradient",
-  formula: "(dy - mean(dy)) / s; RMS norms: dy / s",
-  shapes: ([, dy]) => [{ heads: 1, width: dy?.width as number }],
-  reference: (call) => [
-    byRow(call, (s, dy) => {
-      const centre = call.attributes.spec.kind === "layer" ? mean(dy) : 0;
-      return dy.map((value) => (value - centre) / (s[0] as number));
-    }),
-  ],
-  lower({ recorder, attributes: { spec }, inputs, outputs, rows }) {
-    const [s, dy] = inputs as [View, View];
-    normalizeGradient(recorder, s, dy, rows.count, spec, outputs[0] as View);
   },
 });
 

@@ -4,7 +4,7 @@
  */
 import { type NormSpec, norm, normStages } from "../kernels/norm.ts";
 import type { View } from "../kernels/view.ts";
-import { DIVISOR_GRADIENT, NORM_GRADIENT, NORM_SCALE_GRADIENT, NORMALIZE_GRADIENT } from "./norm-gradients.ts";
+import { DIVISOR_GRADIENT, NORM_GRADIENT, NORM_SCALE_GRADIENT } from "./norm-gradients.ts";
 import { affine, normalized } from "./norm-reference.ts";
 import { defineOp, type Lowering, type OpKind, type OpSink, type Value, type WeightRef } from "./op.ts";
 import { VECTOR_GRADIENT } from "./weight-gradients.ts";
@@ -57,7 +57,7 @@ export const NORM_SCALE = defineOp<NormAttributes>({
   },
 });
 
-export const NORMALIZE = defineOp<NormAttributes>({
+export const NORMALIZE: OpKind<NormAttributes> = defineOp<NormAttributes>({
   name: "normalize",
   formula: "(x - mean(x)) / scale; RMS norms: x / scale",
   shapes: ([x]) => [{ heads: 1, width: widthOf(x) }],
@@ -68,7 +68,8 @@ export const NORMALIZE = defineOp<NormAttributes>({
     }),
   ],
   vjp: ({ op: { inputs, outputs, attributes }, grads, sink, wants }) => [
-    wants(0) ? sink.one(NORMALIZE_GRADIENT, [inputs[1], ...grads] as Value[], attributes) : undefined,
+    // With s held fixed it is linear, and its own transpose.
+    wants(0) ? sink.one(NORMALIZE, [...grads, inputs[1]] as Value[], attributes) : undefined,
     wants(1) ? sink.one(DIVISOR_GRADIENT, [inputs[1], ...outputs, ...grads] as Value[], {}) : undefined,
   ],
   lower(call) {

@@ -2,7 +2,7 @@
 import { putRows, selectRows, zeroRows } from "../kernels/elementwise.ts";
 import type { View } from "../kernels/view.ts";
 import type { Bindings } from "./bindings.ts";
-import { defineOp, sameShape, type Value } from "./op.ts";
+import { defineOp, type ReferenceCall, sameShape, type Value } from "./op.ts";
 
 interface SelectAttributes {
   readonly rows: "output" | "picked";
@@ -13,20 +13,28 @@ function keptRows({ rows }: SelectAttributes, { outputRows, picked }: Bindings):
   return (rows === "output" ? outputRows : picked) as readonly number[];
 }
 
+/** For each row of the result the input's row of the same position; zero where it has none. */
+function sameRows({
+  inputs: [x],
+  inputShapes: [shape],
+  inputRows: [from],
+  rows,
+}: ReferenceCall<unknown>): Float64Array {
+  const { heads, width } = shape as { heads: number; width: number };
+  const size = heads * width;
+  const out = new Float64Array(rows.count * size);
+  for (let row = 0; row < rows.count; row++) {
+    const source = from?.indexOf(rows.sequence(row), rows.position(row)) as number;
+    if (source >= 0) out.set((x as Float64Array).subarray(source * size, (source + 1) * size), row * size);
+  }
+  return out;
+}
+
 export const SELECT = defineOp<SelectAttributes>({
   name: "select",
   formula: "x[some rows]",
   shapes: sameShape,
-  reference({ inputs: [x], inputShapes: [shape], inputRows: [from], rows }) {
-    const { heads, width } = shape as { heads: number; width: number };
-    const size = heads * width;
-    const out = new Float64Array(rows.count * size);
-    for (let row = 0; row < rows.count; row++) {
-      const source = from?.indexOf(rows.sequence(row), rows.position(row)) as number;
-      out.set((x as Float64Array).subarray(source * size, (source + 1) * size), row * size);
-    }
-    return [out];
-  },
+  reference: (call) => [sameRows(call)],
   vjp: ({ op: { inputs, attributes }, grads, sink }) => [
     sink.one(UNSELECT, grads as [Value], attributes, undefined, inputs[0]?.rows),
   ],
@@ -40,16 +48,7 @@ export const UNSELECT = defineOp<SelectAttributes>({
   name: "unselect",
   formula: "x at its rows, 0 at the others",
   shapes: sameShape,
-  reference({ inputs: [x], inputShapes: [shape], inputRows: [from], rows }) {
-    const { heads, width } = shape as { heads: number; width: number };
-    const size = heads * width;
-    const out = new Float64Array(rows.count * size);
-    for (let row = 0; row < rows.count; row++) {
-      const source = from?.indexOf(rows.sequence(row), rows.position(row)) as number;
-      if (source >= 0) out.set((x as Float64Array).subarray(source * size, (source + 1) * size), row * size);
-    }
-    return [out];
-  },
+  reference: (call) => [sameRows(call)],
   lower({ recorder, attributes, inputs, outputs, rows, bindings }) {
     const kept = keptRows(attributes, bindings);
     const dropped = new Set(Array.from({ length: rows.count }, (_, row) => row));

@@ -64,7 +64,7 @@ const ABSENT = "absent";
 const UNKNOWN = "unknown";
 const COMMIT_HASH = /^[0-9a-f]{40}$/;
 
-/** A file in the cache, and whether it came there in this session. */
+/** A file in the cache, and whether this process put it there. */
 interface CachedFile {
   cached: CachedBlob;
   isNew?: boolean;

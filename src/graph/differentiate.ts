@@ -16,7 +16,7 @@ import { type Graph, GraphBuilder } from "./graph.ts";
 
 /**
  * The graph and its backward pass: the marks of `insertHooks` become captures of gradients, and weights add to theirs.
- * `recompute`: of the forward pass only what `isKept` stays until it is needed again; the rest is computed twice.
+ * `recompute`: of the forward pass only what `keptValues` names stays until it is needed again; the rest is computed twice.
  */
 export function differentiate(
   graph: Graph,
@@ -41,11 +41,15 @@ function wantedValues({ ops }: Graph, wantsWeight: WeightChoice): Set<Value> {
   const marked = new Set<Value>();
   for (const { kind, inputs } of ops) if (kind === GRADIENT_OF) marked.add(inputs[0] as Value);
   for (const op of ops) {
-    const leads =
-      op.inputs.some((value) => wanted.has(value)) || weightsIn(op.attributes).some((ref) => wantsWeight(ref));
+    const leads = leadsOn(op, wanted, wantsWeight);
     for (const value of op.outputs) if (leads || marked.has(value)) wanted.add(value);
   }
   return wanted;
+}
+
+/** Whether the gradient of an op's outputs leads to a wanted value or weight. */
+function leadsOn({ inputs, attributes }: Op, wanted: ReadonlySet<Value>, wantsWeight: WeightChoice): boolean {
+  return inputs.some((value) => wanted.has(value)) || weightsIn(attributes).some((ref) => wantsWeight(ref));
 }
 
 class Backward extends GraphBuilder {
@@ -73,9 +77,7 @@ class Backward extends GraphBuilder {
       return;
     }
     const grads = op.outputs.map((value) => this.#grads.get(value));
-    const leads =
-      op.inputs.some((value) => wanted.has(value)) || weightsIn(op.attributes).some((ref) => wantsWeight(ref));
-    if (!leads || grads.every((grad) => grad === undefined)) return;
+    if (!leadsOn(op, wanted, wantsWeight) || grads.every((grad) => grad === undefined)) return;
     if (!op.kind.vjp) throw new TypeError(`Ops of the kind ${op.kind.name} have no vector-Jacobian product.`);
     const given = op.kind.vjp({
       op: this.recomputation?.apply(op, this) ?? op,

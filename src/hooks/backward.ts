@@ -261,7 +261,12 @@ function withGradients(hooks: PassHooks, grads: ActivationCache): PassHooks {
 }
 
 /** Elements of one row of the widest value of the backward pass: its attention is computed step by step. */
-function widestOf({ spec }: Model, ids: readonly (readonly number[])[], { logits }: MetricPlan, widest = 0): number {
+export function widestOf(
+  { spec }: Model,
+  ids: readonly (readonly number[])[],
+  { logits }: MetricPlan,
+  widest = 0,
+): number {
   const longest = Math.max(...ids.map(({ length }) => length));
   return Math.max(widest, spec.nHeads * longest, logits === "all" ? spec.vocabSize : 0);
 }

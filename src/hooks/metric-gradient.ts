@@ -96,20 +96,34 @@ function planLoss(
     const { length } = ids[sequence] as readonly number[];
     return position + 1 < length && (mask === undefined || mask[sequence]?.[position] === true);
   };
-  let counted = 0;
-  ids.forEach(({ length }, sequence) => {
+  for (const [sequence, { length }] of ids.entries())
     if ((mask?.[sequence]?.length ?? 0) > length)
       throw new HookError(
         "hook/metric",
         `The mask of metric.loss is longer than sequence ${sequence}, which has ${length} tokens.`,
       );
+  const plan = meanLoss(ids, ids, counts);
+  if (plan) return plan;
+  throw new HookError(
+    "hook/metric",
+    "metric.loss counts no token: sequences need two tokens, and a mask an entry that is true.",
+  );
+}
+
+/**
+ * The mean cross entropy of the next token over the positions of `rows` that count; `ids` has the token after each of them.
+ * Undefined when none counts.
+ */
+export function meanLoss(
+  rows: readonly { readonly length: number }[],
+  ids: readonly (readonly number[])[],
+  counts: (sequence: number, position: number) => boolean,
+): MetricPlan | undefined {
+  let counted = 0;
+  for (const [sequence, { length }] of rows.entries()) {
     for (let position = 0; position < length; position++) if (counts(sequence, position)) counted++;
-  });
-  if (counted === 0)
-    throw new HookError(
-      "hook/metric",
-      "metric.loss counts no token: sequences need two tokens, and a mask an entry that is true.",
-    );
+  }
+  if (counted === 0) return undefined;
   return {
     logits: "all",
     values: 1,

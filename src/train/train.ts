@@ -4,7 +4,8 @@
  * The weights of the model change where they lie. Same weights, data and adapter give the same bits.
  */
 import { InputError } from "../errors.ts";
-import { MetricSeed } from "../hooks/metric-gradient.ts";
+import { widestOf } from "../hooks/backward.ts";
+import { MetricSeed, meanLoss } from "../hooks/metric-gradient.ts";
 import type { Model } from "../model/model.ts";
 import { WeightGradients } from "../model/weights/gradients.ts";
 import { tensorNames } from "../model/weights/tensors.ts";
@@ -96,29 +97,15 @@ async function trainStep(
 ): Promise<number | undefined> {
   const inputs = ids.map((list) => list.slice(0, -1));
   const counts = (sequence: number, position: number) => mask?.[sequence]?.[position] ?? mask === undefined;
-  let counted = 0;
-  for (const [sequence, list] of inputs.entries()) {
-    for (let position = 0; position < list.length; position++) if (counts(sequence, position)) counted++;
-  }
-  if (counted === 0) throw new InputError("train/data", `The batch of step ${step} counts no prediction.`);
-  const plan = {
-    logits: "all",
-    values: 1,
-    references: [],
-    entryOf: (sequence: number, position: number) => ({
-      mode: 2,
-      token: ids[sequence]?.[position + 1] as number,
-      other: 0,
-      weight: counts(sequence, position) ? -1 / counted : 0,
-    }),
-  } as const;
+  const plan = meanLoss(inputs, ids, counts);
+  if (!plan) throw new InputError("train/data", `The batch of step ${step} counts no prediction.`);
   const seed = new MetricSeed(model.gpu, plan, model.spec.vocabSize);
   try {
     await model.withInput(inputs, {}, async (rows, run) => {
       const logits = await model.run(rows, {
         ...run,
         signal,
-        widest: Math.max(model.spec.vocabSize, model.spec.nHeads * Math.max(...rows.map(({ length }) => length))),
+        widest: widestOf(model, rows, plan),
         backward: { seed: seed.record, weights, recompute },
         afterLogits: (recorder) => optimizer.record(recorder, lr, step),
       });

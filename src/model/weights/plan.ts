@@ -114,8 +114,18 @@ function matrixOf(name: WeightName, pieces: readonly Piece[], outWidth: number, 
     return { ...matrix, layout: "linear", stride: width, parts: [part] };
   }
   const isTransposed = isPerBlock(name) && pieces.every(({ source }) => source.transpose) && new Set(dtypes).size === 1;
+  return laidOut(matrix, isTransposed, limits);
+}
+
+/** In conv1d layout where it may be and fits in one binding, else linear in as many parts as it takes. */
+function laidOut(
+  matrix: Pick<Matrix, "outWidth" | "width" | "storage">,
+  mayBeConv1d: boolean,
+  limits: Limits,
+): PlannedMatrix {
+  const { outWidth, width, storage } = matrix;
   const conv1dBytes = padded(outWidth) * ELEMENT_BYTES[storage];
-  if (isTransposed && width <= rowsPerPart(limits, conv1dBytes)) {
+  if (mayBeConv1d && width <= rowsPerPart(limits, conv1dBytes)) {
     const part = { firstRow: 0, rows: outWidth, bytes: width * conv1dBytes };
     return { ...matrix, layout: "conv1d", stride: padded(outWidth), parts: [part] };
   }
@@ -126,14 +136,8 @@ function matrixOf(name: WeightName, pieces: readonly Piece[], outWidth: number, 
 /** The same matrix in float32, for its gradient. */
 export function inFloat32({ isVector, matrix }: PlannedWeight, limits: Limits): PlannedMatrix {
   if (isVector || matrix.storage === "f32") return matrix;
-  const { outWidth, width } = matrix;
-  const conv1dBytes = padded(outWidth) * 4;
-  if (matrix.layout === "conv1d" && width <= rowsPerPart(limits, conv1dBytes)) {
-    const part = { firstRow: 0, rows: outWidth, bytes: width * conv1dBytes };
-    return { ...matrix, storage: "f32", parts: [part] };
-  }
-  const stride = padded(width);
-  return { outWidth, width, storage: "f32", layout: "linear", stride, parts: partsOf(outWidth, stride * 4, limits) };
+  const { outWidth, width, layout } = matrix;
+  return laidOut({ outWidth, width, storage: "f32" }, layout === "conv1d", limits);
 }
 
 function partsOf(rows: number, rowBytes: number, limits: Limits): PlannedMatrix["parts"] {

@@ -3,7 +3,7 @@
  * Exact patching finds these and no other. Gradients find less, since attention and thresholds of the construction saturate.
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Reader, readersOf } from "../../src/hooks/circuits/readers.ts";
+import { type LoadedReader, readersOf } from "../../src/hooks/circuits/readers.ts";
 import { CircuitGraph, circuit, edgeAttribution, faithfulness, type HookedModel } from "../../src/hooks/index.ts";
 import { inMemory, loadSuperposition } from "../../src/theory/model-folder.ts";
 import { built, PATH, PROMPTS } from "../support/designed-circuit.ts";
@@ -32,7 +32,7 @@ async function designedEdges(): Promise<Set<string>> {
     written.set(`m${layer}`, rowsOf(await read(`blocks.${layer}.mlp.W_out`)));
   }
   const unembed = await read("W_U");
-  const reads = ({ projections }: Reader, direction: Float32Array) =>
+  const reads = ({ projections }: LoadedReader, direction: Float32Array) =>
     projections.some(({ weight = unembed }) => {
       const width = weight.length / dModel;
       return Array.from({ length: width }, (_, n) =>
@@ -40,9 +40,11 @@ async function designedEdges(): Promise<Set<string>> {
       ).some((value) => Math.abs(value) > 1e-6);
     });
   const edges = new Set<string>();
-  for (const reader of await readersOf(model, CircuitGraph.of(model.spec)))
+  for (const reader of readersOf(model, CircuitGraph.of(model.spec))) {
+    const loaded = await reader.load();
     for (const source of reader.sources)
-      if (written.get(source)?.some((direction) => reads(reader, direction))) edges.add(`${source}->${reader.name}`);
+      if (written.get(source)?.some((direction) => reads(loaded, direction))) edges.add(`${source}->${reader.name}`);
+  }
   return edges;
 }
 

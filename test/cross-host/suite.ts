@@ -2,6 +2,8 @@
  * The checks that every host must pass. What they share is WebGPU itself; what differs is who implements it (Dawn in
  * Node and Chromium, wgpu in Deno) and what comes with it.
  */
+import { attributionChecks } from "./attributions.ts";
+import { circuitChecks } from "./circuits.ts";
 import { editChecks } from "./edits.ts";
 import { familyChecks } from "./families.ts";
 import { gradientChecks } from "./gradients.ts";
@@ -82,6 +84,8 @@ export const suite: Check[] = [
   ...editChecks,
   ...gradientChecks,
   ...trainingChecks,
+  ...attributionChecks,
+  ...circuitChecks,
   ...theoryChecks,
   ...hookChecks,
   ...lifetimeChecks,

@@ -1,12 +1,12 @@
 // A metric of the user's own: value = the sum of term(token), out = gradient(token), for the listed rows of logits.
 //
-// The gradient is compared with finite differences of the value. The logits move along one direction d, by steps -1, -1/2, 1/2
+// The gradient is compared with finite differences of the value. The logits move along a direction d, by steps -1, -1/2, 1/2
 // and 1 times STEP. checks[row] are CHECKS numbers, which the host judges (src/hooks/expression-metric.ts):
 //   0 slope           sum of gradient d
 //   1 difference      sum of (term(1) - term(-1)) / (2 STEP)
 //   2 halfDifference  the same of half the step
 //   3 change          sum of |term(1) - term(-1)| / (2 STEP)
-//   4 steepness       sum of |gradient d|
+//   4 rounding        sum of |gradient| (1e-3 |d| + EPSILON |logit| / STEP): of sums, and of the moved logits
 //   5 bend            sum of |term(1) - 2 term(0) + term(-1)| / STEP: curvature, corners of the terms, and their rounding
 //   6 noise           sum of |term with logP + NOISE - term| / STEP: what rounding of the softmax's normalizer does
 //   7 notFinite       how many gradients are NaN or infinite
@@ -33,20 +33,22 @@ const CHECKS = 8u;
 // Small enough for curvature, large enough for float32: a normalizer is right to some 1e-6.
 const STEP = 0.0078125;
 const NOISE = 1e-5;
+const EPSILON = 1.2e-7;
 const STEPS = STEP * vec4<f32>(-1.0, -0.5, 0.5, 1.0);
 
 fn numberAt(source: u32, index: u32) -> f32 {
   return logits[index];
 }
 
-// Between 0.5 and 1.5, of either sign: a hash of the token, so that no two parts of a wrong gradient cancel.
-fn direction(token: u32) -> f32 {
+// With the gradient's sign, so that its parts do not cancel and a wrong factor shows; of either sign where it is 0. The size is a
+// hash of the token between 0.5 and 1.5, so that the parts of an error do not cancel either.
+fn direction(token: u32, slope: f32) -> f32 {
   var bits = token * 0x9E3779B9u;
   bits = (bits ^ (bits >> 16u)) * 0x85EBCA6Bu;
   bits = (bits ^ (bits >> 13u)) * 0xC2B2AE35u;
   bits ^= bits >> 16u;
   let size = 0.5 + f32(bits >> 9u) / 8388608.0;
-  return select(-size, size, (bits & 1u) == 1u);
+  return select(select(-size, size, slope > 0.0), select(-size, size, (bits & 1u) == 1u), slope == 0.0);
 }
 
 fn weightOf(token: u32) -> f32 {
@@ -67,10 +69,10 @@ fn isFinite(number: f32) -> bool {
 }
 
 // log(sum(exp(moved logit - largest))) of the four steps.
-fn movedNormalizers(base: u32, largest: f32, thread: u32) -> vec4<f32> {
+fn movedNormalizers(base: u32, outBase: u32, largest: f32, thread: u32) -> vec4<f32> {
   var sums = vec4<f32>(0.0);
   for (var token = thread; token < params.vocab; token += THREADS) {
-    sums += exp(logits[base + token] + STEPS * direction(token) - largest);
+    sums += exp(logits[base + token] + STEPS * direction(token, out[outBase + token]) - largest);
   }
   return log(vec4<f32>(
     reduceSum(thread, sums.x), reduceSum(thread, sums.y), reduceSum(thread, sums.z), reduceSum(thread, sums.w)));
@@ -89,19 +91,24 @@ fn main(
   let row = rows[index];
   let base = params.logitsStart + row * params.vocab;
   let parts = normalizer(0u, base, params.vocab, thread);
-  let moved = movedNormalizers(base, parts.x, thread);
   var sum = 0.0;
   for (var token = thread; token < params.vocab; token += THREADS) {
     sum += termOf(logits[base + token], token, parts);
   }
   let value = reduceSum(thread, sum);
-  var check = array<f32, CHECKS>();
+  let outBase = row * params.vocab;
   for (var token = thread; token < params.vocab; token += THREADS) {
     let logit = logits[base + token];
     let logP = (logit - parts.x) - parts.y;
-    let slope = gradient(logit, exp(logP), logP, token, weightOf(token), value);
-    out[row * params.vocab + token] = slope;
-    let d = direction(token);
+    out[outBase + token] = gradient(logit, exp(logP), logP, token, weightOf(token), value);
+  }
+  // An invocation reads what it wrote itself.
+  let moved = movedNormalizers(base, outBase, parts.x, thread);
+  var check = array<f32, CHECKS>();
+  for (var token = thread; token < params.vocab; token += THREADS) {
+    let logit = logits[base + token];
+    let slope = out[outBase + token];
+    let d = direction(token, slope);
     let still = termOf(logit, token, parts);
     var terms: vec4<f32>;
     for (var i = 0u; i < 4u; i++) {
@@ -112,7 +119,7 @@ fn main(
     check[1] += difference;
     check[2] += (terms.z - terms.y) / STEP;
     check[3] += abs(difference);
-    check[4] += abs(slope * d);
+    check[4] += abs(slope) * (1e-3 * abs(d) + EPSILON * abs(logit) / STEP);
     check[5] += abs((terms.w - still) - (still - terms.x)) / STEP;
     check[6] += abs(termOf(logit, token, parts - vec2<f32>(0.0, NOISE)) - still) / STEP;
     check[7] += select(1.0, 0.0, isFinite(slope));

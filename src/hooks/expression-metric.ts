@@ -87,24 +87,42 @@ export function recordExpression(recorder: Recorder, metric: CheckedMetric, call
 const RELATIVE_TOLERANCE = 1e-3;
 /** A change with more bend than this share of it is not resolved by the step. */
 const MOST_BEND = 0.1;
+/** Below this float32 loses digits to underflow. */
+const LEAST = 1e-30;
 
 /**
  * Judges what the kernel found in a row.
  * @throws HookError `hook/metric-value` for NaN and infinities, `hook/metric-gradient` for a gradient of something else
  */
 export function checkGradient({ term, gradient }: Expressions, value: number, numbers: Float32Array): void {
-  const [slope, difference, halfDifference, change, steepness, bend, noise, notFinite] =
-    numbers as unknown as number[] & [number, number, number, number, number, number, number, number];
-  if (!Number.isFinite(value) || notFinite > 0)
+  const [slope, difference, halfDifference, change, rounding, bend, noise, notFinite] =
+    numbers as Iterable<number> as FoundInRow;
+  if (!Number.isFinite(value) || notFinite > 0) {
+    const what = Number.isFinite(value)
+      ? `gradient ${gradient} is NaN or infinite for ${notFinite} tokens`
+      : `term ${term} sums to ${value}`;
     throw new HookError(
       "hook/metric-value",
-      `Metric wgsl: its ${Number.isFinite(value) ? `gradient ${gradient} is NaN or infinite for ${notFinite} tokens` : `term ${term} sums to ${value}`}. Guard what is not a number, such as 0 times the logarithm of 0: select(-p * logP, 0.0, p == 0.0).`,
+      `Metric wgsl: ${what}. Guard what is not a number, such as 0 times the logarithm of 0: select(-p * logP, 0.0, p == 0.0). If the logits are no numbers, load with checkFinite.`,
     );
-  const tolerance = bend + noise + RELATIVE_TOLERANCE * (change + steepness);
+  }
+  const tolerance = bend + noise + rounding + RELATIVE_TOLERANCE * change + LEAST;
   const isResolved = bend + noise <= MOST_BEND * change && Math.abs(difference - halfDifference) <= tolerance;
   if (!isResolved || !(Math.abs(slope - difference) > tolerance)) return;
   throw new HookError(
     "hook/metric-gradient",
-    `Metric wgsl: gradient ${gradient} is not that of the sum of ${term}. Along a direction of the logits the sum's slope is ${difference.toPrecision(4)}, and by the gradient ${slope.toPrecision(4)}. Correct it; a gradient without its metric goes in metric.weighted(gradient).`,
+    `Metric wgsl: gradient ${gradient} is not that of the sum of ${term}. Along a direction of the logits the sum changes by ${difference.toPrecision(4)} a unit; the gradient says ${slope.toPrecision(4)}. Correct it; a gradient alone, without its metric, goes in metric.weighted(gradient).`,
   );
 }
+
+/** What `shaders/metric_expression.wgsl` writes for each row, in its order. */
+type FoundInRow = [
+  slope: number,
+  difference: number,
+  halfDifference: number,
+  change: number,
+  rounding: number,
+  bend: number,
+  noise: number,
+  notFinite: number,
+];

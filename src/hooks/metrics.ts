@@ -155,7 +155,7 @@ export function gradientModeOf(metric: CheckedMetric, vocabSize: number): number
   if (gradientMode === undefined) {
     throw new HookError(
       "hook/metric",
-      `Metric ${metric.kind} takes whole numbers, so it has no gradient. Use logit, logitDiff, logProb, prob, kl or loss.`,
+      `Metric ${metric.kind} takes whole numbers, so it has no gradient. Use logit, logitDiff, logProb, prob, kl, loss or wgsl.`,
     );
   }
   if (metricWidth(metric) !== 1)
@@ -185,13 +185,23 @@ function checkMetric(metric: CheckedMetric, vocabSize: number): void {
   if (kind === "weighted" && !reference)
     throw new HookError("hook/metric", "Metric weighted needs a factor for each logit: metric.weighted(weights).");
   if (kind === "wgsl") checkExpressions(metric);
-  const given = reference ?? metric.weights;
-  if (given && given.length !== vocabSize) {
+  checkLength(kind, "the reference", reference, "logits", vocabSize);
+  checkLength(kind, "weights", metric.weights, "numbers", vocabSize);
+}
+
+/** @throws HookError `hook/metric` for a list that is not as long as the vocabulary */
+function checkLength(
+  kind: string,
+  name: string,
+  list: Float32Array | undefined,
+  entries: string,
+  vocabSize: number,
+): void {
+  if (list && list.length !== vocabSize)
     throw new HookError(
       "hook/metric",
-      `Metric ${kind}: ${reference ? "the reference" : "weights"} has ${given.length} numbers; the vocabulary has ${vocabSize}.`,
+      `Metric ${kind}: ${name} has ${list.length} ${entries}; the vocabulary has ${vocabSize}.`,
     );
-  }
 }
 
 /** @throws HookError `hook/expression` or `hook/no-value`, as an edit with an expression */

@@ -1,7 +1,7 @@
 // A metric of the user's own: value = the sum of term(token), out = gradient(token), for the listed rows of logits.
 //
 // The gradient is compared with finite differences of the value. The logits move along a direction d, by steps -1, -1/2, 1/2
-// and 1 times STEP. checks[row] are CHECKS numbers, which the host judges (src/hooks/expression-metric.ts):
+// and 1 times STEP. checks[row] are 8 numbers, which the host judges (src/hooks/expression-metric.ts):
 //   0 slope           sum of gradient d
 //   1 difference      sum of (term(1) - term(-1)) / (2 STEP)
 //   2 halfDifference  the same of half the step
@@ -29,12 +29,10 @@ struct Params {
 
 override WEIGHTED: u32 = 0u;
 
-const CHECKS = 8u;
 // Small enough for curvature, large enough for float32: a normalizer is right to some 1e-6.
 const STEP = 0.0078125;
 const NOISE = 1e-5;
 const EPSILON = 1.2e-7;
-const STEPS = STEP * vec4<f32>(-1.0, -0.5, 0.5, 1.0);
 
 fn numberAt(source: u32, index: u32) -> f32 {
   return logits[index];
@@ -63,6 +61,11 @@ fn termOf(logit: f32, token: u32, normalizer: vec2<f32>) -> f32 {
   return term(logit, exp(logP), logP, token, weightOf(token));
 }
 
+// No constant: wgpu compiles none of a vector type beside an override constant.
+fn steps() -> vec4<f32> {
+  return STEP * vec4<f32>(-1.0, -0.5, 0.5, 1.0);
+}
+
 // By its bits: compilers may take comparisons for those of finite numbers.
 fn isFinite(number: f32) -> bool {
   return (bitcast<u32>(number) & 0x7F800000u) != 0x7F800000u;
@@ -72,7 +75,7 @@ fn isFinite(number: f32) -> bool {
 fn movedNormalizers(base: u32, outBase: u32, largest: f32, thread: u32) -> vec4<f32> {
   var sums = vec4<f32>(0.0);
   for (var token = thread; token < params.vocab; token += THREADS) {
-    sums += exp(logits[base + token] + STEPS * direction(token, out[outBase + token]) - largest);
+    sums += exp(logits[base + token] + steps() * direction(token, out[outBase + token]) - largest);
   }
   return log(vec4<f32>(
     reduceSum(thread, sums.x), reduceSum(thread, sums.y), reduceSum(thread, sums.z), reduceSum(thread, sums.w)));
@@ -104,7 +107,9 @@ fn main(
   }
   // An invocation reads what it wrote itself.
   let moved = movedNormalizers(base, outBase, parts.x, thread);
-  var check = array<f32, CHECKS>();
+  let offsets = steps();
+  var slopes = vec4<f32>(0.0);
+  var limits = vec4<f32>(0.0);
   for (var token = thread; token < params.vocab; token += THREADS) {
     let logit = logits[base + token];
     let slope = out[outBase + token];
@@ -112,22 +117,22 @@ fn main(
     let still = termOf(logit, token, parts);
     var terms: vec4<f32>;
     for (var i = 0u; i < 4u; i++) {
-      terms[i] = termOf(logit + STEPS[i] * d, token, vec2<f32>(parts.x, moved[i]));
+      terms[i] = termOf(logit + offsets[i] * d, token, vec2<f32>(parts.x, moved[i]));
     }
     let difference = (terms.w - terms.x) / (2.0 * STEP);
-    check[0] += slope * d;
-    check[1] += difference;
-    check[2] += (terms.z - terms.y) / STEP;
-    check[3] += abs(difference);
-    check[4] += abs(slope) * (1e-3 * abs(d) + EPSILON * abs(logit) / STEP);
-    check[5] += abs((terms.w - still) - (still - terms.x)) / STEP;
-    check[6] += abs(termOf(logit, token, parts - vec2<f32>(0.0, NOISE)) - still) / STEP;
-    check[7] += select(1.0, 0.0, isFinite(slope));
+    slopes += vec4<f32>(slope * d, difference, (terms.z - terms.y) / STEP, abs(difference));
+    limits += vec4<f32>(
+      abs(slope) * (1e-3 * abs(d) + EPSILON * abs(logit) / STEP),
+      abs((terms.w - still) - (still - terms.x)) / STEP,
+      abs(termOf(logit, token, parts - vec2<f32>(0.0, NOISE)) - still) / STEP,
+      select(1.0, 0.0, isFinite(slope)));
   }
-  for (var i = 0u; i < CHECKS; i++) {
-    let total = reduceSum(thread, check[i]);
+  for (var i = 0u; i < 4u; i++) {
+    let slopeSum = reduceSum(thread, slopes[i]);
+    let limitSum = reduceSum(thread, limits[i]);
     if (thread == 0u) {
-      checks[row * CHECKS + i] = total;
+      checks[row * 8u + i] = slopeSum;
+      checks[row * 8u + 4u + i] = limitSum;
     }
   }
   if (thread == 0u) {

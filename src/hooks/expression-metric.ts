@@ -45,7 +45,7 @@ export function expressionKernel({ term, gradient }: Expressions): ExpressionKer
   const name = `metric wgsl of term ${term}, gradient ${gradient}`;
   return kernels.getOrMake(name, () => {
     const own = metricExpressions.replace("TERM;", () => `${term};`).replace("GRADIENT;", () => `${gradient};`);
-    const sources = [own, reduce, normalizer, metricExpression];
+    const sources = [reduce, normalizer, own, metricExpression];
     return defineKernel({ name, sources, bindings: BINDINGS, params: PARAMS, transient: true, hint: HINT });
   });
 }

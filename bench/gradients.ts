@@ -1,10 +1,12 @@
 /**
  * What gradients cost, as ratios against a plain forward in the same run, on the GPT-2 shape with 128 tokens: of every residual for a
- * logit difference at the last position, and of all weights for the loss. `npm run bench:gradients -- --json --shape mini --rounds 5`
+ * logit difference at the last position, and of all weights for the loss. And how fast its matmuls are, see `backward-matmuls.ts`.
+ * `npm run bench:gradients -- --json --shape mini --rounds 5`
  */
 import "../src/node.ts";
 import { RandomSource, SHAPES, type ShapeName } from "../src/bench/index.ts";
 import { Gpu, type HookedModel, loadModel, metric, requestGpu } from "../src/index.ts";
+import { measureMatmuls, projectionsOf, type Rates, rateTable, together, WAYS } from "./backward-matmuls.ts";
 import { type Bound, bound, interleave, ratio, report } from "./measure.ts";
 
 const argument = (name: string) =>
@@ -58,10 +60,35 @@ async function costs(model: HookedModel): Promise<Bound[]> {
   ];
 }
 
+/** Backwards a matmul is to reach at least this share of the rate of the forward's. */
+const LEAST_SHARE = 0.6;
+
+function matmulBounds(rates: readonly Rates[]): Bound[] {
+  return [...rates, together(rates)].flatMap((each) =>
+    (["dX", "dW"] as const).map((way) => {
+      const detail = Object.fromEntries([...WAYS, "ceiling" as const].map((name) => [`${name}, GFLOP/s`, each[name]]));
+      return bound(
+        `${each.name}, ${way}: of the forward's rate`,
+        each[way] / each.forward,
+        "at least",
+        LEAST_SHARE,
+        detail,
+      );
+    }),
+  );
+}
+
 const gpu = new Gpu(await requestGpu());
 const model = await loadModel(await RandomSource.create(shape), { gpu });
-const bounds = await costs(model);
-report(bounds, gpu.host.adapterInfo, process.argv.includes("--json"));
+const isJson = process.argv.includes("--json");
+const passes = await costs(model);
 model.destroy();
+const rates = await measureMatmuls(
+  gpu,
+  projectionsOf("n_embd" in shape ? shape.n_embd : shape.hidden_size, shape.vocab_size),
+);
+const bounds = [...passes, ...matmulBounds(rates)];
+report(bounds, gpu.host.adapterInfo, isJson);
+if (!isJson) console.log(rateTable(rates));
 gpu.destroy();
 process.exitCode = bounds.every(({ ok }) => ok) ? 0 : 1;

@@ -46,7 +46,7 @@ export interface Bound {
   /** Whether `measured` must be at most or at least the bound. */
   sense: "at most" | "at least";
   ok: boolean;
-  /** What was timed, in milliseconds. */
+  /** What was timed, in milliseconds unless its name says otherwise. */
   detail: Record<string, number>;
 }
 

@@ -43,7 +43,7 @@ const GPT2_SIZES: CeilingSizes = {
 
 const LAYOUTS: readonly WeightLayout[] = ["linear", "conv1d"];
 /** A run should take much longer than the 12 ms in which Deno looks for its end. */
-const TIMING: Timing = { runMs: 100, mostRepeats: 256, runs: 5, summary: median };
+export const RATE_TIMING: Timing = { runMs: 100, mostRepeats: 256, runs: 5, summary: median };
 const DISPATCHES = 3000;
 /** More weights than this lie in no cache. */
 const MOST_WEIGHT_BYTES = 256 << 20;
@@ -80,7 +80,7 @@ export class CeilingProbe {
     const { onDetail = () => undefined, sizes = GPT2_SIZES, weightBytes = 0 } = options;
     onDetail(`${DISPATCHES} dispatches`);
     const { dispatchMs, waitMs } = await dispatchCost(gpu, options.signal);
-    const search: Search = { ...options, gpu, onDetail, timing: { ...TIMING, waitMs } };
+    const search: Search = { ...options, gpu, onDetail, timing: { ...RATE_TIMING, waitMs } };
     const oneRowBytes = Math.min(weightBytes, MOST_WEIGHT_BYTES);
     const many = await fastest(search, sizes.manyRows, 0);
     const one = await fastest(search, sizes.oneRow, oneRowBytes);
@@ -198,10 +198,10 @@ interface DispatchCost {
 
 async function dispatchCost(gpu: Gpu, signal: AbortSignal | undefined): Promise<DispatchCost> {
   using x = gpu.tensor([64], "nothing");
-  const timer = new Timer(gpu, "dispatches", TIMING, signal);
+  const timer = new Timer(gpu, "dispatches", RATE_TIMING, signal);
   const medianOf = async (dispatches: number) => {
     const times: number[] = [];
-    while (times.length < TIMING.runs)
+    while (times.length < RATE_TIMING.runs)
       times.push(await timer.run((recorder) => combine(recorder, gpu.zeros, x, 4, "add"), dispatches));
     return median(times);
   };

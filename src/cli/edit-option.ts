@@ -3,13 +3,14 @@
  * Here the text becomes an `Edit`. The library checks that the point exists and the value fits; its error gets the edit's place
  * in the list and the file of its value.
  */
-import { InvalidArgumentError } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 import { toFloat32 } from "../checkpoint/index.ts";
 import { SuperlensError } from "../errors.ts";
 import { EDIT_FIELDS } from "../hooks/edit.ts";
 import type { Edit } from "../hooks/index.ts";
 import { openModelSource } from "../model/load.ts";
 import * as s from "../schema/schema.ts";
+import { collect } from "./options.ts";
 
 /** A tensor in a safetensors file; the path is relative to the current folder. */
 interface TensorInFile {
@@ -49,6 +50,10 @@ const EDIT_OPTION = s.object<EditOption>("an edit", {
     },
   ),
 });
+
+/** `--edit`, any number of times. */
+export const editOption = (meaning: string): Option =>
+  new Option("--edit <json>", meaning).argParser(collect((text, earlier) => parseEdit(text, earlier.length + 1)));
 
 /** Parses one `--edit`; `place` counts from 1 and is in every error. */
 export function parseEdit(text: string, place: number): EditOption {

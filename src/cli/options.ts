@@ -27,6 +27,10 @@ export interface InputOptions {
   bos: boolean;
 }
 
+export interface BatchOptions extends InputOptions {
+  text?: string[];
+}
+
 export function addGlobalOptions(program: Command): Command {
   const adapter = new Option(
     "--adapter <kind>",
@@ -42,6 +46,19 @@ export function addGlobalOptions(program: Command): Command {
 
 export function addBosOption(command: Command): Command {
   return command.option("--no-bos", "leave out the BOS token that the tokenizer would add");
+}
+
+/** A batch of sequences, as ids or as text. */
+export function addBatchOptions(command: Command): Command {
+  const ids = new Option("--ids <ids>", 'token ids, as "5 6 7"; repeat it for a batch');
+  return command
+    .addOption(ids.argParser(collect(parseIds)).conflicts("text"))
+    .addOption(new Option("--text <text>", "text; repeat it for a batch").argParser(collect(String)));
+}
+
+/** The sequences that were given. */
+export function batchOf(command: Command, { ids, text }: BatchOptions): number[][] | string[] {
+  return ids ?? text ?? usageError(command, "give token ids with --ids, or text with --text");
 }
 
 /** Parsers of options that may be repeated. */

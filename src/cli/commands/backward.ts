@@ -7,16 +7,17 @@ import { type LazyTensorEntry, streamSafetensors } from "../../checkpoint/index.
 import { checkBackward } from "../../hooks/backward.ts";
 import type { BackwardResult, HookedModel } from "../../hooks/index.ts";
 import { checkForward } from "../../hooks/plan.ts";
-import { checkEach, type EditOption, parseEdit, readEdits } from "../edit-option.ts";
+import { checkEach, type EditOption, editOption, readEdits } from "../edit-option.ts";
 import { type MetricOption, metricOption, resolveMetric } from "../metric-option.ts";
 import {
+  addBatchOptions,
   addBosOption,
+  type BatchOptions,
+  batchOf,
   bosOption,
   collect,
   examples,
   type GlobalOptions,
-  type InputOptions,
-  parseIds,
   refuseIdleBos,
   usageError,
   wholeNumber,
@@ -26,8 +27,7 @@ import { withModel } from "../session.ts";
 import { stop } from "../stop.ts";
 import { checkWritable, writeFileWhole } from "../write-file.ts";
 
-interface BackwardCommandOptions extends GlobalOptions, InputOptions {
-  text?: string[];
+interface BackwardCommandOptions extends GlobalOptions, BatchOptions {
   metric: MetricOption;
   position?: number;
   at?: string[];
@@ -37,18 +37,12 @@ interface BackwardCommandOptions extends GlobalOptions, InputOptions {
 }
 
 export function backwardCommand(): Command {
-  return addBosOption(new Command("backward"))
+  return addBatchOptions(addBosOption(new Command("backward")))
     .summary("write the gradients of a metric at points, and of weights, to a file")
     .description(
       "Runs MODEL forwards and backwards and writes `value` [batch], the gradient of the metric at each point under its name, and that of each weight as weight:NAME, to a safetensors file (F32). The gradient is that of the sum over the batch; of loss, the mean cross entropy of the next token, that of the mean.",
     )
     .argument("<model>", "folder, address or hf:owner/name")
-    .addOption(
-      new Option("--ids <ids>", 'token ids, as "5 6 7"; repeat it for a batch')
-        .argParser(collect(parseIds))
-        .conflicts("text"),
-    )
-    .addOption(new Option("--text <text>", "text; repeat it for a batch").argParser(collect(String)))
     .addOption(metricOption(["logit", "logitDiff", "logProb", "prob", "kl", "loss"]))
     .addOption(
       new Option(
@@ -67,12 +61,7 @@ export function backwardCommand(): Command {
         "a tensor of the checkpoint whose gradient is wanted, or a pattern with *; repeatable",
       ).argParser(collect(String)),
     )
-    .addOption(
-      new Option(
-        "--edit <json>",
-        "an intervention, as of `superlens forward`; the gradient is the edited model's",
-      ).argParser(collect((text, earlier) => parseEdit(text, earlier.length + 1))),
-    )
+    .addOption(editOption("an intervention, as of `superlens forward`; the gradient is the edited model's"))
     .requiredOption("--out <file>", "the .safetensors file to write")
     .addHelpText(
       "after",
@@ -100,7 +89,7 @@ export function backwardCommand(): Command {
 
 async function backward(source: string, command: Command): Promise<void> {
   const options = command.optsWithGlobals<BackwardCommandOptions>();
-  const input = options.ids ?? options.text ?? usageError(command, "give token ids with --ids, or text with --text");
+  const input = batchOf(command, options);
   refuseIdleBos(command, options, options.ids);
   refuseContradictions(command, options);
   await checkWritable(options.out);

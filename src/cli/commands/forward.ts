@@ -7,15 +7,16 @@ import { type LazyTensorEntry, streamSafetensors } from "../../checkpoint/index.
 import type { ForwardResult, HookedModel } from "../../hooks/index.ts";
 import { checkForward } from "../../hooks/plan.ts";
 import { resolvePoints } from "../../hooks/points.ts";
-import { checkEach, type EditOption, parseEdit, readEdits } from "../edit-option.ts";
+import { checkEach, type EditOption, editOption, readEdits } from "../edit-option.ts";
 import {
+  addBatchOptions,
   addBosOption,
+  type BatchOptions,
+  batchOf,
   bosOption,
   collect,
   examples,
   type GlobalOptions,
-  type InputOptions,
-  parseIds,
   refuseIdleBos,
   usageError,
 } from "../options.ts";
@@ -24,8 +25,7 @@ import { withModel } from "../session.ts";
 import { stop } from "../stop.ts";
 import { checkWritable, writeFileWhole } from "../write-file.ts";
 
-interface ForwardCommandOptions extends GlobalOptions, InputOptions {
-  text?: string[];
+interface ForwardCommandOptions extends GlobalOptions, BatchOptions {
   capture?: string[];
   edit?: EditOption[];
   last?: boolean;
@@ -33,26 +33,16 @@ interface ForwardCommandOptions extends GlobalOptions, InputOptions {
 }
 
 export function forwardCommand(): Command {
-  return addBosOption(new Command("forward"))
+  return addBatchOptions(addBosOption(new Command("forward")))
     .summary("run a forward pass and write logits and activations to a file")
     .description(
       "Runs MODEL on token ids or text, and writes `logits` [batch, pos, vocab] and each captured activation, under its name, to a safetensors file (F32). Sequences shorter than the longest have zeros at their end.",
     )
     .argument("<model>", "folder, address or hf:owner/name")
     .addOption(
-      new Option("--ids <ids>", 'token ids, as "5 6 7"; repeat it for a batch')
-        .argParser(collect(parseIds))
-        .conflicts("text"),
-    )
-    .addOption(new Option("--text <text>", "text; repeat it for a batch").argParser(collect(String)))
-    .addOption(
       new Option("--capture <name>", "a point to write, or a pattern with *; repeatable").argParser(collect(String)),
     )
-    .addOption(
-      new Option("--edit <json>", "an edit, as one JSON object; repeatable, applied in order").argParser(
-        collect((text, earlier) => parseEdit(text, earlier.length + 1)),
-      ),
-    )
+    .addOption(editOption("an edit, as one JSON object; repeatable, applied in order"))
     .option("--last", "write the logits of each sequence's last position only: [batch, 1, vocab]")
     .requiredOption("--out <file>", "the .safetensors file to write")
     .addHelpText(
@@ -79,7 +69,7 @@ export function forwardCommand(): Command {
 
 async function forward(source: string, command: Command): Promise<void> {
   const options = command.optsWithGlobals<ForwardCommandOptions>();
-  const input = options.ids ?? options.text ?? usageError(command, "give token ids with --ids, or text with --text");
+  const input = batchOf(command, options);
   refuseIdleBos(command, options, options.ids);
   await checkWritable(options.out);
   const edits = await readEdits(options.edit ?? []);

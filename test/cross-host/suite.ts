@@ -12,6 +12,7 @@ import { hookChecks } from "./hooks.ts";
 import { kernelChecks } from "./kernels.ts";
 import { lifetimeChecks } from "./lifetimes.ts";
 import { theoryChecks } from "./theory.ts";
+import { trainingChecks } from "./training.ts";
 
 const ADD_VECTORS = `
   @group(0) @binding(0) var<storage, read> a: array<f32>;
@@ -82,6 +83,7 @@ export const suite: Check[] = [
   ...familyChecks,
   ...editChecks,
   ...gradientChecks,
+  ...trainingChecks,
   ...attributionChecks,
   ...circuitChecks,
   ...theoryChecks,

@@ -13,6 +13,7 @@ import { readCall } from "../call.ts";
 import type { Edit } from "../edit.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { CircuitGraph } from "./circuit-graph.ts";
+import { heldByLayer } from "./held.ts";
 import { INPUT_POINT, isOutputAt, summedPoints } from "./outputs.ts";
 import {
   type CheckedPairOptions,
@@ -119,13 +120,16 @@ async function scoreByGradient(attribution: Attribution, { edits, sources, weigh
     edits,
     ...(options.signal && { signal: options.signal }),
   });
+  const [heldActivation, heldGradient] = [heldByLayer(), heldByLayer()];
   try {
     for (const reader of readers) {
       const read = (edges.get(reader.name) ?? []).filter(({ source }) => sources(source));
       if (read.length === 0) continue;
-      const residual = await run.cache.read(reader.residual);
+      const { layer } = reader;
+      const residual = await heldActivation(layer, reader.residual, () => run.cache.read(reader.residual));
       const gradients = [];
-      for (const { point } of reader.projections) gradients.push(await run.grads.read(point));
+      for (const { point } of reader.projections)
+        gradients.push(await heldGradient(layer, point, () => run.grads.read(point)));
       const gradient = residualGradient(await reader.load(), residual, gradients, dModel);
       for (const { name, source } of read) {
         const gain = dot(differences.get(source) as Float32Array, gradient);

@@ -8,6 +8,20 @@ const BAD_INPUT = ["test/gradients/bad-input.test.ts"];
 
 export const GRADIENT_MUTANTS: readonly Mutant[] = [
   {
+    name: "gradients: an own metric's gradient is not compared with its value",
+    file: "src/hooks/metric-gradient.ts",
+    from: "if (checks) this.#check(",
+    to: "if (!checks) this.#check(",
+    tests: ["test/gradients/own-metric.test.ts"],
+  },
+  {
+    name: "gradients: an own metric's check moves the logits but not the softmax",
+    file: "shaders/metric_expression.wgsl",
+    from: "vec2<f32>(parts.x, moved[i])",
+    to: "parts",
+    tests: ["test/gradients/own-metric.test.ts"],
+  },
+  {
     name: "gradients: RoPE turns on instead of back",
     file: "src/ops/rope.ts",
     from: "{ ...attributes, inverse: true }",

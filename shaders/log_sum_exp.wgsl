@@ -1,5 +1,4 @@
-// The normalizer of a log-softmax, in the two parts that keep their digits: for each row the largest logit, and
-// log(sum(exp(logit - largest))). logits [rowCount, vocab], out [firstRow + rowCount, 2]; row r goes to firstRow + r.
+// The normalizer of each row of logits, see normalizer.wgsl. logits [rowCount, vocab], out [firstRow + rowCount, 2]; row r goes to firstRow + r.
 // One workgroup of 64 a row, folded into y.
 
 struct Params {
@@ -12,6 +11,10 @@ struct Params {
 @group(1) @binding(0) var<storage, read> logits: array<f32>;
 @group(1) @binding(1) var<storage, read_write> out: array<vec2<f32>>;
 
+fn numberAt(source: u32, index: u32) -> f32 {
+  return logits[index];
+}
+
 @compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
@@ -22,18 +25,8 @@ fn main(
   if (row >= params.rowCount) {
     return;
   }
-  let start = row * params.vocab;
-  var mine = logits[start];
-  for (var token = thread; token < params.vocab; token += 64u) {
-    mine = max(mine, logits[start + token]);
-  }
-  let largest = reduceMax(thread, mine);
-  var sum = 0.0;
-  for (var token = thread; token < params.vocab; token += 64u) {
-    sum += exp(logits[start + token] - largest);
-  }
-  let total = reduceSum(thread, sum);
+  let parts = normalizer(0u, row * params.vocab, params.vocab, thread);
   if (thread == 0u) {
-    out[params.firstRow + row] = vec2<f32>(largest, log(total));
+    out[params.firstRow + row] = parts;
   }
 }

@@ -21,30 +21,19 @@ struct Params {
 @group(1) @binding(3) var<storage, read> outIndex: array<u32>;
 @group(1) @binding(4) var<storage, read_write> outputs: array<f32>;
 
-fn logSumExp(base: u32, thread: u32) -> f32 {
-  var largest = -3.0e38;
-  for (var token = thread; token < params.vocab; token += 64u) {
-    largest = max(largest, logits[base + token]);
+const LOGITS = 0u;
+const REFERENCE = 1u;
+
+fn numberAt(source: u32, index: u32) -> f32 {
+  if (source == REFERENCE) {
+    return reference[index];
   }
-  largest = reduceMax(thread, largest);
-  var sum = 0.0;
-  for (var token = thread; token < params.vocab; token += 64u) {
-    sum += exp(logits[base + token] - largest);
-  }
-  return largest + log(reduceSum(thread, sum));
+  return logits[index];
 }
 
-fn referenceLogSumExp(thread: u32) -> f32 {
-  var largest = -3.0e38;
-  for (var token = thread; token < params.vocab; token += 64u) {
-    largest = max(largest, reference[token]);
-  }
-  largest = reduceMax(thread, largest);
-  var sum = 0.0;
-  for (var token = thread; token < params.vocab; token += 64u) {
-    sum += exp(reference[token] - largest);
-  }
-  return largest + log(reduceSum(thread, sum));
+fn logSumExp(source: u32, start: u32, thread: u32) -> f32 {
+  let parts = normalizer(source, start, params.vocab, thread);
+  return parts.x + parts.y;
 }
 
 fn rank(base: u32, thread: u32) -> f32 {
@@ -57,8 +46,8 @@ fn rank(base: u32, thread: u32) -> f32 {
 }
 
 fn divergence(base: u32, thread: u32) -> f32 {
-  let total = logSumExp(base, thread);
-  let referenceTotal = referenceLogSumExp(thread);
+  let total = logSumExp(LOGITS, base, thread);
+  let referenceTotal = logSumExp(REFERENCE, 0u, thread);
   var sum = 0.0;
   for (var token = thread; token < params.vocab; token += 64u) {
     let p = reference[token] - referenceTotal;
@@ -96,7 +85,7 @@ fn main(
   } else if (params.mode == 5u) {
     value = divergence(base, thread);
   } else {
-    value = logits[base + tokens[0]] - logSumExp(base, thread);
+    value = logits[base + tokens[0]] - logSumExp(LOGITS, base, thread);
     if (params.mode == 3u) {
       value = exp(value);
     }

@@ -7,6 +7,7 @@
 //   3 prob           p[token]                          p[token] ([t = token] - p[t])
 //   4 KL             sum of r (log r - log p)          p[t] - r[t]            r = softmax(reference[other])
 //   5 weighted       sum of reference[other] l         reference[other, t]
+//   6 an expression: nothing here, metric_expression.wgsl writes both
 // each times weight. values [rows], logits and out [rows, vocab]. One workgroup a row, folded into y.
 
 struct Params {
@@ -22,30 +23,19 @@ struct Params {
 @group(1) @binding(3) var<storage, read_write> values: array<f32>;
 @group(1) @binding(4) var<storage, read_write> out: array<f32>;
 
-fn logSumExp(base: u32, thread: u32) -> f32 {
-  var largest = -3.0e38;
-  for (var token = thread; token < params.vocab; token += THREADS) {
-    largest = max(largest, logits[base + token]);
+const LOGITS = 0u;
+const REFERENCE = 1u;
+
+fn numberAt(source: u32, index: u32) -> f32 {
+  if (source == REFERENCE) {
+    return reference[index];
   }
-  largest = reduceMax(thread, largest);
-  var sum = 0.0;
-  for (var token = thread; token < params.vocab; token += THREADS) {
-    sum += exp(logits[base + token] - largest);
-  }
-  return largest + log(reduceSum(thread, sum));
+  return logits[index];
 }
 
-fn referenceLogSumExp(base: u32, thread: u32) -> f32 {
-  var largest = -3.0e38;
-  for (var token = thread; token < params.vocab; token += THREADS) {
-    largest = max(largest, reference[base + token]);
-  }
-  largest = reduceMax(thread, largest);
-  var sum = 0.0;
-  for (var token = thread; token < params.vocab; token += THREADS) {
-    sum += exp(reference[base + token] - largest);
-  }
-  return largest + log(reduceSum(thread, sum));
+fn logSumExp(source: u32, start: u32, thread: u32) -> f32 {
+  let parts = normalizer(source, start, params.vocab, thread);
+  return parts.x + parts.y;
 }
 
 @compute @workgroup_size(THREADS)
@@ -61,15 +51,18 @@ fn main(
   let entry = entries[row];
   let weight = bitcast<f32>(entry.z);
   let mode = entry.w;
+  if (mode == 6u) {
+    return;
+  }
   let base = params.logitsStart + row * params.vocab;
   let referenceBase = entry.y * params.vocab;
   var total = 0.0;
   if (mode == 2u || mode == 3u || mode == 4u) {
-    total = logSumExp(base, thread);
+    total = logSumExp(LOGITS, base, thread);
   }
   var referenceTotal = 0.0;
   if (mode == 4u) {
-    referenceTotal = referenceLogSumExp(referenceBase, thread);
+    referenceTotal = logSumExp(REFERENCE, referenceBase, thread);
   }
   let own = logits[base + entry.x];
   let prob = exp(own - total);

@@ -35,6 +35,8 @@ export interface Kernel<Param extends string = string, Binding extends string = 
   readonly params: Readonly<Record<Param, ParamType>>;
   /** Whether it was made of what somebody wrote, of which there may be any number: only the latest are kept compiled. */
   readonly transient?: boolean;
+  /** What to know when it does not compile, if somebody else wrote a part of it. */
+  readonly hint?: string;
 }
 
 /** A kernel from its WGSL, the parts in order, and constants (see `unroll.ts`). */

@@ -137,7 +137,6 @@ async function shaderError(kernel: Kernel, module: GPUShaderModule, cause: unkno
   const message = info?.messages.find((candidate) => candidate.type === "error");
   const where = message ? `line ${message.lineNum}: ${message.message}` : String(cause);
   const line = message && kernel.code.split("\n")[message.lineNum - 1]?.trim();
-  return new GpuError("gpu/shader", `Kernel ${kernel.name} does not compile, ${where}${line ? `\n    ${line}` : ""}`, {
-    cause,
-  });
+  const parts = [`Kernel ${kernel.name} does not compile, ${where}`, line && `    ${line}`, kernel.hint];
+  return new GpuError("gpu/shader", parts.filter(Boolean).join("\n"), { cause });
 }

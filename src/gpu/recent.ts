@@ -15,6 +15,13 @@ export class RecentMap<Key, Value> {
     return value;
   }
 
+  /** The value of a key; one that is not kept is made. */
+  getOrMake(key: Key, make: () => Value): Value {
+    const value = this.get(key) ?? make();
+    this.set(key, value);
+    return value;
+  }
+
   set(key: Key, value: Value): void {
     this.#entries.delete(key);
     this.#entries.set(key, value);

@@ -96,11 +96,9 @@ export async function backward(
   const edits = [...standing, ...(read.edits ?? [])];
   checkOptions(read, edits);
   return model.withInput(s.readArgument(MODEL_INPUT, input, "backward", "input"), read, async (ids, run) => {
-    const position = checkPosition(read);
-    // Checked before the run that kl() needs.
-    planMetric(read.metric, ids, model.spec.vocabSize, position);
-    const metric = await againstUnedited(model, standing, ids, { ...run, logits: [position] }, read.metric);
-    return runBackward(model, ids, run, { ...read, metric, edits });
+    const plan = planMetric(ownReferences(read.metric, ids.length), ids, model.spec.vocabSize, checkPosition(read));
+    const metric = await againstUnedited(model, standing, ids, run, plan);
+    return runBackward(model, ids, run, metric, { ...read, edits });
   });
 }
 
@@ -108,10 +106,10 @@ async function runBackward(
   model: Model,
   ids: readonly (readonly number[])[],
   run: RunOptions,
+  metric: MetricPlan,
   read: CheckedBackwardOptions & { edits: readonly CheckedEdit[] },
 ): Promise<BackwardResult> {
   const { gpu, spec, engine } = model;
-  const metric = planMetric(read.metric, ids, spec.vocabSize, checkPosition(read));
   const names = chooseWeights(model, read.weights);
   const plan = planPass(model, ids, run, {
     capture: read.at,
@@ -186,25 +184,32 @@ function checkOptions(read: CheckedBackwardOptions, edits: readonly CheckedEdit[
 
 const lacksReference = ({ kind, reference }: CheckedMetric) => kind === "kl" && reference === undefined;
 
+/** A `kl()` for all sequences compares each with its own run: one each. */
+function ownReferences(metrics: readonly CheckedMetric[], sequences: number): readonly CheckedMetric[] {
+  const [only] = metrics;
+  return only && metrics.length === 1 && lacksReference(only) ? Array.from({ length: sequences }, () => only) : metrics;
+}
+
 /** `kl()` without a reference compares each sequence with its run without the call's own edits, as sweeps do. */
 async function againstUnedited(
   model: Model,
   standing: readonly CheckedEdit[],
   ids: number[][],
   run: RunOptions,
-  metrics: readonly CheckedMetric[],
-): Promise<readonly CheckedMetric[]> {
-  if (!metrics.some(lacksReference)) return metrics;
+  metric: MetricPlan,
+): Promise<MetricPlan> {
+  const { metrics } = metric;
+  if (!metrics.some(lacksReference)) return metric;
   const capacity = ids.reduce((sum, { length }) => sum + length, 0);
   const kv = model.createKvCache({ sequences: ids.length, capacity });
   try {
-    const plan = planPass(model, ids, { ...run, kv }, { edits: standing });
-    const logits = await model.run(ids, { ...run, ...plan.run, kv });
-    const each = ids.map(async (_, sequence) => {
-      const metric = metrics[metrics.length === 1 ? 0 : sequence] as CheckedMetric;
-      return lacksReference(metric) ? { ...metric, reference: await logits.at(sequence, -1) } : metric;
-    });
-    return await Promise.all(each).finally(() => logits.destroy());
+    const measured = { ...run, logits: metric.logits, kv };
+    const plan = planPass(model, ids, measured, { edits: standing });
+    const logits = await model.run(ids, { ...measured, ...plan.run });
+    const each = metrics.map((own, sequence) =>
+      lacksReference(own) ? logits.at(sequence, -1) : metric.references[sequence],
+    );
+    return { ...metric, references: await Promise.all(each).finally(() => logits.destroy()) };
   } finally {
     kv.destroy();
   }

@@ -7,7 +7,7 @@ import { Tensor } from "../gpu/tensor.ts";
 import { isCausal } from "../model/causality.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { dMlpOf } from "../model/weights/table.ts";
-import { EDIT_OPS, type EditCall, type EditOp, editOp } from "../ops/edit-call.ts";
+import { EDIT_OPS, type EditCall, type EditOp, editOp, isOneExpression } from "../ops/edit-call.ts";
 import { layoutOf } from "../ops/places.ts";
 import * as s from "../schema/schema.ts";
 import { ActivationCache, type CacheEntry, ENTRY_PLACE_FIELDS } from "./activation-cache.ts";
@@ -119,7 +119,7 @@ function checkForm(edit: CheckedEdit): void {
     throw fail(edit, "hook/no-alpha", "it takes no alpha; only lerp and add do.");
   if (isExpression !== (edit.expression !== undefined))
     throw fail(edit, "hook/expression", "an expression goes with the op wgsl, and only with it.");
-  if (edit.expression !== undefined && !/^[^;{}@]+$/.test(edit.expression)) {
+  if (edit.expression !== undefined && !isOneExpression(edit.expression)) {
     throw fail(edit, "hook/expression", `${JSON.stringify(edit.expression)} is not a single WGSL expression.`);
   }
   const readsValue = isExpression && /\bv\b/.test(edit.expression ?? "");

@@ -1,28 +1,34 @@
 /** Where a backward pass begins: the metric of each row of logits, and its gradient. */
 import gradientSource from "../../shaders/metric_gradient.wgsl";
+import normalizer from "../../shaders/normalizer.wgsl";
 import reduce from "../../shaders/reduce.wgsl";
 import { HookError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { defineKernel, u32 } from "../gpu/kernel.ts";
-import { foldGrid } from "../gpu/recorder.ts";
+import { foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { reduceConstants } from "../kernels/launch.ts";
+import type { View } from "../kernels/view.ts";
 import type { Bindings } from "../ops/bindings.ts";
 import type { RowTable } from "../ops/rows.ts";
+import { CHECKS, checkGradient, type ExpressionCall, recordExpression } from "./expression-metric.ts";
 import { type CheckedMetric, gradientModeOf } from "./metrics.ts";
 
 const METRIC_GRADIENT = defineKernel({
   name: "metric gradient",
-  sources: [reduce, gradientSource],
+  sources: [reduce, normalizer, gradientSource],
   bindings: { logits: "read", entries: "read", reference: "read", values: "write", out: "write" },
   params: u32("rowCount", "vocab", "logitsStart"),
 });
+
+/** The mode of a metric that has a kernel of its own. */
+const OWN_KERNEL = 6;
 
 /** What a row of logits gives: `weight` times the metric of that mode. */
 interface Entry {
   readonly mode: number;
   readonly token: number;
-  /** The second token of a difference, or the row of the references. */
+  /** The second token of a difference, or the metric's index, which is its row of the references. */
   readonly other: number;
   readonly weight: number;
 }
@@ -36,7 +42,9 @@ export interface MetricPlan {
   /** Values in the result: one a sequence, or one in all. */
   readonly values: number;
   entryOf(sequence: number, position: number): Entry;
-  /** [rows, vocab]: what `kl` compares with, the factors of `weighted`. */
+  /** One for all sequences, or one each. */
+  readonly metrics: readonly CheckedMetric[];
+  /** [metrics, vocab]: what `kl` compares with, the factors of `weighted`, the weights of `wgsl`. */
   readonly references: readonly (Float32Array | undefined)[];
 }
 
@@ -68,7 +76,8 @@ export function planMetric(
   return {
     logits: [position],
     values: ids.length,
-    references: metrics.map(({ reference }) => reference),
+    metrics,
+    references: metrics.map(({ reference, weights }) => reference ?? weights),
     entryOf(sequence, at) {
       if (at !== places[sequence]) return NOTHING;
       const index = of(sequence);
@@ -119,6 +128,7 @@ export function crossEntropy(
   return {
     logits: "all",
     values: 1,
+    metrics: [],
     references: [],
     entryOf(sequence, position) {
       if (!counts(sequence, position)) return NOTHING;
@@ -130,7 +140,7 @@ export function crossEntropy(
 
 /** Computes a plan's metric in the passes of one call. */
 export class MetricSeed {
-  readonly #values: { tensor: Tensor; rows: RowTable }[] = [];
+  readonly #passes: { values: Tensor; checks: Tensor | undefined; rows: RowTable }[] = [];
   readonly #references: Tensor;
 
   constructor(
@@ -148,8 +158,11 @@ export class MetricSeed {
 
   /** Records metric and gradient of the rows of a pass. */
   readonly record: NonNullable<Bindings["seed"]> = (recorder, logits, rows, out) => {
-    const tensor = this.gpu.tensor([Math.max(1, rows.count)], "values of a metric");
-    this.#values.push({ tensor, rows });
+    const { gpu } = this;
+    const values = gpu.tensor([Math.max(1, rows.count)], "values of a metric");
+    const hasExpression = this.plan.metrics.some(({ kind }) => kind === "wgsl");
+    const checks = hasExpression ? gpu.tensor([Math.max(1, rows.count), CHECKS], "checks of a metric") : undefined;
+    this.#passes.push({ values, checks, rows });
     const entries = new Uint32Array(4 * rows.count);
     const weights = new Float32Array(entries.buffer);
     for (let row = 0; row < rows.count; row++) {
@@ -163,19 +176,49 @@ export class MetricSeed {
         logits: logits.buffer,
         entries: recorder.upload(entries),
         reference: this.#references,
-        values: tensor,
+        values,
         out: out.buffer,
       },
       workgroups: foldGrid(recorder.gpu, rows.count),
       constants: reduceConstants(recorder),
     });
+    if (checks) this.#recordExpressions(recorder, logits, rows, { values, checks, out });
   };
 
-  /** The metric of each sequence, or of all. Waits for the GPU. */
+  /** A dispatch for each metric that is an expression. */
+  #recordExpressions(
+    recorder: Recorder,
+    logits: View,
+    rows: RowTable,
+    results: Pick<ExpressionCall, "values" | "checks" | "out">,
+  ): void {
+    const rowsOf = new Map<number, number[]>();
+    for (const { row, index } of this.#measured(rows)) rowsOf.set(index, [...(rowsOf.get(index) ?? []), row]);
+    const vocab = logits.width;
+    for (const [index, own] of rowsOf) {
+      const metric = this.plan.metrics[index] as CheckedMetric;
+      const weights = { weights: this.#references, weightsStart: index * vocab };
+      recordExpression(recorder, metric, { logits, rows: own, ...weights, ...results });
+    }
+  }
+
+  /** The rows that an expression measures, and the index of its metric. */
+  #measured(rows: RowTable): { row: number; index: number }[] {
+    return Array.from({ length: rows.count }, (_, row) => {
+      const { mode, other } = this.plan.entryOf(rows.sequence(row), rows.position(row));
+      return { row, index: mode === OWN_KERNEL ? other : -1 };
+    }).filter(({ index }) => index >= 0);
+  }
+
+  /**
+   * The metric of each sequence, or of all. Waits for the GPU.
+   * @throws HookError `hook/metric-value`, `hook/metric-gradient` for an expression
+   */
   async read(): Promise<Float32Array> {
     const sums = new Float64Array(this.plan.values);
-    for (const { tensor, rows } of this.#values) {
+    for (const { values: tensor, checks, rows } of this.#passes) {
       const values = await tensor.read();
+      if (checks) this.#check(values, await checks.read(), rows);
       for (let row = 0; row < rows.count; row++) {
         const index = this.plan.values === 1 ? 0 : rows.sequence(row);
         sums[index] = (sums[index] as number) + (values[row] as number);
@@ -184,8 +227,18 @@ export class MetricSeed {
     return Float32Array.from(sums);
   }
 
+  #check(values: Float32Array, checks: Float32Array, rows: RowTable): void {
+    for (const { row, index } of this.#measured(rows)) {
+      const numbers = checks.subarray(row * CHECKS, (row + 1) * CHECKS);
+      checkGradient(this.plan.metrics[index] as CheckedMetric, values[row] as number, numbers);
+    }
+  }
+
   destroy(): void {
     this.#references.destroy();
-    for (const { tensor } of this.#values) tensor.destroy();
+    for (const { values, checks } of this.#passes) {
+      values.destroy();
+      checks?.destroy();
+    }
   }
 }

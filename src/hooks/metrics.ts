@@ -1,11 +1,13 @@
 /** What a sweep measures in each cell, computed on the GPU from one row of logits. */
 import metricSource from "../../shaders/metric.wgsl";
+import normalizerSource from "../../shaders/normalizer.wgsl";
 import reduceSource from "../../shaders/reduce.wgsl";
 import { HookError } from "../errors.ts";
 import { defineKernel, u32 } from "../gpu/kernel.ts";
 import { foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { indexOfNoId, TOKEN_IDS } from "../model/input.ts";
+import { isOneExpression } from "../ops/edit-call.ts";
 import * as s from "../schema/schema.ts";
 
 /** What a kind of metric is. */
@@ -20,7 +22,12 @@ interface MetricKind {
   readonly readsOnlyTokens: boolean;
   /** Whether it has a column for each token rather than one. */
   readonly isWide?: boolean;
+  /** Which of the fields beside `tokens` it has. */
+  readonly fields?: readonly (typeof OWN_FIELDS)[number][];
 }
+
+/** Fields of some kinds alone. */
+const OWN_FIELDS = ["reference", "mask", "term", "gradient", "weights"] as const;
 
 /** Every kind of metric; the functions of `metric` document them. */
 const METRIC_KINDS = {
@@ -29,9 +36,10 @@ const METRIC_KINDS = {
   logProb: { mode: 2, gradientMode: 2, tokens: [1, 1], readsOnlyTokens: false },
   prob: { mode: 3, gradientMode: 3, tokens: [1, 1], readsOnlyTokens: false },
   rank: { mode: 4, tokens: [1, 1], readsOnlyTokens: false },
-  kl: { mode: 5, gradientMode: 4, tokens: [0, 0], readsOnlyTokens: false },
-  weighted: { gradientMode: 5, tokens: [0, 0], readsOnlyTokens: false },
-  loss: { gradientMode: 2, tokens: [0, 0], readsOnlyTokens: false },
+  kl: { mode: 5, gradientMode: 4, tokens: [0, 0], readsOnlyTokens: false, fields: ["reference"] },
+  weighted: { gradientMode: 5, tokens: [0, 0], readsOnlyTokens: false, fields: ["reference"] },
+  loss: { gradientMode: 2, tokens: [0, 0], readsOnlyTokens: false, fields: ["mask"] },
+  wgsl: { gradientMode: 6, tokens: [0, 0], readsOnlyTokens: false, fields: ["term", "gradient", "weights"] },
 } as const satisfies Record<string, MetricKind>;
 
 const kindOf = ({ kind }: Metric): MetricKind => METRIC_KINDS[kind];
@@ -46,12 +54,29 @@ export interface Metric {
   readonly reference?: s.NumberList | undefined;
   /** Of `loss`: for each sequence the positions whose prediction of the next token counts; undefined: all but the last. */
   readonly mask?: readonly (readonly boolean[])[] | undefined;
+  /** Of `wgsl`: what each token adds to the value. */
+  readonly term?: string | undefined;
+  /** Of `wgsl`: the gradient of each token's logit. */
+  readonly gradient?: string | undefined;
+  /** Of `wgsl`: a number for each token [vocab], `w` in its expressions. */
+  readonly weights?: s.NumberList | undefined;
 }
 
 /** A metric as it is read. */
 export interface CheckedMetric extends Metric {
   readonly tokens: readonly number[];
   readonly reference?: Float32Array | undefined;
+  readonly weights?: Float32Array | undefined;
+}
+
+/** A metric of the caller's own, as WGSL expressions of a token; see docs/gradients.md. */
+export interface WgslMetric {
+  /** What the token adds to the value, in `logit`, `p`, `logP` (f32), `token` (u32) and, with weights, `w`. */
+  term: string;
+  /** The gradient of the token's logit, in the same names and `value`, the finished sum. */
+  gradient: string;
+  /** A number for each token [vocab]. */
+  weights?: s.NumberList;
 }
 
 /** The metrics of sweeps and experiments; each is one number a cell (`logits`: one a token). Logarithms are natural. */
@@ -77,6 +102,11 @@ export const metric = {
    * counts: entry p is for the prediction at position p of the token at p + 1. For `backward` alone.
    */
   loss: (mask?: readonly (readonly boolean[])[]): Metric => ({ kind: "loss", tokens: [], mask }),
+  /**
+   * The sum over the vocabulary of an expression, with its gradient: `{ term: "-p * logP", gradient: "-p * (logP + value)" }` is
+   * the entropy. For `backward` alone, which compares the gradient with finite differences of the value.
+   */
+  wgsl: (expressions: WgslMetric): Metric => ({ kind: "wgsl", tokens: [], ...expressions }),
 };
 
 const metricFields = s.object<Metric, CheckedMetric>("a metric", {
@@ -84,6 +114,9 @@ const metricFields = s.object<Metric, CheckedMetric>("a metric", {
   tokens: s.required(TOKEN_IDS),
   reference: s.numbers,
   mask: s.list("lists of true and false", s.list("true and false", s.flag)),
+  term: s.text,
+  gradient: s.text,
+  weights: s.numbers,
 });
 
 export const METRIC_SCHEMA = s.byForm<CheckedMetric>("a metric such as metric.logitDiff(a, b)", (value) =>
@@ -94,7 +127,7 @@ export const METRICS = s.oneOrMore("metrics", METRIC_SCHEMA);
 
 const METRIC = defineKernel({
   name: "metric",
-  sources: [reduceSource, metricSource],
+  sources: [reduceSource, normalizerSource, metricSource],
   bindings: { logits: "read", tokens: "read", reference: "read", outIndex: "read", outputs: "write" },
   params: u32("rowCount", "vocab", "mode", "tokenCount", "outStart", "outStride"),
 });
@@ -122,7 +155,7 @@ export function gradientModeOf(metric: CheckedMetric, vocabSize: number): number
   if (gradientMode === undefined) {
     throw new HookError(
       "hook/metric",
-      `Metric ${metric.kind} takes whole numbers, so it has no gradient. Use logit, logitDiff, logProb, prob, kl or loss.`,
+      `Metric ${metric.kind} takes whole numbers, so it has no gradient. Use logit, logitDiff, logProb, prob, kl, loss or wgsl.`,
     );
   }
   if (metricWidth(metric) !== 1)
@@ -146,17 +179,51 @@ function checkMetric(metric: CheckedMetric, vocabSize: number): void {
     const count = least === most ? `${least}` : `at least ${least}`;
     throw new HookError("hook/metric", `Metric ${kind} takes ${count} tokens, and got ${tokens.length}.`);
   }
-  if (reference && kind !== "kl" && kind !== "weighted")
-    s.refuseIdle("metric", "reference", `in a metric of ${kind}; it is for kl and weighted`);
-  if (metric.mask && kind !== "loss") s.refuseIdle("metric", "mask", `in a metric of ${kind}; it is for loss`);
+  const own: readonly string[] = kindOf(metric).fields ?? [];
+  for (const field of OWN_FIELDS)
+    if (metric[field] !== undefined && !own.includes(field)) s.refuseIdle("metric", field, `in a metric of ${kind}`);
   if (kind === "weighted" && !reference)
     throw new HookError("hook/metric", "Metric weighted needs a factor for each logit: metric.weighted(weights).");
-  if (reference && reference.length !== vocabSize) {
+  if (kind === "wgsl") checkExpressions(metric);
+  checkLength(kind, "the reference", reference, "logits", vocabSize);
+  checkLength(kind, "weights", metric.weights, "numbers", vocabSize);
+}
+
+/** @throws HookError `hook/metric` for a list that is not as long as the vocabulary */
+function checkLength(
+  kind: string,
+  name: string,
+  list: Float32Array | undefined,
+  entries: string,
+  vocabSize: number,
+): void {
+  if (list && list.length !== vocabSize)
     throw new HookError(
       "hook/metric",
-      `Metric ${kind}: the reference has ${reference.length} logits; the vocabulary has ${vocabSize}.`,
+      `Metric ${kind}: ${name} has ${list.length} ${entries}; the vocabulary has ${vocabSize}.`,
     );
+}
+
+/** @throws HookError `hook/expression` or `hook/no-value`, as an edit with an expression */
+function checkExpressions({ term, gradient, weights }: CheckedMetric): void {
+  for (const [name, expression] of Object.entries({ term, gradient })) {
+    if (expression === undefined || !isOneExpression(expression))
+      throw new HookError(
+        "hook/expression",
+        `Metric wgsl: ${name} must be a single WGSL expression, and is ${JSON.stringify(expression)}.`,
+      );
   }
+  const reads = (name: RegExp) => [term, gradient].some((expression) => name.test(expression as string));
+  if (/\bvalue\b/.test(term as string))
+    throw new HookError(
+      "hook/expression",
+      "Metric wgsl: term reads value, which is the finished sum of the terms. It is for gradient alone.",
+    );
+  if (reads(/\bw\b/) !== (weights !== undefined))
+    throw new HookError(
+      "hook/no-value",
+      `Metric wgsl: ${weights ? "its expressions do not read w, its weights. Leave weights out." : "its expressions read w, so it needs weights [vocab]."}`,
+    );
 }
 
 export interface MetricCall {

@@ -22,6 +22,7 @@ import normShared from "../../shaders/norm_shared.wgsl";
 import normStageAffine from "../../shaders/norm_stage_affine.wgsl";
 import normStageNormalize from "../../shaders/norm_stage_normalize.wgsl";
 import normStageScale from "../../shaders/norm_stage_scale.wgsl";
+import normalizer from "../../shaders/normalizer.wgsl";
 import orderedKey from "../../shaders/ordered_key.wgsl";
 import packRows from "../../shaders/pack_rows.wgsl";
 import qkNorm from "../../shaders/qk_norm.wgsl";
@@ -229,7 +230,7 @@ export const SAMPLE_PENALTY = defineKernel({
 
 export const LOG_SUM_EXP = defineKernel({
   name: "log sum exp",
-  sources: [reduce, logSumExp],
+  sources: [reduce, normalizer, logSumExp],
   bindings: { logits: "read", out: "write" },
   params: u32("rowCount", "firstRow", "vocab"),
 });

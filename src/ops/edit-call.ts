@@ -34,6 +34,9 @@ export type EditOp = keyof typeof EDIT_OPS;
 /** The row of an op in the table. */
 export const editOp = (op: EditOp): EditOpKind => EDIT_OPS[op];
 
+/** Whether a text can stand where a kernel returns an expression: no statement, block or attribute. */
+export const isOneExpression = (text: string): boolean => /^[^;{}@]+$/.test(text);
+
 /** One vector to change. */
 export interface EditTarget {
   /** Row of the batch as the edit's writer counts it: `b` of expressions. A sweep's cells all count from 0. */

@@ -32,8 +32,17 @@ type EditKernel = Kernel<keyof typeof PARAMS, keyof typeof BINDINGS>;
 
 function editKernelWith(expression: string, name: string, transient: boolean): EditKernel {
   const sources = [expressionSource.replace("EXPRESSION;", () => `${expression};`), editShared, editSource];
-  return defineKernel({ name, sources, bindings: BINDINGS, params: PARAMS, transient });
+  return defineKernel({
+    name,
+    sources,
+    bindings: BINDINGS,
+    params: PARAMS,
+    transient,
+    ...(transient && { hint: HINT }),
+  });
 }
+
+const HINT = "An edit's expression reads x, v (f32), b, p, h, d (u32) and WGSL's own functions, and is an f32.";
 
 const PLAIN_EDIT = editKernelWith("x", "edit", false);
 
@@ -42,12 +51,7 @@ const editKernels = new RecentMap<string, EditKernel>(MOST_TRANSIENT);
 
 function editKernel(expression?: string): EditKernel {
   if (expression === undefined) return PLAIN_EDIT;
-  let kernel = editKernels.get(expression);
-  if (!kernel) {
-    kernel = editKernelWith(expression, `edit with ${expression}`, true);
-    editKernels.set(expression, kernel);
-  }
-  return kernel;
+  return editKernels.getOrMake(expression, () => editKernelWith(expression, `edit with ${expression}`, true));
 }
 
 export interface EditAttributes {

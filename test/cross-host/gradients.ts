@@ -6,7 +6,7 @@ import { type Check, expectEqual, showWorst } from "./harness.ts";
 /** Soft caps, windows, norms after and a tied head; weights as [in, out] and a table of positions. */
 const FAMILIES = ["gemma2", "gpt2"];
 
-export const gradientChecks: Check[] = FAMILIES.map((family) => ({
+const ofPyTorch: Check[] = FAMILIES.map((family) => ({
   name: `${family} gives PyTorch's gradients of points and weights`,
   async run(context) {
     const golden = await fixtureTensors(context, `families/${family}/golden.safetensors`);
@@ -34,3 +34,33 @@ export const gradientChecks: Check[] = FAMILIES.map((family) => ({
     return showWorst(worst);
   },
 }));
+
+/** The same metric as expressions, and a wrong gradient of it. */
+const ownMetric: Check = {
+  name: "a metric of WGSL expressions is the one that is built in, and a wrong gradient is refused",
+  async run(context) {
+    using model = await loadModel(`${context.fixtureUrl}families/gpt2`, { gpu: await sharedGpu(context) });
+    const ids = [
+      [3, 14, 15],
+      [92, 6],
+    ];
+    const at = "blocks.0.hook_resid_pre";
+    const term = "select(0.0, logP, token == 9)";
+    const own = metric.wgsl({ term, gradient: "select(0.0, 1.0, token == 9) - p" });
+    using expected = await model.backward(ids, { metric: metric.logProb(9), at });
+    using result = await model.backward(ids, { metric: own, at });
+    const worst = Math.max(
+      checkClose(result.value, expected.value, "value"),
+      checkClose(await result.grads.read(at), await expected.grads.read(at), at),
+    );
+    const wrong = metric.wgsl({ term, gradient: "select(0.0, 1.0, token == 9)" });
+    const code = await model.backward(ids, { metric: wrong, at }).then(
+      () => "no error",
+      (error: { code: string }) => error.code,
+    );
+    expectEqual(code, "hook/metric-gradient", "code");
+    return showWorst(worst);
+  },
+};
+
+export const gradientChecks: Check[] = [...ofPyTorch, ownMetric];

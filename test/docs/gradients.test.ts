@@ -38,7 +38,7 @@ it("has every metric, with the gradient or the reason why there is none", () => 
 
 it("shows a program that runs", async () => {
   const blocks = [...page.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => code as string);
-  expect(blocks).toHaveLength(2);
+  expect(blocks).toHaveLength(3);
   // The first paragraphs import and choose a model and a prompt. Here it is a fixture's, which has no tokenizer.
   const [, , ...rest] = blocks.join("\n").split("\n\n");
   const { outputText } = ts.transpileModule(rest.join("\n\n"), { compilerOptions: { target: ts.ScriptTarget.ES2022 } });
@@ -55,7 +55,10 @@ it("shows a program that runs", async () => {
   expect(Number(lines[0]?.replace("logit difference ", ""))).toBeCloseTo(difference, 4);
   for (const [index] of prompt.entries())
     expect(lines[1 + index]).toMatch(new RegExp(`^position ${index}: -?\\d+\\.\\d{3}$`));
-  expect(lines[5]).toMatch(/^loss \d+\.\d+/);
-  expect(lines.slice(6).join("\n")).toMatch(/^transformer\.wte\.weight 96,\d+ -?[\d.e-]+$/m);
-  expect(lines.slice(6).length).toBeGreaterThan(10);
+  const total = Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit), 0));
+  const entropy = logits.reduce((sum, logit) => sum - Math.exp(logit - total) * (logit - total), 0);
+  expect(Number(lines[5]?.replace("entropy ", ""))).toBeCloseTo(entropy, 4);
+  expect(lines[6]).toMatch(/^loss \d+\.\d+/);
+  expect(lines.slice(7).join("\n")).toMatch(/^transformer\.wte\.weight 96,\d+ -?[\d.e-]+$/m);
+  expect(lines.slice(7).length).toBeGreaterThan(10);
 });

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { HookedModel as Hooked } from "../../src/hooks/hooked-model.ts";
-import { type BackwardOptions, type HookedModel, metric } from "../../src/hooks/index.ts";
+import { type BackwardOptions, type HookedModel, metric, type WgslMetric } from "../../src/hooks/index.ts";
 import type { ModelInput } from "../../src/model/input.ts";
 import { loadParts } from "../../src/model/load.ts";
 import { Model } from "../../src/model/model.ts";
@@ -18,6 +18,8 @@ let model: HookedModel;
 beforeAll(async () => {
   gpu = await newGpu();
   model = await hooked("gpt2", { gpu });
+  // What the device keeps for all passes is there from the first one on.
+  (await model.backward(IDS, { metric: METRIC, at: "*hook_z" })).destroy();
 });
 afterAll(() => {
   model.destroy();
@@ -33,6 +35,12 @@ function memory() {
 const zeros = (values: Float32Array) => values.every((value) => value === 0);
 const long = Array.from({ length: 5 }, () => 1);
 
+/** A metric of expressions; of a probability mass, which is 1 and has gradient 0, if nothing else is given. */
+const own = (expressions: Partial<WgslMetric>): BackwardOptions => ({
+  metric: metric.wgsl({ term: "p", gradient: "0", ...expressions }),
+  at: "*hook_z",
+});
+
 const REFUSED: Record<string, [options: BackwardOptions, error: RegExp, input?: ModelInput]> = {
   "nothing wanted": [{ metric: METRIC }, /input\/idle-option.*at or weights/],
   "no point": [{ metric: METRIC, at: [] }, /input\/idle-option.*at or weights/],
@@ -47,6 +55,31 @@ const REFUSED: Record<string, [options: BackwardOptions, error: RegExp, input?: 
   "several logits": [{ metric: metric.logits([1, 2]), at: "*hook_z" }, /hook\/metric.*metric\.logit/],
   "KL without a reference": [{ metric: metric.kl(), at: "*hook_z" }, /hook\/metric.*metric\.kl\(logits\)/],
   "factors of another vocabulary": [{ metric: metric.weighted([1, 2]), at: "*hook_z" }, /hook\/metric.*96/],
+  "an expression that is two": [own({ term: "p; return p", gradient: "p" }), /hook\/expression.*term.*single/],
+  "an expression that is none": [own({ gradient: undefined } as never), /hook\/expression.*gradient/],
+  "a term of the finished sum": [own({ term: "p * value" }), /hook\/expression.*for gradient alone/],
+  "an expression of weights that are not there": [own({ term: "p * w" }), /hook\/no-value.*needs weights/],
+  "weights that no expression reads": [own({ weights: new Float32Array(96) }), /hook\/no-value.*do not read w/],
+  "weights of another vocabulary": [own({ term: "p * w", weights: [1, 2] }), /hook\/metric.*weights.*96/],
+  "a misspelt expression": [own({ gradeint: "0" } as never), /input\/unknown-key.*gradient/],
+  "expressions in another metric": [
+    { metric: { ...METRIC, term: "p" }, at: "*hook_z" },
+    /input\/idle-option.*term.*logitDiff/,
+  ],
+  "an expression of unknown names": [own({ gradient: "p * logQ" }), /gpu\/shader[\s\S]*logQ[\s\S]*read logit, p, logP/],
+  "an expression of another type": [own({ gradient: "token" }), /gpu\/shader[\s\S]*return token[\s\S]*is an f32/],
+  "a value that is not a number": [
+    own({ term: "exp(logit + 1000)" }),
+    /hook\/metric-value.*\+ 1000\) sums to Infinity.*select/,
+  ],
+  "a gradient that is not a number": [
+    own({ gradient: "exp(logit + 1000)" }),
+    /hook\/metric-value.*for 96 tokens.*select/,
+  ],
+  "the gradient of something else": [
+    own({ term: "-p * logP", gradient: "-p * logP" }),
+    /hook\/metric-gradient.*is not that of.*metric\.weighted/,
+  ],
   "metrics of another batch": [{ metric: [METRIC, METRIC], at: "*hook_z" }, /hook\/metric.*2 metrics for 1/],
   "no metric": [{ metric: [], at: "*hook_z" }, /hook\/metric/],
   "a token out of range": [{ metric: metric.logit(96), at: "*hook_z" }, /hook\/metric.*0 to 95/],

@@ -5,19 +5,21 @@ import { hooked, logitsOf, randomIds } from "../hooks/support.ts";
 import { fixtureFiles, valuesOf } from "../support/fixtures.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
 
-const VOCAB = 96;
-const random = seeded(8);
-const IDS = [randomIds(random, 6), randomIds(random, 3)];
-const REFERENCE = gaussians(random, VOCAB, 2);
-REFERENCE[7] = Number.NEGATIVE_INFINITY; // a token that the reference rules out
-const FACTORS = gaussians(random, VOCAB);
-
 const softmax = (logits: Float64Array) => {
   const largest = Math.max(...logits);
   const parts = logits.map((value) => Math.exp(value - largest));
   const total = parts.reduce((a, b) => a + b);
   return parts.map((part) => part / total);
 };
+
+const VOCAB = 96;
+const random = seeded(8);
+const IDS = [randomIds(random, 6), randomIds(random, 3)];
+const REFERENCE = gaussians(random, VOCAB, 2);
+REFERENCE[7] = Number.NEGATIVE_INFINITY; // a token that the reference rules out
+const FACTORS = gaussians(random, VOCAB);
+const SHARES = Array.from(softmax(Float64Array.from(REFERENCE)));
+
 const at = (values: ArrayLike<number>, token: number) => values[token] as number;
 
 /** Metrics of one row of logits. */
@@ -35,6 +37,29 @@ const ROW_METRICS: readonly (readonly [name: string, metric: Metric, formula: (l
       const [r, p] = [softmax(Float64Array.from(REFERENCE)), softmax(l)];
       return r.reduce((sum, value, token) => sum + (value > 0 ? value * Math.log(value / at(p, token)) : 0), 0);
     },
+  ],
+  [
+    "entropy, as an expression",
+    metric.wgsl({ term: "-p * logP", gradient: "-p * (logP + value)" }),
+    (l) => -softmax(l).reduce((sum, p) => sum + p * Math.log(p), 0),
+  ],
+  [
+    "logProb, as an expression",
+    metric.wgsl({ term: "select(0.0, logP, token == 95)", gradient: "select(0.0, 1.0, token == 95) - p" }),
+    (l) => Math.log(at(softmax(l), 95)),
+  ],
+  [
+    "kl, as an expression",
+    metric.wgsl({ term: "select(0.0, w * (log(w) - logP), w > 0)", gradient: "p - w", weights: SHARES }),
+    (l) => {
+      const p = softmax(l);
+      return SHARES.reduce((sum, r, token) => sum + (r > 0 ? r * Math.log(r / at(p, token)) : 0), 0);
+    },
+  ],
+  [
+    "logits above 0, as an expression",
+    metric.wgsl({ term: "max(logit, 0)", gradient: "select(0.0, 1.0, logit > 0)" }),
+    (l) => l.reduce((sum, each) => sum + Math.max(each, 0), 0),
   ],
 ];
 

@@ -31,6 +31,7 @@ const modules = async () => ({
   gradients: await import("../../src/kernels/gradients.ts"),
   normGradients: await import("../../src/kernels/norm-gradients.ts"),
   attentionGradients: await import("../../src/kernels/attention-gradients.ts"),
+  expressionMetric: await import("../../src/hooks/expression-metric.ts"),
   metricGradient: await import("../../src/hooks/metric-gradient.ts"),
   adamw: await import("../../src/train/adamw.ts"),
   edits: await import("../../src/ops/edit.ts"),
@@ -41,7 +42,8 @@ const modules = async () => ({
 
 /** All of them. `recorder` is for kernels that are made when they are recorded; it is not submitted. */
 export async function everyKernel(recorder: Recorder): Promise<readonly Kernel[]> {
-  const { matmul, attention, definitions } = await modules();
+  const { matmul, attention, definitions, expressionMetric } = await modules();
+  expressionMetric.expressionKernel({ term: "p", gradient: "logP" });
   for (const way of reachable(matmul).filter(isMatmul)) {
     for (const layout of way.layouts) {
       for (const storage of definitions.STORAGE_TYPES) {

@@ -67,7 +67,8 @@ describe("a vocabulary", () => {
   const digits = [..."0123456789"];
   const mini = [
     ...Object.keys(lc),
-    ...digits.flatMap((digit) => [`${digit}@`, `${digit}=`]),
+    // Theirs has `0@` and `0=`, too, which no line of theirs has.
+    ...digits.slice(1).flatMap((digit) => [`${digit}@`, `${digit}=`]),
     ...letters.flatMap((letter) => [letter, `${letter}->`, `${letter}\n`, `${letter.toUpperCase()}\n`]),
   ];
 

@@ -1,8 +1,8 @@
 /** `4@7=4`: the first operand, the second, or their sum. */
 import { numbers, sumOf, type TaskFamily } from "./family.ts";
 
-/** Operands run from `low` to `high`: 0 to 9 unless told, in the paper 10 to 99. */
-export function arithmetic({ low = 0, high = 9 } = {}): TaskFamily {
+/** Operands run from `low` to `high`: 1 to 9 unless told, as in the reference runs (with 0, a sum is a copy); in the paper 10 to 99. */
+export function arithmetic({ low = 1, high = 9 } = {}): TaskFamily {
   const operands = numbers(low, high);
   return {
     name: "arithmetic",

@@ -10,6 +10,7 @@ import { generateCommand } from "./commands/generate.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { probsCommand } from "./commands/probs.ts";
 import { tokenizeCommand } from "./commands/tokenize.ts";
+import { trainCommand } from "./commands/train.ts";
 import { tuneCommand } from "./commands/tune.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { addGlobalOptions, examples, type GlobalOptions, usageError, watchRepeats } from "./options.ts";
@@ -28,6 +29,7 @@ const COMMANDS = [
   forwardCommand,
   backwardCommand,
   attributeCommand,
+  trainCommand,
   constructCommand,
   verifyCommand,
   benchCommand,

@@ -1,6 +1,9 @@
 /// <reference types="@webgpu/types" preserve="true" />
 /// <reference lib="esnext.disposable" preserve="true" />
 /** The paper's experiments: its tasks as data, models to train on them, and what mixed prompts show. */
+export type { AdamWOptions } from "../train/adamw.ts";
+export type { Init } from "../train/initialise.ts";
+export type { Schedule } from "../train/schedule.ts";
 export { type BatchOptions, type TaskBatch, trainingBatches } from "./batches.ts";
 export { PaperError } from "./errors.ts";
 export { type Measured, measurePrompts } from "./measure.ts";

@@ -14,8 +14,10 @@ import { type FamilySet, taskFamily } from "./tasks/index.ts";
 import { type TokenForm, Vocabulary } from "./tasks/vocabulary.ts";
 
 /** How a preset trains: what `train` takes beside model and data. */
-export interface PresetTraining extends Schedule, Required<AdamWOptions> {
+export interface PresetTraining {
   readonly steps: number;
+  readonly schedule: Schedule;
+  readonly optimizer: AdamWOptions;
 }
 
 /** A model that is to be trained. */
@@ -104,7 +106,11 @@ export function trainingPreset(name: string): Preset {
     name,
     config: configOf(row, vocabulary),
     data: { families, vocabulary, batch, length, impurity },
-    training: { steps, lr, warmup, decay, betas: [0.9, 0.98], eps: 1e-8, weightDecay: 0.01, clip: 1 },
+    training: {
+      steps,
+      schedule: { lr, warmup, decay },
+      optimizer: { betas: [0.9, 0.98], eps: 1e-8, weightDecay: 0.01, clip: 1 },
+    },
     init,
     seed: 0,
   };

@@ -1,0 +1,14 @@
+/** Errors of the paper's experiments: a prompt, a vocabulary or a preset that cannot be. */
+import { SuperlensError } from "../errors.ts";
+
+/**
+ * `code` is one of
+ *
+ * | code | meaning |
+ * |---|---|
+ * | `paper/vocabulary` | a token that the vocabulary lacks, or a list of tokens that is none |
+ * | `paper/prompt` | prompts that do not exist: too many tasks for the family, or no query on which the tasks differ |
+ * | `paper/task` | a family or task with this name does not exist |
+ * | `paper/preset` | a preset with this name does not exist |
+ */
+export class PaperError extends SuperlensError {}

@@ -1,8 +1,17 @@
 /// <reference types="@webgpu/types" preserve="true" />
 /// <reference lib="esnext.disposable" preserve="true" />
 /** The paper's experiments: its tasks as data, models to train on them, and what mixed prompts show. */
+export {
+  type AnswerOptions,
+  type AnswerProbability,
+  type AskedPrompt,
+  answerProbabilities,
+  type NextToken,
+  type PromptProbabilities,
+} from "./answers.ts";
 export { type BatchOptions, type TaskBatch, trainingBatches } from "./batches.ts";
 export { PaperError } from "./errors.ts";
+export { FIGURES, figureOf } from "./figures/index.ts";
 export { type Measured, measurePrompts } from "./measure.ts";
 export {
   type Preset,
@@ -23,6 +32,16 @@ export {
   promptText,
 } from "./prompts.ts";
 export { type MixtureReport, mixtureReport, type RoleReport } from "./report.ts";
+export {
+  type Cell,
+  type Figure,
+  mergeRun,
+  type RunFigureOptions,
+  runFigure,
+  type Subject,
+  type Summary,
+} from "./runs.ts";
+export { MemoryStore, type RunStore } from "./store.ts";
 export type { InputSlot, Task, TaskFamily } from "./tasks/family.ts";
 export { type FamilySet, familyNames, taskFamily } from "./tasks/index.ts";
 export { type TokenForm, Vocabulary } from "./tasks/vocabulary.ts";

@@ -2,10 +2,9 @@
 /**
  * Builds dist/ from src/. Three groups of bundles, each with the chunks its entries share:
  *
- * - for a page (`index.js`, `theory.js`, `bench.js`) and for Deno (`deno.js`, `theory.deno.js`, `bench.deno.js`): everything
- *   inside, so that they can be imported without a bundler;
- * - for Node (`node.js`, `theory.node.js`, `bench.node.js`, `cli.js`): packages stay imports, since Node finds them in
- *   node_modules.
+ * - for a page (`index.js`, `theory.js` and so on, one for each entry of the package) and for Deno (`deno.js`,
+ *   `theory.deno.js`): everything inside, so that they can be imported without a bundler;
+ * - for Node (`node.js`, `theory.node.js`, `cli.js`): packages stay imports, since Node finds them in node_modules.
  *
  * Entries of one group share chunks, so that there is one of each class, whichever entries a program imports.
  *
@@ -39,12 +38,18 @@ export const webOptions = /** @type {const} */ ({
   platform: "browser",
 });
 
+/** Entries of the package besides the main one, each a folder of src/. */
+const ENTRIES = ["theory", "train", "bench"];
+
 /** What a page may import, by file in dist/. */
-const PAGE_ENTRIES = { index: "src/index.ts", theory: "src/theory/index.ts", bench: "src/bench/index.ts" };
+const PAGE_ENTRIES = {
+  index: "src/index.ts",
+  ...Object.fromEntries(ENTRIES.map((name) => [name, `src/${name}/index.ts`])),
+};
 
 /** The same for a host with an entry of its own. @param {"node" | "deno"} host */
 const hostEntries = (host) =>
-  [host, `theory.${host}`, `bench.${host}`].map((name) => ({ in: `src/${name}.ts`, out: name }));
+  [host, ...ENTRIES.map((entry) => `${entry}.${host}`)].map((name) => ({ in: `src/${name}.ts`, out: name }));
 
 /** @returns {Promise<typeof import("esbuild")>} */
 const loadEsbuild = () => import("esbuild");

@@ -36,6 +36,10 @@ import { LOG_PROBS_OPTIONS } from "../src/model/log-probs.ts";
 import type { Schema } from "../src/schema/schema.ts";
 import { CONSTRUCTION_OPTIONS } from "../src/theory/plan.ts";
 import { VERIFY_OPTIONS } from "../src/theory/verify/index.ts";
+import { ADAMW_OPTIONS } from "../src/train/adamw.ts";
+import { SAVE_OPTIONS } from "../src/train/save.ts";
+import { SCHEDULE } from "../src/train/schedule.ts";
+import { TRAIN_CHECKPOINTS, TRAIN_OPTIONS } from "../src/train/train.ts";
 
 export interface CheckedCall {
   /** As a heading. */
@@ -205,6 +209,16 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     type: "ConstructionOptions",
     files: ["src/theory/plan.ts"],
   },
+  { calls: "`train`", schema: TRAIN_OPTIONS, type: "TrainOptions", files: ["src/train/train.ts"] },
+  { calls: "`schedule` of `train`", schema: SCHEDULE, type: "Schedule", files: ["src/train/schedule.ts"] },
+  { calls: "`optimizer` of `train`", schema: ADAMW_OPTIONS, type: "AdamWOptions", files: ["src/train/adamw.ts"] },
+  {
+    calls: "`checkpoint` of `train`",
+    schema: TRAIN_CHECKPOINTS,
+    type: "TrainCheckpoints",
+    files: ["src/train/train.ts"],
+  },
+  { calls: "`saveModel`", schema: SAVE_OPTIONS, type: "SaveOptions", files: ["src/train/save.ts"] },
   { calls: "`verify`", schema: VERIFY_OPTIONS, type: "VerifyOptions", files: ["src/theory/verify/index.ts"] },
   {
     calls: "`runBench`",

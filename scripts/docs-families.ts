@@ -91,7 +91,7 @@ export type Measurements = { title: string; errors: ReadonlyMap<string, Errors> 
 
 async function runNode(): Promise<readonly CheckResult[]> {
   const server = await serve(SUITE_FOLDERS);
-  const context = createContext("node", server.origin);
+  const context = createContext("node", server.origin, false);
   const results: CheckResult[] = [];
   for (const check of [...suite.slice(0, 1), ...familyChecks]) results.push(await runCheck(check, context));
   (await context.gpu()).device.destroy();

@@ -2,7 +2,7 @@
 //   g = gradient * clip factor;  w -= lr * decay * w
 //   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
 //   w -= lr / correction1 * m / (sqrt(v) / rootCorrection2 + eps),  corrections 1 - beta^step and its square root
-// The gradient is set to zero for the next step. Grid: x = ceil(count / 64), folded into y.
+// The gradient is set to zero for the next step. Once a norm was not finite, nothing moves: see gradient_norm.wgsl. Grid: x = ceil(count / 64), folded into y.
 
 struct Params {
   count: u32,
@@ -25,7 +25,7 @@ struct Params {
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {
   let i = id.y * grid.x * 64u + id.x;
-  if (i >= params.count) {
+  if (i >= params.count || norm[2] != 0.0) {
     return;
   }
   let g = gradient[i] * norm[1];

@@ -1,12 +1,14 @@
 // The norm of all gradients together, in two steps whose sums have one order.
 //   squares: partials[firstPartial + group] = the sum of squares of 4096 elements of one gradient; a workgroup each
-//   total:   result = (norm, clip factor): sqrt of the sum of all partials, and min(1, clip / (norm + 1e-6)), as PyTorch's
-//            clip_grad_norm_ has it; 1 without a clip. One workgroup.
+//   total:   result = (norm, clip factor, bad step): sqrt of the sum of all partials, and min(1, clip / (norm + 1e-6)), as
+//            PyTorch's clip_grad_norm_ has it; 1 without a clip. `bad step` is the first whose norm is no finite number, and stays:
+//            from then on no weight moves. One workgroup.
 
 struct Params {
   count: u32, // elements of the gradient; of `total` partials
   firstPartial: u32,
   clip: f32, // 0: none
+  step: f32, // of `total`
 }
 
 const ELEMENTS: u32 = 4096u;
@@ -47,6 +49,10 @@ fn total(@builtin(local_invocation_index) thread: u32) {
   if (thread == 0u) {
     out[0] = norm;
     out[1] = 1.0;
+    // By its bits: a compiler may take for granted that there is no NaN.
+    if ((bitcast<u32>(norm) & 0x7f800000u) == 0x7f800000u && out[2] == 0.0) {
+      out[2] = params.step;
+    }
     if (params.clip > 0.0) {
       out[1] = min(1.0, params.clip / (norm + 1e-6));
     }

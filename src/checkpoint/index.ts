@@ -45,4 +45,5 @@ export {
   type SourceSpec,
 } from "./source-spec.ts";
 export { UrlSource, type UrlSourceOptions } from "./source-url.ts";
+export { type Chunks, type FileStore, MemoryStore, openStore, registerFileStore } from "./store.ts";
 export { type ReadTensor, sameTensor, type TensorInfo } from "./tensor-info.ts";

@@ -3,7 +3,7 @@
  * answers are shown. The methods themselves are the library's.
  */
 
-import { refusePostNorms } from "../hooks/circuits/readers.ts";
+import { refuseNormedBias } from "../hooks/circuits/outputs.ts";
 import {
   type AttributionComparison,
   activationPatch,
@@ -111,7 +111,7 @@ function edgeMethod(method: EdgeAttributionOptions["method"], meaning: string): 
   return {
     meaning,
     check(facts, question) {
-      refusePostNorms(facts.spec);
+      refuseNormedBias(facts.spec);
       promptPair(facts, question);
       checkGradient(facts, question);
     },

@@ -11,6 +11,7 @@ import { inspectCommand } from "./commands/inspect.ts";
 import { paperCommand } from "./commands/paper.ts";
 import { probsCommand } from "./commands/probs.ts";
 import { tokenizeCommand } from "./commands/tokenize.ts";
+import { trainCommand } from "./commands/train.ts";
 import { tuneCommand } from "./commands/tune.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { addGlobalOptions, examples, type GlobalOptions, usageError, watchRepeats } from "./options.ts";
@@ -29,6 +30,7 @@ const COMMANDS = [
   forwardCommand,
   backwardCommand,
   attributeCommand,
+  trainCommand,
   constructCommand,
   verifyCommand,
   paperCommand,

@@ -4,6 +4,7 @@
  */
 import type { CheckpointProgress } from "../checkpoint/index.ts";
 import type { TuneProgress } from "../kernels/tuning/tuner.ts";
+import type { TrainStep } from "../train/index.ts";
 import { bar, bytes } from "./output.ts";
 
 const REDRAW_MS = 80;
@@ -76,6 +77,39 @@ export function showTuning(quiet: boolean, stream: NodeJS.WriteStream = process.
       if (isShown && stream.isTTY) stream.write(CLEAR_LINE);
     },
   };
+}
+
+/** A display for training: the step, its loss, and the time that is left. */
+export function showTraining(
+  steps: number,
+  quiet: boolean,
+  stream: NodeJS.WriteStream = process.stderr,
+): Progress<TrainStep> {
+  if (quiet) return SILENT;
+  let first: { step: number; at: number } | undefined;
+  let shownAt = performance.now();
+  return {
+    update({ step, loss }) {
+      const now = performance.now();
+      first ??= { step, at: now };
+      if (now - shownAt < (stream.isTTY ? REDRAW_MS : LOG_LINE_MS)) return;
+      shownAt = now;
+      const left = ((steps - step) * (now - first.at)) / Math.max(1, step - first.step) / 1000;
+      const text = `step ${step} of ${steps}  loss ${loss.toFixed(4)}  ${step > first.step ? `${duration(left)} left` : ""}`;
+      const line = `training ▕${bar(step / steps, BAR_WIDTH).padEnd(BAR_WIDTH)}▏ ${text}`;
+      if (stream.isTTY) stream.write(CLEAR_LINE + line.slice(0, (stream.columns || DEFAULT_COLUMNS) - 1));
+      else stream.write(`superlens: ${text}\n`);
+    },
+    end() {
+      if (stream.isTTY) stream.write(CLEAR_LINE);
+    },
+  };
+}
+
+/** Seconds as a person says them: 8 s, 3 min, 2.5 h. */
+function duration(seconds: number): string {
+  if (seconds < 90) return `${Math.ceil(seconds)} s`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }
 
 function drawing({ loaded, total }: CheckpointProgress): string {

@@ -23,7 +23,7 @@ export interface Work<Prepared, Result> {
 /** Loads the model that `source` names, does the work with it and frees it. */
 export async function withModel<Prepared, Result>(
   source: string,
-  options: GlobalOptions,
+  options: GlobalOptions & Pick<LoadOptions, "dtype">,
   { prepare, run }: Work<Prepared, Result>,
 ): Promise<Result> {
   let prepared: { value: Prepared } | undefined;
@@ -44,7 +44,7 @@ export function whileOpening(quiet = false): Pick<LoadOptions, "signal" | "onNot
 
 async function load(
   source: string,
-  { adapter, quiet = false, checkFinite, tune }: GlobalOptions,
+  { adapter, quiet = false, checkFinite, tune, dtype }: GlobalOptions & Pick<LoadOptions, "dtype">,
   onSpec: (facts: ModelFacts) => void,
 ): Promise<HookedModel> {
   const progress = showProgress(basename(source), quiet);
@@ -54,6 +54,7 @@ async function load(
       adapter,
       quiet,
       checkFinite,
+      dtype,
       ...whileOpening(quiet),
       onSpec,
       onProgress: progress.update,

@@ -16,7 +16,7 @@ export interface Evaluation {
   readonly visit?: (value: Value, numbers: Float64Array, rows: RowTable) => void;
 }
 
-/** Every value of the graph, [row, head, width]. Rows that join and hooks have no reference. */
+/** Every value of the graph, [row, head, width]. Rows that join, captures and callbacks have no reference. */
 export function evaluate(graph: Graph, evaluation: Evaluation): Map<Value, Float64Array> {
   const values = new Map<Value, Float64Array>();
   const tables = rowTables(evaluation);

@@ -102,28 +102,20 @@ function planLoss(
         "hook/metric",
         `The mask of metric.loss is longer than sequence ${sequence}, which has ${length} tokens.`,
       );
-  const plan = meanLoss(ids, ids, counts);
-  if (plan) return plan;
+  const counted = ids.reduce((sum, list, sequence) => sum + list.filter((_, at) => counts(sequence, at)).length, 0);
+  if (counted > 0) return crossEntropy(ids, counts, counted);
   throw new HookError(
     "hook/metric",
     "metric.loss counts no token: sequences need two tokens, and a mask an entry that is true.",
   );
 }
 
-/**
- * The mean cross entropy of the next token over the positions of `rows` that count; `ids` has the token after each of them.
- * Undefined when none counts.
- */
-export function meanLoss(
-  rows: readonly { readonly length: number }[],
+/** The cross entropy of the next token over the positions that count, divided by `counted`; `ids` has the token after each. */
+export function crossEntropy(
   ids: readonly (readonly number[])[],
   counts: (sequence: number, position: number) => boolean,
-): MetricPlan | undefined {
-  let counted = 0;
-  for (const [sequence, { length }] of rows.entries()) {
-    for (let position = 0; position < length; position++) if (counts(sequence, position)) counted++;
-  }
-  if (counted === 0) return undefined;
+  counted: number,
+): MetricPlan {
   return {
     logits: "all",
     values: 1,

@@ -1,5 +1,6 @@
 /** Deno: its own `navigator.gpu`, which needs no flag and no permission, and a file system, for which it asks. */
 import { FolderSource } from "../checkpoint/folder.node.ts";
+import { FolderStore } from "../checkpoint/store.node.ts";
 import { FolderTuningStore } from "../kernels/tuning/store.node.ts";
 import type { Host } from "./host.ts";
 import { hubOptionsFrom } from "./hub-environment.node.ts";
@@ -19,6 +20,7 @@ function mayUseDisk(): boolean {
 export const DENO: Host = {
   adapters: navigatorProvider,
   openFolder: (path) => new FolderSource(path),
+  openStore: (path) => new FolderStore(path),
   hubDefaults: hubOptionsFrom,
   tuningStore: mayUseDisk() ? new FolderTuningStore() : undefined,
 };

@@ -11,13 +11,16 @@
  * | knows memory left  | no                 | no                      | on Linux (`memory.node.ts`)         |
  * | native noise       | none               | none                    | two lines (`noise.node.ts`)         |
  * | opens folders      | no                 | yes                     | yes                                 |
+ * | writes folders     | no                 | yes                     | yes                                 |
  * | keeps downloads in | its storage (OPFS) | the cache folder        | the cache folder                    |
  * | Hub, token         | what options say   | `hub-environment.node.ts` | `hub-environment.node.ts`         |
  * | keeps tuning in    | `localStorage`     | the cache folder, if it may | the cache folder                |
  */
 import {
   type CheckpointSource,
+  type FileStore,
   type HubSourceOptions,
+  registerFileStore,
   registerFolderSource,
   registerHubDefaults,
 } from "../checkpoint/index.ts";
@@ -31,6 +34,8 @@ export interface Host {
   readonly adapters: GpuProvider;
   /** Opens a folder as a source of checkpoints. */
   readonly openFolder: (path: string) => CheckpointSource;
+  /** Writes to a folder. */
+  readonly openStore: (path: string) => FileStore;
   /** Cache, address and token of the Hub. */
   readonly hubDefaults: () => Promise<HubSourceOptions>;
   /** Keeps the tuner's choices; undefined where nothing may be kept. */
@@ -38,9 +43,10 @@ export interface Host {
 }
 
 /** From here on the engine runs on this host. Each entry calls it once, when it is loaded. */
-export function registerHost({ adapters, openFolder, hubDefaults, tuningStore }: Host): void {
+export function registerHost({ adapters, openFolder, openStore, hubDefaults, tuningStore }: Host): void {
   registerGpuProvider(adapters);
   registerFolderSource(openFolder);
+  registerFileStore(openStore);
   registerHubDefaults(hubDefaults);
   registerTuningStore(tuningStore);
 }

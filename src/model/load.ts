@@ -49,6 +49,11 @@ export interface LoadOptions extends GpuRequest, Pick<TuningOptions, "tune" | "o
   /** Refuse NaN and infinite weights; reads every element. */
   checkFinite?: boolean;
   /**
+   * Keep every weight as float32 on the GPU. Training needs it. By default bfloat16 and float16 stay as they are, in half the
+   * memory; what is computed with them is float32 either way.
+   */
+  dtype?: "float32";
+  /**
    * Called after config and tokenizer are read, before a GPU is requested or a weight is read. An error that it throws ends the
    * load, so it can refuse an input that this model cannot run.
    */
@@ -64,6 +69,7 @@ export const LOAD_OPTIONS = s.object<LoadOptions>("the options of loadModel", {
   ...GPU_REQUEST_FIELDS,
   gpu: s.instance("a Gpu", Gpu),
   checkFinite: s.flag,
+  dtype: s.oneOf("float32"),
   onSpec: s.callback,
   tune: s.flag,
   onTune: s.callback,
@@ -104,6 +110,8 @@ export interface ModelParts {
   /** Why the checkpoint's tokenizer cannot be used. */
   tokenizerError?: ConfigError | undefined;
   label: string;
+  /** `config.json` of the checkpoint. */
+  config: Readonly<Record<string, unknown>>;
   ownsGpu: boolean;
 }
 
@@ -123,7 +131,8 @@ async function open(source: ModelSource, options: OpenModelOptions): Promise<Che
   return openCheckpoint(obeying(opened.source, signal), { file: options.file ?? opened.file, onProgress, onNotice });
 }
 
-async function resolveSource(
+/** The source that a model is in, and the file in it that was named. The caller closes it. */
+export async function resolveSource(
   source: ModelSource,
   { onProgress, onNotice, signal }: OpenModelOptions,
 ): Promise<{ source: CheckpointSource; file?: string | undefined }> {
@@ -137,8 +146,10 @@ async function resolveSource(
   return { source: new FilesSource(source) };
 }
 
-/** The spec of an open checkpoint, from its `config.json`. */
-export async function readSpec(checkpoint: Checkpoint): Promise<{ spec: ModelSpec; modelType: string }> {
+/** The spec of an open checkpoint, and the `config.json` that it comes from. */
+export async function readSpec(
+  checkpoint: Checkpoint,
+): Promise<{ spec: ModelSpec; modelType: string; config: Readonly<Record<string, unknown>> }> {
   s.readArgument(CHECKPOINT, checkpoint, "readSpec", "checkpoint");
   const config = await checkpoint.readJson("config.json");
   if (config === undefined) {
@@ -148,7 +159,7 @@ export async function readSpec(checkpoint: Checkpoint): Promise<{ spec: ModelSpe
     );
   }
   const spec = specFromConfig(config, `${checkpoint.label}/config.json`);
-  return { spec, modelType: spec.family };
+  return { spec, modelType: spec.family, config: config as Readonly<Record<string, unknown>> };
 }
 
 /** Loads everything a model is made of. On failure nothing stays allocated. */
@@ -162,7 +173,7 @@ export async function loadParts(from: ModelSource, given: LoadOptions = {}): Pro
   const checkpoint = await open(source, options);
   let gpu: Gpu | undefined;
   try {
-    const { spec: configSpec } = await readSpec(checkpoint);
+    const { spec: configSpec, config } = await readSpec(checkpoint);
     const { spec } = await fitCheckpoint(configSpec, checkpoint, onNotice);
     const text = await openTokenizer(checkpoint, spec, onNotice);
     if (text.tokenizerError) onNotice(withoutTokenizer(text.tokenizerError));
@@ -173,7 +184,7 @@ export async function loadParts(from: ModelSource, given: LoadOptions = {}): Pro
     const weights = await loadTuned(gpu, spec, checkpoint, options, settled);
     const { label } = checkpoint;
     if (!options.gpu) gpu.endWhenForgotten(`the model ${label}`, quiet);
-    return { gpu, spec, weights, ...text, label, ownsGpu: !options.gpu };
+    return { gpu, spec, weights, ...text, label, config, ownsGpu: !options.gpu };
   } catch (error) {
     if (!options.gpu) {
       if (signal.aborted) void gpu?.destroyWhenIdle();

@@ -74,16 +74,19 @@ export class LoadedModel implements TextModel {
   readonly tokenizerError: ConfigError | undefined;
   /** Where the model came from, for messages. */
   readonly label: string;
+  /** `config.json` of its checkpoint. */
+  readonly config: Readonly<Record<string, unknown>>;
   /** Whether the device was requested for the model, and ends with it. */
   readonly ownsGpu: boolean;
 
-  constructor(model: Pick<LoadedModel, "gpu" | "spec" | "engine" | "label" | "ownsGpu"> & TextModel) {
+  constructor(model: Pick<LoadedModel, "gpu" | "spec" | "engine" | "label" | "config" | "ownsGpu"> & TextModel) {
     this.gpu = model.gpu;
     this.spec = model.spec;
     this.engine = model.engine;
     this.tokenizer = model.tokenizer;
     this.tokenizerError = model.tokenizerError;
     this.label = model.label;
+    this.config = model.config;
     this.ownsGpu = model.ownsGpu;
   }
 

@@ -50,8 +50,10 @@ export const FORWARD_FIELDS = {
 } as const satisfies s.Fields<ForwardOptions>;
 
 /** What passes need beyond the public options: who looks, and where to stop. */
-export interface RunOptions extends Omit<ForwardOptions, "kv"> {
+export interface RunOptions extends Omit<ForwardOptions, "kv" | "logits"> {
   kv: KvCache;
+  /** Also a list of positions for each sequence, ascending and each once. */
+  logits?: LogitsSelection | readonly (readonly number[])[];
   hooks?: PassHooks | undefined;
   /** Elements of one row of the widest point where something happens; scores have one for every head and key. */
   widest?: number;
@@ -204,7 +206,7 @@ function rowsWhere(rows: RowTable, wanted: (row: number) => boolean): number[] {
 
 /** Positions with logits, for each sequence; only new tokens have any. */
 function selectPositions(
-  selection: LogitsSelection,
+  selection: NonNullable<RunOptions["logits"]>,
   before: readonly number[],
   ids: readonly (readonly number[])[],
 ): number[][] {
@@ -214,7 +216,9 @@ function selectPositions(
     if (selection === "none" || list.length === 0) return [];
     if (selection === "last") return [end - 1];
     if (selection === "all") return list.map((_, index) => start + index);
-    const absolute = selection.map((position) => (position < 0 ? end + position : position));
+    const own = selection[sequence];
+    if (s.isListLike(own)) return [...own];
+    const absolute = (selection as s.NumberList).map((position) => (position < 0 ? end + position : position));
     const bad = absolute.findIndex((position) => !Number.isInteger(position) || position < start || position >= end);
     if (bad >= 0) {
       throw new InputError(

@@ -13,6 +13,7 @@ import { Tensor } from "../gpu/tensor.ts";
 import { elementGrid } from "../kernels/launch.ts";
 import type { View } from "../kernels/view.ts";
 import { type EditCall, type EditTarget, editOp, gradientEdit } from "./edit-call.ts";
+import { editedRows } from "./edit-reference.ts";
 import { defineOp, type OpKind, sameShape, type Value } from "./op.ts";
 import type { RowTable } from "./rows.ts";
 
@@ -60,6 +61,13 @@ export const EDIT: OpKind<EditAttributes> = defineOp<EditAttributes>({
   formula: "op(x, v)",
   shapes: sameShape,
   inPlace: () => [0],
+  reference({ attributes: { index, backward }, inputs: [x], inputShapes: [shape], rows, pass }) {
+    const own = pass.edits?.[index] as EditCall;
+    const edit = backward ? gradientEdit(own) : own;
+    return [
+      edit ? editedRows(x as Float64Array, shape as { heads: number; width: number }, rows, edit) : (x as Float64Array),
+    ];
+  },
   vjp: ({ op: { attributes }, grads, sink }) => [sink.one(EDIT, grads as [Value], { ...attributes, backward: true })],
   lower({ recorder, attributes: { index, backward }, outputs, rows, bindings }) {
     const { gpu } = recorder;

@@ -11,6 +11,7 @@ import type { Tensor } from "../gpu/tensor.ts";
 import type { Matrix, NormWeights } from "../kernels/matrix.ts";
 import type { View } from "../kernels/view.ts";
 import type { Bindings } from "./bindings.ts";
+import type { ReferenceEdit } from "./edit-reference.ts";
 import type { RowTable } from "./rows.ts";
 import type { WeightChoice, WeightRef } from "./weight-ref.ts";
 
@@ -119,6 +120,8 @@ export interface ReferencePass {
   readonly slopes: readonly number[] | undefined;
   /** [rows, dModel] in place of token embeddings. */
   readonly embeds: Float64Array | undefined;
+  /** By the index that ops name. */
+  readonly edits?: readonly ReferenceEdit[] | undefined;
   /** Gives the metric's gradient of logits [row, vocab]. */
   readonly seed?: ((logits: Float64Array, rows: RowTable) => Float64Array) | undefined;
 }

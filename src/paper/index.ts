@@ -11,6 +11,7 @@ export {
 } from "./answers.ts";
 export { type BatchOptions, type TaskBatch, trainingBatches } from "./batches.ts";
 export { PaperError } from "./errors.ts";
+export type { Cell, Figure, Subject, Summary } from "./figure.ts";
 export { FIGURES, figureOf } from "./figures/index.ts";
 export { type Measured, measurePrompts } from "./measure.ts";
 export {
@@ -32,15 +33,7 @@ export {
   promptText,
 } from "./prompts.ts";
 export { type MixtureReport, mixtureReport, type RoleReport } from "./report.ts";
-export {
-  type Cell,
-  type Figure,
-  mergeRun,
-  type RunFigureOptions,
-  runFigure,
-  type Subject,
-  type Summary,
-} from "./runs.ts";
+export { mergeRun, type RunFigureOptions, runFigure } from "./runs.ts";
 export { MemoryStore, type RunStore } from "./store.ts";
 export type { InputSlot, Task, TaskFamily } from "./tasks/family.ts";
 export { type FamilySet, familyNames, taskFamily } from "./tasks/index.ts";

@@ -1,6 +1,7 @@
 /** What a run says to people: a table for spreadsheets, and a page that stands alone. */
+
+import type { Figure, Summary } from "./figure.ts";
 import { escaped } from "./plots/svg.ts";
-import type { Figure, Summary } from "./runs.ts";
 
 /** RFC 4180: a cell with a comma, quote or line break is quoted. */
 export function csvOf({ columns, rows }: Summary["table"]): string {

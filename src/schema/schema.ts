@@ -204,6 +204,17 @@ export function list<T>(entries: string, schema: Schema<T>): Schema<T[]> {
   };
 }
 
+/** Two values of one kind. */
+export function pair<T>(takes: string, schema: Schema<T>): Schema<[T, T]> {
+  return {
+    takes,
+    read: (value, at) =>
+      isListLike(value) && value.length === 2
+        ? [schema.read(value[0], at.entry(0)), schema.read(value[1], at.entry(1))]
+        : at.refuse(value, takes),
+  };
+}
+
 /** Numbers of an activation: a flat list. A NaN there is a mistake made before, and would only spread. */
 export const numbers: Schema<Float32Array> = {
   takes: "a flat list of numbers, none of them NaN",

@@ -8,7 +8,9 @@ import { foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { STORAGE_USAGE } from "../gpu/usage.ts";
 import { elementGrid, reduceConstants } from "../kernels/launch.ts";
-import type { TrainedWeight, WeightGradients } from "../model/weights/gradients.ts";
+import type { TrainedWeight } from "../model/weights/gradients.ts";
+import type { InMemory } from "../model/weights/tensors.ts";
+import * as s from "../schema/schema.ts";
 
 function normKernel(entryPoint: "squares" | "total") {
   return defineKernel({
@@ -16,7 +18,7 @@ function normKernel(entryPoint: "squares" | "total") {
     entryPoint,
     sources: [reduce, gradientNormSource],
     bindings: { x: "read", out: "write" },
-    params: { count: "u32", firstPartial: "u32", clip: "f32" },
+    params: { count: "u32", firstPartial: "u32", clip: "f32", step: "f32" },
   });
 }
 
@@ -44,39 +46,84 @@ const ADAMW = defineKernel({
 /** Settings of AdamW. */
 export interface AdamWOptions {
   /** Decay rates of the two moments. Default [0.9, 0.999]. */
-  readonly betas?: readonly [number, number] | undefined;
+  betas?: readonly [number, number];
   /** Added to the root of the second moment. Default 1e-8. */
-  readonly eps?: number | undefined;
+  eps?: number;
   /** Of matrices, embeddings among them; biases and norms do not decay. Default 0.01. */
-  readonly weightDecay?: number | undefined;
+  weightDecay?: number;
   /** The norm that all gradients together are cut to; none when absent. */
-  readonly clip?: number | undefined;
+  clip?: number;
 }
 
-/** A weight's buffer, with its moments. */
-interface Slot extends TrainedWeight {
+const belowOne = s.simple<number>(
+  "a number of at least 0 and below 1",
+  (value) => typeof value === "number" && value >= 0 && value < 1,
+);
+
+export const ADAMW_OPTIONS = s.object<AdamWOptions>("the options of AdamW", {
+  betas: s.pair("two numbers", belowOne),
+  eps: s.positive,
+  weightDecay: s.notNegative,
+  clip: s.positive,
+});
+
+/** The moments of the gradients, which lie as the weights do. */
+type Moment = "m" | "v";
+
+/** A buffer of weights, with all that belongs to it. */
+interface Slot {
+  readonly weight: GPUBuffer;
+  readonly gradient: GPUBuffer;
   readonly m: GPUBuffer;
   readonly v: GPUBuffer;
+  readonly count: number;
+  /** Whether it is of a matrix, an embedding among them. */
+  readonly isMatrix: boolean;
 }
 
 export class AdamW {
   readonly #slots: readonly Slot[];
+  readonly #moments: Readonly<Record<Moment, InMemory[]>> = { m: [], v: [] };
   readonly #partials: Tensor;
-  /** [norm of all gradients, the factor that cuts it], of the last step. */
-  readonly norm: Tensor;
+  readonly #norm: Tensor;
 
   constructor(
     private readonly gpu: Gpu,
-    gradients: WeightGradients,
+    weights: readonly TrainedWeight[],
     private readonly options: AdamWOptions,
   ) {
-    const moment = (size: number) => gpu.createBuffer(size, STORAGE_USAGE, "moment of AdamW");
-    this.#slots = gradients
-      .trained()
-      .map((weight) => ({ ...weight, m: moment(weight.weight.size), v: moment(weight.weight.size) }));
+    this.#slots = weights.flatMap((weight) => this.#slotsOf(weight));
     const partials = this.#slots.reduce((sum, { count }) => sum + Math.ceil(count / ELEMENTS), 0);
     this.#partials = gpu.tensor([partials], "sums of squares");
-    this.norm = gpu.tensor([2], "norm of the gradients");
+    this.#norm = gpu.tensor([4], "norm of the gradients");
+  }
+
+  #slotsOf({ planned, matrix, buffers, gradients }: TrainedWeight): Slot[] {
+    const moment = (name: Moment) => {
+      const held = buffers.map(({ size }) => this.gpu.createBuffer(size, STORAGE_USAGE, `moment ${name} of AdamW`));
+      this.#moments[name].push({ planned, matrix, buffers: held });
+      return held;
+    };
+    const [m, v] = [moment("m"), moment("v")];
+    return matrix.parts.map(({ bytes }, index) => ({
+      weight: buffers[index] as GPUBuffer,
+      gradient: gradients[index] as GPUBuffer,
+      m: m[index] as GPUBuffer,
+      v: v[index] as GPUBuffer,
+      count: bytes / 4,
+      isMatrix: !planned.isVector,
+    }));
+  }
+
+  /** Of all gradients together in the last step, before it is cut; and the first step where it was not finite. Waits for the GPU. */
+  async readNorm(): Promise<{ gradNorm: number; badStep: number | undefined }> {
+    const [gradNorm, , badStep] = (await this.#norm.read()) as unknown as [number, number, number];
+    return { gradNorm, badStep: badStep === 0 ? undefined : badStep };
+  }
+
+  /** The moments in memory, to be kept and restored. */
+  moments(name: Moment): readonly InMemory[] {
+    return this.#moments[name];
   }
 
   /** Records step number `step`, from 1: every weight moves, and its gradient is zero again. */
@@ -87,7 +134,7 @@ export class AdamW {
     for (const { gradient, count } of this.#slots) {
       const groups = Math.ceil(count / ELEMENTS);
       recorder.dispatch(SQUARES, {
-        params: { count, firstPartial, clip },
+        params: { count, firstPartial, clip, step },
         buffers: { x: { buffer: gradient }, out: this.#partials },
         workgroups: foldGrid(this.gpu, groups),
         constants,
@@ -95,8 +142,8 @@ export class AdamW {
       firstPartial += groups;
     }
     recorder.dispatch(TOTAL, {
-      params: { count: firstPartial, firstPartial: 0, clip },
-      buffers: { x: this.#partials, out: this.norm },
+      params: { count: firstPartial, firstPartial: 0, clip, step },
+      buffers: { x: this.#partials, out: this.#norm },
       workgroups: [1],
       constants,
     });
@@ -105,7 +152,7 @@ export class AdamW {
       recorder.dispatch(ADAMW, {
         params: { count, lr, decay: isMatrix ? weightDecay : 0, beta1, beta2, eps, ...corrections },
         buffers: {
-          norm: this.norm,
+          norm: this.#norm,
           weights: { buffer: weight },
           gradient: { buffer: gradient },
           m: { buffer: m },
@@ -120,6 +167,6 @@ export class AdamW {
   destroy(): void {
     for (const { m, v } of this.#slots) for (const buffer of [m, v]) this.gpu.destroyBuffer(buffer);
     this.#partials.destroy();
-    this.norm.destroy();
+    this.#norm.destroy();
   }
 }

@@ -1,14 +1,21 @@
 /** The learning rate of each step: warm up, stay, come down. */
+import * as s from "../schema/schema.ts";
 
 /** Warm-up in steps, the decay as the last part of the run. */
 export interface Schedule {
   /** The rate between warm-up and decay. */
-  readonly lr: number;
+  lr: number;
   /** Steps over which the rate rises linearly to `lr`. Default 0. */
-  readonly warmup?: number | undefined;
+  warmup?: number;
   /** The part of the steps, at the end, over which it falls linearly towards 0. Default 0. */
-  readonly decay?: number | undefined;
+  decay?: number;
 }
+
+export const SCHEDULE = s.object<Schedule>("a schedule", {
+  lr: s.required(s.positive),
+  warmup: s.wholeFrom(0),
+  decay: s.simple<number>("a number from 0 to 1", (value) => typeof value === "number" && value >= 0 && value <= 1),
+});
 
 /** The rate of step `step`, which counts from 1, of `steps`: lr * min(1, step / warmup) * min(1, (steps - step + 1) / (decay * steps)). */
 export function learningRate({ lr, warmup = 0, decay = 0 }: Schedule, step: number, steps: number): number {

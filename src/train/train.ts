@@ -1,118 +1,244 @@
 /**
  * Training: forward, backward and AdamW in one submission a step; only losses are read back.
  *
- * The weights of the model change where they lie. Same weights, data and adapter give the same bits.
+ * The weights of the model change where they lie. Same weights, data and adapter give the same bits, also where a run was
+ * killed and went on from its checkpoint.
  */
+import { type FileStore, openStore } from "../checkpoint/index.ts";
 import { InputError } from "../errors.ts";
-import { widestOf } from "../hooks/backward.ts";
-import { MetricSeed, meanLoss } from "../hooks/metric-gradient.ts";
+import { HookedModel } from "../hooks/index.ts";
 import type { Model } from "../model/model.ts";
 import { WeightGradients } from "../model/weights/gradients.ts";
 import { tensorNames } from "../model/weights/tensors.ts";
-import { AdamW, type AdamWOptions } from "./adamw.ts";
-import { learningRate, type Schedule } from "./schedule.ts";
+import * as s from "../schema/schema.ts";
+import { ADAMW_OPTIONS, AdamW, type AdamWOptions } from "./adamw.ts";
+import {
+  hasCheckpoint,
+  type Progress,
+  type RunSettings,
+  readCheckpoint,
+  type TrainStep,
+  writeCheckpoint,
+} from "./checkpoint.ts";
+import { batchesFrom, type Counted, TRAIN_DATA, type TrainData } from "./data.ts";
+import { learningRate, SCHEDULE, type Schedule } from "./schedule.ts";
+import { runStep, type Stepping } from "./step.ts";
+import { STORE } from "./store.ts";
 
-/** What a step learns from. */
-export interface TrainBatch {
-  /** Sequences of T + 1 tokens: the first T are read, and each predicts the one after it. */
-  readonly ids: readonly (readonly number[])[];
-  /** [batch, T]: whether the prediction at position t counts. All when absent. */
-  readonly mask?: readonly (readonly boolean[])[] | undefined;
+/** Where a run keeps its state, and how often. */
+export interface TrainCheckpoints {
+  /** A folder (`checkpoint.safetensors` in it), or a store of your own, such as a `MemoryStore`. */
+  in: string | FileStore;
+  /** Steps between two checkpoints; one more is made at the end. Default 100. */
+  every?: number;
+  /** Go on from the checkpoint that is there; without one, begin. Without `resume`, one that is there is refused. */
+  resume?: boolean;
 }
 
-/** What happened in a step. */
-export interface TrainStep {
-  /** From 1. */
-  readonly step: number;
-  /** Mean cross entropy in nats of the counted predictions, before the step. */
-  readonly loss: number;
-  /** Of all gradients together, before it is cut. */
-  readonly gradNorm: number;
-  readonly lr: number;
-}
-
-/** How to train. */
-export interface TrainOptions extends Schedule, AdamWOptions {
-  /** A batch a step, as many as there are steps. */
-  readonly data: Iterable<TrainBatch> | AsyncIterable<TrainBatch>;
-  readonly steps: number;
+/** What to train, and how. */
+export interface TrainOptions {
+  /** A model from `loadModel(source, { dtype: "float32" })`; its weights change. */
+  model: HookedModel;
+  /**
+   * Batches `{ ids, mask }` in order, as many as `steps` takes. A function `(first) => batches` begins at batch `first`: a
+   * resumed run then need not draw those before again.
+   */
+  data: TrainData;
+  /** How often the weights move. */
+  steps: number;
+  /** Learning rate, warm-up and decay. */
+  schedule: Schedule;
+  /** Settings of AdamW. */
+  optimizer?: AdamWOptions;
+  /** Batches that make one step, as if they were one batch. Default 1. */
+  accumulate?: number;
   /** Steps between two readings of the loss, of which each waits for the GPU. Default 1. */
-  readonly logEvery?: number | undefined;
+  logEvery?: number;
   /** Called with each step that was read. */
-  readonly onStep?: ((step: TrainStep) => unknown) | undefined;
+  onStep?: (step: TrainStep) => unknown;
+  /** Called every `evaluateEvery` steps and after the last; what it gives stands in the step as `evaluation`, and is kept as JSON. */
+  evaluate?: (model: HookedModel, step: number) => unknown;
+  /** Default 100. */
+  evaluateEvery?: number;
+  /** Keeps the run's state, so that it can go on after a kill at any moment. */
+  checkpoint?: TrainCheckpoints;
   /** Computes activations twice rather than keep them; see `BackwardOptions.recompute`. */
-  readonly recompute?: boolean | undefined;
-  /** Ends the run with `signal.reason` between two steps. */
-  readonly signal?: AbortSignal | undefined;
+  recompute?: boolean;
+  /** Ends the run with `signal.reason` between two steps, after a checkpoint if there are to be any. */
+  signal?: AbortSignal;
 }
+
+export const TRAIN_CHECKPOINTS = s.object<TrainCheckpoints>("checkpoint", {
+  in: s.required(STORE),
+  every: s.wholeFrom(1),
+  resume: s.flag,
+});
+
+export const TRAIN_OPTIONS = s.object<TrainOptions>("the options of train", {
+  model: s.required(s.instance("a model, made by loadModel()", HookedModel)),
+  data: s.required(TRAIN_DATA),
+  steps: s.required(s.wholeFrom(1)),
+  schedule: s.required(SCHEDULE),
+  optimizer: ADAMW_OPTIONS,
+  accumulate: s.wholeFrom(1),
+  logEvery: s.wholeFrom(1),
+  onStep: s.callback,
+  evaluate: s.callback,
+  evaluateEvery: s.wholeFrom(1),
+  checkpoint: TRAIN_CHECKPOINTS,
+  recompute: s.flag,
+  signal: s.signal,
+});
+
+/** Models in training. Two runs would move the same weights. */
+const TRAINING = new WeakSet<Model>();
 
 /**
- * Trains every weight of a model in place, and gives the steps that were read.
- * @throws InputError `train/data` for a batch without a counted prediction or data that end early, `train/not-finite` for a
- * loss that is no number, naming the step; as `forward` for ids out of range.
+ * Trains every weight of a model in place, and gives the steps that were read, of a resumed run also those before.
+ *
+ *     const model = await loadModel("./model", { dtype: "float32" });
+ *     await train({ model, data, steps: 1000, schedule: { lr: 3e-3, warmup: 50, decay: 0.3 } });
+ *     await saveModel(model, "./trained");
+ *
+ * @throws InputError `train/data` for a batch without a counted prediction or data that end early; `train/not-finite` for a
+ * gradient that is no number, naming the step: the weights are then those before it; `train/storage`, `train/busy`,
+ * `train/edited`; `train/checkpoint-exists`, `train/other-run`; as `forward` for ids out of range.
  */
-export async function trainModel(model: Model, options: TrainOptions): Promise<TrainStep[]> {
-  const { gpu, engine } = model;
-  using gradients = new WeightGradients(gpu, engine.weights, tensorNames(engine.weights));
-  const optimizer = new AdamW(gpu, gradients, options);
-  const steps: TrainStep[] = [];
+export async function train(options: TrainOptions): Promise<TrainStep[]> {
+  const read = s.readOptions(TRAIN_OPTIONS, options, "train") as TrainOptions;
+  refuseIdleOptions(read);
+  const { base, standing } = read.model;
+  read.model.assertOpen();
+  if (standing.length > 0)
+    throw new InputError("train/edited", "train() does not apply the edits of withEdits(). Train the model itself.");
+  if (TRAINING.has(base))
+    throw new InputError(
+      "train/busy",
+      "This model is being trained already. Wait for that run, or load the model again.",
+    );
+  TRAINING.add(base);
   try {
-    let step = 0;
-    for await (const batch of options.data) {
-      if (step === options.steps) break;
-      step++;
-      options.signal?.throwIfAborted();
-      const lr = learningRate(options, step, options.steps);
-      const isRead = step % (options.logEvery ?? 1) === 0 || step === options.steps;
-      const loss = await trainStep(model, gradients, optimizer, batch, { ...options, step, lr, isRead });
-      if (loss === undefined) continue;
-      const [gradNorm] = (await optimizer.norm.read()) as unknown as [number];
-      if (!Number.isFinite(loss))
-        throw new InputError(
-          "train/not-finite",
-          `The loss of step ${step} is ${loss}. Train with a lower lr, or a clip.`,
-        );
-      const done = { step, loss, gradNorm, lr };
-      steps.push(done);
-      await options.onStep?.(done);
-    }
-    if (step < options.steps)
-      throw new InputError(
-        "train/data",
-        `The data ended after ${step} of ${options.steps} steps. Give a batch for each.`,
-      );
-    return steps;
+    return await new Run(base, read).train();
   } finally {
-    optimizer.destroy();
+    TRAINING.delete(base);
   }
 }
 
-/** One step; gives the loss where it is read. */
-async function trainStep(
-  model: Model,
-  weights: WeightGradients,
-  optimizer: AdamW,
-  { ids, mask }: TrainBatch,
-  { step, lr, isRead, recompute, signal }: { step: number; lr: number; isRead: boolean } & TrainOptions,
-): Promise<number | undefined> {
-  const inputs = ids.map((list) => list.slice(0, -1));
-  const counts = (sequence: number, position: number) => mask?.[sequence]?.[position] ?? mask === undefined;
-  const plan = meanLoss(inputs, ids, counts);
-  if (!plan) throw new InputError("train/data", `The batch of step ${step} counts no prediction.`);
-  const seed = new MetricSeed(model.gpu, plan, model.spec.vocabSize);
-  try {
-    await model.withInput(inputs, {}, async (rows, run) => {
-      const logits = await model.run(rows, {
-        ...run,
-        signal,
-        widest: widestOf(model, rows, plan),
-        backward: { seed: seed.record, weights, recompute },
-        afterLogits: (recorder) => optimizer.record(recorder, lr, step),
-      });
-      logits.destroy();
-    });
-    return isRead ? ((await seed.read())[0] as number) : undefined;
-  } finally {
-    seed.destroy();
+function refuseIdleOptions({ evaluate, evaluateEvery }: TrainOptions): void {
+  if (evaluateEvery !== undefined && !evaluate) s.refuseIdle("train", "evaluateEvery", "without evaluate");
+}
+
+class Run {
+  readonly #gradients: WeightGradients;
+  readonly #optimizer: AdamW;
+  readonly #store: FileStore | undefined;
+  readonly #settings: RunSettings;
+  #steps: TrainStep[] = [];
+
+  constructor(
+    private readonly model: Model,
+    private readonly options: TrainOptions,
+  ) {
+    const { gpu, engine } = model;
+    const { optimizer = {}, checkpoint, steps, schedule, accumulate = 1 } = options;
+    this.#settings = { steps, schedule, optimizer, accumulate };
+    this.#store = typeof checkpoint?.in === "string" ? openStore(checkpoint.in) : checkpoint?.in;
+    this.#gradients = new WeightGradients(gpu, engine.weights, tensorNames(engine.weights));
+    try {
+      this.#optimizer = new AdamW(gpu, this.#gradients.trained(), optimizer);
+    } catch (error) {
+      this.#gradients.destroy();
+      throw error;
+    }
+  }
+
+  async train(): Promise<TrainStep[]> {
+    try {
+      await this.#steppingFrom(await this.#begin());
+      return this.#steps;
+    } finally {
+      this.#optimizer.destroy();
+      this.#gradients.destroy();
+    }
+  }
+
+  /** Steps that were done before. */
+  async #begin(): Promise<number> {
+    const store = this.#store;
+    if (!store || !(await hasCheckpoint(store))) return 0;
+    if (!this.options.checkpoint?.resume)
+      throw new InputError(
+        "train/checkpoint-exists",
+        `${store.label} holds the state of a run. Give resume: true to go on with it, or train into another folder.`,
+      );
+    const { gpu, engine } = this.model;
+    const { step, steps } = await readCheckpoint(store, gpu, engine.weights, this.#optimizer, this.#settings);
+    this.#steps = [...steps];
+    return step;
+  }
+
+  async #steppingFrom(done: number): Promise<void> {
+    const { data, steps, accumulate = 1, signal } = this.options;
+    if (done >= steps) return;
+    let step = done;
+    let batches: Counted[] = [];
+    for await (const batch of batchesFrom(data, done * accumulate)) {
+      batches.push(batch);
+      if (batches.length < accumulate) continue;
+      if (signal?.aborted) await this.#stop(step);
+      step++;
+      await this.#step(step, batches);
+      if (step === steps) return;
+      batches = [];
+    }
+    throw new InputError(
+      "train/data",
+      `The data ended after ${step} of ${steps} steps, of ${accumulate} batches each.`,
+    );
+  }
+
+  async #step(step: number, batches: readonly Counted[]): Promise<void> {
+    const { schedule, steps, logEvery = 1, evaluate, evaluateEvery = 100, checkpoint, recompute } = this.options;
+    const isLast = step === steps;
+    const isTime = (every: number) => isLast || step % every === 0;
+    const evaluates = evaluate !== undefined && isTime(evaluateEvery);
+    const saves = this.#store !== undefined && isTime(checkpoint?.every ?? 100);
+    const lr = learningRate(schedule, step, steps);
+    const stepping: Stepping = { model: this.model, gradients: this.#gradients, optimizer: this.#optimizer, recompute };
+    const { loss, destroy } = await runStep(stepping, batches, { lr, step });
+    try {
+      if (!isTime(logEvery) && !evaluates && !saves) return;
+      const read = { step, loss: await loss(), ...(await this.#gradNorm()), lr };
+      const entry = evaluates ? { ...read, evaluation: await evaluate(this.options.model, step) } : read;
+      this.#steps.push(entry);
+      await this.options.onStep?.(entry);
+      if (saves) await this.#save({ step, steps: this.#steps });
+    } finally {
+      destroy();
+    }
+  }
+
+  /** Keeps what the steps so far gave. @throws `signal.reason` */
+  async #stop(step: number): Promise<void> {
+    if (this.#store && step > 0) {
+      await this.#gradNorm();
+      await this.#save({ step, steps: this.#steps });
+    }
+    this.options.signal?.throwIfAborted();
+  }
+
+  /** @throws InputError `train/not-finite` */
+  async #gradNorm(): Promise<{ gradNorm: number }> {
+    const { gradNorm, badStep } = await this.#optimizer.readNorm();
+    if (badStep === undefined) return { gradNorm };
+    throw new InputError(
+      "train/not-finite",
+      `The gradient of step ${badStep} is not finite, so the loss has grown beyond all numbers. The weights are those before that step. Train with a lower lr, or with optimizer.clip.`,
+    );
+  }
+
+  #save(progress: Progress): Promise<void> {
+    const { gpu, engine } = this.model;
+    return writeCheckpoint(this.#store as FileStore, gpu, engine.weights, this.#optimizer, this.#settings, progress);
   }
 }

@@ -34,6 +34,7 @@ import { samplePrompt } from "../../src/theory/sampling.ts";
 import { VERIFY_OPTIONS } from "../../src/theory/verify/index.ts";
 import { seeded } from "../../src/theory/verify/random-tasks.ts";
 import { loadGpt2Tokenizer } from "../../src/tokenizer/gpt2.ts";
+import { TRAIN_OPTIONS } from "../../src/train/train.ts";
 import { hooked } from "../hooks/support.ts";
 import { benchCalls } from "./bench-calls.ts";
 import * as api from "./public.ts";
@@ -72,8 +73,18 @@ export const NOT_CALLED: readonly string[] = [
   // They read what a source gave, and the classes of a loaded model.
   ...["headerLength", "parseHeader", "sameTensor"],
   // What hosts register, and files that are read by other calls.
-  ...["registerGpuProvider", "registerTuningStore", "registerFolderSource", "registerHubDefaults"],
-  ...["requestGpu", "Gpu", "adapterLine", "openBrowserCache", "OpfsCache", "HubSource", "UrlSource", "FilesSource"],
+  ...["registerGpuProvider", "registerTuningStore", "registerFolderSource", "registerFileStore", "registerHubDefaults"],
+  ...[
+    "requestGpu",
+    "Gpu",
+    "adapterLine",
+    "openBrowserCache",
+    "OpfsCache",
+    "HubSource",
+    "UrlSource",
+    "FilesSource",
+    "MemoryStore",
+  ],
 ];
 
 /** A cache as a checkpoint of it reads it back. */
@@ -366,6 +377,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
     { name: "Gpu", args: [gpu.host], run: (host) => void new api.Gpu(host) },
     ...plainCalls(),
     ...(await theoryCalls(gpu)),
+    ...trainCalls(writer),
     ...(await benchCalls()),
     { name: "resolvePoints", args: [model.spec, "*"], run: api.resolvePoints },
     { name: "pointTable", args: [model.spec], run: api.pointTable },
@@ -382,6 +394,7 @@ function plainCalls(): Call[] {
   return [
     { name: "parseAdapterChoice", args: ["auto", "--adapter"], run: api.parseAdapterChoice },
     { name: "parseSourceSpec", args: ["hf:owner/name"], run: api.parseSourceSpec },
+    { name: "openStore", args: ["no/such/folder"], run: api.openStore },
     { name: "openSource", args: ["https://example.org/model", {}], run: api.openSource },
     {
       name: "openCheckpoint",
@@ -439,5 +452,19 @@ async function theoryCalls(gpu: api.Gpu): Promise<Call[]> {
     { name: "decodePrompt", args: [program, 2, api.encodePrompt(program, 2, prompt)], run: api.decodePrompt },
     { name: "formatExample", args: [program, prompt.query], run: api.formatExample },
     { name: "verify", args: [gpu, { groups: [] }], run: api.verify, options: VERIFY_OPTIONS },
+  ];
+}
+
+/** Calls of `superlens/train`. */
+function trainCalls(model: api.HookedModel): Call[] {
+  const data = [{ ids: [[1, 2, 3]] }];
+  return [
+    {
+      name: "train",
+      args: [{ model, data, steps: 1, schedule: { lr: 1e-3 } }],
+      run: (options) => api.train(options),
+      options: TRAIN_OPTIONS,
+    },
+    { name: "saveModel", args: [model, new api.MemoryStore(), {}], run: api.saveModel },
   ];
 }

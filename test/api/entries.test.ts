@@ -50,7 +50,7 @@ async function inputsOf(program: string): Promise<string[]> {
 }
 
 /** What a page with the engine alone has no use for. */
-const APART = /(^|\/)(n2words|countries-list)\/|^src\/(theory|bench|cli)\//;
+const APART = /(^|\/)(n2words|countries-list)\/|^src\/(theory|train|bench|cli)\//;
 
 beforeAll(async () => {
   if (isStale()) await buildNode();
@@ -84,21 +84,24 @@ describe("on Node, by the package's name", () => {
 });
 
 describe("a bundler", () => {
-  it.each(["theory.node", "bench.node", "theory.deno", "bench.deno"])("keeps what %s registers", async (entry) => {
-    const { metafile } = await build({
-      ...bundleOptions,
-      stdin: { contents: `import * as all from "./src/${entry}.ts"; console.log(all);`, resolveDir: ROOT },
-      platform: "node",
-      packages: "external",
-      write: false,
-      metafile: true,
-    });
-    const [output] = Object.values(metafile.outputs);
-    const host = entry.split(".")[1];
-    expect(Object.keys(output?.inputs ?? {})).toEqual(
-      expect.arrayContaining([`src/${host}.ts`, `src/hosts/${host}.node.ts`]),
-    );
-  });
+  it.each(["theory", "train", "bench"].flatMap((entry) => [`${entry}.node`, `${entry}.deno`]))(
+    "keeps what %s registers",
+    async (entry) => {
+      const { metafile } = await build({
+        ...bundleOptions,
+        stdin: { contents: `import * as all from "./src/${entry}.ts"; console.log(all);`, resolveDir: ROOT },
+        platform: "node",
+        packages: "external",
+        write: false,
+        metafile: true,
+      });
+      const [output] = Object.values(metafile.outputs);
+      const host = entry.split(".")[1];
+      expect(Object.keys(output?.inputs ?? {})).toEqual(
+        expect.arrayContaining([`src/${host}.ts`, `src/hosts/${host}.node.ts`]),
+      );
+    },
+  );
 });
 
 it("no source names a file of the tests, which a package does not bring", () => {
@@ -110,7 +113,7 @@ it("no source names a file of the tests, which a package does not bring", () => 
 });
 
 describe("in a page", () => {
-  it("the engine brings neither the theory nor the benchmark", async () => {
+  it("the engine brings neither theory, training nor the benchmark", async () => {
     const inputs = await inputsOf('import { loadModel } from "superlens"; await loadModel("x");');
     expect(inputs).toContain("src/model/load.ts");
     expect(inputs.filter((path) => APART.test(path))).toEqual([]);
@@ -121,6 +124,9 @@ describe("in a page", () => {
     expect(theory).toEqual(expect.arrayContaining(["src/theory/build.ts", "src/model/load.ts"]));
     expect(theory.some((path) => path.includes("n2words"))).toBe(true);
     expect(theory.filter((path) => path.startsWith("src/bench/"))).toEqual([]);
+    const train = await inputsOf('export * from "superlens/train";');
+    expect(train).toEqual(expect.arrayContaining(["src/train/train.ts", "src/model/load.ts"]));
+    expect(train.filter((path) => /^src\/(theory|bench)\//.test(path))).toEqual([]);
     const bench = await inputsOf('export * from "superlens/bench";');
     expect(bench).toEqual(expect.arrayContaining(["src/bench/run.ts", "src/model/load.ts"]));
     expect(bench.filter((path) => path.startsWith("src/theory/"))).toEqual([]);

@@ -1,4 +1,5 @@
-/** Every export of `superlens`, `superlens/theory` and `superlens/bench`, on Node. */
+/** Every export of all entries, on Node. */
 export * from "../../src/bench/index.ts";
 export * from "../../src/node.ts";
 export * from "../../src/theory/index.ts";
+export * from "../../src/train/index.ts";

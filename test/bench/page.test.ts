@@ -1,6 +1,6 @@
 /** The page in headless Chromium: a person chooses a shape, presses Run, and gets a plot, tables and JSON. */
 import { readFileSync } from "node:fs";
-import type { Browser, Page } from "playwright-core";
+import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { launch } from "../../scripts/hosts/chromium.ts";
 import type { BenchDocument } from "../../src/bench/index.ts";
@@ -13,10 +13,13 @@ const RUN_MS = 110_000;
 
 let server: LocalServer;
 let browser: Browser;
+/** One visitor: what the tuner chose is kept between pages, and need not be timed again. */
+let visitor: BrowserContext;
 
 beforeAll(async () => {
   server = await servePage(0);
   browser = await launch();
+  visitor = await browser.newContext();
 });
 
 afterAll(async () => {
@@ -26,7 +29,7 @@ afterAll(async () => {
 
 /** A new page at the address, with every uncaught error of it. */
 async function open(query = ""): Promise<{ page: Page; errors: string[] }> {
-  const page = await browser.newPage();
+  const page = await visitor.newPage();
   const errors: string[] = [];
   page.on("pageerror", ({ message }) => errors.push(message));
   await page.goto(`${server.origin}/${query}`);

@@ -52,7 +52,7 @@ export async function fixtureTensors(context: CheckContext, path: string): Promi
 }
 
 /** Largest difference over largest expected magnitude; throws beyond the tolerance. */
-export function checkClose(actual: Float32Array, expected: Float32Array, what: string): number {
+export function checkClose(actual: Float32Array, expected: Float32Array, what: string, tolerance = TOLERANCE): number {
   if (actual.length !== expected.length)
     throw new Error(`${what}: ${actual.length} numbers, expected ${expected.length}`);
   let difference = 0;
@@ -62,7 +62,7 @@ export function checkClose(actual: Float32Array, expected: Float32Array, what: s
     largest = Math.max(largest, Math.abs(value));
   });
   const relative = difference / largest;
-  if (!(relative <= TOLERANCE)) throw new Error(`${what}: relative error ${relative}, allowed ${TOLERANCE}`);
+  if (!(relative <= tolerance)) throw new Error(`${what}: relative error ${relative}, allowed ${tolerance}`);
   return relative;
 }
 

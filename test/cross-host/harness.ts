@@ -7,6 +7,8 @@ import { type CheckResult, RESULT_MARK } from "./protocol.ts";
 
 export interface CheckContext {
   host: HostName;
+  /** Whether the cases of the night run, too (`test/support/nightly.ts`). */
+  isNight: boolean;
   /** URL of `test/fixtures/`, with a slash at the end; served with HTTP ranges. */
   fixtureUrl: string;
   /** URL of `weights/`, with a slash at the end; served in the same way. */
@@ -24,11 +26,12 @@ export interface Check {
 }
 
 /** The context of a host whose files are served at `origin`. */
-export function createContext(host: HostName, origin: string): CheckContext {
+export function createContext(host: HostName, origin: string, isNight: boolean): CheckContext {
   const fixtureUrl = `${origin}/fixtures/`;
   let gpu: Promise<GpuHost> | undefined;
   return {
     host,
+    isNight,
     fixtureUrl,
     weightsUrl: `${origin}/weights/`,
     gpu: () => {

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { serve } from "../../scripts/hosts/serve.ts";
 import type { LocalServer } from "../../src/cli/local-server.ts";
 import "../../src/node.ts";
+import { isNight } from "../support/nightly.ts";
 import { type Check, type CheckContext, createContext, runCheck } from "./harness.ts";
 import { kernelTables } from "./kernels.ts";
 import { runChromium } from "./run-chromium.ts";
@@ -18,7 +19,7 @@ describe("node", () => {
   let context: CheckContext;
   beforeAll(async () => {
     server = await serve(SUITE_FOLDERS);
-    context = createContext("node", server.origin);
+    context = createContext("node", server.origin, isNight);
   });
   afterAll(() => server.close());
 

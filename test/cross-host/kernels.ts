@@ -1,7 +1,19 @@
-/** Every way to compute a matmul and attention, on odd shapes: which of them an adapter takes by itself is its own choice. */
+/**
+ * Every way to compute a matmul and attention, on odd shapes: which of them an adapter takes by itself is its own choice.
+ * Most of the time goes into compiling. By day a host compiles each piece of each kernel's WGSL, and at night every
+ * combination; `test/kernels` has all of them by day, on Node.
+ */
 import { ATTENTION_FAMILY } from "../../src/kernels/attention.ts";
+import type { StorageType } from "../../src/kernels/definitions.ts";
 import { SHAPES as ATTENTION_SHAPES, attentionError, canRun, toleranceOf } from "../kernels/attention.cases.ts";
-import { ALL_MATMULS, SHAPES as MATMUL_SHAPES, matmulError, suits, TOLERANCE } from "../kernels/matmul.cases.ts";
+import {
+  ALL_MATMULS,
+  type Case,
+  SHAPES as MATMUL_SHAPES,
+  matmulError,
+  suits,
+  TOLERANCE,
+} from "../kernels/matmul.cases.ts";
 import { sharedGpu } from "./families.ts";
 import { type Check, showWorst } from "./harness.ts";
 
@@ -9,6 +21,32 @@ function below(error: number, tolerance: number, what: string): number {
   if (!(error < tolerance)) throw new Error(`${what}: differs from the reference by ${error}`);
   return error;
 }
+
+/** How a matrix is stored and how its rows are read are pieces of their own: by day bf16 is read by fours, and f32 by ones. */
+const storagesOf = ({ width }: Case, isNight: boolean): StorageType[] =>
+  isNight ? ["f32", "bf16"] : [width % 4 === 0 ? "bf16" : "f32"];
+
+/**
+ * Shapes of attention by day: each flag alone or beside others, few keys and more than any split, heads narrower and wider
+ * than a workgroup and a slice. The others differ from these in sizes.
+ */
+const ATTENTION_BY_DAY = [
+  "two sequences of unequal length",
+  "sequences in turn",
+  "700 keys",
+  "2500 keys, more than splits of 64",
+  "window 3",
+  "window of 257 keys in 700",
+  "soft cap, window, ALiBi",
+  "large scores",
+  "dHead 260, two slices of output",
+  "dHead 1024, the widest",
+  "both ways through a window, some rows of long sequences",
+  "both ways, 700 keys, a soft cap",
+];
+
+const attentionShapes = (isNight: boolean) =>
+  ATTENTION_SHAPES.filter(({ name }) => isNight || ATTENTION_BY_DAY.includes(name));
 
 const matmulChecks: Check[] = ALL_MATMULS.flatMap((kernel) =>
   kernel.layouts.map((layout) => ({
@@ -20,7 +58,7 @@ const matmulChecks: Check[] = ALL_MATMULS.flatMap((kernel) =>
         return "not for this adapter";
       let worst = 0;
       for (const shape of shapes) {
-        for (const storage of ["f32", "bf16"] as const) {
+        for (const storage of storagesOf(shape, context.isNight)) {
           const error = await matmulError(gpu, kernel, layout, storage, shape);
           worst = Math.max(worst, below(error, TOLERANCE, `${shape.name}, ${storage}`));
         }
@@ -34,7 +72,7 @@ const attentionChecks: Check[] = [...ATTENTION_FAMILY.candidates, ATTENTION_FAMI
   name: `attention ${attention.name}`,
   async run(context) {
     const gpu = await sharedGpu(context);
-    const shapes = ATTENTION_SHAPES.filter((shape) => canRun(gpu, attention, shape));
+    const shapes = attentionShapes(context.isNight).filter((shape) => canRun(gpu, attention, shape));
     if (shapes.length === 0) return "not for this adapter";
     let worst = 0;
     for (const shape of shapes) {

@@ -9,3 +9,6 @@ export interface CheckResult {
 
 /** Marks a result among whatever else a host prints. */
 export const RESULT_MARK = "@superlens-check ";
+
+/** The argument of a host that runs the cases of the night, too. */
+export const NIGHT = "night";

@@ -1,7 +1,8 @@
 /** Runs the suite in a host that is another process, and collects the results that it prints. */
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Launch } from "../../scripts/hosts/launch.ts";
-import { type CheckResult, RESULT_MARK } from "./protocol.ts";
+import { isNight } from "../support/nightly.ts";
+import { type CheckResult, NIGHT, RESULT_MARK } from "./protocol.ts";
 
 export interface HostReport {
   host: "deno" | "chromium";
@@ -30,7 +31,7 @@ export async function runSuite(
   try {
     await run({
       entry: fileURLToPath(new URL(entry, import.meta.url)),
-      args: [],
+      args: isNight ? [NIGHT] : [],
       folders: SUITE_FOLDERS,
       onLine: collectLines(report, isPrinting),
       timeLimitMs: TIME_LIMIT_MS,

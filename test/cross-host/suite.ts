@@ -2,6 +2,8 @@
  * The checks that every host must pass. What they share is WebGPU itself; what differs is who implements it (Dawn in
  * Node and Chromium, wgpu in Deno) and what comes with it.
  */
+import { attributionChecks } from "./attributions.ts";
+import { circuitChecks } from "./circuits.ts";
 import { editChecks } from "./edits.ts";
 import { familyChecks } from "./families.ts";
 import { gradientChecks } from "./gradients.ts";
@@ -10,6 +12,7 @@ import { hookChecks } from "./hooks.ts";
 import { kernelChecks } from "./kernels.ts";
 import { lifetimeChecks } from "./lifetimes.ts";
 import { theoryChecks } from "./theory.ts";
+import { trainingChecks } from "./training.ts";
 
 const ADD_VECTORS = `
   @group(0) @binding(0) var<storage, read> a: array<f32>;
@@ -80,6 +83,9 @@ export const suite: Check[] = [
   ...familyChecks,
   ...editChecks,
   ...gradientChecks,
+  ...trainingChecks,
+  ...attributionChecks,
+  ...circuitChecks,
   ...theoryChecks,
   ...hookChecks,
   ...lifetimeChecks,

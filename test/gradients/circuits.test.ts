@@ -1,5 +1,6 @@
 /** Edge attribution, circuits and their faithfulness. */
 import { afterEach, describe, expect, it } from "vitest";
+import { refuseNormedBias } from "../../src/hooks/circuits/outputs.ts";
 import {
   CircuitGraph,
   circuit,
@@ -7,8 +8,10 @@ import {
   edgeAttribution,
   faithfulness,
   HookedModel,
+  headResults,
   metric,
 } from "../../src/hooks/index.ts";
+import { specFromConfig } from "../../src/model/families/index.ts";
 import { loadParts } from "../../src/model/load.ts";
 import { Model } from "../../src/model/model.ts";
 import { changeTensors, entryOf, fixtureFiles, loadFixture, sourceOf, valuesOf } from "../support/fixtures.ts";
@@ -54,8 +57,8 @@ const furthest = (a: readonly number[], b: readonly number[]) =>
   largest(a.map((value, at) => value - (b[at] as number)));
 
 describe("edge attribution", () => {
-  // Plain; grouped and gated; parallel with two norms; parallel with one; a residual multiplier; q/k norms.
-  it.each(["gpt2", "llama", "gpt_neox", "gptj", "granite", "qwen3"])(
+  // Plain; grouped and gated; parallel with two norms; parallel with one; a residual multiplier; q/k norms; norms before and after; after.
+  it.each(["gpt2", "llama", "gpt_neox", "gptj", "granite", "qwen3", "gemma2", "olmo2"])(
     "of %s is exact edge patching to first order",
     async (family) => {
       const model = await withNeighbours(family);
@@ -67,32 +70,43 @@ describe("edge attribution", () => {
     },
   );
 
-  it.each(["llama", "granite"])(
+  it.each(["llama", "granite", "gemma2", "olmo2"])(
     "of %s adds up, over what reads a node, to the gradient at what it adds",
     async (family) => {
       const model = await fixture(family);
       const graph = await edgeAttribution(model, { clean: CLEAN, corrupted: CORRUPTED, metric: DIFF, method: "eap" });
-      const points = ["blocks.0.hook_resid_pre", "blocks.0.attn.hook_result", "blocks.0.hook_mlp_out"];
-      using run = await model.backward(CLEAN, { metric: DIFF, at: points });
-      using other = await model.forward(CORRUPTED, { capture: points });
-      const { nHeads, dModel } = model.spec;
-      const expected = new Map<string, number>();
-      for (const point of points) {
-        const [clean, corrupted] = [await run.cache.read(point), await other.cache.read(point)];
-        const grads = await run.grads.read(point);
-        for (const [at, grad] of grads.entries()) {
-          const head = Math.floor(at / dModel) % nHeads;
-          const name = point.endsWith("pre") ? "input" : point.endsWith("result") ? `a0.h${head}` : "m0";
-          const gain = grad * ((corrupted[at] as number) - (clean[at] as number));
-          expected.set(name, (expected.get(name) ?? 0) + gain);
-        }
-      }
-      const sums = [...expected.keys()].map((name) =>
+      const points = ["blocks.0.hook_resid_pre", "blocks.0.hook_attn_out", "blocks.0.hook_mlp_out"] as const;
+      using run = await model.backward(CLEAN, { metric: DIFF, at: [...points] });
+      const [ofInput, ofHeads, ofMlp] = await Promise.all(points.map((point) => run.grads.read(point)));
+      const [clean, corrupted] = await Promise.all([CLEAN, CORRUPTED].map((ids) => partsOf(model, ids)));
+      const expected = [...(clean as Map<string, Float32Array>)].map(([name, part]) => {
+        const gradient = name === "input" ? ofInput : name === "m0" ? ofMlp : ofHeads;
+        const other = corrupted?.get(name) as Float32Array;
+        return part.reduce((sum, value, at) => sum + (gradient?.[at] as number) * ((other[at] as number) - value), 0);
+      });
+      const sums = [...(clean as Map<string, Float32Array>).keys()].map((name) =>
         [...graph.edges.values()].reduce((sum, { source, score }) => sum + (source === name ? score : 0), 0),
       );
-      expect(furthest(sums, [...expected.values()]) / largest(sums)).toBeLessThan(1e-5);
+      expect(sums.length).toBe(2 + model.spec.nHeads);
+      expect(furthest(sums, expected) / largest(sums)).toBeLessThan(1e-5);
     },
   );
+
+  /** What embeddings, heads and MLP of the first block add, by the readouts. */
+  async function partsOf(model: HookedModel, ids: number[]): Promise<Map<string, Float32Array>> {
+    using run = await model.forward(ids, { capture: ["blocks.0.hook_resid_pre", "blocks.0.hook_mlp_out"] });
+    using heads = await headResults(model, [ids], { layer: 1 });
+    const all = await heads.read();
+    const size = all.length / heads.labels.length;
+    return new Map([
+      ["input", await run.cache.read("blocks.0.hook_resid_pre")],
+      ...Array.from({ length: model.spec.nHeads }, (_, head): [string, Float32Array] => [
+        `a0.h${head}`,
+        all.subarray(head * size, (head + 1) * size),
+      ]),
+      ["m0", await run.cache.read("blocks.0.hook_mlp_out")],
+    ]);
+  }
 
   it("comes closer to exact patching along a path", async () => {
     const model = await fixture("gpt2");
@@ -146,19 +160,19 @@ describe("edge attribution", () => {
     const same = faithfulness(model, none, { ...options, corrupted: CLEAN });
     await expect(same).rejects.toMatchObject({ code: "hook/same-metric" });
     model.destroy();
-    for (const family of ["olmo2", "gemma2"]) {
-      const other = await fixture(family);
-      await expect(edgeAttribution(other, options)).rejects.toMatchObject({ code: "hook/unsupported" });
-      await expect(faithfulness(other, none, options)).rejects.toMatchObject({ code: "hook/other-model" });
-      other.destroy();
-    }
+    const { config } = await fixtureFiles("gemma2");
+    expect(() => refuseNormedBias(specFromConfig({ ...config, attention_bias: true }, "gemma2"))).toThrow(
+      expect.objectContaining({ code: "hook/unsupported", message: expect.stringContaining("b_O") }),
+    );
+    const other = await fixture("gemma2");
+    await expect(faithfulness(other, none, options)).rejects.toMatchObject({ code: "hook/other-model" });
   });
 });
 
 describe("faithfulness", () => {
   const options = { clean: [CLEAN, CLEAN.slice(1)], corrupted: [CORRUPTED, CORRUPTED.slice(1)], metric: DIFF };
 
-  it.each(["gpt2", "llama", "gptj"])("of the whole of %s is 1, of nothing 0", async (family) => {
+  it.each(["gpt2", "llama", "gptj", "gemma2", "olmo2"])("of the whole of %s is 1, of nothing 0", async (family) => {
     const model = await fixture(family);
     const graph = CircuitGraph.of(model.spec);
     const whole = await faithfulness(model, circuit(graph, graph.edges.size), options);
@@ -173,6 +187,8 @@ describe("faithfulness", () => {
   it.each([
     ["llama", ["input->a0.h1<q>", "input->a1.h0<k>", "a0.h2->m1", "a0.h1->logits"]],
     ["gptj", ["m0->a1.h1<v>", "m0->m1"]],
+    ["gemma2", ["a0.h1->a1.h0<q>", "a0.h2->m0", "m0->m1", "a1.h3->logits"]],
+    ["olmo2", ["a0.h1->a1.h1<q>", "a0.h3->m1", "m1->logits"]],
   ])("of %s less one edge loses that edge's exact score", async (family, left) => {
     const model = await fixture(family);
     const graph = await edgeAttribution(model, { ...options, method: "exact" });

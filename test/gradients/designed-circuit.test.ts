@@ -3,46 +3,11 @@
  * Exact patching finds these and no other. Gradients find less, since attention and thresholds of the construction saturate.
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Reader, readersOf } from "../../src/hooks/circuits/readers.ts";
-import {
-  CircuitGraph,
-  circuit,
-  edgeAttribution,
-  faithfulness,
-  type HookedModel,
-  metric,
-} from "../../src/hooks/index.ts";
-import { buildSuperposition } from "../../src/theory/build.ts";
+import { type LoadedReader, readersOf } from "../../src/hooks/circuits/readers.ts";
+import { CircuitGraph, circuit, edgeAttribution, faithfulness, type HookedModel } from "../../src/hooks/index.ts";
 import { inMemory, loadSuperposition } from "../../src/theory/model-folder.ts";
-import { retrieval } from "../../src/theory/presets/retrieval.ts";
-import { encodePrompt } from "../../src/theory/prompts.ts";
+import { built, PATH, PROMPTS } from "../support/designed-circuit.ts";
 import { testGpu } from "../support/gpu.ts";
-
-const built = buildSuperposition(retrieval({ symbols: ["x", "y", "z"], inputs: 2 }), { examples: 2 });
-const prompt = (...words: string[]) =>
-  encodePrompt(built.program, 2, {
-    examples: words.slice(0, 2).map((word) => [...word]),
-    query: [...(words[2] as string)],
-  });
-
-// Examples xy -> x and zy -> z: the first input is asked for. Corrupted, the labels are y: the second.
-const clean = prompt("xyx", "zyz", "xy");
-const corrupted = prompt("xyy", "zyy", "xy");
-const id = (word: string) => built.vocabulary.indexOf(word);
-const PROMPTS = { clean, corrupted, metric: metric.logitDiff(id("x"), id("y")) };
-
-/** What the label runs through: it is matched with each task, weighed, and picks the answer. */
-const { match, weigh, logit, superpose, log } = built.stages as Record<string, number>;
-const PATH = [
-  ...[0, 1].flatMap((head) => [
-    `input->a${match}.h${head}<q>`,
-    `a${match}.h${head}->a${weigh}.h${head}<v>`,
-    `a${weigh}.h${head}->m${logit}`,
-    `m${logit}->a${superpose}.h${head}<q>`,
-    `a${superpose}.h${head}->m${log}`,
-  ]),
-  `m${log}->logits`,
-];
 
 let model: HookedModel;
 let designed: Set<string>;
@@ -67,7 +32,7 @@ async function designedEdges(): Promise<Set<string>> {
     written.set(`m${layer}`, rowsOf(await read(`blocks.${layer}.mlp.W_out`)));
   }
   const unembed = await read("W_U");
-  const reads = ({ projections }: Reader, direction: Float32Array) =>
+  const reads = ({ projections }: LoadedReader, direction: Float32Array) =>
     projections.some(({ weight = unembed }) => {
       const width = weight.length / dModel;
       return Array.from({ length: width }, (_, n) =>
@@ -75,9 +40,11 @@ async function designedEdges(): Promise<Set<string>> {
       ).some((value) => Math.abs(value) > 1e-6);
     });
   const edges = new Set<string>();
-  for (const reader of await readersOf(model, CircuitGraph.of(model.spec)))
+  for (const reader of readersOf(model, CircuitGraph.of(model.spec))) {
+    const loaded = await reader.load();
     for (const source of reader.sources)
-      if (written.get(source)?.some((direction) => reads(reader, direction))) edges.add(`${source}->${reader.name}`);
+      if (written.get(source)?.some((direction) => reads(loaded, direction))) edges.add(`${source}->${reader.name}`);
+  }
   return edges;
 }
 

@@ -8,8 +8,7 @@ import { pointsOf } from "../../src/graph/graph.ts";
 import { type Edit, type HookedModel, metric } from "../../src/hooks/index.ts";
 import { trace } from "../../src/model/trace.ts";
 import type { Value } from "../../src/ops/op.ts";
-import type { RowTable } from "../../src/ops/rows.ts";
-import { fixture, referencePass, rowsOf } from "../graph/support.ts";
+import { type Edited, fixture, referencePass, rowsOf, withEdits } from "../graph/support.ts";
 import { hooked } from "../hooks/support.ts";
 import { byDay } from "../support/nightly.ts";
 import { gaussians, integer, seeded } from "../support/numbers.ts";
@@ -26,11 +25,10 @@ const FACTORS = gaussians(seeded(1), 96);
 const VECTOR = gaussians(seeded(2), 32);
 const STEP = 1e-5;
 
-/** An edit with its value as numbers, for the reference: `v(d, place)` for the d-th chosen dimension. */
+/** An edit; `as` is how its value is given to the model. */
 interface Case {
   readonly what: string;
   readonly edit: Edit;
-  /** How the value is given to the model. */
   readonly as?: "tensor" | "entry";
 }
 
@@ -82,51 +80,6 @@ const CASES: readonly Case[] = [
   { what: "scale logits", edit: { at: "logits", op: "scale", value: 0.2, dims: [4, 5, 6] } },
 ];
 
-type Entry = (sequence: number, position: number, head: number, d: number) => number;
-
-/** Changes the rows of a value as the edit says. */
-function applyEdit(
-  { edit }: Case,
-  { heads }: Value,
-  numbers: Float64Array,
-  rows: RowTable,
-  entry: Entry | undefined,
-): void {
-  const width = numbers.length / rows.count / heads;
-  for (let row = 0; row < rows.count; row++) {
-    const [sequence, position] = [rows.sequence(row), rows.position(row)];
-    const { length } = IDS[sequence] as number[];
-    const positions = edit.positions as number[] | undefined;
-    if (positions && !positions.some((each) => (each < 0 ? length + each : each) === position)) continue;
-    if (edit.batch && !(edit.batch as number[]).includes(sequence)) continue;
-    for (let head = 0; head < heads; head++) {
-      if (edit.heads && !(edit.heads as number[]).includes(head)) continue;
-      const vector = numbers.subarray((row * heads + head) * width, (row * heads + head + 1) * width);
-      const keys = edit.at.includes("scores") || edit.at.includes("pattern") ? position + 1 : width;
-      const dims = ((edit.dims as number[]) ?? Array.from(vector.keys())).filter((d) => d < keys);
-      const v = dims.map((d, i): number => {
-        if (entry) return entry(sequence, position, head, d);
-        return typeof edit.value === "number" ? edit.value : ((edit.value as number[] | undefined)?.[i] ?? 0);
-      });
-      const along = v.reduce((sum, value, i) => sum + value * (vector[dims[i] as number] as number), 0);
-      const square = v.reduce((sum, value) => sum + value * value, 0);
-      dims.forEach((d, i) => {
-        const [x, value] = [vector[d] as number, v[i] as number];
-        const { alpha = 1 } = edit;
-        vector[d] = {
-          set: value,
-          add: x + alpha * value,
-          scale: x * value,
-          zero: 0,
-          lerp: x + alpha * (value - x),
-          project_out: x - (value * along) / square,
-          wgsl: Number.NaN,
-        }[edit.op];
-      });
-    }
-  }
-}
-
 describe.each(byDay(["gpt2", "gemma2"], ["gemma2"]))("gradients of %s", (family) => {
   let model: HookedModel;
   let setup: Awaited<ReturnType<typeof fixture>>;
@@ -137,18 +90,15 @@ describe.each(byDay(["gpt2", "gemma2"], ["gemma2"]))("gradients of %s", (family)
   afterAll(() => model.destroy());
 
   /** The edited model's metric in float64, with `step` added to an element of a point. */
-  function metricWith(test: Case, entry: Entry | undefined, point: string, at: number, step: number): number {
+  function metricWith({ graph, edits }: Edited, point: string, at: number, step: number): number {
     const { spec, weight } = setup;
-    const graph = trace(spec);
-    const points = pointsOf(graph);
-    const [edited, moved] = [points.get(test.edit.at), points.get(point)];
+    const moved = pointsOf(graph).get(point);
     const rows = rowsOf(IDS);
     const values = evaluate(graph, {
       rows,
       weight,
-      pass: referencePass(spec, 64),
-      visit(value, numbers, ofRows) {
-        if (value === edited) applyEdit(test, value, numbers, ofRows, entry);
+      pass: { ...referencePass(spec, 64), edits },
+      visit(value, numbers) {
         if (value === moved) numbers[at] = (numbers[at] as number) + step;
       },
     });
@@ -165,27 +115,19 @@ describe.each(byDay(["gpt2", "gemma2"], ["gemma2"]))("gradients of %s", (family)
     const { cache } = other;
     using tensor = model.gpu.tensorFrom(VECTOR, [32], "value");
     const value = test.as === "tensor" ? tensor : test.as === "entry" ? cache.at(test.edit.at) : test.edit.value;
-    const stored = await cache.read(test.edit.at);
-    const [, positions, third, fourth] = cache.shape(test.edit.at) as [number, number, number, number | undefined];
-    const [heads, width] = fourth === undefined ? [1, third] : [third, fourth];
-    const entry: Entry | undefined =
-      test.as === "entry"
-        ? (sequence, position, head, d) =>
-            stored[((sequence * positions + position) * heads + head) * width + d] as number
-        : undefined;
     const edits = [{ ...test.edit, ...(value !== undefined && { value }) }];
+    const edited = await withEdits(setup.spec, trace(setup.spec), edits, IDS);
     const rowOf = (row: number) => (row < 4 ? row : row - 4);
     for (const point of ["hook_embed", "blocks.0.hook_attn_out"]) {
       const options = { metric: metric.weighted(FACTORS), at: [point, test.edit.at] };
       using result = await model.backward(IDS, { ...options, edits });
-      expect(result.value.reduce((a, b) => a + b)).toBeCloseTo(metricWith(test, entry, point, 0, 0), 3);
+      expect(result.value.reduce((a, b) => a + b)).toBeCloseTo(metricWith(edited, point, 0, 0), 3);
       const grads = await result.grads.read(point);
       const largest = grads.reduce((most, each) => Math.max(most, Math.abs(each)), 0);
       for (let turn = 0; turn < 4; turn++) {
         const [row, d] = [integer(random, 0, 6), integer(random, 0, 31)];
         const at = row * 32 + d;
-        const slope =
-          (metricWith(test, entry, point, at, STEP) - metricWith(test, entry, point, at, -STEP)) / (2 * STEP);
+        const slope = (metricWith(edited, point, at, STEP) - metricWith(edited, point, at, -STEP)) / (2 * STEP);
         const is = grads[((row < 4 ? 0 : 1) * 4 + rowOf(row)) * 32 + d] as number;
         expect(Math.abs(is - slope), `${point}, row ${row}, dimension ${d}: ${is}, ${slope}`).toBeLessThan(
           1e-5 * largest,

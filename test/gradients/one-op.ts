@@ -198,6 +198,7 @@ export class OneOpRun {
       ropeTables: [this.op.ropeTable ?? new Float32Array()],
       slopes: this.op.slopes,
       embeds: undefined,
+      edits: this.op.edit && [this.op.edit],
       seed: (logits: Float64Array) => logits.map(() => 1),
     },
   });

@@ -5,6 +5,8 @@ import { ADD } from "../../src/ops/add.ts";
 import { ATTENTION, MIX, SCORES, SOFTMAX } from "../../src/ops/attention.ts";
 import type { AttentionAttributes } from "../../src/ops/attention-call.ts";
 import { COPY } from "../../src/ops/copy.ts";
+import { EDIT } from "../../src/ops/edit.ts";
+import type { EditCall } from "../../src/ops/edit-call.ts";
 import { ACTIVATION, SCALE, SOFT_CAP } from "../../src/ops/elementwise.ts";
 import { EMBED } from "../../src/ops/embed.ts";
 import { HEAD_RESULTS, MATMUL } from "../../src/ops/matmul.ts";
@@ -269,6 +271,24 @@ const plain: Case[] = [
   ),
 ];
 
+/** An edit of some vectors of [row, 2, 6]; where a pass has no such row, there is nothing to change. */
+const edit = (op: EditCall["op"], dims?: readonly number[]): EditCall => ({
+  ...{ at: "x", op, dims, expression: undefined, width: 6, byCoordinate: false },
+  ...{ valueStride: 1, values: Float32Array.of(0.5, -1.25, 2, 0.75, -0.5, 1.5, 3, -2) },
+  targets: [
+    { sequence: 0, position: 0, head: 1, valueStart: 0, firstDim: 0, endDim: 6 },
+    { sequence: 0, position: 3, head: 0, valueStart: 1, firstDim: 1, endDim: 5 },
+    { sequence: 2, position: 1, head: 1, valueStart: 2, firstDim: 0, endDim: 6 },
+  ].map((target) => ({ ...target, row: target.sequence, alpha: 0.25 })),
+});
+const edits = (["set", "add", "scale", "zero", "lerp", "project_out"] as const).flatMap((op): Case[] => {
+  const shared = { kind: EDIT, attributes: { index: 0 }, inputs: [row(6, 2)] };
+  return [
+    { what: op, ...shared, edit: edit(op) },
+    { what: `${op}, some dimensions`, ...shared, edit: edit(op, [4, 0, 3]) },
+  ];
+});
+
 export const CASES = [
   ...norms,
   ...attentions,
@@ -276,4 +296,5 @@ export const CASES = [
   ...projections,
   ...tables,
   ...plain,
+  ...edits,
 ] as unknown as readonly OneOp[];

@@ -1,11 +1,18 @@
 /** What the tests of graphs share: fixtures as specs with weights, and passes over them by the plain references. */
+
+import { Tensor } from "../../src/gpu/tensor.ts";
 import { type Evaluation, evaluate } from "../../src/graph/evaluate.ts";
 import { type Graph, pointsOf } from "../../src/graph/graph.ts";
+import { insertHooks } from "../../src/graph/hooks.ts";
+import { compileEdits, EDITS } from "../../src/hooks/edit.ts";
+import type { Edit } from "../../src/hooks/index.ts";
 import { specFromConfig } from "../../src/model/families/index.ts";
 import { ropeTable } from "../../src/model/rope.ts";
 import type { ModelSpec, WeightName } from "../../src/model/spec.ts";
+import type { EditFormula, ReferenceEdit } from "../../src/ops/edit-reference.ts";
 import type { ReferenceCall, WeightRef } from "../../src/ops/op.ts";
 import { RowTable } from "../../src/ops/rows.ts";
+import * as s from "../../src/schema/schema.ts";
 import { lookupIn } from "../engine/forward.reference.ts";
 import { fixtureFiles } from "../support/fixtures.ts";
 
@@ -74,6 +81,31 @@ export function referencePass(spec: ModelSpec, positions: number): Evaluation["p
   });
   const slopes = spec.positions.kind === "alibi" ? spec.positions.slopes : undefined;
   return { ropeTables, slopes, embeds: undefined };
+}
+
+/** A graph with edits, and what their reference takes: the edits as compiled, with values on the host. */
+export interface Edited {
+  readonly graph: Graph;
+  readonly edits: readonly ReferenceEdit[];
+}
+
+/** Puts edits into the graph of a pass over whole sequences. */
+export async function withEdits(
+  spec: ModelSpec,
+  graph: Graph,
+  edits: readonly Edit[],
+  sequences: readonly (readonly number[])[],
+  formula?: EditFormula,
+): Promise<Edited> {
+  const lengths = sequences.map(({ length }) => length);
+  const checked = s.readArgument(EDITS, edits, "withEdits", "edits");
+  const compiled = compileEdits(checked, { spec, lengths, starts: lengths.map(() => 0) });
+  const points = { edits: compiled.map(({ at }) => at), callbacks: [], captures: [] };
+  const onHost = compiled.map(async (edit): Promise<ReferenceEdit> => {
+    const { values } = edit;
+    return { ...edit, formula, values: values instanceof Tensor ? ((await values.read()) as Float32Array) : values };
+  });
+  return { graph: insertHooks(graph, points), edits: await Promise.all(onHost) };
 }
 
 /** Every point of a graph by the plain references. */

@@ -1,11 +1,14 @@
 /** Edits against the same change made in TypeScript, at every point, and the ways to say where and with what. */
 import { describe, expect, it } from "vitest";
-import type { Edit, EditOp, HookedModel } from "../../src/hooks/index.ts";
+import type { Edit, HookedModel } from "../../src/hooks/index.ts";
 import { isHeadFirst } from "../../src/hooks/points.ts";
+import { EDIT_DEFINITIONS } from "../../src/ops/edit-reference.ts";
 import { layoutOf as layoutOfShape } from "../../src/ops/places.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
 import {
   captured,
+  EDIT_EXPRESSION,
+  EDIT_FORMULA,
   failureOf,
   isDivisor,
   logitsOf,
@@ -19,40 +22,6 @@ import {
 const layoutOf = (name: string, shape: readonly number[]) => layoutOfShape(shape, isHeadFirst(name));
 
 const TOLERANCE = 1e-5;
-const EXPRESSION = "x * 0.5 + v * f32(d % 5 + p) - f32(h) * 0.1 + f32(b)";
-
-interface Coordinates {
-  b: number;
-  p: number;
-  h: number;
-  d: number;
-}
-
-/** What an op makes of the chosen dimensions of one vector. */
-function editReference(
-  op: EditOp,
-  x: readonly number[],
-  v: readonly number[],
-  alpha: number,
-  at: readonly Coordinates[],
-): number[] {
-  const along =
-    x.reduce((sum, value, i) => sum + value * (v[i] as number), 0) / v.reduce((sum, value) => sum + value * value, 0);
-  return x.map((value, i) => {
-    const given = v[i] as number;
-    const { b, p, h, d } = at[i] as Coordinates;
-    const results: Record<EditOp, number> = {
-      set: given,
-      add: value + alpha * given,
-      scale: value * given,
-      zero: 0,
-      lerp: value + alpha * (given - value),
-      project_out: value - given * along,
-      wgsl: value * 0.5 + given * ((d % 5) + p) - h * 0.1 + b,
-    };
-    return results[op];
-  });
-}
 
 const LENGTH = 9;
 const POSITIONS = [1, LENGTH - 2];
@@ -86,19 +55,17 @@ function opsAt(model: HookedModel, name: string, shape: readonly number[], befor
       op,
       ...(op !== "zero" && { value }),
       ...(alpha !== 1 && { alpha }),
-      ...(op === "wgsl" && { expression: EXPRESSION }),
+      ...(op === "wgsl" && { expression: EDIT_EXPRESSION }),
     });
     const selected = POSITIONS.flatMap((p) => {
       const start = layout.rowIndex(b, p) * layout.rowStride + head * layout.headStride;
       const seen = chosen.map((d, i) => ({ d, i })).filter(({ d }) => !isPairs || (d <= p && d > p - window));
       const x = seen.map(({ d }) => before[start + d] as number);
-      const after = editReference(
-        op,
-        x,
-        seen.map(({ i }) => value[i] as number),
-        alpha,
-        seen.map(({ d }) => ({ b, p, h: head, d })),
-      );
+      const v = seen.map(({ i }) => value[i] as number);
+      const after =
+        op === "wgsl"
+          ? x.map((each, i) => EDIT_FORMULA(each, v[i] as number, { b, p, h: head, d: seen[i]?.d as number }))
+          : EDIT_DEFINITIONS[op](x, v, alpha);
       seen.forEach(({ d }, i) => {
         expected[start + d] = after[i] as number;
       });

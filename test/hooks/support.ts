@@ -13,6 +13,8 @@ import {
 import type { ModelInput } from "../../src/model/input.ts";
 import type { LoadOptions } from "../../src/model/load.ts";
 import type { ModelSpec } from "../../src/model/spec.ts";
+import { EDIT_OPS } from "../../src/ops/edit-call.ts";
+import type { EditFormula } from "../../src/ops/edit-reference.ts";
 import { loadFixture } from "../support/fixtures.ts";
 import { gaussians, integer, pickOne } from "../support/numbers.ts";
 
@@ -82,7 +84,11 @@ export function randomIds(random: () => number, count: number, vocabSize = 96): 
   return Array.from({ length: count }, () => integer(random, 0, vocabSize - 1));
 }
 
-export const OPS: readonly EditOp[] = ["set", "add", "scale", "zero", "lerp", "project_out", "wgsl"];
+export const OPS = Object.keys(EDIT_OPS) as EditOp[];
+
+/** An expression of everything that expressions may read, and what it computes. */
+export const EDIT_EXPRESSION = "x * 0.5 + v * f32(d % 5 + p) * 0.25 - f32(h) * 0.1 + f32(b)";
+export const EDIT_FORMULA: EditFormula = (x, v, { b, p, h, d }) => x * 0.5 + v * ((d % 5) + p) * 0.25 - h * 0.1 + b;
 
 /** An edit that is valid for a sequence of `length` tokens, at any point of the model. */
 export function randomEdit(random: () => number, spec: ModelSpec, length: number): Edit {
@@ -109,7 +115,7 @@ export function randomEdit(random: () => number, spec: ModelSpec, length: number
   const selected = edit.dims?.length ?? width;
   const vector = () => gaussians(random, selected);
   if (edit.op === "scale") edit.value = 0.5 + random();
-  else if (edit.op === "wgsl") edit.expression = "x * 0.5 + v * sin(f32(d + p)) - f32(h) * 0.1";
+  else if (edit.op === "wgsl") edit.expression = EDIT_EXPRESSION;
   if (edit.op === "set" || edit.op === "add" || edit.op === "lerp" || edit.op === "project_out" || edit.op === "wgsl") {
     edit.value = random() < 0.3 && edit.op !== "project_out" ? random() : vector();
   }

@@ -51,10 +51,10 @@ it.each(FAMILIES)("%s: captures", async (family) => {
 });
 
 describe.each([
-  ["as this adapter computes it", testGpu],
-  ["as GPUs do", gpuTakenForHardware],
-])("caches, %s", (_name, gpu) => {
-  it.each(byDay(FAMILIES, ["gpt2", "qwen3"]))(
+  ["as this adapter computes it", testGpu, ["gpt2", "qwen3"]],
+  ["as GPUs do", gpuTakenForHardware, ["qwen3"]],
+] as const)("caches, %s", (_name, gpu, day) => {
+  it.each(byDay(FAMILIES, day))(
     "%s: forwards, sweeps, generation that grows, forks, log probabilities",
     async (family) => {
       const model = new HookedModel(await loadFixture(family, { gpu: await gpu() }));

@@ -8,6 +8,7 @@ import type { MatmulKernel } from "../../src/kernels/matmul-kernels.ts";
 import type { WeightLayout } from "../../src/kernels/matrix.ts";
 import { ACTIVATION_NAMES } from "../../src/ops/activations.ts";
 import { gpuWithLimits, testGpu } from "../support/gpu.ts";
+import { isNight } from "../support/nightly.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
 import { compute } from "./compute.ts";
 import { describeOnGrids } from "./harness.ts";
@@ -52,8 +53,8 @@ const FEATURES: Case[] = [
   { ...shape(70, 6, 21), name: "parts of 5 rows, added", parts: [5, 5, 5, 5, 1], options: { combine: "add" } },
 ];
 
-/** What between them has a bias, an activation, both ways to combine, and everything at odd places. */
-const FEW_FEATURES = ["multiply", "the same at odd places"];
+/** What between them has a bias, an activation, both ways to combine, everything at odd places, and parts. */
+const FEW_FEATURES = ["multiply", "the same at odd places", "three parts, bias"];
 
 /** The epilogue is the same code in all kernels, so one shows every activation. */
 const ACTIVATION_CASES: Case[] = ACTIVATION_NAMES.map((activation) => ({
@@ -62,8 +63,13 @@ const ACTIVATION_CASES: Case[] = ACTIVATION_NAMES.map((activation) => ({
   options: { activation },
 }));
 
-/** Those that are taken without being timed get every storage type and feature; the rest of a family differs in its tile. */
-const isDefault = (kernel: MatmulKernel) => kernel.expectedOn.length > 0 || kernel === MATMUL_FAMILY.reference;
+/**
+ * Those that are taken without being timed get every storage type and feature; the rest of a family differs in its tile. A
+ * feature is a piece of WGSL that all kernels share, and compiling a tiled kernel takes up to a second: by day they get few.
+ */
+const isWhole = (kernel: MatmulKernel) =>
+  kernel === MATMUL_FAMILY.reference ||
+  (kernel.expectedOn.length > 0 && (isNight || !/^tiled|^shared 16/.test(kernel.name)));
 
 /** What this adapter cannot run is not in the tables; the cross-host tests run it where it can. */
 const { host } = await testGpu();
@@ -74,11 +80,11 @@ function describeKernel(gpu: () => Promise<Gpu>, kernel: MatmulKernel): void {
   for (const layout of kernel.layouts) {
     const suited = (test: Case) => suits(kernel, layout, test) && fits(kernel, test.rows, layout);
     it.each(SHAPES.filter(suited))(`${kernel.name}, ${layout}: $name`, async (test) => {
-      for (const storage of isDefault(kernel) ? STORAGES : (["f32", "bf16"] as const)) {
+      for (const storage of isWhole(kernel) ? STORAGES : (["f32", "bf16"] as const)) {
         expect(await matmulError(await gpu(), kernel, layout, storage, test)).toBeLessThan(TOLERANCE);
       }
     });
-    const shown = FEATURES.filter(({ name }) => isDefault(kernel) || FEW_FEATURES.includes(name));
+    const shown = FEATURES.filter(({ name }) => isWhole(kernel) || FEW_FEATURES.includes(name));
     const features = shown.map((test) => ({ ...test, rows: Math.min(test.rows, kernel.rows.most) }));
     it.each(features.filter(suited))(`${kernel.name}, ${layout}: $name`, async (test) => {
       expect(await matmulError(await gpu(), kernel, layout, "f32", test)).toBeLessThan(TOLERANCE);

@@ -8,6 +8,7 @@ import { Oracle } from "../../src/theory/oracle.ts";
 import { encodePrompt, type Prompt, promptIds } from "../../src/theory/prompts.ts";
 import { samplePrompt } from "../../src/theory/sampling.ts";
 import { SparseMatrix } from "../../src/theory/sparse.ts";
+import { isNight } from "../support/nightly.ts";
 import { check, randomTasks, seeded } from "./helpers.ts";
 
 const FLOAT64_BOUND = 1e-9;
@@ -20,7 +21,7 @@ function oracles(model: SuperpositionModel) {
   };
 }
 
-/** d, m, n, K, prompts. The first five are the sizes the constants were chosen on. */
+/** d, m, n, K, prompts, of which one in four by day. The first five are the sizes the constants were chosen on. */
 const GRID = [
   [32, 10, 3, 3, 200],
   [64, 30, 4, 4, 60],
@@ -46,7 +47,7 @@ describe("exactness", () => {
       const seven = buildSuperposition(definition, { examples: m, layers: 7 });
       const { float64, float32 } = oracles(four);
       const sevenLayers = new Oracle(seven.spec, seven.weights);
-      for (let p = 0; p < prompts; p++) {
+      for (let p = 0; p < (isNight ? prompts : prompts / 4); p++) {
         const shares = definition.tasks.map(() => random() ** 3);
         const prompt = samplePrompt(four.program, m, random, shares);
         const { error, probabilities } = check(four, float64, prompt);

@@ -1,8 +1,9 @@
 /** `superlens paper`: an experiment of the paper on a model, as numbers, plots and a page; and `merge`, which joins shards. */
 import { Command, InvalidArgumentError, Option } from "commander";
 import { openModelSource } from "../../model/load.ts";
+import type { Figure, Summary } from "../../paper/figure.ts";
 import { FIGURES } from "../../paper/figures/index.ts";
-import { type Figure, mergeRun, runFigure, type Summary } from "../../paper/runs.ts";
+import { mergeRun, runFigure } from "../../paper/runs.ts";
 import { FolderStore } from "../../paper/store-folder.node.ts";
 import { Vocabulary } from "../../paper/tasks/vocabulary.ts";
 import { examples, type GlobalOptions } from "../options.ts";

@@ -13,13 +13,11 @@ import { readCall } from "../call.ts";
 import type { Edit } from "../edit.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { CircuitGraph } from "./circuit-graph.ts";
+import { INPUT_POINT, isOutputAt, summedPoints } from "./outputs.ts";
 import {
   type CheckedPairOptions,
   edgesInto,
-  INPUT_POINT,
-  isOutputAt,
   outputDifferences,
-  outputPoints,
   PROMPT_PAIR_FIELDS,
   type PromptPair,
   type PromptPairOptions,
@@ -60,8 +58,8 @@ interface Attribution {
 }
 
 /**
- * Scores every edge. Weights and the outputs of all nodes are read to the host, so it is for small models.
- * @throws HookError `hook/unsupported` for models whose heads share a norm after attention, and in a `withEdits` scope;
+ * Scores every edge. The outputs of all nodes are read to the host, and weights a layer at a time: norms and projections run there.
+ * @throws HookError `hook/unsupported` for models that norm a bias together with their heads, and in a `withEdits` scope;
  * `hook/patch-length`, `hook/metric`
  */
 export async function edgeAttribution(model: HookedModel, given: EdgeAttributionOptions): Promise<CircuitGraph> {
@@ -75,7 +73,7 @@ export async function edgeAttribution(model: HookedModel, given: EdgeAttribution
     const graph = CircuitGraph.of(model.spec);
     const attribution: Attribution = {
       ...{ model, options, pair },
-      readers: await readersOf(model, graph),
+      readers: readersOf(model, graph),
       differences: await outputDifferences(model, pair),
       edges: edgesInto(graph),
       scores: new Map(),
@@ -102,7 +100,7 @@ function* pathOf({ model, pair }: Attribution, method: string, steps: number): G
     return;
   }
   const ofInputs = method === "eap-ig-inputs";
-  for (const point of ofInputs ? [INPUT_POINT] : outputPoints(model.spec)) {
+  for (const point of ofInputs ? [INPUT_POINT] : summedPoints(model.spec)) {
     const sources = (name: string) => ofInputs || isOutputAt(point, name);
     const value = pair.corrupted.cache.at(point);
     for (let step = 0; step < steps; step++)
@@ -128,7 +126,7 @@ async function scoreByGradient(attribution: Attribution, { edits, sources, weigh
       const residual = await run.cache.read(reader.residual);
       const gradients = [];
       for (const { point } of reader.projections) gradients.push(await run.grads.read(point));
-      const gradient = residualGradient(reader, residual, gradients, dModel);
+      const gradient = residualGradient(await reader.load(), residual, gradients, dModel);
       for (const { name, source } of read) {
         const gain = dot(differences.get(source) as Float32Array, gradient);
         scores.set(name, (scores.get(name) ?? 0) + (weight * gain) / pair.cleanIds.length);
@@ -156,10 +154,11 @@ async function scoreExactly({ model, options, pair, readers, differences, edges,
     const cells: { edge: string; edits: Edit[] }[] = [];
     for (const reader of readers) {
       const before = rowsOf(residuals.get(reader.residual) as Float32Array);
+      const loaded = await reader.load();
       for (const { name, source } of edges.get(reader.name) ?? []) {
         const difference = rowsOf(differences.get(source) as Float32Array);
         const after = Float64Array.from(before, (value, at) => value + (difference[at] as number));
-        cells.push({ edge: name, edits: editsOf(reader, projectedChange(reader, before, after, dModel)) });
+        cells.push({ edge: name, edits: editsOf(reader, projectedChange(loaded, before, after, dModel)) });
       }
     }
     const { values, base } = await model.sweep({

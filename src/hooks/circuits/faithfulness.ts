@@ -15,17 +15,16 @@ import { lastResidual } from "../patching/sites.ts";
 import type { Hook } from "../plan.ts";
 import type { ForwardResult } from "../result.ts";
 import { CIRCUIT_GRAPH, CircuitGraph } from "./circuit-graph.ts";
+import { NodeOutputs, outputPoints } from "./outputs.ts";
 import {
   type CheckedPairOptions,
   edgesInto,
-  outputPoints,
-  outputsAt,
   PROMPT_PAIR_FIELDS,
   type PromptPair,
   type PromptPairOptions,
   runPair,
 } from "./prompts.ts";
-import { projectedChange, type Reader, readersOf } from "./readers.ts";
+import { type LoadedReader, projectedChange, type Reader, readersOf } from "./readers.ts";
 
 export const FAITHFULNESS_OPTIONS = s.object<PromptPairOptions, CheckedPairOptions>("the options of faithfulness", {
   ...PROMPT_PAIR_FIELDS,
@@ -98,35 +97,39 @@ async function runCircuit(
 ): Promise<ForwardResult> {
   const { spec } = model;
   const outside = edgesInto(circuit);
+  const outputs = await NodeOutputs.of(model);
   const corrupted = new Map<string, Float32Array>();
   for (const point of outputPoints(spec)) {
-    const outputs = outputsAt(spec, point, await pair.corrupted.cache.read(point));
-    for (const [name, output] of outputs) corrupted.set(name, output);
+    const activation = await pair.corrupted.cache.read(point);
+    for (const [name, output] of outputs.at(point, activation)) corrupted.set(name, output);
   }
   const current = new Map<string, Float32Array>();
   const residuals = new Map<string, Float32Array>();
   const hooks: Hook[] = outputPoints(spec).map((point) => [
     point,
     (activation) => {
-      for (const [name, output] of outputsAt(spec, point, activation.slice())) current.set(name, output);
+      for (const [name, output] of outputs.at(point, activation.slice())) current.set(name, output);
     },
   ]);
-  const readers = await readersOf(model, circuit);
+  const readers = readersOf(model, circuit);
   for (const point of new Set(readers.map(({ residual }) => residual)))
     hooks.push([point, (activation) => void residuals.set(point, activation.slice())]);
-  const change = (reader: Reader) => {
+  const change = (reader: Reader, loaded: LoadedReader) => {
     const edges = (outside.get(reader.name) ?? []).filter(({ inGraph }) => !inGraph);
     const before = residuals.get(reader.residual) as Float32Array;
     const after = Float64Array.from(before);
     for (const { source } of edges) addDifference(after, corrupted.get(source), current.get(source));
-    return projectedChange(reader, before, after, spec.dModel);
+    return projectedChange(loaded, before, after, spec.dModel);
   };
   for (const point of new Set(readers.flatMap(({ projections }) => projections.map((each) => each.point)))) {
     const reading = readers.filter(({ projections }) => projections.some((each) => each.point === point));
     hooks.push([
       point,
-      (activation) => {
-        for (const reader of reading) addChange(activation, reader, point, change(reader));
+      async (activation) => {
+        for (const reader of reading) {
+          const loaded = await reader.load();
+          addChange(activation, loaded, point, change(reader, loaded));
+        }
       },
     ]);
   }
@@ -145,12 +148,12 @@ function addDifference(sum: Float64Array, to: Float32Array | undefined, from: Fl
 /** Adds to a point, in place, what a reader's projections gain, each [rows, width]. */
 function addChange(
   activation: Float32Array,
-  { projections }: Reader,
+  { projections }: LoadedReader,
   point: string,
   changes: readonly Float32Array[],
 ): void {
   const index = projections.findIndex((each) => each.point === point);
-  const { heads, head = 0, width } = projections[index] as Reader["projections"][number];
+  const { heads, head = 0, width } = projections[index] as LoadedReader["projections"][number];
   const change = changes[index] as Float32Array;
   for (let at = 0; at < change.length; at++) {
     const to = (Math.floor(at / width) * heads + head) * width + (at % width);

@@ -1,7 +1,6 @@
 /** What attribution and faithfulness share: clean and corrupted prompts, a metric of each, and what each node adds in both runs. */
 import { HookError } from "../../errors.ts";
 import type { ModelInput } from "../../model/input.ts";
-import type { ModelSpec } from "../../model/spec.ts";
 import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { type CheckedMetric, METRICS, type Metric, metric } from "../metrics.ts";
@@ -9,7 +8,7 @@ import { PROMPT, sequencesOf } from "../patching/experiment.ts";
 import { lastResidual, metricEnd } from "../patching/sites.ts";
 import type { ForwardResult } from "../result.ts";
 import type { CircuitGraph } from "./circuit-graph.ts";
-import { refusePostNorms } from "./readers.ts";
+import { NodeOutputs, outputPoints, refuseNormedBias, summedPoints } from "./outputs.ts";
 
 /** The prompts of `edgeAttribution` and `faithfulness`, and what is measured. */
 export interface PromptPairOptions {
@@ -48,23 +47,13 @@ export interface PromptPair {
   destroy(): void;
 }
 
-/** The output of the embeddings: the first residual. */
-export const INPUT_POINT = "blocks.0.hook_resid_pre";
-
-/** The points that hold what nodes add. */
-export function outputPoints({ nLayers, mlp }: ModelSpec): string[] {
-  const inBlock = ["attn.hook_result", ...(mlp.absent ? [] : ["hook_mlp_out"])];
-  const layers = Array.from({ length: nLayers }, (_, layer) => layer);
-  return [INPUT_POINT, ...layers.flatMap((layer) => inBlock.map((name) => `blocks.${layer}.${name}`))];
-}
-
 /**
  * Runs both prompts, capturing what nodes add and the last residual.
  * @throws HookError `hook/patch-length` for prompts that differ in number or tokens, `hook/unsupported`, `hook/metric`
  */
 export async function runPair(model: HookedModel, options: CheckedPairOptions): Promise<PromptPair> {
   model.assertOpen();
-  refusePostNorms(model.spec);
+  refuseNormedBias(model.spec);
   if (model.standing.length > 0)
     throw new HookError(
       "hook/unsupported",
@@ -81,7 +70,7 @@ export async function runPair(model: HookedModel, options: CheckedPairOptions): 
     );
   const ends = cleanIds.map(({ length }) => metricEnd(options.metricPosition, length));
   const { signal } = options;
-  const capture = [...outputPoints(model.spec), lastResidual(model.spec)];
+  const capture = [...new Set([...outputPoints(model.spec), ...summedPoints(model.spec), lastResidual(model.spec)])];
   const clean = await model.forward(cleanIds, { capture, logits: [options.metricPosition ?? -1], signal });
   try {
     const corrupted = await model.forward(corruptedIds, { capture, logits: "none", signal });
@@ -116,35 +105,19 @@ function checkLengths(clean: readonly number[][], corrupted: readonly number[][]
   );
 }
 
-/** What the nodes of a point add to the residual, each [rows, dModel], of the point's activation. */
-export function outputsAt(spec: ModelSpec, point: string, activation: Float32Array): Map<string, Float32Array> {
-  const layer = /^blocks\.(\d+)/.exec(point)?.[1];
-  if (point === INPUT_POINT) return new Map([["input", activation]]);
-  if (!point.endsWith("hook_result")) return new Map([[`m${layer}`, activation]]);
-  const { nHeads, dModel } = spec;
-  const { residualScale } = spec.block;
-  const heads = Array.from({ length: nHeads }, () => new Float32Array(activation.length / nHeads));
-  for (let at = 0; at < activation.length; at++) {
-    const [d, head, row] = [at % dModel, Math.floor(at / dModel) % nHeads, Math.floor(at / dModel / nHeads)];
-    (heads[head] as Float32Array)[row * dModel + d] = residualScale * (activation[at] as number);
-  }
-  return new Map(heads.map((output, head) => [`a${layer}.h${head}`, output]));
-}
-
-/** Whether a node's output is at a point. */
-export function isOutputAt(point: string, node: string): boolean {
-  const layer = /^blocks\.(\d+)/.exec(point)?.[1];
-  if (point === INPUT_POINT) return node === "input";
-  return point.endsWith("hook_result") ? node.startsWith(`a${layer}.`) : node === `m${layer}`;
-}
-
 /** Corrupted minus clean output of every node, [rows, dModel]. One point at a time is read of both runs. */
-export async function outputDifferences({ spec }: HookedModel, pair: PromptPair): Promise<Map<string, Float32Array>> {
+export async function outputDifferences(model: HookedModel, pair: PromptPair): Promise<Map<string, Float32Array>> {
+  const outputs = await NodeOutputs.of(model);
   const differences = new Map<string, Float32Array>();
-  for (const point of outputPoints(spec)) {
-    const clean = await pair.clean.cache.read(point);
-    const difference = (await pair.corrupted.cache.read(point)).map((value, at) => value - (clean[at] as number));
-    for (const [name, output] of outputsAt(spec, point, difference)) differences.set(name, output);
+  for (const point of outputPoints(model.spec)) {
+    const clean = outputs.at(point, await pair.clean.cache.read(point));
+    for (const [name, output] of outputs.at(point, await pair.corrupted.cache.read(point))) {
+      const before = clean.get(name) as Float32Array;
+      differences.set(
+        name,
+        output.map((value, at) => value - (before[at] as number)),
+      );
+    }
   }
   return differences;
 }

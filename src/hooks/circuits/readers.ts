@@ -6,7 +6,6 @@
  * follows exactly, by the transposed projection and the norm's vector-Jacobian product. The same norm and projection say what
  * changes there when one reader alone gets another residual. Both are computed in float64 on the host.
  */
-import { HookError } from "../../errors.ts";
 import type { ModelSpec } from "../../model/spec.ts";
 import { type NormCase, normalized } from "../../ops/norm-reference.ts";
 import type { HookedModel } from "../hooked-model.ts";
@@ -20,98 +19,108 @@ interface Projection {
   readonly head: number | undefined;
   /** How many heads the point has, or 1. */
   readonly heads: number;
-  readonly width: number;
-  /** [dModel, width]; undefined for the residual itself. */
-  readonly weight: Float32Array | undefined;
+  /** The weight that it is read with; undefined for the residual itself. */
+  readonly weightName: string | undefined;
 }
 
 /** One input of the graph. */
 export interface Reader extends CircuitInput {
   /** The point of the residual that it reads. */
   readonly residual: string;
-  readonly norm: Pick<NormCase, "kind" | "eps" | "weightOffset" | "w"> | undefined;
   readonly projections: readonly Projection[];
+  /** Reads its weights to the host. */
+  load(): Promise<LoadedReader>;
 }
 
-/**
- * The readers of a model, with their weights on the host.
- * @throws HookError `hook/unsupported` for models with norms after attention and MLP
- */
-export async function readersOf(model: HookedModel, graph: CircuitGraph): Promise<Reader[]> {
-  refusePostNorms(model.spec);
+/** A reader with its weights. */
+export interface LoadedReader {
+  readonly norm: Pick<NormCase, "kind" | "eps" | "weightOffset" | "w"> | undefined;
+  readonly projections: readonly LoadedProjection[];
+}
+
+interface LoadedProjection extends Projection {
+  readonly width: number;
+  /** [dModel, width]; undefined for the residual itself. */
+  readonly weight: Float32Array | undefined;
+}
+
+/** The readers of a model. Taken in their order, they hold the weights of one layer at a time. */
+export function readersOf(model: HookedModel, graph: CircuitGraph): Reader[] {
+  const { spec } = model;
   const names = new Set(model.weightNames());
-  const known = new Map<string, Promise<Float32Array>>();
-  const weight = (name: string) => {
-    const values = known.get(name) ?? model.weight(name).then(({ data }) => data);
-    known.set(name, values);
-    return values;
-  };
-  return Promise.all(graph.inputs.map((input) => readerOf(model.spec, input, { names, weight })));
+  let held = { layer: -1, weights: new Map<string, Promise<Float32Array>>() };
+  return graph.inputs.map((input) => {
+    const { norm: normName, ...read } = readingOf(spec, input);
+    const weight = (name: string): Promise<Float32Array> => {
+      if (held.layer !== input.layer) held = { layer: input.layer, weights: new Map() };
+      const values = held.weights.get(name) ?? model.weight(name).then(({ data }) => data);
+      held.weights.set(name, values);
+      return values;
+    };
+    const load = async (): Promise<LoadedReader> => ({
+      norm: await normOf(spec, normName, async (name) => (names.has(name) ? weight(name) : undefined)),
+      projections: await Promise.all(
+        read.projections.map(async (each) => ({ ...each, ...(await projectionWeight(spec, each, weight)) })),
+      ),
+    });
+    return { ...input, ...read, load };
+  });
 }
 
-/** @throws HookError `hook/unsupported` */
-export function refusePostNorms({ family, block, norm }: ModelSpec): void {
-  if (block.norms === "pre" || norm.kind === "none") return;
-  throw new HookError(
-    "hook/unsupported",
-    `${family} norms what its heads give together, so that a head adds nothing of its own to the residual, and edges have no exact meaning. Use a model with norms before attention and MLP alone, or activationPatch at "attn_out" and "mlp_out".`,
-  );
+async function normOf(
+  { norm }: ModelSpec,
+  name: string | undefined,
+  weight: (name: string) => Promise<Float32Array | undefined>,
+): Promise<LoadedReader["norm"]> {
+  if (name === undefined || norm.kind === "none") return undefined;
+  return { ...norm, kind: norm.kind, w: await weight(`${name}.w`) };
 }
 
-interface Weights {
-  readonly names: ReadonlySet<string>;
-  weight(name: string): Promise<Float32Array>;
+/** The part of a weight that a projection reads with. */
+async function projectionWeight(
+  { dModel }: ModelSpec,
+  { weightName, heads, head }: Projection,
+  weight: (name: string) => Promise<Float32Array>,
+): Promise<Pick<LoadedProjection, "weight" | "width">> {
+  if (weightName === undefined) return { weight: undefined, width: dModel };
+  const all = await weight(weightName);
+  const size = all.length / heads;
+  const own = head === undefined ? all : all.subarray(head * size, (head + 1) * size);
+  return { weight: own, width: size / dModel };
 }
 
-async function readerOf(spec: ModelSpec, input: CircuitInput, weights: Weights): Promise<Reader> {
-  const { layer, part } = input;
+/** What an input reads: its residual, the norm of it by name, and the points that are linear in that. */
+function readingOf(
+  spec: ModelSpec,
+  { layer, part, head }: CircuitInput,
+): { residual: string; norm: string | undefined; projections: Projection[] } {
   const at = (name: string) => `blocks.${layer}.${name}`;
+  const whole = { heads: 1, head: undefined };
   if (part === "logits") {
-    const point = lastResidual(spec);
-    const itself = { point, heads: 1, head: undefined, width: spec.dModel, weight: undefined };
-    return { ...input, residual: point, norm: undefined, projections: [itself] };
+    const residual = lastResidual(spec);
+    return { residual, norm: undefined, projections: [{ point: residual, ...whole, weightName: undefined }] };
   }
+  const norm = (name: string) => (spec.block.norms === "post" ? undefined : at(name));
   const isParallel = spec.block.residual === "parallel";
   if (part === "mlp") {
-    const norm = await normOf(spec, at(isParallel && spec.block.parallelSharedNorm ? "ln1" : "ln2"), weights);
-    const residual = at(isParallel ? "hook_resid_pre" : "hook_resid_mid");
-    return { ...input, residual, norm, projections: await mlpProjections(spec, at, weights) };
+    const isGated = spec.mlp.kind === "gated";
+    const pairs = [
+      ["mlp.hook_pre", isGated ? "mlp.W_gate" : "mlp.W_in"],
+      ...(isGated ? [["mlp.hook_pre_linear", "mlp.W_in"]] : []),
+    ] as [string, string][];
+    return {
+      residual: at(isParallel ? "hook_resid_pre" : "hook_resid_mid"),
+      norm: norm(isParallel && spec.block.parallelSharedNorm ? "ln1" : "ln2"),
+      projections: pairs.map(([point, name]) => ({ point: at(point), ...whole, weightName: at(name) })),
+    };
   }
-  const all = await weights.weight(at(`attn.W_${part.toUpperCase()}`));
-  const size = spec.dModel * spec.dHead;
-  const projection = {
-    point: at(`attn.hook_${part}`),
-    heads: part === "q" ? spec.nHeads : spec.nKvHeads,
-    head: input.head,
-    width: spec.dHead,
-    weight: all.subarray(input.head * size, (input.head + 1) * size),
+  const heads = part === "q" ? spec.nHeads : spec.nKvHeads;
+  const weightName = at(`attn.W_${part.toUpperCase()}`);
+  return {
+    residual: at("hook_resid_pre"),
+    norm: norm("ln1"),
+    projections: [{ point: at(`attn.hook_${part}`), heads, head, weightName }],
   };
-  const norm = await normOf(spec, at("ln1"), weights);
-  return { ...input, residual: at("hook_resid_pre"), norm, projections: [projection] };
-}
-
-async function mlpProjections(
-  spec: ModelSpec,
-  at: (name: string) => string,
-  { weight }: Weights,
-): Promise<Projection[]> {
-  const isGated = spec.mlp.kind === "gated";
-  const pairs = [
-    ["mlp.hook_pre", isGated ? "mlp.W_gate" : "mlp.W_in"],
-    ...(isGated ? [["mlp.hook_pre_linear", "mlp.W_in"]] : []),
-  ];
-  return Promise.all(
-    pairs.map(async ([point, name]) => {
-      const values = await weight(at(name as string));
-      const width = values.length / spec.dModel;
-      return { point: at(point as string), heads: 1, head: undefined, width, weight: values };
-    }),
-  );
-}
-
-async function normOf({ norm }: ModelSpec, name: string, { names, weight }: Weights): Promise<Reader["norm"]> {
-  if (norm.kind === "none") return undefined;
-  return { ...norm, kind: norm.kind, w: names.has(`${name}.w`) ? await weight(`${name}.w`) : undefined };
 }
 
 /** The points whose gradients `residualGradient` takes, and the residual that it takes them at. */
@@ -122,7 +131,7 @@ export const pointsOf = ({ residual, projections }: Reader): string[] => [
 
 /** d metric / d residual as this reader alone reads it, [rows, dModel], of the residual and the gradients at the points. */
 export function residualGradient(
-  { norm, projections }: Reader,
+  { norm, projections }: LoadedReader,
   residual: Float32Array,
   gradients: readonly Float32Array[],
   dModel: number,
@@ -139,7 +148,7 @@ export function residualGradient(
 }
 
 /** Adds W dy of one row. */
-function addTransposed(projection: Projection, gradient: Float32Array, row: number, grad: Float64Array): void {
+function addTransposed(projection: LoadedProjection, gradient: Float32Array, row: number, grad: Float64Array): void {
   const { heads, head = 0, width, weight } = projection;
   const dy = gradient.subarray((row * heads + head) * width, (row * heads + head + 1) * width);
   for (let d = 0; d < grad.length; d++) {
@@ -151,7 +160,7 @@ function addTransposed(projection: Projection, gradient: Float32Array, row: numb
 }
 
 /** The vector-Jacobian product of the norm at x: with y = (x - mean) / s, (g - mean(g) - y mean(g y)) / s; RMS norms have no means of x and g. */
-function normGradient(norm: NonNullable<Reader["norm"]>, x: Float32Array, dy: Float64Array): Float64Array {
+function normGradient(norm: NonNullable<LoadedReader["norm"]>, x: Float32Array, dy: Float64Array): Float64Array {
   const { scale, values: y } = normalized(x, norm);
   const g = dy.map((value, d) => value * (norm.w ? (norm.w[d] as number) + norm.weightOffset : 1));
   const mean = norm.kind === "layer" ? average(g) : 0;
@@ -163,7 +172,7 @@ const average = (values: Float64Array) => values.reduce((sum, value) => sum + va
 
 /** What each projection gains, [rows, width], when the reader gets `after` instead of `before`, [rows, dModel]. */
 export function projectedChange(
-  { norm, projections }: Reader,
+  { norm, projections }: LoadedReader,
   before: Float32Array,
   after: ArrayLike<number> & { subarray(start: number, end: number): ArrayLike<number> },
   dModel: number,

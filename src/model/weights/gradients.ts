@@ -13,14 +13,9 @@ import { inFloat32 } from "./plan.ts";
 import { type InMemory, piecesOf, readTensor, weightsInMemory } from "./tensors.ts";
 import type { Weights } from "./weights.ts";
 
-/** A buffer of weights and that of its gradient. */
-export interface TrainedWeight {
-  readonly weight: GPUBuffer;
-  readonly gradient: GPUBuffer;
-  /** Elements of both. */
-  readonly count: number;
-  /** Whether it is of a matrix, an embedding among them. */
-  readonly isMatrix: boolean;
+/** A weight in memory, in float32, with buffers for its gradient that lie as its own do. */
+export interface TrainedWeight extends InMemory {
+  readonly gradients: readonly GPUBuffer[];
 }
 
 const keyOf = (place: string, layer: number | undefined) => `${layer ?? ""}.${place}`;
@@ -87,22 +82,17 @@ export class WeightGradients {
     return this.#held.get(keyOf(isTied ? "W_E" : place, block));
   }
 
-  /** The weights on the GPU with their gradients, buffer by buffer. @throws InputError `train/storage` for weights that are not float32. */
+  /** The weights on the GPU with their gradients. @throws InputError `train/storage` for weights that are not float32. */
   trained(): TrainedWeight[] {
-    return weightsInMemory(this.model).flatMap(({ planned: { place, layer, isVector, pieces }, matrix, buffers }) => {
-      const gradient = this.#held.get(keyOf(place, layer));
+    return weightsInMemory(this.model).flatMap((weight) => {
+      const { planned, matrix } = weight;
+      const gradient = this.#held.get(keyOf(planned.place, planned.layer));
       if (!gradient) return [];
-      if (matrix.storage !== "f32")
-        throw new InputError(
-          "train/storage",
-          `${pieces[0]?.info.name} is stored as ${matrix.storage}; weights are trained in float32. Convert the checkpoint to F32 first.`,
-        );
-      return matrix.parts.map(({ bytes }, index) => ({
-        weight: buffers[index] as GPUBuffer,
-        gradient: gradient.buffers[index] as GPUBuffer,
-        count: bytes / 4,
-        isMatrix: !isVector,
-      }));
+      if (matrix.storage === "f32") return [{ ...weight, gradients: gradient.buffers }];
+      throw new InputError(
+        "train/storage",
+        `${planned.pieces[0]?.info.name} is stored as ${matrix.storage}, and weights are trained in float32. Load the model with loadModel(source, { dtype: "float32" }).`,
+      );
     });
   }
 

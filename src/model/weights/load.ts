@@ -28,7 +28,7 @@ export async function loadWeights(
   checkpoint: Checkpoint,
   options: ReadOptions = {},
 ): Promise<Weights> {
-  const plan = planWeights(spec, checkpoint, gpu.limits);
+  const plan = planWeights(spec, checkpoint, gpu.limits, options.dtype);
   const buffers: GPUBuffer[][] = [];
   // Nobody waits for the GPU's verdict once the load is aborted: what it allocates is in `buffers` by then.
   const guard = <T>(what: string, work: () => T | Promise<T>) => abortable(gpu.guard(what, work), options.signal);

@@ -19,6 +19,8 @@ export interface Rows {
 export interface ReadOptions {
   /** Refuse NaN and infinite weights. */
   checkFinite?: boolean;
+  /** Keep every weight as float32, whatever its type in the checkpoint. */
+  dtype?: "float32";
   signal?: AbortSignal | undefined;
 }
 

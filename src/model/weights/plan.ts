@@ -52,10 +52,17 @@ const NO_LIMITS: Limits = { maxStorageBufferBindingSize: Infinity, maxBufferSize
  * The whole model's plan. The spec is the one that `fitCheckpoint` returns.
  * @throws CheckpointError what `findWeight` throws when spec and tensors do not fit together
  */
-export function planWeights(spec: ModelSpec, checkpoint: Checkpoint, limits: Limits = NO_LIMITS): PlannedWeight[] {
+export function planWeights(
+  spec: ModelSpec,
+  checkpoint: Checkpoint,
+  limits: Limits = NO_LIMITS,
+  dtype?: "float32",
+): PlannedWeight[] {
   const planned = (layer: number | undefined) =>
     stacksOf(spec, layer !== undefined).flatMap((names) => planOne(spec, checkpoint, limits, names, layer) ?? []);
-  return [...planned(undefined), ...spec.layers.flatMap((_, layer) => planned(layer))];
+  const plan = [...planned(undefined), ...spec.layers.flatMap((_, layer) => planned(layer))];
+  if (dtype === undefined) return plan;
+  return plan.map((weight) => ({ ...weight, matrix: inFloat32(weight, limits) }));
 }
 
 /** The weights of each place that the spec has something for, inside or outside of blocks. */
@@ -133,7 +140,7 @@ function laidOut(
   return { ...matrix, layout: "linear", stride, parts: partsOf(outWidth, stride * ELEMENT_BYTES[storage], limits) };
 }
 
-/** The same matrix in float32, for its gradient. */
+/** The same matrix in float32: for its gradient, and where a model is loaded so. */
 export function inFloat32({ isVector, matrix }: PlannedWeight, limits: Limits): PlannedMatrix {
   if (isVector || matrix.storage === "f32") return matrix;
   const { outWidth, width, layout } = matrix;

@@ -52,19 +52,50 @@ export async function readTensor(gpu: Gpu, pieces: readonly { piece: Piece; held
 
 /** Puts a piece's rows where they were cut from. */
 async function putPiece(gpu: Gpu, data: Float32Array, piece: Piece, { matrix, buffers }: InMemory): Promise<void> {
-  const { at, runs, rows, width, source } = piece;
-  const isLinear = matrix.layout === "linear";
-  const places = runs.flatMap(({ first, count }) => Array.from({ length: count }, (_, index) => first + index));
   for (const [index, part] of matrix.parts.entries()) {
-    const buffer = buffers[index] as GPUBuffer;
-    const values = new Float32Array(await readBuffer(gpu, buffer, 0, part.bytes));
-    for (const [row, place] of places.entries()) {
-      const own = at + row - part.firstRow;
-      if (own < 0 || own >= part.rows) continue;
-      for (let k = 0; k < width; k++) {
-        const to = source.transpose ? k * rows + place : place * width + k;
-        data[to] = values[isLinear ? own * matrix.stride + k : k * matrix.stride + own] as number;
-      }
+    const values = new Float32Array(await readBuffer(gpu, buffers[index] as GPUBuffer, 0, part.bytes));
+    eachNumber(piece, matrix, part, (inTensor, inPart) => {
+      data[inTensor] = values[inPart] as number;
+    });
+  }
+}
+
+/** The other way: fills memory in float32 from tensors as `readTensor` gives them. */
+export async function writeTensors(
+  gpu: Gpu,
+  { planned, matrix, buffers }: InMemory,
+  tensorOf: (name: string) => Promise<Float32Array>,
+): Promise<void> {
+  const names = new Set(planned.pieces.map(({ info }) => info.name));
+  const tensors = new Map<string, Float32Array>();
+  for (const name of names) tensors.set(name, await tensorOf(name));
+  for (const [index, part] of matrix.parts.entries()) {
+    const values = new Float32Array(part.bytes / 4);
+    for (const piece of planned.pieces) {
+      const data = tensors.get(piece.info.name) as Float32Array;
+      eachNumber(piece, matrix, part, (inTensor, inPart) => {
+        values[inPart] = data[inTensor] as number;
+      });
     }
+    gpu.device.queue.writeBuffer(buffers[index] as GPUBuffer, 0, values);
+  }
+}
+
+/** Where each number of a piece stands: in its tensor, and in a part of the matrix. */
+function eachNumber(
+  { at, runs, rows, width, source }: Piece,
+  { layout, stride }: PlannedMatrix,
+  part: PlannedMatrix["parts"][number],
+  visit: (inTensor: number, inPart: number) => void,
+): void {
+  const places = runs.flatMap(({ first, count }) => Array.from({ length: count }, (_, index) => first + index));
+  for (const [row, place] of places.entries()) {
+    const own = at + row - part.firstRow;
+    if (own < 0 || own >= part.rows) continue;
+    for (let k = 0; k < width; k++)
+      visit(
+        source.transpose ? k * rows + place : place * width + k,
+        layout === "linear" ? own * stride + k : k * stride + own,
+      );
   }
 }

@@ -1,6 +1,6 @@
 /** The figures by name. */
 import { PaperError } from "../errors.ts";
-import type { Figure } from "../runs.ts";
+import type { Figure } from "../figure.ts";
 import { LAMBDA } from "./lambda.ts";
 import { MIXTURES } from "./mixtures.ts";
 

@@ -1,8 +1,9 @@
 /** The paper's section 4: two tasks in one prompt, one with share lambda; do the two probabilities follow it? */
+
+import type { Cell, Figure, Summary } from "../figure.ts";
 import { pointPlot } from "../plots/points.ts";
 import { countsOf, evaluationPrompts, type Prompt } from "../prompts.ts";
 import { mixtureReport } from "../report.ts";
-import type { Cell, Figure, Summary } from "../runs.ts";
 import { type FamilySet, taskFamily } from "../tasks/index.ts";
 import { type Answered, ask, factsOf, familiesOf, meanOf, measuredOf, type SubjectFacts, setOf } from "./asking.ts";
 

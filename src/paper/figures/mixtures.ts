@@ -1,9 +1,10 @@
 /** The paper's figures 1 and 2: examples of all tasks of a family in one prompt, and the probability of each task's answer. */
+
+import type { Cell, Figure, Summary } from "../figure.ts";
 import { barChart } from "../plots/bars.ts";
 import { ternaryPlot } from "../plots/ternary.ts";
 import { countsOf, equalShares, evaluationPrompts, type Prompt } from "../prompts.ts";
 import { mixtureReport } from "../report.ts";
-import type { Cell, Figure, Summary } from "../runs.ts";
 import { type FamilySet, taskFamily } from "../tasks/index.ts";
 import { type Answered, ask, factsOf, familiesOf, meanOf, measuredOf, type SubjectFacts, setOf } from "./asking.ts";
 
@@ -149,13 +150,12 @@ function summarise(settings: Settings, results: readonly { cell: Block; result: 
   return {
     table: { columns: COLUMNS, rows },
     plots: [{ name: "mixtures", svg: bars }, ...triangles],
-    sentence:
-      families
-        .map(
-          ({ name, together, report }) =>
-            `${name}: all answers together ${percent(together)}, and every task has at least a fifth of its share in ${percent(report.fair)} of the prompts`,
-        )
-        .join("; ") + ".",
+    sentence: `${families
+      .map(
+        ({ name, together, report }) =>
+          `${name}: all answers together ${percent(together)}, and every task has at least a fifth of its share in ${percent(report.fair)} of the prompts`,
+      )
+      .join("; ")}.`,
     verdict:
       isMost + isEach === 2 * families.length ? "agrees" : isMost + isEach === 0 ? "disagrees" : "agrees in part",
   };

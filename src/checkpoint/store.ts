@@ -1,0 +1,71 @@
+/**
+ * Where a long run keeps its files. A file appears under its name once everything is in it, so that a run which is killed
+ * leaves the last whole one. What was written is read as a source of checkpoints.
+ */
+import { CheckpointError } from "../errors.ts";
+import * as s from "../schema/schema.ts";
+import { type CheckpointSource, checkFileName } from "./source.ts";
+import { FilesSource } from "./source-files.ts";
+
+/** A file's contents, in order. */
+export type Chunks = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+
+/** A folder to write to: of a disk (`openStore(path)`), of memory (`MemoryStore`), or your own. */
+export interface FileStore {
+  /** Names the folder in messages. */
+  readonly label: string;
+  /**
+   * Writes a file whole or not at all, in place of one of that name; gives its bytes.
+   * @throws CheckpointError `checkpoint/write` where that cannot be done
+   */
+  write(file: string, chunks: Chunks): Promise<number>;
+  /** The files written so far, for reading. The caller closes it. */
+  source(): CheckpointSource;
+}
+
+/** Whether a value is a store. */
+export const isStore = (value: unknown): value is FileStore =>
+  typeof value === "object" && value !== null && "write" in value && "source" in value;
+
+/** Files in memory, for a page, which has no folders. */
+export class MemoryStore implements FileStore {
+  readonly #files = new Map<string, Blob>();
+
+  constructor(readonly label = "files in memory") {}
+
+  async write(file: string, chunks: Chunks): Promise<number> {
+    checkFileName(file, this.label);
+    const parts: BlobPart[] = [];
+    for await (const chunk of chunks) parts.push(chunk as BlobPart);
+    const blob = new Blob(parts);
+    this.#files.set(file, blob);
+    return blob.size;
+  }
+
+  source(): CheckpointSource {
+    return new FilesSource(
+      [...this.#files].map(([name, blob]) => ({ name, blob })),
+      this.label,
+    );
+  }
+}
+
+let openFolderStore: ((path: string) => FileStore) | undefined;
+
+/** Tells how folders are written on this host. Called once by the Node and Deno entry. */
+export function registerFileStore(open: (path: string) => FileStore): void {
+  openFolderStore = open;
+}
+
+/**
+ * A folder on disk to write to; it is made with the first file.
+ * @throws CheckpointError `checkpoint/no-folder` on a host without a file system
+ */
+export function openStore(path: string): FileStore {
+  s.readArgument(s.text, path, "openStore", "path");
+  if (openFolderStore) return openFolderStore(path);
+  throw new CheckpointError(
+    "checkpoint/no-folder",
+    `${path}: a page cannot write folders. Give a MemoryStore, or a store of your own.`,
+  );
+}

@@ -1,0 +1,63 @@
+/** A model as an ordinary folder, which `loadModel` and transformers load: `config.json` and `model.safetensors` in float32. */
+import { type FileStore, openStore, streamSafetensors } from "../checkpoint/index.ts";
+import { HookedModel } from "../hooks/index.ts";
+import { MODEL_SOURCE, type ModelSource, resolveSource } from "../model/load.ts";
+import { weightsInMemory } from "../model/weights/tensors.ts";
+import * as s from "../schema/schema.ts";
+import { tensorEntries } from "./checkpoint.ts";
+import { STORE } from "./store.ts";
+
+/** Options of `saveModel`. */
+export interface SaveOptions {
+  /** The model that this one was trained from: its tokenizer's files are copied. */
+  tokenizerFrom?: ModelSource;
+}
+
+export const SAVE_OPTIONS = s.object<SaveOptions>("the options of saveModel", { tokenizerFrom: MODEL_SOURCE });
+
+/** What tokenizers are kept in, ours and those of transformers, and what generation begins from. */
+const TOKENIZER_FILES = [
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "vocab.json",
+  "merges.txt",
+  "tokenizer.model",
+  "chat_template.jinja",
+  "generation_config.json",
+];
+
+/** Fields in which transformers keeps the type of the weights. */
+const DTYPE_FIELDS = ["torch_dtype", "dtype"];
+
+/**
+ * Writes the model's weights as they are now, in float32, beside its `config.json`. Tensors have the names and shapes of the
+ * checkpoint it was loaded from; those that the model leaves out are not there.
+ * @throws CheckpointError `checkpoint/write`; InputError `input/model-destroyed`
+ */
+export async function saveModel(model: HookedModel, to: string | FileStore, options: SaveOptions = {}): Promise<void> {
+  s.readArgument(s.instance("a model, made by loadModel()", HookedModel), model, "saveModel", "model");
+  const place = s.readArgument(STORE, to, "saveModel", "to");
+  const { tokenizerFrom } = s.readOptions(SAVE_OPTIONS, options, "saveModel");
+  const store = typeof place === "string" ? openStore(place) : place;
+  const { gpu, engine, config } = model;
+  engine.assertAlive();
+  const entries = tensorEntries(gpu, engine.weights, weightsInMemory(engine.weights));
+  if (tokenizerFrom !== undefined) await copyFiles(tokenizerFrom as ModelSource, store);
+  const named = Object.fromEntries(
+    Object.entries(config).map(([key, value]) => [key, DTYPE_FIELDS.includes(key) ? "float32" : value]),
+  );
+  await store.write("config.json", [new TextEncoder().encode(`${JSON.stringify(named, null, 2)}\n`)]);
+  await store.write("model.safetensors", streamSafetensors(entries, { format: "pt" }));
+}
+
+async function copyFiles(from: ModelSource, store: FileStore): Promise<void> {
+  const { source } = await resolveSource(from, {});
+  try {
+    for (const file of TOKENIZER_FILES)
+      if (await source.exists(file)) await store.write(file, [await source.readAll(file)]);
+  } finally {
+    await source.close?.();
+  }
+}

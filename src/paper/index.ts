@@ -4,8 +4,18 @@
 export type { AdamWOptions } from "../train/adamw.ts";
 export type { Init } from "../train/initialise.ts";
 export type { Schedule } from "../train/schedule.ts";
+export {
+  type AnswerOptions,
+  type AnswerProbability,
+  type AskedPrompt,
+  answerProbabilities,
+  type NextToken,
+  type PromptProbabilities,
+} from "./answers.ts";
 export { type BatchOptions, type TaskBatch, trainingBatches } from "./batches.ts";
 export { PaperError } from "./errors.ts";
+export type { Cell, Figure, Subject, Summary } from "./figure.ts";
+export { FIGURES, figureOf } from "./figures/index.ts";
 export { type Measured, measurePrompts } from "./measure.ts";
 export {
   type Preset,
@@ -26,6 +36,8 @@ export {
   promptText,
 } from "./prompts.ts";
 export { type MixtureReport, mixtureReport, type RoleReport } from "./report.ts";
+export { mergeRun, type RunFigureOptions, runFigure } from "./runs.ts";
+export { MemoryStore, type RunStore } from "./store.ts";
 export type { InputSlot, Task, TaskFamily } from "./tasks/family.ts";
 export { type FamilySet, familyNames, taskFamily } from "./tasks/index.ts";
 export { type TokenForm, Vocabulary } from "./tasks/vocabulary.ts";

@@ -1,5 +1,6 @@
 /** Every public call with arguments that work, for tests that then spoil one of them. */
-
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { ATTRIBUTION_PATCH_OPTIONS } from "../../src/hooks/attribution/attribution-patch.ts";
 import { COMPARE_OPTIONS } from "../../src/hooks/attribution/compare.ts";
 import { INTEGRATED_GRADIENTS_OPTIONS } from "../../src/hooks/attribution/integrated-gradients.ts";
@@ -474,6 +475,11 @@ function trainCalls(model: api.HookedModel): Call[] {
       run: (options) => api.train(options),
       options: TRAIN_OPTIONS,
     },
-    { name: "saveModel", args: [model, new api.MemoryStore(), {}], run: api.saveModel },
+    {
+      name: "saveModel",
+      args: [model, new api.MemoryStore(), {}],
+      run: (given, to, options) =>
+        api.saveModel(given, typeof to === "string" ? join(tmpdir(), "superlens-calls", to) : to, options),
+    },
   ];
 }

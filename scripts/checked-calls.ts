@@ -37,6 +37,7 @@ import type { Schema } from "../src/schema/schema.ts";
 import { CONSTRUCTION_OPTIONS } from "../src/theory/plan.ts";
 import { VERIFY_OPTIONS } from "../src/theory/verify/index.ts";
 import { ADAMW_OPTIONS } from "../src/train/adamw.ts";
+import { INITIAL_WEIGHTS_OPTIONS } from "../src/train/initialise.ts";
 import { SAVE_OPTIONS } from "../src/train/save.ts";
 import { SCHEDULE } from "../src/train/schedule.ts";
 import { TRAIN_CHECKPOINTS, TRAIN_OPTIONS } from "../src/train/train.ts";
@@ -217,6 +218,12 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     schema: TRAIN_CHECKPOINTS,
     type: "TrainCheckpoints",
     files: ["src/train/train.ts"],
+  },
+  {
+    calls: "`initialWeights`",
+    schema: INITIAL_WEIGHTS_OPTIONS,
+    type: "InitialWeightsOptions",
+    files: ["src/train/initialise.ts"],
   },
   { calls: "`saveModel`", schema: SAVE_OPTIONS, type: "SaveOptions", files: ["src/train/save.ts"] },
   { calls: "`verify`", schema: VERIFY_OPTIONS, type: "VerifyOptions", files: ["src/theory/verify/index.ts"] },

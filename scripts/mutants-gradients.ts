@@ -135,4 +135,11 @@ export const GRADIENT_MUTANTS: readonly Mutant[] = [
     to: "",
     tests: BAD_INPUT,
   },
+  {
+    name: "circuits: a head's output passes by the divisor of the norm after attention",
+    file: "src/hooks/circuits/outputs.ts",
+    from: "(value, d) => ((value - mean) / scale) *",
+    to: "(value, d) => (value - mean) *",
+    tests: ["test/gradients/circuits.test.ts"],
+  },
 ];

@@ -18,9 +18,8 @@ import { fnv1a } from "../fnv1a.ts";
 import { STORAGE_TYPES, type StorageType } from "../kernels/definitions.ts";
 import { ELEMENT_BYTES } from "../kernels/matrix.ts";
 import { specFromConfig } from "../model/families/index.ts";
-import type { ModelSpec, WeightName } from "../model/spec.ts";
-import { tensorShape } from "../model/weights/find.ts";
-import { isPerBlock, weightShape } from "../model/weights/table.ts";
+import type { ModelSpec } from "../model/spec.ts";
+import { type NeededTensor, neededTensors } from "../model/weights/needed.ts";
 import * as s from "../schema/schema.ts";
 
 const WEIGHTS_FILE = "model.safetensors";
@@ -126,23 +125,12 @@ export class RandomSource implements CheckpointSource {
 
 const elements = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);
 
-/** Shape and values of every tensor that the spec's weights are cut from. */
-function tensorRanges(spec: ModelSpec): Map<string, Range & { shape: number[] }> {
-  const ranges = new Map<string, Range & { shape: number[] }>();
-  for (const [key, source] of Object.entries(spec.weights)) {
-    const weight = key as WeightName;
-    const layers = isPerBlock(weight) ? spec.nLayers : 1;
-    for (let layer = 0; layer < layers; layer++) {
-      const shape = tensorShape(spec, weight, layer);
-      const name = source.tensor.replaceAll("{i}", String(layer));
-      ranges.set(name, { ...rangeOf(weight, weightShape(spec, weight, layer)), shape });
-    }
-  }
-  return ranges;
+/** Shape and values of every tensor. */
+function tensorRanges(spec: ModelSpec): Map<string, Range & { shape: readonly number[] }> {
+  return new Map([...neededTensors(spec)].map(([name, tensor]) => [name, { ...rangeOf(tensor), shape: tensor.shape }]));
 }
 
-function rangeOf(weight: WeightName, shape: readonly number[]): Range {
-  const inputs = shape[1];
+function rangeOf({ weight, inputs }: NeededTensor): Range {
   if (inputs !== undefined) return { centre: 0, halfWidth: Math.sqrt(3 / inputs) };
   return weight.endsWith(".w") ? SCALE : BIAS;
 }

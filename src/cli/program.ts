@@ -8,6 +8,7 @@ import { demoCommand } from "./commands/demo.ts";
 import { forwardCommand } from "./commands/forward.ts";
 import { generateCommand } from "./commands/generate.ts";
 import { inspectCommand } from "./commands/inspect.ts";
+import { paperCommand } from "./commands/paper.ts";
 import { probsCommand } from "./commands/probs.ts";
 import { tokenizeCommand } from "./commands/tokenize.ts";
 import { trainCommand } from "./commands/train.ts";
@@ -32,6 +33,7 @@ const COMMANDS = [
   trainCommand,
   constructCommand,
   verifyCommand,
+  paperCommand,
   benchCommand,
   tuneCommand,
 ];
@@ -61,9 +63,14 @@ export function buildProgram(): Command {
         ['probs ./TinyStories-656K "The cat sat on the" --answers " mat, chair"', "how likely these answers are"],
       ),
     );
-  for (const make of COMMANDS) program.addCommand(make().copyInheritedSettings(program).exitOverride());
+  for (const make of COMMANDS) {
+    const command = make();
+    for (const each of [command, ...command.commands]) each.copyInheritedSettings(program).exitOverride();
+    program.addCommand(command);
+  }
   const repeated: Option[] = [];
-  for (const command of [program, ...program.commands]) watchRepeats(command, (option) => repeated.push(option));
+  for (const command of [program, ...program.commands, ...program.commands.flatMap(({ commands }) => commands)])
+    watchRepeats(command, (option) => repeated.push(option));
   program.hook("preAction", (_, command) => {
     const { checkFinite, quiet } = command.optsWithGlobals<GlobalOptions>();
     if (checkFinite && READ_NO_WEIGHTS.includes(command.name()))

@@ -10,19 +10,26 @@ import { fuse } from "../graph/fuse.ts";
 import { insertHooks } from "../graph/hooks.ts";
 import { place } from "../graph/place.ts";
 import { prune } from "../graph/prune.ts";
-import { resolvePoints } from "../hooks/points.ts";
+import { isNarrowed, type Point, resolvePoints } from "../hooks/points.ts";
 import { specFromConfig } from "../model/families/index.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { trace } from "../model/trace.ts";
+import { type PassForm, trace } from "../model/trace.ts";
 import { WEIGHTS, type WeightName } from "../model/weights/table.ts";
 import type { WeightRef } from "../ops/op.ts";
 import { print, printJson } from "./output.ts";
 import { whileOpening } from "./session.ts";
 import { writeFileWhole } from "./write-file.ts";
 
+export const LOGIT_ROWS = ["all", "last", "sweep"] as const;
+
+/** All rows; the last of each sequence; those of a sweep, whose cells join at the layer where they differ from the base run. */
+export type LogitRows = (typeof LOGIT_ROWS)[number];
+
 export interface ShowGraphOptions {
   /** Points or patterns that are captured. */
   capture?: string[];
+  /** Which rows give logits. */
+  rows?: LogitRows;
   /** The block that is shown. */
   layer?: number;
   /** A file for the drawing. */
@@ -33,10 +40,12 @@ export interface ShowGraphOptions {
 
 /** Prints the graph of the model that `name` names; `refuse` ends the command for a block that it does not have. */
 export async function showGraph(name: string, options: ShowGraphOptions, refuse: (message: string) => never) {
-  const { layer = 0, capture = [], svg, json, quiet } = options;
+  const { capture = [], rows = "all", svg, json, quiet } = options;
   const spec = await specOf(name, quiet);
+  // Rows are dropped in the last block.
+  const { layer = rows === "all" ? 0 : spec.nLayers - 1 } = options;
   if (layer >= spec.nLayers) refuse(`--layer ${layer}: this ${spec.family} model has blocks 0 to ${spec.nLayers - 1}`);
-  const text = graphText(spec, capture);
+  const text = graphText(spec, capture, rows);
   const sections: Section[] = ["embedding", layer, "unembedding"];
   const isShown = ({ section }: { section: Section }) => sections.includes(section);
   if (svg !== undefined) await writeFileWhole(svg, [new TextEncoder().encode(drawSection(text, layer, spec.family))]);
@@ -54,11 +63,18 @@ async function specOf(name: string, quiet?: boolean): Promise<ModelSpec> {
   }
 }
 
-/** The pass of a model over whole sequences, with captures of the points that match. */
-export function graphText(spec: ModelSpec, capture: readonly string[] = []): GraphText {
+/** The pass of a model, with captures of the points that match. */
+export function graphText(spec: ModelSpec, capture: readonly string[] = [], rows: LogitRows = "all"): GraphText {
   const captures = capture.length > 0 ? resolvePoints(spec, capture) : [];
-  const graph = prune(insertHooks(trace(spec), { edits: [], callbacks: [], captures }));
+  const graph = prune(insertHooks(trace(spec, formOf(spec, captures, rows)), { edits: [], callbacks: [], captures }));
   return describeGraph(graph, place(fuse(graph)), (weight) => hasWeight(spec, weight));
+}
+
+/** The last block drops rows that give no logits, unless a capture shows them: then they are dropped before the unembedding. */
+function formOf(spec: ModelSpec, captures: readonly Point[], rows: LogitRows): PassForm {
+  if (rows === "all") return {};
+  if (rows === "last" && captures.some((point) => isNarrowed(spec, point))) return { logits: "picked" };
+  return { narrow: true, joins: rows === "sweep" };
 }
 
 /** Ops name every weight that they would use; a bias may be one that the model lacks. */

@@ -24,6 +24,8 @@ export interface OpText {
   readonly shapes: readonly string[];
   /** Points on its outputs; of an op without outputs, such as a capture, those on its input. */
   readonly points: readonly string[];
+  /** What happens to the rows, where the op gives others than it takes. */
+  readonly rows?: string;
 }
 
 /** An op that becomes dispatches. */
@@ -93,7 +95,7 @@ export function sectionName(section: Section): string {
 }
 
 function tracedCells(op: OpText): string[] {
-  return [callText(op), op.shapes.join(" "), op.points.join(", ")];
+  return [callText(op), op.shapes.join(" "), op.points.join(", "), op.rows ?? ""];
 }
 
 function placedCells(op: PlacedOpText, traced: readonly OpText[]): string[] {
@@ -105,6 +107,7 @@ function placedCells(op: PlacedOpText, traced: readonly OpText[]): string[] {
     at,
     frees,
     fused.length > 0 ? `is ${fused.join(" + ")}` : op.outputs.length > 0 ? "" : op.points.join(", "),
+    op.rows ?? "",
   ];
 }
 
@@ -132,7 +135,14 @@ function describeOp(
       .map(({ name }) => name),
     shapes: outputs.map(shapeText),
     points: (outputs.length > 0 ? outputs : inputs).flatMap(({ points }) => points),
+    ...rowsText(inputs[0], outputs[0]),
   };
+}
+
+/** Rows end in the last block or before the unembedding, or join at a layer. */
+function rowsText(from: Value | undefined, to: Value | undefined): Pick<OpText, "rows"> {
+  if (!from || !to || from.rows === to.rows) return {};
+  return { rows: typeof to.rows === "number" ? "more rows join" : "only the rows that give logits" };
 }
 
 function shapeText({ rows, heads, width }: Value): string {
@@ -155,15 +165,20 @@ function copiesOf({ ops }: Plan): Map<Value, Value> {
 
 /** A block runs from what makes the residual before it, to what makes the one after it and the hooks on that. */
 function sectionsOf(ops: readonly Op[]): Section[] {
+  const blockAfter = (points: readonly string[], name: string) => {
+    const found = points.map((point) => /^blocks\.(\d+)\.(.+)$/.exec(point)).find((match) => match?.[2] === name);
+    return found?.[1] === undefined ? undefined : Number(found[1]) + (name === "hook_resid_post" ? 1 : 0);
+  };
+  const all = ops.flatMap(({ outputs }) => outputs.map(({ points }) => points));
+  const blocks = new Set(all.map((points) => blockAfter(points, "hook_resid_pre")));
   let section: Section = "embedding";
   let next: Section = section;
   return ops.map(({ outputs }) => {
     // Ops without outputs look at the value before them and belong to its section.
     if (outputs.length > 0) section = next;
     for (const { points } of outputs) {
-      const before = points.map((point) => /^blocks\.(\d+)\.hook_resid_pre$/.exec(point)?.[1]).find(Boolean);
-      if (before !== undefined) next = Number(before);
-      else if (points.some((point) => point.endsWith(".hook_resid_post"))) next = "unembedding";
+      const block = blockAfter(points, "hook_resid_pre") ?? blockAfter(points, "hook_resid_post");
+      if (block !== undefined) next = blocks.has(block) ? block : "unembedding";
     }
     return section;
   });

@@ -16,12 +16,13 @@ const BETWEEN = 90;
 const STYLE = `text { font: ${FONT}px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; fill: #1a1a1a }
   .title { font-weight: bold; font-size: 14px } .small { font-size: 10.5px; fill: #555 }
   .op { fill: #eef3fb; stroke: #6c8ebf } .fused { fill: #e7f4e4; stroke: #6aa84f } .hook { fill: #fff2cc; stroke: #d6a419 }
+  .rows { fill: #f8e1ec; stroke: #b85c8e }
   path { fill: none; stroke: #9a9a9a }`;
 
 interface Box {
   readonly title: string;
   readonly note: string;
-  readonly style: "op" | "fused" | "hook";
+  readonly style: "op" | "fused" | "hook" | "rows";
   /** Its middle. */
   readonly y: number;
 }
@@ -61,8 +62,9 @@ export function drawSection(text: GraphText, section: Section, title: string): s
 
 function tracedBox(op: OpText, y: number): Box {
   const points = op.points.map((point) => point.replace(`blocks.${op.section}.`, ""));
-  const style = op.outputs.length === 0 ? "hook" : "op";
-  return { title: callText(op), note: [op.shapes.join(" "), points.join(", ")].filter(Boolean).join("; "), style, y };
+  const style = op.rows ? "rows" : op.outputs.length === 0 ? "hook" : "op";
+  const note = [op.shapes.join(" "), points.join(", "), op.rows].filter(Boolean).join("; ");
+  return { title: callText(op), note, style, y };
 }
 
 /** Each stands beside the middle of what it computes, below the one that runs before it. */
@@ -74,8 +76,9 @@ function placedBoxes(ops: readonly PlacedOpText[], heights: ReadonlyMap<number, 
     lowest = Math.max(middle, lowest + ROW);
     const at = op.memory.length > 0 ? `in ${op.memory.join(", ")}` : "";
     const frees = op.frees.length > 0 ? `frees ${op.frees.join(", ")}` : "";
-    const style = op.outputs.length === 0 ? "hook" : op.fuses.length > 1 ? "fused" : "op";
-    return { title: callText(op), note: [at, frees].filter(Boolean).join("; "), style, y: lowest };
+    const made = op.fuses.length > 1 ? "fused" : "op";
+    const style = op.rows ? "rows" : op.outputs.length === 0 ? "hook" : made;
+    return { title: callText(op), note: [at, frees, op.rows].filter(Boolean).join("; "), style, y: lowest };
   });
 }
 

@@ -10,6 +10,7 @@ import type { Tensor } from "../gpu/tensor.ts";
 import {
   ENCODE_FIELDS,
   type EncodeInputOptions,
+  isEmbeds,
   MODEL_INPUT,
   type ModelInput,
   type TextModel,
@@ -95,7 +96,13 @@ export async function backward(
   const read = s.readOptions(BACKWARD_OPTIONS, options, "backward");
   const edits = [...standing, ...(read.edits ?? [])];
   checkOptions(read, edits);
-  return model.withInput(s.readArgument(MODEL_INPUT, input, "backward", "input"), read, async (ids, run) => {
+  const given = s.readArgument(MODEL_INPUT, input, "backward", "input");
+  if (isEmbeds(given) && read.metric.some(({ kind }) => kind === "loss"))
+    throw new HookError(
+      "hook/metric",
+      "metric.loss is of the next tokens, and embeddings have none. Use metric.logProb at a position.",
+    );
+  return model.withInput(given, read, async (ids, run) => {
     const plan = planMetric(ownReferences(read.metric, ids.length), ids, model.spec.vocabSize, checkPosition(read));
     const metric = await againstUnedited(model, standing, ids, run, plan);
     return runBackward(model, ids, run, metric, { ...read, edits });
@@ -168,10 +175,9 @@ export function checkBackward(
 function checkOptions(read: CheckedBackwardOptions, edits: readonly CheckedEdit[]): void {
   refuseUnknownGradients(edits);
   if (!read.at?.length && !read.weights?.length)
-    s.refuseIdle(
-      "backward",
-      "metric",
-      "without at or weights: name the points or the weights whose gradients are wanted",
+    throw new InputError(
+      "input/idle-option",
+      "backward: without at or weights nothing is asked for. Name the points or the weights whose gradients are wanted.",
     );
   if (!read.at?.length && read.positions)
     s.refuseIdle("backward", "positions", "without at: it says what is kept of the points");

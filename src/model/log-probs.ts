@@ -57,10 +57,10 @@ export interface AnswerLogProb {
 }
 
 /** Logits held at a time; longer lists of answers take more than one pass. */
-const LOGIT_BYTES_PER_PASS = 256 << 20;
+export const LOGIT_BYTES_PER_PASS = 256 << 20;
 
 /** A token whose log probability is wanted, and the row of logits that predicts it. */
-type Entry = readonly [row: number, token: number];
+export type Entry = readonly [row: number, token: number];
 
 /** See `Model.logProbs`. */
 export async function answerLogProbs(
@@ -144,7 +144,7 @@ async function continuations(
 }
 
 /** Runs `inputs` and returns the log probability of each entry; rows count through the selected logits. */
-async function selectedLogProbs(
+export async function selectedLogProbs(
   model: Runner,
   inputs: readonly number[][],
   kv: KvCache,

@@ -11,8 +11,10 @@ export interface TrainBatch {
 }
 
 /** Batches in order, or a function that gives them from batch `first` (from 0) on. */
-export type TrainData = Batches | ((first: number) => Batches);
-type Batches = Iterable<TrainBatch> | AsyncIterable<TrainBatch>;
+export type TrainData =
+  | Iterable<TrainBatch>
+  | AsyncIterable<TrainBatch>
+  | ((first: number) => Iterable<TrainBatch> | AsyncIterable<TrainBatch>);
 
 const isBatches = (value: unknown) =>
   typeof value === "object" && value !== null && (Symbol.iterator in value || Symbol.asyncIterator in value);

@@ -4,6 +4,7 @@
 export type { AdamWOptions } from "./adamw.ts";
 export type { TrainStep } from "./checkpoint.ts";
 export type { TrainBatch, TrainData } from "./data.ts";
+export { INIT_NAMES, type Init, type InitialWeightsOptions, initialWeights } from "./initialise.ts";
 export { type SaveOptions, saveModel } from "./save.ts";
 export type { Schedule } from "./schedule.ts";
 export { type TrainCheckpoints, type TrainOptions, train } from "./train.ts";

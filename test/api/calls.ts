@@ -1,5 +1,6 @@
 /** Every public call with arguments that work, for tests that then spoil one of them. */
-
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { ATTRIBUTION_PATCH_OPTIONS } from "../../src/hooks/attribution/attribution-patch.ts";
 import { COMPARE_OPTIONS } from "../../src/hooks/attribution/compare.ts";
 import { INTEGRATED_GRADIENTS_OPTIONS } from "../../src/hooks/attribution/integrated-gradients.ts";
@@ -34,6 +35,7 @@ import { samplePrompt } from "../../src/theory/sampling.ts";
 import { VERIFY_OPTIONS } from "../../src/theory/verify/index.ts";
 import { seeded } from "../../src/theory/verify/random-tasks.ts";
 import { loadGpt2Tokenizer } from "../../src/tokenizer/gpt2.ts";
+import { INITIAL_WEIGHTS_OPTIONS } from "../../src/train/initialise.ts";
 import { TRAIN_OPTIONS } from "../../src/train/train.ts";
 import { hooked } from "../hooks/support.ts";
 import { benchCalls } from "./bench-calls.ts";
@@ -455,16 +457,29 @@ async function theoryCalls(gpu: api.Gpu): Promise<Call[]> {
   ];
 }
 
+const MINI_CONFIG = { model_type: "gpt2", vocab_size: 8, n_embd: 8, n_layer: 1, n_head: 1, n_positions: 8 };
+
 /** Calls of `superlens/train`. */
 function trainCalls(model: api.HookedModel): Call[] {
   const data = [{ ids: [[1, 2, 3]] }];
   return [
+    {
+      name: "initialWeights",
+      args: [MINI_CONFIG, { init: "gpt2", seed: 1 }],
+      run: (config, options) => api.initialWeights(config, options),
+      options: INITIAL_WEIGHTS_OPTIONS,
+    },
     {
       name: "train",
       args: [{ model, data, steps: 1, schedule: { lr: 1e-3 } }],
       run: (options) => api.train(options),
       options: TRAIN_OPTIONS,
     },
-    { name: "saveModel", args: [model, new api.MemoryStore(), {}], run: api.saveModel },
+    {
+      name: "saveModel",
+      args: [model, new api.MemoryStore(), {}],
+      run: (given, to, options) =>
+        api.saveModel(given, typeof to === "string" ? join(tmpdir(), "superlens-calls", to) : to, options),
+    },
   ];
 }

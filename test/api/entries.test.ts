@@ -50,7 +50,7 @@ async function inputsOf(program: string): Promise<string[]> {
 }
 
 /** What a page with the engine alone has no use for. */
-const APART = /(^|\/)(n2words|countries-list)\/|^src\/(theory|train|bench|cli)\//;
+const APART = /(^|\/)(n2words|countries-list)\/|^src\/(theory|paper|train|bench|cli)\//;
 
 beforeAll(async () => {
   if (isStale()) await buildNode();
@@ -84,7 +84,7 @@ describe("on Node, by the package's name", () => {
 });
 
 describe("a bundler", () => {
-  it.each(["theory", "train", "bench"].flatMap((entry) => [`${entry}.node`, `${entry}.deno`]))(
+  it.each(["theory", "paper", "train", "bench"].flatMap((entry) => [`${entry}.node`, `${entry}.deno`]))(
     "keeps what %s registers",
     async (entry) => {
       const { metafile } = await build({

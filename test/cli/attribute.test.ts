@@ -107,7 +107,9 @@ it("every method checks a question without a GPU", () => {
     expect(check({ metric: metric.loss() }), name).toThrow(/loss is for backward\(\) alone/);
     if (name !== "exact") expect(check({ metric: metric.rank(5) }), name).toThrow(/has no gradient/);
     const block = { ...model.spec.block, norms: "sandwich" } as const;
-    const normed = () => methodOf(name).check({ ...facts, spec: { ...model.spec, block } }, question(name));
+    // What is no head's goes through the norm, too.
+    const weights = { ...model.spec.weights, "attn.b_O": { tensor: "b_O" } };
+    const normed = () => methodOf(name).check({ ...facts, spec: { ...model.spec, block, weights } }, question(name));
     if (name.startsWith("eap")) expect(normed, name).toThrow(/edges have no exact meaning/);
     else expect(normed, name).not.toThrow();
   }

@@ -46,6 +46,8 @@ describe("wrong usage ends with exit code 2", () => {
     ["an unknown option", ["inspect", LLAMA, "--tensors"], /unknown option '--tensors'/],
     ["a capture without a graph", ["inspect", LLAMA, "--capture", "logits"], /--capture is for --graph/],
     ["a block without a graph", ["inspect", LLAMA, "--layer", "0"], /--layer is for --graph/],
+    ["rows without a graph", ["inspect", LLAMA, "--rows", "last"], /--rows is for --graph/],
+    ["rows of no kind", ["inspect", LLAMA, "--graph", "--rows", "first"], /choices are all, last, sweep/],
     ["a drawing without a graph", ["inspect", LLAMA, "--svg", "unwritten.svg"], /--svg is for --graph/],
     ["a graph of weights that are read", ["inspect", LLAMA, "--graph", "--check-finite"], /--graph reads no weights/],
     ["a graph of a file of tensors", ["inspect", "a.safetensors", "--graph"], /--graph needs a model/],

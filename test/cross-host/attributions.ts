@@ -21,7 +21,7 @@ import { type Check, type CheckContext, expectEqual, showWorst } from "./harness
 const [UP, DOWN] = [5, 7];
 const METRIC = metric.logitDiff(UP, DOWN);
 
-/** The gpt2 fixture and what PyTorch says of it. Prompt 0 is the clean one, prompt 1 the corrupted one. */
+/** A fixture and what PyTorch says of it. Prompt 0 is the clean one, prompt 1 the corrupted one. */
 class Fixture {
   private constructor(
     readonly model: HookedModel,
@@ -30,11 +30,11 @@ class Fixture {
     readonly stored: ReadonlyMap<string, Float32Array>,
   ) {}
 
-  static async load(context: CheckContext): Promise<Fixture> {
+  static async load(context: CheckContext, family: string): Promise<Fixture> {
     const [golden, grads, stored] = await Promise.all(
-      ["golden", "grads", "model"].map((name) => fixtureTensors(context, `families/gpt2/${name}.safetensors`)),
+      ["golden", "grads", "model"].map((name) => fixtureTensors(context, `families/${family}/${name}.safetensors`)),
     );
-    const model = await loadModel(`${context.fixtureUrl}families/gpt2`, { gpu: await sharedGpu(context) });
+    const model = await loadModel(`${context.fixtureUrl}families/${family}`, { gpu: await sharedGpu(context) });
     return new Fixture(model, golden as never, grads as never, stored as never);
   }
 
@@ -69,6 +69,7 @@ class Fixture {
     return sums;
   }
 
+  /** As gpt2 names it. */
   weight(name: string): Float32Array {
     return this.stored.get(`transformer.${name}`) as Float32Array;
   }
@@ -80,11 +81,11 @@ const half = (values: Float32Array, which: number) =>
 /** Gives the largest error. */
 type Body = (fixture: Fixture) => Promise<number>;
 
-function fixtureCheck(name: string, body: Body): Check {
+function fixtureCheck(name: string, body: Body, family = "gpt2"): Check {
   return {
-    name: `gpt2: ${name}`,
+    name: `${family}: ${name}`,
     async run(context) {
-      const fixture = await Fixture.load(context);
+      const fixture = await Fixture.load(context, family);
       try {
         return showWorst(await body(fixture));
       } finally {
@@ -293,7 +294,10 @@ export const attributionChecks: Check[] = [
   ),
   fixtureCheck("integrated gradients add up to what PyTorch's metrics differ by", integrated),
   fixtureCheck("rows of the logits' Jacobian give PyTorch's gradient", jacobians),
-  fixtureCheck("edges add up to PyTorch's gradients of the residual stream", edges),
+  // Norms before; before and after; after.
+  ...["gpt2", "gemma2", "olmo2"].map((family) =>
+    fixtureCheck("edges add up to PyTorch's gradients of the residual stream", edges, family),
+  ),
   fixtureCheck("direct paths of heads to the logits follow from PyTorch's patterns and residuals", paths),
   fixtureCheck("a head's circuit is taken apart", heads),
 ];

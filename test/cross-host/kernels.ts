@@ -1,7 +1,9 @@
 /**
  * Every way to compute a matmul and attention, on odd shapes: which of them an adapter takes by itself is its own choice.
- * Most of the time goes into compiling. By day a host compiles each piece of each kernel's WGSL, and at night every
- * combination; `test/kernels` has all of them by day, on Node.
+ *
+ * Most of the time goes into compiling. `test/kernels` compiles every combination by day, on Node. At night so do the other
+ * hosts. By day Deno, whose compiler is another, compiles each piece of each kernel's WGSL, and Chromium, whose compiler is
+ * Node's, each kernel once.
  */
 import { ATTENTION_FAMILY } from "../../src/kernels/attention.ts";
 import type { StorageType } from "../../src/kernels/definitions.ts";
@@ -15,16 +17,26 @@ import {
   TOLERANCE,
 } from "../kernels/matmul.cases.ts";
 import { sharedGpu } from "./families.ts";
-import { type Check, showWorst } from "./harness.ts";
+import { type Check, type CheckContext, showWorst } from "./harness.ts";
 
 function below(error: number, tolerance: number, what: string): number {
   if (!(error < tolerance)) throw new Error(`${what}: differs from the reference by ${error}`);
   return error;
 }
 
-/** How a matrix is stored and how its rows are read are pieces of their own: by day bf16 is read by fours, and f32 by ones. */
-const storagesOf = ({ width }: Case, isNight: boolean): StorageType[] =>
-  isNight ? ["f32", "bf16"] : [width % 4 === 0 ? "bf16" : "f32"];
+/**
+ * How a matrix is stored and how its rows are read are pieces of their own: by day bf16 is read by fours, and f32 by ones;
+ * in Chromium only the largest that is read by fours.
+ */
+function matmulCases(shapes: readonly Case[], { host, isNight }: CheckContext): [Case, StorageType][] {
+  if (isNight)
+    return shapes.flatMap((shape): [Case, StorageType][] => [
+      [shape, "f32"],
+      [shape, "bf16"],
+    ]);
+  const byDay = shapes.map((shape): [Case, StorageType] => [shape, shape.width % 4 === 0 ? "bf16" : "f32"]);
+  return host === "deno" ? byDay : byDay.filter(([, storage]) => storage === "bf16").slice(-1);
+}
 
 /**
  * Shapes of attention by day: each flag alone or beside others, few keys and more than any split, heads narrower and wider
@@ -45,8 +57,15 @@ const ATTENTION_BY_DAY = [
   "both ways, 700 keys, a soft cap",
 ];
 
-const attentionShapes = (isNight: boolean) =>
-  ATTENTION_SHAPES.filter(({ name }) => isNight || ATTENTION_BY_DAY.includes(name));
+/** What has every flag, which is the one of Chromium by day. */
+const ALL_FLAGS = "soft cap, window, ALiBi";
+
+function attentionShapes({ host, isNight }: CheckContext) {
+  if (isNight) return ATTENTION_SHAPES;
+  return ATTENTION_SHAPES.filter(({ name }) =>
+    host === "deno" ? ATTENTION_BY_DAY.includes(name) : name === ALL_FLAGS,
+  );
+}
 
 const matmulChecks: Check[] = ALL_MATMULS.flatMap((kernel) =>
   kernel.layouts.map((layout) => ({
@@ -57,11 +76,9 @@ const matmulChecks: Check[] = ALL_MATMULS.flatMap((kernel) =>
       if (!kernel.fits(gpu.host, { rows: shapes[0]?.rows as number, layout, storage: "f32" }))
         return "not for this adapter";
       let worst = 0;
-      for (const shape of shapes) {
-        for (const storage of storagesOf(shape, context.isNight)) {
-          const error = await matmulError(gpu, kernel, layout, storage, shape);
-          worst = Math.max(worst, below(error, TOLERANCE, `${shape.name}, ${storage}`));
-        }
+      for (const [shape, storage] of matmulCases(shapes, context)) {
+        const error = await matmulError(gpu, kernel, layout, storage, shape);
+        worst = Math.max(worst, below(error, TOLERANCE, `${shape.name}, ${storage}`));
       }
       return showWorst(worst);
     },
@@ -72,7 +89,7 @@ const attentionChecks: Check[] = [...ATTENTION_FAMILY.candidates, ATTENTION_FAMI
   name: `attention ${attention.name}`,
   async run(context) {
     const gpu = await sharedGpu(context);
-    const shapes = attentionShapes(context.isNight).filter((shape) => canRun(gpu, attention, shape));
+    const shapes = attentionShapes(context).filter((shape) => canRun(gpu, attention, shape));
     if (shapes.length === 0) return "not for this adapter";
     let worst = 0;
     for (const shape of shapes) {

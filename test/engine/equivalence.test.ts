@@ -5,6 +5,7 @@
 import { describe, expect, it } from "vitest";
 import type { Model } from "../../src/model/model.ts";
 import { FAMILIES, loadFixture, randomIds, readLogits } from "../support/fixtures.ts";
+import { byDay } from "../support/nightly.ts";
 import { relativeError } from "../support/numbers.ts";
 
 /** Other kernels may serve other numbers of rows, and they add in another order. Seen: up to 5e-7. */
@@ -136,12 +137,12 @@ const WAYS: Record<string, (model: Model) => Promise<void>> = {
 };
 
 /** Learned positions, ALiBi, window, soft caps, parallel blocks, multi-query, norms of q and k, norms after: all ways. */
-const SAMPLE = ["gpt2", "bloom", "mistral", "gemma2", "gptj", "falcon", "qwen3", "olmo2"];
-/** What the other families are run by as well. */
+const SAMPLE = ["gpt2", "bloom", "mistral", "gemma2", "gptj", "falcon", "qwen3", "olmo2"] as const;
+/** What the other families are run by at night. */
 const FIRST_WAYS = Object.keys(WAYS).slice(0, 2);
 
-describe.each(FAMILIES)("%s", (family) => {
-  it.each(SAMPLE.includes(family) ? Object.keys(WAYS) : FIRST_WAYS)("%s", async (way) => {
+describe.each(byDay(FAMILIES, SAMPLE))("%s", (family) => {
+  it.each((SAMPLE as readonly string[]).includes(family) ? Object.keys(WAYS) : FIRST_WAYS)("%s", async (way) => {
     using model = await loadFixture(family);
     await WAYS[way]?.(model);
   });

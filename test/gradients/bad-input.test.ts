@@ -2,7 +2,15 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { HookedModel as Hooked } from "../../src/hooks/hooked-model.ts";
-import { type BackwardOptions, type HookedModel, metric, type WgslMetric } from "../../src/hooks/index.ts";
+import {
+  type BackwardOptions,
+  CircuitGraph,
+  circuit,
+  edgeAttribution,
+  type HookedModel,
+  metric,
+  type WgslMetric,
+} from "../../src/hooks/index.ts";
 import type { ModelInput } from "../../src/model/input.ts";
 import { loadParts } from "../../src/model/load.ts";
 import { Model } from "../../src/model/model.ts";
@@ -43,6 +51,11 @@ const own = (expressions: Partial<WgslMetric>): BackwardOptions => ({
 
 const REFUSED: Record<string, [options: BackwardOptions, error: RegExp, input?: ModelInput]> = {
   "nothing wanted": [{ metric: METRIC }, /input\/idle-option.*at or weights/],
+  "the loss of embeddings": [
+    { metric: metric.loss(), at: "hook_embed" },
+    /hook\/metric.*embeddings have none/,
+    { inputsEmbeds: [new Float32Array(64)] },
+  ],
   "no point": [{ metric: METRIC, at: [] }, /input\/idle-option.*at or weights/],
   "an unknown point": [{ metric: METRIC, at: "blocks.0.hook_residual" }, /hook\/no-such-point.*blocks\.0/],
   "no tensor": [{ metric: METRIC, weights: [] }, /input\/idle-option.*at or weights/],
@@ -214,6 +227,17 @@ it("weights that are no numbers give gradients that are none, and no error", asy
   using result = await broken.backward(IDS, { metric: METRIC, at: "blocks.0.hook_resid_pre", weights: "*wte.weight" });
   expect([...result.value].every(Number.isNaN)).toBe(true);
   expect((await result.grads.read("blocks.0.hook_resid_pre")).some(Number.isNaN)).toBe(true);
+});
+
+it("edges are not scored or chosen by what says nothing", async () => {
+  const prompts = { clean: [1, 2, 3], corrupted: [1, 4, 3] };
+  const score = (options: object) => () => edgeAttribution(model, { ...prompts, metric: METRIC, ...options });
+  expect(await failureOf(score({ metric: metric.loss() }))).toMatch(/hook\/metric.*one position/);
+  expect(await failureOf(score({ metric: metric.kl(), method: "eap" }))).toMatch(/hook\/metric.*eap-ig-inputs/);
+  const graph = CircuitGraph.of(model.spec);
+  const choose = (scored: CircuitGraph) => () => circuit(scored, 5);
+  expect(await failureOf(choose(graph))).toMatch(/hook\/circuit-scores.*all of them are 0/);
+  expect(await failureOf(choose(graph.withScores(() => Number.NaN)))).toMatch(/hook\/circuit-scores.*finite/);
 });
 
 it("500 backward passes leave memory where it was", async () => {

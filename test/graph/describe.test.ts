@@ -1,7 +1,7 @@
 /** A graph in words and as a drawing: what is printed of one block is what tracing, fusion and placing made of it. */
 import { describe, expect, it } from "vitest";
-import { graphText } from "../../src/cli/show-graph.ts";
-import { callText, describeGraph, fusedNames, graphLines } from "../../src/graph/describe.ts";
+import { graphText, type LogitRows } from "../../src/cli/show-graph.ts";
+import { callText, describeGraph, fusedNames, graphLines, type OpText } from "../../src/graph/describe.ts";
 import { drawSection } from "../../src/graph/draw.ts";
 import { GraphBuilder } from "../../src/graph/graph.ts";
 import { place } from "../../src/graph/place.ts";
@@ -84,10 +84,15 @@ const LLAMA_AFTER = `
   %25 = matmul(%23, %16; W_out)  in slot 0                                         frees slot 7  is matmul + add
 `;
 
-async function textOf(family: string, capture: readonly string[] = []) {
+async function textOf(family: string, capture: readonly string[] = [], rows?: LogitRows) {
   const { spec } = await fixture(family);
-  return graphText(spec, capture);
+  return graphText(spec, capture, rows);
 }
+
+const DROPPED = "only the rows that give logits";
+const JOINED = "more rows join";
+/** What changes the rows, by section. */
+const changesOf = (ops: readonly OpText[]) => ops.flatMap((op) => (op.rows ? [[op.section, op.op, op.rows]] : []));
 
 describe("a block in words", () => {
   it.each([
@@ -124,11 +129,45 @@ describe("a block in words", () => {
   });
 
   it.each(FAMILIES)("of %s has every op of the graph in exactly one that runs", async (family) => {
-    for (const capture of [[], ["*"]]) {
-      const { traced, placed } = await textOf(family, capture);
+    const forms = [[[]], [["*"]], [[], "last"], [["*"], "last"], [[], "sweep"]] as const;
+    for (const [capture, rows] of forms) {
+      const { traced, placed } = await textOf(family, capture, rows);
       const indices = placed.flatMap(({ fuses }) => fuses).sort((a, b) => a - b);
       expect(indices).toEqual(traced.map((_, index) => index));
     }
+  });
+});
+
+describe("rows", () => {
+  it.each<[string, LogitRows, string[], unknown[]]>([
+    // The residual and the queries; in parallel blocks also what the MLP reads.
+    ["gpt2", "last", [], [2, 2].map((block) => [block, "select", DROPPED])],
+    ["gptj", "last", [], [2, 2, 2].map((block) => [block, "select", DROPPED])],
+    ["gpt2", "last", ["blocks.2.hook_resid_post"], [["unembedding", "select", DROPPED]]],
+    ["gpt2", "last", ["blocks.1.hook_resid_post"], [2, 2].map((block) => [block, "select", DROPPED])],
+    ["gpt2", "all", [], []],
+    [
+      "gpt2",
+      "sweep",
+      [],
+      [[1, "join", JOINED], [2, "join", JOINED], ...[2, 2].map((block) => [block, "select", DROPPED])],
+    ],
+  ])(
+    "of %s that give logits, %s, with captures of %j, are told before and after",
+    async (family, rows, capture, expected) => {
+      const text = await textOf(family, capture, rows);
+      expect(changesOf(text.traced)).toEqual(expected);
+      expect(changesOf(text.placed)).toEqual(expected);
+      const lines = graphLines(text, [...new Set(text.traced.map(({ section }) => section))]);
+      expect(lines.filter((line) => /rows (that|join)/.test(line)).length).toBe(2 * expected.length);
+    },
+  );
+
+  it("are marked in the drawing", async () => {
+    const svg = drawSection(await textOf("gpt2", [], "last"), 2, "gpt2");
+    expect(svg.match(/<rect class="rows"/g)?.length).toBe(4);
+    expect(svg).toContain(`[output row, 32]; ${DROPPED}`);
+    expectWellFormed(svg);
   });
 });
 

@@ -3,14 +3,15 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Edit, type HookedModel, metric } from "../../src/hooks/index.ts";
 import { ablate, activationPatch, causalTrace, injectAtLayers, type Site } from "../../src/hooks/patching/index.ts";
 import { gaussianNoise } from "../../src/hooks/patching/noise.ts";
+import { byDay } from "../support/nightly.ts";
 import { gaussians, seeded } from "../support/numbers.ts";
 import { furthest, hooked, largest, logitsOf, measure, promptPair } from "./support.ts";
 
 const DIFF = metric.logitDiff(3, 40);
 const TOLERANCE = 1e-4;
 
-/** LayerNorm, grouped queries with RMS norms, and a parallel residual. */
-describe.each(["gpt2", "llama", "gpt_neox"])("%s", (family) => {
+/** LayerNorm, grouped queries with RMS norms, and a parallel residual, of which experiments know nothing. */
+describe.each(byDay(["gpt2", "llama", "gpt_neox"], ["gpt2", "llama"]))("%s", (family) => {
   let model: HookedModel;
   let scale: number;
   const { clean, corrupted } = promptPair(family.length);

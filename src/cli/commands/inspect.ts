@@ -2,7 +2,7 @@
  * `superlens inspect`: what a model is, before it is loaded. Only headers and JSON are read, so this is fast for a model of
  * any size and needs no GPU. A damaged or unsupported model is refused here as it would be by loading.
  */
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { type Checkpoint, isFloat, type TensorInfo } from "../../checkpoint/index.ts";
 import type { TextModel } from "../../model/input.ts";
 import { openModelSource, openTokenizer, readSpec } from "../../model/load.ts";
@@ -15,7 +15,7 @@ import { describeSpec } from "../describe-spec.ts";
 import { collect, examples, type GlobalOptions, usageError, wholeNumber } from "../options.ts";
 import { bytes, grouped, note, print, printJson, table } from "../output.ts";
 import { whileOpening } from "../session.ts";
-import { type ShowGraphOptions, showGraph } from "../show-graph.ts";
+import { LOGIT_ROWS, type ShowGraphOptions, showGraph } from "../show-graph.ts";
 import { stop } from "../stop.ts";
 import { checkWritable } from "../write-file.ts";
 
@@ -34,7 +34,13 @@ export function inspectCommand(): Command {
       "with --graph: a point to capture, or a pattern with *; shows what is then not fused; repeatable",
       collect(String),
     )
-    .option("--layer <n>", "with --graph: the block to show (default: 0)", wholeNumber(0))
+    .addOption(
+      new Option(
+        "--rows <which>",
+        "with --graph: the rows that give logits; the others are dropped (default: all)",
+      ).choices(LOGIT_ROWS),
+    )
+    .option("--layer <n>", "with --graph: the block to show (default: 0; the last with --rows)", wholeNumber(0))
     .option("--svg <file>", "with --graph: also draw the block, before and after side by side, into this file")
     .addHelpText(
       "after",
@@ -67,7 +73,7 @@ async function graph(name: string, options: InspectOptions, command: Command): P
 const isTensorFile = (name: string) => /\.safetensors(\?|#|$)/.test(name);
 
 async function inspect(name: string, options: InspectOptions, command: Command): Promise<void> {
-  const idle = (["capture", "layer", "svg"] as const).find((option) => options[option] !== undefined);
+  const idle = (["capture", "rows", "layer", "svg"] as const).find((option) => options[option] !== undefined);
   if (idle) usageError(command, `--${idle} is for --graph`);
   const opening = whileOpening(options.quiet);
   const checkpoint = await openModelSource(name, opening);

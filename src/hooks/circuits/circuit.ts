@@ -21,7 +21,7 @@ export const CIRCUIT_OPTIONS = s.object<CircuitOptions>("the options of circuit"
 
 /**
  * The graph with `n` edges, chosen by the size of their scores, as its circuit; fewer once those that dangle are pruned.
- * @throws HookError `hook/circuit-size` for more edges than there are
+ * @throws HookError `hook/circuit-size` for more edges than there are, `hook/circuit-scores` for scores that choose none
  */
 export function circuit(graph: CircuitGraph, n: number, options: CircuitOptions = {}): CircuitGraph {
   s.readArgument(CIRCUIT_GRAPH, graph, "circuit", "graph");
@@ -29,6 +29,17 @@ export function circuit(graph: CircuitGraph, n: number, options: CircuitOptions 
   const { method = "greedy" } = s.readOptions(CIRCUIT_OPTIONS, options, "circuit");
   if (n > graph.edges.size)
     throw new HookError("hook/circuit-size", `The graph has ${graph.edges.size} edges; a circuit cannot have ${n}.`);
+  const scores = [...graph.edges.values()].map(({ score }) => score);
+  const unusable = scores.some((score) => !Number.isFinite(score))
+    ? "holds scores that are no finite numbers"
+    : n > 0 && n < scores.length && scores.every((score) => score === 0)
+      ? "has no scores yet, or all of them are 0"
+      : undefined;
+  if (unusable)
+    throw new HookError(
+      "hook/circuit-scores",
+      `The graph ${unusable}, so no edge counts more than another. Score it with edgeAttribution().`,
+    );
   const bySize = [...graph.edges.values()].sort((a, b) => Math.abs(b.score) - Math.abs(a.score));
   return pruned(graph, method === "top-n" ? bySize.slice(0, n) : greedy(bySize, n));
 }

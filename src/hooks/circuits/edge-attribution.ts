@@ -8,11 +8,14 @@
  *   eap-ig-inputs       averaged between corrupted and clean embeddings (Hanna et al. 2024, arXiv 2403.17806)
  *   eap-ig-activations  averaged between corrupted and clean output of the edge's own source (all heads of a layer together)
  */
+import { HookError } from "../../errors.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
 import type { Edit } from "../edit.ts";
 import type { HookedModel } from "../hooked-model.ts";
+import type { CheckedMetric } from "../metrics.ts";
 import { CircuitGraph } from "./circuit-graph.ts";
+import { heldByLayer } from "./held.ts";
 import { INPUT_POINT, isOutputAt, summedPoints } from "./outputs.ts";
 import {
   type CheckedPairOptions,
@@ -60,7 +63,7 @@ interface Attribution {
 /**
  * Scores every edge. The outputs of all nodes are read to the host, and weights a layer at a time: norms and projections run there.
  * @throws HookError `hook/unsupported` for models that norm a bias together with their heads, and in a `withEdits` scope;
- * `hook/patch-length`, `hook/metric`
+ * `hook/patch-length`; `hook/metric` for the loss, and for `kl` with `eap`, whose gradient is 0
  */
 export async function edgeAttribution(model: HookedModel, given: EdgeAttributionOptions): Promise<CircuitGraph> {
   const options = readCall("edgeAttribution", model, EDGE_ATTRIBUTION_OPTIONS, given);
@@ -68,6 +71,7 @@ export async function edgeAttribution(model: HookedModel, given: EdgeAttribution
   const isPath = method.startsWith("eap-ig");
   if (steps !== undefined && !isPath)
     s.refuseIdle("edgeAttribution", "steps", `beside method "${method}", which has no path`);
+  refuseMetrics([options.metric].flat(), method);
   const pair = await runPair(model, options);
   try {
     const graph = CircuitGraph.of(model.spec);
@@ -83,6 +87,22 @@ export async function edgeAttribution(model: HookedModel, given: EdgeAttribution
     return graph.withScores(({ name }) => attribution.scores.get(name) ?? 0);
   } finally {
     pair.destroy();
+  }
+}
+
+/** @throws HookError `hook/metric` */
+function refuseMetrics(metrics: readonly CheckedMetric[], method: string): void {
+  for (const { kind, reference } of metrics) {
+    if (kind === "loss")
+      throw new HookError(
+        "hook/metric",
+        "edgeAttribution measures one position, and metric.loss counts them all. Use logit, logitDiff, logProb, prob or kl.",
+      );
+    if (kind === "kl" && !reference && method === "eap")
+      throw new HookError(
+        "hook/metric",
+        'The distance of the clean run from itself has gradient 0, so method "eap" would score rounding. Use "eap-ig-inputs" or "eap-ig-activations", or give metric.kl(logits).',
+      );
   }
 }
 
@@ -119,13 +139,16 @@ async function scoreByGradient(attribution: Attribution, { edits, sources, weigh
     edits,
     ...(options.signal && { signal: options.signal }),
   });
+  const [heldActivation, heldGradient] = [heldByLayer(), heldByLayer()];
   try {
     for (const reader of readers) {
       const read = (edges.get(reader.name) ?? []).filter(({ source }) => sources(source));
       if (read.length === 0) continue;
-      const residual = await run.cache.read(reader.residual);
+      const { layer } = reader;
+      const residual = await heldActivation(layer, reader.residual, () => run.cache.read(reader.residual));
       const gradients = [];
-      for (const { point } of reader.projections) gradients.push(await run.grads.read(point));
+      for (const { point } of reader.projections)
+        gradients.push(await heldGradient(layer, point, () => run.grads.read(point)));
       const gradient = residualGradient(await reader.load(), residual, gradients, dModel);
       for (const { name, source } of read) {
         const gain = dot(differences.get(source) as Float32Array, gradient);

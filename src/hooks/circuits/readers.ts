@@ -11,6 +11,7 @@ import { type NormCase, normalized } from "../../ops/norm-reference.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { lastResidual } from "../patching/sites.ts";
 import type { CircuitGraph, CircuitInput } from "./circuit-graph.ts";
+import { heldByLayer } from "./held.ts";
 
 /** A point that is linear in the normed residual. */
 interface Projection {
@@ -48,15 +49,10 @@ interface LoadedProjection extends Projection {
 export function readersOf(model: HookedModel, graph: CircuitGraph): Reader[] {
   const { spec } = model;
   const names = new Set(model.weightNames());
-  let held = { layer: -1, weights: new Map<string, Promise<Float32Array>>() };
+  const held = heldByLayer();
   return graph.inputs.map((input) => {
     const { norm: normName, ...read } = readingOf(spec, input);
-    const weight = (name: string): Promise<Float32Array> => {
-      if (held.layer !== input.layer) held = { layer: input.layer, weights: new Map() };
-      const values = held.weights.get(name) ?? model.weight(name).then(({ data }) => data);
-      held.weights.set(name, values);
-      return values;
-    };
+    const weight = (name: string) => held(input.layer, name, async () => (await model.weight(name)).data);
     const load = async (): Promise<LoadedReader> => ({
       norm: await normOf(spec, normName, async (name) => (names.has(name) ? weight(name) : undefined)),
       projections: await Promise.all(

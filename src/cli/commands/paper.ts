@@ -1,0 +1,131 @@
+/** `superlens paper`: an experiment of the paper on a model, as numbers, plots and a page; and `merge`, which joins shards. */
+import { Command, InvalidArgumentError, Option } from "commander";
+import { openModelSource } from "../../model/load.ts";
+import type { Figure, Summary } from "../../paper/figure.ts";
+import { FIGURES } from "../../paper/figures/index.ts";
+import { mergeRun, runFigure } from "../../paper/runs.ts";
+import { FolderStore } from "../../paper/store-folder.node.ts";
+import { Vocabulary } from "../../paper/tasks/vocabulary.ts";
+import { examples, type GlobalOptions } from "../options.ts";
+import { note, print, printJson, table } from "../output.ts";
+import { withModel } from "../session.ts";
+import { stop } from "../stop.ts";
+
+interface PaperOptions extends GlobalOptions {
+  model: string;
+  quick?: boolean;
+  shard?: { index: number; count: number };
+  out?: string;
+}
+
+export function paperCommand(): Command {
+  const command = new Command("paper")
+    .summary("repeat an experiment of the paper on a model")
+    .description(
+      "Repeats an experiment of the paper on a model. A run that was interrupted goes on where it was, if it is started again.",
+    )
+    .addHelpText(
+      "after",
+      examples(
+        ["paper lambda --model ./mini --quick --out lambda", "numbers, plots and a page in the folder lambda"],
+        [
+          "paper lambda --model ./mini --shard 0/2 --out lambda",
+          "every second cell, the others on another machine with --shard 1/2",
+        ],
+        ["paper merge lambda", "joins what shards left in a folder"],
+      ),
+    );
+  for (const figure of FIGURES) command.addCommand(figureCommand(figure));
+  const merge = new Command("merge")
+    .summary("join the cells of shards")
+    .description("Sums up the cells in DIR, from whichever machine, and names those that are missing.");
+  return command.addCommand(
+    merge
+      .argument("<dir>", "the folder that shards were given as --out")
+      .action(async (dir: string, _options: unknown, sub: Command) => {
+        show(await mergeRun(FIGURES, new FolderStore(dir)), dir, sub.optsWithGlobals<GlobalOptions>());
+      }),
+  );
+}
+
+function figureCommand(figure: Figure): Command {
+  return new Command(figure.name)
+    .summary(figure.asks)
+    .description(`${figure.asks}\n\nThe paper: ${figure.paper}`)
+    .requiredOption(
+      "--model <model>",
+      "folder, address or hf:owner/name; one without a tokenizer needs the vocab.json it was trained with",
+    )
+    .option("--quick", "fewer prompts and cells")
+    .addOption(new Option("--shard <i/n>", "only the cells whose number is i modulo n").argParser(parseShard))
+    .option("--out <dir>", "folder for the results (default: paper-FIGURE)")
+    .action(async (_options: unknown, command: Command) => run(figure, command.optsWithGlobals<PaperOptions>()));
+}
+
+async function run(figure: Figure, options: PaperOptions): Promise<void> {
+  const { model: source, out = `paper-${figure.name}`, quick = false, shard, quiet } = options;
+  const store = new FolderStore(out);
+  const summary = await withModel(source, options, {
+    prepare: () => undefined,
+    run: async (model) => {
+      const vocabulary = model.tokenizer ? undefined : await vocabularyOf(source);
+      const onProgress = quiet ? undefined : progressLine();
+      return runFigure(
+        figure,
+        { model, vocabulary },
+        { store, quick, signal: stop.signal, ...(shard && { shard }), ...(onProgress && { onProgress }) },
+      );
+    },
+  });
+  if (summary) show(summary, out, options);
+  else if (options.json) printJson({ out, shard });
+  else
+    print(`Shard ${shard?.index}/${shard?.count} is in ${out}. superlens paper merge ${out} joins it with the others.`);
+}
+
+async function vocabularyOf(source: string): Promise<Vocabulary | undefined> {
+  const checkpoint = await openModelSource(source, { signal: stop.signal });
+  try {
+    const json = await checkpoint.readJson("vocab.json");
+    return json === undefined ? undefined : Vocabulary.fromJson(json);
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** A line on stderr at most every two seconds. */
+function progressLine(): (done: number, total: number, secondsLeft: number | undefined) => void {
+  let writtenAt = performance.now();
+  return (done, total, secondsLeft) => {
+    if (performance.now() - writtenAt < 2000) return;
+    writtenAt = performance.now();
+    note(
+      `superlens: ${done} of ${total} cells${secondsLeft === undefined ? "" : `, ${Math.ceil(secondsLeft)} s left`}`,
+    );
+  };
+}
+
+function show(summary: Summary, out: string, { json }: GlobalOptions): void {
+  const { columns, rows } = summary.table;
+  if (json) {
+    printJson({ out, sentence: summary.sentence, verdict: summary.verdict, table: summary.table });
+    return;
+  }
+  const shown = rows.map((row) =>
+    row.map((value) => (typeof value === "number" && !Number.isInteger(value) ? value.toFixed(3) : String(value))),
+  );
+  print(
+    ...columns.map((name, column) => `(${column + 1}) ${name}`),
+    "",
+    ...table([columns.map((_, column) => `(${column + 1})`), ...shown]),
+    "",
+  );
+  print(`${summary.sentence} This ${summary.verdict} with the paper.`, `${out}/index.html has the plots.`);
+}
+
+function parseShard(text: string): { index: number; count: number } {
+  const [, index, count] = /^(\d+)\/(\d+)$/.exec(text) ?? [];
+  if (index === undefined || Number(index) >= Number(count))
+    throw new InvalidArgumentError("It must be i/n with i from 0 to n - 1, as 0/4.");
+  return { index: Number(index), count: Number(count) };
+}

@@ -1,0 +1,21 @@
+/** Errors of the paper's experiments: a prompt, a vocabulary or a preset that cannot be. */
+import { SuperlensError } from "../errors.ts";
+
+/**
+ * `code` is one of
+ *
+ * | code | meaning |
+ * |---|---|
+ * | `paper/vocabulary` | a token that the vocabulary lacks, or a list of tokens that is none |
+ * | `paper/prompt` | prompts that do not exist: too many tasks for the family, or no query on which the tasks differ |
+ * | `paper/task` | a family or task with this name does not exist |
+ * | `paper/preset` | a preset with this name does not exist |
+ * | `paper/figure` | a figure with this name does not exist |
+ * | `paper/no-tokenizer` | a model that has neither a tokenizer nor a vocabulary of words |
+ * | `paper/shard` | a shard that does not exist |
+ * | `paper/other-run` | the folder holds a figure of other settings |
+ * | `paper/no-run` | the folder holds no figure |
+ * | `paper/missing-cells` | cells that no shard has computed |
+ * | `paper/storage` | a file that cannot be read or written |
+ */
+export class PaperError extends SuperlensError {}

@@ -1,0 +1,157 @@
+/** The paper's section 4: two tasks in one prompt, one with share lambda; do the two probabilities follow it? */
+
+import type { Cell, Figure, Summary } from "../figure.ts";
+import { pointPlot } from "../plots/points.ts";
+import { countsOf, evaluationPrompts, type Prompt } from "../prompts.ts";
+import { mixtureReport } from "../report.ts";
+import { type FamilySet, taskFamily } from "../tasks/index.ts";
+import { type Answered, ask, factsOf, familiesOf, meanOf, measuredOf, type SubjectFacts, setOf } from "./asking.ts";
+
+interface Settings {
+  readonly model: SubjectFacts;
+  readonly set: FamilySet;
+  readonly families: readonly string[];
+  readonly shares: readonly number[];
+  readonly examples: number;
+  readonly prompts: number;
+  readonly seed: number;
+}
+
+/** Tasks drawn for each prompt hide that a model prefers one; the first two of the family show it. */
+const PAIRS = ["random", "first"] as const;
+
+interface Mixture extends Cell {
+  readonly family: string;
+  readonly pair: (typeof PAIRS)[number];
+  readonly share: number;
+}
+
+function promptsOf({ set, examples, prompts, seed }: Settings, { family, pair, share }: Mixture): Prompt[] {
+  const counts = countsOf([share, 1 - share], examples);
+  return evaluationPrompts(taskFamily(family, set), {
+    counts,
+    count: prompts,
+    seed,
+    ...(pair === "first" && { tasks: [0, 1] }),
+  });
+}
+
+/** 0, 1/steps, ..., 1. */
+const sharesOf = (steps: number) => Array.from({ length: steps + 1 }, (_, index) => index / steps);
+
+export const LAMBDA: Figure<Settings, Mixture, Answered[]> = {
+  name: "lambda",
+  asks: "If a part lambda of the examples is of one task and the rest of another, how likely is each one's answer?",
+  paper: "In models trained on one task at a time, the two probabilities follow lambda almost linearly (section 4).",
+  async settings(subject, { quick }) {
+    const set = setOf(subject);
+    return {
+      model: await factsOf(subject),
+      set,
+      families: familiesOf(subject),
+      shares: sharesOf(quick ? 4 : 10),
+      examples: set === "pretrained" ? 60 : 20,
+      prompts: quick ? 40 : 200,
+      seed: 0,
+    };
+  },
+  cells: ({ families, shares }) =>
+    families.flatMap((family) =>
+      PAIRS.flatMap((pair) => shares.map((share) => ({ id: `${family}-${pair}-${share}`, family, pair, share }))),
+    ),
+  run: (cell, settings, subject, signal) => ask(subject, promptsOf(settings, cell), signal),
+  summarise,
+};
+
+const COLUMNS = [
+  "family",
+  "pair",
+  "lambda",
+  "first task, mean",
+  "first, standard deviation",
+  "second task, mean",
+  "second, standard deviation",
+  "smaller of the two, mean",
+  "prompts with both above 0.2",
+  "prompts with both at a fifth of their share",
+  "other",
+  "KL (nats)",
+];
+
+function summarise(settings: Settings, results: readonly { cell: Mixture; result: Answered[] }[]): Summary {
+  const measured = results.map(({ cell, result }) => ({
+    cell,
+    result,
+    report: mixtureReport(promptsOf(settings, cell), measuredOf(result)),
+  }));
+  const curves = settings.families.flatMap((family) =>
+    PAIRS.map((pair) => ({
+      family,
+      pair,
+      of: measured.filter(({ cell }) => cell.family === family && cell.pair === pair),
+    })),
+  );
+  const meanAt = (one: (typeof measured)[number], role: number) => one.report.roles[role]?.mean as number;
+  const plots = curves.map(({ family, pair, of }) => ({
+    name: `lambda-${family}-${pair}`,
+    svg: pointPlot({
+      title: `${family}, ${pair === "first" ? "the first two tasks" : "random pairs"}: means, and a point a prompt`,
+      x: { label: "lambda, the first task's part of the examples", from: 0, to: 1 },
+      y: { label: "probability of the answer", from: 0, to: 1 },
+      diagonal: true,
+      jitter: 0.02,
+      series: [0, 1].map((role) => ({
+        name: role === 0 ? "first task" : "second task",
+        line: of.map((one) => [one.cell.share, meanAt(one, role)] as const),
+        points: of.flatMap(({ cell, result }) =>
+          result.map(({ probabilities }) => [cell.share, probabilities[role] as number] as const),
+        ),
+      })),
+    }),
+  }));
+  const found = curves.map(({ family, pair, of }) => {
+    const middle = of.find(({ cell }) => cell.share === 0.5) as (typeof measured)[number];
+    return {
+      family,
+      pair,
+      off: Math.max(...of.map((one) => Math.abs(meanAt(one, 0) - one.cell.share))),
+      smaller: middle.report.smaller,
+      both: middle.report.allAboveFifth,
+    };
+  });
+  const linear = found.filter(({ off }) => off <= MOST_OFF).length;
+  return {
+    table: {
+      columns: COLUMNS,
+      rows: measured.map(
+        ({
+          cell,
+          result,
+          report: {
+            roles: [first, second],
+            ...report
+          },
+        }) => [
+          cell.family,
+          cell.pair,
+          cell.share,
+          first?.mean ?? "",
+          first?.spread ?? "",
+          second?.mean ?? "",
+          second?.spread ?? "",
+          report.smaller,
+          report.allAboveFifth,
+          report.fair,
+          meanOf(result.map(({ other }) => other)),
+          report.kl,
+        ],
+      ),
+    },
+    plots,
+    sentence: `${found.map(({ family, pair, off, smaller, both }) => `${family}, ${pair}: the mean is at most ${off.toFixed(2)} from lambda; at one half the smaller of a prompt's two probabilities is ${smaller.toFixed(2)} on average, and both are above 0.2 in ${Math.round(100 * both)}% of prompts`).join(". ")}.`,
+    verdict: linear === found.length ? "agrees" : linear === 0 ? "disagrees" : "agrees in part",
+  };
+}
+
+/** A mean curve is called linear up to this distance from lambda. */
+const MOST_OFF = 0.1;

@@ -1,0 +1,43 @@
+/// <reference types="@webgpu/types" preserve="true" />
+/// <reference lib="esnext.disposable" preserve="true" />
+/** The paper's experiments: its tasks as data, models to train on them, and what mixed prompts show. */
+export type { AdamWOptions } from "../train/adamw.ts";
+export type { Init } from "../train/initialise.ts";
+export type { Schedule } from "../train/schedule.ts";
+export {
+  type AnswerOptions,
+  type AnswerProbability,
+  type AskedPrompt,
+  answerProbabilities,
+  type NextToken,
+  type PromptProbabilities,
+} from "./answers.ts";
+export { type BatchOptions, type TaskBatch, trainingBatches } from "./batches.ts";
+export { PaperError } from "./errors.ts";
+export type { Cell, Figure, Subject, Summary } from "./figure.ts";
+export { FIGURES, figureOf } from "./figures/index.ts";
+export { type Measured, measurePrompts } from "./measure.ts";
+export {
+  type Preset,
+  type PresetTraining,
+  presetBatches,
+  presetModel,
+  TRAINING_PRESET_NAMES,
+  type TrainingPresetName,
+  trainingPreset,
+} from "./presets.ts";
+export {
+  countsOf,
+  equalShares,
+  evaluationPrompts,
+  type Prompt,
+  type PromptOptions,
+  promptIds,
+  promptText,
+} from "./prompts.ts";
+export { type MixtureReport, mixtureReport, type RoleReport } from "./report.ts";
+export { mergeRun, type RunFigureOptions, runFigure } from "./runs.ts";
+export { MemoryStore, type RunStore } from "./store.ts";
+export type { InputSlot, Task, TaskFamily } from "./tasks/family.ts";
+export { type FamilySet, familyNames, taskFamily } from "./tasks/index.ts";
+export { type TokenForm, Vocabulary } from "./tasks/vocabulary.ts";

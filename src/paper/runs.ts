@@ -1,0 +1,137 @@
+/**
+ * The frame of a figure. A figure is a list of cells, independent units of work, and a summary of their results. Each finished
+ * cell is a file of its own, written whole or not at all. So a run that was interrupted goes on where it was, machines share the
+ * cells between them, and the summary is the same whoever computed which.
+ *
+ *   run.json            the figure, its settings and their hash
+ *   cells/ID.json       what a cell gave
+ *   results.json, results.csv, NAME.svg, index.html      the summary
+ */
+import { fnv1a } from "../fnv1a.ts";
+import { PaperError } from "./errors.ts";
+import type { Cell, Figure, Subject, Summary } from "./figure.ts";
+import { csvOf, pageOf } from "./page.ts";
+import type { RunStore } from "./store.ts";
+
+export interface RunFigureOptions {
+  store: RunStore;
+  /** Fewer prompts and cells. */
+  quick?: boolean;
+  /** Only the cells whose number is `index` modulo `count`. */
+  shard?: { index: number; count: number };
+  signal?: AbortSignal;
+  /** After each cell: how many of this run's are done, and the seconds that the others will take, once that is known. */
+  onProgress?: (done: number, total: number, secondsLeft: number | undefined) => void;
+}
+
+/** Computes the cells that are not there yet, and then, unless it is a shard, the summary. */
+export async function runFigure(
+  figure: Figure,
+  subject: Subject,
+  options: RunFigureOptions,
+): Promise<Summary | undefined> {
+  const { store, quick = false, shard, signal, onProgress } = options;
+  if (shard && !(Number.isInteger(shard.index) && shard.index >= 0 && shard.index < shard.count))
+    throw new PaperError(
+      "paper/shard",
+      `There is no shard ${shard.index}/${shard.count}: shards of ${shard.count} are 0 to ${shard.count - 1}.`,
+    );
+  const settings = await figure.settings(subject, { quick });
+  const hash = await begin(store, figure.name, settings);
+  const own = figure.cells(settings).filter((_, index) => !shard || index % shard.count === shard.index);
+  const started = performance.now();
+  let computed = 0;
+  for (const [index, cell] of own.entries()) {
+    signal?.throwIfAborted();
+    if ((await readCell(store, cell, hash)) === undefined) {
+      const result = await figure.run(cell, settings, subject, signal);
+      await store.write(fileOf(cell), JSON.stringify({ hash, result }));
+      computed += 1;
+    }
+    const seconds = (performance.now() - started) / 1000;
+    onProgress?.(index + 1, own.length, computed > 0 ? (seconds / computed) * (own.length - index - 1) : undefined);
+  }
+  return shard ? undefined : mergeRun([figure], store);
+}
+
+/** Sums up the cells of a run, whoever computed them, and writes results, plots and page. */
+export async function mergeRun(figures: readonly Figure[], store: RunStore): Promise<Summary> {
+  const run = parsed<RunFile>(await store.read("run.json"), "run.json");
+  if (!run)
+    throw new PaperError(
+      "paper/no-run",
+      `${store.label} has no run.json: no figure was begun there. Name the folder that was given as --out.`,
+    );
+  const figure = figures.find(({ name }) => name === run.figure);
+  if (!figure)
+    throw new PaperError(
+      "paper/figure",
+      `There is no figure "${run.figure}"; figures are ${figures.map(({ name }) => name).join(", ")}.`,
+    );
+  const found = await Promise.all(
+    figure.cells(run.settings).map(async (cell) => ({ cell, result: await readCell(store, cell, run.hash) })),
+  );
+  const missing = found.filter(({ result }) => result === undefined).map(({ cell }) => cell.id);
+  if (missing.length > 0)
+    throw new PaperError(
+      "paper/missing-cells",
+      `${missing.length} of ${found.length} cells are missing in ${store.label}: ${missing.slice(0, 20).join(", ")}${missing.length > 20 ? ", ..." : ""}. Run the figure again with the same --out; what is there is kept.`,
+    );
+  const summary = figure.summarise(run.settings, found);
+  await store.write(
+    "results.json",
+    JSON.stringify(
+      {
+        ...run,
+        asks: figure.asks,
+        paper: figure.paper,
+        sentence: summary.sentence,
+        verdict: summary.verdict,
+        table: summary.table,
+        cells: found.map(({ cell, result }) => ({ ...cell, result })),
+      },
+      null,
+      1,
+    ),
+  );
+  await store.write("results.csv", csvOf(summary.table));
+  for (const { name, svg } of summary.plots) await store.write(`${name}.svg`, svg);
+  await store.write("index.html", pageOf(figure, run.settings, summary));
+  return summary;
+}
+
+interface RunFile {
+  figure: string;
+  hash: string;
+  settings: unknown;
+}
+
+/** Writes down what runs here, or makes sure that it is the same. @returns the hash of the settings */
+async function begin(store: RunStore, figure: string, settings: unknown): Promise<string> {
+  const hash = fnv1a(JSON.stringify({ figure, settings })).toString(16).padStart(8, "0");
+  const there = parsed<RunFile>(await store.read("run.json"), "run.json");
+  if (!there) await store.write("run.json", JSON.stringify({ figure, hash, settings }, null, 1));
+  else if (there.hash !== hash)
+    throw new PaperError(
+      "paper/other-run",
+      `${store.label} holds "${there.figure}" with other settings (${there.hash}, not ${hash}); see its run.json. Name another folder, or remove this one.`,
+    );
+  return hash;
+}
+
+const fileOf = ({ id }: Cell) => `cells/${id}.json`;
+
+/** Undefined where the cell is not there, or is of other settings. */
+async function readCell(store: RunStore, cell: Cell, hash: string): Promise<unknown> {
+  const file = parsed<{ hash: string; result: unknown }>(await store.read(fileOf(cell)), fileOf(cell));
+  return file?.hash === hash ? file.result : undefined;
+}
+
+function parsed<T>(text: string | undefined, name: string): T | undefined {
+  if (text === undefined) return undefined;
+  try {
+    return JSON.parse(text) as T;
+  } catch (cause) {
+    throw new PaperError("paper/storage", `${name} is damaged. Remove it; it is then computed again.`, { cause });
+  }
+}

@@ -1,0 +1,175 @@
+/** Runs of figures: interrupted, sharded, merged; and two figures on a small trained model. */
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type HookedModel, loadModel } from "../../src/hooks/index.ts";
+import type { Figure, Subject } from "../../src/paper/figure.ts";
+import { FIGURES, figureOf } from "../../src/paper/figures/index.ts";
+import { evaluationPrompts, promptIds } from "../../src/paper/prompts.ts";
+import { mergeRun, runFigure } from "../../src/paper/runs.ts";
+import { MemoryStore } from "../../src/paper/store.ts";
+import { FolderStore } from "../../src/paper/store-folder.node.ts";
+import { taskFamily } from "../../src/paper/tasks/index.ts";
+import { Vocabulary } from "../../src/paper/tasks/vocabulary.ts";
+import { testGpu } from "../support/gpu.ts";
+
+const MODEL = fileURLToPath(new URL("../fixtures/paper/lc-d16-l2-h2", import.meta.url));
+
+/** Squares of numbers: needs no model. `fails` is the cell at which it breaks off. */
+function squares({ upTo = 5, fails = -1 } = {}) {
+  const ran: number[] = [];
+  const figure: Figure<{ upTo: number }, { id: string; n: number }, number> = {
+    name: "squares",
+    asks: "How large are squares?",
+    paper: "Not negative.",
+    settings: async () => ({ upTo }),
+    cells: (settings) => Array.from({ length: settings.upTo }, (_, n) => ({ id: `n-${n}`, n })),
+    run: async ({ n }) => {
+      if (n === fails) throw new Error("lights out");
+      ran.push(n);
+      return n * n;
+    },
+    summarise: (_, results) => ({
+      table: { columns: ["n", "a, b"], rows: results.map(({ cell, result }) => [cell.n, result]) },
+      plots: [{ name: "plot", svg: "<svg/>" }],
+      sentence: "They are <not> negative.",
+      verdict: "agrees",
+    }),
+  };
+  return { figure: figure as unknown as Figure, ran };
+}
+
+const NOBODY = {} as Subject;
+
+describe("a run", () => {
+  it("goes on where it was interrupted", async () => {
+    const store = new MemoryStore();
+    await expect(runFigure(squares({ fails: 3 }).figure, NOBODY, { store })).rejects.toThrow("lights out");
+    const { figure, ran } = squares();
+    const summary = await runFigure(figure, NOBODY, { store });
+    expect(ran).toEqual([3, 4]);
+    expect(summary?.table.rows).toEqual([
+      [0, 0],
+      [1, 1],
+      [2, 4],
+      [3, 9],
+      [4, 16],
+    ]);
+    expect(store.files.get("results.csv")).toBe('n,"a, b"\n0,0\n1,1\n2,4\n3,9\n4,16\n');
+    expect(store.files.get("index.html")).toContain("They are &lt;not&gt; negative.");
+  });
+
+  it("in shards gives the same files as a whole one; what is missing is named", async () => {
+    const whole = new MemoryStore();
+    await runFigure(squares().figure, NOBODY, { store: whole });
+    const store = new MemoryStore();
+    expect(await runFigure(squares().figure, NOBODY, { store, shard: { index: 1, count: 2 } })).toBeUndefined();
+    await expect(mergeRun([squares().figure], store)).rejects.toMatchObject({
+      code: "paper/missing-cells",
+      message: expect.stringContaining("3 of 5 cells are missing in memory: n-0, n-2, n-4."),
+    });
+    const { figure, ran } = squares();
+    await runFigure(figure, NOBODY, { store, shard: { index: 0, count: 2 } });
+    expect(ran).toEqual([0, 2, 4]);
+    await mergeRun([figure], store);
+    expect(new Map([...store.files].sort())).toEqual(new Map([...whole.files].sort()));
+  });
+
+  it("of other settings is refused, and what is there is kept", async () => {
+    const store = new MemoryStore();
+    await runFigure(squares().figure, NOBODY, { store });
+    const before = new Map(store.files);
+    await expect(runFigure(squares({ upTo: 6 }).figure, NOBODY, { store })).rejects.toMatchObject({
+      code: "paper/other-run",
+    });
+    expect(store.files).toEqual(before);
+    await expect(runFigure(squares().figure, NOBODY, { store, shard: { index: 2, count: 2 } })).rejects.toMatchObject({
+      code: "paper/shard",
+    });
+    await expect(mergeRun([], store)).rejects.toMatchObject({ code: "paper/figure" });
+    await expect(mergeRun([], new MemoryStore())).rejects.toMatchObject({ code: "paper/no-run" });
+  });
+
+  it("reports progress and ends with the signal", async () => {
+    const seen: number[][] = [];
+    const stop = new AbortController();
+    const onProgress = (...now: [number, number, number | undefined]) => {
+      seen.push(now.slice(0, 2) as number[]);
+      if (now[0] === 2) stop.abort(new Error("enough"));
+    };
+    const { figure, ran } = squares();
+    await expect(
+      runFigure(figure, NOBODY, { store: new MemoryStore(), onProgress, signal: stop.signal }),
+    ).rejects.toThrow("enough");
+    expect(seen).toEqual([
+      [1, 5],
+      [2, 5],
+    ]);
+    expect(ran).toEqual([0, 1]);
+  });
+
+  it("keeps its files in a folder, whole or not at all, and says when it cannot", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "superlens-paper-"));
+    try {
+      await runFigure(squares().figure, NOBODY, { store: new FolderStore(folder) });
+      expect((await readdir(folder)).sort()).toEqual([
+        "cells",
+        "index.html",
+        "plot.svg",
+        "results.csv",
+        "results.json",
+        "run.json",
+      ]);
+      expect(JSON.parse(await readFile(join(folder, "results.json"), "utf8")).verdict).toBe("agrees");
+      // A file where a folder should be cannot be read or written by anybody, root included.
+      const inFile = new FolderStore(join(folder, "run.json"));
+      await expect(inFile.write("x.json", "")).rejects.toMatchObject({ code: "paper/storage" });
+      await expect(inFile.read("x.json")).rejects.toMatchObject({ code: "paper/storage" });
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+});
+
+describe("figures", () => {
+  let model: HookedModel;
+  let subject: Subject;
+  beforeAll(async () => {
+    model = await loadModel(MODEL, { gpu: await testGpu() });
+    const vocabulary = Vocabulary.fromJson(JSON.parse(await readFile(join(MODEL, "vocab.json"), "utf8")));
+    subject = { model, vocabulary };
+  });
+  afterAll(() => model.destroy());
+
+  it.each(FIGURES.map(({ name }) => name))("%s gives every row a number, and drawings without NaN", async (name) => {
+    const store = new MemoryStore();
+    const summary = await runFigure(figureOf(name), subject, { store, quick: true });
+    expect(summary?.table.rows.length).toBeGreaterThan(6);
+    for (const row of summary?.table.rows ?? []) for (const value of row) expect(value).not.toBeNaN();
+    for (const { svg } of summary?.plots ?? []) expect(svg).not.toMatch(/NaN|undefined|Infinity/);
+    expect(store.files.get("index.html")).toContain(summary?.sentence.slice(0, 20));
+  });
+
+  it("mixtures has the means of a softmax over the logits of its prompts", async () => {
+    const summary = await runFigure(figureOf("mixtures"), subject, { store: new MemoryStore(), quick: true });
+    const family = taskFamily("countries");
+    const tasks = [0, 1, 2];
+    const prompts = evaluationPrompts(family, { counts: [7, 6, 7], tasks, count: 20, seed: 0 });
+    const vocabulary = subject.vocabulary as Vocabulary;
+    const sums = [0, 0, 0];
+    for (const prompt of prompts) {
+      using run = await model.forward(promptIds(vocabulary, prompt), { logits: "last" });
+      const logits = await run.logits.read();
+      const total = logits.reduce((sum, value) => sum + Math.exp(value), 0);
+      for (const task of tasks) {
+        const id = vocabulary.answerIds(prompt.answers[task] as string)[0] as number;
+        sums[task] = (sums[task] as number) + Math.exp(logits[id] as number) / total / prompts.length;
+      }
+    }
+    const rows = summary?.table.rows.filter(([name]) => name === "countries") ?? [];
+    expect(rows.map(([, task]) => task)).toEqual(["capital", "continent", "upper"]);
+    for (const [task, row] of rows.entries()) expect(row[3]).toBeCloseTo(sums[task] as number, 5);
+  });
+});

@@ -114,7 +114,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
   const grid = await api.ablate(model, { input: ids, kind: "zero", metric, layers: 0 });
   const scores = await api.headScores(model, ids, "previous");
   const attribution = await api.directLogitAttribution(model, ids, { tokens: 4 });
-  const graph = api.CircuitGraph.of(model.spec);
+  const graph = api.CircuitGraph.of(model.spec).withScores(() => 1);
   const edit: api.Edit = { at: PATCHED, op: "scale", value: 2 };
   return [
     {

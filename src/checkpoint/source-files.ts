@@ -37,6 +37,12 @@ export class FilesSource implements CheckpointSource {
     }
   }
 
+  /** A source of files whose contents are at hand. */
+  static of(files: Iterable<readonly [name: string, content: Uint8Array]>, label: string): FilesSource {
+    const named = [...files].map(([name, content]) => ({ name, blob: new Blob([content as BlobPart]) }));
+    return new FilesSource(named, label);
+  }
+
   async list(): Promise<string[]> {
     return [...this.#blobs.keys()];
   }

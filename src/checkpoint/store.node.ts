@@ -1,10 +1,11 @@
-/** A folder on disk that a run writes to, for Node and Deno. A file is written beside its name, flushed, and renamed. */
-import { mkdir, open, rename, rm } from "node:fs/promises";
+/** A folder on disk that a run writes to, for Node and Deno. */
+import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { CheckpointError } from "../errors.ts";
 import { FolderSource } from "./folder.node.ts";
 import { type CheckpointSource, checkFileName } from "./source.ts";
 import type { Chunks, FileStore } from "./store.ts";
+import { writeWhole } from "./write-whole.node.ts";
 
 export class FolderStore implements FileStore {
   constructor(readonly label: string) {}
@@ -12,14 +13,10 @@ export class FolderStore implements FileStore {
   async write(file: string, chunks: Chunks): Promise<number> {
     checkFileName(file, this.label);
     const path = join(this.label, file);
-    const partial = `${path}.partial`;
     try {
       await mkdir(dirname(path), { recursive: true });
-      const bytes = await writeFlushed(partial, chunks);
-      await rename(partial, path);
-      return bytes;
+      return await writeWhole(path, chunks);
     } catch (cause) {
-      await rm(partial, { force: true }).catch(() => undefined);
       if (!isOfTheDisk(cause)) throw cause;
       throw new CheckpointError(
         "checkpoint/write",
@@ -31,22 +28,6 @@ export class FolderStore implements FileStore {
 
   source(): CheckpointSource {
     return new FolderSource(this.label);
-  }
-}
-
-/** Flushed, so that the rename cannot reach the disk before the contents. */
-async function writeFlushed(path: string, chunks: Chunks): Promise<number> {
-  const file = await open(path, "w");
-  let bytes = 0;
-  try {
-    for await (const chunk of chunks) {
-      await file.writeFile(chunk);
-      bytes += chunk.byteLength;
-    }
-    await file.sync();
-    return bytes;
-  } finally {
-    await file.close();
   }
 }
 

@@ -1,7 +1,9 @@
 /** Writes a file whole or not at all: it appears under its name once everything is in it. */
 import { constants } from "node:fs";
-import { access, mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
+import { access, mkdir, open, realpath, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
+import type { Chunks } from "../checkpoint/index.ts";
+import { writeWhole } from "../checkpoint/write-whole.node.ts";
 import { SuperlensError } from "../errors.ts";
 import { stop } from "./stop.ts";
 
@@ -47,29 +49,31 @@ export async function makeFolder(path: string): Promise<void> {
 }
 
 /** Writes `chunks` to `path`, by way of a file beside it; returns the bytes written. */
-export async function writeFileWhole(
-  path: string,
-  chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
-): Promise<number> {
+export async function writeFileWhole(path: string, chunks: Chunks): Promise<number> {
   const place = await placeOf(path);
   // A file put in the place of /dev/null would be a bad surprise for everybody.
-  const isDevice = place.kind === "device";
-  const written = isDevice ? place.path : `${place.path}.${process.pid}.partial`;
-  const file = await open(written, "w");
+  return (place.kind === "device" ? writeThrough : writeWhole)(place.path, untilStopped(chunks));
+}
+
+async function* untilStopped(chunks: Chunks): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    stop.signal.throwIfAborted();
+    yield chunk;
+  }
+}
+
+/** Writes to what is there. */
+async function writeThrough(path: string, chunks: Chunks): Promise<number> {
+  const file = await open(path, "w");
   let bytes = 0;
   try {
     for await (const chunk of chunks) {
-      stop.signal.throwIfAborted();
       await file.writeFile(chunk);
       bytes += chunk.byteLength;
     }
-    await file.close();
-    if (!isDevice) await rename(written, place.path);
     return bytes;
-  } catch (error) {
+  } finally {
     await file.close();
-    if (!isDevice) await rm(written, { force: true });
-    throw error;
   }
 }
 

@@ -1,7 +1,7 @@
-/** The files of a run in a folder, for Node and Deno. A file is written beside its place and renamed, so none is ever half there. */
-import { randomUUID } from "node:crypto";
-import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+/** The files of a run in a folder, for Node and Deno. */
+import { mkdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { writeWhole } from "../checkpoint/write-whole.node.ts";
 import { PaperError } from "./errors.ts";
 import type { RunStore } from "./store.ts";
 
@@ -23,13 +23,10 @@ export class FolderStore implements RunStore {
 
   async write(name: string, text: string): Promise<void> {
     const path = join(this.label, name);
-    const partial = `${path}.${randomUUID()}.partial`;
     try {
       await mkdir(dirname(path), { recursive: true });
-      await writeFile(partial, text);
-      await rename(partial, path);
+      await writeWhole(path, [new TextEncoder().encode(text)]);
     } catch (cause) {
-      await rm(partial, { force: true }).catch(() => undefined);
       throw new PaperError(
         "paper/storage",
         `${path} cannot be written: ${(cause as Error).message}. Make room or name a folder of yours, and start again: what is finished is kept.`,

@@ -1,11 +1,12 @@
 /**
- * The tuner's choices on disk, for Node and Deno: one small JSON file for each key, in the folder `tuning` of the cache. A file
- * is written beside its place and renamed. If two programs tune at once, the later file stays.
+ * The tuner's choices on disk, for Node and Deno: one small JSON file for each key, in the folder `tuning` of the cache. If two
+ * programs tune at once, the later file stays.
  */
-import { createHash, randomUUID } from "node:crypto";
-import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { defaultCacheFolder } from "../../checkpoint/cache-folder.node.ts";
+import { writeWhole } from "../../checkpoint/write-whole.node.ts";
 import { type Choices, entryText, parseEntry, type TuningStore } from "./store.ts";
 
 /** A `TuningStore` in a folder, made when it is first written. */
@@ -22,16 +23,8 @@ export class FolderTuningStore implements TuningStore {
   }
 
   async write(key: string, choices: Choices): Promise<void> {
-    const path = this.#pathOf(key);
-    const partial = `${path}.${randomUUID()}`;
     await mkdir(this.#root(), { recursive: true });
-    try {
-      await writeFile(partial, entryText(key, choices));
-      await rename(partial, path);
-    } catch (error) {
-      await rm(partial, { force: true }).catch(() => undefined);
-      throw error;
-    }
+    await writeWhole(this.#pathOf(key), [new TextEncoder().encode(entryText(key, choices))]);
   }
 
   #root(): string {

@@ -21,21 +21,6 @@ struct Params {
 @group(1) @binding(3) var<storage, read> outIndex: array<u32>;
 @group(1) @binding(4) var<storage, read_write> outputs: array<f32>;
 
-const LOGITS = 0u;
-const REFERENCE = 1u;
-
-fn numberAt(source: u32, index: u32) -> f32 {
-  if (source == REFERENCE) {
-    return reference[index];
-  }
-  return logits[index];
-}
-
-fn logSumExp(source: u32, start: u32, thread: u32) -> f32 {
-  let parts = normalizer(source, start, params.vocab, thread);
-  return parts.x + parts.y;
-}
-
 fn rank(base: u32, thread: u32) -> f32 {
   let own = logits[base + tokens[0]];
   var above = 0.0;

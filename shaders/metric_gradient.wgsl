@@ -23,21 +23,6 @@ struct Params {
 @group(1) @binding(3) var<storage, read_write> values: array<f32>;
 @group(1) @binding(4) var<storage, read_write> out: array<f32>;
 
-const LOGITS = 0u;
-const REFERENCE = 1u;
-
-fn numberAt(source: u32, index: u32) -> f32 {
-  if (source == REFERENCE) {
-    return reference[index];
-  }
-  return logits[index];
-}
-
-fn logSumExp(source: u32, start: u32, thread: u32) -> f32 {
-  let parts = normalizer(source, start, params.vocab, thread);
-  return parts.x + parts.y;
-}
-
 @compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,

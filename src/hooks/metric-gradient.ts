@@ -1,5 +1,6 @@
 /** Where a backward pass begins: the metric of each row of logits, and its gradient. */
 import gradientSource from "../../shaders/metric_gradient.wgsl";
+import metricNumbers from "../../shaders/metric_numbers.wgsl";
 import normalizer from "../../shaders/normalizer.wgsl";
 import reduce from "../../shaders/reduce.wgsl";
 import { HookError } from "../errors.ts";
@@ -16,7 +17,7 @@ import { type CheckedMetric, gradientModeOf } from "./metrics.ts";
 
 const METRIC_GRADIENT = defineKernel({
   name: "metric gradient",
-  sources: [reduce, normalizer, gradientSource],
+  sources: [reduce, normalizer, metricNumbers, gradientSource],
   bindings: { logits: "read", entries: "read", reference: "read", values: "write", out: "write" },
   params: u32("rowCount", "vocab", "logitsStart"),
 });

@@ -1,5 +1,6 @@
 /** What a sweep measures in each cell, computed on the GPU from one row of logits. */
 import metricSource from "../../shaders/metric.wgsl";
+import metricNumbers from "../../shaders/metric_numbers.wgsl";
 import normalizerSource from "../../shaders/normalizer.wgsl";
 import reduceSource from "../../shaders/reduce.wgsl";
 import { HookError } from "../errors.ts";
@@ -127,7 +128,7 @@ export const METRICS = s.oneOrMore("metrics", METRIC_SCHEMA);
 
 const METRIC = defineKernel({
   name: "metric",
-  sources: [reduceSource, normalizerSource, metricSource],
+  sources: [reduceSource, normalizerSource, metricNumbers, metricSource],
   bindings: { logits: "read", tokens: "read", reference: "read", outIndex: "read", outputs: "write" },
   params: u32("rowCount", "vocab", "mode", "tokenCount", "outStart", "outStride"),
 });

@@ -71,7 +71,7 @@ export async function edgeAttribution(model: HookedModel, given: EdgeAttribution
   const isPath = method.startsWith("eap-ig");
   if (steps !== undefined && !isPath)
     s.refuseIdle("edgeAttribution", "steps", `beside method "${method}", which has no path`);
-  refuseMetrics([options.metric].flat(), method);
+  refuseMetrics(options.metric, method);
   const pair = await runPair(model, options);
   try {
     const graph = CircuitGraph.of(model.spec);

@@ -2,7 +2,8 @@
 //   g = gradient * clip factor;  w -= lr * decay * w
 //   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
 //   w -= lr / correction1 * m / (sqrt(v) / rootCorrection2 + eps),  corrections 1 - beta^step and its square root
-// The gradient is set to zero for the next step. Once a norm was not finite, nothing moves: see gradient_norm.wgsl. Grid: x = ceil(count / 64), folded into y.
+// The gradient is set to zero for the next step. Once a norm was not finite, nothing moves: see gradient_norm.wgsl.
+// Grid: x = ceil(count / 64), folded into y.
 
 struct Params {
   count: u32,

@@ -18,6 +18,7 @@ import {
   selectedLogProbs,
 } from "../model/log-probs.ts";
 import * as s from "../schema/schema.ts";
+import { BATCH_TOKENS, type Next, nextTokens, rankOf } from "./next-token.ts";
 
 /** A prompt and the answers whose probabilities are wanted. */
 export interface AskedPrompt {
@@ -41,8 +42,8 @@ export const ANSWER_OPTIONS = s.object<AnswerOptions>("the options of answerProb
 const ASKED = s.list(
   "prompts with their answers",
   s.object<AskedPrompt, { prompt: string | readonly number[]; answers: (string | readonly number[])[] }>("a prompt", {
-    prompt: s.required(SEQUENCE) as never,
-    answers: s.required(ANSWERS) as never,
+    prompt: s.required(SEQUENCE),
+    answers: s.required(ANSWERS),
   }),
 );
 
@@ -128,9 +129,6 @@ function namingPrompt<T>(index: number, body: () => T): T {
     throw new InputError(error.code, `Prompt ${index}: ${error.message}`, { cause: error });
   }
 }
-
-/** Tokens of prompts that run together. */
-const BATCH_TOKENS = 16_384;
 
 /** Prompts in order, in batches whose tokens and logits stay within bounds; at least one a batch. */
 function* batchesOf(prompts: readonly Tokens[], vocabSize: number): Generator<Tokens[]> {
@@ -219,31 +217,17 @@ async function laterLogProbs(
   return sums;
 }
 
-/** The distribution of the next token, in doubles. */
-interface Next {
-  readonly logProbs: Float64Array;
-  readonly entropy: number;
-}
-
-function nextTokens(logits: Float32Array): Next {
-  const largest = logits.reduce((most, value) => Math.max(most, value), Number.NEGATIVE_INFINITY);
-  const total = logits.reduce((sum, value) => sum + Math.exp(value - largest), 0);
-  const logProbs = Float64Array.from(logits, (value) => value - largest - Math.log(total));
-  const entropy = logProbs.reduce((sum, value) => (value > -700 ? sum - Math.exp(value) * value : sum), 0);
-  return { logProbs, entropy };
-}
-
 function summed(
   model: HookedModel,
   answers: readonly number[][],
-  { logProbs, entropy }: Next,
+  next: Next,
   later: readonly number[],
 ): PromptProbabilities {
+  const { logProbs, entropy } = next;
   const measured = answers.map((tokens, index): AnswerProbability => {
-    const first = logProbs[tokens[0] as number] as number;
-    const logProb = first + (later[index] as number);
-    const rank = logProbs.reduce((count, value) => count + Number(value > first), 0);
-    return { tokens, logProb, probability: Math.exp(logProb), rank };
+    const first = tokens[0] as number;
+    const logProb = (logProbs[first] as number) + (later[index] as number);
+    return { tokens, logProb, probability: Math.exp(logProb), rank: rankOf(next, first) };
   });
   const prefixes = prefixesOf(answers);
   const isCounted = (index: number) =>

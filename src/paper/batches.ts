@@ -31,7 +31,6 @@ export interface TaskBatch {
 }
 
 const FAMILY = s.madeObject<TaskFamily>("a family of tasks", "name", "inputs", "tasks");
-const PART = s.simple<number>("a number from 0 to 1", (value) => typeof value === "number" && value >= 0 && value <= 1);
 
 export const BATCH_OPTIONS = s.object<BatchOptions, BatchOptions>("the options of trainingBatches", {
   families: s.required(s.list("families of tasks", FAMILY)),
@@ -39,7 +38,7 @@ export const BATCH_OPTIONS = s.object<BatchOptions, BatchOptions>("the options o
   batch: s.required(s.wholeFrom(1)),
   length: s.required(s.wholeFrom(1)),
   seed: s.whole,
-  impurity: PART,
+  impurity: s.part,
 });
 
 /** The batches from number `first` on, without end. */

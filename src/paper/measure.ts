@@ -1,5 +1,6 @@
 /** What a model answers to prompts: the probability of each task's answer, and where it ranks among all tokens. */
 import type { HookedModel } from "../hooks/index.ts";
+import { BATCH_TOKENS, nextTokens, rankOf } from "./next-token.ts";
 import { type Prompt, promptIds } from "./prompts.ts";
 import type { Vocabulary } from "./tasks/vocabulary.ts";
 
@@ -10,9 +11,6 @@ export interface Measured {
   /** How many tokens are likelier than the answer. Undefined where an answer is more than one token. */
   readonly ranks: readonly number[] | undefined;
 }
-
-/** Tokens that run together. */
-const BATCH_TOKENS = 16_384;
 
 /**
  * Measures prompts on a model that was trained with the vocabulary.
@@ -50,13 +48,11 @@ async function byLogits(
   const logits = await run.logits.read();
   const { vocabSize } = model.spec;
   return answers.map((list, row) => {
-    const own = logits.subarray(row * vocabSize, (row + 1) * vocabSize);
-    const largest = own.reduce((most, value) => Math.max(most, value), -Infinity);
-    const total = own.reduce((sum, value) => sum + Math.exp(value - largest), 0);
-    const at = list.map(([id]) => own[id as number] as number);
+    const next = nextTokens(logits.subarray(row * vocabSize, (row + 1) * vocabSize));
+    const ids = list.map(([id]) => id as number);
     return {
-      probabilities: at.map((logit) => Math.exp(logit - largest) / total),
-      ranks: at.map((logit) => own.reduce((above, value) => above + Number(value > logit), 0)),
+      probabilities: ids.map((id) => Math.exp(next.logProbs[id] as number)),
+      ranks: ids.map((id) => rankOf(next, id)),
     };
   });
 }

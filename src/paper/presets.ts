@@ -144,10 +144,7 @@ export function presetModel(preset: Preset, seed = preset.seed): FilesSource {
   const { name, config, init, data } = s.readArgument(PRESET, preset, "presetModel", "preset");
   const files = initialFiles(config, { init, seed: s.readArgument(s.whole, seed, "presetModel", "seed") });
   files.set("vocab.json", new TextEncoder().encode(JSON.stringify(data.vocabulary.toJson(), null, 1)));
-  return new FilesSource(
-    [...files].map(([file, content]) => ({ name: file, blob: new Blob([content as BlobPart]) })),
-    `preset ${name}, seed ${seed}`,
-  );
+  return FilesSource.of(files, `preset ${name}, seed ${seed}`);
 }
 
 /** A preset's batches, from any one on: what `train` takes as data. */

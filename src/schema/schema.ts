@@ -135,6 +135,10 @@ export const notNegative = simple<number>(
   "a number of at least 0",
   (value) => Number.isFinite(value) && (value as number) >= 0,
 );
+export const part = simple<number>(
+  "a number from 0 to 1",
+  (value) => typeof value === "number" && value >= 0 && value <= 1,
+);
 export const whole = simple<number>("a whole number", isInteger);
 /** A whole number from `least` on. */
 export const wholeFrom = (least: number) =>

@@ -74,9 +74,7 @@ export function modelFiles(model: SuperpositionModel, dtype: WeightDtype = "F32"
 
 /** The model folder in memory: what `loadModel` takes, without a disk. */
 export function inMemory(model: SuperpositionModel, dtype: WeightDtype = "F32"): FilesSource {
-  const files = [...modelFiles(model, dtype)];
-  const named = files.map(([name, content]) => ({ name, blob: new Blob([content as BlobPart]) }));
-  return new FilesSource(named, `the constructed model "${model.program.definition.name}"`);
+  return FilesSource.of(modelFiles(model, dtype), `the constructed model "${model.program.definition.name}"`);
 }
 
 /** A constructed model on the GPU, with the blueprint that gives its numbers their meaning. */

@@ -56,9 +56,7 @@ const CONFIG = s.simple<object>("an object, as config.json has it, or a ModelSpe
  * @throws ConfigError as `loadModel` for a config that it refuses
  */
 export function initialWeights(config: object | ModelSpec, options: InitialWeightsOptions = {}): FilesSource {
-  const files = [...initialFiles(config, options)];
-  const named = files.map(([name, content]) => ({ name, blob: new Blob([content as BlobPart]) }));
-  return new FilesSource(named, "initial weights");
+  return FilesSource.of(initialFiles(config, options), "initial weights");
 }
 
 /** The same folder as bytes by file name. */

@@ -14,7 +14,7 @@ export interface Schedule {
 export const SCHEDULE = s.object<Schedule>("a schedule", {
   lr: s.required(s.positive),
   warmup: s.wholeFrom(0),
-  decay: s.simple<number>("a number from 0 to 1", (value) => typeof value === "number" && value >= 0 && value <= 1),
+  decay: s.part,
 });
 
 /** The rate of step `step`, which counts from 1, of `steps`: lr * min(1, step / warmup) * min(1, (steps - step + 1) / (decay * steps)). */

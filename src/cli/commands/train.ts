@@ -3,6 +3,7 @@ import { Command, InvalidArgumentError } from "commander";
 import { openStore } from "../../checkpoint/index.ts";
 import { SuperlensError } from "../../errors.ts";
 import type { HookedModel } from "../../hooks/index.ts";
+import { hasCheckpoint } from "../../train/checkpoint.ts";
 import { saveModel, type TrainStep, train } from "../../train/index.ts";
 import { type BatchFile, openBatches } from "../batches.ts";
 import { examples, type GlobalOptions, numberBetween, usageError, wholeNumber } from "../options.ts";
@@ -107,17 +108,14 @@ async function trainOn(source: string, command: Command): Promise<void> {
 
 /** A model that is there would be overwritten, and it may be the one to train. @throws SuperlensError `cli/exists` */
 async function refuseModelIn({ out, resume }: TrainCommandOptions): Promise<void> {
-  const folder = openStore(out).source();
-  const holds = async (file: string) => folder.exists(file);
-  try {
-    if (!(await holds("model.safetensors")) || (resume && (await holds("checkpoint.safetensors")))) return;
-    throw new SuperlensError(
-      "cli/exists",
-      `${out} holds a model already, which training would overwrite. Name another folder${resume ? "" : ", or give --resume if a run wrote it"}.`,
-    );
-  } finally {
-    await folder.close?.();
-  }
+  const store = openStore(out);
+  const folder = store.source();
+  const holdsModel = await folder.exists("model.safetensors").finally(() => folder.close?.());
+  if (!holdsModel || (resume && (await hasCheckpoint(store)))) return;
+  throw new SuperlensError(
+    "cli/exists",
+    `${out} holds a model already, which training would overwrite. Name another folder${resume ? "" : ", or give --resume if a run wrote it"}.`,
+  );
 }
 
 function stepsOf(command: Command, { count }: BatchFile, { steps, accumulate }: TrainCommandOptions): number {

@@ -36,8 +36,7 @@ export {
   promptText,
 } from "./prompts.ts";
 export { type MixtureReport, mixtureReport, type RoleReport } from "./report.ts";
-export { mergeRun, type RunFigureOptions, runFigure } from "./runs.ts";
-export { MemoryStore, type RunStore } from "./store.ts";
+export { mergeRun, type RunFigureOptions, runFigure, type Shard } from "./runs.ts";
 export type { InputSlot, Task, TaskFamily } from "./tasks/family.ts";
 export { type FamilySet, familyNames, taskFamily } from "./tasks/index.ts";
 export { type TokenForm, Vocabulary } from "./tasks/vocabulary.ts";

@@ -7,22 +7,42 @@
  *   cells/ID.json       what a cell gave
  *   results.json, results.csv, NAME.svg, index.html      the summary
  */
+import { type FileStore, readText, STORE, storeOf, writeText } from "../checkpoint/store.ts";
 import { fnv1a } from "../fnv1a.ts";
+import * as s from "../schema/schema.ts";
 import { PaperError } from "./errors.ts";
 import type { Cell, Figure, Subject, Summary } from "./figure.ts";
 import { csvOf, pageOf } from "./page.ts";
-import type { RunStore } from "./store.ts";
+
+/** A part of a figure's cells. */
+export interface Shard {
+  index: number;
+  count: number;
+}
 
 export interface RunFigureOptions {
-  store: RunStore;
+  /** Where the files go: a folder's name, or a store. */
+  store: string | FileStore;
   /** Fewer prompts and cells. */
   quick?: boolean;
   /** Only the cells whose number is `index` modulo `count`. */
-  shard?: { index: number; count: number };
+  shard?: Shard;
+  /** Ends the run with `signal.reason` between two cells. */
   signal?: AbortSignal;
   /** After each cell: how many of this run's are done, and the seconds that the others will take, once that is known. */
   onProgress?: (done: number, total: number, secondsLeft: number | undefined) => void;
 }
+
+export const RUN_FIGURE_OPTIONS = s.object<RunFigureOptions, RunFigureOptions>("the options of runFigure", {
+  store: s.required(STORE),
+  quick: s.flag,
+  shard: s.object<Shard>("a shard", { index: s.required(s.wholeFrom(0)), count: s.required(s.wholeFrom(1)) }),
+  signal: s.signal,
+  onProgress: s.callback,
+});
+
+const FIGURE = s.madeObject<Figure>("a figure, of figureOf()", "name", "settings", "cells", "run", "summarise");
+const SUBJECT = s.madeObject<Subject>("a model and its vocabulary", "model", "vocabulary");
 
 /** Computes the cells that are not there yet, and then, unless it is a shard, the summary. */
 export async function runFigure(
@@ -30,8 +50,17 @@ export async function runFigure(
   subject: Subject,
   options: RunFigureOptions,
 ): Promise<Summary | undefined> {
-  const { store, quick = false, shard, signal, onProgress } = options;
-  if (shard && !(Number.isInteger(shard.index) && shard.index >= 0 && shard.index < shard.count))
+  s.readArgument(FIGURE, figure, "runFigure", "figure");
+  s.readArgument(SUBJECT, subject, "runFigure", "subject");
+  const {
+    store: place,
+    quick = false,
+    shard,
+    signal,
+    onProgress,
+  } = s.readOptions(RUN_FIGURE_OPTIONS, options, "runFigure");
+  const store = storeOf(place);
+  if (shard && shard.index >= shard.count)
     throw new PaperError(
       "paper/shard",
       `There is no shard ${shard.index}/${shard.count}: shards of ${shard.count} are 0 to ${shard.count - 1}.`,
@@ -45,7 +74,7 @@ export async function runFigure(
     signal?.throwIfAborted();
     if ((await readCell(store, cell, hash)) === undefined) {
       const result = await figure.run(cell, settings, subject, signal);
-      await store.write(fileOf(cell), JSON.stringify({ hash, result }));
+      await writeText(store, fileOf(cell), JSON.stringify({ hash, result }));
       computed += 1;
     }
     const seconds = (performance.now() - started) / 1000;
@@ -55,8 +84,10 @@ export async function runFigure(
 }
 
 /** Sums up the cells of a run, whoever computed them, and writes results, plots and page. */
-export async function mergeRun(figures: readonly Figure[], store: RunStore): Promise<Summary> {
-  const run = parsed<RunFile>(await store.read("run.json"), "run.json");
+export async function mergeRun(figures: readonly Figure[], place: string | FileStore): Promise<Summary> {
+  s.readArgument(s.list("figures, such as FIGURES", FIGURE), figures, "mergeRun", "figures");
+  const store = storeOf(s.readArgument(STORE, place, "mergeRun", "store"));
+  const run = parsed<RunFile>(await readText(store, "run.json"), "run.json");
   if (!run)
     throw new PaperError(
       "paper/no-run",
@@ -78,7 +109,8 @@ export async function mergeRun(figures: readonly Figure[], store: RunStore): Pro
       `${missing.length} of ${found.length} cells are missing in ${store.label}: ${missing.slice(0, 20).join(", ")}${missing.length > 20 ? ", ..." : ""}. Run the figure again with the same --out; what is there is kept.`,
     );
   const summary = figure.summarise(run.settings, found);
-  await store.write(
+  await writeText(
+    store,
     "results.json",
     JSON.stringify(
       {
@@ -94,9 +126,9 @@ export async function mergeRun(figures: readonly Figure[], store: RunStore): Pro
       1,
     ),
   );
-  await store.write("results.csv", csvOf(summary.table));
-  for (const { name, svg } of summary.plots) await store.write(`${name}.svg`, svg);
-  await store.write("index.html", pageOf(figure, run.settings, summary));
+  await writeText(store, "results.csv", csvOf(summary.table));
+  for (const { name, svg } of summary.plots) await writeText(store, `${name}.svg`, svg);
+  await writeText(store, "index.html", pageOf(figure, run.settings, summary));
   return summary;
 }
 
@@ -107,10 +139,10 @@ interface RunFile {
 }
 
 /** Writes down what runs here, or makes sure that it is the same. @returns the hash of the settings */
-async function begin(store: RunStore, figure: string, settings: unknown): Promise<string> {
+async function begin(store: FileStore, figure: string, settings: unknown): Promise<string> {
   const hash = fnv1a(JSON.stringify({ figure, settings })).toString(16).padStart(8, "0");
-  const there = parsed<RunFile>(await store.read("run.json"), "run.json");
-  if (!there) await store.write("run.json", JSON.stringify({ figure, hash, settings }, null, 1));
+  const there = parsed<RunFile>(await readText(store, "run.json"), "run.json");
+  if (!there) await writeText(store, "run.json", JSON.stringify({ figure, hash, settings }, null, 1));
   else if (there.hash !== hash)
     throw new PaperError(
       "paper/other-run",
@@ -122,8 +154,8 @@ async function begin(store: RunStore, figure: string, settings: unknown): Promis
 const fileOf = ({ id }: Cell) => `cells/${id}.json`;
 
 /** Undefined where the cell is not there, or is of other settings. */
-async function readCell(store: RunStore, cell: Cell, hash: string): Promise<unknown> {
-  const file = parsed<{ hash: string; result: unknown }>(await store.read(fileOf(cell)), fileOf(cell));
+async function readCell(store: FileStore, cell: Cell, hash: string): Promise<unknown> {
+  const file = parsed<{ hash: string; result: unknown }>(await readText(store, fileOf(cell)), fileOf(cell));
   return file?.hash === hash ? file.result : undefined;
 }
 
@@ -132,6 +164,6 @@ function parsed<T>(text: string | undefined, name: string): T | undefined {
   try {
     return JSON.parse(text) as T;
   } catch (cause) {
-    throw new PaperError("paper/storage", `${name} is damaged. Remove it; it is then computed again.`, { cause });
+    throw new PaperError("paper/damaged", `${name} is damaged. Remove it; it is then computed again.`, { cause });
   }
 }

@@ -4,13 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { MemoryStore, readText } from "../../src/checkpoint/store.ts";
 import { type HookedModel, loadModel } from "../../src/hooks/index.ts";
 import type { Figure, Subject } from "../../src/paper/figure.ts";
 import { FIGURES, figureOf } from "../../src/paper/figures/index.ts";
 import { evaluationPrompts, promptIds } from "../../src/paper/prompts.ts";
 import { mergeRun, runFigure } from "../../src/paper/runs.ts";
-import { MemoryStore } from "../../src/paper/store.ts";
-import { FolderStore } from "../../src/paper/store-folder.node.ts";
 import { taskFamily } from "../../src/paper/tasks/index.ts";
 import { Vocabulary } from "../../src/paper/tasks/vocabulary.ts";
 import { testGpu } from "../support/gpu.ts";
@@ -41,7 +40,14 @@ function squares({ upTo = 5, fails = -1 } = {}) {
   return { figure: figure as unknown as Figure, ran };
 }
 
-const NOBODY = {} as Subject;
+const NOBODY = { model: undefined, vocabulary: undefined } as unknown as Subject;
+
+/** All files of a store by name, in order. */
+async function textsOf(store: MemoryStore): Promise<Map<string, string>> {
+  const names = await store.source().list?.();
+  const texts = (names ?? []).sort().map(async (name) => [name, await readText(store, name)] as [string, string]);
+  return new Map(await Promise.all(texts));
+}
 
 describe("a run", () => {
   it("goes on where it was interrupted", async () => {
@@ -57,8 +63,8 @@ describe("a run", () => {
       [3, 9],
       [4, 16],
     ]);
-    expect(store.files.get("results.csv")).toBe('n,"a, b"\n0,0\n1,1\n2,4\n3,9\n4,16\n');
-    expect(store.files.get("index.html")).toContain("They are &lt;not&gt; negative.");
+    expect(await readText(store, "results.csv")).toBe('n,"a, b"\n0,0\n1,1\n2,4\n3,9\n4,16\n');
+    expect(await readText(store, "index.html")).toContain("They are &lt;not&gt; negative.");
   });
 
   it("in shards gives the same files as a whole one; what is missing is named", async () => {
@@ -68,23 +74,23 @@ describe("a run", () => {
     expect(await runFigure(squares().figure, NOBODY, { store, shard: { index: 1, count: 2 } })).toBeUndefined();
     await expect(mergeRun([squares().figure], store)).rejects.toMatchObject({
       code: "paper/missing-cells",
-      message: expect.stringContaining("3 of 5 cells are missing in memory: n-0, n-2, n-4."),
+      message: expect.stringContaining("3 of 5 cells are missing in files in memory: n-0, n-2, n-4."),
     });
     const { figure, ran } = squares();
     await runFigure(figure, NOBODY, { store, shard: { index: 0, count: 2 } });
     expect(ran).toEqual([0, 2, 4]);
     await mergeRun([figure], store);
-    expect(new Map([...store.files].sort())).toEqual(new Map([...whole.files].sort()));
+    expect(await textsOf(store)).toEqual(await textsOf(whole));
   });
 
   it("of other settings is refused, and what is there is kept", async () => {
     const store = new MemoryStore();
     await runFigure(squares().figure, NOBODY, { store });
-    const before = new Map(store.files);
+    const before = await textsOf(store);
     await expect(runFigure(squares({ upTo: 6 }).figure, NOBODY, { store })).rejects.toMatchObject({
       code: "paper/other-run",
     });
-    expect(store.files).toEqual(before);
+    expect(await textsOf(store)).toEqual(before);
     await expect(runFigure(squares().figure, NOBODY, { store, shard: { index: 2, count: 2 } })).rejects.toMatchObject({
       code: "paper/shard",
     });
@@ -113,7 +119,7 @@ describe("a run", () => {
   it("keeps its files in a folder, whole or not at all, and says when it cannot", async () => {
     const folder = await mkdtemp(join(tmpdir(), "superlens-paper-"));
     try {
-      await runFigure(squares().figure, NOBODY, { store: new FolderStore(folder) });
+      await runFigure(squares().figure, NOBODY, { store: folder });
       expect((await readdir(folder)).sort()).toEqual([
         "cells",
         "index.html",
@@ -124,9 +130,10 @@ describe("a run", () => {
       ]);
       expect(JSON.parse(await readFile(join(folder, "results.json"), "utf8")).verdict).toBe("agrees");
       // A file where a folder should be cannot be read or written by anybody, root included.
-      const inFile = new FolderStore(join(folder, "run.json"));
-      await expect(inFile.write("x.json", "")).rejects.toMatchObject({ code: "paper/storage" });
-      await expect(inFile.read("x.json")).rejects.toMatchObject({ code: "paper/storage" });
+      const inFile = join(folder, "run.json");
+      const refused = { code: "checkpoint/no-folder", message: expect.stringContaining(inFile) };
+      await expect(runFigure(squares().figure, NOBODY, { store: inFile })).rejects.toMatchObject(refused);
+      await expect(mergeRun([squares().figure], inFile)).rejects.toMatchObject(refused);
     } finally {
       await rm(folder, { recursive: true });
     }
@@ -149,7 +156,7 @@ describe("figures", () => {
     expect(summary?.table.rows.length).toBeGreaterThan(6);
     for (const row of summary?.table.rows ?? []) for (const value of row) expect(value).not.toBeNaN();
     for (const { svg } of summary?.plots ?? []) expect(svg).not.toMatch(/NaN|undefined|Infinity/);
-    expect(store.files.get("index.html")).toContain(summary?.sentence.slice(0, 20));
+    expect(await readText(store, "index.html")).toContain(summary?.sentence.slice(0, 20));
   });
 
   it("mixtures has the means of a softmax over the logits of its prompts", async () => {

@@ -4,7 +4,6 @@ import { openModelSource } from "../../model/load.ts";
 import type { Figure, Summary } from "../../paper/figure.ts";
 import { FIGURES } from "../../paper/figures/index.ts";
 import { mergeRun, runFigure } from "../../paper/runs.ts";
-import { FolderStore } from "../../paper/store-folder.node.ts";
 import { Vocabulary } from "../../paper/tasks/vocabulary.ts";
 import { examples, type GlobalOptions } from "../options.ts";
 import { note, print, printJson, table } from "../output.ts";
@@ -43,7 +42,7 @@ export function paperCommand(): Command {
     merge
       .argument("<dir>", "the folder that shards were given as --out")
       .action(async (dir: string, _options: unknown, sub: Command) => {
-        show(await mergeRun(FIGURES, new FolderStore(dir)), dir, sub.optsWithGlobals<GlobalOptions>());
+        show(await mergeRun(FIGURES, dir), dir, sub.optsWithGlobals<GlobalOptions>());
       }),
   );
 }
@@ -64,7 +63,6 @@ function figureCommand(figure: Figure): Command {
 
 async function run(figure: Figure, options: PaperOptions): Promise<void> {
   const { model: source, out = `paper-${figure.name}`, quick = false, shard, quiet } = options;
-  const store = new FolderStore(out);
   const summary = await withModel(source, options, {
     prepare: () => undefined,
     run: async (model) => {
@@ -73,7 +71,7 @@ async function run(figure: Figure, options: PaperOptions): Promise<void> {
       return runFigure(
         figure,
         { model, vocabulary },
-        { store, quick, signal: stop.signal, ...(shard && { shard }), ...(onProgress && { onProgress }) },
+        { store: out, quick, signal: stop.signal, ...(shard && { shard }), ...(onProgress && { onProgress }) },
       );
     },
   });

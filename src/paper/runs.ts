@@ -9,10 +9,12 @@
  */
 import { type FileStore, readText, STORE, storeOf, writeText } from "../checkpoint/store.ts";
 import { fnv1a } from "../fnv1a.ts";
+import { MODEL } from "../hooks/call.ts";
 import * as s from "../schema/schema.ts";
 import { PaperError } from "./errors.ts";
 import type { Cell, Figure, Subject, Summary } from "./figure.ts";
 import { csvOf, pageOf } from "./page.ts";
+import { VOCABULARY } from "./tasks/vocabulary.ts";
 
 /** A part of a figure's cells. */
 export interface Shard {
@@ -42,7 +44,7 @@ export const RUN_FIGURE_OPTIONS = s.object<RunFigureOptions, RunFigureOptions>("
 });
 
 const FIGURE = s.madeObject<Figure>("a figure, of figureOf()", "name", "settings", "cells", "run", "summarise");
-const SUBJECT = s.madeObject<Subject>("a model and its vocabulary", "model", "vocabulary");
+const SUBJECT = s.object<Subject>("a model and its vocabulary", { model: s.required(MODEL), vocabulary: VOCABULARY });
 
 /** Computes the cells that are not there yet, and then, unless it is a shard, the summary. */
 export async function runFigure(

@@ -1,7 +1,8 @@
 /** A model as an ordinary folder, which `loadModel` and transformers load: `config.json` and `model.safetensors` in float32. */
 import { streamSafetensors } from "../checkpoint/index.ts";
 import { type FileStore, STORE, storeOf, writeText } from "../checkpoint/store.ts";
-import { HookedModel } from "../hooks/index.ts";
+import { MODEL } from "../hooks/call.ts";
+import type { HookedModel } from "../hooks/index.ts";
 import { MODEL_SOURCE, type ModelSource, resolveSource } from "../model/load.ts";
 import { weightsInMemory } from "../model/weights/tensors.ts";
 import * as s from "../schema/schema.ts";
@@ -37,7 +38,7 @@ const DTYPE_FIELDS = ["torch_dtype", "dtype"];
  * @throws CheckpointError `checkpoint/write`; InputError `input/model-destroyed`
  */
 export async function saveModel(model: HookedModel, to: string | FileStore, options: SaveOptions = {}): Promise<void> {
-  s.readArgument(s.instance("a model, made by loadModel()", HookedModel), model, "saveModel", "model");
+  s.readArgument(MODEL, model, "saveModel", "model");
   const store = storeOf(s.readArgument(STORE, to, "saveModel", "to"));
   const { tokenizerFrom } = s.readOptions(SAVE_OPTIONS, options, "saveModel");
   const { gpu, engine, config } = model;

@@ -6,7 +6,8 @@
  */
 import { type FileStore, STORE, storeOf } from "../checkpoint/store.ts";
 import { InputError } from "../errors.ts";
-import { HookedModel } from "../hooks/index.ts";
+import { MODEL } from "../hooks/call.ts";
+import type { HookedModel } from "../hooks/index.ts";
 import type { Model } from "../model/model.ts";
 import { WeightGradients } from "../model/weights/gradients.ts";
 import { tensorNames } from "../model/weights/tensors.ts";
@@ -74,7 +75,7 @@ export const TRAIN_CHECKPOINTS = s.object<TrainCheckpoints>("checkpoint", {
 });
 
 export const TRAIN_OPTIONS = s.object<TrainOptions>("the options of train", {
-  model: s.required(s.instance("a model, made by loadModel()", HookedModel)),
+  model: s.required(MODEL),
   data: s.required(TRAIN_DATA),
   steps: s.required(s.wholeFrom(1)),
   schedule: s.required(SCHEDULE),

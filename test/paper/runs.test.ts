@@ -40,7 +40,14 @@ function squares({ upTo = 5, fails = -1 } = {}) {
   return { figure: figure as unknown as Figure, ran };
 }
 
-const NOBODY = { model: undefined, vocabulary: undefined } as unknown as Subject;
+let model: HookedModel;
+let subject: Subject;
+beforeAll(async () => {
+  model = await loadModel(MODEL, { gpu: await testGpu() });
+  const vocabulary = Vocabulary.fromJson(JSON.parse(await readFile(join(MODEL, "vocab.json"), "utf8")));
+  subject = { model, vocabulary };
+});
+afterAll(() => model.destroy());
 
 /** All files of a store by name, in order. */
 async function textsOf(store: MemoryStore): Promise<Map<string, string>> {
@@ -52,9 +59,9 @@ async function textsOf(store: MemoryStore): Promise<Map<string, string>> {
 describe("a run", () => {
   it("goes on where it was interrupted", async () => {
     const store = new MemoryStore();
-    await expect(runFigure(squares({ fails: 3 }).figure, NOBODY, { store })).rejects.toThrow("lights out");
+    await expect(runFigure(squares({ fails: 3 }).figure, subject, { store })).rejects.toThrow("lights out");
     const { figure, ran } = squares();
-    const summary = await runFigure(figure, NOBODY, { store });
+    const summary = await runFigure(figure, subject, { store });
     expect(ran).toEqual([3, 4]);
     expect(summary?.table.rows).toEqual([
       [0, 0],
@@ -69,15 +76,15 @@ describe("a run", () => {
 
   it("in shards gives the same files as a whole one; what is missing is named", async () => {
     const whole = new MemoryStore();
-    await runFigure(squares().figure, NOBODY, { store: whole });
+    await runFigure(squares().figure, subject, { store: whole });
     const store = new MemoryStore();
-    expect(await runFigure(squares().figure, NOBODY, { store, shard: { index: 1, count: 2 } })).toBeUndefined();
+    expect(await runFigure(squares().figure, subject, { store, shard: { index: 1, count: 2 } })).toBeUndefined();
     await expect(mergeRun([squares().figure], store)).rejects.toMatchObject({
       code: "paper/missing-cells",
       message: expect.stringContaining("3 of 5 cells are missing in files in memory: n-0, n-2, n-4."),
     });
     const { figure, ran } = squares();
-    await runFigure(figure, NOBODY, { store, shard: { index: 0, count: 2 } });
+    await runFigure(figure, subject, { store, shard: { index: 0, count: 2 } });
     expect(ran).toEqual([0, 2, 4]);
     await mergeRun([figure], store);
     expect(await textsOf(store)).toEqual(await textsOf(whole));
@@ -85,13 +92,13 @@ describe("a run", () => {
 
   it("of other settings is refused, and what is there is kept", async () => {
     const store = new MemoryStore();
-    await runFigure(squares().figure, NOBODY, { store });
+    await runFigure(squares().figure, subject, { store });
     const before = await textsOf(store);
-    await expect(runFigure(squares({ upTo: 6 }).figure, NOBODY, { store })).rejects.toMatchObject({
+    await expect(runFigure(squares({ upTo: 6 }).figure, subject, { store })).rejects.toMatchObject({
       code: "paper/other-run",
     });
     expect(await textsOf(store)).toEqual(before);
-    await expect(runFigure(squares().figure, NOBODY, { store, shard: { index: 2, count: 2 } })).rejects.toMatchObject({
+    await expect(runFigure(squares().figure, subject, { store, shard: { index: 2, count: 2 } })).rejects.toMatchObject({
       code: "paper/shard",
     });
     await expect(mergeRun([], store)).rejects.toMatchObject({ code: "paper/figure" });
@@ -107,7 +114,7 @@ describe("a run", () => {
     };
     const { figure, ran } = squares();
     await expect(
-      runFigure(figure, NOBODY, { store: new MemoryStore(), onProgress, signal: stop.signal }),
+      runFigure(figure, subject, { store: new MemoryStore(), onProgress, signal: stop.signal }),
     ).rejects.toThrow("enough");
     expect(seen).toEqual([
       [1, 5],
@@ -119,7 +126,7 @@ describe("a run", () => {
   it("keeps its files in a folder, whole or not at all, and says when it cannot", async () => {
     const folder = await mkdtemp(join(tmpdir(), "superlens-paper-"));
     try {
-      await runFigure(squares().figure, NOBODY, { store: folder });
+      await runFigure(squares().figure, subject, { store: folder });
       expect((await readdir(folder)).sort()).toEqual([
         "cells",
         "index.html",
@@ -132,7 +139,7 @@ describe("a run", () => {
       // A file where a folder should be cannot be read or written by anybody, root included.
       const inFile = join(folder, "run.json");
       const refused = { code: "checkpoint/no-folder", message: expect.stringContaining(inFile) };
-      await expect(runFigure(squares().figure, NOBODY, { store: inFile })).rejects.toMatchObject(refused);
+      await expect(runFigure(squares().figure, subject, { store: inFile })).rejects.toMatchObject(refused);
       await expect(mergeRun([squares().figure], inFile)).rejects.toMatchObject(refused);
     } finally {
       await rm(folder, { recursive: true });
@@ -141,15 +148,6 @@ describe("a run", () => {
 });
 
 describe("figures", () => {
-  let model: HookedModel;
-  let subject: Subject;
-  beforeAll(async () => {
-    model = await loadModel(MODEL, { gpu: await testGpu() });
-    const vocabulary = Vocabulary.fromJson(JSON.parse(await readFile(join(MODEL, "vocab.json"), "utf8")));
-    subject = { model, vocabulary };
-  });
-  afterAll(() => model.destroy());
-
   it.each(FIGURES.map(({ name }) => name))("%s gives every row a number, and drawings without NaN", async (name) => {
     const store = new MemoryStore();
     const summary = await runFigure(figureOf(name), subject, { store, quick: true });

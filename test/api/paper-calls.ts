@@ -100,7 +100,18 @@ function ofModels(model: HookedModel, prompts: readonly paper.Prompt[]): Call[] 
 function ofRuns(model: HookedModel, prompts: readonly paper.Prompt[], measured: readonly paper.Measured[]): Call[] {
   const subject: paper.Subject = { model, vocabulary: undefined };
   const store = new MemoryStore();
+  const sources = [paper.presetModel(paper.trainingPreset("lc"))];
   return [
+    {
+      name: "SubjectList",
+      args: [sources, async () => model],
+      run: (...args) => void new paper.SubjectList(...(args as [never])),
+    },
+    {
+      name: "SubjectList.at",
+      args: [0],
+      run: (index) => new paper.SubjectList(sources, async () => model).at(index),
+    },
     { name: "mixtureReport", args: [prompts, measured], run: paper.mixtureReport },
     { name: "figureOf", args: ["lambda"], run: paper.figureOf },
     {

@@ -39,6 +39,8 @@ const LETTERS = "abcdefghijklmnopqrstuvwxyz";
 /** `small`: of this project's presets; `from-scratch`: of the paper's section 4; `pretrained`: of its figures 1 and 2. */
 export type FamilySet = keyof typeof FAMILIES;
 
+export const FAMILY_SETS = Object.keys(FAMILIES) as FamilySet[];
+
 /** The families of a set by name, in the order of the paper. */
 export function familyNames(set: FamilySet = "small"): string[] {
   return Object.keys(FAMILIES[set]);
@@ -47,7 +49,6 @@ export function familyNames(set: FamilySet = "small"): string[] {
 /** A family by name. @throws PaperError `paper/task` */
 export function taskFamily(name: string, set: FamilySet = "small"): TaskFamily {
   const families: Record<string, () => TaskFamily> = FAMILIES[set];
-  const family = families[name];
-  if (family) return family();
+  if (Object.hasOwn(families, name)) return (families[name] as () => TaskFamily)();
   throw new PaperError("paper/task", `There is no family "${name}" in "${set}": ${familyNames(set).join(", ")}.`);
 }

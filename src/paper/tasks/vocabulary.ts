@@ -13,7 +13,9 @@ import type { TaskFamily } from "./family.ts";
 export const LINE_BREAK = "\n";
 
 /** What the tokens of a vocabulary are. */
-export type TokenForm = "words" | "characters";
+export const TOKEN_FORMS = ["words", "characters"] as const;
+
+export type TokenForm = (typeof TOKEN_FORMS)[number];
 
 export class Vocabulary {
   readonly #ids: ReadonlyMap<string, number>;

@@ -3,12 +3,12 @@ import type { Summary } from "../../paper/figure.ts";
 import type { GlobalOptions } from "../options.ts";
 import { note, print, printJson, table } from "../output.ts";
 
-export type OnProgress = (done: number, total: number, secondsLeft: number | undefined) => void;
+export type OnProgress = (done: number, total: number, secondsLeft: number | undefined, of?: string) => void;
 
 /** A line on stderr at most every two seconds. */
-export function progressLine(of = ""): OnProgress {
+export function progressLine(): OnProgress {
   let writtenAt = performance.now();
-  return (done, total, secondsLeft) => {
+  return (done, total, secondsLeft, of = "") => {
     if (performance.now() - writtenAt < 2000) return;
     writtenAt = performance.now();
     note(

@@ -75,7 +75,7 @@ export async function runReport(
   }
   if (read.shard) return undefined;
   const report = { figures: figures.map(({ name, asks, paper }) => ({ name, asks, paper })), runs };
-  await writeText(store, "report.json", JSON.stringify(withoutDrawings(report), null, 1));
+  await writeText(store, "report.json", JSON.stringify(findings(report), null, 1));
   await writeText(store, "index.html", reportPage(report));
   return report;
 }
@@ -102,11 +102,15 @@ async function runOne(
   }
 }
 
-/** Plots by name: each is a file of its own. */
-const withoutDrawings = ({ figures, runs }: Report) => ({
+/** What was found. Plots and numbers are in the folders of the runs. */
+const findings = ({ figures, runs }: Report) => ({
   figures,
   runs: runs.map(({ summary, ...run }) => ({
     ...run,
-    ...(summary && { ...summary, plots: summary.plots.map(({ name }) => name) }),
+    ...(summary && {
+      verdict: summary.verdict,
+      sentence: summary.sentence,
+      plots: summary.plots.map(({ name }) => name),
+    }),
   })),
 });

@@ -1,5 +1,5 @@
 /** `superlens paper`: an experiment of the paper on a model, as numbers, plots and a page; and `merge`, which joins shards. */
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 import { openStore } from "../../checkpoint/index.ts";
 import { PaperError } from "../../paper/errors.ts";
 import { type AnyFigure, isComparison, type Summary } from "../../paper/figure.ts";
@@ -8,6 +8,8 @@ import { mergeRun, runFigure, type Shard, unfinishedShards } from "../../paper/r
 import { SubjectList } from "../../paper/subjects.ts";
 import { collect, examples, type GlobalOptions, usageError, wholeNumber } from "../options.ts";
 import { print, printJson } from "../output.ts";
+import { allCommand } from "../paper/report.ts";
+import { shardOption } from "../paper/shard.ts";
 import { show } from "../paper/show.ts";
 import { resubmission, submitArray, tasksOf } from "../paper/slurm.ts";
 import { showWork } from "../progress.ts";
@@ -43,12 +45,14 @@ export function paperCommand(): Command {
           "every second cell, the others on another machine with --shard 1/2",
         ],
         ["paper merge lambda", "joins what shards left in a folder"],
+        ["paper all --quick", "every figure, on the models in this package, as one page"],
         [
           "paper lambda --model ./mini --out lambda --slurm --tasks 8 -- --partition=gpu",
           "eight shards as a Slurm job array, and a job that merges them; what follows -- is for sbatch",
         ],
       ),
     );
+  command.addCommand(allCommand());
   for (const figure of FIGURES) command.addCommand(figureCommand(figure));
   const merge = new Command("merge")
     .summary("join the cells of shards")
@@ -75,7 +79,7 @@ function figureCommand(figure: AnyFigure): Command {
     .argument("[sbatch...]", "after -- and beside --slurm: options of sbatch, such as --partition=gpu")
     .addOption((compares ? model.argParser(collect(String)) : model).makeOptionMandatory())
     .option("--quick", "fewer prompts and cells")
-    .addOption(new Option("--shard <i/n>", "only the cells whose number is i modulo n").argParser(parseShard))
+    .addOption(shardOption())
     .option("--out <dir>", "folder for the results (default: paper-FIGURE)")
     .addOption(
       new Option("--slurm", "submit a Slurm job array, a task for each shard, and a job that merges").conflicts(
@@ -137,11 +141,4 @@ async function merged(dir: string): Promise<Summary> {
       { cause },
     );
   }
-}
-
-function parseShard(text: string): Shard {
-  const [, index, count] = /^(\d+)\/(\d+)$/.exec(text) ?? [];
-  if (index === undefined || Number(index) >= Number(count))
-    throw new InvalidArgumentError("It must be i/n with i from 0 to n - 1, as 0/4.");
-  return { index: Number(index), count: Number(count) };
 }

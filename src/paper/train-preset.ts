@@ -1,9 +1,9 @@
 /** Trains a preset: its batches, its recipe, its accuracy in the end, and all of it in a folder that `loadModel` loads. */
-import { type FileStore, openStore } from "../checkpoint/index.ts";
+import { type FileStore, STORE, storeOf, writeText } from "../checkpoint/store.ts";
 import { HookedModel } from "../hooks/index.ts";
 import * as s from "../schema/schema.ts";
 import { saveModel, type TrainStep, train } from "../train/index.ts";
-import { STORE } from "../train/store.ts";
+
 import { heldOutAccuracy } from "./held-out.ts";
 import { lossPlot } from "./plots/loss.ts";
 import type { PresetSpec } from "./preset-spec.ts";
@@ -72,7 +72,7 @@ export async function trainPreset(options: TrainPresetOptions): Promise<TrainedP
   const { model, preset, out, resume, ...read } = s.readOptions(TRAIN_PRESET_OPTIONS, options, "trainPreset");
   if (out === undefined && resume) s.refuseIdle("trainPreset", "resume", "without out");
   if (out === undefined && read.checkpointEvery) s.refuseIdle("trainPreset", "checkpointEvery", "without out");
-  const store = typeof out === "string" ? openStore(out) : out;
+  const store = out === undefined ? undefined : storeOf(out);
   const { checkpointEvery, logEvery, onStep, signal } = read;
   const steps = await train({
     model,
@@ -104,10 +104,9 @@ async function save(store: FileStore, model: HookedModel, { name, spec, data }: 
     losses: steps.map(({ loss }) => Number(loss.toPrecision(7))),
   };
   await saveModel(model, store);
-  const write = (file: string, text: string) => store.write(file, [new TextEncoder().encode(text)]);
-  await write("vocab.json", JSON.stringify(data.vocabulary.toJson(), null, 1));
-  await write("training.json", JSON.stringify(record));
-  await write("loss.svg", lossPlot(name, steps));
+  await writeText(store, "vocab.json", JSON.stringify(data.vocabulary.toJson(), null, 1));
+  await writeText(store, "training.json", JSON.stringify(record));
+  await writeText(store, "loss.svg", lossPlot(name, steps));
 }
 
 function adapterOf({ gpu }: HookedModel): string {

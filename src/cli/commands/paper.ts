@@ -3,7 +3,6 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { type AnyFigure, isComparison, type Summary } from "../../paper/figure.ts";
 import { FIGURES } from "../../paper/figures/index.ts";
 import { mergeRun, runFigure } from "../../paper/runs.ts";
-import { FolderStore } from "../../paper/store-folder.node.ts";
 import { SubjectList } from "../../paper/subjects.ts";
 import { collect, examples, type GlobalOptions } from "../options.ts";
 import { print, printJson, table } from "../output.ts";
@@ -44,7 +43,7 @@ export function paperCommand(): Command {
     merge
       .argument("<dir>", "the folder that shards were given as --out")
       .action(async (dir: string, _options: unknown, sub: Command) => {
-        show(await mergeRun(FIGURES, new FolderStore(dir)), dir, sub.optsWithGlobals<GlobalOptions>());
+        show(await mergeRun(FIGURES, dir), dir, sub.optsWithGlobals<GlobalOptions>());
       }),
   );
 }
@@ -70,7 +69,7 @@ async function run(figure: AnyFigure, options: PaperOptions): Promise<void> {
   using subjects = new SubjectList([model].flat(), (source) => load(source, options));
   const progress = showWork({ doing: figure.name, parts: "cells" }, quiet);
   const summary = await runFigure(figure, subjects, {
-    store: new FolderStore(out),
+    store: out,
     quick,
     signal: stop.signal,
     ...(shard && { shard }),

@@ -1,18 +1,20 @@
 /** `superlens paper`: an experiment of the paper on a model, as numbers, plots and a page; and `merge`, which joins shards. */
 import { Command, InvalidArgumentError, Option } from "commander";
+import { defaultModels } from "../../paper/embedded.ts";
 import { type AnyFigure, isComparison, type Summary } from "../../paper/figure.ts";
 import { FIGURES } from "../../paper/figures/index.ts";
 import { mergeRun, runFigure } from "../../paper/runs.ts";
 import { SubjectList } from "../../paper/subjects.ts";
 import { collect, examples, type GlobalOptions } from "../options.ts";
 import { print, printJson, table } from "../output.ts";
+import { embeddedFolder } from "../package.ts";
 import { showWork } from "../progress.ts";
 import { load } from "../session.ts";
 import { stop } from "../stop.ts";
 
 interface PaperOptions extends GlobalOptions {
   /** Several for a comparison. */
-  model: string | string[];
+  model?: string | string[];
   quick?: boolean;
   shard?: { index: number; count: number };
   out?: string;
@@ -52,12 +54,12 @@ function figureCommand(figure: AnyFigure): Command {
   const compares = isComparison(figure);
   const model = new Option(
     "--model <model>",
-    `folder, address or hf:owner/name; one without a tokenizer needs the vocab.json it was trained with${compares ? "; repeat it for each model" : ""}`,
+    `folder, address or hf:owner/name; one without a tokenizer needs the vocab.json it was trained with${compares ? "; repeat it for each model" : ""} (default: from this package)`,
   );
   return new Command(figure.name)
     .summary(figure.asks)
     .description(`${figure.asks}\n\nThe paper: ${figure.paper}`)
-    .addOption((compares ? model.argParser(collect(String)) : model).makeOptionMandatory())
+    .addOption(compares ? model.argParser(collect(String)) : model)
     .option("--quick", "fewer prompts and cells")
     .addOption(new Option("--shard <i/n>", "only the cells whose number is i modulo n").argParser(parseShard))
     .option("--out <dir>", "folder for the results (default: paper-FIGURE)")
@@ -66,7 +68,8 @@ function figureCommand(figure: AnyFigure): Command {
 
 async function run(figure: AnyFigure, options: PaperOptions): Promise<void> {
   const { model, out = `paper-${figure.name}`, quick = false, shard, quiet = false } = options;
-  using subjects = new SubjectList([model].flat(), (source) => load(source, options));
+  const sources = model === undefined ? defaultModels(figure, embeddedFolder(), { quick }) : [model].flat();
+  using subjects = new SubjectList(sources, (source) => load(source, options));
   const progress = showWork({ doing: figure.name, parts: "cells" }, quiet);
   const summary = await runFigure(figure, subjects, {
     store: out,

@@ -16,7 +16,7 @@ export { type BatchOptions, type TaskBatch, trainingBatches } from "./batches.ts
 export { PaperError } from "./errors.ts";
 export type { Cell, Figure, Subject, Summary } from "./figure.ts";
 export { FIGURES, figureOf } from "./figures/index.ts";
-export { type Measured, measurePrompts } from "./measure.ts";
+export { type Measured, type MeasureOptions, measurePrompts } from "./measure.ts";
 export {
   type Preset,
   type PresetTraining,

@@ -1,11 +1,12 @@
 /** The paper's section 4: two tasks in one prompt, one with share lambda; do the two probabilities follow it? */
 
 import type { Cell, Figure, Summary } from "../figure.ts";
+import type { Measured } from "../measure.ts";
 import { pointPlot } from "../plots/points.ts";
 import { countsOf, evaluationPrompts, type Prompt } from "../prompts.ts";
 import { mixtureReport } from "../report.ts";
 import { type FamilySet, taskFamily } from "../tasks/index.ts";
-import { type Answered, ask, factsOf, familiesOf, meanOf, measuredOf, type SubjectFacts, setOf } from "./asking.ts";
+import { ask, factsOf, familiesOf, meanOf, type SubjectFacts, setOf } from "./asking.ts";
 
 interface Settings {
   readonly model: SubjectFacts;
@@ -39,7 +40,7 @@ function promptsOf({ set, examples, prompts, seed }: Settings, { family, pair, s
 /** 0, 1/steps, ..., 1. */
 const sharesOf = (steps: number) => Array.from({ length: steps + 1 }, (_, index) => index / steps);
 
-export const LAMBDA: Figure<Settings, Mixture, Answered[]> = {
+export const LAMBDA: Figure<Settings, Mixture, Measured[]> = {
   name: "lambda",
   asks: "If a part lambda of the examples is of one task and the rest of another, how likely is each one's answer?",
   paper: "In models trained on one task at a time, the two probabilities follow lambda almost linearly (section 4).",
@@ -78,11 +79,11 @@ const COLUMNS = [
   "KL (nats)",
 ];
 
-function summarise(settings: Settings, results: readonly { cell: Mixture; result: Answered[] }[]): Summary {
+function summarise(settings: Settings, results: readonly { cell: Mixture; result: Measured[] }[]): Summary {
   const measured = results.map(({ cell, result }) => ({
     cell,
     result,
-    report: mixtureReport(promptsOf(settings, cell), measuredOf(result)),
+    report: mixtureReport(promptsOf(settings, cell), result),
   }));
   const curves = settings.families.flatMap((family) =>
     PAIRS.map((pair) => ({

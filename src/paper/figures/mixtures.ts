@@ -1,12 +1,13 @@
 /** The paper's figures 1 and 2: examples of all tasks of a family in one prompt, and the probability of each task's answer. */
 
 import type { Cell, Figure, Summary } from "../figure.ts";
+import type { Measured } from "../measure.ts";
 import { barChart } from "../plots/bars.ts";
 import { ternaryPlot } from "../plots/ternary.ts";
 import { countsOf, equalShares, evaluationPrompts, type Prompt } from "../prompts.ts";
 import { mixtureReport } from "../report.ts";
 import { type FamilySet, taskFamily } from "../tasks/index.ts";
-import { type Answered, ask, factsOf, familiesOf, meanOf, measuredOf, type SubjectFacts, setOf } from "./asking.ts";
+import { ask, factsOf, familiesOf, meanOf, type SubjectFacts, setOf } from "./asking.ts";
 
 interface Settings {
   readonly model: SubjectFacts;
@@ -45,7 +46,7 @@ function promptsOf({ set, seed }: Settings, name: string, first: number, count: 
   });
 }
 
-export const MIXTURES: Figure<Settings, Block, Answered[]> = {
+export const MIXTURES: Figure<Settings, Block, Measured[]> = {
   name: "mixtures",
   asks: "With examples of several tasks in one prompt, in equal parts, how likely is each task's answer to the query?",
   paper:
@@ -89,7 +90,7 @@ const COLUMNS = [
   "prompts with overlapping answers",
 ];
 
-function summarise(settings: Settings, results: readonly { cell: Block; result: Answered[] }[]): Summary {
+function summarise(settings: Settings, results: readonly { cell: Block; result: Measured[] }[]): Summary {
   const families = settings.families.map((name) => {
     const answered = results.filter(({ cell }) => cell.family === name).flatMap(({ result }) => result);
     const prompts = promptsOf(settings, name, 0, answered.length);
@@ -99,7 +100,7 @@ function summarise(settings: Settings, results: readonly { cell: Block; result: 
       name,
       roles,
       answered,
-      report: mixtureReport(prompts, measuredOf(answered)),
+      report: mixtureReport(prompts, answered),
       together: 1 - meanOf(answered.map(({ other }) => other)),
     };
   });

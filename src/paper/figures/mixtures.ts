@@ -8,11 +8,13 @@ import { countsOf, equalShares, evaluationPrompts, type Prompt } from "../prompt
 import { mixtureReport } from "../report.ts";
 import { type FamilySet, taskFamily } from "../tasks/index.ts";
 import { ask, factsOf, familiesOf, meanOf, type SubjectFacts, setOf } from "./asking.ts";
+import { type Examples, examplesOf, MOST_TASKS, roomNote, tasksAtOnce } from "./examples.ts";
 
 interface Settings {
   readonly model: SubjectFacts;
   readonly set: FamilySet;
   readonly families: readonly string[];
+  readonly examples: Examples;
   readonly prompts: number;
   readonly seed: number;
 }
@@ -26,19 +28,12 @@ interface Block extends Cell {
 /** Prompts of a cell. */
 const BLOCK = 20;
 
-/** A family with more tasks than this is asked three of them, drawn for each prompt. */
-const MOST_TASKS = 4;
-
-/** Examples a prompt: the paper's for a pretrained model, twenty for one that was trained on short sequences. */
-const examplesOf = (set: FamilySet, tasks: number) => (set === "pretrained" ? 20 * tasks : 20);
-
-function promptsOf({ set, seed }: Settings, name: string, first: number, count: number): Prompt[] {
+function promptsOf(settings: Settings, name: string, first: number, count: number): Prompt[] {
+  const { set, seed, examples } = settings;
   const family = taskFamily(name, set);
   const isWhole = family.tasks.length <= MOST_TASKS;
-  const tasks = isWhole ? family.tasks.length : 3;
-  const counts = countsOf(equalShares(tasks), examplesOf(set, tasks));
   return evaluationPrompts(family, {
-    counts,
+    counts: countsOf(equalShares(tasksAtOnce(family)), examples[name] as number),
     count,
     first,
     seed,
@@ -52,10 +47,12 @@ export const MIXTURES: Figure<Settings, Block, Measured[]> = {
   paper:
     "The three or four answers together take most of the probability, each of them a part that is not negligible; every model prefers some tasks to others (figures 1 and 2).",
   async settings(subject, { quick }) {
+    const families = familiesOf(subject);
     return {
       model: await factsOf(subject),
       set: setOf(subject),
-      families: familiesOf(subject),
+      families,
+      examples: examplesOf(subject, families),
       prompts: quick ? BLOCK : 5 * BLOCK,
       seed: 0,
     };
@@ -102,9 +99,10 @@ function summarise(settings: Settings, results: readonly { cell: Block; result: 
       answered,
       report: mixtureReport(prompts, answered),
       together: 1 - meanOf(answered.map(({ other }) => other)),
+      likeliestOther: meanOf(answered.map((one) => one.likeliestOther)),
     };
   });
-  const rows = families.flatMap(({ name, roles, answered, report, together }) =>
+  const rows = families.flatMap(({ name, roles, answered, report, together, likeliestOther }) =>
     report.roles.map(({ share, mean, spread }, role) => [
       name,
       roles[role] as string,
@@ -113,7 +111,7 @@ function summarise(settings: Settings, results: readonly { cell: Block; result: 
       spread,
       together,
       1 - together,
-      meanOf(answered.map((one) => one.likeliestOther)),
+      likeliestOther,
       meanOf(answered.map((one) => one.entropy)),
       report.kl,
       report.fair,
@@ -146,17 +144,21 @@ function summarise(settings: Settings, results: readonly { cell: Block; result: 
     })),
   );
   const isMost = families.filter(({ together }) => together > 0.5).length;
-  const isEach = families.filter(({ report }) => report.roles.every(({ share, mean }) => mean >= share / 5)).length;
+  const isEach = families.filter(({ report, likeliestOther }) =>
+    report.roles.every(({ mean }) => mean > likeliestOther),
+  ).length;
   const percent = (value: number) => `${Math.round(100 * value)}%`;
   return {
     table: { columns: COLUMNS, rows },
     plots: [{ name: "mixtures", svg: bars }, ...triangles],
     sentence: `${families
       .map(
-        ({ name, together, report }) =>
-          `${name}: all answers together ${percent(together)}, and every task has at least a fifth of its share in ${percent(report.fair)} of the prompts`,
+        ({ name, together, report, likeliestOther }) =>
+          `${name}: all answers together ${percent(together)}, the least likely task ${percent(Math.min(...report.roles.map(({ mean }) => mean)))} and the likeliest other token ${percent(likeliestOther)}, and every task has at least a fifth of its share in ${percent(report.fair)} of the prompts`,
       )
-      .join("; ")}.`,
+      .join("; ")}.${roomNote(settings.set, settings.examples)}`,
+    // "Most" is more than half. "Not negligible" is more than the likeliest token that begins no task's answer, as in the paper's
+    // figure 8. Both of means, as the paper shows them; the part of prompts says whether single prompts are so, too.
     verdict:
       isMost + isEach === 2 * families.length ? "agrees" : isMost + isEach === 0 ? "disagrees" : "agrees in part",
   };

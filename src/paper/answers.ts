@@ -6,7 +6,8 @@
  * Stems run on forks of the prompt's key-value cache, in one pass for the whole batch. Equal stems run once, and a stem that
  * begins another is a part of it: "forty-two" and "forty-five" cost what one of them costs.
  */
-import type { HookedModel } from "../hooks/index.ts";
+import { type CheckedEdit, EDITS } from "../hooks/edit.ts";
+import type { Edit, HookedModel } from "../hooks/index.ts";
 import { SEQUENCE, type SequenceInput } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
 import { ANSWERS, answerTokens, type Entry, type LogProbsOptions, selectedLogProbs } from "../model/log-probs.ts";
@@ -18,6 +19,8 @@ import { type BatchedPrompt, batchesOf, checkEdits, namingPrompt, passOptions } 
 export interface AskedPrompt {
   prompt: SequenceInput;
   answers: readonly SequenceInput[];
+  /** Edits of this prompt, beside those of a `withEdits` view; they name no `batch`. */
+  edits?: Edit | readonly Edit[];
 }
 
 export interface AnswerOptions extends LogProbsOptions {
@@ -35,10 +38,10 @@ export const ANSWER_OPTIONS = s.object<AnswerOptions>("the options of answerProb
 
 const ASKED = s.list(
   "prompts with their answers",
-  s.object<AskedPrompt, { prompt: string | readonly number[]; answers: (string | readonly number[])[] }>("a prompt", {
-    prompt: s.required(SEQUENCE),
-    answers: s.required(ANSWERS),
-  }),
+  s.object<
+    AskedPrompt,
+    { prompt: string | readonly number[]; answers: (string | readonly number[])[]; edits?: CheckedEdit[] }
+  >("a prompt", { prompt: s.required(SEQUENCE), answers: s.required(ANSWERS), edits: EDITS }),
 );
 
 /** A token that may come next. */
@@ -80,13 +83,14 @@ export interface PromptProbabilities {
 interface Tokens extends BatchedPrompt {
   readonly answers: readonly number[][];
   readonly stems: readonly number[][];
+  readonly edits: readonly CheckedEdit[];
 }
 
 /**
- * Probabilities of each prompt's answers. The edits of a `withEdits` view are made in every prompt alike: those with positions,
- * which are the prompt's, in the prompt alone, the others in the answers' tokens too, as `generate` makes them.
+ * Probabilities of each prompt's answers, under the edits of a `withEdits` view and each prompt's own. Those with positions, which
+ * are the prompt's, are made in the prompt alone, the others in the answers' tokens too, as `generate` makes them.
  * @throws InputError as `Model.logProbs`, naming the prompt: `input/too-long`, `input/no-tokenizer`, `input/answer-boundary`;
- *   HookError `hook/unsupported` for an edit of one prompt of several, others as `forward`
+ *   HookError `hook/unsupported` for an edit with `batch`, others as `forward`
  */
 export async function answerProbabilities(
   model: HookedModel,
@@ -95,11 +99,12 @@ export async function answerProbabilities(
 ): Promise<PromptProbabilities[]> {
   const asked = s.readArgument(ASKED, prompts, "answerProbabilities", "prompts");
   const { signal, onProgress, ...encoding } = s.readOptions(ANSWER_OPTIONS, options, "answerProbabilities");
-  const tokens = asked.map(({ prompt, answers }, index) =>
+  model.assertOpen();
+  const tokens = asked.map(({ prompt, answers, edits = [] }, index) =>
     namingPrompt(index, (): Tokens => {
       const { promptIds, tokens: ids } = answerTokens(model.base, prompt, answers, encoding);
       const stems = stemsOf(ids);
-      return { prompt: promptIds, answers: ids, stems, rows: 1 + stems.flat().length };
+      return { prompt: promptIds, answers: ids, stems, edits, rows: 1 + stems.flat().length };
     }),
   );
   checkEdits("answerProbabilities", model, tokens);
@@ -132,7 +137,9 @@ async function measureBatch(
   const capacity = batch.reduce((sum, { prompt, rows }) => sum + prompt.length + rows, 0);
   using kv = model.createKvCache({ sequences: batch.length, capacity });
   const { vocabSize } = model.spec;
-  using next = await model.base.run(inputs, passOptions(model, "prompt", inputs, { kv, logits: "last", signal }));
+  const edits = batch.map((prompt) => prompt.edits);
+  const run = passOptions(model, "prompt", inputs, { kv, logits: "last", signal }, edits);
+  using next = await model.base.run(inputs, run);
   const logits = await next.tensor.read();
   const later = await laterLogProbs(model, batch, kv, signal);
   return batch.map(({ answers }, index) => {
@@ -166,7 +173,8 @@ async function laterLogProbs(
   }
   wanted.sort((a, b) => a.entry[0] - b.entry[0]);
   using forks = kv.fork(batch.flatMap(({ stems }, prompt) => stems.map(() => prompt)));
-  const run = passOptions(model, "following", inputs, { kv: forks, logits: "all", signal });
+  const edits = batch.flatMap((prompt) => prompt.stems.map(() => prompt.edits));
+  const run = passOptions(model, "following", inputs, { kv: forks, logits: "all", signal }, edits);
   const values = await selectedLogProbs(
     model.base,
     inputs,

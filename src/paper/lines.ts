@@ -64,6 +64,7 @@ export async function likeliestLines(
   options: LineOptions,
 ): Promise<Lines[]> {
   assertAskable(model, vocabulary);
+  model.assertOpen();
   const read = s.readArgument(PROMPTS, prompts, "likeliestLines", "prompts");
   const { enough, signal } = s.readOptions(LINE_OPTIONS, options, "likeliestLines");
   const reader = readerOf(model, vocabulary);

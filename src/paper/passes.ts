@@ -4,7 +4,7 @@
  * tokens that follow too.
  */
 import { HookError, InputError, SuperlensError } from "../errors.ts";
-import { compileEdits } from "../hooks/edit.ts";
+import { type CheckedEdit, compileEdits } from "../hooks/edit.ts";
 import type { HookedModel } from "../hooks/index.ts";
 import { planPass } from "../hooks/plan.ts";
 import type { KvCache } from "../model/kv-cache.ts";
@@ -37,32 +37,43 @@ export function* batchesOf<P extends BatchedPrompt>(prompts: readonly P[], vocab
   if (batch.length > 0) yield batch;
 }
 
-/** What a pass over prompts needs, or over the tokens that follow them. */
+/**
+ * What a pass over prompts needs, or over the tokens that follow them.
+ * @param own edits of each input, beside those of the model's view
+ */
 export function passOptions(
   { base, standing }: HookedModel,
   stage: "prompt" | "following",
   inputs: readonly (readonly number[])[],
   run: { kv: KvCache; logits: "last" | "all"; signal: AbortSignal | undefined },
+  own: readonly (readonly CheckedEdit[])[] = [],
 ): RunOptions {
-  const edits = stage === "prompt" ? standing : standing.filter(({ positions }) => positions === undefined);
+  const all = [...standing, ...own.flatMap((list, index) => list.map((edit) => ({ ...edit, batch: [index] })))];
+  const edits = stage === "prompt" ? all : all.filter(({ positions }) => positions === undefined);
   return edits.length === 0 ? run : { ...run, ...planPass(base, inputs, run, { edits, logits: run.logits }).run };
 }
 
-/** Prompts run in batches: an edit cannot name one of them, nor have a value for each. @throws HookError as `forward` */
-export function checkEdits(call: string, model: HookedModel, prompts: readonly { prompt: number[] }[]): void {
-  model.assertOpen();
-  const { standing, spec } = model;
-  const ofOne = standing.find(
-    ({ batch, value }) =>
-      batch !== undefined ||
-      (typeof value === "object" && "cache" in value && value.batch === undefined && value.cache.positions.length > 1),
-  );
-  if (ofOne)
-    throw new HookError(
-      "hook/unsupported",
-      `The edit of ${ofOne.at} (${ofOne.op}) is of single prompts, by \`batch\` or by a cache of several sequences; ${call} makes each edit in all prompts alike. Call it for one prompt at a time, with a value for that prompt.`,
-    );
-  for (const { prompt } of prompts) compileEdits(standing, { spec, starts: [0], lengths: [prompt.length] });
+/**
+ * Checks edits before anything runs. Prompts run in batches, so an edit of the view cannot name one of them.
+ * @throws HookError `hook/unsupported` for an edit with `batch`; others as `forward`
+ */
+export function checkEdits(
+  call: string,
+  { standing, spec }: HookedModel,
+  prompts: readonly { prompt: number[]; edits?: readonly CheckedEdit[] }[],
+): void {
+  const isOfOne = ({ batch, value }: CheckedEdit) =>
+    batch !== undefined ||
+    (typeof value === "object" && "cache" in value && value.batch === undefined && value.cache.positions.length > 1);
+  for (const { prompt, edits = [] } of prompts) {
+    const wrong = [...standing, ...edits].find(isOfOne);
+    if (wrong)
+      throw new HookError(
+        "hook/unsupported",
+        `The edit of ${wrong.at} (${wrong.op}) names entries of a batch, itself or by its cache; ${call} makes its own batches. Give the edit to the prompt that it is of, and name the cache's \`batch\` in its value.`,
+      );
+    compileEdits([...standing, ...edits], { spec, starts: [0], lengths: [prompt.length] });
+  }
 }
 
 /** Errors of one prompt's tokens say which prompt it was. */

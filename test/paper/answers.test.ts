@@ -170,6 +170,8 @@ describe("answers", () => {
     }));
     const plain = await answerProbabilities(model, prompts);
     const edited = await model.withEdits(edit, (view) => answerProbabilities(view, prompts));
+    const own = prompts.map((prompt, index) => (index === 0 ? { ...prompt, edits: edit } : prompt));
+    expect(await answerProbabilities(model, own)).toEqual([edited[0], plain[1]]);
     for (const [index, { prompt, answers }] of prompts.entries())
       for (const [number, answer] of answers.entries()) {
         using run = await model.forward([...prompt, ...answer], { edits: sameAt(prompt.length) });
@@ -196,7 +198,7 @@ describe("answers", () => {
     for (const edit of [{ at, op: "scale", value: 0, batch: 0 } as const, ofCache])
       await expect(model.withEdits(edit, (view) => answerProbabilities(view, prompts))).rejects.toMatchObject({
         code: "hook/unsupported",
-        message: expect.stringContaining("all prompts alike"),
+        message: expect.stringContaining("its own batches"),
       });
     const beyond = { at, op: "scale", value: 0, positions: 7 } as const;
     await expect(model.withEdits(beyond, (view) => answerProbabilities(view, prompts))).rejects.toMatchObject({

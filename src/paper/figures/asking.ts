@@ -1,9 +1,9 @@
 /** What figures share: which families a model can be asked, in tokens of its vocabulary or as text, and what it answers. */
 import { fnv1a } from "../../fnv1a.ts";
 import { PaperError } from "../errors.ts";
-import type { Subject } from "../figure.ts";
 import { assertAskable, type Measured, type MeasureOptions, measurePrompts } from "../measure.ts";
 import type { Prompt } from "../prompts.ts";
+import type { Subject } from "../subjects.ts";
 import { type FamilySet, familyNames, taskFamily } from "../tasks/index.ts";
 import { Vocabulary } from "../tasks/vocabulary.ts";
 

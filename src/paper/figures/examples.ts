@@ -5,8 +5,8 @@
 import { RandomStream } from "../../model/random.ts";
 import { drawInputs } from "../draw.ts";
 import { PaperError } from "../errors.ts";
-import type { Subject } from "../figure.ts";
 import { exampleText } from "../prompts.ts";
+import type { Subject } from "../subjects.ts";
 import type { Task, TaskFamily } from "../tasks/family.ts";
 import { type FamilySet, taskFamily } from "../tasks/index.ts";
 import { setOf } from "./asking.ts";

@@ -5,7 +5,7 @@
 import type { HookedModel } from "../hooks/index.ts";
 import { type AskedPrompt, answerProbabilities } from "./answers.ts";
 import { PaperError } from "./errors.ts";
-import { type Prompt, promptIds, promptText } from "./prompts.ts";
+import { type Prompt, promptInput } from "./prompts.ts";
 import { LINE_BREAK, type Vocabulary } from "./tasks/vocabulary.ts";
 
 /** What a prompt showed. Lists are by role. */
@@ -66,7 +66,6 @@ export function assertAskable({ tokenizer, label }: HookedModel, vocabulary: Voc
 }
 
 function askedOf(vocabulary: Vocabulary | undefined, prompt: Prompt, end: string): AskedPrompt {
-  return vocabulary
-    ? { prompt: promptIds(vocabulary, prompt), answers: prompt.answers.map((answer) => vocabulary.answerIds(answer)) }
-    : { prompt: promptText(prompt), answers: prompt.answers.map((answer) => answer + end) };
+  const answers = prompt.answers.map((answer) => vocabulary?.answerIds(answer) ?? answer + end);
+  return { prompt: promptInput(vocabulary, prompt), answers };
 }

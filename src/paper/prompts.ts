@@ -141,6 +141,11 @@ export function promptText({ family, examples, query, tasks }: Prompt): string {
   return lines.join("") + inputText(family, query);
 }
 
+/** A prompt as a model reads it. */
+export function promptInput(vocabulary: Vocabulary | undefined, prompt: Prompt): number[] | string {
+  return vocabulary ? promptIds(vocabulary, prompt) : promptText(prompt);
+}
+
 /** A line of a prompt. */
 export function exampleText(family: TaskFamily, inputs: readonly string[], answer: string): string {
   return inputText(family, inputs) + answer + LINE_BREAK;

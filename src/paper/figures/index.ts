@@ -1,10 +1,14 @@
 /** The figures by name. */
 import { PaperError } from "../errors.ts";
 import type { AnyFigure } from "../figure.ts";
+import { ABLATION } from "./ablation.ts";
+import { COST } from "./cost.ts";
 import { LAMBDA } from "./lambda.ts";
 import { MIXTURES } from "./mixtures.ts";
+import { OTHERS } from "./others.ts";
+import { TOP_K } from "./top-k.ts";
 
-export const FIGURES = [MIXTURES, LAMBDA] as unknown as readonly AnyFigure[];
+export const FIGURES = [MIXTURES, OTHERS, ABLATION, TOP_K, LAMBDA, COST] as unknown as readonly AnyFigure[];
 
 /** @throws PaperError `paper/figure` */
 export function figureOf(name: string): AnyFigure {

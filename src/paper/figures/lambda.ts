@@ -99,7 +99,7 @@ function summarise(settings: Settings, results: readonly { cell: Mixture; result
   const plots = curves.map(({ family, pair, of }) => ({
     name: `lambda-${family}-${pair}`,
     svg: pointPlot({
-      title: `${family}, ${pair === "first" ? "the first two tasks" : "random pairs"}: means, and a point a prompt`,
+      title: `${family}, ${pair === "first" ? "the first two tasks" : "random pairs"}: means and prompts; dashed: as lambda`,
       x: { label: "lambda, the first task's part of the examples", from: 0, to: 1 },
       y: { label: "probability of the answer", from: 0, to: 1 },
       diagonal: true,
@@ -114,7 +114,9 @@ function summarise(settings: Settings, results: readonly { cell: Mixture; result
     }),
   }));
   const found = curves.map(({ family, pair, of }) => {
-    const curve = of.map((one) => [one.cell.share, meanAt(one, 0)] as const);
+    const curve = of
+      .map((one) => [one.cell.share, meanAt(one, 0)] as const)
+      .filter(([share]) => share > 0 && share < 1);
     const middle = (of.find(({ cell }) => cell.share === 0.5) as (typeof measured)[number]).report;
     return { family, pair, off: distance(curve, LAWS.lambda), law: nearestLaw(curve), middle };
   });
@@ -153,14 +155,16 @@ function summarise(settings: Settings, results: readonly { cell: Mixture; result
 }
 
 /**
- * What a mean curve can be. The paper says that it follows lambda almost linearly; a model that does not superpose picks the task
- * with more examples, and one that does not heed the examples gives each task a half. A curve is called after the law that it is
- * nearest to, so no bound has to be chosen.
+ * What a mean curve can be where both tasks have examples. The paper says that it follows lambda almost linearly. A model that does
+ * not superpose picks the task with more examples, and one that does not heed the parts picks either half the time, or always the
+ * same. A curve is called after the law that it is nearest to, so no bound has to be chosen.
  */
 const LAWS = {
   lambda: (share: number) => share,
   "a step": (share: number) => (share === 0.5 ? 0.5 : Number(share > 0.5)),
   "a constant half": () => 0.5,
+  "the first task always": () => 1,
+  "the second task always": () => 0,
 };
 
 type Curve = readonly (readonly [share: number, mean: number])[];

@@ -1,73 +1,23 @@
 /** The paper's figures 1 and 2: examples of all tasks of a family in one prompt, and the probability of each task's answer. */
 
-import type { Cell, Figure, Summary } from "../figure.ts";
+import type { Figure, Summary } from "../figure.ts";
 import type { Measured } from "../measure.ts";
-import { barChart } from "../plots/bars.ts";
+import { barChart, OTHER } from "../plots/bars.ts";
 import { ternaryPlot } from "../plots/ternary.ts";
-import { countsOf, equalShares, evaluationPrompts, type Prompt } from "../prompts.ts";
 import { mixtureReport } from "../report.ts";
-import { type FamilySet, taskFamily } from "../tasks/index.ts";
-import { ask, factsOf, familiesOf, meanOf, type SubjectFacts, setOf } from "./asking.ts";
-import { type Examples, examplesOf, MOST_TASKS, roomNote, tasksAtOnce } from "./examples.ts";
+import { taskFamily } from "../tasks/index.ts";
+import { ask, meanOf } from "./asking.ts";
+import { roomNote } from "./examples.ts";
+import { type Block, blocksOf, type MixedSettings, mixedPrompts, mixedSettings, roleNames } from "./mixed.ts";
 
-interface Settings {
-  readonly model: SubjectFacts;
-  readonly set: FamilySet;
-  readonly families: readonly string[];
-  readonly examples: Examples;
-  readonly prompts: number;
-  readonly seed: number;
-}
-
-interface Block extends Cell {
-  readonly family: string;
-  readonly first: number;
-  readonly count: number;
-}
-
-/** Prompts of a cell. */
-const BLOCK = 20;
-
-function promptsOf(settings: Settings, name: string, first: number, count: number): Prompt[] {
-  const { set, seed, examples } = settings;
-  const family = taskFamily(name, set);
-  const isWhole = family.tasks.length <= MOST_TASKS;
-  return evaluationPrompts(family, {
-    counts: countsOf(equalShares(tasksAtOnce(family)), examples[name] as number),
-    count,
-    first,
-    seed,
-    ...(isWhole && { tasks: family.tasks.map((task) => task.name) }),
-  });
-}
-
-export const MIXTURES: Figure<Settings, Block, Measured[]> = {
+export const MIXTURES: Figure<MixedSettings, Block, Measured[]> = {
   name: "mixtures",
   asks: "With examples of several tasks in one prompt, in equal parts, how likely is each task's answer to the query?",
   paper:
     "The three or four answers together take most of the probability, each of them a part that is not negligible; every model prefers some tasks to others (figures 1 and 2).",
-  async settings(subject, { quick }) {
-    const families = familiesOf(subject);
-    return {
-      model: await factsOf(subject),
-      set: setOf(subject),
-      families,
-      examples: examplesOf(subject, families),
-      prompts: quick ? BLOCK : 5 * BLOCK,
-      seed: 0,
-    };
-  },
-  cells: ({ families, prompts }) =>
-    families.flatMap((family) =>
-      Array.from({ length: Math.ceil(prompts / BLOCK) }, (_, block) => ({
-        id: `${family}-${block}`,
-        family,
-        first: block * BLOCK,
-        count: Math.min(BLOCK, prompts - block * BLOCK),
-      })),
-    ),
-  run: ({ family, first, count }, settings, subject, signal) =>
-    ask(subject, promptsOf(settings, family, first, count), signal),
+  settings: mixedSettings,
+  cells: (settings) => settings.families.flatMap((family) => blocksOf(settings, family, { family })),
+  run: (block, settings, subject, signal) => ask(subject, mixedPrompts(settings, block), signal),
   summarise,
 };
 
@@ -87,12 +37,11 @@ const COLUMNS = [
   "prompts with overlapping answers",
 ];
 
-function summarise(settings: Settings, results: readonly { cell: Block; result: Measured[] }[]): Summary {
+function summarise(settings: MixedSettings, results: readonly { cell: Block; result: Measured[] }[]): Summary {
   const families = settings.families.map((name) => {
     const answered = results.filter(({ cell }) => cell.family === name).flatMap(({ result }) => result);
-    const prompts = promptsOf(settings, name, 0, answered.length);
-    const { tasks } = taskFamily(name, settings.set);
-    const roles = tasks.length <= MOST_TASKS ? tasks.map((task) => task.name) : ["role 1", "role 2", "role 3"];
+    const prompts = mixedPrompts(settings, { family: name, first: 0, count: answered.length });
+    const roles = roleNames(taskFamily(name, settings.set));
     return {
       name,
       roles,
@@ -119,17 +68,14 @@ function summarise(settings: Settings, results: readonly { cell: Block; result: 
       meanOf(answered.map((one) => Number(one.isOverlapping))),
     ]),
   );
-  const most = Math.max(...families.map(({ roles }) => roles.length));
   const bars = barChart({
-    title: "Mean probability of each task's answer, and its standard deviation over prompts",
+    title: "Mean probability of each task's answer, and its standard deviation",
     y: { label: "probability", from: 0, to: 1 },
-    series: [...Array.from({ length: most }, (_, role) => `task ${role + 1}`), "other"],
     groups: families.map(({ name, roles, report, together }) => ({
       name,
       bars: [
         ...report.roles.map(({ mean, spread }, role) => ({ name: roles[role] as string, value: mean, spread })),
-        ...Array.from({ length: most - roles.length }, () => ({ name: "", value: 0 })),
-        { name: "other", value: 1 - together },
+        { name: "other", value: 1 - together, series: OTHER },
       ],
     })),
   });

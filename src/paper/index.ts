@@ -16,6 +16,7 @@ export { type BatchOptions, type TaskBatch, trainingBatches } from "./batches.ts
 export { PaperError } from "./errors.ts";
 export type { AnyFigure, Cell, CellResult, Comparison, Figure, ModelResults, Summary } from "./figure.ts";
 export { FIGURES, figureOf } from "./figures/index.ts";
+export { type Line, type LineOptions, type Lines, likeliestLines } from "./lines.ts";
 export { type Measured, type MeasureOptions, measurePrompts } from "./measure.ts";
 export {
   type Preset,

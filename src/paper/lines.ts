@@ -46,11 +46,11 @@ const LINE_OPTIONS = s.object<LineOptions, LineOptions>("the options of likelies
 /** Beginnings that are continued at a time, of each prompt. */
 const WIDTH = 4;
 /** Passes after the prompt's; then the lines that were found have to do. */
-const MOST_PASSES = 32;
+const MOST_PASSES = 16;
 /** Tokens of a line. */
 const MOST_TOKENS = 32;
 /** Beginnings that are less likely are dropped. */
-const LEAST = Math.log(1e-6);
+const LEAST = Math.log(1e-5);
 
 /**
  * Finds each prompt's likeliest lines, until there are enough of them or a search takes too long.
@@ -125,16 +125,18 @@ interface Reader {
 }
 
 function readerOf({ tokenizer, spec }: HookedModel, vocabulary: Vocabulary | undefined): Reader {
-  const ids = Array.from({ length: spec.vocabSize }, (_, id) => id);
+  const eos = new Set(vocabulary ? [] : tokenizer?.eosIds);
   const textOf = (id: number) => vocabulary?.tokens[id] ?? tokenizer?.tokenText(id) ?? "";
-  const ends = new Set([...ids.filter((id) => textOf(id).includes(LINE_BREAK)), ...(tokenizer?.eosIds ?? [])]);
+  const ids = Array.from({ length: spec.vocabSize }, (_, id) => id);
+  const ends = new Set(ids.filter((id) => eos.has(id) || textOf(id).includes(LINE_BREAK)));
   // Decoded after the prompt: some tokenizers take a space from the beginning of a text.
   const after = (prompt: readonly number[], tokens: readonly number[]) =>
     tokenizer?.decode([...prompt, ...tokens]).slice(tokenizer.decode([...prompt]).length) ?? "";
   return {
     endsLine: (token) => ends.has(token),
     text: (prompt, tokens) => {
-      const text = vocabulary ? tokens.map(textOf).join("") : after(prompt, tokens);
+      const words = tokens.filter((token) => !eos.has(token));
+      const text = vocabulary ? words.map(textOf).join("") : after(prompt, words);
       return (text.split(LINE_BREAK)[0] as string).trim();
     },
   };

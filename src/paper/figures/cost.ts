@@ -159,7 +159,7 @@ function plotOf(family: string, prices: readonly Price[]) {
     name: `cost-${family}`,
     svg: pointPlot({
       title: `${family}: accuracy of the tasks, means and a point a task`,
-      x: { label: "K, tasks in the mixture", from: 1, to: Math.max(2, ...mixtures) },
+      x: { label: "K, tasks in the mixture", from: 0, to: Math.max(4, ...mixtures) },
       y: { label: "accuracy", from: 0, to: 1 },
       jitter: 0.05,
       series: [

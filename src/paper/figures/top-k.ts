@@ -57,7 +57,7 @@ function summarise(settings: MixedSettings, results: readonly { cell: Several; r
         name: "top-k",
         svg: pointPlot({
           title: "Answers among the K likeliest, for K tasks in the prompt",
-          x: { label: "K, tasks in the prompt", from: 0, to: Math.max(...found.map(({ tasks }) => tasks)) },
+          x: { label: "K, tasks in the prompt", from: 0, to: Math.max(4, ...found.map(({ tasks }) => tasks)) },
           y: { label: "part of the answers", from: 0, to: 1 },
           series: settings.families.map((family) => ({
             name: family,

@@ -7,7 +7,8 @@
  * begins another is a part of it: "forty-two" and "forty-five" cost what one of them costs.
  */
 import { HookError, InputError, SuperlensError } from "../errors.ts";
-import type { HookedModel } from "../hooks/index.ts";
+import { EDITS } from "../hooks/edit.ts";
+import type { Edit, HookedModel } from "../hooks/index.ts";
 import { SEQUENCE, type SequenceInput } from "../model/input.ts";
 import {
   ANSWERS,
@@ -24,6 +25,8 @@ import { BATCH_TOKENS, type Next, nextTokens, rankOf } from "./next-token.ts";
 export interface AskedPrompt {
   prompt: SequenceInput;
   answers: readonly SequenceInput[];
+  /** Edits of this prompt's pass. They name no `batch`, and answers' own tokens are not edited. */
+  edits?: readonly Edit[];
 }
 
 export interface AnswerOptions extends LogProbsOptions {
@@ -41,10 +44,10 @@ export const ANSWER_OPTIONS = s.object<AnswerOptions>("the options of answerProb
 
 const ASKED = s.list(
   "prompts with their answers",
-  s.object<AskedPrompt, { prompt: string | readonly number[]; answers: (string | readonly number[])[] }>("a prompt", {
-    prompt: s.required(SEQUENCE),
-    answers: s.required(ANSWERS),
-  }),
+  s.object<
+    AskedPrompt,
+    { prompt: string | readonly number[]; answers: (string | readonly number[])[]; edits?: Edit[] }
+  >("a prompt", { prompt: s.required(SEQUENCE), answers: s.required(ANSWERS), edits: EDITS }),
 );
 
 /** A token that may come next. */
@@ -86,6 +89,7 @@ export interface PromptProbabilities {
 interface Tokens {
   readonly prompt: number[];
   readonly answers: readonly number[][];
+  readonly edits: readonly Edit[];
 }
 
 /**
@@ -105,10 +109,10 @@ export async function answerProbabilities(
       "hook/unsupported",
       "answerProbabilities does not apply the edits of withEdits(). Use the model without them.",
     );
-  const tokens = asked.map(({ prompt, answers }, index) =>
+  const tokens = asked.map(({ prompt, answers, edits = [] }, index) =>
     namingPrompt(index, () => {
       const { promptIds, tokens: ids } = answerTokens(model.base, prompt, answers, encoding);
-      return { prompt: promptIds, answers: ids };
+      return { prompt: promptIds, answers: ids, edits };
     }),
   );
   const found: PromptProbabilities[] = [];
@@ -171,12 +175,16 @@ async function measureBatch(
   );
   using kv = model.createKvCache({ sequences: batch.length, capacity });
   const { vocabSize } = model.spec;
-  const next = await model.base.run(
+  using next = await model.forward(
     batch.map(({ prompt }) => prompt),
-    { kv, logits: "last", signal },
+    {
+      kv,
+      logits: "last",
+      edits: batch.flatMap(({ edits }, sequence) => edits.map((edit) => ({ ...edit, batch: [sequence] }))),
+      ...(signal && { signal }),
+    },
   );
-  using _logits = next;
-  const logits = await next.tensor.read();
+  const logits = await next.logits.tensor.read();
   const later = await laterLogProbs(model, batch, stems, kv, signal);
   return batch.map(({ answers }, index) => {
     const first = nextTokens(logits.subarray(index * vocabSize, (index + 1) * vocabSize));

@@ -1,6 +1,6 @@
 /** What figures share: which families a model can be asked, in tokens of its vocabulary or as text, and what it answers. */
 import { fnv1a } from "../../fnv1a.ts";
-import { answerProbabilities } from "../answers.ts";
+import { type AskedPrompt, answerProbabilities } from "../answers.ts";
 import { PaperError } from "../errors.ts";
 import type { Subject } from "../figure.ts";
 import type { Measured } from "../measure.ts";
@@ -61,18 +61,24 @@ export function familiesOf(subject: Subject): string[] {
   return families;
 }
 
+/** Examples a prompt: the paper's for a pretrained model, twenty for one that was trained on short sequences. */
+export const examplesOf = (set: FamilySet, tasks: number): number => (set === "pretrained" ? 20 * tasks : 20);
+
+/** A prompt as the model reads it. */
+export function askedOf({ vocabulary }: Subject, prompt: Prompt): AskedPrompt {
+  if (!vocabulary) return { prompt: promptText(prompt), answers: prompt.answers };
+  const answers = prompt.answers.map((answer) => vocabulary.answerIds(answer));
+  return { prompt: promptIds(vocabulary, prompt), answers };
+}
+
 /** Runs prompts and gives what the model thinks of each one's answers. */
 export async function ask(
-  { model, vocabulary }: Subject,
+  subject: Subject,
   prompts: readonly Prompt[],
   signal: AbortSignal | undefined,
 ): Promise<Answered[]> {
-  const asked = prompts.map((prompt) =>
-    vocabulary
-      ? { prompt: promptIds(vocabulary, prompt), answers: prompt.answers.map((answer) => vocabulary.answerIds(answer)) }
-      : { prompt: promptText(prompt), answers: prompt.answers },
-  );
-  const found = await answerProbabilities(model, asked, signal ? { signal } : {});
+  const asked = prompts.map((prompt) => askedOf(subject, prompt));
+  const found = await answerProbabilities(subject.model, asked, signal ? { signal } : {});
   return found.map(({ answers, other, entropy, likeliestOther, prefixes }) => ({
     probabilities: answers.map(({ probability }) => probability),
     ranks: answers.every(({ tokens }) => tokens.length === 1) ? answers.map(({ rank }) => rank) : undefined,

@@ -3,8 +3,9 @@ import { PaperError } from "../errors.ts";
 import type { Figure } from "../figure.ts";
 import { LAMBDA } from "./lambda.ts";
 import { MIXTURES } from "./mixtures.ts";
+import { VECTORS } from "./vectors.ts";
 
-export const FIGURES = [MIXTURES, LAMBDA] as unknown as readonly Figure[];
+export const FIGURES = [MIXTURES, LAMBDA, VECTORS] as unknown as readonly Figure[];
 
 /** @throws PaperError `paper/figure` */
 export function figureOf(name: string): Figure {

@@ -6,7 +6,17 @@ import { ternaryPlot } from "../plots/ternary.ts";
 import { countsOf, equalShares, evaluationPrompts, type Prompt } from "../prompts.ts";
 import { mixtureReport } from "../report.ts";
 import { type FamilySet, taskFamily } from "../tasks/index.ts";
-import { type Answered, ask, factsOf, familiesOf, meanOf, measuredOf, type SubjectFacts, setOf } from "./asking.ts";
+import {
+  type Answered,
+  ask,
+  examplesOf,
+  factsOf,
+  familiesOf,
+  meanOf,
+  measuredOf,
+  type SubjectFacts,
+  setOf,
+} from "./asking.ts";
 
 interface Settings {
   readonly model: SubjectFacts;
@@ -27,9 +37,6 @@ const BLOCK = 20;
 
 /** A family with more tasks than this is asked three of them, drawn for each prompt. */
 const MOST_TASKS = 4;
-
-/** Examples a prompt: the paper's for a pretrained model, twenty for one that was trained on short sequences. */
-const examplesOf = (set: FamilySet, tasks: number) => (set === "pretrained" ? 20 * tasks : 20);
 
 function promptsOf({ set, seed }: Settings, name: string, first: number, count: number): Prompt[] {
   const family = taskFamily(name, set);

@@ -3,7 +3,7 @@
  * prompts are shown on the two best linear discriminants of the pure ones, which come from other prompts than those shown, and
  * by t-SNE; and distances to the tasks' centres are compared with the probabilities of their answers.
  */
-import type { Cell, Figure, Subject, Summary } from "../figure.ts";
+import type { Cell, Figure, Summary } from "../figure.ts";
 import { discriminants, distance, dot, minus } from "../inside/projections.ts";
 import {
   centroidOf,
@@ -18,6 +18,7 @@ import { tsne } from "../inside/tsne.ts";
 import { axisOf } from "../plots/axes.ts";
 import { pointPlot } from "../plots/points.ts";
 import { countsOf, evaluationPrompts, type Prompt } from "../prompts.ts";
+import type { Subject } from "../subjects.ts";
 import { type FamilySet, taskFamily } from "../tasks/index.ts";
 import { ask, examplesOf, factsOf, familiesOf, meanOf, type SubjectFacts, setOf } from "./asking.ts";
 

@@ -12,7 +12,7 @@ import {
   type TaskEntry,
 } from "../../theory/index.ts";
 import { PaperError } from "../errors.ts";
-import type { Subject } from "../figure.ts";
+import type { Subject } from "../subjects.ts";
 import { sumOf, type Task, type TaskFamily } from "../tasks/family.ts";
 import { LINE_BREAK, Vocabulary } from "../tasks/vocabulary.ts";
 

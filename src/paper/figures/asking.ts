@@ -1,5 +1,6 @@
 /** What figures share: which families a model can be asked, in tokens of its vocabulary or as text, and what it answers. */
 import { fnv1a } from "../../fnv1a.ts";
+import type { Edit } from "../../hooks/index.ts";
 import { type AskedPrompt, answerProbabilities } from "../answers.ts";
 import { PaperError } from "../errors.ts";
 import type { Measured } from "../measure.ts";
@@ -71,13 +72,14 @@ export function askedOf({ vocabulary }: Subject, prompt: Prompt): AskedPrompt {
   return { prompt: promptIds(vocabulary, prompt), answers };
 }
 
-/** Runs prompts and gives what the model thinks of each one's answers. */
+/** Runs prompts, each with its own `edits` if there are any, and gives what the model thinks of each one's answers. */
 export async function ask(
   subject: Subject,
   prompts: readonly Prompt[],
   signal: AbortSignal | undefined,
+  edits?: readonly (readonly Edit[])[],
 ): Promise<Answered[]> {
-  const asked = prompts.map((prompt) => askedOf(subject, prompt));
+  const asked = prompts.map((prompt, index) => ({ ...askedOf(subject, prompt), edits: edits?.[index] ?? [] }));
   const found = await answerProbabilities(subject.model, asked, signal ? { signal } : {});
   return found.map(({ answers, other, entropy, likeliestOther, prefixes }) => ({
     probabilities: answers.map(({ probability }) => probability),

@@ -2,11 +2,13 @@
 import * as s from "../../schema/schema.ts";
 import { PaperError } from "../errors.ts";
 import type { AnyFigure } from "../figure.ts";
+import { CONVEX } from "./convex.ts";
+import { HEADS } from "./heads.ts";
 import { LAMBDA } from "./lambda.ts";
 import { MIXTURES } from "./mixtures.ts";
 import { VECTORS } from "./vectors.ts";
 
-export const FIGURES = [MIXTURES, LAMBDA, VECTORS] as unknown as readonly AnyFigure[];
+export const FIGURES = [MIXTURES, LAMBDA, VECTORS, CONVEX, HEADS] as unknown as readonly AnyFigure[];
 
 /** @throws PaperError `paper/figure` */
 export function figureOf(name: string): AnyFigure {

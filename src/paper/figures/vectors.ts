@@ -7,6 +7,7 @@ import type { Cell, Figure, Summary } from "../figure.ts";
 import { discriminants, distance, dot, minus } from "../inside/projections.ts";
 import {
   centroidOf,
+  doTasks,
   findTaskVectors,
   lastResiduals,
   mixedPrompts,
@@ -247,12 +248,14 @@ function summarise({ set }: Settings, results: readonly { cell: FamilyCell; resu
 }
 
 /**
- * The paper's statements: in models from scratch every layer's accuracy is below 0.2, in pretrained ones some layer's is not; mixed
- * prompts lie between the centres, that is on average in the middle half of the way; and a nearer centre is likelier.
+ * The paper's statements: in models from scratch no layer's vectors do tasks, in pretrained ones some layer's do; mixed prompts lie between the centres, that is on average in the middle half of the way; and a nearer centre is likelier.
  */
-function claimsOf({ bestScore, along, correlation, nearest }: Found, set: FamilySet, tasks: number): boolean[] {
-  const accuracy = set === "small" ? bestScore.mean < 0.2 : bestScore.mean >= 0.2;
-  return [accuracy, along > 0.25 && along < 0.75, correlation < 0 && nearest > 1 / tasks];
+function claimsOf(
+  { result: { search }, along, correlation, nearest }: Found,
+  set: FamilySet,
+  tasks: number,
+): boolean[] {
+  return [doTasks(search) === (set !== "small"), along > 0.25 && along < 0.75, correlation < 0 && nearest > 1 / tasks];
 }
 
 function plotsOf({ family: name, result }: Found, set: FamilySet): Summary["plots"][number][] {

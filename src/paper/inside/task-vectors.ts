@@ -21,9 +21,15 @@ export function tasksOf({ tasks }: TaskFamily): number[] {
 }
 
 /** Prompts with equal parts of all tasks looked at; their answers differ. `seed` tells prompts to choose by from those to show. */
-export function mixedPrompts(family: TaskFamily, examples: number, count: number, seed: number): Prompt[] {
+export function mixedPrompts(family: TaskFamily, examples: number, count: number, seed: number, first = 0): Prompt[] {
   const tasks = tasksOf(family);
-  return evaluationPrompts(family, { counts: countsOf(equalShares(tasks.length), examples), tasks, count, seed });
+  return evaluationPrompts(family, {
+    counts: countsOf(equalShares(tasks.length), examples),
+    tasks,
+    count,
+    seed,
+    first,
+  });
 }
 
 /** The same prompt with every example answered by the task of `role`. */
@@ -76,6 +82,14 @@ export function centroidOf(vectors: readonly Float32Array[]): Float32Array {
   return Float32Array.from({ length: width }, (_, dim) => meanOf(vectors.map((vector) => vector[dim] as number)));
 }
 
+/** The sum of vectors, each times its weight. */
+export function combined(vectors: readonly Float32Array[], weights: readonly number[]): Float32Array {
+  const width = (vectors[0] as Float32Array).length;
+  const at = (dim: number) =>
+    vectors.reduce((sum, v, index) => sum + (weights[index] as number) * (v[dim] as number), 0);
+  return Float32Array.from({ length: width }, (_, dim) => at(dim));
+}
+
 /** How well vectors of a layer work in prompts without examples, over all tasks; parts of the prompts. */
 export interface LayerScore {
   readonly layer: number;
@@ -98,6 +112,12 @@ export interface TaskVectors {
   readonly withExamples: number;
   /** The residuals that vectors came from: [layers][tasks][prompts]. */
   readonly residuals: readonly (readonly Float32Array[])[][];
+}
+
+/** Whether the best layer's vectors do tasks: in a fifth of the queries, the paper's mark, and in more than do without vectors. */
+export function doTasks({ scores, best, without }: Omit<TaskVectors, "residuals">): boolean {
+  const { mean } = scores[best] as LayerScore;
+  return mean >= 0.2 && mean > without;
 }
 
 /**

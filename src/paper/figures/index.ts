@@ -6,9 +6,10 @@ import { CONVEX } from "./convex.ts";
 import { HEADS } from "./heads.ts";
 import { LAMBDA } from "./lambda.ts";
 import { MIXTURES } from "./mixtures.ts";
+import { STEER } from "./steer.ts";
 import { VECTORS } from "./vectors.ts";
 
-export const FIGURES = [MIXTURES, LAMBDA, VECTORS, CONVEX, HEADS] as unknown as readonly AnyFigure[];
+export const FIGURES = [MIXTURES, LAMBDA, VECTORS, CONVEX, HEADS, STEER] as unknown as readonly AnyFigure[];
 
 /** @throws PaperError `paper/figure` */
 export function figureOf(name: string): AnyFigure {

@@ -44,7 +44,8 @@ export function pureTwin(prompt: Prompt, role: number): Prompt {
 /** The query alone. */
 export const zeroShot = (prompt: Prompt): Prompt => ({ ...prompt, examples: [] });
 
-const residualOf = (layer: number) => `blocks.${layer}.hook_resid_post`;
+/** The residual after a block. */
+export const residualOf = (layer: number) => `blocks.${layer}.hook_resid_post`;
 
 /** Sets the residual after a block at the last position. */
 export function setVector(layer: number, value: Float32Array): Edit {

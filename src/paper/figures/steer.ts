@@ -7,7 +7,7 @@ import type { Edit } from "../../hooks/index.ts";
 import { placesOf, setSpace } from "../../theory/index.ts";
 import type { Cell, Figure, Summary } from "../figure.ts";
 import { constructionOf } from "../inside/construction.ts";
-import { type HeadEffects, headEffects, headsOf, ownHeads, zOf } from "../inside/heads.ts";
+import { type Head, type HeadEffects, headEffects, headsOf, ownHeads, zOf } from "../inside/heads.ts";
 import {
   centroidOf,
   combined,
@@ -32,11 +32,16 @@ interface Settings {
   readonly seed: number;
 }
 
-interface TaskCell extends Cell {
+interface FamilyCell extends Cell {
   readonly family: string;
-  /** The task that is to run. */
-  readonly target: number;
   readonly isConstruction: boolean;
+}
+
+/** What came of steering to one task. */
+interface Steered {
+  /** The task that was to run. */
+  readonly target: number;
+  readonly outcomes: readonly Outcome[];
 }
 
 /** What came of a way to steer; means over the prompts. */
@@ -62,8 +67,10 @@ interface Way {
 
 /** The family of the construction: small, and no example is of two tasks. */
 const CONTROL = { family: "plus", examples: 12 };
+/** Its prompts all give the same numbers. */
+const MOST_CONTROL = 3;
 
-export const STEER: Figure<Settings, TaskCell, Outcome[]> = {
+export const STEER: Figure<Settings, FamilyCell, Steered[]> = {
   name: "steer",
   asks: "Can one choose which task of a mixed prompt runs, and what does it cost the others?",
   paper:
@@ -77,21 +84,9 @@ export const STEER: Figure<Settings, TaskCell, Outcome[]> = {
       seed: 0,
     };
   },
-  cells: ({ families, set }) => [
-    ...families.flatMap((family) =>
-      tasksOf(taskFamily(family, set)).map((target) => ({
-        id: `${family}-${target}`,
-        family,
-        target,
-        isConstruction: false,
-      })),
-    ),
-    ...tasksOf(taskFamily(CONTROL.family)).map((target) => ({
-      id: `construction-${target}`,
-      family: CONTROL.family,
-      target,
-      isConstruction: true,
-    })),
+  cells: ({ families }) => [
+    ...families.map((family) => ({ id: family, family, isConstruction: false })),
+    { id: "construction", family: CONTROL.family, isConstruction: true },
   ],
   run: (cell, settings, subject, signal) =>
     cell.isConstruction
@@ -106,26 +101,32 @@ const CHOICE = 1;
 const HEAD_PROMPTS = 4;
 
 async function steerModel(
-  { family: name, target }: TaskCell,
+  { family: name }: FamilyCell,
   { set, prompts: count, seed }: Settings,
   subject: Subject,
   signal: AbortSignal | undefined,
-): Promise<Outcome[]> {
+): Promise<Steered[]> {
   const family = taskFamily(name, set);
   const examples = examplesOf(set, tasksOf(family).length);
   const choice = mixedPrompts(family, examples, count, seed + CHOICE);
   const shown = mixedPrompts(family, examples, count, seed);
-  const ways = {
-    nothing: [{ setting: "", edits: [] }],
-    "add the task's vector": await vectorWays(subject, choice, target, signal),
-    ...(await headWays(subject, choice.slice(0, HEAD_PROMPTS), target, signal)),
-  };
-  const outcomes: Outcome[] = [];
-  for (const [method, list] of Object.entries(ways)) {
-    const way = list.length > 1 ? await bestOf(subject, choice, target, list, signal) : (list[0] as Way);
-    outcomes.push({ method, ...(await outcomeOf(subject, shown, target, way, signal)) });
+  const own = await findHeads(subject, choice.slice(0, HEAD_PROMPTS), signal);
+  const steered: Steered[] = [];
+  for (const target of tasksOf(family)) {
+    const ways = {
+      nothing: [{ setting: "", edits: [] }],
+      "add vector": await vectorWays(subject, choice, target, signal),
+      ...(own.length > 0 && headWays(own, target)),
+    };
+    const outcomes: Outcome[] = [];
+    for (const [method, list] of Object.entries(ways)) {
+      if (list.length === 0) continue;
+      const way = list.length > 1 ? await bestOf(subject, choice, target, list, signal) : (list[0] as Way);
+      outcomes.push({ method, ...(await outcomeOf(subject, shown, target, way, signal)) });
+    }
+    steered.push({ target, outcomes });
   }
-  return outcomes;
+  return steered;
 }
 
 const ADDED = [1, 2, 4];
@@ -151,37 +152,33 @@ async function vectorWays(
 
 const BOOSTS = [1.5, 2, 4];
 
-/** The target's most selective head made stronger, or those of the other tasks switched off. */
-async function headWays(
+/** The most selective head of each task; none if the prompts' answers cannot be told apart by their first tokens. */
+async function findHeads(
   subject: Subject,
   prompts: readonly Prompt[],
-  target: number,
   signal: AbortSignal | undefined,
-): Promise<Record<string, Way[]>> {
+): Promise<Head[]> {
   const effects: HeadEffects[] = [];
   for (const prompt of prompts) {
     const found = await headEffects(subject, prompt, signal);
     if (found) effects.push(found);
   }
-  if (effects.length === 0) return {};
   const all = headsOf(subject.model);
-  const own = ownHeads(effects).map(({ index }) => all[index] as (typeof all)[number]);
-  const mine = own[target] as (typeof all)[number];
-  const nameOf = ({ layer, head }: typeof mine) => `L${layer}H${head}`;
+  return effects.length === 0 ? [] : ownHeads(effects).map(({ index }) => all[index] as Head);
+}
+
+/** The target's head made stronger, or those of the other tasks switched off. */
+function headWays(own: readonly Head[], target: number): Record<string, Way[]> {
+  const mine = own[target] as Head;
+  const nameOf = ({ layer, head }: Head) => `L${layer}H${head}`;
   const others = [...new Set(own)].filter((head) => head !== mine);
+  const zeros = others.map((one): Edit => ({ at: zOf(one), op: "zero", heads: [one.head] }));
   return {
-    "boost its head": BOOSTS.map((value) => ({
+    "boost head": BOOSTS.map((value) => ({
       setting: `${nameOf(mine)}, ${value} times`,
-      edits: [{ at: zOf(mine), op: "scale" as const, heads: [mine.head], value }],
+      edits: [{ at: zOf(mine), op: "scale", heads: [mine.head], value }],
     })),
-    ...(others.length > 0 && {
-      "cut the others' heads": [
-        {
-          setting: others.map(nameOf).join(", "),
-          edits: others.map((one) => ({ at: zOf(one), op: "zero" as const, heads: [one.head] })),
-        },
-      ],
-    }),
+    "cut others": others.length > 0 ? [{ setting: others.map(nameOf).join(", "), edits: zeros }] : [],
   };
 }
 
@@ -210,6 +207,9 @@ async function bestOf(
   return ways[means.indexOf(Math.max(...means))] as Way;
 }
 
+/** What rounding makes of equal probabilities is below. */
+const CLEARLY = 1e-3;
+
 async function outcomeOf(
   subject: Subject,
   prompts: readonly Prompt[],
@@ -232,7 +232,9 @@ async function outcomeOf(
   return {
     setting,
     target: mean(({ probabilities }) => probabilities[target] as number),
-    likeliest: mean(({ probabilities }) => Number(probabilities[target] === Math.max(...probabilities))),
+    likeliest: mean(({ probabilities: p }) =>
+      Number(others.every((role) => (p[role] as number) < (p[target] as number) - CLEARLY)),
+    ),
     others: mean(({ probabilities }) => others.reduce((sum, role) => sum + (probabilities[role] as number), 0)),
     none: mean(({ other }) => other),
     pure: meanOf(pure.map(({ probabilities }, index) => probabilities[twins[index]?.role as number] as number)),
@@ -241,25 +243,29 @@ async function outcomeOf(
 
 /** WEIGHT at the last position, part of the way from the prompt's shares to the target alone. */
 async function steerConstruction(
-  { family: name, target }: TaskCell,
+  { family: name }: FamilyCell,
   { prompts: count, seed }: Settings,
   { model: { gpu } }: Subject,
   signal: AbortSignal | undefined,
-): Promise<Outcome[]> {
+): Promise<Steered[]> {
   const family = taskFamily(name);
   const construction = await constructionOf(family, CONTROL.examples, gpu);
   using _model = construction.model;
   const { blueprint } = construction;
-  const prompts = mixedPrompts(family, CONTROL.examples, Math.min(count, 6), seed);
+  const prompts = mixedPrompts(family, CONTROL.examples, Math.min(count, MOST_CONTROL), seed);
   const shares = family.tasks.map((_, task) => (prompts[0] as Prompt).shares[task] ?? 0);
-  const outcomes: Outcome[] = [];
-  for (const part of [0, 0.5, 1]) {
-    const weights = shares.map((share, task) => (1 - part) * share + part * Number(task === target));
-    const edits = part === 0 ? [] : [setSpace(blueprint, "WEIGHT", [placesOf(blueprint).last], weights)];
-    const method = part === 0 ? "nothing" : `set WEIGHT, ${part} of the way`;
-    outcomes.push({ method, ...(await outcomeOf(construction, prompts, target, { setting: "", edits }, signal)) });
+  const steered: Steered[] = [];
+  for (const target of tasksOf(family)) {
+    const outcomes: Outcome[] = [];
+    for (const part of [0, 0.5, 1]) {
+      const weights = shares.map((share, task) => (1 - part) * share + part * Number(task === target));
+      const edits = part === 0 ? [] : [setSpace(blueprint, "WEIGHT", [placesOf(blueprint).last], weights)];
+      const method = part === 0 ? "nothing" : `set WEIGHT, ${part}`;
+      outcomes.push({ method, ...(await outcomeOf(construction, prompts, target, { setting: "", edits }, signal)) });
+    }
+    steered.push({ target, outcomes });
   }
-  return outcomes;
+  return steered;
 }
 
 const COLUMNS = [
@@ -274,13 +280,15 @@ const COLUMNS = [
   "other tasks in their pure prompts",
 ];
 
-function summarise({ set }: Settings, results: readonly { cell: TaskCell; result: Outcome[] }[]): Summary {
-  const all = results.map(({ cell, result }) => ({
-    group: cell.isConstruction ? `construction of ${cell.family}` : cell.family,
-    task: taskFamily(cell.family, cell.isConstruction ? "small" : set).tasks[cell.target]?.name as string,
-    isConstruction: cell.isConstruction,
-    outcomes: result,
-  }));
+function summarise({ set }: Settings, results: readonly { cell: FamilyCell; result: Steered[] }[]): Summary {
+  const all = results.flatMap(({ cell: { family, isConstruction }, result }) =>
+    result.map(({ target, outcomes }) => ({
+      group: isConstruction ? `construction of ${family}` : family,
+      task: taskFamily(family, isConstruction ? "small" : set).tasks[target]?.name as string,
+      isConstruction,
+      outcomes,
+    })),
+  );
   const groups = [...new Set(all.map(({ group }) => group))].map((name) => ({
     name,
     of: all.filter(({ group }) => group === name),
@@ -320,7 +328,7 @@ function summarise({ set }: Settings, results: readonly { cell: TaskCell; result
           `${name}: ${methodsOf(of.map(({ outcomes }) => outcomes))
             .map(
               ({ method, target, none, pure }) =>
-                `${method} gives the target ${target.toFixed(2)}, no task ${none.toFixed(2)}, and leaves the others ${pure.toFixed(2)} in their own prompts`,
+                `${method} ${target.toFixed(2)} (no task ${none.toFixed(2)}, others in their own prompts ${pure.toFixed(2)})`,
             )
             .join("; ")}`,
       )
@@ -341,7 +349,7 @@ function methodsOf(cells: readonly (readonly Outcome[])[]) {
 
 function plotOf(name: string, cells: readonly (readonly Outcome[])[]): string {
   return barChart({
-    title: `${name}: a mixed prompt in which one task is to run, means over the tasks`,
+    title: `${name}: one task of the prompt is to run; means over tasks`,
     y: { label: "probability", from: 0, to: 1 },
     series: ["its answer", "other tasks", "no task", "pure prompts"],
     groups: methodsOf(cells).map(({ method, target, others, none, pure }) => ({

@@ -76,7 +76,7 @@ function ofTasks(preset: paper.Preset, prompt: paper.Prompt): Call[] {
 
 function ofModels(model: HookedModel, prompts: readonly paper.Prompt[]): Call[] {
   const { vocabulary } = paper.trainingPreset("lc").data;
-  const asked: paper.AskedPrompt = { prompt: [1, 2], answers: [[3], [4, 5]] };
+  const asked: paper.AskedPrompt = { prompt: [1, 2], answers: [[3], [4, 5]], edits: [] };
   return [
     {
       name: "answerProbabilities",

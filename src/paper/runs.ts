@@ -34,15 +34,20 @@ export interface RunFigureOptions {
   onProgress?: (done: number, total: number, secondsLeft: number | undefined) => void;
 }
 
+export const SHARD = s.object<Shard>("a shard", {
+  index: s.required(s.wholeFrom(0)),
+  count: s.required(s.wholeFrom(1)),
+});
+
 export const RUN_FIGURE_OPTIONS = s.object<RunFigureOptions, RunFigureOptions>("the options of runFigure", {
   store: s.required(STORE),
   quick: s.flag,
-  shard: s.object<Shard>("a shard", { index: s.required(s.wholeFrom(0)), count: s.required(s.wholeFrom(1)) }),
+  shard: SHARD,
   signal: s.signal,
   onProgress: s.callback,
 });
 
-const FIGURE = s.madeObject<AnyFigure>("a figure, of figureOf()", "name", "settings", "cells", "run");
+export const FIGURE = s.madeObject<AnyFigure>("a figure, of figureOf()", "name", "settings", "cells", "run");
 
 /** A cell with the model that it is of. */
 interface Work {

@@ -1,6 +1,7 @@
 /** `superlens paper`: an experiment of the paper on a model, as numbers, plots and a page; and `merge`, which joins shards. */
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 import { openStore } from "../../checkpoint/index.ts";
+import { defaultModels } from "../../paper/embedded.ts";
 import { PaperError } from "../../paper/errors.ts";
 import { type AnyFigure, isComparison, type Summary } from "../../paper/figure.ts";
 import { FIGURES } from "../../paper/figures/index.ts";
@@ -8,6 +9,9 @@ import { mergeRun, runFigure, type Shard, unfinishedShards } from "../../paper/r
 import { SubjectList } from "../../paper/subjects.ts";
 import { collect, examples, type GlobalOptions, usageError, wholeNumber } from "../options.ts";
 import { print, printJson } from "../output.ts";
+import { embeddedFolder } from "../package.ts";
+import { allCommand } from "../paper/report.ts";
+import { shardOption } from "../paper/shard.ts";
 import { show } from "../paper/show.ts";
 import { resubmission, submitArray, tasksOf } from "../paper/slurm.ts";
 import { showWork } from "../progress.ts";
@@ -17,7 +21,7 @@ import { checkFolder } from "../write-file.ts";
 
 interface PaperOptions extends GlobalOptions {
   /** Several for a comparison. */
-  model: string | string[];
+  model?: string | string[];
   quick?: boolean;
   shard?: Shard;
   out?: string;
@@ -43,12 +47,14 @@ export function paperCommand(): Command {
           "every second cell, the others on another machine with --shard 1/2",
         ],
         ["paper merge lambda", "joins what shards left in a folder"],
+        ["paper all --quick", "every figure, on the models in this package, as one page"],
         [
           "paper lambda --model ./mini --out lambda --slurm --tasks 8 -- --partition=gpu",
           "eight shards as a Slurm job array, and a job that merges them; what follows -- is for sbatch",
         ],
       ),
     );
+  command.addCommand(allCommand());
   for (const figure of FIGURES) command.addCommand(figureCommand(figure));
   const merge = new Command("merge")
     .summary("join the cells of shards")
@@ -66,16 +72,16 @@ function figureCommand(figure: AnyFigure): Command {
   const compares = isComparison(figure);
   const model = new Option(
     "--model <model>",
-    `folder, address or hf:owner/name; one without a tokenizer needs the vocab.json it was trained with${compares ? "; repeat it for each model" : ""}`,
+    `folder, address or hf:owner/name; one without a tokenizer needs the vocab.json it was trained with${compares ? "; repeat it for each model" : ""} (default: from this package)`,
   );
   return new Command(figure.name)
     .summary(figure.asks)
     .description(`${figure.asks}\n\nThe paper: ${figure.paper}`)
     .usage("[options] [-- sbatch options]")
     .argument("[sbatch...]", "after -- and beside --slurm: options of sbatch, such as --partition=gpu")
-    .addOption((compares ? model.argParser(collect(String)) : model).makeOptionMandatory())
+    .addOption(compares ? model.argParser(collect(String)) : model)
     .option("--quick", "fewer prompts and cells")
-    .addOption(new Option("--shard <i/n>", "only the cells whose number is i modulo n").argParser(parseShard))
+    .addOption(shardOption())
     .option("--out <dir>", "folder for the results (default: paper-FIGURE)")
     .addOption(
       new Option("--slurm", "submit a Slurm job array, a task for each shard, and a job that merges").conflicts(
@@ -93,7 +99,8 @@ async function run(figure: AnyFigure, sbatch: readonly string[], command: Comman
   if (!slurm && tasks !== undefined) usageError(command, "--tasks is for --slurm");
   await checkFolder(out);
   if (slurm) return submit(figure, out, tasks ?? TASKS, sbatch, options);
-  using subjects = new SubjectList([model].flat(), (source) => load(source, options));
+  const sources = model === undefined ? defaultModels(figure, embeddedFolder(), { quick }) : [model].flat();
+  using subjects = new SubjectList(sources, (source) => load(source, options));
   const progress = showWork({ doing: figure.name, parts: "cells" }, quiet);
   const summary = await runFigure(figure, subjects, {
     store: out,
@@ -137,11 +144,4 @@ async function merged(dir: string): Promise<Summary> {
       { cause },
     );
   }
-}
-
-function parseShard(text: string): Shard {
-  const [, index, count] = /^(\d+)\/(\d+)$/.exec(text) ?? [];
-  if (index === undefined || Number(index) >= Number(count))
-    throw new InvalidArgumentError("It must be i/n with i from 0 to n - 1, as 0/4.");
-  return { index: Number(index), count: Number(count) };
 }

@@ -6,10 +6,21 @@ import { CONVEX } from "./convex.ts";
 import { HEADS } from "./heads.ts";
 import { LAMBDA } from "./lambda.ts";
 import { MIXTURES } from "./mixtures.ts";
+import { SCALE } from "./scale.ts";
+import { SEEDS_FIGURE } from "./seeds.ts";
 import { STEER } from "./steer.ts";
 import { VECTORS } from "./vectors.ts";
 
-export const FIGURES = [MIXTURES, LAMBDA, VECTORS, CONVEX, HEADS, STEER] as unknown as readonly AnyFigure[];
+export const FIGURES = [
+  MIXTURES,
+  LAMBDA,
+  SCALE,
+  SEEDS_FIGURE,
+  VECTORS,
+  CONVEX,
+  HEADS,
+  STEER,
+] as unknown as readonly AnyFigure[];
 
 /** @throws PaperError `paper/figure` */
 export function figureOf(name: string): AnyFigure {

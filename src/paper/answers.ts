@@ -6,6 +6,7 @@
  * Stems run on forks of the prompt's key-value cache, in one pass for the whole batch. Equal stems run once, and a stem that
  * begins another is a part of it: "forty-two" and "forty-five" cost what one of them costs.
  */
+import { MODEL } from "../hooks/call.ts";
 import { type CheckedEdit, EDITS } from "../hooks/edit.ts";
 import type { Edit, HookedModel } from "../hooks/index.ts";
 import { SEQUENCE, type SequenceInput } from "../model/input.ts";
@@ -97,6 +98,7 @@ export async function answerProbabilities(
   prompts: readonly AskedPrompt[],
   options: AnswerOptions = {},
 ): Promise<PromptProbabilities[]> {
+  s.readArgument(MODEL, model, "answerProbabilities", "model");
   const asked = s.readArgument(ASKED, prompts, "answerProbabilities", "prompts");
   const { signal, onProgress, ...encoding } = s.readOptions(ANSWER_OPTIONS, options, "answerProbabilities");
   model.assertOpen();

@@ -38,7 +38,7 @@ export interface LineOptions {
 
 const PROMPTS = s.list("prompts", SEQUENCE);
 
-const LINE_OPTIONS = s.object<LineOptions, LineOptions>("the options of likeliestLines", {
+export const LINE_OPTIONS = s.object<LineOptions, LineOptions>("the options of likeliestLines", {
   enough: s.required(s.callback),
   signal: s.signal,
 });
@@ -63,7 +63,7 @@ export async function likeliestLines(
   prompts: readonly SequenceInput[],
   options: LineOptions,
 ): Promise<Lines[]> {
-  assertAskable(model, vocabulary);
+  assertAskable("likeliestLines", model, vocabulary);
   model.assertOpen();
   const read = s.readArgument(PROMPTS, prompts, "likeliestLines", "prompts");
   const { enough, signal } = s.readOptions(LINE_OPTIONS, options, "likeliestLines");

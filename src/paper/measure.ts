@@ -2,11 +2,13 @@
  * What a model answers to prompts of tasks. Models that were trained here are asked in tokens of their vocabulary, and an answer
  * ends with its line break; models with a tokenizer are asked in text, and an answer is the task's words, as in the paper.
  */
+import { MODEL } from "../hooks/call.ts";
 import type { HookedModel } from "../hooks/index.ts";
+import * as s from "../schema/schema.ts";
 import { type AskedPrompt, answerProbabilities } from "./answers.ts";
 import { PaperError } from "./errors.ts";
-import { type Prompt, promptInput } from "./prompts.ts";
-import { LINE_BREAK, type Vocabulary } from "./tasks/vocabulary.ts";
+import { PROMPT, type Prompt, promptInput } from "./prompts.ts";
+import { LINE_BREAK, VOCABULARY, type Vocabulary } from "./tasks/vocabulary.ts";
 
 /** What a prompt showed. Lists are by role. */
 export interface Measured {
@@ -28,8 +30,14 @@ export interface Measured {
 export interface MeasureOptions {
   /** Whether the line break after an answer counts, also in text: then none includes another. Default false. */
   wholeLines?: boolean;
+  /** Ends it with `signal.reason` between two batches. */
   signal?: AbortSignal;
 }
+
+export const MEASURE_OPTIONS = s.object<MeasureOptions>("the options of measurePrompts", {
+  wholeLines: s.flag,
+  signal: s.signal,
+});
 
 /**
  * Measures prompts, also on a `withEdits` view of a model.
@@ -41,9 +49,11 @@ export async function measurePrompts(
   model: HookedModel,
   vocabulary: Vocabulary | undefined,
   prompts: readonly Prompt[],
-  { signal, wholeLines = false }: MeasureOptions = {},
+  options: MeasureOptions = {},
 ): Promise<Measured[]> {
-  assertAskable(model, vocabulary);
+  assertAskable("measurePrompts", model, vocabulary);
+  s.readArgument(s.list("prompts, of evaluationPrompts()", PROMPT), prompts, "measurePrompts", "prompts");
+  const { signal, wholeLines } = s.readOptions(MEASURE_OPTIONS, options, "measurePrompts");
   const asked = prompts.map((prompt) => askedOf(vocabulary, prompt, wholeLines ? LINE_BREAK : ""));
   const found = await answerProbabilities(model, asked, signal ? { signal } : {});
   return found.map(({ answers, other, entropy, likeliestOther, prefixes }) => ({
@@ -56,8 +66,10 @@ export async function measurePrompts(
   }));
 }
 
-/** @throws PaperError `paper/no-tokenizer` */
-export function assertAskable({ tokenizer, label }: HookedModel, vocabulary: Vocabulary | undefined): void {
+/** Checks a model and its vocabulary, of which one needs to have words. @throws PaperError `paper/no-tokenizer` */
+export function assertAskable(call: string, model: HookedModel, vocabulary: Vocabulary | undefined): void {
+  const { tokenizer, label } = s.readArgument(MODEL, model, call, "model");
+  if (vocabulary !== undefined) s.readArgument(VOCABULARY, vocabulary, call, "vocabulary");
   if (vocabulary || tokenizer) return;
   throw new PaperError(
     "paper/no-tokenizer",

@@ -12,7 +12,7 @@ import { LOGIT_BYTES_PER_PASS } from "../model/log-probs.ts";
 import type { RunOptions } from "../model/runner.ts";
 
 /** Tokens of prompts that run together. */
-const BATCH_TOKENS = 16_384;
+export const BATCH_TOKENS = 16_384;
 
 /** A prompt as token ids, and how many rows of logits it needs. */
 export interface BatchedPrompt {

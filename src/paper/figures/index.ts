@@ -1,4 +1,5 @@
 /** The figures by name. */
+import * as s from "../../schema/schema.ts";
 import { PaperError } from "../errors.ts";
 import type { AnyFigure } from "../figure.ts";
 import { ABLATION } from "./ablation.ts";
@@ -6,12 +7,14 @@ import { COST } from "./cost.ts";
 import { LAMBDA } from "./lambda.ts";
 import { MIXTURES } from "./mixtures.ts";
 import { OTHERS } from "./others.ts";
+import { PURITY } from "./purity.ts";
 import { TOP_K } from "./top-k.ts";
 
-export const FIGURES = [MIXTURES, OTHERS, ABLATION, TOP_K, LAMBDA, COST] as unknown as readonly AnyFigure[];
+export const FIGURES = [MIXTURES, OTHERS, ABLATION, TOP_K, LAMBDA, COST, PURITY] as unknown as readonly AnyFigure[];
 
 /** @throws PaperError `paper/figure` */
 export function figureOf(name: string): AnyFigure {
+  s.readArgument(s.text, name, "figureOf", "name");
   const figure = FIGURES.find((one) => one.name === name);
   if (figure) return figure;
   throw new PaperError(

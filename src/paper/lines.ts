@@ -63,7 +63,7 @@ export async function likeliestLines(
   prompts: readonly SequenceInput[],
   options: LineOptions,
 ): Promise<Lines[]> {
-  assertAskable("likeliestLines", model, vocabulary);
+  assertAskable(model, vocabulary);
   model.assertOpen();
   const read = s.readArgument(PROMPTS, prompts, "likeliestLines", "prompts");
   const { enough, signal } = s.readOptions(LINE_OPTIONS, options, "likeliestLines");

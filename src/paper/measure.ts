@@ -51,9 +51,11 @@ export async function measurePrompts(
   prompts: readonly Prompt[],
   options: MeasureOptions = {},
 ): Promise<Measured[]> {
-  assertAskable("measurePrompts", model, vocabulary);
+  s.readArgument(MODEL, model, "measurePrompts", "model");
+  if (vocabulary !== undefined) s.readArgument(VOCABULARY, vocabulary, "measurePrompts", "vocabulary");
   s.readArgument(s.list("prompts, of evaluationPrompts()", PROMPT), prompts, "measurePrompts", "prompts");
   const { signal, wholeLines } = s.readOptions(MEASURE_OPTIONS, options, "measurePrompts");
+  assertAskable(model, vocabulary);
   const asked = prompts.map((prompt) => askedOf(vocabulary, prompt, wholeLines ? LINE_BREAK : ""));
   const found = await answerProbabilities(model, asked, signal ? { signal } : {});
   return found.map(({ answers, other, entropy, likeliestOther, prefixes }) => ({
@@ -66,10 +68,8 @@ export async function measurePrompts(
   }));
 }
 
-/** Checks a model and its vocabulary, of which one needs to have words. @throws PaperError `paper/no-tokenizer` */
-export function assertAskable(call: string, model: HookedModel, vocabulary: Vocabulary | undefined): void {
-  const { tokenizer, label } = s.readArgument(MODEL, model, call, "model");
-  if (vocabulary !== undefined) s.readArgument(VOCABULARY, vocabulary, call, "vocabulary");
+/** @throws PaperError `paper/no-tokenizer` */
+export function assertAskable({ tokenizer, label }: HookedModel, vocabulary: Vocabulary | undefined): void {
   if (vocabulary || tokenizer) return;
   throw new PaperError(
     "paper/no-tokenizer",

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { MemoryStore } from "../../src/checkpoint/store.ts";
+import { MemoryStore } from "../../src/checkpoint/index.ts";
 import { HookedModel, loadModel } from "../../src/hooks/index.ts";
 import { familiesOf } from "../../src/paper/figures/asking.ts";
 import { examplesOf, roomNote } from "../../src/paper/figures/examples.ts";

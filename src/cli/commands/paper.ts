@@ -1,6 +1,7 @@
 /** `superlens paper`: an experiment of the paper on a model, as numbers, plots and a page; and `merge`, which joins shards. */
 import { Command, Option } from "commander";
 import { openStore } from "../../checkpoint/index.ts";
+import { defaultModels } from "../../paper/embedded.ts";
 import { PaperError } from "../../paper/errors.ts";
 import { type AnyFigure, isComparison, type Summary } from "../../paper/figure.ts";
 import { FIGURES } from "../../paper/figures/index.ts";
@@ -8,6 +9,7 @@ import { mergeRun, runFigure, type Shard, unfinishedShards } from "../../paper/r
 import { SubjectList } from "../../paper/subjects.ts";
 import { collect, examples, type GlobalOptions, usageError, wholeNumber } from "../options.ts";
 import { print, printJson } from "../output.ts";
+import { embeddedFolder } from "../package.ts";
 import { allCommand } from "../paper/report.ts";
 import { shardOption } from "../paper/shard.ts";
 import { show } from "../paper/show.ts";
@@ -19,7 +21,7 @@ import { checkFolder } from "../write-file.ts";
 
 interface PaperOptions extends GlobalOptions {
   /** Several for a comparison. */
-  model: string | string[];
+  model?: string | string[];
   quick?: boolean;
   shard?: Shard;
   out?: string;
@@ -70,14 +72,14 @@ function figureCommand(figure: AnyFigure): Command {
   const compares = isComparison(figure);
   const model = new Option(
     "--model <model>",
-    `folder, address or hf:owner/name; one without a tokenizer needs the vocab.json it was trained with${compares ? "; repeat it for each model" : ""}`,
+    `folder, address or hf:owner/name; one without a tokenizer needs the vocab.json it was trained with${compares ? "; repeat it for each model" : ""} (default: from this package)`,
   );
   return new Command(figure.name)
     .summary(figure.asks)
     .description(`${figure.asks}\n\nThe paper: ${figure.paper}`)
     .usage("[options] [-- sbatch options]")
     .argument("[sbatch...]", "after -- and beside --slurm: options of sbatch, such as --partition=gpu")
-    .addOption((compares ? model.argParser(collect(String)) : model).makeOptionMandatory())
+    .addOption(compares ? model.argParser(collect(String)) : model)
     .option("--quick", "fewer prompts and cells")
     .addOption(shardOption())
     .option("--out <dir>", "folder for the results (default: paper-FIGURE)")
@@ -97,7 +99,8 @@ async function run(figure: AnyFigure, sbatch: readonly string[], command: Comman
   if (!slurm && tasks !== undefined) usageError(command, "--tasks is for --slurm");
   await checkFolder(out);
   if (slurm) return submit(figure, out, tasks ?? TASKS, sbatch, options);
-  using subjects = new SubjectList([model].flat(), (source) => load(source, options));
+  const sources = model === undefined ? defaultModels(figure, embeddedFolder(), { quick }) : [model].flat();
+  using subjects = new SubjectList(sources, (source) => load(source, options));
   const progress = showWork({ doing: figure.name, parts: "cells" }, quiet);
   const summary = await runFigure(figure, subjects, {
     store: out,

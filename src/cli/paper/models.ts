@@ -1,13 +1,11 @@
 /** The small trained models in this package, which the figures are made for where no model is named. */
 import { existsSync, readdirSync } from "node:fs";
 import { basename, join } from "node:path";
-import { packageRoot } from "../package.ts";
-
-const FOLDER = "weights";
+import { embeddedFolder } from "../package.ts";
 
 /** Folders of models that have a vocabulary of words, in order of their names. */
 export function embeddedModels(): string[] {
-  const folder = join(packageRoot(), FOLDER);
+  const folder = embeddedFolder();
   if (!existsSync(folder)) return [];
   const names = readdirSync(folder, { recursive: true, encoding: "utf8" });
   return names

@@ -28,7 +28,7 @@ export const setOf = ({ vocabulary }: Subject): FamilySet => (vocabulary ? "smal
 /** Names of the families that the model has words for. @throws PaperError `paper/vocabulary`, `paper/no-tokenizer` */
 export function familiesOf(subject: Subject): string[] {
   const { vocabulary, model } = subject;
-  assertAskable("a figure", model, vocabulary);
+  assertAskable(model, vocabulary);
   const names = familyNames(setOf(subject));
   if (!vocabulary) return names;
   const known = new Set(vocabulary.tokens);

@@ -8,9 +8,18 @@ import { LAMBDA } from "./lambda.ts";
 import { MIXTURES } from "./mixtures.ts";
 import { OTHERS } from "./others.ts";
 import { PURITY } from "./purity.ts";
+import { SCALE } from "./scale.ts";
+import { SEEDS_FIGURE } from "./seeds.ts";
 import { TOP_K } from "./top-k.ts";
 
-export const FIGURES = [MIXTURES, OTHERS, ABLATION, TOP_K, LAMBDA, COST, PURITY] as unknown as readonly AnyFigure[];
+export const FIGURES = [
+  ...[MIXTURES, OTHERS, ABLATION, TOP_K],
+  LAMBDA,
+  COST,
+  PURITY,
+  SCALE,
+  SEEDS_FIGURE,
+] as unknown as readonly AnyFigure[];
 
 /** @throws PaperError `paper/figure` */
 export function figureOf(name: string): AnyFigure {

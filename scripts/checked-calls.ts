@@ -35,6 +35,7 @@ import { ENCODE_OPTIONS, KV_CACHE_OPTIONS } from "../src/model/loaded-model.ts";
 import { LOG_PROBS_OPTIONS } from "../src/model/log-probs.ts";
 import { ANSWER_OPTIONS } from "../src/paper/answers.ts";
 import { BATCH_OPTIONS } from "../src/paper/batches.ts";
+import { LINE_OPTIONS } from "../src/paper/lines.ts";
 import { MEASURE_OPTIONS } from "../src/paper/measure.ts";
 import { PROMPT_OPTIONS } from "../src/paper/prompts.ts";
 import { RUN_REPORT_OPTIONS } from "../src/paper/run-all.ts";
@@ -240,6 +241,7 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
   },
   { calls: "`trainingBatches`", schema: BATCH_OPTIONS, type: "BatchOptions", files: ["src/paper/batches.ts"] },
   { calls: "`evaluationPrompts`", schema: PROMPT_OPTIONS, type: "PromptOptions", files: ["src/paper/prompts.ts"] },
+  { calls: "`likeliestLines`", schema: LINE_OPTIONS, type: "LineOptions", files: ["src/paper/lines.ts"] },
   { calls: "`measurePrompts`", schema: MEASURE_OPTIONS, type: "MeasureOptions", files: ["src/paper/measure.ts"] },
   { calls: "`runReport`", schema: RUN_REPORT_OPTIONS, type: "RunReportOptions", files: ["src/paper/run-all.ts"] },
   { calls: "`runFigure`", schema: RUN_FIGURE_OPTIONS, type: "RunFigureOptions", files: ["src/paper/runs.ts"] },

@@ -9,6 +9,7 @@ import { HEADS } from "./heads.ts";
 import { LAMBDA } from "./lambda.ts";
 import { MIXTURES } from "./mixtures.ts";
 import { OTHERS } from "./others.ts";
+import { PURITY } from "./purity.ts";
 import { SCALE } from "./scale.ts";
 import { SEEDS_FIGURE } from "./seeds.ts";
 import { STEER } from "./steer.ts";
@@ -19,7 +20,7 @@ import { VECTORS } from "./vectors.ts";
 export const FIGURES = [
   ...[MIXTURES, OTHERS, ABLATION, TOP_K, LAMBDA],
   ...[VECTORS, CONVEX, SCALE, SEEDS_FIGURE],
-  ...[HEADS, STEER, COST],
+  ...[PURITY, HEADS, STEER, COST],
 ] as unknown as readonly AnyFigure[];
 
 /** @throws PaperError `paper/figure` */

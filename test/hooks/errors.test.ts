@@ -315,8 +315,8 @@ describe("a sweep", () => {
     ["of several sequences", { input: IDS }, /^InputError input\/sweep: A sweep takes one sequence, not 2/],
     [
       "of embeddings",
-      { input: { inputsEmbeds: [new Float32Array(32)] } },
-      /^InputError input\/sweep: .*edit hook_embed in the cells/,
+      { input: { inputsEmbeds: [new Float32Array(32)] } as never },
+      /^InputError input\/argument: sweep: input is .*; it must be text, token ids, or a list of either/,
     ],
     ["of text without a tokenizer", { input: "text" }, /^InputError input\/no-tokenizer/],
     [

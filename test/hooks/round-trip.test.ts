@@ -58,7 +58,7 @@ async function perturbed(name: string, slice?: ActivationSlice): Promise<Float32
 }
 
 /** A point, or a part of it, after an edit there. */
-async function after(edit: Edit, slice?: ActivationSlice): Promise<Float32Array> {
+async function edited(edit: Edit, slice?: ActivationSlice): Promise<Float32Array> {
   using result = await model.forward(IDS, { capture: edit.at, edits: [edit] });
   return await result.cache.read(edit.at, slice);
 }
@@ -81,7 +81,7 @@ describe("a point set to", () => {
   it("other numbers is read as these numbers", async () => {
     for (const at of points) {
       const value = await perturbed(at);
-      expect(await after({ at, op: "set", value }), at).toEqual(value);
+      expect(await edited({ at, op: "set", value }), at).toEqual(value);
     }
   });
 
@@ -99,7 +99,7 @@ describe("a point set to", () => {
         if (slice.heads && axes.length < 4) continue;
         const value = await perturbed(at, slice);
         const edit = { at, op: "set", value, ...slice } as Edit;
-        expect(await after(edit, slice), `${at} ${JSON.stringify(slice)}`).toEqual(value);
+        expect(await edited(edit, slice), `${at} ${JSON.stringify(slice)}`).toEqual(value);
       }
     }
   });
@@ -134,7 +134,7 @@ describe.each(Object.entries(OPS))("the values of %s", (op, { edit, row }) => {
       there(index) ? (row([x], [value[index % value.length] as number])[0] as number) : x,
     );
     const given = { at: PATTERN, op: op as EditOp, value, ...edit };
-    expect(relativeError(await after(given), expected)).toBeLessThan(TOLERANCE);
+    expect(relativeError(await edited(given), expected)).toBeLessThan(TOLERANCE);
   });
 });
 
@@ -148,7 +148,7 @@ it("project_out takes a direction for each row of a pattern as it is read", asyn
     return x - (v[index % 4] as number) * (dot(before.subarray(start, start + 4)) / dot(v));
   });
   const selection = { batch: [0], positions: [-1] };
-  const got = await after({ at: PATTERN, op: "project_out", value, ...selection }, selection);
+  const got = await edited({ at: PATTERN, op: "project_out", value, ...selection }, selection);
   expect(relativeError(got, expected)).toBeLessThan(TOLERANCE);
 });
 

@@ -81,9 +81,9 @@ export const GRADIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: "gradients: a key gets nothing of its own query",
-    file: "src/ops/attention-gradients.ts",
-    from: "queries.position(seen) < keys.position(row)",
-    to: "queries.position(seen) <= keys.position(row)",
+    file: "src/ops/attention-blocks.ts",
+    from: "queries.position(seen) < position) seen++",
+    to: "queries.position(seen) <= position) seen++",
     tests: KERNELS,
   },
   {

@@ -117,11 +117,11 @@ export const ATTENTION = defineOp<AttentionAttributes>({
     return [mixOf(call, softmaxOf(scoresOf(call, keyCount), keyCount), call.inputs[2] as Float64Array, keyCount)];
   },
   // The pattern is computed once more, a tile at a time, which costs less than keeping it.
-  vjp({ op: { inputs, outputs, attributes }, grads, sink }) {
+  vjp({ op: { inputs, attributes }, grads, sink }) {
     const [q, keys, values] = inputs as [Value, Value, Value];
-    const [z, dz] = [...outputs, ...grads] as [Value, Value];
+    const [dz] = grads as [Value];
     if (!isTiled(attributes)) return stepGradients(sink, attributes, [q, keys, values], dz);
-    const statistics = sink.one(ATTENTION_STATISTICS, [q, keys, dz, z], attributes);
+    const statistics = sink.one(ATTENTION_STATISTICS, [q, keys, values, dz], attributes);
     const all = [q, keys, values, dz, statistics];
     return [sink.one(QUERY_GRADIENT, all, attributes), ...sink.add(KEY_GRADIENT, all, attributes, { rows: keys.rows })];
   },

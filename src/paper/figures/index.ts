@@ -4,8 +4,10 @@ import { PaperError } from "../errors.ts";
 import type { AnyFigure } from "../figure.ts";
 import { LAMBDA } from "./lambda.ts";
 import { MIXTURES } from "./mixtures.ts";
+import { SCALE } from "./scale.ts";
+import { SEEDS_FIGURE } from "./seeds.ts";
 
-export const FIGURES = [MIXTURES, LAMBDA] as unknown as readonly AnyFigure[];
+export const FIGURES = [MIXTURES, LAMBDA, SCALE, SEEDS_FIGURE] as unknown as readonly AnyFigure[];
 
 /** @throws PaperError `paper/figure` */
 export function figureOf(name: string): AnyFigure {

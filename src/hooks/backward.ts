@@ -21,6 +21,7 @@ import type { RunOptions } from "../model/runner.ts";
 import { WeightGradients } from "../model/weights/gradients.ts";
 import { plainName, tensorsHolding } from "../model/weights/read.ts";
 import { tensorNames } from "../model/weights/tensors.ts";
+import { widestAttentionGradient } from "../ops/attention.ts";
 import type { CaptureTarget, PassHooks } from "../ops/bindings.ts";
 import { editOp } from "../ops/edit-call.ts";
 import { nearestNames } from "../schema/nearest.ts";
@@ -273,7 +274,7 @@ function withGradients(hooks: PassHooks, grads: ActivationCache): PassHooks {
   return { ...hooks, captures: [...hooks.captures, ...targets] };
 }
 
-/** Elements of one row of the widest value of the backward pass: its attention is computed step by step. */
+/** Elements of one row of the widest value of the backward pass. */
 export function widestOf(
   { spec }: Model,
   ids: readonly (readonly number[])[],
@@ -281,5 +282,5 @@ export function widestOf(
   widest = 0,
 ): number {
   const longest = Math.max(...ids.map(({ length }) => length));
-  return Math.max(widest, spec.nHeads * longest, logits === "all" ? spec.vocabSize : 0);
+  return Math.max(widest, widestAttentionGradient(spec, longest), logits === "all" ? spec.vocabSize : 0);
 }

@@ -31,7 +31,8 @@ export async function superlensTrainer(): Promise<SuperlensTrainer> {
       });
       return {
         advance() {
-          for (const batch of batches.splice(0, every)) writer.write(batch);
+          // Where the run fails, it says why, and not what was yet to be written.
+          for (const batch of batches.splice(0, every)) writer.write(batch).catch(() => undefined);
           return new Promise((resolve, reject) => {
             onLoss = resolve;
             run.catch(reject);

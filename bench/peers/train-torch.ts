@@ -15,7 +15,7 @@ export async function torchTrainer(python: string): Promise<Trainer> {
   await writeFile(join(folder, "model.safetensors"), (await startWeights()).file);
   return {
     name: "PyTorch",
-    note: execFileSync(python, [PROGRAM, "--about"], { encoding: "utf8" }).trim(),
+    note: about(python),
     async begin(plan) {
       await writeFile(join(folder, "run.json"), JSON.stringify(runFile(plan)));
       const child = spawn(python, [PROGRAM, folder], { stdio: ["pipe", "pipe", "inherit"] });
@@ -36,6 +36,16 @@ export async function torchTrainer(python: string): Promise<Trainer> {
     },
     destroy: () => rm(folder, { recursive: true }),
   };
+}
+
+/** @throws where the interpreter or PyTorch is missing */
+function about(python: string): string {
+  try {
+    return execFileSync(python, [PROGRAM, "--about"], { encoding: "utf8" }).trim();
+  } catch (cause) {
+    const remedy = "Install requirements.txt, and name the interpreter that has it by --python.";
+    throw new Error(`${python} does not run train.py. ${remedy}`, { cause });
+  }
 }
 
 function runFile({ steps, every }: Plan): object {

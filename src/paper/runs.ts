@@ -7,45 +7,89 @@
  *   cells/ID.json       what a cell gave
  *   results.json, results.csv, NAME.svg, index.html      the summary
  */
+import { type FileStore, readText, STORE, storeOf, writeText } from "../checkpoint/store.ts";
 import { fnv1a } from "../fnv1a.ts";
+import * as s from "../schema/schema.ts";
 import { PaperError } from "./errors.ts";
-import type { Cell, Figure, Subject, Summary } from "./figure.ts";
+import { type AnyFigure, type Cell, isComparison, type Summary } from "./figure.ts";
 import { csvOf, pageOf } from "./page.ts";
-import type { RunStore } from "./store.ts";
+import { SUBJECTS, type Subject, type Subjects } from "./subjects.ts";
+
+/** A part of a figure's cells. */
+export interface Shard {
+  index: number;
+  count: number;
+}
 
 export interface RunFigureOptions {
-  store: RunStore;
+  /** Where the files go: a folder's name, or a store. */
+  store: string | FileStore;
   /** Fewer prompts and cells. */
   quick?: boolean;
   /** Only the cells whose number is `index` modulo `count`. */
-  shard?: { index: number; count: number };
+  shard?: Shard;
+  /** Ends the run with `signal.reason` between two cells. */
   signal?: AbortSignal;
   /** After each cell: how many of this run's are done, and the seconds that the others will take, once that is known. */
   onProgress?: (done: number, total: number, secondsLeft: number | undefined) => void;
 }
 
-/** Computes the cells that are not there yet, and then, unless it is a shard, the summary. */
+export const RUN_FIGURE_OPTIONS = s.object<RunFigureOptions, RunFigureOptions>("the options of runFigure", {
+  store: s.required(STORE),
+  quick: s.flag,
+  shard: s.object<Shard>("a shard", { index: s.required(s.wholeFrom(0)), count: s.required(s.wholeFrom(1)) }),
+  signal: s.signal,
+  onProgress: s.callback,
+});
+
+const FIGURE = s.madeObject<AnyFigure>("a figure, of figureOf()", "name", "settings", "cells", "run");
+
+/** A cell with the model that it is of. */
+interface Work {
+  /** The name of its file. */
+  readonly id: string;
+  readonly cell: Cell;
+  /** By number. */
+  readonly model: number;
+  /** Of that model. */
+  readonly settings: unknown;
+}
+
+/**
+ * Computes the cells that are not there yet, and then, unless it is a shard, the summary.
+ * @param subjects a model, or for a comparison several
+ */
 export async function runFigure(
-  figure: Figure,
-  subject: Subject,
+  figure: AnyFigure,
+  subjects: Subject | Subjects,
   options: RunFigureOptions,
 ): Promise<Summary | undefined> {
-  const { store, quick = false, shard, signal, onProgress } = options;
-  if (shard && !(Number.isInteger(shard.index) && shard.index >= 0 && shard.index < shard.count))
+  s.readArgument(FIGURE, figure, "runFigure", "figure");
+  s.readArgument(SUBJECTS, subjects, "runFigure", "subjects");
+  const {
+    store: place,
+    quick = false,
+    shard,
+    signal,
+    onProgress,
+  } = s.readOptions(RUN_FIGURE_OPTIONS, options, "runFigure");
+  const store = storeOf(place);
+  if (shard && shard.index >= shard.count)
     throw new PaperError(
       "paper/shard",
       `There is no shard ${shard.index}/${shard.count}: shards of ${shard.count} are 0 to ${shard.count - 1}.`,
     );
-  const settings = await figure.settings(subject, { quick });
+  const models: Subjects = "at" in subjects ? subjects : { count: 1, at: async () => subjects };
+  const settings = await settingsOf(figure, models, quick);
   const hash = await begin(store, figure.name, settings);
-  const own = figure.cells(settings).filter((_, index) => !shard || index % shard.count === shard.index);
+  const own = workOf(figure, settings).filter((_, index) => !shard || index % shard.count === shard.index);
   const started = performance.now();
   let computed = 0;
-  for (const [index, cell] of own.entries()) {
+  for (const [index, work] of own.entries()) {
     signal?.throwIfAborted();
-    if ((await readCell(store, cell, hash)) === undefined) {
-      const result = await figure.run(cell, settings, subject, signal);
-      await store.write(fileOf(cell), JSON.stringify({ hash, result }));
+    if ((await readCell(store, work, hash)) === undefined) {
+      const result = await figure.run(work.cell, work.settings, await models.at(work.model), signal);
+      await writeText(store, fileOf(work), JSON.stringify({ hash, result }));
       computed += 1;
     }
     const seconds = (performance.now() - started) / 1000;
@@ -54,9 +98,43 @@ export async function runFigure(
   return shard ? undefined : mergeRun([figure], store);
 }
 
+/** Of a comparison it is a list, an entry for each model. */
+async function settingsOf(figure: AnyFigure, models: Subjects, quick: boolean): Promise<unknown> {
+  if (!isComparison(figure)) {
+    if (models.count === 1) return figure.settings(await models.at(0), { quick });
+    throw new PaperError(
+      "paper/one-model",
+      `The figure "${figure.name}" is about one model, and ${models.count} were given. Run it once for each, each with a folder of its own.`,
+    );
+  }
+  const each: unknown[] = [];
+  for (let index = 0; index < models.count; index++)
+    each.push(await figure.settings(await models.at(index), { quick }));
+  return each;
+}
+
+function workOf(figure: AnyFigure, settings: unknown): Work[] {
+  if (!isComparison(figure)) return figure.cells(settings).map((cell) => ({ id: cell.id, cell, model: 0, settings }));
+  return (settings as unknown[]).flatMap((own, model) =>
+    figure.cells(own).map((cell) => ({ id: `${model}-${cell.id}`, cell, model, settings: own })),
+  );
+}
+
+function summaryOf(figure: AnyFigure, settings: unknown, results: readonly (Work & { result: unknown })[]): Summary {
+  if (!isComparison(figure)) return figure.summarise(settings, results);
+  return figure.compare(
+    (settings as unknown[]).map((own, index) => ({
+      settings: own,
+      results: results.filter(({ model }) => model === index),
+    })),
+  );
+}
+
 /** Sums up the cells of a run, whoever computed them, and writes results, plots and page. */
-export async function mergeRun(figures: readonly Figure[], store: RunStore): Promise<Summary> {
-  const run = parsed<RunFile>(await store.read("run.json"), "run.json");
+export async function mergeRun(figures: readonly AnyFigure[], place: string | FileStore): Promise<Summary> {
+  s.readArgument(s.list("figures, such as FIGURES", FIGURE), figures, "mergeRun", "figures");
+  const store = storeOf(s.readArgument(STORE, place, "mergeRun", "store"));
+  const run = parsed<RunFile>(await readText(store, "run.json"), "run.json");
   if (!run)
     throw new PaperError(
       "paper/no-run",
@@ -69,16 +147,17 @@ export async function mergeRun(figures: readonly Figure[], store: RunStore): Pro
       `There is no figure "${run.figure}"; figures are ${figures.map(({ name }) => name).join(", ")}.`,
     );
   const found = await Promise.all(
-    figure.cells(run.settings).map(async (cell) => ({ cell, result: await readCell(store, cell, run.hash) })),
+    workOf(figure, run.settings).map(async (work) => ({ ...work, result: await readCell(store, work, run.hash) })),
   );
-  const missing = found.filter(({ result }) => result === undefined).map(({ cell }) => cell.id);
+  const missing = found.filter(({ result }) => result === undefined).map(({ id }) => id);
   if (missing.length > 0)
     throw new PaperError(
       "paper/missing-cells",
       `${missing.length} of ${found.length} cells are missing in ${store.label}: ${missing.slice(0, 20).join(", ")}${missing.length > 20 ? ", ..." : ""}. Run the figure again with the same --out; what is there is kept.`,
     );
-  const summary = figure.summarise(run.settings, found);
-  await store.write(
+  const summary = summaryOf(figure, run.settings, found);
+  await writeText(
+    store,
     "results.json",
     JSON.stringify(
       {
@@ -88,15 +167,15 @@ export async function mergeRun(figures: readonly Figure[], store: RunStore): Pro
         sentence: summary.sentence,
         verdict: summary.verdict,
         table: summary.table,
-        cells: found.map(({ cell, result }) => ({ ...cell, result })),
+        cells: found.map(({ cell, model, result }) => ({ model, ...cell, result })),
       },
       null,
       1,
     ),
   );
-  await store.write("results.csv", csvOf(summary.table));
-  for (const { name, svg } of summary.plots) await store.write(`${name}.svg`, svg);
-  await store.write("index.html", pageOf(figure, run.settings, summary));
+  await writeText(store, "results.csv", csvOf(summary.table));
+  for (const { name, svg } of summary.plots) await writeText(store, `${name}.svg`, svg);
+  await writeText(store, "index.html", pageOf(figure, run.settings, summary));
   return summary;
 }
 
@@ -107,10 +186,10 @@ interface RunFile {
 }
 
 /** Writes down what runs here, or makes sure that it is the same. @returns the hash of the settings */
-async function begin(store: RunStore, figure: string, settings: unknown): Promise<string> {
+async function begin(store: FileStore, figure: string, settings: unknown): Promise<string> {
   const hash = fnv1a(JSON.stringify({ figure, settings })).toString(16).padStart(8, "0");
-  const there = parsed<RunFile>(await store.read("run.json"), "run.json");
-  if (!there) await store.write("run.json", JSON.stringify({ figure, hash, settings }, null, 1));
+  const there = parsed<RunFile>(await readText(store, "run.json"), "run.json");
+  if (!there) await writeText(store, "run.json", JSON.stringify({ figure, hash, settings }, null, 1));
   else if (there.hash !== hash)
     throw new PaperError(
       "paper/other-run",
@@ -119,11 +198,11 @@ async function begin(store: RunStore, figure: string, settings: unknown): Promis
   return hash;
 }
 
-const fileOf = ({ id }: Cell) => `cells/${id}.json`;
+const fileOf = ({ id }: Work) => `cells/${id}.json`;
 
 /** Undefined where the cell is not there, or is of other settings. */
-async function readCell(store: RunStore, cell: Cell, hash: string): Promise<unknown> {
-  const file = parsed<{ hash: string; result: unknown }>(await store.read(fileOf(cell)), fileOf(cell));
+async function readCell(store: FileStore, work: Work, hash: string): Promise<unknown> {
+  const file = parsed<{ hash: string; result: unknown }>(await readText(store, fileOf(work)), fileOf(work));
   return file?.hash === hash ? file.result : undefined;
 }
 
@@ -132,6 +211,6 @@ function parsed<T>(text: string | undefined, name: string): T | undefined {
   try {
     return JSON.parse(text) as T;
   } catch (cause) {
-    throw new PaperError("paper/storage", `${name} is damaged. Remove it; it is then computed again.`, { cause });
+    throw new PaperError("paper/damaged", `${name} is damaged. Remove it; it is then computed again.`, { cause });
   }
 }

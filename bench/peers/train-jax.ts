@@ -105,11 +105,15 @@ function rmsNorm(weight: np.Array, x: np.Array): np.Array {
 /** RoPE of x [batch, position, head, dHead]: dimension i turns with i + dHead / 2. */
 function rotate(x: np.Array): np.Array {
   const half = D_HEAD / 2;
-  const frequencies = Array.from({ length: half }, (_, i) => MODEL.rope_theta ** (-i / half));
-  const angles = np
-    .outer(np.arange(x.shape[1] as number).astype(np.float32), np.array(frequencies))
-    .reshape([-1, 1, half]);
-  const [cos, sin] = [np.cos(angles.ref), np.sin(angles)];
+  const angles = Array.from(
+    { length: (x.shape[1] as number) * half },
+    (_, i) => Math.floor(i / half) * MODEL.rope_theta ** (-(i % half) / half),
+  );
+  // By the host: sines of SwiftShader are coarse.
+  const [cos, sin] = [Math.cos, Math.sin].map((turn) => np.array(angles.map(turn)).reshape([-1, 1, half])) as [
+    np.Array,
+    np.Array,
+  ];
   const [first, second] = np.split(x, 2, -1) as [np.Array, np.Array];
   return np.concatenate([first.ref.mul(cos.ref).sub(second.ref.mul(sin.ref)), second.mul(cos).add(first.mul(sin))], -1);
 }

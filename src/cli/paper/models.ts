@@ -1,0 +1,21 @@
+/** The small trained models in this package, which the figures are made for where no model is named. */
+import { existsSync, readdirSync } from "node:fs";
+import { basename, join } from "node:path";
+import { packageRoot } from "../package.ts";
+
+const FOLDER = "weights";
+
+/** Folders of models that have a vocabulary of words, in order of their names. */
+export function embeddedModels(): string[] {
+  const folder = join(packageRoot(), FOLDER);
+  if (!existsSync(folder)) return [];
+  const names = readdirSync(folder, { recursive: true, encoding: "utf8" });
+  return names
+    .filter((name) => basename(name) === "vocab.json")
+    .map((name) => join(folder, name, ".."))
+    .sort();
+}
+
+/** What a model is called in a report: the last part of its folder or address. */
+export const nameOf = (source: string): string =>
+  (source.split(/[\\/]/).filter(Boolean).at(-1) as string).replace(/[^\w.-]/g, "-");

@@ -42,7 +42,7 @@ export const RUN_FIGURE_OPTIONS = s.object<RunFigureOptions, RunFigureOptions>("
   onProgress: s.callback,
 });
 
-const FIGURE = s.madeObject<AnyFigure>("a figure, of figureOf()", "name", "settings", "cells", "run");
+export const FIGURE = s.madeObject<AnyFigure>("a figure, of figureOf()", "name", "settings", "cells", "run");
 
 /** A cell with the model that it is of. */
 interface Work {

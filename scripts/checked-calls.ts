@@ -39,6 +39,7 @@ import { DEFAULT_MODELS_OPTIONS } from "../src/paper/embedded.ts";
 import { MEASURE_OPTIONS } from "../src/paper/measure.ts";
 import { PRESET_SIZE, PRESET_SPEC } from "../src/paper/preset-spec.ts";
 import { PROMPT_OPTIONS } from "../src/paper/prompts.ts";
+import { RUN_REPORT_OPTIONS } from "../src/paper/run-all.ts";
 import { RUN_FIGURE_OPTIONS } from "../src/paper/runs.ts";
 import { TRAIN_PRESET_OPTIONS } from "../src/paper/train-preset.ts";
 import type { Schema } from "../src/schema/schema.ts";
@@ -262,6 +263,7 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
   { calls: "`trainingBatches`", schema: BATCH_OPTIONS, type: "BatchOptions", files: ["src/paper/batches.ts"] },
   { calls: "`evaluationPrompts`", schema: PROMPT_OPTIONS, type: "PromptOptions", files: ["src/paper/prompts.ts"] },
   { calls: "`measurePrompts`", schema: MEASURE_OPTIONS, type: "MeasureOptions", files: ["src/paper/measure.ts"] },
+  { calls: "`runReport`", schema: RUN_REPORT_OPTIONS, type: "RunReportOptions", files: ["src/paper/run-all.ts"] },
   { calls: "`runFigure`", schema: RUN_FIGURE_OPTIONS, type: "RunFigureOptions", files: ["src/paper/runs.ts"] },
   { calls: "`verify`", schema: VERIFY_OPTIONS, type: "VerifyOptions", files: ["src/theory/verify/index.ts"] },
   {

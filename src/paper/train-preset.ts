@@ -3,7 +3,6 @@ import { type FileStore, STORE, storeOf, writeText } from "../checkpoint/store.t
 import { HookedModel } from "../hooks/index.ts";
 import * as s from "../schema/schema.ts";
 import { saveModel, type TrainStep, train } from "../train/index.ts";
-
 import { heldOutAccuracy } from "./held-out.ts";
 import { lossPlot } from "./plots/loss.ts";
 import type { PresetSpec } from "./preset-spec.ts";

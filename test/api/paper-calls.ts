@@ -7,6 +7,7 @@ import { DEFAULT_MODELS_OPTIONS } from "../../src/paper/embedded.ts";
 import { MEASURE_OPTIONS } from "../../src/paper/measure.ts";
 import { PRESET_SPEC } from "../../src/paper/preset-spec.ts";
 import { PROMPT_OPTIONS } from "../../src/paper/prompts.ts";
+import { RUN_REPORT_OPTIONS } from "../../src/paper/run-all.ts";
 import { RUN_FIGURE_OPTIONS } from "../../src/paper/runs.ts";
 import { TRAIN_PRESET_OPTIONS } from "../../src/paper/train-preset.ts";
 import type { Call } from "./calls.ts";
@@ -157,6 +158,13 @@ function ofRuns(model: HookedModel, prompts: readonly paper.Prompt[], measured: 
       run: (figure, of, options) =>
         paper.runFigure(figure, of, options?.store ? { ...options, store: discarded(options.store) } : options),
       options: RUN_FIGURE_OPTIONS,
+    },
+    {
+      name: "runReport",
+      args: [[ONE], { count: 1, at: async () => subject }, { store, names: ["lc"] }],
+      run: (figures, models, options) =>
+        paper.runReport(figures, models, options?.store ? { ...options, store: discarded(options.store) } : options),
+      options: RUN_REPORT_OPTIONS,
     },
     {
       name: "mergeRun",

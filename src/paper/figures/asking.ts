@@ -1,25 +1,11 @@
 /** What figures share: which families a model can be asked, in tokens of its vocabulary or as text, and what it answers. */
 import { fnv1a } from "../../fnv1a.ts";
-import { answerProbabilities } from "../answers.ts";
 import { PaperError } from "../errors.ts";
-import type { Measured } from "../measure.ts";
-import { type Prompt, promptIds, promptText } from "../prompts.ts";
+import { assertAskable, type Measured, type MeasureOptions, measurePrompts } from "../measure.ts";
+import type { Prompt } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
 import { type FamilySet, familyNames, taskFamily } from "../tasks/index.ts";
 import { Vocabulary } from "../tasks/vocabulary.ts";
-
-/** What a prompt showed. */
-export interface Answered {
-  readonly probabilities: number[];
-  /** Undefined where an answer has several tokens. */
-  readonly ranks: number[] | undefined;
-  readonly other: number;
-  readonly entropy: number;
-  /** The probability of the likeliest token with which no task's answer begins. */
-  readonly likeliestOther: number;
-  /** Whether an answer begins another one, so that their probabilities overlap. */
-  readonly isOverlapping: boolean;
-}
 
 export interface SubjectFacts {
   readonly label: string;
@@ -42,11 +28,7 @@ export const setOf = ({ vocabulary }: Subject): FamilySet => (vocabulary ? "smal
 /** Names of the families that the model has words for. @throws PaperError `paper/vocabulary`, `paper/no-tokenizer` */
 export function familiesOf(subject: Subject): string[] {
   const { vocabulary, model } = subject;
-  if (!vocabulary && !model.tokenizer)
-    throw new PaperError(
-      "paper/no-tokenizer",
-      `${model.label} has neither a tokenizer nor a vocab.json of one token a word: it cannot be asked. Use a model that has one.`,
-    );
+  assertAskable(model, vocabulary);
   const names = familyNames(setOf(subject));
   if (!vocabulary) return names;
   const known = new Set(vocabulary.tokens);
@@ -61,30 +43,21 @@ export function familiesOf(subject: Subject): string[] {
   return families;
 }
 
-/** Runs prompts and gives what the model thinks of each one's answers. */
-export async function ask(
+/** What the model thinks of each prompt's answers. */
+export function ask(
   { model, vocabulary }: Subject,
   prompts: readonly Prompt[],
   signal: AbortSignal | undefined,
-): Promise<Answered[]> {
-  const asked = prompts.map((prompt) =>
-    vocabulary
-      ? { prompt: promptIds(vocabulary, prompt), answers: prompt.answers.map((answer) => vocabulary.answerIds(answer)) }
-      : { prompt: promptText(prompt), answers: prompt.answers },
-  );
-  const found = await answerProbabilities(model, asked, signal ? { signal } : {});
-  return found.map(({ answers, other, entropy, likeliestOther, prefixes }) => ({
-    probabilities: answers.map(({ probability }) => probability),
-    ranks: answers.every(({ tokens }) => tokens.length === 1) ? answers.map(({ rank }) => rank) : undefined,
-    other,
-    entropy,
-    likeliestOther: likeliestOther?.probability ?? 0,
-    isOverlapping: prefixes.length > 0,
-  }));
+  options: Pick<MeasureOptions, "wholeLines"> = {},
+): Promise<Measured[]> {
+  return measurePrompts(model, vocabulary, prompts, { ...options, ...(signal && { signal }) });
 }
-
-export const measuredOf = (answered: readonly Answered[]): Measured[] =>
-  answered.map(({ probabilities, ranks }) => ({ probabilities, ranks }));
 
 export const meanOf = (values: readonly number[]): number =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
+
+/** The standard deviation. */
+export function spreadOf(values: readonly number[]): number {
+  const mean = meanOf(values);
+  return Math.sqrt(meanOf(values.map((value) => (value - mean) ** 2)));
+}

@@ -2,12 +2,22 @@
 import * as s from "../../schema/schema.ts";
 import { PaperError } from "../errors.ts";
 import type { AnyFigure } from "../figure.ts";
+import { ABLATION } from "./ablation.ts";
+import { COST } from "./cost.ts";
 import { LAMBDA } from "./lambda.ts";
 import { MIXTURES } from "./mixtures.ts";
+import { OTHERS } from "./others.ts";
 import { SCALE } from "./scale.ts";
 import { SEEDS_FIGURE } from "./seeds.ts";
+import { TOP_K } from "./top-k.ts";
 
-export const FIGURES = [MIXTURES, LAMBDA, SCALE, SEEDS_FIGURE] as unknown as readonly AnyFigure[];
+export const FIGURES = [
+  ...[MIXTURES, OTHERS, ABLATION, TOP_K],
+  LAMBDA,
+  COST,
+  SCALE,
+  SEEDS_FIGURE,
+] as unknown as readonly AnyFigure[];
 
 /** @throws PaperError `paper/figure` */
 export function figureOf(name: string): AnyFigure {

@@ -52,7 +52,10 @@ export const ATTENTION_STATISTICS = defineOp<AttentionAttributes>({
         0,
       );
       const slope = alibi ? (pass.slopes?.[rowHead % nHeads] as number) : 0;
-      out.set([largest + Math.log(total), along / total, slope, rows.position(Math.floor(rowHead / nHeads))], 4 * rowHead);
+      out.set(
+        [largest + Math.log(total), along / total, slope, rows.position(Math.floor(rowHead / nHeads))],
+        4 * rowHead,
+      );
     });
     return [out];
   },

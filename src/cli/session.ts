@@ -42,10 +42,11 @@ export function whileOpening(quiet = false): Pick<LoadOptions, "signal" | "onNot
   return { signal: stop.signal, ...(!quiet && { onNotice: (message: string) => note(`superlens: ${message}`) }) };
 }
 
-async function load(
+/** Loads a model with its progress shown. The caller frees it. */
+export async function load(
   source: string,
   { adapter, quiet = false, checkFinite, tune, dtype }: GlobalOptions & Pick<LoadOptions, "dtype">,
-  onSpec: (facts: ModelFacts) => void,
+  onSpec?: (facts: ModelFacts) => void,
 ): Promise<HookedModel> {
   const progress = showProgress(basename(source), quiet);
   const tuning = showTuning(quiet);
@@ -56,7 +57,7 @@ async function load(
       checkFinite,
       dtype,
       ...whileOpening(quiet),
-      onSpec,
+      ...(onSpec && { onSpec }),
       onProgress: progress.update,
       tune,
       onTune(event) {

@@ -1,12 +1,8 @@
-/** What a figure is: a question, independent cells of work that answer it, and a summary of what they gave. */
-import type { HookedModel } from "../hooks/index.ts";
-import type { Vocabulary } from "./tasks/vocabulary.ts";
-
-/** What a figure is made for: a model, with the vocabulary that it was trained with if it has no tokenizer. */
-export interface Subject {
-  readonly model: HookedModel;
-  readonly vocabulary: Vocabulary | undefined;
-}
+/**
+ * What a figure is: a question, independent cells of work that answer it, and a summary of what they gave. One that compares
+ * models has the cells of each model, and one summary of all.
+ */
+import type { Subject } from "./subjects.ts";
 
 export interface Cell {
   /** The name of its file: letters, digits, dots and dashes. */
@@ -23,8 +19,8 @@ export interface Summary {
   readonly verdict: "agrees" | "agrees in part" | "disagrees";
 }
 
-/** Settings and results are JSON: they are written and read again, also by another machine. */
-export interface Figure<Settings = unknown, C extends Cell = Cell, Result = unknown> {
+/** What is measured on a model. Settings and results are JSON: they are written and read again, also by another machine. */
+interface Measurement<Settings, C extends Cell, Result> {
   readonly name: string;
   /** The question. */
   readonly asks: string;
@@ -34,5 +30,31 @@ export interface Figure<Settings = unknown, C extends Cell = Cell, Result = unkn
   settings(subject: Subject, options: { quick: boolean }): Promise<Settings>;
   cells(settings: Settings): C[];
   run(cell: C, settings: Settings, subject: Subject, signal: AbortSignal | undefined): Promise<Result>;
-  summarise(settings: Settings, results: readonly { cell: C; result: Result }[]): Summary;
 }
+
+/** A figure about one model. */
+export interface Figure<Settings = unknown, C extends Cell = Cell, Result = unknown>
+  extends Measurement<Settings, C, Result> {
+  summarise(settings: Settings, results: readonly CellResult<C, Result>[]): Summary;
+}
+
+export interface CellResult<C extends Cell = Cell, Result = unknown> {
+  readonly cell: C;
+  readonly result: Result;
+}
+
+/** A figure about several models: the same measurement of each. */
+export interface Comparison<Settings = unknown, C extends Cell = Cell, Result = unknown>
+  extends Measurement<Settings, C, Result> {
+  compare(models: readonly ModelResults<Settings, C, Result>[]): Summary;
+}
+
+/** What a model of a comparison gave. */
+export interface ModelResults<Settings = unknown, C extends Cell = Cell, Result = unknown> {
+  readonly settings: Settings;
+  readonly results: readonly CellResult<C, Result>[];
+}
+
+export type AnyFigure = Figure | Comparison;
+
+export const isComparison = (figure: AnyFigure): figure is Comparison => "compare" in figure;

@@ -14,7 +14,7 @@ export {
 } from "./answers.ts";
 export { type BatchOptions, type TaskBatch, trainingBatches } from "./batches.ts";
 export { PaperError } from "./errors.ts";
-export type { Cell, Figure, Subject, Summary } from "./figure.ts";
+export type { AnyFigure, Cell, CellResult, Comparison, Figure, ModelResults, Summary } from "./figure.ts";
 export { FIGURES, figureOf } from "./figures/index.ts";
 export { type Measured, measurePrompts } from "./measure.ts";
 export {
@@ -38,6 +38,7 @@ export {
 export { type MixtureReport, mixtureReport, type RoleReport } from "./report.ts";
 export { mergeRun, type RunFigureOptions, runFigure } from "./runs.ts";
 export { MemoryStore, type RunStore } from "./store.ts";
+export { type Subject, SubjectList, type Subjects } from "./subjects.ts";
 export type { InputSlot, Task, TaskFamily } from "./tasks/family.ts";
 export { type FamilySet, familyNames, taskFamily } from "./tasks/index.ts";
 export { type TokenForm, Vocabulary } from "./tasks/vocabulary.ts";

@@ -1,6 +1,6 @@
 /** What a run says to people: a table for spreadsheets, and a page that stands alone. */
 
-import type { Figure, Summary } from "./figure.ts";
+import type { AnyFigure, Summary } from "./figure.ts";
 import { escaped } from "./plots/svg.ts";
 
 /** RFC 4180: a cell with a comma, quote or line break is quoted. */
@@ -14,7 +14,7 @@ const STYLE =
   "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}table{border-collapse:collapse;font-size:14px}td,th{padding:.2rem .6rem;text-align:right;border-bottom:1px solid #8884}td:first-child,th:first-child{text-align:left}svg{max-width:100%;height:auto}pre{overflow:auto;font-size:12px}.wide{overflow:auto}";
 
 export function pageOf(
-  { name, asks, paper }: Pick<Figure, "name" | "asks" | "paper">,
+  { name, asks, paper }: Pick<AnyFigure, "name" | "asks" | "paper">,
   settings: unknown,
   { table, plots, sentence, verdict }: Summary,
 ): string {

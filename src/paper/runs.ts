@@ -9,9 +9,10 @@
  */
 import { fnv1a } from "../fnv1a.ts";
 import { PaperError } from "./errors.ts";
-import type { Cell, Figure, Subject, Summary } from "./figure.ts";
+import { type AnyFigure, type Cell, isComparison, type Summary } from "./figure.ts";
 import { csvOf, pageOf } from "./page.ts";
 import type { RunStore } from "./store.ts";
+import type { Subject, Subjects } from "./subjects.ts";
 
 export interface RunFigureOptions {
   store: RunStore;
@@ -24,10 +25,24 @@ export interface RunFigureOptions {
   onProgress?: (done: number, total: number, secondsLeft: number | undefined) => void;
 }
 
-/** Computes the cells that are not there yet, and then, unless it is a shard, the summary. */
+/** A cell with the model that it is of. */
+interface Work {
+  /** The name of its file. */
+  readonly id: string;
+  readonly cell: Cell;
+  /** By number. */
+  readonly model: number;
+  /** Of that model. */
+  readonly settings: unknown;
+}
+
+/**
+ * Computes the cells that are not there yet, and then, unless it is a shard, the summary.
+ * @param subjects a model, or for a comparison several
+ */
 export async function runFigure(
-  figure: Figure,
-  subject: Subject,
+  figure: AnyFigure,
+  subjects: Subject | Subjects,
   options: RunFigureOptions,
 ): Promise<Summary | undefined> {
   const { store, quick = false, shard, signal, onProgress } = options;
@@ -36,16 +51,17 @@ export async function runFigure(
       "paper/shard",
       `There is no shard ${shard.index}/${shard.count}: shards of ${shard.count} are 0 to ${shard.count - 1}.`,
     );
-  const settings = await figure.settings(subject, { quick });
+  const models: Subjects = "at" in subjects ? subjects : { count: 1, at: async () => subjects };
+  const settings = await settingsOf(figure, models, quick);
   const hash = await begin(store, figure.name, settings);
-  const own = figure.cells(settings).filter((_, index) => !shard || index % shard.count === shard.index);
+  const own = workOf(figure, settings).filter((_, index) => !shard || index % shard.count === shard.index);
   const started = performance.now();
   let computed = 0;
-  for (const [index, cell] of own.entries()) {
+  for (const [index, work] of own.entries()) {
     signal?.throwIfAborted();
-    if ((await readCell(store, cell, hash)) === undefined) {
-      const result = await figure.run(cell, settings, subject, signal);
-      await store.write(fileOf(cell), JSON.stringify({ hash, result }));
+    if ((await readCell(store, work, hash)) === undefined) {
+      const result = await figure.run(work.cell, work.settings, await models.at(work.model), signal);
+      await store.write(fileOf(work), JSON.stringify({ hash, result }));
       computed += 1;
     }
     const seconds = (performance.now() - started) / 1000;
@@ -54,8 +70,40 @@ export async function runFigure(
   return shard ? undefined : mergeRun([figure], store);
 }
 
+/** Of a comparison it is a list, an entry for each model. */
+async function settingsOf(figure: AnyFigure, models: Subjects, quick: boolean): Promise<unknown> {
+  if (!isComparison(figure)) {
+    if (models.count === 1) return figure.settings(await models.at(0), { quick });
+    throw new PaperError(
+      "paper/one-model",
+      `The figure "${figure.name}" is about one model, and ${models.count} were given. Run it once for each, each with a folder of its own.`,
+    );
+  }
+  const each: unknown[] = [];
+  for (let index = 0; index < models.count; index++)
+    each.push(await figure.settings(await models.at(index), { quick }));
+  return each;
+}
+
+function workOf(figure: AnyFigure, settings: unknown): Work[] {
+  if (!isComparison(figure)) return figure.cells(settings).map((cell) => ({ id: cell.id, cell, model: 0, settings }));
+  return (settings as unknown[]).flatMap((own, model) =>
+    figure.cells(own).map((cell) => ({ id: `${model}-${cell.id}`, cell, model, settings: own })),
+  );
+}
+
+function summaryOf(figure: AnyFigure, settings: unknown, results: readonly (Work & { result: unknown })[]): Summary {
+  if (!isComparison(figure)) return figure.summarise(settings, results);
+  return figure.compare(
+    (settings as unknown[]).map((own, index) => ({
+      settings: own,
+      results: results.filter(({ model }) => model === index),
+    })),
+  );
+}
+
 /** Sums up the cells of a run, whoever computed them, and writes results, plots and page. */
-export async function mergeRun(figures: readonly Figure[], store: RunStore): Promise<Summary> {
+export async function mergeRun(figures: readonly AnyFigure[], store: RunStore): Promise<Summary> {
   const run = parsed<RunFile>(await store.read("run.json"), "run.json");
   if (!run)
     throw new PaperError(
@@ -69,15 +117,15 @@ export async function mergeRun(figures: readonly Figure[], store: RunStore): Pro
       `There is no figure "${run.figure}"; figures are ${figures.map(({ name }) => name).join(", ")}.`,
     );
   const found = await Promise.all(
-    figure.cells(run.settings).map(async (cell) => ({ cell, result: await readCell(store, cell, run.hash) })),
+    workOf(figure, run.settings).map(async (work) => ({ ...work, result: await readCell(store, work, run.hash) })),
   );
-  const missing = found.filter(({ result }) => result === undefined).map(({ cell }) => cell.id);
+  const missing = found.filter(({ result }) => result === undefined).map(({ id }) => id);
   if (missing.length > 0)
     throw new PaperError(
       "paper/missing-cells",
       `${missing.length} of ${found.length} cells are missing in ${store.label}: ${missing.slice(0, 20).join(", ")}${missing.length > 20 ? ", ..." : ""}. Run the figure again with the same --out; what is there is kept.`,
     );
-  const summary = figure.summarise(run.settings, found);
+  const summary = summaryOf(figure, run.settings, found);
   await store.write(
     "results.json",
     JSON.stringify(
@@ -88,7 +136,7 @@ export async function mergeRun(figures: readonly Figure[], store: RunStore): Pro
         sentence: summary.sentence,
         verdict: summary.verdict,
         table: summary.table,
-        cells: found.map(({ cell, result }) => ({ ...cell, result })),
+        cells: found.map(({ cell, model, result }) => ({ model, ...cell, result })),
       },
       null,
       1,
@@ -119,11 +167,11 @@ async function begin(store: RunStore, figure: string, settings: unknown): Promis
   return hash;
 }
 
-const fileOf = ({ id }: Cell) => `cells/${id}.json`;
+const fileOf = ({ id }: Work) => `cells/${id}.json`;
 
 /** Undefined where the cell is not there, or is of other settings. */
-async function readCell(store: RunStore, cell: Cell, hash: string): Promise<unknown> {
-  const file = parsed<{ hash: string; result: unknown }>(await store.read(fileOf(cell)), fileOf(cell));
+async function readCell(store: RunStore, work: Work, hash: string): Promise<unknown> {
+  const file = parsed<{ hash: string; result: unknown }>(await store.read(fileOf(work)), fileOf(work));
   return file?.hash === hash ? file.result : undefined;
 }
 

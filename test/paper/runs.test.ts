@@ -5,12 +5,13 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type HookedModel, loadModel } from "../../src/hooks/index.ts";
-import type { Figure, Subject } from "../../src/paper/figure.ts";
+import type { AnyFigure, Comparison, Figure } from "../../src/paper/figure.ts";
 import { FIGURES, figureOf } from "../../src/paper/figures/index.ts";
 import { evaluationPrompts, promptIds } from "../../src/paper/prompts.ts";
 import { mergeRun, runFigure } from "../../src/paper/runs.ts";
 import { MemoryStore } from "../../src/paper/store.ts";
 import { FolderStore } from "../../src/paper/store-folder.node.ts";
+import { type Subject, SubjectList } from "../../src/paper/subjects.ts";
 import { taskFamily } from "../../src/paper/tasks/index.ts";
 import { Vocabulary } from "../../src/paper/tasks/vocabulary.ts";
 import { testGpu } from "../support/gpu.ts";
@@ -130,6 +131,72 @@ describe("a run", () => {
     } finally {
       await rm(folder, { recursive: true });
     }
+  });
+});
+
+/** Adds numbers to what a model is called by; needs no weights. */
+const SUMS: Comparison<{ of: number }, { id: string; n: number }, number> = {
+  name: "sums",
+  asks: "How do sums compare?",
+  paper: "They grow.",
+  settings: async (subject) => ({ of: Number(subject.model.label) }),
+  cells: () => [0, 1].map((n) => ({ id: `n-${n}`, n })),
+  run: async ({ n }, { of }, { model }) => {
+    if (Number(model.label) !== of) throw new Error("another model's settings");
+    return of + n;
+  },
+  compare: (models) => ({
+    table: {
+      columns: ["of", "first", "second"],
+      rows: models.map(({ settings, results }) => [settings.of, ...results.map(({ result }) => result)]),
+    },
+    plots: [],
+    sentence: "They grow.",
+    verdict: "agrees",
+  }),
+};
+
+describe("a comparison", () => {
+  const figure = SUMS as unknown as AnyFigure;
+  /** Which models were asked for, in order. */
+  const asked: number[] = [];
+  const at = async (index: number) => {
+    asked.push(index);
+    return { model: { label: String(10 * (index + 1)) } } as Subject;
+  };
+
+  it("measures each model by its own settings, also in shards, and sums up all", async () => {
+    const whole = new MemoryStore();
+    const summary = await runFigure(figure, { count: 3, at }, { store: whole });
+    expect(summary?.table.rows).toEqual([
+      [10, 10, 11],
+      [20, 20, 21],
+      [30, 30, 31],
+    ]);
+    expect(asked).toEqual([0, 1, 2, 0, 0, 1, 1, 2, 2]);
+    const store = new MemoryStore();
+    for (const index of [1, 0]) await runFigure(figure, { count: 3, at }, { store, shard: { index, count: 2 } });
+    expect([...store.files.keys()]).toContain("cells/2-n-1.json");
+    expect(await mergeRun([figure], store)).toEqual(summary);
+    const fewer = runFigure(figure, { count: 2, at }, { store });
+    await expect(fewer).rejects.toMatchObject({ code: "paper/other-run" });
+  });
+
+  it("is what several models are for", async () => {
+    const alone = runFigure(squares().figure, { count: 2, at }, { store: new MemoryStore() });
+    await expect(alone).rejects.toMatchObject({ code: "paper/one-model" });
+  });
+
+  it("has one model in memory at a time", async () => {
+    const gpu = await testGpu();
+    using list = new SubjectList([MODEL, MODEL], (source) => loadModel(source, { gpu }));
+    const first = await list.at(0);
+    expect((await list.at(0)).model).toBe(first.model);
+    expect(first.vocabulary?.tokens).toContain("one\n");
+    const second = await list.at(1);
+    await expect(first.model.forward([[1]])).rejects.toMatchObject({ code: "input/model-destroyed" });
+    using run = await second.model.forward([[1]]);
+    expect(run.logits.shape[0]).toBe(1);
   });
 });
 

@@ -1,18 +1,18 @@
 /** `superlens paper`: an experiment of the paper on a model, as numbers, plots and a page; and `merge`, which joins shards. */
 import { Command, InvalidArgumentError, Option } from "commander";
-import { openModelSource } from "../../model/load.ts";
-import type { Figure, Summary } from "../../paper/figure.ts";
+import { type AnyFigure, isComparison, type Summary } from "../../paper/figure.ts";
 import { FIGURES } from "../../paper/figures/index.ts";
 import { mergeRun, runFigure } from "../../paper/runs.ts";
 import { FolderStore } from "../../paper/store-folder.node.ts";
-import { Vocabulary } from "../../paper/tasks/vocabulary.ts";
-import { examples, type GlobalOptions } from "../options.ts";
+import { SubjectList } from "../../paper/subjects.ts";
+import { collect, examples, type GlobalOptions } from "../options.ts";
 import { note, print, printJson, table } from "../output.ts";
-import { withModel } from "../session.ts";
+import { load } from "../session.ts";
 import { stop } from "../stop.ts";
 
 interface PaperOptions extends GlobalOptions {
-  model: string;
+  /** Several for a comparison. */
+  model: string | string[];
   quick?: boolean;
   shard?: { index: number; count: number };
   out?: string;
@@ -48,49 +48,37 @@ export function paperCommand(): Command {
   );
 }
 
-function figureCommand(figure: Figure): Command {
+function figureCommand(figure: AnyFigure): Command {
+  const compares = isComparison(figure);
+  const model = new Option(
+    "--model <model>",
+    `folder, address or hf:owner/name; one without a tokenizer needs the vocab.json it was trained with${compares ? "; repeat it for each model" : ""}`,
+  );
   return new Command(figure.name)
     .summary(figure.asks)
     .description(`${figure.asks}\n\nThe paper: ${figure.paper}`)
-    .requiredOption(
-      "--model <model>",
-      "folder, address or hf:owner/name; one without a tokenizer needs the vocab.json it was trained with",
-    )
+    .addOption((compares ? model.argParser(collect(String)) : model).makeOptionMandatory())
     .option("--quick", "fewer prompts and cells")
     .addOption(new Option("--shard <i/n>", "only the cells whose number is i modulo n").argParser(parseShard))
     .option("--out <dir>", "folder for the results (default: paper-FIGURE)")
     .action(async (_options: unknown, command: Command) => run(figure, command.optsWithGlobals<PaperOptions>()));
 }
 
-async function run(figure: Figure, options: PaperOptions): Promise<void> {
-  const { model: source, out = `paper-${figure.name}`, quick = false, shard, quiet } = options;
-  const store = new FolderStore(out);
-  const summary = await withModel(source, options, {
-    prepare: () => undefined,
-    run: async (model) => {
-      const vocabulary = model.tokenizer ? undefined : await vocabularyOf(source);
-      const onProgress = quiet ? undefined : progressLine();
-      return runFigure(
-        figure,
-        { model, vocabulary },
-        { store, quick, signal: stop.signal, ...(shard && { shard }), ...(onProgress && { onProgress }) },
-      );
-    },
+async function run(figure: AnyFigure, options: PaperOptions): Promise<void> {
+  const { model, out = `paper-${figure.name}`, quick = false, shard, quiet } = options;
+  using subjects = new SubjectList([model].flat(), (source) => load(source as string, options));
+  const onProgress = quiet ? undefined : progressLine();
+  const summary = await runFigure(figure, subjects, {
+    store: new FolderStore(out),
+    quick,
+    signal: stop.signal,
+    ...(shard && { shard }),
+    ...(onProgress && { onProgress }),
   });
   if (summary) show(summary, out, options);
   else if (options.json) printJson({ out, shard });
   else
     print(`Shard ${shard?.index}/${shard?.count} is in ${out}. superlens paper merge ${out} joins it with the others.`);
-}
-
-async function vocabularyOf(source: string): Promise<Vocabulary | undefined> {
-  const checkpoint = await openModelSource(source, { signal: stop.signal });
-  try {
-    const json = await checkpoint.readJson("vocab.json");
-    return json === undefined ? undefined : Vocabulary.fromJson(json);
-  } finally {
-    await checkpoint.close();
-  }
 }
 
 /** A line on stderr at most every two seconds. */

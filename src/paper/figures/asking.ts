@@ -2,9 +2,9 @@
 import { fnv1a } from "../../fnv1a.ts";
 import { answerProbabilities } from "../answers.ts";
 import { PaperError } from "../errors.ts";
-import type { Subject } from "../figure.ts";
 import type { Measured } from "../measure.ts";
 import { type Prompt, promptIds, promptText } from "../prompts.ts";
+import type { Subject } from "../subjects.ts";
 import { type FamilySet, familyNames, taskFamily } from "../tasks/index.ts";
 import { Vocabulary } from "../tasks/vocabulary.ts";
 

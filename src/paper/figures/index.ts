@@ -1,13 +1,13 @@
 /** The figures by name. */
 import { PaperError } from "../errors.ts";
-import type { Figure } from "../figure.ts";
+import type { AnyFigure } from "../figure.ts";
 import { LAMBDA } from "./lambda.ts";
 import { MIXTURES } from "./mixtures.ts";
 
-export const FIGURES = [MIXTURES, LAMBDA] as unknown as readonly Figure[];
+export const FIGURES = [MIXTURES, LAMBDA] as unknown as readonly AnyFigure[];
 
 /** @throws PaperError `paper/figure` */
-export function figureOf(name: string): Figure {
+export function figureOf(name: string): AnyFigure {
   const figure = FIGURES.find((one) => one.name === name);
   if (figure) return figure;
   throw new PaperError(

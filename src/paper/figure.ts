@@ -26,8 +26,10 @@ interface Measurement<Settings, C extends Cell, Result> {
   readonly asks: string;
   /** What the paper found. */
   readonly paper: string;
+  /** Whether it makes use of a text that is given. */
+  readonly takesText?: boolean;
   /** All that results depend on, the model included. */
-  settings(subject: Subject, options: { quick: boolean }): Promise<Settings>;
+  settings(subject: Subject, options: { quick: boolean; text?: string | undefined }): Promise<Settings>;
   cells(settings: Settings): C[];
   run(cell: C, settings: Settings, subject: Subject, signal: AbortSignal | undefined): Promise<Result>;
 }

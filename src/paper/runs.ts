@@ -8,6 +8,7 @@
  *   results.json, results.csv, NAME.svg, index.html      the summary
  */
 import { fnv1a } from "../fnv1a.ts";
+import * as s from "../schema/schema.ts";
 import { PaperError } from "./errors.ts";
 import { type AnyFigure, type Cell, isComparison, type Summary } from "./figure.ts";
 import { csvOf, pageOf } from "./page.ts";
@@ -18,6 +19,8 @@ export interface RunFigureOptions {
   store: RunStore;
   /** Fewer prompts and cells. */
   quick?: boolean;
+  /** For a figure that takes a text: n-grams are counted in it. */
+  text?: string | undefined;
   /** Only the cells whose number is `index` modulo `count`. */
   shard?: { index: number; count: number };
   signal?: AbortSignal;
@@ -45,14 +48,15 @@ export async function runFigure(
   subjects: Subject | Subjects,
   options: RunFigureOptions,
 ): Promise<Summary | undefined> {
-  const { store, quick = false, shard, signal, onProgress } = options;
+  const { store, quick = false, text, shard, signal, onProgress } = options;
+  if (text !== undefined && !figure.takesText) s.refuseIdle("runFigure", "text", `for the figure "${figure.name}"`);
   if (shard && !(Number.isInteger(shard.index) && shard.index >= 0 && shard.index < shard.count))
     throw new PaperError(
       "paper/shard",
       `There is no shard ${shard.index}/${shard.count}: shards of ${shard.count} are 0 to ${shard.count - 1}.`,
     );
   const models: Subjects = "at" in subjects ? subjects : { count: 1, at: async () => subjects };
-  const settings = await settingsOf(figure, models, quick);
+  const settings = await settingsOf(figure, models, { quick, text });
   const hash = await begin(store, figure.name, settings);
   const own = workOf(figure, settings).filter((_, index) => !shard || index % shard.count === shard.index);
   const started = performance.now();
@@ -71,17 +75,20 @@ export async function runFigure(
 }
 
 /** Of a comparison it is a list, an entry for each model. */
-async function settingsOf(figure: AnyFigure, models: Subjects, quick: boolean): Promise<unknown> {
+async function settingsOf(
+  figure: AnyFigure,
+  models: Subjects,
+  options: { quick: boolean; text: string | undefined },
+): Promise<unknown> {
   if (!isComparison(figure)) {
-    if (models.count === 1) return figure.settings(await models.at(0), { quick });
+    if (models.count === 1) return figure.settings(await models.at(0), options);
     throw new PaperError(
       "paper/one-model",
       `The figure "${figure.name}" is about one model, and ${models.count} were given. Run it once for each, each with a folder of its own.`,
     );
   }
   const each: unknown[] = [];
-  for (let index = 0; index < models.count; index++)
-    each.push(await figure.settings(await models.at(index), { quick }));
+  for (let index = 0; index < models.count; index++) each.push(await figure.settings(await models.at(index), options));
   return each;
 }
 

@@ -9,7 +9,7 @@ import { NgramModel } from "../../src/model/drafts/ngrams.ts";
 import { loadFixture, randomIds } from "../support/fixtures.ts";
 import { LETTERS } from "./support.ts";
 
-const MAX = 5;
+const MAX = 4;
 
 function logSoftmax(logits: Float32Array): number[] {
   const largest = Math.max(...logits);

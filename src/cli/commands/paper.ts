@@ -1,5 +1,7 @@
 /** `superlens paper`: an experiment of the paper on a model, as numbers, plots and a page; and `merge`, which joins shards. */
+import { readFile } from "node:fs/promises";
 import { Command, InvalidArgumentError, Option } from "commander";
+import { SuperlensError } from "../../errors.ts";
 import { type AnyFigure, isComparison, type Summary } from "../../paper/figure.ts";
 import { FIGURES } from "../../paper/figures/index.ts";
 import { mergeRun, runFigure } from "../../paper/runs.ts";
@@ -14,6 +16,7 @@ interface PaperOptions extends GlobalOptions {
   /** Several for a comparison. */
   model: string | string[];
   quick?: boolean;
+  text?: string;
   shard?: { index: number; count: number };
   out?: string;
 }
@@ -54,24 +57,33 @@ function figureCommand(figure: AnyFigure): Command {
     "--model <model>",
     `folder, address or hf:owner/name; one without a tokenizer needs the vocab.json it was trained with${compares ? "; repeat it for each model" : ""}`,
   );
-  return new Command(figure.name)
+  const command = new Command(figure.name)
     .summary(figure.asks)
     .description(`${figure.asks}\n\nThe paper: ${figure.paper}`)
     .addOption((compares ? model.argParser(collect(String)) : model).makeOptionMandatory())
     .option("--quick", "fewer prompts and cells")
     .addOption(new Option("--shard <i/n>", "only the cells whose number is i modulo n").argParser(parseShard))
     .option("--out <dir>", "folder for the results (default: paper-FIGURE)")
-    .action(async (_options: unknown, command: Command) => run(figure, command.optsWithGlobals<PaperOptions>()));
+    .action(async (_options: unknown, sub: Command) => run(figure, sub.optsWithGlobals<PaperOptions>()));
+  if (!figure.takesText) return command;
+  return command.option("--text <file>", "count n-grams in this text, not in the tasks' answers");
+}
+
+async function readText(name: string): Promise<string> {
+  return readFile(name, "utf8").catch((cause: Error) => {
+    throw new SuperlensError("cli/no-text", `${name} cannot be read: ${cause.message}. Give a text file.`, { cause });
+  });
 }
 
 async function run(figure: AnyFigure, options: PaperOptions): Promise<void> {
-  const { model, out = `paper-${figure.name}`, quick = false, shard, quiet } = options;
+  const { model, out = `paper-${figure.name}`, quick = false, text, shard, quiet } = options;
   using subjects = new SubjectList([model].flat(), (source) => load(source as string, options));
   const onProgress = quiet ? undefined : progressLine();
   const summary = await runFigure(figure, subjects, {
     store: new FolderStore(out),
     quick,
     signal: stop.signal,
+    ...(text !== undefined && { text: await readText(text) }),
     ...(shard && { shard }),
     ...(onProgress && { onProgress }),
   });

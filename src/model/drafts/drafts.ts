@@ -9,8 +9,8 @@ import type { Tensor } from "../../gpu/tensor.ts";
 import * as s from "../../schema/schema.ts";
 import { assertCausal } from "../causality.ts";
 import { assertIds, assertRunnable } from "../engine.ts";
-import { ENCODE_FIELDS, type TokenInput, toIds } from "../input.ts";
-import { assertFits, type KvCache } from "../kv-cache.ts";
+import { bosFor, ENCODE_FIELDS, type TokenInput, toIds } from "../input.ts";
+import { assertFits, KvCache } from "../kv-cache.ts";
 import type { Runner } from "../runner.ts";
 import { likeliest, logSoftmax } from "./log-softmax.ts";
 
@@ -24,6 +24,8 @@ export interface DraftOptions {
   eos?: s.Indices;
   /** Prepend BOS to text; default: what the model's tokenizer does. */
   addBos?: boolean;
+  /** What comes before the input in each sequence. It stays as it is, and n-grams do not see it. */
+  kv?: KvCache;
   /** Ends the call with `signal.reason`, before the next pass. */
   signal?: AbortSignal;
 }
@@ -33,6 +35,7 @@ export const DRAFT_FIELDS = {
   drafts: s.required(s.wholeFrom(1)),
   maxNewTokens: s.required(s.wholeFrom(1)),
   eos: s.indices,
+  kv: s.instance("a KvCache, made by createKvCache()", KvCache),
   signal: s.signal,
 } as const satisfies s.Fields<DraftOptions>;
 
@@ -92,13 +95,14 @@ type CheckedOptions = s.Read<DraftOptions>;
 export async function growDrafts(
   model: Runner,
   input: TokenInput,
-  { drafts: count, maxNewTokens, addBos, eos, signal }: CheckedOptions,
+  options: CheckedOptions,
   method: Method,
 ): Promise<Drafts[]> {
+  const { drafts: count, maxNewTokens, eos, signal } = options;
   assertCausal(model.spec, "Drafting");
-  const prompts = toIds(input, model, { addBos });
+  const prompts = toIds(input, model, bosFor(options));
   const ends = new Set(eos ?? model.tokenizer?.eosIds ?? []);
-  checkDrafts(model, prompts, maxNewTokens, eos ?? []);
+  checkDrafts(model, prompts, options);
 
   const continued = (prompt: number, { tokens, score }: Growing, next: Float64Array, parent: number): Growing[] =>
     likeliest(next, count).map((token) => ({
@@ -108,7 +112,7 @@ export async function growDrafts(
       parent,
     }));
 
-  const kv = model.createKvCache({ sequences: prompts.length, capacity: prompts.flat().length });
+  const kv = options.kv?.fork() ?? model.createKvCache({ sequences: prompts.length, capacity: prompts.flat().length });
   const reader = method.reader(kv);
   try {
     const first = await readNext(model, prompts, kv, { signal });
@@ -149,15 +153,17 @@ function finished({ tokenizer }: Runner, { tokens, score, ended }: Growing): Dra
 }
 
 function checkDrafts(
-  { spec }: Runner,
+  model: Runner,
   prompts: readonly number[][],
-  maxNewTokens: number,
-  eos: readonly number[],
+  { maxNewTokens, eos = [], kv }: CheckedOptions,
 ): void {
+  const { spec } = model;
+  if (kv) model.checkCache(kv, prompts);
   assertRunnable(spec, prompts);
   assertIds(spec, 0, eos);
   // The last token of a draft is only predicted.
-  for (const [sequence, { length }] of prompts.entries()) assertFits(spec, sequence, length + maxNewTokens - 1);
+  for (const [sequence, { length }] of prompts.entries())
+    assertFits(spec, sequence, (kv?.lengths[sequence] ?? 0) + length + maxNewTokens - 1);
 }
 
 /** Runs `ids` and gives the log probabilities [vocab] after each sequence that has any. */

@@ -6,7 +6,7 @@ import type { Measured } from "../measure.ts";
 import { type Prompt, promptIds, promptText } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
 import { type FamilySet, familyNames, taskFamily } from "../tasks/index.ts";
-import { Vocabulary } from "../tasks/vocabulary.ts";
+import { type TokenForm, Vocabulary } from "../tasks/vocabulary.ts";
 
 /** What a prompt showed. */
 export interface Answered {
@@ -52,13 +52,21 @@ export function familiesOf(subject: Subject): string[] {
   const known = new Set(vocabulary.tokens);
   const isKnown = (name: string) =>
     Vocabulary.of([taskFamily(name)], vocabulary.form).tokens.every((token) => known.has(token));
-  const families = names.filter(isKnown);
+  const families = withoutParts(names.filter(isKnown), vocabulary.form);
   if (families.length === 0)
     throw new PaperError(
       "paper/vocabulary",
       `${model.label} has words for none of the families ${names.join(", ")}. Use a model that was trained on one of them.`,
     );
   return families;
+}
+
+/** Without those whose lines are spelled with a part of the characters of another: the model may not have seen them. */
+function withoutParts(names: readonly string[], form: TokenForm): string[] {
+  const tokens = new Map(names.map((name) => [name, new Set(Vocabulary.of([taskFamily(name)], form).tokens)] as const));
+  const isPart = (one: ReadonlySet<string>, other: ReadonlySet<string>) =>
+    one.size < other.size && [...one].every((token) => other.has(token));
+  return names.filter((name) => ![...tokens.values()].some((other) => isPart(tokens.get(name) as Set<string>, other)));
 }
 
 /** Runs prompts and gives what the model thinks of each one's answers. */

@@ -1,10 +1,11 @@
 /** The figures by name. */
 import { PaperError } from "../errors.ts";
 import type { AnyFigure } from "../figure.ts";
+import { DECODE } from "./decode.ts";
 import { LAMBDA } from "./lambda.ts";
 import { MIXTURES } from "./mixtures.ts";
 
-export const FIGURES = [MIXTURES, LAMBDA] as unknown as readonly AnyFigure[];
+export const FIGURES = [MIXTURES, LAMBDA, DECODE] as unknown as readonly AnyFigure[];
 
 /** @throws PaperError `paper/figure` */
 export function figureOf(name: string): AnyFigure {

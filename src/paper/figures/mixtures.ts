@@ -31,7 +31,13 @@ const MOST_TASKS = 4;
 /** Examples a prompt: the paper's for a pretrained model, twenty for one that was trained on short sequences. */
 const examplesOf = (set: FamilySet, tasks: number) => (set === "pretrained" ? 20 * tasks : 20);
 
-function promptsOf({ set, seed }: Settings, name: string, first: number, count: number): Prompt[] {
+/** Prompts with equal parts of a family's tasks: of all, or of three of many. */
+export function mixedPrompts(
+  { set, seed }: Pick<Settings, "set" | "seed">,
+  name: string,
+  first: number,
+  count: number,
+): Prompt[] {
   const family = taskFamily(name, set);
   const isWhole = family.tasks.length <= MOST_TASKS;
   const tasks = isWhole ? family.tasks.length : 3;
@@ -69,7 +75,7 @@ export const MIXTURES: Figure<Settings, Block, Answered[]> = {
       })),
     ),
   run: ({ family, first, count }, settings, subject, signal) =>
-    ask(subject, promptsOf(settings, family, first, count), signal),
+    ask(subject, mixedPrompts(settings, family, first, count), signal),
   summarise,
 };
 
@@ -92,7 +98,7 @@ const COLUMNS = [
 function summarise(settings: Settings, results: readonly { cell: Block; result: Answered[] }[]): Summary {
   const families = settings.families.map((name) => {
     const answered = results.filter(({ cell }) => cell.family === name).flatMap(({ result }) => result);
-    const prompts = promptsOf(settings, name, 0, answered.length);
+    const prompts = mixedPrompts(settings, name, 0, answered.length);
     const { tasks } = taskFamily(name, settings.set);
     const roles = tasks.length <= MOST_TASKS ? tasks.map((task) => task.name) : ["role 1", "role 2", "role 3"];
     return {

@@ -33,6 +33,11 @@ import { SWEEP_OPTIONS } from "../src/hooks/sweep-options.ts";
 import { LOAD_OPTIONS } from "../src/model/load.ts";
 import { ENCODE_OPTIONS, KV_CACHE_OPTIONS } from "../src/model/loaded-model.ts";
 import { LOG_PROBS_OPTIONS } from "../src/model/log-probs.ts";
+import { ANSWER_OPTIONS } from "../src/paper/answers.ts";
+import { BATCH_OPTIONS } from "../src/paper/batches.ts";
+import { MEASURE_OPTIONS } from "../src/paper/measure.ts";
+import { PROMPT_OPTIONS } from "../src/paper/prompts.ts";
+import { RUN_FIGURE_OPTIONS } from "../src/paper/runs.ts";
 import type { Schema } from "../src/schema/schema.ts";
 import { CONSTRUCTION_OPTIONS } from "../src/theory/plan.ts";
 import { VERIFY_OPTIONS } from "../src/theory/verify/index.ts";
@@ -226,6 +231,16 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     files: ["src/train/initialise.ts"],
   },
   { calls: "`saveModel`", schema: SAVE_OPTIONS, type: "SaveOptions", files: ["src/train/save.ts"] },
+  {
+    calls: "`answerProbabilities`",
+    schema: ANSWER_OPTIONS,
+    type: "AnswerOptions",
+    files: ["src/paper/answers.ts", "src/model/log-probs.ts", INPUT],
+  },
+  { calls: "`trainingBatches`", schema: BATCH_OPTIONS, type: "BatchOptions", files: ["src/paper/batches.ts"] },
+  { calls: "`evaluationPrompts`", schema: PROMPT_OPTIONS, type: "PromptOptions", files: ["src/paper/prompts.ts"] },
+  { calls: "`measurePrompts`", schema: MEASURE_OPTIONS, type: "MeasureOptions", files: ["src/paper/measure.ts"] },
+  { calls: "`runFigure`", schema: RUN_FIGURE_OPTIONS, type: "RunFigureOptions", files: ["src/paper/runs.ts"] },
   { calls: "`verify`", schema: VERIFY_OPTIONS, type: "VerifyOptions", files: ["src/theory/verify/index.ts"] },
   {
     calls: "`runBench`",

@@ -7,9 +7,6 @@
 @group(1) @binding(5) var<storage, read> lengths: array<u32>;
 @group(1) @binding(6) var<storage, read_write> out: array<f32>;
 
-// Only of keys that the query can see: where nobody looks at this gradient, what follows reads no others.
-override VISIBLE: bool = false;
-
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {
   let index = id.y * grid.x * 64u + id.x;
@@ -18,10 +15,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   }
   let key = index % params.keyCount;
   let rowHead = index / params.keyCount;
-  let entry = rowTable[rowHead / params.nHeads];
-  let sequence = entry.x;
-  let hidden = VISIBLE && (key > lastVisible(sequence, entry.y) || key < firstVisible(entry.y));
-  if (hidden || key >= lengths[sequence]) {
+  let sequence = rowTable[rowHead / params.nHeads].x;
+  if (key >= lengths[sequence]) {
     out[index] = 0.0;
     return;
   }

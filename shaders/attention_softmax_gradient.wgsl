@@ -4,9 +4,6 @@
 @group(1) @binding(3) var<storage, read> pattern: array<f32>;
 @group(1) @binding(4) var<storage, read_write> grad: array<f32>;
 
-// Times the scale of q·k, through which the gradient goes next.
-override SCALED: bool = false;
-
 @compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
@@ -26,9 +23,8 @@ fn main(
     along = fma(pattern[start + key], grad[start + key], along);
   }
   let total = reduceSum(thread, along);
-  let factor = select(1.0, params.scale, SCALED);
   for (var key = thread; key < params.keyCount; key += THREADS) {
     let visible = key >= first && key <= last;
-    grad[start + key] = select(0.0, factor * pattern[start + key] * (grad[start + key] - total), visible);
+    grad[start + key] = select(0.0, pattern[start + key] * (grad[start + key] - total), visible);
   }
 }

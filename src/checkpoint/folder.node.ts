@@ -27,6 +27,12 @@ function isMissing(error: unknown): boolean {
   return code === "ENOENT" || code === "ENOTDIR";
 }
 
+const isFile = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (facts) => facts.isFile(),
+    () => false,
+  );
+
 function noFolder(path: string, cause: unknown): CheckpointError {
   const remedy = HUB_NAME.test(path)
     ? `Check the path; for the model of that name on the Hugging Face Hub, write hf:${path}.`
@@ -84,8 +90,10 @@ export class FolderSource implements CheckpointSource {
     try {
       return (await stat(join(this.label, file))).isFile();
     } catch (error) {
-      if (isMissing(error)) return false;
-      throw this.#failed(file, error);
+      if (!isMissing(error)) throw this.#failed(file, error);
+      // Nothing is in a folder that does not exist; a file where it should be is a mistake.
+      if (await isFile(this.label)) throw noFolder(this.label, error);
+      return false;
     }
   }
 

@@ -27,6 +27,29 @@ export interface FileStore {
 export const isStore = (value: unknown): value is FileStore =>
   typeof value === "object" && value !== null && "write" in value && "source" in value;
 
+/** A store as an argument of calls: the name of a folder will do. */
+export const STORE = s.byForm<string | FileStore>("a folder, or a store such as new MemoryStore()", (value) =>
+  typeof value === "string" ? s.text : isStore(value) ? s.simple("a store", isStore) : undefined,
+);
+
+/** The store that such an argument means. @throws CheckpointError `checkpoint/no-folder` */
+export const storeOf = (place: string | FileStore): FileStore => (typeof place === "string" ? openStore(place) : place);
+
+/** A text file of a store; undefined if there is none. @throws CheckpointError where that cannot be found out */
+export async function readText(store: FileStore, file: string): Promise<string | undefined> {
+  const source = store.source();
+  try {
+    return (await source.exists(file)) ? new TextDecoder().decode(await source.readAll(file)) : undefined;
+  } finally {
+    await source.close?.();
+  }
+}
+
+/** Writes a text file, whole or not at all. @throws CheckpointError `checkpoint/write` */
+export async function writeText(store: FileStore, file: string, text: string): Promise<void> {
+  await store.write(file, [new TextEncoder().encode(text)]);
+}
+
 /** Files in memory, for a page, which has no folders. */
 export class MemoryStore implements FileStore {
   readonly #files = new Map<string, Blob>();

@@ -3,7 +3,7 @@
 import * as s from "../schema/schema.ts";
 import { HookedModel } from "./hooked-model.ts";
 
-const MODEL = s.instance("a model that loadModel() gave", HookedModel);
+export const MODEL = s.instance("a model that loadModel() gave", HookedModel);
 
 /** Checks the model and reads the options of `call`. @throws InputError `input/argument`, `input/unknown-key` */
 export function readCall<T>(call: string, model: unknown, schema: s.Schema<T>, options: unknown): T {

@@ -2,34 +2,33 @@
 import capGradientSource from "../../shaders/attention_cap_gradient.wgsl";
 import mixTransposedSource from "../../shaders/attention_mix_transposed.wgsl";
 import patternGradientSource from "../../shaders/attention_pattern_gradient.wgsl";
-import attentionShared from "../../shaders/attention_shared.wgsl";
 import softmaxGradientSource from "../../shaders/attention_softmax_gradient.wgsl";
 import reduce from "../../shaders/reduce.wgsl";
 import { defineKernel, u32 } from "../gpu/kernel.ts";
 import { type BufferSlice, foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { AttentionCall } from "./attention-steps.ts";
-import { ATTENTION_PARAMS, ATTENTION_TABLES } from "./definitions.ts";
+import { ATTENTION_PARAMS, ATTENTION_SHARED, ATTENTION_TABLES } from "./definitions.ts";
 import { elementGrid, reduceConstants } from "./launch.ts";
 import type { View } from "./view.ts";
 
 const PATTERN_GRADIENT = defineKernel({
   name: "attention pattern gradient",
-  sources: [attentionShared, patternGradientSource],
+  sources: [...ATTENTION_SHARED, patternGradientSource],
   bindings: { ...ATTENTION_TABLES, dz: "read", values: "read", lengths: "read", out: "write" },
   params: ATTENTION_PARAMS,
 });
 
 const SOFTMAX_GRADIENT = defineKernel({
   name: "attention softmax gradient",
-  sources: [attentionShared, reduce, softmaxGradientSource],
+  sources: [...ATTENTION_SHARED, reduce, softmaxGradientSource],
   bindings: { ...ATTENTION_TABLES, pattern: "read", grad: "write" },
   params: ATTENTION_PARAMS,
 });
 
 const CAP_GRADIENT = defineKernel({
   name: "attention cap gradient",
-  sources: [attentionShared, capGradientSource],
+  sources: [...ATTENTION_SHARED, capGradientSource],
   bindings: { ...ATTENTION_TABLES, scores: "read", grad: "write" },
   params: ATTENTION_PARAMS,
 });
@@ -41,36 +40,34 @@ const MIX_TRANSPOSED = defineKernel({
   params: u32("groupCount", "nHeads", "nKvHeads", "dHead", "start", "rowStride", "keyCount"),
 });
 
-/** out [rows, nHeads, keys] = dz · v; `lengths`: keys of each sequence. `visible`: only of keys that the query sees, 0 for the others. */
+/** out [rows, nHeads, keys] = dz · v; `lengths`: keys of each sequence. */
 export function patternGradient(
   recorder: Recorder,
   { params, constants = {}, buffers }: AttentionCall,
   dz: BufferSlice,
   lengths: Tensor,
-  visible: boolean,
   out: BufferSlice,
 ): void {
   const { rowTable, slotTable, alibiSlopes, values } = buffers;
   recorder.dispatch(PATTERN_GRADIENT, {
     params,
-    constants: visible ? { ...constants, VISIBLE: 1 } : constants,
+    constants,
     buffers: { rowTable, slotTable, alibiSlopes, dz, values, lengths, out },
     workgroups: elementGrid(recorder, params.rowCount * params.nHeads * params.keyCount),
   });
 }
 
-/** The gradient of the scores in place of that of the pattern; `scaled`: times the scale. */
+/** The gradient of the scores in place of that of the pattern. */
 export function softmaxGradient(
   recorder: Recorder,
   { params, constants = {}, buffers }: AttentionCall,
   pattern: BufferSlice,
-  scaled: boolean,
   grad: BufferSlice,
 ): void {
   const { rowTable, slotTable, alibiSlopes } = buffers;
   recorder.dispatch(SOFTMAX_GRADIENT, {
     params,
-    constants: { ...constants, ...reduceConstants(recorder), ...(scaled && { SCALED: 1 }) },
+    constants: { ...constants, ...reduceConstants(recorder) },
     buffers: { rowTable, slotTable, alibiSlopes, pattern, grad },
     workgroups: foldGrid(recorder.gpu, params.rowCount * params.nHeads),
   });

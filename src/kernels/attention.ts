@@ -15,7 +15,6 @@ import attentionBroadcastRows from "../../shaders/attention_broadcast_rows.wgsl"
 import attentionJoin from "../../shaders/attention_join.wgsl";
 import attentionKeys from "../../shaders/attention_keys.wgsl";
 import attentionRows from "../../shaders/attention_rows.wgsl";
-import attentionShared from "../../shaders/attention_shared.wgsl";
 import attentionSplit from "../../shaders/attention_split.wgsl";
 import attentionSubgroupKeys from "../../shaders/attention_subgroup_keys.wgsl";
 import attentionTiled from "../../shaders/attention_tiled.wgsl";
@@ -32,7 +31,7 @@ import {
   attentionScores,
   attentionSoftmax,
 } from "./attention-steps.ts";
-import { ATTENTION_PARAMS, ATTENTION_TABLES } from "./definitions.ts";
+import { ATTENTION_PARAMS, ATTENTION_SHARED, ATTENTION_TABLES } from "./definitions.ts";
 import { type Candidate, type DeviceFacts, KernelFamily } from "./family.ts";
 import { elementGrid, type Grid } from "./launch.ts";
 
@@ -89,8 +88,9 @@ function attentionKernel({
 
 /** What attention is put together from. */
 const SOURCES: readonly string[] = [
-  ...[attention, attentionBroadcastRows, attentionJoin, attentionKeys, attentionRows, attentionShared, attentionSplit],
+  ...[attention, attentionBroadcastRows, attentionJoin, attentionKeys, attentionRows, attentionSplit],
   ...[attentionSubgroupKeys, attentionTiled, reduce],
+  ...ATTENTION_SHARED,
 ];
 
 const INPUTS = { ...ATTENTION_TABLES, queries: "read", keys: "read", values: "read" } as const;
@@ -106,7 +106,7 @@ function kernelFor(name: string, sources: readonly string[], sizes: Tile, tile: 
   const known = made.get(full);
   if (known) return known;
   const kernel = defineKernel({
-    ...{ name: full, sources: [attentionShared, ...sources], sizes, tile },
+    ...{ name: full, sources: [...ATTENTION_SHARED, ...sources], sizes, tile },
     bindings: { ...INPUTS, z: "write" },
     params: ATTENTION_PARAMS,
   });
@@ -239,7 +239,7 @@ const single = oneDispatch({
 
 const SPLIT = defineKernel({
   name: "attention split 64",
-  sources: [attentionShared, reduce, attentionSplit],
+  sources: [...ATTENTION_SHARED, reduce, attentionSplit],
   sizes: { LANES: 64 },
   bindings: { ...INPUTS, parts: "write" },
   params: ATTENTION_PARAMS,

@@ -5,8 +5,10 @@
 import activation from "../../shaders/activation.wgsl";
 import argmax from "../../shaders/argmax.wgsl";
 import attentionMix from "../../shaders/attention_mix.wgsl";
+import attentionParams from "../../shaders/attention_params.wgsl";
 import attentionScores from "../../shaders/attention_scores.wgsl";
 import attentionShared from "../../shaders/attention_shared.wgsl";
+import attentionSlots from "../../shaders/attention_slots.wgsl";
 import attentionSoftmax from "../../shaders/attention_softmax.wgsl";
 import combine from "../../shaders/combine.wgsl";
 import elementwise from "../../shaders/elementwise.wgsl";
@@ -142,26 +144,27 @@ export const ATTENTION_PARAMS = {
   ...u32("splitKeys"),
 };
 
-/** The bindings of `attention_shared.wgsl`. */
+/** What all kernels of attention begin with, and its bindings. */
+export const ATTENTION_SHARED: readonly string[] = [attentionParams, attentionSlots, attentionShared];
 export const ATTENTION_TABLES = { rowTable: "read", slotTable: "read", alibiSlopes: "read" } as const;
 
 export const ATTENTION_SCORES = defineKernel({
   name: "attention scores",
-  sources: [attentionShared, attentionScores],
+  sources: [...ATTENTION_SHARED, attentionScores],
   bindings: { ...ATTENTION_TABLES, queries: "read", keys: "read", masked: "read", scores: "write" },
   params: ATTENTION_PARAMS,
 });
 
 export const ATTENTION_SOFTMAX = defineKernel({
   name: "attention softmax",
-  sources: [attentionShared, reduce, attentionSoftmax],
+  sources: [...ATTENTION_SHARED, reduce, attentionSoftmax],
   bindings: { ...ATTENTION_TABLES, x: "write" },
   params: ATTENTION_PARAMS,
 });
 
 export const ATTENTION_MIX = defineKernel({
   name: "attention mix",
-  sources: [attentionShared, attentionMix],
+  sources: [...ATTENTION_SHARED, attentionMix],
   bindings: { ...ATTENTION_TABLES, pattern: "read", values: "read", z: "write" },
   params: ATTENTION_PARAMS,
 });

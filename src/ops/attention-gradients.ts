@@ -1,5 +1,5 @@
 /**
- * Attention backwards: z = pattern v, pattern = softmax(scores), scores = cap(q·k * scale) + ALiBi.
+ * Attention backwards step by step, where somebody looks at scores or pattern: z = pattern v, pattern = softmax(scores), scores = cap(q·k * scale) + ALiBi.
  *
  *   dPattern = dz · v                                dv = sum over queries of pattern dz
  *   dScores = pattern (dPattern - pattern·dPattern)
@@ -9,26 +9,26 @@
 import { capGradient, mixTransposed, patternGradient, softmaxGradient } from "../kernels/attention-gradients.ts";
 import { attentionMix } from "../kernels/attention-steps.ts";
 import type { View } from "../kernels/view.ts";
+import { blocksOf, queriesOf } from "./attention-blocks.ts";
 import { type AttentionAttributes, attentionCall } from "./attention-call.ts";
-import { eachRowHead, keysOfSequence, visibleKeys } from "./attention-reference.ts";
+import { eachRowHead, keysOfSequence } from "./attention-reference.ts";
 import { defineOp, sameShape } from "./op.ts";
 import type { RowTable } from "./rows.ts";
 
-/** Inputs dz and the values. `visible`: where nobody looks at it, what queries cannot see is left zero. */
-export const PATTERN_GRADIENT = defineOp<AttentionAttributes & { visible?: boolean }>({
+/** Inputs dz and the values. Of every key of the sequence, also those that the query cannot see. */
+export const PATTERN_GRADIENT = defineOp<AttentionAttributes>({
   name: "patternGradient",
   formula: "dz · v",
   shapes: (_, { nHeads }) => [{ heads: nHeads, width: "keys" }],
   acrossRows: [1],
   reference({ attributes, inputs: [dz, v], inputRows, outputShapes: [shape], rows }) {
-    const { nHeads, nKvHeads, dHead, visible } = attributes;
+    const { nHeads, nKvHeads, dHead } = attributes;
     const keyCount = shape?.width as number;
     const out = new Float64Array(rows.count * nHeads * keyCount);
     for (let rowHead = 0; rowHead < rows.count * nHeads; rowHead++) {
       const kvHead = Math.floor(((rowHead % nHeads) * nKvHeads) / nHeads);
       const row = Math.floor(rowHead / nHeads);
-      const seen = visible ? attributes : { window: null, causal: false };
-      for (const key of visibleKeys(seen, rows.sequence(row), rows.position(row), inputRows[1] as RowTable)) {
+      for (const key of keysOfSequence(inputRows[1] as RowTable, rows.sequence(row))) {
         let sum = 0;
         for (let d = 0; d < dHead; d++) {
           sum += (dz?.[rowHead * dHead + d] as number) * (v?.[(key.row * nKvHeads + kvHead) * dHead + d] as number);
@@ -44,33 +44,29 @@ export const PATTERN_GRADIENT = defineOp<AttentionAttributes & { visible?: boole
     for (let row = 0; row < rows.count; row++) lengths[rows.sequence(row)] = rows.position(row) + 1;
     const table = call.recorder.upload(Uint32Array.from(lengths, (length) => length ?? 0));
     const [dz] = call.inputs as [View];
-    const { visible = false } = call.attributes;
-    patternGradient(call.recorder, attentionCall(call), dz.buffer, table, visible, (call.outputs[0] as View).buffer);
+    patternGradient(call.recorder, attentionCall(call), dz.buffer, table, (call.outputs[0] as View).buffer);
   },
 });
 
-/** Inputs the pattern and its gradient, in place of which it computes. `scaled`: times the scale of q·k, which comes next. */
-export const SOFTMAX_GRADIENT = defineOp<AttentionAttributes & { scaled?: boolean }>({
+/** Inputs the pattern and its gradient, in place of which it computes. */
+export const SOFTMAX_GRADIENT = defineOp<AttentionAttributes>({
   name: "softmaxGradient",
   formula: "pattern (dy - pattern · dy)",
   shapes: sameShape,
   inPlace: () => [1],
-  reference({ attributes: { scaled, scale }, inputs: [pattern, grad], inputShapes: [shape] }) {
-    const factor = scaled ? scale : 1;
+  reference({ inputs: [pattern, grad], inputShapes: [shape] }) {
     const width = shape?.width as number;
     const out = new Float64Array((pattern as Float64Array).length);
     for (let start = 0; start < out.length; start += width) {
       let along = 0;
       for (let i = start; i < start + width; i++) along += (pattern?.[i] as number) * (grad?.[i] as number);
-      for (let i = start; i < start + width; i++)
-        out[i] = factor * (pattern?.[i] as number) * ((grad?.[i] as number) - along);
+      for (let i = start; i < start + width; i++) out[i] = (pattern?.[i] as number) * ((grad?.[i] as number) - along);
     }
     return [out];
   },
   lower(call) {
     const [pattern] = call.inputs as [View];
-    const { scaled = false } = call.attributes;
-    softmaxGradient(call.recorder, attentionCall(call), pattern.buffer, scaled, (call.outputs[0] as View).buffer);
+    softmaxGradient(call.recorder, attentionCall(call), pattern.buffer, (call.outputs[0] as View).buffer);
   },
 });
 
@@ -164,26 +160,15 @@ export const MIX_TRANSPOSED = defineOp<AttentionAttributes>({
   },
 });
 
-/** Up to four neighbouring keys of a sequence, with the query rows, which lie together, from the first that may see them. */
-function keyGroups(keys: RowTable, queries: RowTable, { causal }: AttentionAttributes) {
-  const ranges = new Map<number, { first: number; end: number }>();
-  for (let row = 0; row < queries.count; row++) {
-    const range = ranges.get(queries.sequence(row));
-    if (range) range.end = row + 1;
-    else ranges.set(queries.sequence(row), { first: row, end: row + 1 });
-  }
+/** Up to four neighbouring keys of a sequence, with the query rows from the first that may see them. */
+function keyGroups(keys: RowTable, queries: RowTable, attributes: AttentionAttributes) {
   const groups: number[] = [];
   const counts: number[] = [];
-  for (let row = 0; row < keys.count; ) {
-    const sequence = keys.sequence(row);
-    let count = 1;
-    while (count < 4 && row + count < keys.count && keys.sequence(row + count) === sequence) count++;
-    const { first, end } = ranges.get(sequence) ?? { first: 0, end: 0 };
-    let seen = first;
-    while (causal && seen < end && queries.position(seen) < keys.position(row)) seen++;
-    groups.push(row, keys.position(row), seen, end);
+  const rangeOf = queriesOf(queries, attributes);
+  for (const { first, count } of blocksOf(keys, 4)) {
+    const position = keys.position(first);
+    groups.push(first, position, ...rangeOf(keys.sequence(first), position));
     counts.push(count);
-    row += count;
   }
   return { groups: Uint32Array.from(groups), counts: Uint32Array.from(counts) };
 }

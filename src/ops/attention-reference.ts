@@ -1,4 +1,5 @@
-/** What references of attention share: rotation in float64, and which keys a query sees. */
+/** What references of attention share: rotation in float64, which keys a query sees, scores, softmax and mix. */
+import { softCapped } from "./activations.ts";
 import type { AttentionAttributes } from "./attention-call.ts";
 import type { ReferenceCall } from "./op.ts";
 import type { RowTable } from "./rows.ts";
@@ -60,4 +61,65 @@ export function eachRowHead(
       visit(row * nHeads + head, keys, Math.floor((head * nKvHeads) / nHeads));
     }
   }
+}
+
+/** Positions that the rows of keys reach. */
+export function keyCountOf(stored: RowTable): number {
+  return 1 + Math.max(...Array.from({ length: stored.count }, (_, row) => stored.position(row)));
+}
+
+/** Scores [row, head, key]; -inf where the query cannot see. */
+export function scoresOf(call: ReferenceCall<AttentionAttributes>, keyCount: number): Float64Array {
+  const [q, k] = call.inputs as [Float64Array, Float64Array];
+  const { nHeads, nKvHeads, dHead, scale, softCap } = call.attributes;
+  const out = new Float64Array(call.rows.count * nHeads * keyCount).fill(Number.NEGATIVE_INFINITY);
+  eachRowHead(call, (rowHead, keys, kvHead) => {
+    const slope = call.attributes.alibi ? (call.pass.slopes?.[rowHead % nHeads] as number) : 0;
+    const position = call.rows.position(Math.floor(rowHead / nHeads));
+    for (const key of keys) {
+      let product = 0;
+      for (let d = 0; d < dHead; d++) {
+        product += (q[rowHead * dHead + d] as number) * (k[(key.row * nKvHeads + kvHead) * dHead + d] as number);
+      }
+      // Press et al. 2022 (arXiv 2108.12409): minus slope times the distance.
+      out[rowHead * keyCount + key.position] = softCapped(product * scale, softCap) - slope * (position - key.position);
+    }
+  });
+  return out;
+}
+
+/** Softmax of runs of `width`. */
+export function softmaxOf(scores: Float64Array, width: number): Float64Array {
+  const out = new Float64Array(scores.length);
+  for (let start = 0; start < scores.length; start += width) {
+    const row = scores.subarray(start, start + width);
+    const largest = row.reduce((most, value) => Math.max(most, value), Number.NEGATIVE_INFINITY);
+    const total = row.reduce((sum, value) => sum + Math.exp(value - largest), 0);
+    out.set(
+      row.map((value) => Math.exp(value - largest) / total),
+      start,
+    );
+  }
+  return out;
+}
+
+/** z [row, head, dHead]. */
+export function mixOf(
+  call: ReferenceCall<AttentionAttributes>,
+  pattern: Float64Array,
+  v: Float64Array,
+  keyCount: number,
+): Float64Array {
+  const { nHeads, nKvHeads, dHead } = call.attributes;
+  const out = new Float64Array(call.rows.count * nHeads * dHead);
+  eachRowHead(call, (rowHead, keys, kvHead) => {
+    for (const { row, position } of keys) {
+      const weight = pattern[rowHead * keyCount + position] as number;
+      for (let d = 0; d < dHead; d++) {
+        out[rowHead * dHead + d] =
+          (out[rowHead * dHead + d] as number) + weight * (v[(row * nKvHeads + kvHead) * dHead + d] as number);
+      }
+    }
+  });
+  return out;
 }

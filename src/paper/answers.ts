@@ -7,6 +7,7 @@
  * begins another is a part of it: "forty-two" and "forty-five" cost what one of them costs.
  */
 import { HookError, InputError, SuperlensError } from "../errors.ts";
+import { MODEL } from "../hooks/call.ts";
 import type { HookedModel } from "../hooks/index.ts";
 import { SEQUENCE, type SequenceInput } from "../model/input.ts";
 import {
@@ -98,6 +99,7 @@ export async function answerProbabilities(
   prompts: readonly AskedPrompt[],
   options: AnswerOptions = {},
 ): Promise<PromptProbabilities[]> {
+  s.readArgument(MODEL, model, "answerProbabilities", "model");
   const asked = s.readArgument(ASKED, prompts, "answerProbabilities", "prompts");
   const { signal, onProgress, ...encoding } = s.readOptions(ANSWER_OPTIONS, options, "answerProbabilities");
   if (model.standing.length > 0)

@@ -6,13 +6,14 @@
 import { RandomStream } from "../model/random.ts";
 import * as s from "../schema/schema.ts";
 import { drawInputs, pick } from "./draw.ts";
-import type { Task, TaskFamily } from "./tasks/family.ts";
-import { Vocabulary } from "./tasks/vocabulary.ts";
+import { FAMILY, type Task, type TaskFamily } from "./tasks/family.ts";
+import { VOCABULARY, type Vocabulary } from "./tasks/vocabulary.ts";
 
 /** What batches consist of. */
 export interface BatchOptions {
   /** Each as likely as another, whatever the number of its tasks. */
   families: readonly TaskFamily[];
+  /** Whose tokens the ids are. */
   vocabulary: Vocabulary;
   /** Sequences. */
   batch: number;
@@ -30,11 +31,9 @@ export interface TaskBatch {
   mask: boolean[][];
 }
 
-const FAMILY = s.madeObject<TaskFamily>("a family of tasks", "name", "inputs", "tasks");
-
 export const BATCH_OPTIONS = s.object<BatchOptions, BatchOptions>("the options of trainingBatches", {
   families: s.required(s.list("families of tasks", FAMILY)),
-  vocabulary: s.required(s.instance("a Vocabulary", Vocabulary)),
+  vocabulary: s.required(VOCABULARY),
   batch: s.required(s.wholeFrom(1)),
   length: s.required(s.wholeFrom(1)),
   seed: s.whole,
@@ -45,6 +44,7 @@ export const BATCH_OPTIONS = s.object<BatchOptions, BatchOptions>("the options o
 export function trainingBatches(options: BatchOptions): (first?: number) => Generator<TaskBatch, never, undefined> {
   const read = s.readOptions(BATCH_OPTIONS, options, "trainingBatches");
   return function* (first = 0) {
+    s.readArgument(s.wholeFrom(0), first, "trainingBatches", "first");
     for (let index = first; ; index++) yield batchAt(read, index);
   };
 }

@@ -1,5 +1,5 @@
 /**
- * Ways to get several answers from one prompt, and which tasks' answers they give: superposed decoding with and without n-grams,
+ * Ways to get several answers from one prompt, and which tasks' answers they give: superposed decoding without and with n-grams,
  * beam search, and sampling. What they cost is counted in rows, tokens that the model runs after the prompt: what a pass over one
  * sequence takes a step.
  */
@@ -11,7 +11,7 @@ import type { Subject } from "./subjects.ts";
 import type { TaskFamily } from "./tasks/family.ts";
 import { LINE_BREAK } from "./tasks/vocabulary.ts";
 
-export const WAYS = ["superposed", "superposed, n-grams", "beam search", "sampling"] as const;
+export const WAYS = ["superposed", "with n-grams", "beam search", "sampling"] as const;
 
 export type Way = (typeof WAYS)[number];
 

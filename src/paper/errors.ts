@@ -17,6 +17,6 @@ import { SuperlensError } from "../errors.ts";
  * | `paper/other-run` | the folder holds a figure of other settings |
  * | `paper/no-run` | the folder holds no figure |
  * | `paper/missing-cells` | cells that no shard has computed |
- * | `paper/storage` | a file that cannot be read or written |
+ * | `paper/damaged` | a file of a run that is not JSON |
  */
 export class PaperError extends SuperlensError {}

@@ -20,7 +20,7 @@ export interface Summary {
 }
 
 /** What is measured on a model. Settings and results are JSON: they are written and read again, also by another machine. */
-interface Measurement<Settings, C extends Cell, Result> {
+export interface Measurement<Settings, C extends Cell, Result> {
   readonly name: string;
   /** The question. */
   readonly asks: string;

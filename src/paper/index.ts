@@ -14,9 +14,9 @@ export {
 } from "./answers.ts";
 export { type BatchOptions, type TaskBatch, trainingBatches } from "./batches.ts";
 export { PaperError } from "./errors.ts";
-export type { AnyFigure, Cell, CellResult, Comparison, Figure, ModelResults, Summary } from "./figure.ts";
+export type { AnyFigure, Cell, CellResult, Comparison, Figure, Measurement, ModelResults, Summary } from "./figure.ts";
 export { FIGURES, figureOf } from "./figures/index.ts";
-export { type Measured, measurePrompts } from "./measure.ts";
+export { type Measured, type MeasureOptions, measurePrompts } from "./measure.ts";
 export {
   type Preset,
   type PresetTraining,
@@ -36,8 +36,7 @@ export {
   promptText,
 } from "./prompts.ts";
 export { type MixtureReport, mixtureReport, type RoleReport } from "./report.ts";
-export { mergeRun, type RunFigureOptions, runFigure } from "./runs.ts";
-export { MemoryStore, type RunStore } from "./store.ts";
+export { mergeRun, type RunFigureOptions, runFigure, type Shard } from "./runs.ts";
 export { type Subject, SubjectList, type Subjects } from "./subjects.ts";
 export type { InputSlot, Task, TaskFamily } from "./tasks/family.ts";
 export { type FamilySet, familyNames, taskFamily } from "./tasks/index.ts";

@@ -1,8 +1,10 @@
 /** What a model answers to prompts: the probability of each task's answer, and where it ranks among all tokens. */
+import { MODEL } from "../hooks/call.ts";
 import type { HookedModel } from "../hooks/index.ts";
+import * as s from "../schema/schema.ts";
 import { BATCH_TOKENS, nextTokens, rankOf } from "./next-token.ts";
-import { type Prompt, promptIds } from "./prompts.ts";
-import type { Vocabulary } from "./tasks/vocabulary.ts";
+import { PROMPT, type Prompt, promptIds } from "./prompts.ts";
+import { VOCABULARY, type Vocabulary } from "./tasks/vocabulary.ts";
 
 /** A prompt's answers, by role. */
 export interface Measured {
@@ -12,6 +14,13 @@ export interface Measured {
   readonly ranks: readonly number[] | undefined;
 }
 
+export interface MeasureOptions {
+  /** Ends it with `signal.reason` between two batches. */
+  signal?: AbortSignal;
+}
+
+export const MEASURE_OPTIONS = s.object<MeasureOptions>("the options of measurePrompts", { signal: s.signal });
+
 /**
  * Measures prompts on a model that was trained with the vocabulary.
  * @throws InputError for a prompt that is longer than the model's context; PaperError `paper/vocabulary`
@@ -20,8 +29,12 @@ export async function measurePrompts(
   model: HookedModel,
   vocabulary: Vocabulary,
   prompts: readonly Prompt[],
-  { signal }: { signal?: AbortSignal } = {},
+  options: MeasureOptions = {},
 ): Promise<Measured[]> {
+  s.readArgument(MODEL, model, "measurePrompts", "model");
+  s.readArgument(VOCABULARY, vocabulary, "measurePrompts", "vocabulary");
+  s.readArgument(s.list("prompts, of evaluationPrompts()", PROMPT), prompts, "measurePrompts", "prompts");
+  const { signal } = s.readOptions(MEASURE_OPTIONS, options, "measurePrompts");
   const measured: Measured[] = [];
   const inputs = prompts.map((prompt) => promptIds(vocabulary, prompt));
   const batch = Math.max(1, Math.floor(BATCH_TOKENS / Math.max(1, ...inputs.map((ids) => ids.length))));

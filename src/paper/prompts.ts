@@ -6,8 +6,8 @@ import { RandomStream } from "../model/random.ts";
 import * as s from "../schema/schema.ts";
 import { drawInputs, shuffled } from "./draw.ts";
 import { PaperError } from "./errors.ts";
-import { type Task, type TaskFamily, taskIndex } from "./tasks/family.ts";
-import { LINE_BREAK, type Vocabulary } from "./tasks/vocabulary.ts";
+import { FAMILY, type Task, type TaskFamily, taskIndex } from "./tasks/family.ts";
+import { LINE_BREAK, VOCABULARY, type Vocabulary } from "./tasks/vocabulary.ts";
 
 /** A prompt. Its tasks have roles 0, 1, ...: which task has which role may differ from prompt to prompt. */
 export interface Prompt {
@@ -38,6 +38,8 @@ export interface PromptOptions {
   seed?: number;
 }
 
+export const PROMPT = s.madeObject<Prompt>("a prompt, of evaluationPrompts()", "family", "tasks", "examples", "query");
+
 export const PROMPT_OPTIONS = s.object<PromptOptions, PromptOptions>("the options of evaluationPrompts", {
   counts: s.required(s.list("numbers of examples", s.wholeFrom(0))),
   tasks: s.list(
@@ -52,6 +54,8 @@ export const PROMPT_OPTIONS = s.object<PromptOptions, PromptOptions>("the option
 
 /** How many of `examples` each role gets, as near to `shares` (which sum to 1) as whole numbers go: [.3, .7] of 20 is [6, 14]. */
 export function countsOf(shares: readonly number[], examples: number): number[] {
+  s.readArgument(s.list("parts", s.part), shares, "countsOf", "shares");
+  s.readArgument(s.wholeFrom(0), examples, "countsOf", "examples");
   let share = 0;
   let given = 0;
   return shares.map((part) => {
@@ -64,13 +68,17 @@ export function countsOf(shares: readonly number[], examples: number): number[] 
 }
 
 /** K equal shares. */
-export const equalShares = (tasks: number): number[] => Array.from({ length: tasks }, () => 1 / tasks);
+export function equalShares(tasks: number): number[] {
+  const length = s.readArgument(s.wholeFrom(1), tasks, "equalShares", "tasks");
+  return Array.from({ length }, () => 1 / tasks);
+}
 
 /**
  * Draws prompts.
  * @throws PaperError `paper/task` for an unknown task; `paper/prompt` for more roles than tasks, or tasks that agree on every query
  */
 export function evaluationPrompts(family: TaskFamily, options: PromptOptions): Prompt[] {
+  s.readArgument(FAMILY, family, "evaluationPrompts", "family");
   const read = s.readOptions(PROMPT_OPTIONS, options, "evaluationPrompts");
   const { counts, count, first = 0, seed = 0, held = true } = read;
   const tasks = read.tasks?.map((task) => taskIndex(family, task));
@@ -127,7 +135,9 @@ function drawUntil(
 }
 
 /** Token ids of a prompt, up to where the answer begins, for a model that was trained with the vocabulary. */
-export function promptIds(vocabulary: Vocabulary, { family, examples, query, tasks }: Prompt): number[] {
+export function promptIds(vocabulary: Vocabulary, prompt: Prompt): number[] {
+  s.readArgument(VOCABULARY, vocabulary, "promptIds", "vocabulary");
+  const { family, examples, query, tasks } = s.readArgument(PROMPT, prompt, "promptIds", "prompt");
   const lines = examples.flatMap(({ inputs, role }) => [
     ...vocabulary.inputIds(family, inputs),
     ...vocabulary.answerIds(answerOf(family, tasks, role, inputs)),
@@ -136,7 +146,8 @@ export function promptIds(vocabulary: Vocabulary, { family, examples, query, tas
 }
 
 /** The same as text, for a model with a tokenizer; its answers are the prompt's, without a line break. */
-export function promptText({ family, examples, query, tasks }: Prompt): string {
+export function promptText(prompt: Prompt): string {
+  const { family, examples, query, tasks } = s.readArgument(PROMPT, prompt, "promptText", "prompt");
   const write = (inputs: readonly string[]) =>
     inputs.map((input, index) => input + (family.inputs[index]?.after ?? "")).join("");
   const lines = examples.map(({ inputs, role }) => write(inputs) + answerOf(family, tasks, role, inputs) + LINE_BREAK);

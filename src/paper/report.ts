@@ -3,8 +3,9 @@
  * in every prompt as one that picks a task in each. So a report says what happens within prompts, too.
  */
 import * as s from "../schema/schema.ts";
+import { PaperError } from "./errors.ts";
 import type { Measured } from "./measure.ts";
-import type { Prompt } from "./prompts.ts";
+import { PROMPT, type Prompt } from "./prompts.ts";
 
 /** A task, or a role of which the task differs from prompt to prompt. */
 export interface RoleReport {
@@ -32,13 +33,19 @@ export interface MixtureReport {
   readonly topK: number | undefined;
 }
 
-const PROMPTS = s.list("prompts, of evaluationPrompts()", s.madeObject<Prompt>("a prompt", "shares", "answers"));
+const PROMPTS = s.list("prompts, of evaluationPrompts()", PROMPT);
 const MEASURED = s.list("what measurePrompts() gave", s.madeObject<Measured>("a measured prompt", "probabilities"));
 
 /** Sums up prompts with the same shares. */
 export function mixtureReport(prompts: readonly Prompt[], measured: readonly Measured[]): MixtureReport {
-  const { shares } = s.readArgument(PROMPTS, prompts, "mixtureReport", "prompts")[0] as Prompt;
+  const [first] = s.readArgument(PROMPTS, prompts, "mixtureReport", "prompts");
   const rows = s.readArgument(MEASURED, measured, "mixtureReport", "measured");
+  if (first === undefined || rows.length !== prompts.length)
+    throw new PaperError(
+      "paper/prompt",
+      `mixtureReport got ${prompts.length} prompts and ${rows.length} measured ones. It takes one or more, and as many of the other.`,
+    );
+  const { shares } = first;
   const over = (value: (row: Measured) => number) => rows.reduce((sum, row) => sum + value(row), 0) / rows.length;
   const part = (holds: (row: Measured) => boolean) => over((row) => Number(holds(row)));
   const everyRole = (row: Measured, holds: (p: number, share: number) => boolean) =>

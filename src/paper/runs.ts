@@ -7,26 +7,45 @@
  *   cells/ID.json       what a cell gave
  *   results.json, results.csv, NAME.svg, index.html      the summary
  */
+import { type FileStore, readText, STORE, storeOf, writeText } from "../checkpoint/store.ts";
 import { fnv1a } from "../fnv1a.ts";
 import * as s from "../schema/schema.ts";
 import { PaperError } from "./errors.ts";
 import { type AnyFigure, type Cell, isComparison, type Summary } from "./figure.ts";
 import { csvOf, pageOf } from "./page.ts";
-import type { RunStore } from "./store.ts";
-import type { Subject, Subjects } from "./subjects.ts";
+import { SUBJECTS, type Subject, type Subjects } from "./subjects.ts";
+
+/** A part of a figure's cells. */
+export interface Shard {
+  index: number;
+  count: number;
+}
 
 export interface RunFigureOptions {
-  store: RunStore;
+  /** Where the files go: a folder's name, or a store. */
+  store: string | FileStore;
   /** Fewer prompts and cells. */
   quick?: boolean;
   /** For a figure that takes a text: n-grams are counted in it. */
-  text?: string | undefined;
+  text?: string;
   /** Only the cells whose number is `index` modulo `count`. */
-  shard?: { index: number; count: number };
+  shard?: Shard;
+  /** Ends the run with `signal.reason` between two cells. */
   signal?: AbortSignal;
   /** After each cell: how many of this run's are done, and the seconds that the others will take, once that is known. */
   onProgress?: (done: number, total: number, secondsLeft: number | undefined) => void;
 }
+
+export const RUN_FIGURE_OPTIONS = s.object<RunFigureOptions, RunFigureOptions>("the options of runFigure", {
+  store: s.required(STORE),
+  quick: s.flag,
+  text: s.text,
+  shard: s.object<Shard>("a shard", { index: s.required(s.wholeFrom(0)), count: s.required(s.wholeFrom(1)) }),
+  signal: s.signal,
+  onProgress: s.callback,
+});
+
+const FIGURE = s.madeObject<AnyFigure>("a figure, of figureOf()", "name", "settings", "cells", "run");
 
 /** A cell with the model that it is of. */
 interface Work {
@@ -48,9 +67,19 @@ export async function runFigure(
   subjects: Subject | Subjects,
   options: RunFigureOptions,
 ): Promise<Summary | undefined> {
-  const { store, quick = false, text, shard, signal, onProgress } = options;
+  s.readArgument(FIGURE, figure, "runFigure", "figure");
+  s.readArgument(SUBJECTS, subjects, "runFigure", "subjects");
+  const {
+    store: place,
+    quick = false,
+    text,
+    shard,
+    signal,
+    onProgress,
+  } = s.readOptions(RUN_FIGURE_OPTIONS, options, "runFigure");
   if (text !== undefined && !figure.takesText) s.refuseIdle("runFigure", "text", `for the figure "${figure.name}"`);
-  if (shard && !(Number.isInteger(shard.index) && shard.index >= 0 && shard.index < shard.count))
+  const store = storeOf(place);
+  if (shard && shard.index >= shard.count)
     throw new PaperError(
       "paper/shard",
       `There is no shard ${shard.index}/${shard.count}: shards of ${shard.count} are 0 to ${shard.count - 1}.`,
@@ -65,7 +94,7 @@ export async function runFigure(
     signal?.throwIfAborted();
     if ((await readCell(store, work, hash)) === undefined) {
       const result = await figure.run(work.cell, work.settings, await models.at(work.model), signal);
-      await store.write(fileOf(work), JSON.stringify({ hash, result }));
+      await writeText(store, fileOf(work), JSON.stringify({ hash, result }));
       computed += 1;
     }
     const seconds = (performance.now() - started) / 1000;
@@ -110,8 +139,10 @@ function summaryOf(figure: AnyFigure, settings: unknown, results: readonly (Work
 }
 
 /** Sums up the cells of a run, whoever computed them, and writes results, plots and page. */
-export async function mergeRun(figures: readonly AnyFigure[], store: RunStore): Promise<Summary> {
-  const run = parsed<RunFile>(await store.read("run.json"), "run.json");
+export async function mergeRun(figures: readonly AnyFigure[], place: string | FileStore): Promise<Summary> {
+  s.readArgument(s.list("figures, such as FIGURES", FIGURE), figures, "mergeRun", "figures");
+  const store = storeOf(s.readArgument(STORE, place, "mergeRun", "store"));
+  const run = parsed<RunFile>(await readText(store, "run.json"), "run.json");
   if (!run)
     throw new PaperError(
       "paper/no-run",
@@ -133,7 +164,8 @@ export async function mergeRun(figures: readonly AnyFigure[], store: RunStore): 
       `${missing.length} of ${found.length} cells are missing in ${store.label}: ${missing.slice(0, 20).join(", ")}${missing.length > 20 ? ", ..." : ""}. Run the figure again with the same --out; what is there is kept.`,
     );
   const summary = summaryOf(figure, run.settings, found);
-  await store.write(
+  await writeText(
+    store,
     "results.json",
     JSON.stringify(
       {
@@ -149,9 +181,9 @@ export async function mergeRun(figures: readonly AnyFigure[], store: RunStore): 
       1,
     ),
   );
-  await store.write("results.csv", csvOf(summary.table));
-  for (const { name, svg } of summary.plots) await store.write(`${name}.svg`, svg);
-  await store.write("index.html", pageOf(figure, run.settings, summary));
+  await writeText(store, "results.csv", csvOf(summary.table));
+  for (const { name, svg } of summary.plots) await writeText(store, `${name}.svg`, svg);
+  await writeText(store, "index.html", pageOf(figure, run.settings, summary));
   return summary;
 }
 
@@ -162,10 +194,10 @@ interface RunFile {
 }
 
 /** Writes down what runs here, or makes sure that it is the same. @returns the hash of the settings */
-async function begin(store: RunStore, figure: string, settings: unknown): Promise<string> {
+async function begin(store: FileStore, figure: string, settings: unknown): Promise<string> {
   const hash = fnv1a(JSON.stringify({ figure, settings })).toString(16).padStart(8, "0");
-  const there = parsed<RunFile>(await store.read("run.json"), "run.json");
-  if (!there) await store.write("run.json", JSON.stringify({ figure, hash, settings }, null, 1));
+  const there = parsed<RunFile>(await readText(store, "run.json"), "run.json");
+  if (!there) await writeText(store, "run.json", JSON.stringify({ figure, hash, settings }, null, 1));
   else if (there.hash !== hash)
     throw new PaperError(
       "paper/other-run",
@@ -177,8 +209,8 @@ async function begin(store: RunStore, figure: string, settings: unknown): Promis
 const fileOf = ({ id }: Work) => `cells/${id}.json`;
 
 /** Undefined where the cell is not there, or is of other settings. */
-async function readCell(store: RunStore, work: Work, hash: string): Promise<unknown> {
-  const file = parsed<{ hash: string; result: unknown }>(await store.read(fileOf(work)), fileOf(work));
+async function readCell(store: FileStore, work: Work, hash: string): Promise<unknown> {
+  const file = parsed<{ hash: string; result: unknown }>(await readText(store, fileOf(work)), fileOf(work));
   return file?.hash === hash ? file.result : undefined;
 }
 
@@ -187,6 +219,6 @@ function parsed<T>(text: string | undefined, name: string): T | undefined {
   try {
     return JSON.parse(text) as T;
   } catch (cause) {
-    throw new PaperError("paper/storage", `${name} is damaged. Remove it; it is then computed again.`, { cause });
+    throw new PaperError("paper/damaged", `${name} is damaged. Remove it; it is then computed again.`, { cause });
   }
 }

@@ -1,7 +1,9 @@
 /** What figures are made for: models, of which one at a time is in memory. */
+import { MODEL } from "../hooks/call.ts";
 import { type HookedModel, loadModel } from "../hooks/index.ts";
-import { type ModelSource, openModelSource } from "../model/load.ts";
-import { Vocabulary } from "./tasks/vocabulary.ts";
+import { MODEL_SOURCE, type ModelSource, openModelSource } from "../model/load.ts";
+import * as s from "../schema/schema.ts";
+import { VOCABULARY, Vocabulary } from "./tasks/vocabulary.ts";
 
 /** A model, with the vocabulary that it was trained with if it has no tokenizer. */
 export interface Subject {
@@ -16,6 +18,13 @@ export interface Subjects {
   at(index: number): Promise<Subject>;
 }
 
+const SUBJECT = s.object<Subject>("a model and its vocabulary", { model: s.required(MODEL), vocabulary: VOCABULARY });
+
+/** A model, or several by number. */
+export const SUBJECTS = s.byForm<Subject | Subjects>("a model and its vocabulary, or a SubjectList", (value) =>
+  typeof value === "object" && value !== null && "at" in value ? s.madeObject<Subjects>("models", "count") : SUBJECT,
+);
+
 /** Loads models when their turn comes, and frees the one before. */
 export class SubjectList implements Subjects {
   #held: { readonly index: number; readonly subject: Subject } | undefined;
@@ -23,13 +32,17 @@ export class SubjectList implements Subjects {
   constructor(
     private readonly sources: readonly ModelSource[],
     private readonly load: (source: ModelSource) => Promise<HookedModel> = loadModel,
-  ) {}
+  ) {
+    s.readArgument(s.list("models", MODEL_SOURCE), sources, "new SubjectList", "sources");
+    s.readArgument(s.callback, load, "new SubjectList", "load");
+  }
 
   get count(): number {
     return this.sources.length;
   }
 
   async at(index: number): Promise<Subject> {
+    s.readArgument(s.wholeFrom(0), index, "SubjectList.at", "index");
     if (this.#held?.index !== index) {
       this.destroy();
       this.#held = { index, subject: await this.#open(this.sources[index] as ModelSource) };

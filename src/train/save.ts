@@ -1,11 +1,12 @@
 /** A model as an ordinary folder, which `loadModel` and transformers load: `config.json` and `model.safetensors` in float32. */
-import { type FileStore, openStore, streamSafetensors } from "../checkpoint/index.ts";
-import { HookedModel } from "../hooks/index.ts";
+import { streamSafetensors } from "../checkpoint/index.ts";
+import { type FileStore, STORE, storeOf, writeText } from "../checkpoint/store.ts";
+import { MODEL } from "../hooks/call.ts";
+import type { HookedModel } from "../hooks/index.ts";
 import { MODEL_SOURCE, type ModelSource, resolveSource } from "../model/load.ts";
 import { weightsInMemory } from "../model/weights/tensors.ts";
 import * as s from "../schema/schema.ts";
 import { tensorEntries } from "./checkpoint.ts";
-import { STORE } from "./store.ts";
 
 /** Options of `saveModel`. */
 export interface SaveOptions {
@@ -37,10 +38,9 @@ const DTYPE_FIELDS = ["torch_dtype", "dtype"];
  * @throws CheckpointError `checkpoint/write`; InputError `input/model-destroyed`
  */
 export async function saveModel(model: HookedModel, to: string | FileStore, options: SaveOptions = {}): Promise<void> {
-  s.readArgument(s.instance("a model, made by loadModel()", HookedModel), model, "saveModel", "model");
-  const place = s.readArgument(STORE, to, "saveModel", "to");
+  s.readArgument(MODEL, model, "saveModel", "model");
+  const store = storeOf(s.readArgument(STORE, to, "saveModel", "to"));
   const { tokenizerFrom } = s.readOptions(SAVE_OPTIONS, options, "saveModel");
-  const store = typeof place === "string" ? openStore(place) : place;
   const { gpu, engine, config } = model;
   engine.assertAlive();
   const entries = tensorEntries(gpu, engine.weights, weightsInMemory(engine.weights));
@@ -48,7 +48,7 @@ export async function saveModel(model: HookedModel, to: string | FileStore, opti
   const named = Object.fromEntries(
     Object.entries(config).map(([key, value]) => [key, DTYPE_FIELDS.includes(key) ? "float32" : value]),
   );
-  await store.write("config.json", [new TextEncoder().encode(`${JSON.stringify(named, null, 2)}\n`)]);
+  await writeText(store, "config.json", `${JSON.stringify(named, null, 2)}\n`);
   await store.write("model.safetensors", streamSafetensors(entries, { format: "pt" }));
 }
 

@@ -4,9 +4,10 @@
  * The weights of the model change where they lie. Same weights, data and adapter give the same bits, also where a run was
  * killed and went on from its checkpoint.
  */
-import { type FileStore, openStore } from "../checkpoint/index.ts";
+import { type FileStore, STORE, storeOf } from "../checkpoint/store.ts";
 import { InputError } from "../errors.ts";
-import { HookedModel } from "../hooks/index.ts";
+import { MODEL } from "../hooks/call.ts";
+import type { HookedModel } from "../hooks/index.ts";
 import type { Model } from "../model/model.ts";
 import { WeightGradients } from "../model/weights/gradients.ts";
 import { tensorNames } from "../model/weights/tensors.ts";
@@ -23,7 +24,6 @@ import {
 import { batchesFrom, type Counted, TRAIN_DATA, type TrainData } from "./data.ts";
 import { learningRate, SCHEDULE, type Schedule } from "./schedule.ts";
 import { runStep, type Stepping } from "./step.ts";
-import { STORE } from "./store.ts";
 
 /** Where a run keeps its state, and how often. */
 export interface TrainCheckpoints {
@@ -75,7 +75,7 @@ export const TRAIN_CHECKPOINTS = s.object<TrainCheckpoints>("checkpoint", {
 });
 
 export const TRAIN_OPTIONS = s.object<TrainOptions>("the options of train", {
-  model: s.required(s.instance("a model, made by loadModel()", HookedModel)),
+  model: s.required(MODEL),
   data: s.required(TRAIN_DATA),
   steps: s.required(s.wholeFrom(1)),
   schedule: s.required(SCHEDULE),
@@ -142,7 +142,7 @@ class Run {
     const { gpu, engine } = model;
     const { optimizer = {}, checkpoint, steps, schedule, accumulate = 1 } = options;
     this.#settings = { steps, schedule, optimizer, accumulate };
-    this.#store = typeof checkpoint?.in === "string" ? openStore(checkpoint.in) : checkpoint?.in;
+    this.#store = checkpoint && storeOf(checkpoint.in);
     this.#gradients = new WeightGradients(gpu, engine.weights, tensorNames(engine.weights));
     try {
       this.#optimizer = new AdamW(gpu, this.#gradients.trained(), optimizer);

@@ -39,6 +39,7 @@ import { INITIAL_WEIGHTS_OPTIONS } from "../../src/train/initialise.ts";
 import { TRAIN_OPTIONS } from "../../src/train/train.ts";
 import { hooked } from "../hooks/support.ts";
 import { benchCalls } from "./bench-calls.ts";
+import { paperCalls } from "./paper-calls.ts";
 import * as api from "./public.ts";
 
 export interface Call {
@@ -55,7 +56,16 @@ export interface Call {
 /** What has no call of its own here, and why. */
 export const NOT_CALLED: readonly string[] = [
   // Errors, made by the library.
-  ...["SuperlensError", "CheckpointError", "ConfigError", "InputError", "HookError", "GpuError", "TheoryError"],
+  ...[
+    "SuperlensError",
+    "CheckpointError",
+    "ConfigError",
+    "InputError",
+    "HookError",
+    "GpuError",
+    "TheoryError",
+    "paper.PaperError",
+  ],
   // Tested in a test of its own, since it loads.
   ...["loadModel", "openModelSource", "readSpec"],
   // Results, whose methods are called below.
@@ -380,6 +390,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
     ...plainCalls(),
     ...(await theoryCalls(gpu)),
     ...trainCalls(writer),
+    ...(await paperCalls(gpu)),
     ...(await benchCalls()),
     { name: "resolvePoints", args: [model.spec, "*"], run: api.resolvePoints },
     { name: "pointTable", args: [model.spec], run: api.pointTable },

@@ -47,10 +47,11 @@ describe("gradients of a pass", () => {
     expect([...weights.names].sort()).toEqual(names.map(stored).sort());
     for (const name of names) {
       const should = expected.get(`d_weight.${name}`) as Float32Array;
-      // A bias that all keys share changes no softmax: both gradients are rounding, some 1e-9.
+      // A bias that all keys share changes no softmax. Both gradients are rounding, which is measured by that of the queries' bias.
       if (family === "opt" && name.endsWith("k_proj.bias")) {
-        expect(largest(should)).toBeLessThan(1e-8);
-        expect(largest(await weights.read(stored(name)))).toBeLessThan(1e-8);
+        const ofQueries = largest(expected.get(`d_weight.${name.replace("k_proj", "q_proj")}`) as Float32Array);
+        for (const values of [should, await weights.read(stored(name))])
+          expect(largest(values) / ofQueries, name).toBeLessThan(1e-6); // seen: 1.6e-7, PyTorch's 1.2e-7
         continue;
       }
       // Seen: 3.4e-6 in gemma2, 2e-6 in the others.

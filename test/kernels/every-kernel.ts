@@ -31,6 +31,7 @@ const modules = async () => ({
   gradients: await import("../../src/kernels/gradients.ts"),
   normGradients: await import("../../src/kernels/norm-gradients.ts"),
   attentionGradients: await import("../../src/kernels/attention-gradients.ts"),
+  attentionTileGradients: await import("../../src/kernels/attention-tile-gradients.ts"),
   expressionMetric: await import("../../src/hooks/expression-metric.ts"),
   metricGradient: await import("../../src/hooks/metric-gradient.ts"),
   adamw: await import("../../src/train/adamw.ts"),
@@ -42,7 +43,9 @@ const modules = async () => ({
 
 /** All of them. `recorder` is for kernels that are made when they are recorded; it is not submitted. */
 export async function everyKernel(recorder: Recorder): Promise<readonly Kernel[]> {
-  const { matmul, attention, definitions, expressionMetric } = await modules();
+  const { matmul, attention, attentionTileGradients, definitions, expressionMetric } = await modules();
+  for (const dHead of [16, 128, 256])
+    for (const isSoftware of [true, false]) attentionTileGradients.gradientKernels(dHead, isSoftware);
   expressionMetric.expressionKernel({ term: "p", gradient: "logP" });
   for (const way of reachable(matmul).filter(isMatmul)) {
     for (const layout of way.layouts) {

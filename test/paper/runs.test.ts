@@ -4,13 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { MemoryStore, readText } from "../../src/checkpoint/store.ts";
 import { type HookedModel, loadModel } from "../../src/hooks/index.ts";
 import type { AnyFigure, Comparison, Figure } from "../../src/paper/figure.ts";
 import { FIGURES, figureOf } from "../../src/paper/figures/index.ts";
 import { evaluationPrompts, promptIds } from "../../src/paper/prompts.ts";
 import { mergeRun, runFigure } from "../../src/paper/runs.ts";
-import { MemoryStore } from "../../src/paper/store.ts";
-import { FolderStore } from "../../src/paper/store-folder.node.ts";
 import { type Subject, SubjectList } from "../../src/paper/subjects.ts";
 import { taskFamily } from "../../src/paper/tasks/index.ts";
 import { Vocabulary } from "../../src/paper/tasks/vocabulary.ts";
@@ -42,14 +41,28 @@ function squares({ upTo = 5, fails = -1 } = {}) {
   return { figure: figure as unknown as Figure, ran };
 }
 
-const NOBODY = {} as Subject;
+let model: HookedModel;
+let subject: Subject;
+beforeAll(async () => {
+  model = await loadModel(MODEL, { gpu: await testGpu() });
+  const vocabulary = Vocabulary.fromJson(JSON.parse(await readFile(join(MODEL, "vocab.json"), "utf8")));
+  subject = { model, vocabulary };
+});
+afterAll(() => model.destroy());
+
+/** All files of a store by name, in order. */
+async function textsOf(store: MemoryStore): Promise<Map<string, string>> {
+  const names = await store.source().list?.();
+  const texts = (names ?? []).sort().map(async (name) => [name, await readText(store, name)] as [string, string]);
+  return new Map(await Promise.all(texts));
+}
 
 describe("a run", () => {
   it("goes on where it was interrupted", async () => {
     const store = new MemoryStore();
-    await expect(runFigure(squares({ fails: 3 }).figure, NOBODY, { store })).rejects.toThrow("lights out");
+    await expect(runFigure(squares({ fails: 3 }).figure, subject, { store })).rejects.toThrow("lights out");
     const { figure, ran } = squares();
-    const summary = await runFigure(figure, NOBODY, { store });
+    const summary = await runFigure(figure, subject, { store });
     expect(ran).toEqual([3, 4]);
     expect(summary?.table.rows).toEqual([
       [0, 0],
@@ -58,35 +71,35 @@ describe("a run", () => {
       [3, 9],
       [4, 16],
     ]);
-    expect(store.files.get("results.csv")).toBe('n,"a, b"\n0,0\n1,1\n2,4\n3,9\n4,16\n');
-    expect(store.files.get("index.html")).toContain("They are &lt;not&gt; negative.");
+    expect(await readText(store, "results.csv")).toBe('n,"a, b"\n0,0\n1,1\n2,4\n3,9\n4,16\n');
+    expect(await readText(store, "index.html")).toContain("They are &lt;not&gt; negative.");
   });
 
   it("in shards gives the same files as a whole one; what is missing is named", async () => {
     const whole = new MemoryStore();
-    await runFigure(squares().figure, NOBODY, { store: whole });
+    await runFigure(squares().figure, subject, { store: whole });
     const store = new MemoryStore();
-    expect(await runFigure(squares().figure, NOBODY, { store, shard: { index: 1, count: 2 } })).toBeUndefined();
+    expect(await runFigure(squares().figure, subject, { store, shard: { index: 1, count: 2 } })).toBeUndefined();
     await expect(mergeRun([squares().figure], store)).rejects.toMatchObject({
       code: "paper/missing-cells",
-      message: expect.stringContaining("3 of 5 cells are missing in memory: n-0, n-2, n-4."),
+      message: expect.stringContaining("3 of 5 cells are missing in files in memory: n-0, n-2, n-4."),
     });
     const { figure, ran } = squares();
-    await runFigure(figure, NOBODY, { store, shard: { index: 0, count: 2 } });
+    await runFigure(figure, subject, { store, shard: { index: 0, count: 2 } });
     expect(ran).toEqual([0, 2, 4]);
     await mergeRun([figure], store);
-    expect(new Map([...store.files].sort())).toEqual(new Map([...whole.files].sort()));
+    expect(await textsOf(store)).toEqual(await textsOf(whole));
   });
 
   it("of other settings is refused, and what is there is kept", async () => {
     const store = new MemoryStore();
-    await runFigure(squares().figure, NOBODY, { store });
-    const before = new Map(store.files);
-    await expect(runFigure(squares({ upTo: 6 }).figure, NOBODY, { store })).rejects.toMatchObject({
+    await runFigure(squares().figure, subject, { store });
+    const before = await textsOf(store);
+    await expect(runFigure(squares({ upTo: 6 }).figure, subject, { store })).rejects.toMatchObject({
       code: "paper/other-run",
     });
-    expect(store.files).toEqual(before);
-    await expect(runFigure(squares().figure, NOBODY, { store, shard: { index: 2, count: 2 } })).rejects.toMatchObject({
+    expect(await textsOf(store)).toEqual(before);
+    await expect(runFigure(squares().figure, subject, { store, shard: { index: 2, count: 2 } })).rejects.toMatchObject({
       code: "paper/shard",
     });
     await expect(mergeRun([], store)).rejects.toMatchObject({ code: "paper/figure" });
@@ -102,7 +115,7 @@ describe("a run", () => {
     };
     const { figure, ran } = squares();
     await expect(
-      runFigure(figure, NOBODY, { store: new MemoryStore(), onProgress, signal: stop.signal }),
+      runFigure(figure, subject, { store: new MemoryStore(), onProgress, signal: stop.signal }),
     ).rejects.toThrow("enough");
     expect(seen).toEqual([
       [1, 5],
@@ -114,7 +127,7 @@ describe("a run", () => {
   it("keeps its files in a folder, whole or not at all, and says when it cannot", async () => {
     const folder = await mkdtemp(join(tmpdir(), "superlens-paper-"));
     try {
-      await runFigure(squares().figure, NOBODY, { store: new FolderStore(folder) });
+      await runFigure(squares().figure, subject, { store: folder });
       expect((await readdir(folder)).sort()).toEqual([
         "cells",
         "index.html",
@@ -125,9 +138,10 @@ describe("a run", () => {
       ]);
       expect(JSON.parse(await readFile(join(folder, "results.json"), "utf8")).verdict).toBe("agrees");
       // A file where a folder should be cannot be read or written by anybody, root included.
-      const inFile = new FolderStore(join(folder, "run.json"));
-      await expect(inFile.write("x.json", "")).rejects.toMatchObject({ code: "paper/storage" });
-      await expect(inFile.read("x.json")).rejects.toMatchObject({ code: "paper/storage" });
+      const inFile = join(folder, "run.json");
+      const refused = { code: "checkpoint/no-folder", message: expect.stringContaining(inFile) };
+      await expect(runFigure(squares().figure, subject, { store: inFile })).rejects.toMatchObject(refused);
+      await expect(mergeRun([squares().figure], inFile)).rejects.toMatchObject(refused);
     } finally {
       await rm(folder, { recursive: true });
     }
@@ -176,7 +190,7 @@ describe("a comparison", () => {
     expect(asked).toEqual([0, 1, 2, 0, 0, 1, 1, 2, 2]);
     const store = new MemoryStore();
     for (const index of [1, 0]) await runFigure(figure, { count: 3, at }, { store, shard: { index, count: 2 } });
-    expect([...store.files.keys()]).toContain("cells/2-n-1.json");
+    expect([...(await textsOf(store)).keys()]).toContain("cells/2-n-1.json");
     expect(await mergeRun([figure], store)).toEqual(summary);
     const fewer = runFigure(figure, { count: 2, at }, { store });
     await expect(fewer).rejects.toMatchObject({ code: "paper/other-run" });
@@ -201,15 +215,6 @@ describe("a comparison", () => {
 });
 
 describe("figures", () => {
-  let model: HookedModel;
-  let subject: Subject;
-  beforeAll(async () => {
-    model = await loadModel(MODEL, { gpu: await testGpu() });
-    const vocabulary = Vocabulary.fromJson(JSON.parse(await readFile(join(MODEL, "vocab.json"), "utf8")));
-    subject = { model, vocabulary };
-  });
-  afterAll(() => model.destroy());
-
   // `decode` takes answers of several tokens: see decode.test.ts.
   it.each(FIGURES.map(({ name }) => name).filter((name) => name !== "decode"))(
     "%s gives every row a number, and drawings without NaN",
@@ -219,7 +224,7 @@ describe("figures", () => {
       expect(summary?.table.rows.length).toBeGreaterThan(6);
       for (const row of summary?.table.rows ?? []) for (const value of row) expect(value).not.toBeNaN();
       for (const { svg } of summary?.plots ?? []) expect(svg).not.toMatch(/NaN|undefined|Infinity/);
-      expect(store.files.get("index.html")).toContain(summary?.sentence.slice(0, 20));
+      expect(await readText(store, "index.html")).toContain(summary?.sentence.slice(0, 20));
     },
   );
 

@@ -5,7 +5,6 @@ import { SuperlensError } from "../../errors.ts";
 import { type AnyFigure, isComparison, type Summary } from "../../paper/figure.ts";
 import { FIGURES } from "../../paper/figures/index.ts";
 import { mergeRun, runFigure } from "../../paper/runs.ts";
-import { FolderStore } from "../../paper/store-folder.node.ts";
 import { SubjectList } from "../../paper/subjects.ts";
 import { collect, examples, type GlobalOptions } from "../options.ts";
 import { note, print, printJson, table } from "../output.ts";
@@ -46,7 +45,7 @@ export function paperCommand(): Command {
     merge
       .argument("<dir>", "the folder that shards were given as --out")
       .action(async (dir: string, _options: unknown, sub: Command) => {
-        show(await mergeRun(FIGURES, new FolderStore(dir)), dir, sub.optsWithGlobals<GlobalOptions>());
+        show(await mergeRun(FIGURES, dir), dir, sub.optsWithGlobals<GlobalOptions>());
       }),
   );
 }
@@ -80,7 +79,7 @@ async function run(figure: AnyFigure, options: PaperOptions): Promise<void> {
   using subjects = new SubjectList([model].flat(), (source) => load(source as string, options));
   const onProgress = quiet ? undefined : progressLine();
   const summary = await runFigure(figure, subjects, {
-    store: new FolderStore(out),
+    store: out,
     quick,
     signal: stop.signal,
     ...(text !== undefined && { text: await readText(text) }),

@@ -127,6 +127,8 @@ function foundIn(family: string, { drafts }: Settings, results: readonly CellRes
   return { family, tasks, means };
 }
 
+const isSuperposed = (way: Way) => way === "superposed" || way === "with n-grams";
+
 /** The best of some points that run at most so many rows; the cheapest where all run more. */
 function bestWithin(means: readonly Mean[], rows: number): Mean {
   const cheapest = Math.min(...means.map((mean) => mean.rows));
@@ -137,9 +139,9 @@ function bestWithin(means: readonly Mean[], rows: number): Mean {
 /** Superposed decoding with as many drafts as tasks or a few more, beside what others give for as many rows, and for any. */
 function compared({ tasks, means }: Found) {
   const drafts = Math.min(...means.map((mean) => mean.drafts).filter((count) => count >= tasks));
-  const own = means.filter(({ way, drafts: count }) => way.startsWith("superposed") && count === drafts);
+  const own = means.filter(({ way, drafts: count }) => isSuperposed(way) && count === drafts);
   const superposed = own.reduce((best, mean) => (mean.alive > best.alive ? mean : best));
-  const others = means.filter(({ way }) => !way.startsWith("superposed"));
+  const others = means.filter(({ way }) => !isSuperposed(way));
   const beam = means.find(({ way, drafts: count }) => way === "beam search" && count === drafts) as Mean;
   return { superposed, other: bestWithin(others, superposed.rows), beam };
 }
@@ -164,8 +166,9 @@ function plotOf({ family, tasks, means }: Found) {
 
 function sentenceOf(found: Found): string {
   const { superposed, other, beam } = compared(found);
-  const say = ({ alive, rows }: Mean) => `${alive.toFixed(2)} tasks for ${rows.toFixed(1)} tokens run`;
-  return `${found.family}: ${superposed.drafts} drafts of ${superposed.way} hold the answers of ${say(superposed)}; ${other.way}, ${other.drafts === 1 ? "once" : `with ${other.drafts}`}, ${say(other)}; beam search with as many drafts, ${say(beam)}`;
+  const decoding = superposed.way === "superposed" ? "superposed decoding" : "superposed decoding with n-grams";
+  const say = ({ alive, rows }: Mean) => `${alive.toFixed(2)} for ${rows.toFixed(1)} tokens run`;
+  return `${found.family}: of ${found.tasks} tasks' answers ${superposed.drafts} drafts of ${decoding} hold ${say(superposed)}; as cheap, ${other.way} (${other.drafts}) holds ${say(other)}; beam search (${beam.drafts}) holds ${say(beam)}`;
 }
 
 function summarise(settings: Settings, results: readonly CellResult<Block, Point[]>[]): Summary {

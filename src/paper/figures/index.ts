@@ -1,4 +1,5 @@
 /** The figures by name. */
+import * as s from "../../schema/schema.ts";
 import { PaperError } from "../errors.ts";
 import type { AnyFigure } from "../figure.ts";
 import { DECODE } from "./decode.ts";
@@ -9,6 +10,7 @@ export const FIGURES = [MIXTURES, LAMBDA, DECODE] as unknown as readonly AnyFigu
 
 /** @throws PaperError `paper/figure` */
 export function figureOf(name: string): AnyFigure {
+  s.readArgument(s.text, name, "figureOf", "name");
   const figure = FIGURES.find((one) => one.name === name);
   if (figure) return figure;
   throw new PaperError(

@@ -2,6 +2,7 @@
  * Families of tasks: the same inputs, and several answers to them. A line of a prompt is an example, `2+5->seven`: each input
  * with what is written after it, then a task's answer.
  */
+import * as s from "../../schema/schema.ts";
 import { PaperError } from "../errors.ts";
 
 /** One of the answers to a family's inputs. */
@@ -26,6 +27,8 @@ export interface TaskFamily {
   readonly isDistinct?: boolean;
   readonly tasks: readonly Task[];
 }
+
+export const FAMILY = s.madeObject<TaskFamily>("a family of tasks, of taskFamily()", "name", "inputs", "tasks");
 
 /** A task whose answer is looked up in a table by a key that its inputs make. */
 export function lookUp(

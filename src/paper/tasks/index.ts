@@ -1,4 +1,5 @@
 /** The families of tasks, by name: small ones for models with a vocabulary of words, and the paper's for models with a tokenizer. */
+import * as s from "../../schema/schema.ts";
 import { PaperError } from "../errors.ts";
 import { arithmetic } from "./arithmetic.ts";
 import { countries, worldCountries } from "./countries.ts";
@@ -39,15 +40,17 @@ const LETTERS = "abcdefghijklmnopqrstuvwxyz";
 /** `small`: of this project's presets; `from-scratch`: of the paper's section 4; `pretrained`: of its figures 1 and 2. */
 export type FamilySet = keyof typeof FAMILIES;
 
+const SET = s.oneOf(...(Object.keys(FAMILIES) as FamilySet[]));
+
 /** The families of a set by name, in the order of the paper. */
 export function familyNames(set: FamilySet = "small"): string[] {
-  return Object.keys(FAMILIES[set]);
+  return Object.keys(FAMILIES[s.readArgument(SET, set, "familyNames", "set")]);
 }
 
 /** A family by name. @throws PaperError `paper/task` */
 export function taskFamily(name: string, set: FamilySet = "small"): TaskFamily {
-  const families: Record<string, () => TaskFamily> = FAMILIES[set];
-  const family = families[name];
-  if (family) return family();
+  s.readArgument(s.text, name, "taskFamily", "name");
+  const families: Record<string, () => TaskFamily> = FAMILIES[s.readArgument(SET, set, "taskFamily", "set")];
+  if (Object.hasOwn(families, name)) return (families[name] as () => TaskFamily)();
   throw new PaperError("paper/task", `There is no family "${name}" in "${set}": ${familyNames(set).join(", ")}.`);
 }

@@ -7,7 +7,7 @@
  */
 import * as s from "../../schema/schema.ts";
 import { PaperError } from "../errors.ts";
-import type { TaskFamily } from "./family.ts";
+import { FAMILY, type TaskFamily } from "./family.ts";
 
 /** Begins a prompt. */
 export const LINE_BREAK = "\n";
@@ -15,12 +15,17 @@ export const LINE_BREAK = "\n";
 /** What the tokens of a vocabulary are. */
 export type TokenForm = "words" | "characters";
 
+const TOKENS = s.list("tokens", s.text);
+const INPUTS = s.list("inputs", s.text);
+const FORM = s.oneOf<TokenForm>("words", "characters");
+
 export class Vocabulary {
   readonly #ids: ReadonlyMap<string, number>;
   readonly form: TokenForm;
 
   /** @throws PaperError `paper/vocabulary` for a token that occurs twice, or without a line break */
   constructor(readonly tokens: readonly string[]) {
+    s.readArgument(TOKENS, tokens, "new Vocabulary", "tokens");
     this.#ids = new Map(tokens.map((token, id) => [token, id]));
     this.form = tokens.every((token) => [...token].length === 1) ? "characters" : "words";
     if (this.#ids.size < tokens.length || !this.#ids.has(LINE_BREAK))
@@ -32,6 +37,8 @@ export class Vocabulary {
 
   /** The tokens that examples of some families consist of. */
   static of(families: readonly TaskFamily[], form: TokenForm = "words"): Vocabulary {
+    s.readArgument(s.list("families of tasks", FAMILY), families, "Vocabulary.of", "families");
+    s.readArgument(FORM, form, "Vocabulary.of", "form");
     const words = families.flatMap(({ inputs, tasks }) => [
       ...inputs.flatMap(({ values, after }) => values.map((value) => value + after)),
       ...tasks.flatMap(({ answers }) => answers.map((answer) => answer + LINE_BREAK)),
@@ -45,7 +52,7 @@ export class Vocabulary {
   static fromJson(json: unknown): Vocabulary {
     const entries: [string, unknown][] = s.isRecord(json) ? Object.entries(json) : [];
     const tokens: string[] = [];
-    for (const [token, id] of entries) tokens[Number(id)] = token;
+    for (const [token, id] of entries) if (s.isWhole(id, 0)) tokens[id] = token;
     if (entries.length === 0 || tokens.length !== entries.length || Object.keys(tokens).length !== tokens.length)
       throw new PaperError("paper/vocabulary", "A vocabulary must map each token to an id, from 0 on without a gap.");
     return new Vocabulary(tokens);
@@ -67,17 +74,20 @@ export class Vocabulary {
     if (id !== undefined) return id;
     throw new PaperError(
       "paper/vocabulary",
-      `The vocabulary of ${this.tokens.length} tokens has no ${JSON.stringify(token)}: it was made for other tasks.`,
+      `The vocabulary of ${this.tokens.length} tokens has no ${s.describe(token)}: it was made for other tasks.`,
     );
   }
 
   /** Ids of inputs as they stand in a line, each with what follows it. */
-  inputIds({ inputs: slots }: TaskFamily, inputs: readonly string[]): number[] {
+  inputIds(family: TaskFamily, inputs: readonly string[]): number[] {
+    const { inputs: slots } = s.readArgument(FAMILY, family, "Vocabulary.inputIds", "family");
+    s.readArgument(INPUTS, inputs, "Vocabulary.inputIds", "inputs");
     return this.#split(inputs.map((input, index) => input + (slots[index]?.after ?? "")));
   }
 
   /** Ids of an answer and the line break after it. */
   answerIds(answer: string): number[] {
+    s.readArgument(s.text, answer, "Vocabulary.answerIds", "answer");
     return this.#split([answer + LINE_BREAK]);
   }
 
@@ -86,3 +96,5 @@ export class Vocabulary {
     return tokens.map((token) => this.id(token));
   }
 }
+
+export const VOCABULARY = s.instance("a Vocabulary", Vocabulary);

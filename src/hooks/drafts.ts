@@ -5,6 +5,7 @@ import type { DraftOptions, Drafts } from "../model/drafts/drafts.ts";
 import { superposedDecode as decode, SUPERPOSED_OPTIONS, type SuperposedOptions } from "../model/drafts/superposed.ts";
 import { TOKEN_INPUT, type TokenInput } from "../model/input.ts";
 import * as s from "../schema/schema.ts";
+import { readCall } from "./call.ts";
 import type { HookedModel } from "./hooked-model.ts";
 
 /**
@@ -12,8 +13,8 @@ import type { HookedModel } from "./hooked-model.ts";
  *
  *     const [{ drafts }] = await superposedDecode(model, "Once upon a", { drafts: 3, maxNewTokens: 10 });
  *
- * Drafts with the score of impossible sentences come up among them, since all share one distribution a step; `ngrams` sorts
- * them out.
+ * All drafts share one distribution a step, which cannot say which token belongs to which draft. So nonsense is among them; `ngrams`
+ * sorts some of it out.
  * @throws InputError for a bad setting or prompt, `input/too-long`; HookError `hook/unsupported` in a `withEdits` scope
  */
 export async function superposedDecode(
@@ -21,7 +22,7 @@ export async function superposedDecode(
   input: TokenInput,
   options: SuperposedOptions,
 ): Promise<Drafts[]> {
-  const read = s.readOptions(SUPERPOSED_OPTIONS, options, "superposedDecode");
+  const read = readCall("superposedDecode", model, SUPERPOSED_OPTIONS, options);
   return decode(
     plain(model, "superposedDecode"),
     s.readArgument(TOKEN_INPUT, input, "superposedDecode", "input"),
@@ -34,7 +35,7 @@ export async function superposedDecode(
  * @throws InputError, HookError as `superposedDecode`
  */
 export async function beamSearch(model: HookedModel, input: TokenInput, options: DraftOptions): Promise<Drafts[]> {
-  const read = s.readOptions(BEAM_OPTIONS, options, "beamSearch");
+  const read = readCall("beamSearch", model, BEAM_OPTIONS, options);
   return search(plain(model, "beamSearch"), s.readArgument(TOKEN_INPUT, input, "beamSearch", "input"), read);
 }
 

@@ -63,6 +63,16 @@ const SMALL = {
   init: "fan-in",
 } satisfies Partial<Row>;
 
+/** Answers that are spelled, a character a token. */
+const CHARS = {
+  ...SMALL,
+  families: ["number-words"],
+  form: "characters",
+  batch: 16,
+  length: 256,
+  steps: 600,
+} satisfies Row;
+
 /** A hundred examples and a query a sequence; the rate falls over the last tenth. */
 const PAPER = {
   set: "from-scratch",
@@ -80,14 +90,8 @@ const ROWS = {
   lc: { ...SMALL, families: ["number-words", "countries"], length: 64, steps: 400 },
   "lc-mix10": { ...SMALL, families: ["number-words", "countries"], length: 64, steps: 400, impurity: 0.1 },
   mini: { ...SMALL, families: ["number-words", "countries", "arithmetic", "words"], length: 96, steps: 1200 },
-  "number-chars": {
-    ...SMALL,
-    families: ["number-words"],
-    form: "characters",
-    batch: 16,
-    length: 256,
-    steps: 600,
-  },
+  "number-chars": CHARS,
+  "number-chars-mix10": { ...CHARS, impurity: 0.1 },
   plus: { ...SMALL, families: ["plus"], length: 64, steps: 900 },
   ret3: { ...SMALL, families: ["retrieval"], length: 80, steps: 1400, lr: 4e-3, ropeTheta: 30 },
   "paper-retrieval": { ...PAPER, families: ["retrieval"], length: 101 * "abcdefgh>a\n".length },

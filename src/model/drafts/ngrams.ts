@@ -17,7 +17,7 @@ export interface NgramOptions {
   order?: number;
 }
 
-const NGRAM_OPTIONS = s.object<NgramOptions>("the options of NgramModel", {
+export const NGRAM_OPTIONS = s.object<NgramOptions>("the options of NgramModel", {
   vocabSize: s.required(s.wholeFrom(1)),
   order: s.wholeFrom(1),
 });

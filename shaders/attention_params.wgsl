@@ -27,12 +27,6 @@ fn firstVisible(position: u32) -> u32 {
   return position + 1u - params.window;
 }
 
-// Whether a query sees a key of its sequence.
-fn sees(position: u32, key: u32) -> bool {
-  let isBefore = !CAUSAL || key <= position;
-  return isBefore && (params.window == 0u || max(key, position) - min(key, position) < params.window);
-}
-
 // The key-value head that a query head reads.
 fn kvHeadOf(head: u32) -> u32 {
   return head / (params.nHeads / params.nKvHeads);

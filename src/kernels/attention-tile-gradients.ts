@@ -1,36 +1,81 @@
-/** Attention backwards without scores or pattern in memory: statistics of each query, then queries' gradients, and keys' and values'. */
+/**
+ * Attention backwards without scores or pattern in memory: statistics of each query, then queries' gradients, and keys' and
+ * values'. By tiles in workgroup memory on GPUs; on CPUs, where barriers cost most, by outer products of a subgroup's registers.
+ */
 import gradientShared from "../../shaders/attention_gradient.wgsl";
-import keyGradientSource from "../../shaders/attention_key_gradient.wgsl";
+import gradientTile from "../../shaders/attention_gradient_tile.wgsl";
+import keyGradientBroadcast from "../../shaders/attention_key_gradient_broadcast.wgsl";
+import keyGradientTile from "../../shaders/attention_key_gradient_tile.wgsl";
+import keyRowsSource from "../../shaders/attention_key_rows.wgsl";
 import attentionParams from "../../shaders/attention_params.wgsl";
-import queryGradientSource from "../../shaders/attention_query_gradient.wgsl";
+import queryGradientBroadcast from "../../shaders/attention_query_gradient_broadcast.wgsl";
+import queryGradientTile from "../../shaders/attention_query_gradient_tile.wgsl";
 import attentionSlots from "../../shaders/attention_slots.wgsl";
-import statisticsSource from "../../shaders/attention_statistics.wgsl";
+import statisticsBroadcast from "../../shaders/attention_statistics_broadcast.wgsl";
+import statisticsTile from "../../shaders/attention_statistics_tile.wgsl";
 import { defineKernel } from "../gpu/kernel.ts";
 import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import type { Tile } from "../gpu/unroll.ts";
 import type { AttentionCall } from "./attention-steps.ts";
 import { ATTENTION_PARAMS } from "./definitions.ts";
-
-/** Rows of a block: what a workgroup takes. */
-export const BLOCK_ROWS = 16;
+import type { DeviceFacts } from "./family.ts";
 
 /** The widest heads of which tiles fit into 16 KB of workgroup memory. */
 export const WIDEST_TILED_HEAD = 256;
 
-type Kernels = ReturnType<typeof gradientKernels>;
+/** How the kernels divide the work: `rows` to a workgroup. */
+export interface GradientWay {
+  readonly name: string;
+  readonly rows: number;
+  readonly shared: readonly string[];
+  readonly sources: { readonly statistics: string; readonly queries: string; readonly keys: string };
+  readonly sizes: Tile;
+  readonly tile: Tile;
+}
 
-/** The kernels for one width of heads. On CPUs one invocation has a row alone: barriers cost most there. */
-export function gradientKernels(dHead: number, isSoftware: boolean) {
+const TILE_SOURCES = { statistics: statisticsTile, queries: queryGradientTile, keys: keyGradientTile };
+const BROADCAST_SOURCES = {
+  statistics: statisticsBroadcast,
+  queries: queryGradientBroadcast,
+  keys: keyGradientBroadcast,
+};
+
+/** By tiles. On CPUs an invocation has a row alone. */
+export function byTiles(dHead: number, isSoftware: boolean): GradientWay {
   const D4 = dHead / 4;
   const TILE = D4 <= 16 ? 16 : D4 <= 32 ? 8 : 4;
-  const sizes = { D4, TILE, ROWS: BLOCK_ROWS, SHARE: isSoftware ? 1 : TILE / 4 };
-  const name = (what: string) => `attention ${what} ${Object.values(sizes).join(" ")}`;
+  const sizes = { D4, TILE, ROWS: 16, SHARE: isSoftware ? 1 : TILE / 4 };
+  return { name: "by tiles", rows: sizes.ROWS, shared: [gradientTile], sources: TILE_SOURCES, sizes, tile: {} };
+}
+
+/** By subgroups of `lanes` invocations, with a block of rows in registers. */
+export function byBroadcast(dHead: number, lanes: number): GradientWay {
+  const [ROWS, D4] = [8, dHead / 4];
+  const tile = { ROWS, PARTS: ROWS / lanes, SHARE: lanes, PER: Math.ceil(D4 / lanes), FOUR: 4 };
+  const sizes = { D4, LANES: lanes };
+  return { name: "by subgroups", rows: ROWS, shared: [], sources: BROADCAST_SOURCES, sizes, tile };
+}
+
+/** vec4 of a head that an invocation keeps at most: with more the kernels compile for many seconds. */
+const MOST_PER = 4;
+
+export function wayOf({ adapterInfo, features }: DeviceFacts, dHead: number): GradientWay {
+  const { isSoftware, subgroupMinSize: lanes } = adapterInfo;
+  const canShare = features.has("subgroups") && (lanes === 4 || lanes === 8) && dHead / 4 <= MOST_PER * lanes;
+  return isSoftware && canShare ? byBroadcast(dHead, lanes) : byTiles(dHead, isSoftware);
+}
+
+/** The kernels of one way. */
+export function gradientKernels({ name, shared, sources, sizes, tile }: GradientWay) {
+  const full = (what: string) => ["attention", what, name, ...Object.values({ ...sizes, ...tile })].join(" ");
+  const joined = (...parts: readonly string[]) => [attentionParams, gradientShared, ...shared, ...parts];
+  const common = { sizes, tile, params: ATTENTION_PARAMS };
   return {
     statistics: defineKernel({
-      name: name("statistics"),
-      sources: [attentionParams, attentionSlots, gradientShared, statisticsSource],
-      sizes,
-      params: ATTENTION_PARAMS,
+      ...common,
+      name: full("statistics"),
+      sources: joined(attentionSlots, sources.statistics),
       bindings: {
         rows: "read",
         slotTable: "read",
@@ -43,10 +88,9 @@ export function gradientKernels(dHead: number, isSoftware: boolean) {
       },
     }),
     queries: defineKernel({
-      name: name("query gradient"),
-      sources: [attentionParams, attentionSlots, gradientShared, queryGradientSource],
-      sizes,
-      params: ATTENTION_PARAMS,
+      ...common,
+      name: full("query gradient"),
+      sources: joined(attentionSlots, sources.queries),
       bindings: {
         rows: "read",
         slotTable: "read",
@@ -59,10 +103,9 @@ export function gradientKernels(dHead: number, isSoftware: boolean) {
       },
     }),
     keys: defineKernel({
-      name: name("key gradient"),
-      sources: [attentionParams, gradientShared, keyGradientSource],
-      sizes,
-      params: ATTENTION_PARAMS,
+      ...common,
+      name: full("key gradient"),
+      sources: joined(keyRowsSource, sources.keys),
       bindings: {
         keyRows: "read",
         statistics: "read",
@@ -76,18 +119,18 @@ export function gradientKernels(dHead: number, isSoftware: boolean) {
   };
 }
 
-const made = new Map<string, Kernels>();
+const made = new Map<string, ReturnType<typeof gradientKernels>>();
 
 /** Made when first asked for. */
-function kernelsFor({ gpu }: Recorder, dHead: number): Kernels {
-  const { isSoftware } = gpu.host.adapterInfo;
-  const key = `${dHead} ${isSoftware}`;
-  const kernels = made.get(key) ?? gradientKernels(dHead, isSoftware);
+function kernelsFor({ gpu }: Recorder, dHead: number) {
+  const way = wayOf(gpu.host, dHead);
+  const key = [way.name, ...Object.values({ ...way.sizes, ...way.tile })].join(" ");
+  const kernels = made.get(key) ?? gradientKernels(way);
   made.set(key, kernels);
   return kernels;
 }
 
-/** Rows of one sequence, `BLOCK_ROWS` a block, as the shaders' tables have them. */
+/** Rows of one sequence, so many a block as a workgroup takes, as the shaders' tables have them. */
 export interface Blocks {
   readonly count: number;
   readonly table: Tensor;

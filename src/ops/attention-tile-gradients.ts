@@ -10,10 +10,10 @@
  */
 import {
   attentionStatistics,
-  BLOCK_ROWS,
   type Blocks,
   keyGradient,
   queryGradient,
+  wayOf,
 } from "../kernels/attention-tile-gradients.ts";
 import type { View } from "../kernels/view.ts";
 import { softCapped } from "./activations.ts";
@@ -147,7 +147,7 @@ const uploaded = new WeakMap<Lowering<never>["recorder"], WeakMap<RowTable, Map<
 
 /** The blocks of some rows; those that are not full repeat their last row. */
 function blocks(
-  { recorder }: Pick<Lowering<AttentionAttributes>, "recorder">,
+  { recorder, attributes }: Pick<Lowering<AttentionAttributes>, "recorder" | "attributes">,
   rows: RowTable,
   kind: string,
   entryOf: (row: number, isReal: 0 | 1) => readonly number[],
@@ -158,9 +158,10 @@ function blocks(
   ofPass.set(rows, ofRows);
   const known = ofRows.get(kind);
   if (known) return known;
-  const all = blocksOf(rows, BLOCK_ROWS);
+  const size = wayOf(recorder.gpu.host, attributes.dHead).rows;
+  const all = blocksOf(rows, size);
   const entries = all.flatMap(({ first, count }) =>
-    Array.from({ length: BLOCK_ROWS }, (_, i) => entryOf(first + Math.min(i, count - 1), i < count ? 1 : 0)),
+    Array.from({ length: size }, (_, i) => entryOf(first + Math.min(i, count - 1), i < count ? 1 : 0)),
   );
   const made = { count: all.length, table: recorder.upload(Uint32Array.from(entries.flat())) };
   ofRows.set(kind, made);

@@ -7,7 +7,8 @@ import { FIGURES } from "../../paper/figures/index.ts";
 import { mergeRun, runFigure } from "../../paper/runs.ts";
 import { SubjectList } from "../../paper/subjects.ts";
 import { collect, examples, type GlobalOptions } from "../options.ts";
-import { note, print, printJson, table } from "../output.ts";
+import { print, printJson, table } from "../output.ts";
+import { showWork } from "../progress.ts";
 import { load } from "../session.ts";
 import { stop } from "../stop.ts";
 
@@ -75,33 +76,22 @@ async function readText(name: string): Promise<string> {
 }
 
 async function run(figure: AnyFigure, options: PaperOptions): Promise<void> {
-  const { model, out = `paper-${figure.name}`, quick = false, text, shard, quiet } = options;
-  using subjects = new SubjectList([model].flat(), (source) => load(source as string, options));
-  const onProgress = quiet ? undefined : progressLine();
+  const { model, out = `paper-${figure.name}`, quick = false, shard, quiet = false } = options;
+  const text = options.text === undefined ? undefined : await readText(options.text);
+  using subjects = new SubjectList([model].flat(), (source) => load(source, options));
+  const progress = showWork({ doing: figure.name, parts: "cells" }, quiet);
   const summary = await runFigure(figure, subjects, {
     store: out,
     quick,
     signal: stop.signal,
-    ...(text !== undefined && { text: await readText(text) }),
+    ...(text !== undefined && { text }),
     ...(shard && { shard }),
-    ...(onProgress && { onProgress }),
-  });
+    onProgress: (done, total, secondsLeft) => progress.update({ done, total, secondsLeft }),
+  }).finally(progress.end);
   if (summary) show(summary, out, options);
   else if (options.json) printJson({ out, shard });
   else
     print(`Shard ${shard?.index}/${shard?.count} is in ${out}. superlens paper merge ${out} joins it with the others.`);
-}
-
-/** A line on stderr at most every two seconds. */
-function progressLine(): (done: number, total: number, secondsLeft: number | undefined) => void {
-  let writtenAt = performance.now();
-  return (done, total, secondsLeft) => {
-    if (performance.now() - writtenAt < 2000) return;
-    writtenAt = performance.now();
-    note(
-      `superlens: ${done} of ${total} cells${secondsLeft === undefined ? "" : `, ${Math.ceil(secondsLeft)} s left`}`,
-    );
-  };
 }
 
 function show(summary: Summary, out: string, { json }: GlobalOptions): void {

@@ -14,8 +14,8 @@
 const HIDDEN = -3.0e38;
 
 var<workgroup> keyTile: array<array<vec4<f32>, D4>, TILE>;
-// (largest score, sum of exp(score - largest), part of dz · z) of each invocation.
-var<workgroup> parts: array<vec3<f32>, THREADS>;
+// (largest score, sum of exp(score - largest)) of each invocation.
+var<workgroup> parts: array<vec2<f32>, THREADS>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -53,24 +53,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
           dot(own, keyTile[j + 3u][d]),
         );
       }
-      for (var i = 0u; i < 4u; i++) {
-        let key = start + j + i;
-        if (key <= last && sees(position, key)) {
-          let score = cappedScore(products[i]) + slope * (f32(key) - f32(position));
-          let newLargest = max(largest, score);
-          total = total * exp(largest - newLargest) + exp(score - newLargest);
-          largest = newLargest;
-        }
-      }
+      let key = start + j + FOUR_ON;
+      let visible = sees(vec4<u32>(position), key) & (key <= vec4<u32>(last));
+      let bias = slope * (vec4<f32>(key) - f32(position));
+      let scores = select(vec4<f32>(HIDDEN), cappedScores(products) + bias, visible);
+      let newLargest = max(largest, max(max(scores.x, scores.y), max(scores.z, scores.w)));
+      let weights = select(vec4<f32>(), exp(scores - newLargest), visible);
+      total = total * exp(largest - newLargest) + dot(weights, vec4<f32>(1.0));
+      largest = newLargest;
     }
     workgroupBarrier();
   }
   let at = entry.x * params.nHeads + head;
-  var along = 0.0;
-  for (var d = lane; d < dHead4; d += SHARE) {
-    along += dot(dz[at * dHead4 + d], z[at * dHead4 + d]);
-  }
-  parts[thread] = vec3<f32>(largest, total, along);
+  parts[thread] = vec2<f32>(largest, total);
   workgroupBarrier();
   if (lane == 0u && entry.w == 1u) {
     for (var i = 1u; i < SHARE; i++) {
@@ -78,7 +73,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       let newLargest = max(largest, other.x);
       total = total * exp(largest - newLargest) + other.y * exp(other.x - newLargest);
       largest = newLargest;
-      along += other.z;
+    }
+    // In the order of dz · v in what reads it: where a query sees one key, its gradient is zero to the bit.
+    var along = 0.0;
+    for (var d = 0u; d < dHead4; d++) {
+      along += dot(dz[at * dHead4 + d], z[at * dHead4 + d]);
     }
     statistics[at] = vec4<f32>(largest + log(total), along, slope, f32(position));
   }

@@ -1,6 +1,6 @@
 // The gradient of queries: dq[row, head] = sum over the keys it sees of dScore k, where dScore = scale * slope of the soft cap *
 // pattern * (dz · v - sum of pattern * dPattern).
-// rows: as attention_statistics.wgsl has them. Grid: x = blocks, y = nHeads.
+// rows: as attention_statistics_tile.wgsl has them. Grid: x = blocks, y = nHeads.
 
 @group(1) @binding(0) var<storage, read> rows: array<vec4<u32>>;
 @group(1) @binding(2) var<storage, read> statistics: array<vec4<f32>>;
@@ -24,7 +24,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let kvHead = kvHeadOf(head);
   let dHead4 = params.dHead / 4u; // D4, but no constant
   let at = entry.x * params.nHeads + head;
-  let own4 = statistics[at];
+  let known = statistics[at];
   var query: array<vec4<f32>, D4>;
   var grad: array<vec4<f32>, D4>;
   for (var d = 0u; d < dHead4; d++) {
@@ -59,10 +59,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
           dot(g, valueTile[j + 3u][d]),
         );
       }
+      let key = start + j + FOUR_ON;
+      let bias = known.z * (vec4<f32>(key) - known.w);
+      let weights = weightsOf(products, dPatterns, vec4<f32>(known.x), vec4<f32>(known.y), bias);
+      let visible = sees(vec4<u32>(entry.z), key) & (key <= vec4<u32>(last));
+      let dScore = select(vec4<f32>(), weights.dScore, visible);
       for (var i = 0u; i < 4u; i++) {
-        let key = start + j + i;
-        let dScore = weightsOf(products[i], dPatterns[i], own4, key).y;
-        weightTile[own][j + i] = select(0.0, dScore, key <= last && sees(entry.z, key));
+        weightTile[own][j + i] = dScore[i];
       }
     }
     if (SHARE > 1u) {

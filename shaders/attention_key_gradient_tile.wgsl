@@ -1,17 +1,8 @@
 // The gradients of keys and values: of every query that sees the key, and every head that reads its key-value head,
 //   dk[key, kvHead] = sum of dScore q        dv[key, kvHead] = sum of pattern dz
-// with dScore as in attention_query_gradient.wgsl. Queries of a sequence lie together, and their heads are walked one by one.
-// keyRows: by blocks of ROWS rows of one sequence, ascending, as attention_statistics.wgsl has them.
+// with dScore as in attention_query_gradient_tile.wgsl. Queries of a sequence lie together, and their heads are walked one by one.
+// keyRows: by blocks of ROWS rows of one sequence, ascending, as attention_statistics_tile.wgsl has them.
 // Grid: x = blocks, y = nKvHeads.
-
-struct KeyRow {
-  row: u32,
-  isReal: u32, // 0 where a block that is not full repeats its last row
-  slot: u32,
-  position: u32,
-  firstQuery: u32, // rows of the queries that may see it
-  endQuery: u32,
-}
 
 @group(1) @binding(0) var<storage, read> keyRows: array<KeyRow>;
 @group(1) @binding(1) var<storage, read> statistics: array<vec4<f32>>;
@@ -74,11 +65,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
           dot(v, gradTile[j + 3u][d]),
         );
       }
+      let known = transpose(
+        mat4x4<f32>(statisticsTile[j], statisticsTile[j + 1u], statisticsTile[j + 2u], statisticsTile[j + 3u]),
+      );
+      let weights = weightsOf(products, dPatterns, known[0], known[1], known[2] * (f32(entry.position) - known[3]));
+      let isQuery = start + j + FOUR_ON < vec4<u32>(end);
+      let visible = sees(vec4<u32>(known[3]), vec4<u32>(entry.position)) & isQuery;
+      let pattern = select(vec4<f32>(), weights.pattern, visible);
+      let dScore = select(vec4<f32>(), weights.dScore, visible);
       for (var i = 0u; i < 4u; i++) {
-        let query = statisticsTile[j + i];
-        let weights = weightsOf(products[i], dPatterns[i], query, entry.position);
-        let visible = start + j + i < end && sees(u32(query.w), entry.position);
-        weightTile[own][j + i] = select(vec2<f32>(), weights, visible);
+        weightTile[own][j + i] = vec2<f32>(pattern[i], dScore[i]);
       }
     }
     if (SHARE > 1u) {

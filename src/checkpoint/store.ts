@@ -6,6 +6,7 @@ import { CheckpointError } from "../errors.ts";
 import * as s from "../schema/schema.ts";
 import { type CheckpointSource, checkFileName } from "./source.ts";
 import { FilesSource } from "./source-files.ts";
+import { SubfolderSource } from "./subfolder.ts";
 
 /** A file's contents, in order. */
 export type Chunks = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
@@ -34,6 +35,13 @@ export const STORE = s.byForm<string | FileStore>("a folder, or a store such as 
 
 /** The store that such an argument means. @throws CheckpointError `checkpoint/no-folder` */
 export const storeOf = (place: string | FileStore): FileStore => (typeof place === "string" ? openStore(place) : place);
+
+/** A folder of a store as a store. */
+export const storeWithin = (store: FileStore, folder: string): FileStore => ({
+  label: `${store.label.replace(/\/$/, "")}/${folder}`,
+  write: (file, chunks) => store.write(`${folder}/${file}`, chunks),
+  source: () => new SubfolderSource(store.source(), `${folder}/`),
+});
 
 /** A text file of a store; undefined if there is none. @throws CheckpointError where that cannot be found out */
 export async function readText(store: FileStore, file: string): Promise<string | undefined> {

@@ -9,6 +9,9 @@ export function packageRoot(): string {
   return fileURLToPath(folder);
 }
 
+/** The folder of the models that ship with the package. */
+export const embeddedFolder = (): string => `${packageRoot()}weights`;
+
 export function packageVersion(): string {
   const { version } = JSON.parse(readFileSync(`${packageRoot()}/package.json`, "utf8")) as { version: string };
   return version;

@@ -14,6 +14,8 @@ import { SuperlensError } from "../errors.ts";
  * | `paper/one-token` | a vocabulary of words for a figure about answers of several tokens |
  * | `paper/no-tokenizer` | a model that has neither a tokenizer nor a vocabulary of words |
  * | `paper/shard` | a shard that does not exist |
+ * | `paper/one-model` | several models for a figure about one |
+ * | `paper/names` | a report whose models have no names, or the same |
  * | `paper/other-run` | the folder holds a figure of other settings |
  * | `paper/no-run` | the folder holds no figure |
  * | `paper/missing-cells` | cells that no shard has computed |

@@ -2,6 +2,7 @@
  * What a figure is: a question, independent cells of work that answer it, and a summary of what they gave. One that compares
  * models has the cells of each model, and one summary of all.
  */
+import type { ModelSource } from "../model/load.ts";
 import type { Subject } from "./subjects.ts";
 
 export interface Cell {
@@ -28,6 +29,8 @@ export interface Measurement<Settings, C extends Cell, Result> {
   readonly paper: string;
   /** Whether it makes use of a text that is given. */
   readonly takesText?: boolean;
+  /** What it is made for where no model is given, of those in the folder of embedded models, or of its own. */
+  models?(folder: string, quick: boolean): readonly ModelSource[];
   /** All that results depend on, the model included. */
   settings(subject: Subject, options: { quick: boolean; text?: string | undefined }): Promise<Settings>;
   cells(settings: Settings): C[];

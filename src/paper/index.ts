@@ -14,6 +14,7 @@ export {
   type PromptProbabilities,
 } from "./answers.ts";
 export { type BatchOptions, type TaskBatch, trainingBatches } from "./batches.ts";
+export { defaultModels, EMBEDDED_MODELS } from "./embedded.ts";
 export { PaperError } from "./errors.ts";
 export type { AnyFigure, Cell, CellResult, Comparison, Figure, Measurement, ModelResults, Summary } from "./figure.ts";
 export { FIGURES, figureOf } from "./figures/index.ts";
@@ -35,6 +36,8 @@ export {
   promptText,
 } from "./prompts.ts";
 export { type MixtureReport, mixtureReport, type RoleReport } from "./report.ts";
+export type { Report, ReportRun } from "./report-page.ts";
+export { type RunReportOptions, runReport } from "./run-all.ts";
 export { mergeRun, type RunFigureOptions, runFigure, type Shard } from "./runs.ts";
 export { type Subject, SubjectList, type Subjects } from "./subjects.ts";
 export type { InputSlot, Task, TaskFamily } from "./tasks/family.ts";

@@ -10,24 +10,29 @@ export function csvOf({ columns, rows }: Summary["table"]): string {
   return [columns, ...rows].map((row) => `${row.map(quoted).join(",")}\n`).join("");
 }
 
-const STYLE =
+export const STYLE =
   "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}table{border-collapse:collapse;font-size:14px}td,th{padding:.2rem .6rem;text-align:right;border-bottom:1px solid #8884}td:first-child,th:first-child{text-align:left}svg{max-width:100%;height:auto}pre{overflow:auto;font-size:12px}.wide{overflow:auto}";
+
+/** The numbers, which scroll where they are wider than the page. */
+export function tableOf({ columns, rows }: Summary["table"]): string {
+  const cell = (value: string | number) =>
+    typeof value === "number" && !Number.isInteger(value) ? value.toFixed(3) : escaped(String(value));
+  const row = (values: readonly (string | number)[], tag: string) =>
+    `<tr>${values.map((value) => `<${tag}>${cell(value)}</${tag}>`).join("")}</tr>`;
+  return `<div class="wide"><table>${row(columns, "th")}${rows.map((values) => row(values, "td")).join("")}</table></div>`;
+}
 
 export function pageOf(
   { name, asks, paper }: Pick<AnyFigure, "name" | "asks" | "paper">,
   settings: unknown,
   { table, plots, sentence, verdict }: Summary,
 ): string {
-  const cell = (value: string | number) =>
-    typeof value === "number" && !Number.isInteger(value) ? value.toFixed(3) : escaped(String(value));
-  const row = (values: readonly (string | number)[], tag: string) =>
-    `<tr>${values.map((value) => `<${tag}>${cell(value)}</${tag}>`).join("")}</tr>`;
   return [
     `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${escaped(name)}</title><style>${STYLE}</style>`,
     `<h1>${escaped(name)}</h1><p>${escaped(asks)}</p>`,
     `<p><b>The paper:</b> ${escaped(paper)}</p><p><b>Ours, which ${verdict}:</b> ${escaped(sentence)}</p>`,
     ...plots.map(({ svg }) => svg),
-    `<div class="wide"><table>${row(table.columns, "th")}${table.rows.map((values) => row(values, "td")).join("")}</table></div>`,
+    tableOf(table),
     `<details><summary>Settings</summary><pre>${escaped(JSON.stringify(settings, null, 1))}</pre></details></html>`,
     "",
   ].join("\n");

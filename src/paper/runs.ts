@@ -36,16 +36,21 @@ export interface RunFigureOptions {
   onProgress?: (done: number, total: number, secondsLeft: number | undefined) => void;
 }
 
+export const SHARD = s.object<Shard>("a shard", {
+  index: s.required(s.wholeFrom(0)),
+  count: s.required(s.wholeFrom(1)),
+});
+
 export const RUN_FIGURE_OPTIONS = s.object<RunFigureOptions, RunFigureOptions>("the options of runFigure", {
   store: s.required(STORE),
   quick: s.flag,
   text: s.text,
-  shard: s.object<Shard>("a shard", { index: s.required(s.wholeFrom(0)), count: s.required(s.wholeFrom(1)) }),
+  shard: SHARD,
   signal: s.signal,
   onProgress: s.callback,
 });
 
-const FIGURE = s.madeObject<AnyFigure>("a figure, of figureOf()", "name", "settings", "cells", "run");
+export const FIGURE = s.madeObject<AnyFigure>("a figure, of figureOf()", "name", "settings", "cells", "run");
 
 /** A cell with the model that it is of. */
 interface Work {
@@ -142,21 +147,7 @@ function summaryOf(figure: AnyFigure, settings: unknown, results: readonly (Work
 export async function mergeRun(figures: readonly AnyFigure[], place: string | FileStore): Promise<Summary> {
   s.readArgument(s.list("figures, such as FIGURES", FIGURE), figures, "mergeRun", "figures");
   const store = storeOf(s.readArgument(STORE, place, "mergeRun", "store"));
-  const run = parsed<RunFile>(await readText(store, "run.json"), "run.json");
-  if (!run)
-    throw new PaperError(
-      "paper/no-run",
-      `${store.label} has no run.json: no figure was begun there. Name the folder that was given as --out.`,
-    );
-  const figure = figures.find(({ name }) => name === run.figure);
-  if (!figure)
-    throw new PaperError(
-      "paper/figure",
-      `There is no figure "${run.figure}"; figures are ${figures.map(({ name }) => name).join(", ")}.`,
-    );
-  const found = await Promise.all(
-    workOf(figure, run.settings).map(async (work) => ({ ...work, result: await readCell(store, work, run.hash) })),
-  );
+  const { run, figure, found } = await findCells(figures, store);
   const missing = found.filter(({ result }) => result === undefined).map(({ id }) => id);
   if (missing.length > 0)
     throw new PaperError(
@@ -185,6 +176,37 @@ export async function mergeRun(figures: readonly AnyFigure[], place: string | Fi
   for (const { name, svg } of summary.plots) await writeText(store, `${name}.svg`, svg);
   await writeText(store, "index.html", pageOf(figure, run.settings, summary));
   return summary;
+}
+
+/** The shards, of so many, that have cells still to compute. */
+export async function unfinishedShards(
+  figures: readonly AnyFigure[],
+  store: FileStore,
+  count: number,
+): Promise<number[]> {
+  const { found } = await findCells(figures, store);
+  const shards = found.flatMap(({ result }, index) => (result === undefined ? [index % count] : []));
+  return [...new Set(shards)].sort((a, b) => a - b);
+}
+
+/** A run with what there is of its cells, in order. */
+async function findCells(figures: readonly AnyFigure[], store: FileStore) {
+  const run = parsed<RunFile>(await readText(store, "run.json"), "run.json");
+  if (!run)
+    throw new PaperError(
+      "paper/no-run",
+      `${store.label} has no run.json: no figure was begun there. Name the folder that was given as --out.`,
+    );
+  const figure = figures.find(({ name }) => name === run.figure);
+  if (!figure)
+    throw new PaperError(
+      "paper/figure",
+      `There is no figure "${run.figure}"; figures are ${figures.map(({ name }) => name).join(", ")}.`,
+    );
+  const found = await Promise.all(
+    workOf(figure, run.settings).map(async (work) => ({ ...work, result: await readCell(store, work, run.hash) })),
+  );
+  return { run, figure, found };
 }
 
 interface RunFile {

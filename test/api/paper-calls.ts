@@ -5,6 +5,7 @@ import { ANSWER_OPTIONS } from "../../src/paper/answers.ts";
 import { BATCH_OPTIONS } from "../../src/paper/batches.ts";
 import { MEASURE_OPTIONS } from "../../src/paper/measure.ts";
 import { PROMPT_OPTIONS } from "../../src/paper/prompts.ts";
+import { RUN_REPORT_OPTIONS } from "../../src/paper/run-all.ts";
 import { RUN_FIGURE_OPTIONS } from "../../src/paper/runs.ts";
 import type { Call } from "./calls.ts";
 import { type Gpu, type HookedModel, loadModel, MemoryStore, paper } from "./public.ts";
@@ -120,6 +121,13 @@ function ofRuns(model: HookedModel, prompts: readonly paper.Prompt[], measured: 
       run: (figure, of, options) =>
         paper.runFigure(figure, of, options?.store ? { ...options, store: discarded(options.store) } : options),
       options: RUN_FIGURE_OPTIONS,
+    },
+    {
+      name: "runReport",
+      args: [[ONE], { count: 1, at: async () => subject }, { store, names: ["lc"] }],
+      run: (figures, models, options) =>
+        paper.runReport(figures, models, options?.store ? { ...options, store: discarded(options.store) } : options),
+      options: RUN_REPORT_OPTIONS,
     },
     {
       name: "mergeRun",

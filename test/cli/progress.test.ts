@@ -1,6 +1,6 @@
 /** What people see on stderr while a model loads or kernels are timed: on a terminal, in a log, and with --quiet. */
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { showProgress, showTuning } from "../../src/cli/progress.ts";
+import { showProgress, showTraining, showTuning, showWork } from "../../src/cli/progress.ts";
 
 /** A stream that remembers what was written to it. */
 function stream(isTTY: boolean, columns = 80) {
@@ -98,5 +98,40 @@ describe("loading", () => {
     progress.update(load(1));
     progress.end();
     expect(written).toEqual([]);
+  });
+});
+
+describe("long work", () => {
+  it("of training shows step, loss, rate and the time left", () => {
+    const { written, stream: terminal } = stream(true, 120);
+    const progress = showTraining(40, false, terminal);
+    const read = { gradNorm: 1, lr: 1e-3 };
+    progress.update({ step: 11, loss: 5, ...read });
+    vi.advanceTimersByTime(4000);
+    progress.update({ step: 13, loss: 2.5, ...read });
+    vi.advanceTimersByTime(500);
+    progress.update({ step: 22, loss: 1.25, ...read });
+    progress.end();
+    expect(written).toEqual([
+      `${CLEAR}training ▕${"█".repeat(7)}▊${" ".repeat(16)}▏ 13 of 40 steps  loss 2.5000  2.0 s/step  54 s left`,
+      `${CLEAR}training ▕${"█".repeat(13)}▎${" ".repeat(10)}▏ 22 of 40 steps  loss 1.2500  2.4 steps/s  8 s left`,
+      CLEAR,
+    ]);
+  });
+
+  it("is a line every five seconds in a log, and says nothing of time as long as none is known", () => {
+    const { written, stream: log } = stream(false);
+    const progress = showWork({ doing: "lambda", parts: "cells" }, false, log);
+    for (const [done, secondsLeft] of [
+      [1, undefined],
+      [2, undefined],
+      [3, 200],
+    ] as const) {
+      vi.advanceTimersByTime(3000);
+      progress.update({ done, total: 9, secondsLeft });
+      vi.advanceTimersByTime(3000);
+    }
+    progress.end();
+    expect(written).toEqual(["superlens: 2 of 9 cells\n", "superlens: 3 of 9 cells  3 min left\n"]);
   });
 });

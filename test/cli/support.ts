@@ -18,10 +18,11 @@ export interface Run {
 /** What a test may do to the running process with each piece of its output. */
 export type OnOutput = (child: ReturnType<typeof start>, stdoutSoFar: string) => void;
 
-function start(args: readonly string[], nodeArgs: readonly string[], tune: boolean) {
+function start(args: readonly string[], nodeArgs: readonly string[], tune: boolean, env: NodeJS.ProcessEnv) {
   // Kernels that were timed on this machine before, or are timed now, have no part in a test.
   return spawn(process.execPath, [...nodeArgs, BIN, ...(tune ? [] : ["--no-tune"]), ...args], {
     cwd: ROOT,
+    env: { ...process.env, ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
 }
@@ -31,9 +32,13 @@ export function superlens(
   args: readonly string[],
   onOutput?: OnOutput,
   nodeArgs: readonly string[] = [],
-  { tune = false, onStart }: { tune?: boolean; onStart?: (child: ReturnType<typeof start>) => void } = {},
+  {
+    tune = false,
+    onStart,
+    env = {},
+  }: { tune?: boolean; onStart?: (child: ReturnType<typeof start>) => void; env?: NodeJS.ProcessEnv } = {},
 ): Promise<Run> {
-  const child = start(args, nodeArgs, tune);
+  const child = start(args, nodeArgs, tune, env);
   onStart?.(child);
   let stdout = "";
   let stderr = "";

@@ -43,6 +43,7 @@ const TOLERANCE = 2e-5;
 const NEXT_STEPS = `
 Every weight is explained in docs/theory.md. Next:
   npx superlens verify                       every claim of that page, measured on this machine
+  npm run paper                              the paper's experiments on small trained models, as one report
   npx superlens construct country --out DIR  the same for other tasks, or for your own
   npx superlens inspect hf:openai-community/gpt2
   npx superlens generate hf:openai-community/gpt2 "The meaning of life is"`;

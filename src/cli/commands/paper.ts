@@ -1,25 +1,39 @@
 /** `superlens paper`: an experiment of the paper on a model, as numbers, plots and a page; and `merge`, which joins shards. */
 import { readFile } from "node:fs/promises";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
+import { openStore } from "../../checkpoint/index.ts";
 import { SuperlensError } from "../../errors.ts";
+import { defaultModels } from "../../paper/embedded.ts";
+import { PaperError } from "../../paper/errors.ts";
 import { type AnyFigure, isComparison, type Summary } from "../../paper/figure.ts";
 import { FIGURES } from "../../paper/figures/index.ts";
-import { mergeRun, runFigure } from "../../paper/runs.ts";
+import { mergeRun, runFigure, type Shard, unfinishedShards } from "../../paper/runs.ts";
 import { SubjectList } from "../../paper/subjects.ts";
-import { collect, examples, type GlobalOptions } from "../options.ts";
-import { print, printJson, table } from "../output.ts";
+import { collect, examples, type GlobalOptions, usageError, wholeNumber } from "../options.ts";
+import { print, printJson } from "../output.ts";
+import { embeddedFolder } from "../package.ts";
+import { allCommand } from "../paper/report.ts";
+import { shardOption } from "../paper/shard.ts";
+import { show } from "../paper/show.ts";
+import { resubmission, submitArray, tasksOf } from "../paper/slurm.ts";
 import { showWork } from "../progress.ts";
 import { load } from "../session.ts";
 import { stop } from "../stop.ts";
+import { checkFolder } from "../write-file.ts";
 
 interface PaperOptions extends GlobalOptions {
   /** Several for a comparison. */
-  model: string | string[];
+  model?: string | string[];
   quick?: boolean;
   text?: string;
-  shard?: { index: number; count: number };
+  shard?: Shard;
   out?: string;
+  slurm?: boolean;
+  tasks?: number;
 }
+
+/** Of a job array, unless told. */
+const TASKS = 4;
 
 export function paperCommand(): Command {
   const command = new Command("paper")
@@ -36,8 +50,14 @@ export function paperCommand(): Command {
           "every second cell, the others on another machine with --shard 1/2",
         ],
         ["paper merge lambda", "joins what shards left in a folder"],
+        ["paper all --quick", "every figure, on the models in this package, as one page"],
+        [
+          "paper lambda --model ./mini --out lambda --slurm --tasks 8 -- --partition=gpu",
+          "eight shards as a Slurm job array, and a job that merges them; what follows -- is for sbatch",
+        ],
       ),
     );
+  command.addCommand(allCommand());
   for (const figure of FIGURES) command.addCommand(figureCommand(figure));
   const merge = new Command("merge")
     .summary("join the cells of shards")
@@ -46,7 +66,7 @@ export function paperCommand(): Command {
     merge
       .argument("<dir>", "the folder that shards were given as --out")
       .action(async (dir: string, _options: unknown, sub: Command) => {
-        show(await mergeRun(FIGURES, dir), dir, sub.optsWithGlobals<GlobalOptions>());
+        show(await merged(dir), dir, sub.optsWithGlobals<GlobalOptions>());
       }),
   );
 }
@@ -55,16 +75,24 @@ function figureCommand(figure: AnyFigure): Command {
   const compares = isComparison(figure);
   const model = new Option(
     "--model <model>",
-    `folder, address or hf:owner/name; one without a tokenizer needs the vocab.json it was trained with${compares ? "; repeat it for each model" : ""}`,
+    `folder, address or hf:owner/name; one without a tokenizer needs the vocab.json it was trained with${compares ? "; repeat it for each model" : ""} (default: from this package)`,
   );
   const command = new Command(figure.name)
     .summary(figure.asks)
     .description(`${figure.asks}\n\nThe paper: ${figure.paper}`)
-    .addOption((compares ? model.argParser(collect(String)) : model).makeOptionMandatory())
+    .usage("[options] [-- sbatch options]")
+    .argument("[sbatch...]", "after -- and beside --slurm: options of sbatch, such as --partition=gpu")
+    .addOption(compares ? model.argParser(collect(String)) : model)
     .option("--quick", "fewer prompts and cells")
-    .addOption(new Option("--shard <i/n>", "only the cells whose number is i modulo n").argParser(parseShard))
+    .addOption(shardOption())
     .option("--out <dir>", "folder for the results (default: paper-FIGURE)")
-    .action(async (_options: unknown, sub: Command) => run(figure, sub.optsWithGlobals<PaperOptions>()));
+    .addOption(
+      new Option("--slurm", "submit a Slurm job array, a task for each shard, and a job that merges").conflicts(
+        "shard",
+      ),
+    )
+    .option("--tasks <n>", `tasks of the job array (default: ${TASKS})`, wholeNumber(1))
+    .action(async (sbatch: string[], _options: unknown, sub: Command) => run(figure, sbatch, sub));
   if (!figure.takesText) return command;
   return command.option("--text <file>", "count n-grams in this text, not in the tasks' answers");
 }
@@ -75,10 +103,16 @@ async function readText(name: string): Promise<string> {
   });
 }
 
-async function run(figure: AnyFigure, options: PaperOptions): Promise<void> {
-  const { model, out = `paper-${figure.name}`, quick = false, shard, quiet = false } = options;
+async function run(figure: AnyFigure, sbatch: readonly string[], command: Command): Promise<void> {
+  const options = command.optsWithGlobals<PaperOptions>();
+  const { model, out = `paper-${figure.name}`, quick = false, shard, quiet = false, slurm, tasks } = options;
+  if (!slurm && sbatch.length > 0) usageError(command, `${sbatch.join(" ")} is for sbatch: give --slurm, too`);
+  if (!slurm && tasks !== undefined) usageError(command, "--tasks is for --slurm");
   const text = options.text === undefined ? undefined : await readText(options.text);
-  using subjects = new SubjectList([model].flat(), (source) => load(source, options));
+  await checkFolder(out);
+  if (slurm) return submit(figure, out, tasks ?? TASKS, sbatch, options);
+  const sources = model === undefined ? defaultModels(figure, embeddedFolder(), { quick }) : [model].flat();
+  using subjects = new SubjectList(sources, (source) => load(source, options));
   const progress = showWork({ doing: figure.name, parts: "cells" }, quiet);
   const summary = await runFigure(figure, subjects, {
     store: out,
@@ -94,27 +128,33 @@ async function run(figure: AnyFigure, options: PaperOptions): Promise<void> {
     print(`Shard ${shard?.index}/${shard?.count} is in ${out}. superlens paper merge ${out} joins it with the others.`);
 }
 
-function show(summary: Summary, out: string, { json }: GlobalOptions): void {
-  const { columns, rows } = summary.table;
-  if (json) {
-    printJson({ out, sentence: summary.sentence, verdict: summary.verdict, table: summary.table });
-    return;
-  }
-  const shown = rows.map((row) =>
-    row.map((value) => (typeof value === "number" && !Number.isInteger(value) ? value.toFixed(3) : String(value))),
-  );
+async function submit(
+  { name }: AnyFigure,
+  out: string,
+  tasks: number,
+  sbatch: readonly string[],
+  { json }: GlobalOptions,
+): Promise<void> {
+  const submitted = await submitArray({ figure: name, out, tasks, sbatch });
+  if (json) return printJson({ out, tasks, ...submitted });
   print(
-    ...columns.map((name, column) => `(${column + 1}) ${name}`),
-    "",
-    ...table([columns.map((_, column) => `(${column + 1})`), ...shown]),
-    "",
+    `Job ${submitted.job} computes ${tasks} shards, and job ${submitted.merge} merges them when all have ended: ${out}/slurm-merge.log.`,
+    `If shard I fails: ${resubmission(out, "I")}; then superlens paper merge ${out}.`,
   );
-  print(`${summary.sentence} This ${summary.verdict} with the paper.`, `${out}/index.html has the plots.`);
 }
 
-function parseShard(text: string): { index: number; count: number } {
-  const [, index, count] = /^(\d+)\/(\d+)$/.exec(text) ?? [];
-  if (index === undefined || Number(index) >= Number(count))
-    throw new InvalidArgumentError("It must be i/n with i from 0 to n - 1, as 0/4.");
-  return { index: Number(index), count: Number(count) };
+/** Merges a run; what an array has not finished is named as tasks to submit again. */
+async function merged(dir: string): Promise<Summary> {
+  try {
+    return await mergeRun(FIGURES, dir);
+  } catch (cause) {
+    const tasks = await tasksOf(dir);
+    if (!(cause instanceof PaperError && cause.code === "paper/missing-cells") || tasks === undefined) throw cause;
+    const shards = await unfinishedShards(FIGURES, openStore(dir), tasks);
+    throw new PaperError(
+      cause.code,
+      `${cause.message} For the shards of the job array that are not finished: ${resubmission(dir, shards)}.`,
+      { cause },
+    );
+  }
 }

@@ -5,8 +5,10 @@ import type { AnyFigure } from "../figure.ts";
 import { DECODE } from "./decode.ts";
 import { LAMBDA } from "./lambda.ts";
 import { MIXTURES } from "./mixtures.ts";
+import { SCALE } from "./scale.ts";
+import { SEEDS_FIGURE } from "./seeds.ts";
 
-export const FIGURES = [MIXTURES, LAMBDA, DECODE] as unknown as readonly AnyFigure[];
+export const FIGURES = [MIXTURES, LAMBDA, DECODE, SCALE, SEEDS_FIGURE] as unknown as readonly AnyFigure[];
 
 /** @throws PaperError `paper/figure` */
 export function figureOf(name: string): AnyFigure {

@@ -1,0 +1,166 @@
+/** The paper's section 7: do larger models do more of a prompt's tasks at once, and are they nearer to its mixture? */
+import { neededTensors } from "../../model/weights/needed.ts";
+import type { Cell, Comparison, ModelResults, Summary } from "../figure.ts";
+import { axisOf } from "../plots/axes.ts";
+import { pointPlot } from "../plots/points.ts";
+import { countsOf, equalShares, evaluationPrompts, type Prompt } from "../prompts.ts";
+import { mixtureReport } from "../report.ts";
+import type { Subject } from "../subjects.ts";
+import { type FamilySet, taskFamily } from "../tasks/index.ts";
+import { type Answered, ask, factsOf, familiesOf, meanOf, measuredOf, type SubjectFacts, setOf } from "./asking.ts";
+
+interface Settings {
+  readonly model: SubjectFacts;
+  readonly parameters: number;
+  readonly set: FamilySet;
+  readonly families: readonly string[];
+  readonly prompts: number;
+  readonly seed: number;
+}
+
+interface OfFamily extends Cell {
+  readonly family: string;
+}
+
+/** Of a family with more tasks, so many are drawn for each prompt. */
+const MOST_TASKS = 4;
+
+function promptsOf({ set, prompts, seed }: Settings, name: string): Prompt[] {
+  const family = taskFamily(name, set);
+  const tasks = Math.min(family.tasks.length, MOST_TASKS);
+  const counts = countsOf(equalShares(tasks), set === "pretrained" ? 20 * tasks : 20);
+  return evaluationPrompts(family, { counts, count: prompts, seed });
+}
+
+function parametersOf({ model }: Subject): number {
+  const sizes = [...neededTensors(model.spec).values()].map(({ shape }) => shape.reduce((size, n) => size * n, 1));
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
+
+export const SCALE: Comparison<Settings, OfFamily, Answered[]> = {
+  name: "scale",
+  asks: "Do larger models do more of the tasks of a prompt at once, and come nearer to its mixture?",
+  paper:
+    "Of models of a kind, the larger have more tasks' answers among the K likeliest, and their KL divergence from the mixture of the examples is smaller (section 7).",
+  models: (folder) => ["lc-d16", "lc-d32", "lc"].map((name) => `${folder}/${name}`),
+  async settings(subject, { quick }) {
+    return {
+      model: await factsOf(subject),
+      parameters: parametersOf(subject),
+      set: setOf(subject),
+      families: familiesOf(subject),
+      prompts: quick ? 40 : 200,
+      seed: 0,
+    };
+  },
+  cells: ({ families }) => families.map((family) => ({ id: family, family })),
+  run: ({ family }, settings, subject, signal) => ask(subject, promptsOf(settings, family), signal),
+  compare,
+};
+
+/**
+ * Tasks whose answer is among the K likeliest tokens. An answer of several tokens has no such rank: it counts if it is likelier
+ * than any other beginning, and so than any other text.
+ */
+function completed({ ranks, probabilities, likeliestOther }: Answered): number {
+  return ranks
+    ? ranks.filter((rank) => rank < ranks.length).length
+    : probabilities.filter((probability) => probability > likeliestOther).length;
+}
+
+/** A model on a family. */
+interface Point {
+  readonly label: string;
+  readonly width: number;
+  readonly parameters: number;
+  readonly family: string;
+  readonly tasks: number;
+  readonly completed: number;
+  readonly all: number;
+  readonly kl: number;
+}
+
+function pointsOf({ settings, results }: ModelResults<Settings, OfFamily, Answered[]>): Point[] {
+  const { label, width } = settings.model;
+  return results.map(({ cell: { family }, result }) => {
+    const counts = result.map(completed);
+    const tasks = result[0]?.probabilities.length as number;
+    return {
+      label,
+      width,
+      parameters: settings.parameters,
+      family,
+      tasks,
+      completed: meanOf(counts),
+      all: meanOf(counts.map((count) => Number(count === tasks))),
+      kl: mixtureReport(promptsOf(settings, family), measuredOf(result)).kl,
+    };
+  });
+}
+
+const COLUMNS = [
+  "model",
+  "width",
+  "parameters",
+  "family",
+  "tasks",
+  "tasks completed, mean",
+  "prompts with all completed",
+  "KL (nats)",
+];
+
+function compare(models: readonly ModelResults<Settings, OfFamily, Answered[]>[]): Summary {
+  const points = models.flatMap(pointsOf).sort((a, b) => a.parameters - b.parameters);
+  const families = [...new Set(points.map(({ family }) => family))];
+  const lines = families.map((family) => ({ family, of: points.filter((point) => point.family === family) }));
+  const plotted = (title: string, label: string, value: (point: Point) => number) =>
+    pointPlot({
+      title,
+      x: axisOf("parameters (power of ten)", points.map(log10)),
+      y: axisOf(label, points.map(value)),
+      series: lines.map(({ family, of }) => ({
+        name: family,
+        line: of.map((point) => [log10(point), value(point)] as const),
+      })),
+    });
+  const trends = lines.map(({ family, of }) => ({
+    family,
+    completed: trend(of, (point) => point.completed),
+    kl: trend(of, (point) => point.kl),
+  }));
+  const asPaper = trends.flatMap(({ completed, kl }) => [completed > 0, kl < 0]);
+  const holds = asPaper.filter(Boolean).length;
+  const way = (value: number) => (value > 0 ? "rises" : value < 0 ? "falls" : "neither rises nor falls");
+  return {
+    table: {
+      columns: COLUMNS,
+      rows: points.map((p) => [p.label, p.width, p.parameters, p.family, p.tasks, p.completed, p.all, p.kl]),
+    },
+    plots: [
+      {
+        name: "scale-completed",
+        svg: plotted("Tasks completed in a prompt", "answers among the K likeliest", (p) => p.completed),
+      },
+      { name: "scale-kl", svg: plotted("Distance from the mixture of the examples", "KL (nats)", (p) => p.kl) },
+    ],
+    sentence: `With size, ${trends.map(({ family, completed, kl }) => `on ${family} the number of tasks completed ${way(completed)} and KL ${way(kl)}`).join("; ")}.`,
+    verdict: holds === asPaper.length ? "agrees" : holds === 0 ? "disagrees" : "agrees in part",
+  };
+}
+
+const log10 = ({ parameters }: Point) => Math.log10(parameters);
+
+/** Pairs of models in which the larger has more, less those in which it has less (Kendall): the paper's "larger, more" needs no threshold. */
+function trend(points: readonly Point[], value: (point: Point) => number): number {
+  return points.reduce(
+    (sum, one, index) =>
+      sum +
+      points
+        .slice(index + 1)
+        .reduce(
+          (own, other) => own + Math.sign(other.parameters - one.parameters) * Math.sign(value(other) - value(one)),
+          0,
+        ),
+    0,
+  );
+}

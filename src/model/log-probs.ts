@@ -17,7 +17,7 @@ import { assertCausal } from "./causality.ts";
 import { assertRunnable } from "./engine.ts";
 import { bosFor, ENCODE_FIELDS, indexOfNoId, requireTokenizer, SEQUENCE, type TextModel, toIds } from "./input.ts";
 import type { KvCache } from "./kv-cache.ts";
-import type { Runner } from "./runner.ts";
+import type { Runner, RunOptions } from "./runner.ts";
 
 export interface LogProbsOptions {
   /** Prepend BOS to a text prompt; default: what the model's tokenizer does. */
@@ -75,11 +75,12 @@ export async function answerLogProbs(
   const suffixes = groups.map((group) => group.reduce((sum, index) => sum + (tokens[index] as number[]).length - 1, 0));
   using kv = model.createKvCache({ capacity: promptIds.length + Math.max(0, ...suffixes) });
   const firsts = tokens.map((list): Entry => [0, list[0] as number]);
-  const first = await selectedLogProbs(model, [promptIds], kv, "last", firsts, options.signal);
+  const { signal } = options;
+  const first = await selectedLogProbs(model, [promptIds], firsts, { kv, logits: "last", signal });
   const parts = tokens.map((_, index) => [first[index] as number]);
   for (const group of groups) {
     const lists = group.map((index) => tokens[index] as number[]);
-    const rest = await continuations(model, kv, lists, options.signal);
+    const rest = await continuations(model, kv, lists, signal);
     for (const [row, index] of group.entries()) parts[index]?.push(...(rest[row] as number[]));
   }
   return tokens.map((list, index) => toAnswer(list, parts[index] as number[]));
@@ -139,7 +140,7 @@ async function continuations(
   using kv = prompt.fork(answers.map(() => 0));
   const inputs = answers.map((list) => list.slice(0, -1));
   const entries = answers.flatMap((list) => list.slice(1)).map((token, row): Entry => [row, token]);
-  const values = [...(await selectedLogProbs(model, inputs, kv, "all", entries, signal))];
+  const values = [...(await selectedLogProbs(model, inputs, entries, { kv, signal }))];
   return inputs.map((list) => values.splice(0, list.length));
 }
 
@@ -147,16 +148,14 @@ async function continuations(
 export async function selectedLogProbs(
   model: Runner,
   inputs: readonly number[][],
-  kv: KvCache,
-  logits: "last" | "all",
   entries: readonly Entry[],
-  signal: AbortSignal | undefined,
+  run: RunOptions,
 ): Promise<Float32Array> {
   const readbacks: Readback[] = [];
   const afterLogits = (recorder: Recorder, tensor: Tensor) => {
     readbacks.push(recorder.readback(recordLogProbs(recorder, tensor, entries)));
   };
-  const result = await model.run(inputs, { kv, logits, signal, afterLogits });
+  const result = await model.run(inputs, { ...run, afterLogits });
   result.destroy();
   return new Float32Array((readbacks[0] as Readback).bytes);
 }

@@ -6,28 +6,22 @@
  * Stems run on forks of the prompt's key-value cache, in one pass for the whole batch. Equal stems run once, and a stem that
  * begins another is a part of it: "forty-two" and "forty-five" cost what one of them costs.
  */
-import { HookError, InputError, SuperlensError } from "../errors.ts";
 import { MODEL } from "../hooks/call.ts";
-import { EDITS } from "../hooks/edit.ts";
+import { type CheckedEdit, EDITS } from "../hooks/edit.ts";
 import type { Edit, HookedModel } from "../hooks/index.ts";
 import { SEQUENCE, type SequenceInput } from "../model/input.ts";
-import {
-  ANSWERS,
-  answerTokens,
-  type Entry,
-  LOGIT_BYTES_PER_PASS,
-  type LogProbsOptions,
-  selectedLogProbs,
-} from "../model/log-probs.ts";
+import type { KvCache } from "../model/kv-cache.ts";
+import { ANSWERS, answerTokens, type Entry, type LogProbsOptions, selectedLogProbs } from "../model/log-probs.ts";
 import * as s from "../schema/schema.ts";
-import { BATCH_TOKENS, type Next, nextTokens, rankOf } from "./next-token.ts";
+import { type Next, nextTokens, rankOf } from "./next-token.ts";
+import { type BatchedPrompt, batchesOf, checkEdits, namingPrompt, passOptions } from "./passes.ts";
 
 /** A prompt and the answers whose probabilities are wanted. */
 export interface AskedPrompt {
   prompt: SequenceInput;
   answers: readonly SequenceInput[];
-  /** Edits of this prompt's pass. They name no `batch`, and answers' own tokens are not edited. */
-  edits?: readonly Edit[];
+  /** Edits of this prompt, beside those of a `withEdits` view; they name no `batch`. */
+  edits?: Edit | readonly Edit[];
 }
 
 export interface AnswerOptions extends LogProbsOptions {
@@ -47,7 +41,7 @@ const ASKED = s.list(
   "prompts with their answers",
   s.object<
     AskedPrompt,
-    { prompt: string | readonly number[]; answers: (string | readonly number[])[]; edits?: Edit[] }
+    { prompt: string | readonly number[]; answers: (string | readonly number[])[]; edits?: CheckedEdit[] }
   >("a prompt", { prompt: s.required(SEQUENCE), answers: s.required(ANSWERS), edits: EDITS }),
 );
 
@@ -87,16 +81,17 @@ export interface PromptProbabilities {
   prefixes: [shorter: number, longer: number][];
 }
 
-interface Tokens {
-  readonly prompt: number[];
+interface Tokens extends BatchedPrompt {
   readonly answers: readonly number[][];
-  readonly edits: readonly Edit[];
+  readonly stems: readonly number[][];
+  readonly edits: readonly CheckedEdit[];
 }
 
 /**
- * Probabilities of each prompt's answers.
+ * Probabilities of each prompt's answers, under the edits of a `withEdits` view and each prompt's own. Those with positions, which
+ * are the prompt's, are made in the prompt alone, the others in the answers' tokens too, as `generate` makes them.
  * @throws InputError as `Model.logProbs`, naming the prompt: `input/too-long`, `input/no-tokenizer`, `input/answer-boundary`;
- *   HookError `hook/unsupported` in a `withEdits` scope
+ *   HookError `hook/unsupported` for an edit with `batch`, others as `forward`
  */
 export async function answerProbabilities(
   model: HookedModel,
@@ -106,17 +101,15 @@ export async function answerProbabilities(
   s.readArgument(MODEL, model, "answerProbabilities", "model");
   const asked = s.readArgument(ASKED, prompts, "answerProbabilities", "prompts");
   const { signal, onProgress, ...encoding } = s.readOptions(ANSWER_OPTIONS, options, "answerProbabilities");
-  if (model.standing.length > 0)
-    throw new HookError(
-      "hook/unsupported",
-      "answerProbabilities does not apply the edits of withEdits(). Use the model without them.",
-    );
+  model.assertOpen();
   const tokens = asked.map(({ prompt, answers, edits = [] }, index) =>
-    namingPrompt(index, () => {
+    namingPrompt(index, (): Tokens => {
       const { promptIds, tokens: ids } = answerTokens(model.base, prompt, answers, encoding);
-      return { prompt: promptIds, answers: ids, edits };
+      const stems = stemsOf(ids);
+      return { prompt: promptIds, answers: ids, stems, edits, rows: 1 + stems.flat().length };
     }),
   );
+  checkEdits("answerProbabilities", model, tokens);
   const found: PromptProbabilities[] = [];
   for (const batch of batchesOf(tokens, model.spec.vocabSize)) {
     signal?.throwIfAborted();
@@ -124,34 +117,6 @@ export async function answerProbabilities(
     onProgress?.(found.length, tokens.length);
   }
   return found;
-}
-
-/** Errors of one prompt's tokens say which prompt it was. */
-function namingPrompt<T>(index: number, body: () => T): T {
-  try {
-    return body();
-  } catch (error) {
-    if (!(error instanceof SuperlensError) || !error.code.startsWith("input/")) throw error;
-    throw new InputError(error.code, `Prompt ${index}: ${error.message}`, { cause: error });
-  }
-}
-
-/** Prompts in order, in batches whose tokens and logits stay within bounds; at least one a batch. */
-function* batchesOf(prompts: readonly Tokens[], vocabSize: number): Generator<Tokens[]> {
-  const mostRows = LOGIT_BYTES_PER_PASS / 4 / vocabSize;
-  let batch: Tokens[] = [];
-  let [tokens, rows] = [0, 0];
-  for (const asked of prompts) {
-    const ownRows = 1 + stemsOf(asked.answers).reduce((sum, stem) => sum + stem.length, 0);
-    if (batch.length > 0 && (tokens + asked.prompt.length > BATCH_TOKENS || rows + ownRows > mostRows)) {
-      yield batch;
-      [batch, tokens, rows] = [[], 0, 0];
-    }
-    batch.push(asked);
-    tokens += asked.prompt.length;
-    rows += ownRows;
-  }
-  if (batch.length > 0) yield batch;
 }
 
 const begins = (start: readonly number[], whole: readonly number[]) =>
@@ -170,24 +135,15 @@ async function measureBatch(
   batch: readonly Tokens[],
   signal: AbortSignal | undefined,
 ): Promise<PromptProbabilities[]> {
-  const stems = batch.map(({ answers }) => stemsOf(answers));
-  const capacity = batch.reduce(
-    (sum, { prompt }, index) => sum + prompt.length + (stems[index] as number[][]).flat().length,
-    0,
-  );
+  const inputs = batch.map(({ prompt }) => prompt);
+  const capacity = batch.reduce((sum, { prompt, rows }) => sum + prompt.length + rows, 0);
   using kv = model.createKvCache({ sequences: batch.length, capacity });
   const { vocabSize } = model.spec;
-  using next = await model.forward(
-    batch.map(({ prompt }) => prompt),
-    {
-      kv,
-      logits: "last",
-      edits: batch.flatMap(({ edits }, sequence) => edits.map((edit) => ({ ...edit, batch: [sequence] }))),
-      ...(signal && { signal }),
-    },
-  );
-  const logits = await next.logits.tensor.read();
-  const later = await laterLogProbs(model, batch, stems, kv, signal);
+  const edits = batch.map((prompt) => prompt.edits);
+  const run = passOptions(model, "prompt", inputs, { kv, logits: "last", signal }, edits);
+  using next = await model.base.run(inputs, run);
+  const logits = await next.tensor.read();
+  const later = await laterLogProbs(model, batch, kv, signal);
   return batch.map(({ answers }, index) => {
     const first = nextTokens(logits.subarray(index * vocabSize, (index + 1) * vocabSize));
     return summed(model, answers, first, later[index] as number[]);
@@ -198,30 +154,35 @@ async function measureBatch(
 async function laterLogProbs(
   model: HookedModel,
   batch: readonly Tokens[],
-  stems: readonly number[][][],
-  kv: ReturnType<HookedModel["createKvCache"]>,
+  kv: KvCache,
   signal: AbortSignal | undefined,
 ): Promise<number[][]> {
   const sums = batch.map(({ answers }) => answers.map(() => 0));
-  const inputs = stems.flat();
+  const inputs = batch.flatMap(({ stems }) => stems);
   if (inputs.length === 0) return sums;
   const wanted: { entry: Entry; prompt: number; answer: number }[] = [];
   let firstRow = 0;
-  for (const [prompt, list] of stems.entries()) {
-    const starts = list.map((stem) => {
+  for (const [prompt, { answers, stems }] of batch.entries()) {
+    const starts = stems.map((stem) => {
       firstRow += stem.length;
       return firstRow - stem.length;
     });
-    for (const [answer, ids] of (batch[prompt] as Tokens).answers.entries()) {
-      const start = starts[list.findIndex((stem) => begins(ids.slice(0, -1), stem))] as number;
+    for (const [answer, ids] of answers.entries()) {
+      const start = starts[stems.findIndex((stem) => begins(ids.slice(0, -1), stem))] as number;
       for (let at = 1; at < ids.length; at++)
         wanted.push({ entry: [start + at - 1, ids[at] as number], prompt, answer });
     }
   }
   wanted.sort((a, b) => a.entry[0] - b.entry[0]);
-  using forks = kv.fork(stems.flatMap((list, prompt) => list.map(() => prompt)));
-  const entries = wanted.map(({ entry }) => entry);
-  const values = await selectedLogProbs(model.base, inputs, forks, "all", entries, signal);
+  using forks = kv.fork(batch.flatMap(({ stems }, prompt) => stems.map(() => prompt)));
+  const edits = batch.flatMap((prompt) => prompt.stems.map(() => prompt.edits));
+  const run = passOptions(model, "following", inputs, { kv: forks, logits: "all", signal }, edits);
+  const values = await selectedLogProbs(
+    model.base,
+    inputs,
+    wanted.map(({ entry }) => entry),
+    run,
+  );
   for (const [index, { prompt, answer }] of wanted.entries())
     (sums[prompt] as number[])[answer] = ((sums[prompt] as number[])[answer] as number) + (values[index] as number);
   return sums;

@@ -1,6 +1,6 @@
 /** How often a trained model answers right: prompts of one task, with a query that is not among the examples. */
 import type { HookedModel } from "../hooks/index.ts";
-import { BATCH_TOKENS } from "./next-token.ts";
+import { BATCH_TOKENS } from "./passes.ts";
 import type { Preset } from "./presets.ts";
 import { evaluationPrompts, promptIds } from "./prompts.ts";
 import type { TaskFamily } from "./tasks/family.ts";

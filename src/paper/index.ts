@@ -18,6 +18,7 @@ export { defaultModels, EMBEDDED_MODELS } from "./embedded.ts";
 export { PaperError } from "./errors.ts";
 export type { AnyFigure, Cell, CellResult, Comparison, Figure, Measurement, ModelResults, Summary } from "./figure.ts";
 export { FIGURES, figureOf } from "./figures/index.ts";
+export { type Line, type LineOptions, type Lines, likeliestLines } from "./lines.ts";
 export { type Measured, type MeasureOptions, measurePrompts } from "./measure.ts";
 export {
   type PresetSize,

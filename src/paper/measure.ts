@@ -1,87 +1,83 @@
-/** What a model answers to prompts: the probability of each task's answer, and where it ranks among all tokens. */
+/**
+ * What a model answers to prompts of tasks. Models that were trained here are asked in tokens of their vocabulary, and an answer
+ * ends with its line break; models with a tokenizer are asked in text, and an answer is the task's words, as in the paper.
+ */
 import { MODEL } from "../hooks/call.ts";
 import type { HookedModel } from "../hooks/index.ts";
 import * as s from "../schema/schema.ts";
-import { BATCH_TOKENS, nextTokens, rankOf } from "./next-token.ts";
-import { PROMPT, type Prompt, promptIds } from "./prompts.ts";
-import { VOCABULARY, type Vocabulary } from "./tasks/vocabulary.ts";
+import { type AskedPrompt, answerProbabilities } from "./answers.ts";
+import { PaperError } from "./errors.ts";
+import { PROMPT, type Prompt, promptInput } from "./prompts.ts";
+import { LINE_BREAK, VOCABULARY, type Vocabulary } from "./tasks/vocabulary.ts";
 
-/** A prompt's answers, by role. */
+/** What a prompt showed. Lists are by role. */
 export interface Measured {
-  /** Of the whole answer, line break included. */
+  /** Of the whole answer. */
   readonly probabilities: readonly number[];
   /** How many tokens are likelier than the answer. Undefined where an answer is more than one token. */
   readonly ranks: readonly number[] | undefined;
+  /** 1 minus the probability of all answers. */
+  readonly other: number;
+  /** Of the next token, in nats. */
+  readonly entropy: number;
+  /** The probability of the likeliest token with which no task's answer begins. */
+  readonly likeliestOther: number;
+  /** Whether an answer begins another one, so that its probability includes the other's. */
+  readonly isOverlapping: boolean;
 }
 
+/** How prompts are asked. */
 export interface MeasureOptions {
+  /** Whether the line break after an answer counts, also in text: then none includes another. Default false. */
+  wholeLines?: boolean;
   /** Ends it with `signal.reason` between two batches. */
   signal?: AbortSignal;
 }
 
-export const MEASURE_OPTIONS = s.object<MeasureOptions>("the options of measurePrompts", { signal: s.signal });
+export const MEASURE_OPTIONS = s.object<MeasureOptions>("the options of measurePrompts", {
+  wholeLines: s.flag,
+  signal: s.signal,
+});
 
 /**
- * Measures prompts on a model that was trained with the vocabulary.
- * @throws InputError for a prompt that is longer than the model's context; PaperError `paper/vocabulary`
+ * Measures prompts, also on a `withEdits` view of a model.
+ * @param vocabulary what the model was trained with; undefined for a model with a tokenizer
+ * @throws PaperError `paper/no-tokenizer`, `paper/vocabulary`; InputError and HookError as `answerProbabilities`, as for a
+ *   prompt that is longer than the model's context
  */
 export async function measurePrompts(
   model: HookedModel,
-  vocabulary: Vocabulary,
+  vocabulary: Vocabulary | undefined,
   prompts: readonly Prompt[],
   options: MeasureOptions = {},
 ): Promise<Measured[]> {
   s.readArgument(MODEL, model, "measurePrompts", "model");
-  s.readArgument(VOCABULARY, vocabulary, "measurePrompts", "vocabulary");
+  if (vocabulary !== undefined) s.readArgument(VOCABULARY, vocabulary, "measurePrompts", "vocabulary");
   s.readArgument(s.list("prompts, of evaluationPrompts()", PROMPT), prompts, "measurePrompts", "prompts");
-  const { signal } = s.readOptions(MEASURE_OPTIONS, options, "measurePrompts");
-  const measured: Measured[] = [];
-  const inputs = prompts.map((prompt) => promptIds(vocabulary, prompt));
-  const batch = Math.max(1, Math.floor(BATCH_TOKENS / Math.max(1, ...inputs.map((ids) => ids.length))));
-  for (let first = 0; first < prompts.length; first += batch) {
-    signal?.throwIfAborted();
-    const answers = prompts
-      .slice(first, first + batch)
-      .map(({ answers }) => answers.map((a) => vocabulary.answerIds(a)));
-    const ids = inputs.slice(first, first + batch);
-    const isOneToken = answers.flat().every((answer) => answer.length === 1);
-    measured.push(...(await (isOneToken ? byLogits : byChainRule)(model, ids, answers, signal)));
-  }
-  return measured;
+  const { signal, wholeLines } = s.readOptions(MEASURE_OPTIONS, options, "measurePrompts");
+  assertAskable(model, vocabulary);
+  const asked = prompts.map((prompt) => askedOf(vocabulary, prompt, wholeLines ? LINE_BREAK : ""));
+  const found = await answerProbabilities(model, asked, signal ? { signal } : {});
+  return found.map(({ answers, other, entropy, likeliestOther, prefixes }) => ({
+    probabilities: answers.map(({ probability }) => probability),
+    ranks: answers.every(({ tokens }) => tokens.length === 1) ? answers.map(({ rank }) => rank) : undefined,
+    other,
+    entropy,
+    likeliestOther: likeliestOther?.probability ?? 0,
+    isOverlapping: prefixes.length > 0,
+  }));
 }
 
-/** Answers of one token: all prompts in one pass. */
-async function byLogits(
-  model: HookedModel,
-  prompts: readonly number[][],
-  answers: readonly number[][][],
-  signal: AbortSignal | undefined,
-): Promise<Measured[]> {
-  using run = await model.forward(prompts, { logits: "last", ...(signal ? { signal } : {}) });
-  const logits = await run.logits.read();
-  const { vocabSize } = model.spec;
-  return answers.map((list, row) => {
-    const next = nextTokens(logits.subarray(row * vocabSize, (row + 1) * vocabSize));
-    const ids = list.map(([id]) => id as number);
-    return {
-      probabilities: ids.map((id) => Math.exp(next.logProbs[id] as number)),
-      ranks: ids.map((id) => rankOf(next, id)),
-    };
-  });
+/** @throws PaperError `paper/no-tokenizer` */
+export function assertAskable({ tokenizer, label }: HookedModel, vocabulary: Vocabulary | undefined): void {
+  if (vocabulary || tokenizer) return;
+  throw new PaperError(
+    "paper/no-tokenizer",
+    `${label} has neither a tokenizer nor a vocab.json of one token a word: it cannot be asked. Use a model that has one.`,
+  );
 }
 
-/** Answers of several tokens: the product of each token's probability after those before it. */
-async function byChainRule(
-  model: HookedModel,
-  prompts: readonly number[][],
-  answers: readonly number[][][],
-  signal: AbortSignal | undefined,
-): Promise<Measured[]> {
-  const measured: Measured[] = [];
-  for (const [row, prompt] of prompts.entries()) {
-    signal?.throwIfAborted();
-    const found = await model.logProbs(prompt, answers[row] as number[][]);
-    measured.push({ probabilities: found.map(({ logProb }) => Math.exp(logProb)), ranks: undefined });
-  }
-  return measured;
+function askedOf(vocabulary: Vocabulary | undefined, prompt: Prompt, end: string): AskedPrompt {
+  const answers = prompt.answers.map((answer) => vocabulary?.answerIds(answer) ?? answer + end);
+  return { prompt: promptInput(vocabulary, prompt), answers };
 }

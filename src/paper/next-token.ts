@@ -1,8 +1,5 @@
 /** What logits say of the next token, in doubles. */
 
-/** Tokens of prompts that run together. */
-export const BATCH_TOKENS = 16_384;
-
 /** The distribution of the next token. */
 export interface Next {
   readonly logProbs: Float64Array;

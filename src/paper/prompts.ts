@@ -148,11 +148,22 @@ export function promptIds(vocabulary: Vocabulary, prompt: Prompt): number[] {
 /** The same as text, for a model with a tokenizer; its answers are the prompt's, without a line break. */
 export function promptText(prompt: Prompt): string {
   const { family, examples, query, tasks } = s.readArgument(PROMPT, prompt, "promptText", "prompt");
-  const write = (inputs: readonly string[]) =>
-    inputs.map((input, index) => input + (family.inputs[index]?.after ?? "")).join("");
-  const lines = examples.map(({ inputs, role }) => write(inputs) + answerOf(family, tasks, role, inputs) + LINE_BREAK);
-  return lines.join("") + write(query);
+  const lines = examples.map(({ inputs, role }) => exampleText(family, inputs, answerOf(family, tasks, role, inputs)));
+  return lines.join("") + inputText(family, query);
 }
+
+/** A prompt as a model reads it. */
+export function promptInput(vocabulary: Vocabulary | undefined, prompt: Prompt): number[] | string {
+  return vocabulary ? promptIds(vocabulary, prompt) : promptText(prompt);
+}
+
+/** A line of a prompt. */
+export function exampleText(family: TaskFamily, inputs: readonly string[], answer: string): string {
+  return inputText(family, inputs) + answer + LINE_BREAK;
+}
+
+const inputText = ({ inputs: slots }: TaskFamily, inputs: readonly string[]) =>
+  inputs.map((input, index) => input + (slots[index]?.after ?? "")).join("");
 
 function answerOf(family: TaskFamily, tasks: readonly number[], role: number, inputs: readonly string[]): string {
   return (family.tasks[tasks[role] as number] as Task).answer(inputs);

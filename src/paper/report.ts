@@ -34,10 +34,13 @@ export interface MixtureReport {
 }
 
 const PROMPTS = s.list("prompts, of evaluationPrompts()", PROMPT);
-const MEASURED = s.list("what measurePrompts() gave", s.madeObject<Measured>("a measured prompt", "probabilities"));
+/** The part of what was measured that is summed up. */
+type Ranked = Pick<Measured, "probabilities" | "ranks">;
+
+const MEASURED = s.list("what measurePrompts() gave", s.madeObject<Ranked>("a measured prompt", "probabilities"));
 
 /** Sums up prompts with the same shares. */
-export function mixtureReport(prompts: readonly Prompt[], measured: readonly Measured[]): MixtureReport {
+export function mixtureReport(prompts: readonly Prompt[], measured: readonly Ranked[]): MixtureReport {
   const [first] = s.readArgument(PROMPTS, prompts, "mixtureReport", "prompts");
   const rows = s.readArgument(MEASURED, measured, "mixtureReport", "measured");
   if (first === undefined || rows.length !== prompts.length)
@@ -46,9 +49,9 @@ export function mixtureReport(prompts: readonly Prompt[], measured: readonly Mea
       `mixtureReport got ${prompts.length} prompts and ${rows.length} measured ones. It takes one or more, and as many of the other.`,
     );
   const { shares } = first;
-  const over = (value: (row: Measured) => number) => rows.reduce((sum, row) => sum + value(row), 0) / rows.length;
-  const part = (holds: (row: Measured) => boolean) => over((row) => Number(holds(row)));
-  const everyRole = (row: Measured, holds: (p: number, share: number) => boolean) =>
+  const over = (value: (row: Ranked) => number) => rows.reduce((sum, row) => sum + value(row), 0) / rows.length;
+  const part = (holds: (row: Ranked) => boolean) => over((row) => Number(holds(row)));
+  const everyRole = (row: Ranked, holds: (p: number, share: number) => boolean) =>
     row.probabilities.every((p, role) => holds(p, shares[role] as number));
   return {
     prompts: rows.length,

@@ -1,6 +1,6 @@
 /** Probabilities of answers for many prompts, against one forward pass over prompt and answer each, in doubles. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { HookedModel } from "../../src/hooks/index.ts";
+import { type Edit, HookedModel } from "../../src/hooks/index.ts";
 import { answerProbabilities } from "../../src/paper/answers.ts";
 import { LETTERS } from "../generate/support.ts";
 import { loadFixture, randomIds } from "../support/fixtures.ts";
@@ -152,10 +152,59 @@ describe("answers", () => {
     await expect(answerProbabilities(model, prompts, { signal })).rejects.toThrow("enough");
   });
 
-  it("are not measured under edits that would be ignored", async () => {
-    const edit = { at: "blocks.0.hook_resid_pre", op: "scale", value: 0 } as never;
-    await expect(
-      model.withEdits(edit, (edited) => answerProbabilities(edited, [{ prompt: [1], answers: [[2]] }])),
-    ).rejects.toMatchObject({ code: "hook/unsupported" });
+  it.each<[string, Edit, (prompt: number) => Edit]>([
+    [
+      "in prompt and answer",
+      { at: "blocks.0.hook_mlp_out", op: "scale", value: 0.5 },
+      () => ({ at: "blocks.0.hook_mlp_out", op: "scale", value: 0.5 }),
+    ],
+    [
+      "at the prompt's last position",
+      { at: "blocks.1.hook_resid_pre", op: "scale", value: -1, positions: -1 },
+      (prompt) => ({ at: "blocks.1.hook_resid_pre", op: "scale", value: -1, positions: prompt - 1 }),
+    ],
+  ])("under edits %s are those of a forward pass with the same edits", async (_, edit, sameAt) => {
+    const prompts = [7, 4].map((length, seed) => ({
+      prompt: randomIds(model.base, seed, length),
+      answers: [[1, 2, 3], [5]],
+    }));
+    const plain = await answerProbabilities(model, prompts);
+    const edited = await model.withEdits(edit, (view) => answerProbabilities(view, prompts));
+    const own = prompts.map((prompt, index) => (index === 0 ? { ...prompt, edits: edit } : prompt));
+    expect(await answerProbabilities(model, own)).toEqual([edited[0], plain[1]]);
+    for (const [index, { prompt, answers }] of prompts.entries())
+      for (const [number, answer] of answers.entries()) {
+        using run = await model.forward([...prompt, ...answer], { edits: sameAt(prompt.length) });
+        let expected = 0;
+        for (const [at, id] of answer.entries())
+          expected += logSoftmax(await run.logits.at(0, prompt.length + at - 1))[id] as number;
+        const found = edited[index]?.answers[number]?.logProb as number;
+        expect(Math.abs(found - expected)).toBeLessThan(2e-4);
+        expect(Math.abs(found - (plain[index]?.answers[number]?.logProb as number))).toBeGreaterThan(1e-3);
+      }
+  });
+
+  it("under edits of single prompts, or of a view that has ended, are refused", async () => {
+    const prompts = [{ prompt: [1, 2], answers: [[2]] }];
+    const at = "blocks.0.hook_resid_pre";
+    using several = await model.forward(
+      [
+        [1, 2],
+        [3, 4],
+      ],
+      { capture: at },
+    );
+    const ofCache = { at, op: "set", value: several.cache.at(at) } as const;
+    for (const edit of [{ at, op: "scale", value: 0, batch: 0 } as const, ofCache])
+      await expect(model.withEdits(edit, (view) => answerProbabilities(view, prompts))).rejects.toMatchObject({
+        code: "hook/unsupported",
+        message: expect.stringContaining("its own batches"),
+      });
+    const beyond = { at, op: "scale", value: 0, positions: 7 } as const;
+    await expect(model.withEdits(beyond, (view) => answerProbabilities(view, prompts))).rejects.toMatchObject({
+      code: "hook/position-range",
+    });
+    const ended = await model.withEdits([], (view) => view);
+    await expect(answerProbabilities(ended, prompts)).rejects.toMatchObject({ code: "hook/scope-ended" });
   });
 });

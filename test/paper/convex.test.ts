@@ -1,7 +1,7 @@
 /** Convex combinations of vectors, on the constructed transformer: its shares are read through a logit that is linear in them. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { MemoryStore } from "../../src/checkpoint/store.ts";
-import { ask } from "../../src/paper/figures/asking.ts";
+import { askEdited } from "../../src/paper/figures/asking.ts";
 import { figureOf } from "../../src/paper/figures/index.ts";
 import { type Construction, constructionOf } from "../../src/paper/inside/construction.ts";
 import {
@@ -32,7 +32,7 @@ describe("two tasks of the construction, combined after their shares became logi
     const vectors = (await lastResiduals(subject, [pureTwin(prompt, 0), pureTwin(prompt, 1)], undefined))[layer] ?? [];
     const ts = [0, 0.45, 0.48, 0.5, 0.52, 0.55, 1];
     const edits = ts.map((t) => [setVector(layer, combined(vectors, [1 - t, t]))]);
-    const found = await ask(
+    const found = await askEdited(
       subject,
       ts.map(() => zeroShot(prompt)),
       undefined,

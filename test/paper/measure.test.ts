@@ -135,7 +135,7 @@ function softmaxAt(logits: Float32Array, id: number): number {
 it("a report tells a model that mixes in every prompt from one that picks a task in each", () => {
   const prompts = evaluationPrompts(taskFamily("countries"), { counts: [2, 2], count: 4 });
   const rows = (list: [number, number][]) =>
-    list.map(([a, b]): Measured => ({ probabilities: [a, b], ranks: [0, b > 0.02 ? 1 : 2] }));
+    list.map(([a, b]) => ({ probabilities: [a, b], ranks: [0, b > 0.02 ? 1 : 2] }));
   const mixes = mixtureReport(
     prompts,
     rows([

@@ -387,12 +387,15 @@ describe("text without a token", () => {
     { fuse_unk: false, unk_token: "<unk>", ids: { "cat+@dog": [2, 10, 0, 0, 11], "ca+t": [2, 9, 0, 5] } },
     { fuse_unk: true, unk_token: null, ids: { "cat+@dog": [2, 10, 11], "ca+t": [2, 10] } },
     { fuse_unk: false, unk_token: null, ids: { "cat+@dog": [2, 10, 11], "ca+t": [2, 10] } },
-  ])("spells a character that has no bytes as unk_token $unk_token and fuse_unk $fuse_unk say", async ({ ids, ...given }) => {
-    const json = spacedFirst();
-    const tokenizer = await loadJson({ ...json, model: { ...json.model, ...given } });
-    for (const [text, expected] of Object.entries(ids))
-      expect(tokenizer.encode(text, { addBos: false }), text).toEqual(expected);
-  });
+  ])(
+    "spells a character that has no bytes as unk_token $unk_token and fuse_unk $fuse_unk say",
+    async ({ ids, ...given }) => {
+      const json = spacedFirst();
+      const tokenizer = await loadJson({ ...json, model: { ...json.model, ...given } });
+      for (const [text, expected] of Object.entries(ids))
+        expect(tokenizer.encode(text, { addBos: false }), text).toEqual(expected);
+    },
+  );
 
   it("is refused when there is no token for unknown text, as by the Rust library", async () => {
     const model = { type: "WordLevel", vocab: { a: 0 }, unk_token: "[UNK]" };

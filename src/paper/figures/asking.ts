@@ -3,24 +3,11 @@ import { fnv1a } from "../../fnv1a.ts";
 import type { Edit } from "../../hooks/index.ts";
 import { type AskedPrompt, answerProbabilities } from "../answers.ts";
 import { PaperError } from "../errors.ts";
-import type { Measured } from "../measure.ts";
+import { assertAskable, type Measured, type MeasureOptions, measurePrompts } from "../measure.ts";
 import { type Prompt, promptIds, promptText } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
 import { type FamilySet, familyNames, taskFamily } from "../tasks/index.ts";
 import { Vocabulary } from "../tasks/vocabulary.ts";
-
-/** What a prompt showed. */
-export interface Answered {
-  readonly probabilities: number[];
-  /** Undefined where an answer has several tokens. */
-  readonly ranks: number[] | undefined;
-  readonly other: number;
-  readonly entropy: number;
-  /** The probability of the likeliest token with which no task's answer begins. */
-  readonly likeliestOther: number;
-  /** Whether an answer begins another one, so that their probabilities overlap. */
-  readonly isOverlapping: boolean;
-}
 
 export interface SubjectFacts {
   readonly label: string;
@@ -43,11 +30,7 @@ export const setOf = ({ vocabulary }: Subject): FamilySet => (vocabulary ? "smal
 /** Names of the families that the model has words for. @throws PaperError `paper/vocabulary`, `paper/no-tokenizer` */
 export function familiesOf(subject: Subject): string[] {
   const { vocabulary, model } = subject;
-  if (!vocabulary && !model.tokenizer)
-    throw new PaperError(
-      "paper/no-tokenizer",
-      `${model.label} has neither a tokenizer nor a vocab.json of one token a word: it cannot be asked. Use a model that has one.`,
-    );
+  assertAskable(model, vocabulary);
   const names = familyNames(setOf(subject));
   if (!vocabulary) return names;
   const known = new Set(vocabulary.tokens);
@@ -72,27 +55,33 @@ export function askedOf({ vocabulary }: Subject, prompt: Prompt): AskedPrompt {
   return { prompt: promptIds(vocabulary, prompt), answers };
 }
 
-/** Runs prompts, each with its own `edits` if there are any, and gives what the model thinks of each one's answers. */
-export async function ask(
+/** The probability of each prompt's answers, each prompt with its own edits. */
+export async function askEdited(
   subject: Subject,
   prompts: readonly Prompt[],
   signal: AbortSignal | undefined,
   edits?: readonly (readonly Edit[])[],
-): Promise<Answered[]> {
+): Promise<{ probabilities: number[]; other: number }[]> {
   const asked = prompts.map((prompt, index) => ({ ...askedOf(subject, prompt), edits: edits?.[index] ?? [] }));
   const found = await answerProbabilities(subject.model, asked, signal ? { signal } : {});
-  return found.map(({ answers, other, entropy, likeliestOther, prefixes }) => ({
-    probabilities: answers.map(({ probability }) => probability),
-    ranks: answers.every(({ tokens }) => tokens.length === 1) ? answers.map(({ rank }) => rank) : undefined,
-    other,
-    entropy,
-    likeliestOther: likeliestOther?.probability ?? 0,
-    isOverlapping: prefixes.length > 0,
-  }));
+  return found.map(({ answers, other }) => ({ probabilities: answers.map(({ probability }) => probability), other }));
 }
 
-export const measuredOf = (answered: readonly Answered[]): Measured[] =>
-  answered.map(({ probabilities, ranks }) => ({ probabilities, ranks }));
+/** What the model thinks of each prompt's answers. */
+export function ask(
+  { model, vocabulary }: Subject,
+  prompts: readonly Prompt[],
+  signal: AbortSignal | undefined,
+  options: Pick<MeasureOptions, "wholeLines"> = {},
+): Promise<Measured[]> {
+  return measurePrompts(model, vocabulary, prompts, { ...options, ...(signal && { signal }) });
+}
 
 export const meanOf = (values: readonly number[]): number =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
+
+/** The standard deviation. */
+export function spreadOf(values: readonly number[]): number {
+  const mean = meanOf(values);
+  return Math.sqrt(meanOf(values.map((value) => (value - mean) ** 2)));
+}

@@ -22,7 +22,7 @@ import { pointPlot } from "../plots/points.ts";
 import type { Prompt } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
 import { type FamilySet, taskFamily } from "../tasks/index.ts";
-import { ask, examplesOf, factsOf, familiesOf, meanOf, type SubjectFacts, setOf } from "./asking.ts";
+import { askEdited, examplesOf, factsOf, familiesOf, meanOf, type SubjectFacts, setOf } from "./asking.ts";
 
 interface Settings {
   readonly model: SubjectFacts;
@@ -128,7 +128,7 @@ async function ownVectors(subject: Subject, queries: readonly Prompt[], signal: 
   const works: number[] = [];
   for (const [layer, vectors] of layers.entries()) {
     const edits = vectors.map((vector) => [setVector(layer, vector)]);
-    const answered = await ask(subject, pure.map(zeroShot), signal, edits);
+    const answered = await askEdited(subject, pure.map(zeroShot), signal, edits);
     const isDone = ({ probabilities }: (typeof answered)[number], index: number) =>
       probabilities[index % roles.length] === Math.max(...probabilities);
     works.push(meanOf(answered.map((one, index) => Number(isDone(one, index)))));
@@ -180,7 +180,7 @@ async function measure(
   const edits = path.flatMap((weights) =>
     queries.map((_, query) => [setVector(layer, combined(vectorsOf(query), weights))]),
   );
-  const answered = await ask(subject, prompts, signal, edits);
+  const answered = await askEdited(subject, prompts, signal, edits);
   return path.map((weights, index): Point => {
     const own = answered.slice(index * queries.length, (index + 1) * queries.length);
     const isFair = (probabilities: readonly number[]) =>

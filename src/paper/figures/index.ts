@@ -2,24 +2,26 @@
 import * as s from "../../schema/schema.ts";
 import { PaperError } from "../errors.ts";
 import type { AnyFigure } from "../figure.ts";
+import { ABLATION } from "./ablation.ts";
 import { CONVEX } from "./convex.ts";
+import { COST } from "./cost.ts";
 import { HEADS } from "./heads.ts";
 import { LAMBDA } from "./lambda.ts";
 import { MIXTURES } from "./mixtures.ts";
+import { OTHERS } from "./others.ts";
 import { SCALE } from "./scale.ts";
 import { SEEDS_FIGURE } from "./seeds.ts";
 import { STEER } from "./steer.ts";
+import { TOP_K } from "./top-k.ts";
 import { VECTORS } from "./vectors.ts";
 
 export const FIGURES = [
-  MIXTURES,
+  ...[MIXTURES, OTHERS, ABLATION, TOP_K],
   LAMBDA,
+  COST,
   SCALE,
   SEEDS_FIGURE,
-  VECTORS,
-  CONVEX,
-  HEADS,
-  STEER,
+  ...[VECTORS, CONVEX, HEADS, STEER],
 ] as unknown as readonly AnyFigure[];
 
 /** @throws PaperError `paper/figure` */

@@ -1,13 +1,14 @@
 /** The paper's section 7: do larger models do more of a prompt's tasks at once, and are they nearer to its mixture? */
 import { neededTensors } from "../../model/weights/needed.ts";
 import type { Cell, Comparison, ModelResults, Summary } from "../figure.ts";
+import type { Measured } from "../measure.ts";
 import { axisOf } from "../plots/axes.ts";
 import { pointPlot } from "../plots/points.ts";
 import { countsOf, equalShares, evaluationPrompts, type Prompt } from "../prompts.ts";
 import { mixtureReport } from "../report.ts";
 import type { Subject } from "../subjects.ts";
 import { type FamilySet, taskFamily } from "../tasks/index.ts";
-import { type Answered, ask, factsOf, familiesOf, meanOf, measuredOf, type SubjectFacts, setOf } from "./asking.ts";
+import { ask, factsOf, familiesOf, meanOf, type SubjectFacts, setOf } from "./asking.ts";
 
 interface Settings {
   readonly model: SubjectFacts;
@@ -37,7 +38,7 @@ function parametersOf({ model }: Subject): number {
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
-export const SCALE: Comparison<Settings, OfFamily, Answered[]> = {
+export const SCALE: Comparison<Settings, OfFamily, Measured[]> = {
   name: "scale",
   asks: "Do larger models do more of the tasks of a prompt at once, and come nearer to its mixture?",
   paper:
@@ -62,7 +63,7 @@ export const SCALE: Comparison<Settings, OfFamily, Answered[]> = {
  * Tasks whose answer is among the K likeliest tokens. An answer of several tokens has no such rank: it counts if it is likelier
  * than any other beginning, and so than any other text.
  */
-function completed({ ranks, probabilities, likeliestOther }: Answered): number {
+function completed({ ranks, probabilities, likeliestOther }: Measured): number {
   return ranks
     ? ranks.filter((rank) => rank < ranks.length).length
     : probabilities.filter((probability) => probability > likeliestOther).length;
@@ -80,7 +81,7 @@ interface Point {
   readonly kl: number;
 }
 
-function pointsOf({ settings, results }: ModelResults<Settings, OfFamily, Answered[]>): Point[] {
+function pointsOf({ settings, results }: ModelResults<Settings, OfFamily, Measured[]>): Point[] {
   const { label, width } = settings.model;
   return results.map(({ cell: { family }, result }) => {
     const counts = result.map(completed);
@@ -93,7 +94,7 @@ function pointsOf({ settings, results }: ModelResults<Settings, OfFamily, Answer
       tasks,
       completed: meanOf(counts),
       all: meanOf(counts.map((count) => Number(count === tasks))),
-      kl: mixtureReport(promptsOf(settings, family), measuredOf(result)).kl,
+      kl: mixtureReport(promptsOf(settings, family), result).kl,
     };
   });
 }
@@ -109,7 +110,7 @@ const COLUMNS = [
   "KL (nats)",
 ];
 
-function compare(models: readonly ModelResults<Settings, OfFamily, Answered[]>[]): Summary {
+function compare(models: readonly ModelResults<Settings, OfFamily, Measured[]>[]): Summary {
   const points = models.flatMap(pointsOf).sort((a, b) => a.parameters - b.parameters);
   const families = [...new Set(points.map(({ family }) => family))];
   const lines = families.map((family) => ({ family, of: points.filter((point) => point.family === family) }));

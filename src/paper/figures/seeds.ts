@@ -7,13 +7,14 @@ import { train } from "../../train/index.ts";
 import { PaperError } from "../errors.ts";
 import type { Cell, Comparison, ModelResults, Summary } from "../figure.ts";
 import { heldOutAccuracy } from "../held-out.ts";
+import type { Measured } from "../measure.ts";
 import { pointPlot } from "../plots/points.ts";
 import { type Preset, presetBatches, presetModel, trainingPreset } from "../presets.ts";
 import { countsOf, evaluationPrompts, type Prompt } from "../prompts.ts";
 import { mixtureReport } from "../report.ts";
 import type { Subject } from "../subjects.ts";
 import { taskFamily } from "../tasks/index.ts";
-import { type Answered, ask, meanOf, measuredOf } from "./asking.ts";
+import { ask, meanOf } from "./asking.ts";
 
 const HEADS = [1, 2, 4, 8];
 const SEEDS = [0, 1, 2];
@@ -43,7 +44,7 @@ interface Trained {
   readonly losses: readonly number[];
   readonly accuracy: Readonly<Record<string, number>>;
   /** By family and share. */
-  readonly answered: readonly { readonly family: string; readonly share: number; readonly of: Answered[] }[];
+  readonly answered: readonly { readonly family: string; readonly share: number; readonly of: Measured[] }[];
 }
 
 const promptsOf = (family: string, share: number, count: number): Prompt[] =>
@@ -69,7 +70,7 @@ async function trainAndAsk(settings: Settings, subject: Subject, signal: AbortSi
     ...preset.training,
     ...(signal && { signal }),
   });
-  const answered: { family: string; share: number; of: Answered[] }[] = [];
+  const answered: { family: string; share: number; of: Measured[] }[] = [];
   for (const { name: family } of preset.data.families)
     for (const share of SHARES)
       answered.push({ family, share, of: await ask(subject, promptsOf(family, share, prompts), signal) });
@@ -114,7 +115,7 @@ function rowsOf({ settings, results }: ModelResults<Settings, Cell, Trained>): R
     Object.keys(accuracy).map((family) => {
       const reports = answered
         .filter((one) => one.family === family)
-        .map(({ share, of }) => ({ share, report: mixtureReport(promptsOf(family, share, prompts), measuredOf(of)) }));
+        .map(({ share, of }) => ({ share, report: mixtureReport(promptsOf(family, share, prompts), of) }));
       const curve = reports.map(({ share, report }) => [share, report.roles[0]?.mean as number] as const);
       const half = reports.find(({ share }) => share === 0.5)?.report;
       return {

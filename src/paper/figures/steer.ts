@@ -21,7 +21,7 @@ import { barChart } from "../plots/bars.ts";
 import type { Prompt } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
 import { type FamilySet, taskFamily } from "../tasks/index.ts";
-import { ask, examplesOf, factsOf, familiesOf, meanOf, type SubjectFacts, setOf } from "./asking.ts";
+import { askEdited, examplesOf, factsOf, familiesOf, meanOf, type SubjectFacts, setOf } from "./asking.ts";
 
 interface Settings {
   readonly model: SubjectFacts;
@@ -191,7 +191,7 @@ async function bestOf(
   signal: AbortSignal | undefined,
 ): Promise<Way> {
   const all = ways.flatMap(({ edits }) => prompts.map(() => edits));
-  const answered = await ask(
+  const answered = await askEdited(
     subject,
     ways.flatMap(() => prompts),
     signal,
@@ -220,7 +220,7 @@ async function outcomeOf(
   const others = [...(prompts[0] as Prompt).answers.keys()].filter((role) => role !== target);
   const twins = others.flatMap((role) => prompts.map((prompt) => ({ prompt: pureTwin(prompt, role), role })));
   const asked = [...prompts, ...twins.map(({ prompt }) => prompt)];
-  const answered = await ask(
+  const answered = await askEdited(
     subject,
     asked,
     signal,
@@ -351,7 +351,6 @@ function plotOf(name: string, cells: readonly (readonly Outcome[])[]): string {
   return barChart({
     title: `${name}: one task of the prompt is to run; means over tasks`,
     y: { label: "probability", from: 0, to: 1 },
-    series: ["its answer", "other tasks", "no task", "pure prompts"],
     groups: methodsOf(cells).map(({ method, target, others, none, pure }) => ({
       name: method,
       bars: [

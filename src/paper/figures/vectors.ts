@@ -21,7 +21,7 @@ import { pointPlot } from "../plots/points.ts";
 import { countsOf, evaluationPrompts, type Prompt } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
 import { type FamilySet, taskFamily } from "../tasks/index.ts";
-import { ask, examplesOf, factsOf, familiesOf, meanOf, type SubjectFacts, setOf } from "./asking.ts";
+import { askEdited, examplesOf, factsOf, familiesOf, meanOf, type SubjectFacts, setOf } from "./asking.ts";
 
 interface Settings {
   readonly model: SubjectFacts;
@@ -104,7 +104,7 @@ async function lookInside(
   ];
   const prompts = shown.map(({ prompt }) => prompt);
   const vectors = (await lastResiduals(subject, prompts, signal))[search.best] as Float32Array[];
-  const answered = await ask(subject, prompts, signal);
+  const answered = await askEdited(subject, prompts, signal);
   const neighbours = tsne(vectors);
   const classes = vectors.map(plane.classify);
   return {

@@ -7,7 +7,7 @@ import { captureAlone } from "../../hooks/capture.ts";
 import type { Edit } from "../../hooks/index.ts";
 import { answerProbabilities } from "../answers.ts";
 import { askedOf, meanOf } from "../figures/asking.ts";
-import { BATCH_TOKENS } from "../next-token.ts";
+import { BATCH_TOKENS } from "../passes.ts";
 import { countsOf, equalShares, evaluationPrompts, type Prompt } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
 import type { TaskFamily } from "../tasks/family.ts";

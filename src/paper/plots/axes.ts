@@ -43,9 +43,9 @@ export const xAt = (axis: Axis, value: number): number =>
 export const yAt = (axis: Axis, value: number): number =>
   HEIGHT - MARGIN.bottom - along(axis, value) * (HEIGHT - MARGIN.top - MARGIN.bottom);
 
-/** The vertical scale with its grid; the horizontal one too if there is one. */
-export function frame(y: Axis, x?: Axis): string[] {
-  const [left, right, bottom] = [MARGIN.left, WIDTH - MARGIN.right, HEIGHT - MARGIN.bottom];
+/** The vertical scale with its grid as far as `right`; the horizontal one too if there is one. */
+export function frame(y: Axis, x?: Axis, right = WIDTH - MARGIN.right): string[] {
+  const [left, bottom] = [MARGIN.left, HEIGHT - MARGIN.bottom];
   const middle = (MARGIN.top + bottom) / 2;
   return [
     `<path class="axis" d="M${left} ${MARGIN.top}V${bottom}H${right}"/>`,

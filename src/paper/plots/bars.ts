@@ -1,43 +1,60 @@
-/** Groups of bars, each with its spread. */
-import { type Axis, frame, HEIGHT, LEGEND, WIDTH, xAt, yAt } from "./axes.ts";
-import { colourOf, drawing, escaped, legend, pixels, text } from "./svg.ts";
+/** Groups of bars with their names below, each bar with its spread. */
+import { type Axis, frame, HEIGHT, WIDTH, xAt, yAt } from "./axes.ts";
+import { colourOf, drawing, escaped, pixels, text } from "./svg.ts";
+
+export interface Bar {
+  readonly name: string;
+  readonly value: number;
+  /** Drawn on both sides of the value. */
+  readonly spread?: number;
+  /** What it is of, which gives its colour; unless told its number in the group. */
+  readonly series?: number;
+}
 
 export interface BarGroup {
   readonly name: string;
-  /** A bar for each series; `spread` is drawn on both sides of the value. Series number as in `series`. */
-  readonly bars: readonly { readonly name: string; readonly value: number; readonly spread?: number }[];
+  readonly bars: readonly Bar[];
 }
 
-export function barChart({
-  title,
-  y,
-  groups,
-  series,
-}: {
-  title: string;
-  y: Axis;
-  groups: readonly BarGroup[];
-  series: readonly string[];
-}): string {
-  const x: Axis = { label: "", from: 0, to: groups.length };
+/** The series of what is none of the others. */
+export const OTHER = 4;
+
+/** Room for names of bars and groups. */
+const BELOW = 54;
+
+/** The bars of all groups are as wide. */
+export function barChart({ title, y, groups }: { title: string; y: Axis; groups: readonly BarGroup[] }): string {
+  // A bar's place is its number, with a gap of one between groups.
+  const starts = groups.map((_, group) => groups.slice(0, group).reduce((sum, { bars }) => sum + bars.length + 1, 0.5));
+  const total = groups.reduce((sum, { bars }) => sum + bars.length + 1, 0);
+  const x: Axis = { label: "", from: 0, to: (total * (WIDTH - 212)) / (WIDTH - 80) };
+  const base = HEIGHT - 36;
   const parts = groups.flatMap(({ name, bars }, group) => {
-    const width = 0.8 / Math.max(1, bars.length);
+    const start = starts[group] as number;
     return [
-      ...bars.flatMap((bar, index) =>
-        oneBar(bar, index, [xAt(x, group + 0.1 + index * width), xAt(x, group + 0.1 + (index + 0.9) * width)], y),
-      ),
-      text([xAt(x, group + 0.5), HEIGHT - 28], name, 'text-anchor="middle"'),
+      ...bars.flatMap((bar, index) => oneBar(bar, bar.series ?? index, [start + index, start + index + 0.9], x, y)),
+      ...bars.map((bar, index) => {
+        const middle = xAt(x, start + index + 0.6);
+        return text(
+          [middle, base],
+          bar.name,
+          `font-size="10" text-anchor="end" transform="rotate(-40 ${pixels(middle)} ${base})"`,
+        );
+      }),
+      text([xAt(x, start + bars.length / 2), HEIGHT + BELOW - 10], name, 'text-anchor="middle"'),
     ];
   });
-  return drawing(WIDTH, HEIGHT, title, [...frame(y), ...parts, ...legend(series, LEGEND)]);
+  return drawing(WIDTH, HEIGHT + BELOW, title, [...frame(y, undefined, WIDTH - 18), ...parts]);
 }
 
 function oneBar(
-  { name, value, spread = 0 }: BarGroup["bars"][number],
+  { name, value, spread = 0 }: Bar,
   series: number,
-  [left, right]: [number, number],
+  places: readonly [number, number],
+  x: Axis,
   y: Axis,
 ): string[] {
+  const [left, right] = places.map((place) => xAt(x, place)) as [number, number];
   const [top, bottom] = [yAt(y, value), yAt(y, Math.max(0, y.from))];
   const middle = pixels((left + right) / 2);
   const [low, high] = [value - spread, value + spread].map((edge) =>

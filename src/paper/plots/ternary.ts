@@ -3,9 +3,9 @@ import { drawing, mark, type Place, pixels, text } from "./svg.ts";
 
 const SIZE = 300;
 const CORNERS: readonly Place[] = [
-  [60, 300],
-  [360, 300],
-  [210, 300 - (SIZE * Math.sqrt(3)) / 2],
+  [60, 330],
+  [360, 330],
+  [210, 330 - (SIZE * Math.sqrt(3)) / 2],
 ];
 const ANCHORS = ["start", "end", "middle"];
 
@@ -42,5 +42,5 @@ export function ternaryPlot({
       Number((0.1 + 0.6 * Math.min(1, sum)).toFixed(2)),
     );
   });
-  return drawing(420, 340, title, [edges, middle, ...names, ...marks]);
+  return drawing(420, 370, title, [edges, middle, ...names, ...marks]);
 }

@@ -1,0 +1,95 @@
+/**
+ * Prompts that several figures ask: examples of all tasks of a family in equal parts, or of some that are drawn for each prompt. They
+ * come in cells of twenty.
+ */
+import type { Cell } from "../figure.ts";
+import { countsOf, equalShares, evaluationPrompts, type Prompt } from "../prompts.ts";
+import type { Subject } from "../subjects.ts";
+import type { TaskFamily } from "../tasks/family.ts";
+import { type FamilySet, taskFamily } from "../tasks/index.ts";
+import { factsOf, familiesOf, type SubjectFacts, setOf } from "./asking.ts";
+import { type Examples, examplesOf, tasksAtOnce } from "./examples.ts";
+
+export interface MixedSettings {
+  readonly model: SubjectFacts;
+  readonly set: FamilySet;
+  readonly families: readonly string[];
+  readonly examples: Examples;
+  /** Of each kind. */
+  readonly prompts: number;
+  readonly seed: number;
+}
+
+/** Prompts of a cell. */
+const BLOCK = 20;
+
+export async function mixedSettings(subject: Subject, { quick }: { quick: boolean }): Promise<MixedSettings> {
+  const families = familiesOf(subject);
+  return {
+    model: await factsOf(subject),
+    set: setOf(subject),
+    families,
+    examples: examplesOf(subject, families),
+    prompts: quick ? BLOCK : 5 * BLOCK,
+    seed: 0,
+  };
+}
+
+/** Prompts of a family that follow each other. */
+export interface Block extends Cell {
+  readonly family: string;
+  readonly first: number;
+  readonly count: number;
+}
+
+/** Blocks of the prompts of one kind, of which `name` tells what it is. */
+export function blocksOf<Kind extends { readonly family: string }>(
+  { prompts }: MixedSettings,
+  name: string,
+  kind: Kind,
+): (Kind & Block)[] {
+  return Array.from({ length: Math.ceil(prompts / BLOCK) }, (_, block) => ({
+    ...kind,
+    id: `${name}-${block}`,
+    first: block * BLOCK,
+    count: Math.min(BLOCK, prompts - block * BLOCK),
+  }));
+}
+
+/** Whether prompts of all tasks have them all, each with the role of its number; otherwise their tasks are drawn. */
+const isWhole = (family: TaskFamily) => tasksAtOnce(family) === family.tasks.length;
+
+/** What the roles of a prompt of all tasks are called. */
+export function roleNames(family: TaskFamily): string[] {
+  if (isWhole(family)) return family.tasks.map(({ name }) => name);
+  return Array.from({ length: tasksAtOnce(family) }, (_, role) => `role ${role + 1}`);
+}
+
+/** Prompts of all tasks, or of all but one, with as many examples and the same queries. */
+export function mixedPrompts(
+  { set, seed, examples }: MixedSettings,
+  { family: name, first, count }: Omit<Block, "id">,
+  without?: number,
+): Prompt[] {
+  const family = taskFamily(name, set);
+  const roles = tasksAtOnce(family);
+  const shares = without === undefined ? equalShares(roles) : equalShares(roles - 1).toSpliced(without, 0, 0);
+  return evaluationPrompts(family, {
+    counts: countsOf(shares, examples[name] as number),
+    count,
+    first,
+    seed,
+    ...(isWhole(family) && { tasks: family.tasks.map(({ name }) => name) }),
+  });
+}
+
+/** Prompts of `tasks` tasks, drawn for each. */
+export function drawnPrompts(
+  { set, seed }: MixedSettings,
+  { family, first, count }: Omit<Block, "id">,
+  tasks: number,
+  examples: number,
+): Prompt[] {
+  const counts = countsOf(equalShares(tasks), examples);
+  return evaluationPrompts(taskFamily(family, set), { counts, count, first, seed });
+}

@@ -35,11 +35,14 @@ import { ENCODE_OPTIONS, KV_CACHE_OPTIONS } from "../src/model/loaded-model.ts";
 import { LOG_PROBS_OPTIONS } from "../src/model/log-probs.ts";
 import { ANSWER_OPTIONS } from "../src/paper/answers.ts";
 import { BATCH_OPTIONS } from "../src/paper/batches.ts";
+import { DEFAULT_MODELS_OPTIONS } from "../src/paper/embedded.ts";
 import { LINE_OPTIONS } from "../src/paper/lines.ts";
 import { MEASURE_OPTIONS } from "../src/paper/measure.ts";
+import { PRESET_SIZE, PRESET_SPEC } from "../src/paper/preset-spec.ts";
 import { PROMPT_OPTIONS } from "../src/paper/prompts.ts";
 import { RUN_REPORT_OPTIONS } from "../src/paper/run-all.ts";
 import { RUN_FIGURE_OPTIONS } from "../src/paper/runs.ts";
+import { TRAIN_PRESET_OPTIONS } from "../src/paper/train-preset.ts";
 import type { Schema } from "../src/schema/schema.ts";
 import { CONSTRUCTION_OPTIONS } from "../src/theory/plan.ts";
 import { VERIFY_OPTIONS } from "../src/theory/verify/index.ts";
@@ -231,6 +234,25 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     schema: INITIAL_WEIGHTS_OPTIONS,
     type: "InitialWeightsOptions",
     files: ["src/train/initialise.ts"],
+  },
+  {
+    calls: "`trainPreset`",
+    schema: TRAIN_PRESET_OPTIONS,
+    type: "TrainPresetOptions",
+    files: ["src/paper/train-preset.ts"],
+  },
+  {
+    calls: "A preset of your own: `trainingPreset`, and FILE.json of `superlens train`",
+    schema: PRESET_SPEC,
+    type: "PresetSpec",
+    files: ["src/paper/preset-spec.ts"],
+  },
+  { calls: "`size` of a preset", schema: PRESET_SIZE, type: "PresetSize", files: ["src/paper/preset-spec.ts"] },
+  {
+    calls: "`defaultModels`",
+    schema: DEFAULT_MODELS_OPTIONS,
+    type: "DefaultModelsOptions",
+    files: ["src/paper/embedded.ts"],
   },
   { calls: "`saveModel`", schema: SAVE_OPTIONS, type: "SaveOptions", files: ["src/train/save.ts"] },
   {

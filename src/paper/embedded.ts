@@ -1,7 +1,9 @@
 /** The models that ship with the package, in weights/: small presets, which scripts/train-weights.ts trained. */
 import type { ModelSource } from "../model/load.ts";
+import * as s from "../schema/schema.ts";
 import type { AnyFigure } from "./figure.ts";
 import type { TrainingPresetName } from "./preset-spec.ts";
+import { FIGURE } from "./runs.ts";
 
 /** In the order in which they are trained. */
 export const EMBEDDED_MODELS = [
@@ -15,7 +17,21 @@ export const EMBEDDED_MODELS = [
 /** It superposes within prompts, on two families of tasks. */
 const USUAL = "lc-mix10";
 
-/** The models that a figure is made for where none is given. `folder` is that of the embedded models, on disk or an address. */
-export function defaultModels(figure: AnyFigure, folder: string, { quick = false } = {}): readonly ModelSource[] {
-  return figure.models?.(folder, quick) ?? [`${folder}/${USUAL}`];
+export interface DefaultModelsOptions {
+  /** Of the figure with fewer cells. */
+  quick?: boolean;
+}
+
+export const DEFAULT_MODELS_OPTIONS = s.object<DefaultModelsOptions>("the options of defaultModels", { quick: s.flag });
+
+/** The models that a figure is made for where none is given. `folder` is that of the embedded models: `weights/`, or its address. */
+export function defaultModels(
+  figure: AnyFigure,
+  folder: string,
+  options: DefaultModelsOptions = {},
+): readonly ModelSource[] {
+  s.readArgument(FIGURE, figure, "defaultModels", "figure");
+  const place = s.readArgument(s.text, folder, "defaultModels", "folder").replace(/\/$/, "");
+  const { quick = false } = s.readOptions(DEFAULT_MODELS_OPTIONS, options, "defaultModels");
+  return figure.models?.(place, quick) ?? [`${place}/${USUAL}`];
 }

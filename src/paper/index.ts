@@ -14,7 +14,7 @@ export {
   type PromptProbabilities,
 } from "./answers.ts";
 export { type BatchOptions, type TaskBatch, trainingBatches } from "./batches.ts";
-export { defaultModels, EMBEDDED_MODELS } from "./embedded.ts";
+export { type DefaultModelsOptions, defaultModels, EMBEDDED_MODELS } from "./embedded.ts";
 export { PaperError } from "./errors.ts";
 export type { AnyFigure, Cell, CellResult, Comparison, Figure, Measurement, ModelResults, Summary } from "./figure.ts";
 export { FIGURES, figureOf } from "./figures/index.ts";

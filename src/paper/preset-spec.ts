@@ -29,6 +29,7 @@ export interface PresetSpec {
   length: number;
   /** The part of examples whose task is drawn anew from the family. Default 0. */
   impurity?: number;
+  /** How often the weights move. */
   steps: number;
   /** Learning rate between warm-up and decay. */
   lr: number;
@@ -42,11 +43,15 @@ export interface PresetSpec {
   seed?: number;
 }
 
-/** Widths of residual and MLP, layers, and heads, among which the residual's width is divided. */
+/** A model's widths and numbers. */
 export interface PresetSize {
+  /** Of the residual. */
   dModel: number;
+  /** Of the MLP's neurons. */
   dMlp: number;
+  /** Blocks. */
   layers: number;
+  /** Of attention in each block; they divide the residual's width. */
   heads: number;
 }
 

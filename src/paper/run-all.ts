@@ -37,7 +37,14 @@ export const RUN_REPORT_OPTIONS = s.object<RunReportOptions, RunReportOptions>("
 });
 
 /** Of errors that say what a figure needs. Others end the report. */
-const LEAVES_OUT = ["paper/vocabulary", "paper/no-tokenizer", "paper/prompt", "paper/task", "input/too-long"];
+const LEAVES_OUT = [
+  "paper/own-models",
+  "paper/vocabulary",
+  "paper/no-tokenizer",
+  "paper/prompt",
+  "paper/task",
+  "input/too-long",
+];
 
 const MODELS = s.madeObject<Subjects>("models, such as a SubjectList", "count", "at");
 

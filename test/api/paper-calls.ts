@@ -3,10 +3,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ANSWER_OPTIONS } from "../../src/paper/answers.ts";
 import { BATCH_OPTIONS } from "../../src/paper/batches.ts";
+import { DEFAULT_MODELS_OPTIONS } from "../../src/paper/embedded.ts";
 import { MEASURE_OPTIONS } from "../../src/paper/measure.ts";
+import { PRESET_SPEC } from "../../src/paper/preset-spec.ts";
 import { PROMPT_OPTIONS } from "../../src/paper/prompts.ts";
 import { RUN_REPORT_OPTIONS } from "../../src/paper/run-all.ts";
 import { RUN_FIGURE_OPTIONS } from "../../src/paper/runs.ts";
+import { TRAIN_PRESET_OPTIONS } from "../../src/paper/train-preset.ts";
 import type { Call } from "./calls.ts";
 import { type Gpu, type HookedModel, loadModel, MemoryStore, paper } from "./public.ts";
 
@@ -24,6 +27,17 @@ const ONE: paper.Figure = {
 /** A store for what a call takes as one: text is the name of a folder for what is thrown away. */
 const discarded = (store: unknown) => (typeof store === "string" ? join(tmpdir(), "superlens-calls", store) : store);
 
+/** A step of one example. */
+const STEP: paper.PresetSpec = {
+  name: "step",
+  families: ["countries"],
+  size: { dModel: 8, dMlp: 8, layers: 1, heads: 1 },
+  batch: 1,
+  length: 2,
+  steps: 1,
+  lr: 1e-3,
+};
+
 /** The calls, on a preset's model as it is before training. */
 export async function paperCalls(gpu: Gpu): Promise<Call[]> {
   const preset = paper.trainingPreset("lc");
@@ -32,8 +46,15 @@ export async function paperCalls(gpu: Gpu): Promise<Call[]> {
   const [family] = families as [paper.TaskFamily];
   const prompts = paper.evaluationPrompts(family, { counts: [2, 1], count: 1 });
   const [prompt] = prompts as [paper.Prompt];
+  const step = paper.trainingPreset(STEP);
+  const trained = await loadModel(paper.presetModel(step), { gpu, dtype: "float32" });
   const measured = await paper.measurePrompts(model, vocabulary, prompts);
-  return [...ofTasks(preset, prompt), ...ofModels(model, prompts), ...ofRuns(model, prompts, measured)].map((call) => ({
+  return [
+    ...ofTasks(preset, prompt),
+    ofTraining(step, trained),
+    ...ofModels(model, prompts),
+    ...ofRuns(model, prompts, measured),
+  ].map((call) => ({
     ...call,
     covers: [`paper.${call.name.split(".")[0]}`],
   }));
@@ -46,6 +67,7 @@ function ofTasks(preset: paper.Preset, prompt: paper.Prompt): Call[] {
     { name: "familyNames", args: ["small"], run: paper.familyNames },
     { name: "taskFamily", args: ["plus", "small"], run: paper.taskFamily },
     { name: "trainingPreset", args: ["lc"], run: paper.trainingPreset },
+    { name: "trainingPreset, a spec", args: [STEP], run: paper.trainingPreset, options: PRESET_SPEC },
     { name: "presetModel", args: [preset, 0], run: paper.presetModel },
     { name: "presetBatches", args: [preset, 0], run: paper.presetBatches },
     { name: "presetBatches, from a batch on", args: [0], run: (first) => paper.presetBatches(preset)(first).next() },
@@ -74,9 +96,18 @@ function ofTasks(preset: paper.Preset, prompt: paper.Prompt): Call[] {
   ];
 }
 
+function ofTraining(preset: paper.Preset, model: HookedModel): Call {
+  return {
+    name: "trainPreset",
+    args: [{ preset, model }],
+    run: (options) => paper.trainPreset(options?.out ? { ...options, out: discarded(options.out) } : options),
+    options: TRAIN_PRESET_OPTIONS,
+  };
+}
+
 function ofModels(model: HookedModel, prompts: readonly paper.Prompt[]): Call[] {
   const { vocabulary } = paper.trainingPreset("lc").data;
-  const asked: paper.AskedPrompt = { prompt: [1, 2], answers: [[3], [4, 5]] };
+  const asked: paper.AskedPrompt = { prompt: [1, 2], answers: [[3], [4, 5]], edits: [] };
   return [
     {
       name: "answerProbabilities",
@@ -115,6 +146,12 @@ function ofRuns(model: HookedModel, prompts: readonly paper.Prompt[], measured: 
     },
     { name: "mixtureReport", args: [prompts, measured], run: paper.mixtureReport },
     { name: "figureOf", args: ["lambda"], run: paper.figureOf },
+    {
+      name: "defaultModels",
+      args: [ONE, "weights", {}],
+      run: paper.defaultModels,
+      options: DEFAULT_MODELS_OPTIONS,
+    },
     {
       name: "runFigure",
       args: [ONE, subject, { store }],

@@ -55,7 +55,7 @@ it("refuses what is no preset, and options that a preset or a file of batches sa
     await writeFile(file, JSON.stringify({ ...TINY, step: 3 }));
     const failure = async (code: number, words: string, ...args: string[]) =>
       expect(await superlens(["train", ...args])).toMatchObject({ code, stderr: expect.stringContaining(words) });
-    await failure(1, 'no option "step"', file);
+    await failure(1, 'there is no "step" in preset. The nearest is "steps"', file);
     await failure(1, "cannot be read", join(folder, "none.json"));
     await failure(2, "lc-mix10", "lcc");
     await failure(2, "--lr is for --batches", "lc", "--lr", "1");

@@ -124,22 +124,19 @@ describe.each(embedded)("the embedded model %s", (name) => {
     for (const [family, part] of Object.entries(accuracy))
       expect(Math.abs(part - (record.accuracy[family] as number))).toBeLessThanOrEqual(0.02);
   });
-});
 
-it("the first steps of an embedded model give its first losses, and the same bits twice", async () => {
-  const [name] = embedded;
-  expect(name, "no model in weights/: npm run weights").toBeDefined();
-  const record = JSON.parse(readFileSync(`${WEIGHTS}${name}/training.json`, "utf8")) as TrainingRecord;
-  const preset = trainingPreset(record.spec);
-  const losses = async () => {
-    using model = await fresh(preset);
-    const steps = await train({ model, data: presetBatches(preset), ...preset.training, steps: 3 });
-    return { losses: steps.map(({ loss }) => loss), weights: await weightsOf(model) };
-  };
-  const once = await losses();
-  expect(await losses()).toEqual(once);
-  // A step's loss precedes its change; three steps differ from the long run in the rate of the last alone. On another adapter sums have another order.
-  once.losses.forEach((loss, step) => {
-    expect(Math.abs(loss / (record.losses[step] as number) - 1)).toBeLessThan(1e-4);
+  it("begins with the losses that are written down, and gives the same bits twice", async () => {
+    const preset = trainingPreset(record.spec);
+    const begin = async () => {
+      using model = await fresh(preset);
+      const steps = await train({ model, data: presetBatches(preset), ...preset.training, steps: 2 });
+      return { losses: steps.map(({ loss }) => loss), weights: await weightsOf(model) };
+    };
+    const once = await begin();
+    expect(await begin()).toEqual(once);
+    // A step's loss comes before its change. Another adapter sums in another order.
+    once.losses.forEach((loss, step) => {
+      expect(Math.abs(loss / (record.losses[step] as number) - 1)).toBeLessThan(1e-4);
+    });
   });
 });

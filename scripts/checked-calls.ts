@@ -39,6 +39,7 @@ import { MEASURE_OPTIONS } from "../src/paper/measure.ts";
 import { PROMPT_OPTIONS } from "../src/paper/prompts.ts";
 import { RUN_REPORT_OPTIONS } from "../src/paper/run-all.ts";
 import { RUN_FIGURE_OPTIONS } from "../src/paper/runs.ts";
+import { TRAIN_PRESET_OPTIONS } from "../src/paper/train-preset.ts";
 import type { Schema } from "../src/schema/schema.ts";
 import { CONSTRUCTION_OPTIONS } from "../src/theory/plan.ts";
 import { VERIFY_OPTIONS } from "../src/theory/verify/index.ts";
@@ -232,6 +233,12 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     files: ["src/train/initialise.ts"],
   },
   { calls: "`saveModel`", schema: SAVE_OPTIONS, type: "SaveOptions", files: ["src/train/save.ts"] },
+  {
+    calls: "`trainPreset`",
+    schema: TRAIN_PRESET_OPTIONS,
+    type: "TrainPresetOptions",
+    files: ["src/paper/train-preset.ts"],
+  },
   {
     calls: "`answerProbabilities`",
     schema: ANSWER_OPTIONS,

@@ -59,12 +59,38 @@ export function table(rows: readonly (readonly string[])[], alignments: readonly
   });
 }
 
+/** Parts of a character: from the left, and from below. */
 const EIGHTHS = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+const RISING = ["", "▁", "▂", "▃", "▄", "▅", "▆", "▇"];
 
 /** A bar for `fraction` (0 to 1) of `width` characters, exact to an eighth of one. */
-export function bar(fraction: number, width: number): string {
+export function bar(fraction: number, width: number, eighthsOf: readonly string[] = EIGHTHS): string {
   const eighths = Math.round(Math.min(1, Math.max(0, fraction)) * width * 8);
-  return "█".repeat(Math.floor(eighths / 8)) + EIGHTHS[eighths % 8];
+  return "█".repeat(Math.floor(eighths / 8)) + eighthsOf[eighths % 8];
+}
+
+const CHART_WIDTH = 64;
+const CHART_HEIGHT = 8;
+
+/** Values in order as columns, each the mean of its part, between the least mean and the largest. */
+export function chart(values: readonly number[]): string[] {
+  const width = Math.min(CHART_WIDTH, values.length);
+  const means = Array.from({ length: width }, (_, column) => {
+    const [from, to] = [column, column + 1].map((edge) => Math.floor((edge * values.length) / width));
+    const part = values.slice(from, to);
+    return part.reduce((sum, value) => sum + value, 0) / part.length;
+  });
+  const [least, most] = [Math.min(...means), Math.max(...means)];
+  const label = (row: number) =>
+    (row === 0 ? most : row === CHART_HEIGHT - 1 ? least : undefined)?.toPrecision(4) ?? "";
+  return Array.from({ length: CHART_HEIGHT }, (_, row) => {
+    const cells = means.map((mean) => {
+      // The least value still shows: an eighth of the lowest row.
+      const height = 1 / 8 + ((mean - least) / (most - least || 1)) * (CHART_HEIGHT - 1 / 8);
+      return bar(height - (CHART_HEIGHT - 1 - row), 1, RISING) || " ";
+    });
+    return `${label(row).padStart(8)} ▕${cells.join("").trimEnd()}`;
+  });
 }
 
 const UNITS = ["bytes", "kB", "MB", "GB", "TB"];

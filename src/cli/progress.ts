@@ -1,5 +1,5 @@
 /**
- * Progress of loading and of timing kernels, on stderr. A terminal shows a bar that redraws itself. A log gets a line every few
+ * Progress of loading, of timing kernels and of long work, on stderr. A terminal shows a bar that redraws itself. A log gets a line every few
  * seconds, so a short load says nothing. `--quiet` shows nothing.
  */
 import type { CheckpointProgress } from "../checkpoint/index.ts";
@@ -79,32 +79,64 @@ export function showTuning(quiet: boolean, stream: NodeJS.WriteStream = process.
   };
 }
 
-/** A display for training: the step, its loss, and the time that is left. */
-export function showTraining(
-  steps: number,
+/** How far work has come, in steps or in cells. */
+export interface Work {
+  readonly done: number;
+  readonly total: number;
+  /** Undefined as long as it is not known. */
+  readonly secondsLeft: number | undefined;
+  /** More to say. */
+  readonly text?: string;
+}
+
+/** A display for work of many parts: `doing` it, so many `parts` of all, and the time that is left. */
+export function showWork(
+  { doing, parts }: { doing: string; parts: string },
   quiet: boolean,
   stream: NodeJS.WriteStream = process.stderr,
-): Progress<TrainStep> {
+): Progress<Work> {
   if (quiet) return SILENT;
-  let first: { step: number; at: number } | undefined;
   let shownAt = performance.now();
   return {
-    update({ step, loss }) {
+    update({ done, total, secondsLeft, text = "" }) {
       const now = performance.now();
-      first ??= { step, at: now };
       if (now - shownAt < (stream.isTTY ? REDRAW_MS : LOG_LINE_MS)) return;
       shownAt = now;
-      const left = ((steps - step) * (now - first.at)) / Math.max(1, step - first.step) / 1000;
-      const text = `step ${step} of ${steps}  loss ${loss.toFixed(4)}  ${step > first.step ? `${duration(left)} left` : ""}`;
-      const line = `training ▕${bar(step / steps, BAR_WIDTH).padEnd(BAR_WIDTH)}▏ ${text}`;
+      const left = secondsLeft === undefined ? "" : `${duration(secondsLeft)} left`;
+      const words = [`${done} of ${total} ${parts}`, text, left].filter((part) => part !== "").join("  ");
+      const line = `${doing} ▕${bar(done / total, BAR_WIDTH).padEnd(BAR_WIDTH)}▏ ${words}`;
       if (stream.isTTY) stream.write(CLEAR_LINE + line.slice(0, (stream.columns || DEFAULT_COLUMNS) - 1));
-      else stream.write(`superlens: ${text}\n`);
+      else stream.write(`superlens: ${words}\n`);
     },
     end() {
       if (stream.isTTY) stream.write(CLEAR_LINE);
     },
   };
 }
+
+/** A display for training: the step, its loss, how fast steps go, and the time that is left. */
+export function showTraining(
+  steps: number,
+  quiet: boolean,
+  stream: NodeJS.WriteStream = process.stderr,
+): Progress<TrainStep> {
+  const { update, end } = showWork({ doing: "training", parts: "steps" }, quiet, stream);
+  let first: { step: number; at: number } | undefined;
+  return {
+    update({ step, loss }) {
+      const now = performance.now();
+      first ??= { step, at: now };
+      const each = step > first.step ? (now - first.at) / 1000 / (step - first.step) : undefined;
+      const rate = each === undefined ? "" : `  ${rateOf(each)}`;
+      const secondsLeft = each === undefined ? undefined : (steps - step) * each;
+      update({ done: step, total: steps, secondsLeft, text: `loss ${loss.toFixed(4)}${rate}` });
+    },
+    end,
+  };
+}
+
+const rateOf = (seconds: number) =>
+  seconds < 1 ? `${(1 / seconds).toFixed(1)} steps/s` : `${seconds.toFixed(1)} s/step`;
 
 /** Seconds as a person says them: 8 s, 3 min, 2.5 h. */
 function duration(seconds: number): string {

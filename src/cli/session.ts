@@ -4,7 +4,7 @@
  */
 import { basename } from "node:path";
 import { type HookedModel, loadModel } from "../hooks/index.ts";
-import type { LoadOptions } from "../model/load.ts";
+import type { LoadOptions, ModelSource } from "../model/load.ts";
 import type { GlobalOptions } from "./options.ts";
 import { note } from "./output.ts";
 import { showProgress, showTuning } from "./progress.ts";
@@ -22,7 +22,7 @@ export interface Work<Prepared, Result> {
 
 /** Loads the model that `source` names, does the work with it and frees it. */
 export async function withModel<Prepared, Result>(
-  source: string,
+  source: ModelSource,
   options: GlobalOptions & Pick<LoadOptions, "dtype">,
   { prepare, run }: Work<Prepared, Result>,
 ): Promise<Result> {
@@ -44,11 +44,11 @@ export function whileOpening(quiet = false): Pick<LoadOptions, "signal" | "onNot
 
 /** Loads a model with its progress shown. The caller frees it. */
 export async function load(
-  source: string,
+  source: ModelSource,
   { adapter, quiet = false, checkFinite, tune, dtype }: GlobalOptions & Pick<LoadOptions, "dtype">,
   onSpec?: (facts: ModelFacts) => void,
 ): Promise<HookedModel> {
-  const progress = showProgress(basename(source), quiet);
+  const progress = showProgress(labelOf(source), quiet);
   const tuning = showTuning(quiet);
   try {
     return await loadModel(source, {
@@ -70,3 +70,6 @@ export async function load(
     tuning.end();
   }
 }
+
+const labelOf = (source: ModelSource) =>
+  typeof source === "string" ? basename(source) : "label" in source ? source.label : "files";

@@ -2,6 +2,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** The paper's experiments: its tasks as data, models to train on them, and what mixed prompts show. */
 export type { AdamWOptions } from "../train/adamw.ts";
+export type { TrainStep } from "../train/checkpoint.ts";
 export type { Init } from "../train/initialise.ts";
 export type { Schedule } from "../train/schedule.ts";
 export {
@@ -18,14 +19,12 @@ export type { AnyFigure, Cell, CellResult, Comparison, Figure, Measurement, Mode
 export { FIGURES, figureOf } from "./figures/index.ts";
 export { type Measured, type MeasureOptions, measurePrompts } from "./measure.ts";
 export {
-  type Preset,
-  type PresetTraining,
-  presetBatches,
-  presetModel,
+  type PresetSize,
+  type PresetSpec,
   TRAINING_PRESET_NAMES,
   type TrainingPresetName,
-  trainingPreset,
-} from "./presets.ts";
+} from "./preset-spec.ts";
+export { type Preset, type PresetTraining, presetBatches, presetModel, trainingPreset } from "./presets.ts";
 export {
   countsOf,
   equalShares,
@@ -43,3 +42,4 @@ export { type Subject, SubjectList, type Subjects } from "./subjects.ts";
 export type { InputSlot, Task, TaskFamily } from "./tasks/family.ts";
 export { type FamilySet, familyNames, taskFamily } from "./tasks/index.ts";
 export { type TokenForm, Vocabulary } from "./tasks/vocabulary.ts";
+export { type TrainedPreset, type TrainingRecord, type TrainPresetOptions, trainPreset } from "./train-preset.ts";

@@ -33,6 +33,8 @@ export interface TrainCheckpoints {
   every?: number;
   /** Go on from the checkpoint that is there; without one, begin. Without `resume`, one that is there is refused. */
   resume?: boolean;
+  /** What else a run must have in common with the one that it goes on with, such as the seed of its data. JSON. */
+  settings?: Readonly<Record<string, unknown>>;
 }
 
 /** What to train, and how. */
@@ -72,6 +74,7 @@ export const TRAIN_CHECKPOINTS = s.object<TrainCheckpoints>("checkpoint", {
   in: s.required(STORE),
   every: s.wholeFrom(1),
   resume: s.flag,
+  settings: s.simple("an object", s.isRecord),
 });
 
 export const TRAIN_OPTIONS = s.object<TrainOptions>("the options of train", {
@@ -141,7 +144,7 @@ class Run {
   ) {
     const { gpu, engine } = model;
     const { optimizer = {}, checkpoint, steps, schedule, accumulate = 1 } = options;
-    this.#settings = { steps, schedule, optimizer, accumulate };
+    this.#settings = { ...checkpoint?.settings, steps, schedule, optimizer, accumulate };
     this.#store = checkpoint && storeOf(checkpoint.in);
     this.#gradients = new WeightGradients(gpu, engine.weights, tensorNames(engine.weights));
     try {

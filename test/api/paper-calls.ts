@@ -7,6 +7,8 @@ import { MEASURE_OPTIONS } from "../../src/paper/measure.ts";
 import { PROMPT_OPTIONS } from "../../src/paper/prompts.ts";
 import { RUN_REPORT_OPTIONS } from "../../src/paper/run-all.ts";
 import { RUN_FIGURE_OPTIONS } from "../../src/paper/runs.ts";
+import { TRAIN_PRESET_OPTIONS } from "../../src/paper/train-preset.ts";
+import { isRecord } from "../../src/schema/schema.ts";
 import type { Call } from "./calls.ts";
 import { type Gpu, type HookedModel, loadModel, MemoryStore, paper } from "./public.ts";
 
@@ -27,7 +29,7 @@ const discarded = (store: unknown) => (typeof store === "string" ? join(tmpdir()
 /** The calls, on a preset's model as it is before training. */
 export async function paperCalls(gpu: Gpu): Promise<Call[]> {
   const preset = paper.trainingPreset("lc");
-  const model = await loadModel(paper.presetModel(preset), { gpu });
+  const model = await loadModel(paper.presetModel(preset), { gpu, dtype: "float32" });
   const { vocabulary, families } = preset.data;
   const [family] = families as [paper.TaskFamily];
   const prompts = paper.evaluationPrompts(family, { counts: [2, 1], count: 1 });
@@ -74,8 +76,19 @@ function ofTasks(preset: paper.Preset, prompt: paper.Prompt): Call[] {
   ];
 }
 
+/** Ends a training whose arguments were read. */
+const BEGUN = new Error("begun");
+
+async function beginTraining(options: paper.TrainPresetOptions): Promise<void> {
+  const given = isRecord(options) ? { ...options, signal: options.signal ?? AbortSignal.abort(BEGUN) } : options;
+  await paper.trainPreset(given).catch((error: unknown) => {
+    if (error !== BEGUN) throw error;
+  });
+}
+
 function ofModels(model: HookedModel, prompts: readonly paper.Prompt[]): Call[] {
-  const { vocabulary } = paper.trainingPreset("lc").data;
+  const preset = paper.trainingPreset("lc");
+  const { vocabulary } = preset.data;
   const asked: paper.AskedPrompt = { prompt: [1, 2], answers: [[3], [4, 5]] };
   return [
     {
@@ -89,6 +102,7 @@ function ofModels(model: HookedModel, prompts: readonly paper.Prompt[]): Call[] 
       args: [asked[key as keyof paper.AskedPrompt]],
       run: (given: never) => paper.answerProbabilities(model, [{ ...asked, [key]: given }]),
     })),
+    { name: "trainPreset", args: [{ model, preset }], run: beginTraining, options: TRAIN_PRESET_OPTIONS },
     {
       name: "measurePrompts",
       args: [model, vocabulary, prompts, {}],

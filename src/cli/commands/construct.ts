@@ -16,6 +16,7 @@ import {
   type TaskDefinition,
 } from "../../theory/index.ts";
 import { configText, FILE_METADATA, tensorEntries } from "../../theory/model-folder.ts";
+import { readJsonFile } from "../json-file.ts";
 import { examples, type GlobalOptions, wholeNumber } from "../options.ts";
 import { bytes, print, printJson, table } from "../output.ts";
 import { checkFolder, makeFolder, writeFileWhole } from "../write-file.ts";
@@ -78,18 +79,8 @@ async function refuseOtherModel(folder: string): Promise<void> {
 
 async function readDefinition(name: string): Promise<TaskDefinition> {
   if (!/\.json$|[/\\]/.test(name)) return loadPreset(name);
-  const text = await readFile(name, "utf8").catch((cause: Error) => {
-    const remedy = `Give a preset (${PRESET_NAMES.join(", ")}) or a definition as .json.`;
-    throw new SuperlensError("cli/no-definition", `${name} cannot be read: ${cause.message}. ${remedy}`, { cause });
-  });
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    const reason = (cause as Error).message.replaceAll("\n", " ");
-    throw new SuperlensError("cli/not-json", `${name} is not JSON: ${reason}`, { cause });
-  }
-  return asDefinition(value, name);
+  const remedy = `Give a preset (${PRESET_NAMES.join(", ")}) or a definition as .json.`;
+  return asDefinition(await readJsonFile(name, remedy), name);
 }
 
 function facts({ spec, program, examples: m }: SuperpositionModel) {

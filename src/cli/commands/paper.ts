@@ -10,8 +10,9 @@ import { collect, examples, type GlobalOptions, usageError, wholeNumber } from "
 import { print, printJson } from "../output.ts";
 import { allCommand } from "../paper/report.ts";
 import { shardOption } from "../paper/shard.ts";
-import { progressLine, show } from "../paper/show.ts";
+import { show } from "../paper/show.ts";
 import { resubmission, submitArray, tasksOf } from "../paper/slurm.ts";
+import { showWork } from "../progress.ts";
 import { load } from "../session.ts";
 import { stop } from "../stop.ts";
 import { checkFolder } from "../write-file.ts";
@@ -91,20 +92,20 @@ function figureCommand(figure: AnyFigure): Command {
 
 async function run(figure: AnyFigure, sbatch: readonly string[], command: Command): Promise<void> {
   const options = command.optsWithGlobals<PaperOptions>();
-  const { model, out = `paper-${figure.name}`, quick = false, shard, quiet, slurm, tasks } = options;
+  const { model, out = `paper-${figure.name}`, quick = false, shard, quiet = false, slurm, tasks } = options;
   if (!slurm && sbatch.length > 0) usageError(command, `${sbatch.join(" ")} is for sbatch: give --slurm, too`);
   if (!slurm && tasks !== undefined) usageError(command, "--tasks is for --slurm");
   await checkFolder(out);
   if (slurm) return submit(figure, out, tasks ?? TASKS, sbatch, options);
-  using subjects = new SubjectList([model].flat(), (source) => load(source as string, options));
-  const onProgress = quiet ? undefined : progressLine();
+  using subjects = new SubjectList([model].flat(), (source) => load(source, options));
+  const progress = showWork({ doing: figure.name, parts: "cells" }, quiet);
   const summary = await runFigure(figure, subjects, {
     store: out,
     quick,
     signal: stop.signal,
     ...(shard && { shard }),
-    ...(onProgress && { onProgress }),
-  });
+    onProgress: (done, total, secondsLeft) => progress.update({ done, total, secondsLeft }),
+  }).finally(progress.end);
   if (summary) show(summary, out, options);
   else if (options.json) printJson({ out, shard });
   else

@@ -7,12 +7,12 @@ import type { Shard } from "../../paper/runs.ts";
 import { SubjectList } from "../../paper/subjects.ts";
 import { collect, examples, type GlobalOptions, usageError } from "../options.ts";
 import { print, printJson, table } from "../output.ts";
+import { showWork } from "../progress.ts";
 import { load } from "../session.ts";
 import { stop } from "../stop.ts";
 import { checkFolder } from "../write-file.ts";
 import { embeddedModels, nameOf } from "./models.ts";
 import { shardOption } from "./shard.ts";
-import { progressLine } from "./show.ts";
 
 interface ReportOptions extends GlobalOptions {
   model: string[];
@@ -55,16 +55,16 @@ async function report(command: Command): Promise<void> {
   const twice = names.find((name, index) => names.indexOf(name) < index);
   if (twice) usageError(command, `two models are called ${twice}: rename a folder`);
   await checkFolder(out);
-  using subjects = new SubjectList(sources, (source) => load(source as string, options));
-  const showCell = progressLine();
+  using subjects = new SubjectList(sources, (source) => load(source, options));
+  const progress = showWork({ doing: "the report", parts: "cells" }, quiet ?? false);
   const made = await runReport(FIGURES, subjects, {
     store: out,
     names,
     quick,
     signal: stop.signal,
     ...(shard && { shard }),
-    ...(!quiet && { onProgress: (run, ...progress) => showCell(...progress, `${run}: `) }),
-  });
+    onProgress: (run, done, total, secondsLeft) => progress.update({ done, total, secondsLeft, text: `of ${run}` }),
+  }).finally(progress.end);
   if (made) show(made, out, options);
   else if (options.json) printJson({ out, shard });
   else print(`Shard ${shard?.index}/${shard?.count} is in ${out}. The same command without --shard puts all together.`);

@@ -1,21 +1,7 @@
-/** What a figure's command prints: its progress, its numbers, and what was found. */
+/** What a figure's command prints: its numbers, and what was found. */
 import type { Summary } from "../../paper/figure.ts";
 import type { GlobalOptions } from "../options.ts";
-import { note, print, printJson, table } from "../output.ts";
-
-export type OnProgress = (done: number, total: number, secondsLeft: number | undefined, of?: string) => void;
-
-/** A line on stderr at most every two seconds. */
-export function progressLine(): OnProgress {
-  let writtenAt = performance.now();
-  return (done, total, secondsLeft, of = "") => {
-    if (performance.now() - writtenAt < 2000) return;
-    writtenAt = performance.now();
-    note(
-      `superlens: ${of}${done} of ${total} cells${secondsLeft === undefined ? "" : `, ${Math.ceil(secondsLeft)} s left`}`,
-    );
-  };
-}
+import { print, printJson, table } from "../output.ts";
 
 export function show(summary: Summary, out: string, { json }: GlobalOptions): void {
   const { columns, rows } = summary.table;

@@ -40,7 +40,9 @@ const LETTERS = "abcdefghijklmnopqrstuvwxyz";
 /** `small`: of this project's presets; `from-scratch`: of the paper's section 4; `pretrained`: of its figures 1 and 2. */
 export type FamilySet = keyof typeof FAMILIES;
 
-const SET = s.oneOf(...(Object.keys(FAMILIES) as FamilySet[]));
+export const FAMILY_SETS = Object.keys(FAMILIES) as FamilySet[];
+
+const SET = s.oneOf(...FAMILY_SETS);
 
 /** The families of a set by name, in the order of the paper. */
 export function familyNames(set: FamilySet = "small"): string[] {

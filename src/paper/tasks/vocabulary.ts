@@ -13,7 +13,9 @@ import { FAMILY, type TaskFamily } from "./family.ts";
 export const LINE_BREAK = "\n";
 
 /** What the tokens of a vocabulary are. */
-export type TokenForm = "words" | "characters";
+export const TOKEN_FORMS = ["words", "characters"] as const;
+
+export type TokenForm = (typeof TOKEN_FORMS)[number];
 
 const TOKENS = s.list("tokens", s.text);
 const INPUTS = s.list("inputs", s.text);

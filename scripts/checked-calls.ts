@@ -272,6 +272,12 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
   },
   { calls: "`saveModel`", schema: SAVE_OPTIONS, type: "SaveOptions", files: ["src/train/save.ts"] },
   {
+    calls: "`trainPreset`",
+    schema: TRAIN_PRESET_OPTIONS,
+    type: "TrainPresetOptions",
+    files: ["src/paper/train-preset.ts"],
+  },
+  {
     calls: "`answerProbabilities`",
     schema: ANSWER_OPTIONS,
     type: "AnswerOptions",

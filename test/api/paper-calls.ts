@@ -41,7 +41,7 @@ const STEP: paper.PresetSpec = {
 /** The calls, on a preset's model as it is before training. */
 export async function paperCalls(gpu: Gpu): Promise<Call[]> {
   const preset = paper.trainingPreset("lc");
-  const model = await loadModel(paper.presetModel(preset), { gpu });
+  const model = await loadModel(paper.presetModel(preset), { gpu, dtype: "float32" });
   const { vocabulary, families } = preset.data;
   const [family] = families as [paper.TaskFamily];
   const prompts = paper.evaluationPrompts(family, { counts: [2, 1], count: 1 });

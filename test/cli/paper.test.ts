@@ -58,6 +58,11 @@ describe("refuses", () => {
     ["a shard that is not there", [...MIXTURES, "--shard", "2/2"], /i from 0 to n - 1/],
     ["a shard of a job array", [...MIXTURES, "--slurm", "--shard", "0/2"], /'--slurm' cannot be used with .*'--shard/],
     ["tasks of no job array", [...MIXTURES, "--tasks", "3"], /--tasks is for --slurm/],
+    [
+      "a report of one name for two",
+      ["paper", "all", "--model", "a/mini", "--model", "b/mini"],
+      /two models are called mini/,
+    ],
     ["options for nobody", [...MIXTURES, "--", "--time=10"], /--time=10 is for sbatch: give --slurm/],
   ])("%s, as wrong usage", async (_, args, message) => {
     expect(await superlens(args)).toMatchObject(failure(2, message));

@@ -18,7 +18,12 @@ export interface Run {
 /** What a test may do to the running process with each piece of its output. */
 export type OnOutput = (child: ReturnType<typeof start>, stdoutSoFar: string) => void;
 
-function start(args: readonly string[], nodeArgs: readonly string[], tune: boolean, env: NodeJS.ProcessEnv) {
+interface Settings {
+  tune?: boolean;
+  env?: NodeJS.ProcessEnv;
+}
+
+function start(args: readonly string[], nodeArgs: readonly string[], { tune = false, env }: Settings) {
   // Kernels that were timed on this machine before, or are timed now, have no part in a test.
   return spawn(process.execPath, [...nodeArgs, BIN, ...(tune ? [] : ["--no-tune"]), ...args], {
     cwd: ROOT,
@@ -32,13 +37,9 @@ export function superlens(
   args: readonly string[],
   onOutput?: OnOutput,
   nodeArgs: readonly string[] = [],
-  {
-    tune = false,
-    onStart,
-    env = {},
-  }: { tune?: boolean; onStart?: (child: ReturnType<typeof start>) => void; env?: NodeJS.ProcessEnv } = {},
+  { onStart, ...settings }: Settings & { onStart?: (child: ReturnType<typeof start>) => void } = {},
 ): Promise<Run> {
-  const child = start(args, nodeArgs, tune, env);
+  const child = start(args, nodeArgs, settings);
   onStart?.(child);
   let stdout = "";
   let stderr = "";

@@ -36,6 +36,7 @@ import { LOG_PROBS_OPTIONS } from "../src/model/log-probs.ts";
 import { ANSWER_OPTIONS } from "../src/paper/answers.ts";
 import { BATCH_OPTIONS } from "../src/paper/batches.ts";
 import { DEFAULT_MODELS_OPTIONS } from "../src/paper/embedded.ts";
+import { LINE_OPTIONS } from "../src/paper/lines.ts";
 import { MEASURE_OPTIONS } from "../src/paper/measure.ts";
 import { PRESET_SIZE, PRESET_SPEC } from "../src/paper/preset-spec.ts";
 import { PROMPT_OPTIONS } from "../src/paper/prompts.ts";
@@ -262,6 +263,7 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
   },
   { calls: "`trainingBatches`", schema: BATCH_OPTIONS, type: "BatchOptions", files: ["src/paper/batches.ts"] },
   { calls: "`evaluationPrompts`", schema: PROMPT_OPTIONS, type: "PromptOptions", files: ["src/paper/prompts.ts"] },
+  { calls: "`likeliestLines`", schema: LINE_OPTIONS, type: "LineOptions", files: ["src/paper/lines.ts"] },
   { calls: "`measurePrompts`", schema: MEASURE_OPTIONS, type: "MeasureOptions", files: ["src/paper/measure.ts"] },
   { calls: "`runReport`", schema: RUN_REPORT_OPTIONS, type: "RunReportOptions", files: ["src/paper/run-all.ts"] },
   { calls: "`runFigure`", schema: RUN_FIGURE_OPTIONS, type: "RunFigureOptions", files: ["src/paper/runs.ts"] },

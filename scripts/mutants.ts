@@ -232,9 +232,30 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "edit: values of the first row for every row",
     file: "src/hooks/edit.ts",
-    from: "at.rowIndex * perRow + inRow(at)",
-    to: "inRow(at)",
+    from: "rowIndex * perRow + headIndex",
+    to: "headIndex",
     tests: ["test/hooks/edit-values.test.ts"],
+  },
+  {
+    name: "edit: values of a pattern with queries before heads",
+    file: "src/hooks/edit.ts",
+    from: "const headFirst = isHeadFirst(point.name);",
+    to: "const headFirst = false;",
+    tests: ["test/hooks/round-trip.test.ts"],
+  },
+  {
+    name: "edit: values of queries and heads exchanged",
+    file: "src/hooks/edit.ts",
+    from: "[0, headFirst ? 1 : 2, headFirst ? 2 : 1].map(strideOf)",
+    to: "[0, headFirst ? 2 : 1, headFirst ? 1 : 2].map(strideOf)",
+    tests: ["test/hooks/round-trip.test.ts"],
+  },
+  {
+    name: "edit: a tensor's axes are not looked at",
+    file: "src/hooks/edit.ts",
+    from: "own.length < 2 ||",
+    to: "own.length < 9 ||",
+    tests: ["test/hooks/errors.test.ts"],
   },
   {
     name: "sweep: merged edits share the first cell's values",

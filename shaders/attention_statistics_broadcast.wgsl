@@ -9,8 +9,8 @@ enable subgroups;
 @group(1) @binding(2) var<storage, read> alibiSlopes: array<f32>;
 @group(1) @binding(3) var<storage, read> queries: array<vec4<f32>>;
 @group(1) @binding(4) var<storage, read> keys: array<vec4<f32>>;
-@group(1) @binding(5) var<storage, read> dz: array<vec4<f32>>;
-@group(1) @binding(6) var<storage, read> z: array<vec4<f32>>;
+@group(1) @binding(5) var<storage, read> values: array<vec4<f32>>;
+@group(1) @binding(6) var<storage, read> dz: array<vec4<f32>>;
 @group(1) @binding(7) var<storage, read_write> statistics: array<vec4<f32>>;
 
 const HIDDEN = -3.0e38;
@@ -27,10 +27,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
     slope = alibiSlopes[head];
   }
   var queryAt: array<u32, PARTS>;
+  var gradAt: array<u32, PARTS>;
   for (var p = 0u; p < PARTS; p++) {
-    queryAt[p] = (rows[block + p * LANES + lane].x * params.queryStride + head * params.dHead) / 4u;
+    let row = rows[block + p * LANES + lane].x;
+    queryAt[p] = (row * params.queryStride + head * params.dHead) / 4u;
+    gradAt[p] = (row * params.nHeads + head) * dHead4;
   }
+  // Of this invocation's keys: sums of exp(score - largest), and of that times dPattern.
   var totals: array<f32, ROWS>;
+  var alongs: array<f32, ROWS>;
   var largest: array<f32, ROWS>;
   for (var r = 0u; r < ROWS; r++) {
     largest[r] = HIDDEN;
@@ -43,18 +48,26 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
       at[c] = kvIndex(sequence, min(key[c], last), kvHead) * D4;
     }
     var products: array<vec4<f32>, ROWS>;
+    var dPatterns: array<vec4<f32>, ROWS>;
     for (var r = 0u; r < ROWS; r++) {
       products[r] = vec4<f32>();
+      dPatterns[r] = vec4<f32>();
     }
     for (var d = 0u; d < dHead4; d++) {
       let k = transpose(mat4x4<f32>(keys[at.x + d], keys[at.y + d], keys[at.z + d], keys[at.w + d]));
+      let v = transpose(mat4x4<f32>(values[at.x + d], values[at.y + d], values[at.z + d], values[at.w + d]));
       for (var p = 0u; p < PARTS; p++) {
-        let query = queries[queryAt[p] + d];
+        let q = queries[queryAt[p] + d];
+        let g = dz[gradAt[p] + d];
         for (var l = 0u; l < SHARE; l++) {
-          products[p * LANES + l] = fma(vec4<f32>(subgroupBroadcast(query.x, l)), k[0], products[p * LANES + l]);
-          products[p * LANES + l] = fma(vec4<f32>(subgroupBroadcast(query.y, l)), k[1], products[p * LANES + l]);
-          products[p * LANES + l] = fma(vec4<f32>(subgroupBroadcast(query.z, l)), k[2], products[p * LANES + l]);
-          products[p * LANES + l] = fma(vec4<f32>(subgroupBroadcast(query.w, l)), k[3], products[p * LANES + l]);
+          products[p * LANES + l] = fma(vec4<f32>(subgroupBroadcast(q.x, l)), k[0], products[p * LANES + l]);
+          products[p * LANES + l] = fma(vec4<f32>(subgroupBroadcast(q.y, l)), k[1], products[p * LANES + l]);
+          products[p * LANES + l] = fma(vec4<f32>(subgroupBroadcast(q.z, l)), k[2], products[p * LANES + l]);
+          products[p * LANES + l] = fma(vec4<f32>(subgroupBroadcast(q.w, l)), k[3], products[p * LANES + l]);
+          dPatterns[p * LANES + l] = fma(vec4<f32>(subgroupBroadcast(g.x, l)), v[0], dPatterns[p * LANES + l]);
+          dPatterns[p * LANES + l] = fma(vec4<f32>(subgroupBroadcast(g.y, l)), v[1], dPatterns[p * LANES + l]);
+          dPatterns[p * LANES + l] = fma(vec4<f32>(subgroupBroadcast(g.z, l)), v[2], dPatterns[p * LANES + l]);
+          dPatterns[p * LANES + l] = fma(vec4<f32>(subgroupBroadcast(g.w, l)), v[3], dPatterns[p * LANES + l]);
         }
       }
     }
@@ -65,28 +78,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
       let scores = select(vec4<f32>(HIDDEN), cappedScores(products[r]) + bias, visible);
       let newLargest = max(largest[r], max(max(scores.x, scores.y), max(scores.z, scores.w)));
       let weights = select(vec4<f32>(), exp(scores - newLargest), visible);
-      totals[r] = totals[r] * exp(largest[r] - newLargest) + dot(weights, vec4<f32>(1.0));
+      let correction = exp(largest[r] - newLargest);
+      totals[r] = totals[r] * correction + dot(weights, vec4<f32>(1.0));
+      alongs[r] = alongs[r] * correction + dot(weights, dPatterns[r]);
       largest[r] = newLargest;
     }
   }
-  for (var p = 0u; p < PARTS; p++) {
-    // In the order of dz · v in what reads it: where a query sees one key, its gradient is zero to the bit.
-    let own = (rows[block + p * LANES + lane].x * params.nHeads + head) * dHead4;
-    var along = 0.0;
-    for (var d = 0u; d < dHead4; d++) {
-      along = fma(dz[own + d].x, z[own + d].x, along);
-      along = fma(dz[own + d].y, z[own + d].y, along);
-      along = fma(dz[own + d].z, z[own + d].z, along);
-      along = fma(dz[own + d].w, z[own + d].w, along);
-    }
-    for (var l = 0u; l < SHARE; l++) {
-      let entry = rows[block + p * LANES + l];
-      let most = subgroupMax(largest[p * LANES + l]);
-      let total = subgroupAdd(totals[p * LANES + l] * exp(largest[p * LANES + l] - most));
-      let sum = subgroupBroadcast(along, l);
-      if (lane == 0u && entry.w == 1u) {
-        statistics[entry.x * params.nHeads + head] = vec4<f32>(most + log(total), sum, slope, f32(entry.z));
-      }
+  for (var r = 0u; r < ROWS; r++) {
+    let entry = rows[block + r];
+    let most = subgroupMax(largest[r]);
+    let correction = exp(largest[r] - most);
+    let total = subgroupAdd(totals[r] * correction);
+    let along = subgroupAdd(alongs[r] * correction);
+    if (lane == 0u && entry.w == 1u) {
+      let at = entry.x * params.nHeads + head;
+      statistics[at] = vec4<f32>(most + log(total), along / total, slope, f32(entry.z));
     }
   }
 }

@@ -9,8 +9,8 @@ import type { Runtime } from "./runtime.ts";
 export const TOLERANCE = 1e-3;
 
 export interface Row {
-  what: "prefill" | "decode";
-  /** Milliseconds: of a prompt, or of one decoded token. */
+  what: "prefill" | "decode" | "train";
+  /** Milliseconds: of a prompt, of one decoded token, or of one step of training. */
   superlens: number;
   peer: number;
   /** The peer's time over superlens's: the median of the rounds' ratios. Above 1, superlens is faster. */
@@ -19,10 +19,10 @@ export interface Row {
 }
 
 export interface Comparison {
-  /** Largest difference of logits over the largest logit. */
-  differences: { prefill: number; decode: number };
-  /** Whether both chose the same tokens. */
-  isSameText: boolean;
+  /** Largest difference of logits over the largest logit; of a loss over the loss. */
+  differences: { prefill: number; decode: number } | { losses: number };
+  /** Whether both chose the same tokens, where they choose any. */
+  isSameText?: boolean;
   rows: Row[];
 }
 
@@ -48,21 +48,22 @@ export async function compare(ours: Runtime, peer: Runtime, rounds: number, step
   return { differences, isSameText, rows: [row("prefill", prefill, 1), row("decode", decode, steps)] };
 }
 
-function sides(ours: Runtime, peer: Runtime, run: (side: Runtime) => Promise<unknown>) {
+export function sides<Side>(ours: Side, peer: Side, run: (side: Side) => Promise<unknown>) {
   return [
     { name: "superlens", run: async () => void (await run(ours)) },
     { name: "peer", run: async () => void (await run(peer)) },
   ];
 }
 
-function row(what: Row["what"], measured: readonly Measured[], tokens: number): Row {
+/** @param parts what one timed run consists of: tokens or steps */
+export function row(what: Row["what"], measured: readonly Measured[], parts: number): Row {
   const [ours, theirs] = measured as [Measured, Measured];
   return {
     what,
-    superlens: ours.median / tokens,
-    peer: theirs.median / tokens,
+    superlens: ours.median / parts,
+    peer: theirs.median / parts,
     ratio: ratio(measured, "peer", "superlens"),
-    runs: { superlens: ours.runs.map((run) => run / tokens), peer: theirs.runs.map((run) => run / tokens) },
+    runs: { superlens: ours.runs.map((run) => run / parts), peer: theirs.runs.map((run) => run / parts) },
   };
 }
 

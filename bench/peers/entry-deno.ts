@@ -2,7 +2,9 @@
 import process from "node:process";
 import "../../src/deno.ts";
 import { jaxRuntime } from "./jax.ts";
-import { type Job, runJob } from "./job.ts";
+import { type Job, runJob, trainJob } from "./job.ts";
+import { jaxTrainer } from "./train-jax.ts";
 
-await runJob(JSON.parse(process.argv[2] as string) as Job, { make: jaxRuntime });
+const job = JSON.parse(process.argv[2] as string) as Job;
+await (job.shape === "train" ? trainJob(job, jaxTrainer) : runJob(job, { make: jaxRuntime }));
 process.exit(0);

@@ -23,9 +23,7 @@ type Cache = { key: np.Array; value: np.Array };
 const CAPACITY = PROMPT + STEPS;
 
 export async function jaxRuntime(weights: Weights): Promise<Runtime> {
-  const devices = await init("webgpu");
-  if (!devices.includes("webgpu")) throw new Error(`jax-js starts no webgpu device here, only: ${devices.join(", ")}`);
-  defaultDevice("webgpu");
+  await startJax();
   const { prompt, next } = promptIds(weights.config);
   const params = makeParams(weights);
   await blockUntilReady(params);
@@ -67,6 +65,13 @@ export async function jaxRuntime(weights: Weights): Promise<Runtime> {
       ids.dispose();
     },
   };
+}
+
+/** Has jax-js compute on WebGPU. */
+export async function startJax(): Promise<void> {
+  const devices = await init("webgpu");
+  if (!devices.includes("webgpu")) throw new Error(`jax-js starts no webgpu device here, only: ${devices.join(", ")}`);
+  defaultDevice("webgpu");
 }
 
 /** The compiled functions of a model with that many heads. */

@@ -1,20 +1,36 @@
-/** One comparison on one host: what a host is told, and what it answers. Every host's entry calls `runJob`. */
+/** One comparison on one host: what a host is told, and what it answers. Every host's entry runs a job. */
 import { type Comparison, compare } from "./compare.ts";
+import { compareTraining } from "./compare-training.ts";
 import type { Runtime } from "./runtime.ts";
 import { SHAPES, type ShapeName } from "./shapes.ts";
-import { superlensRuntime } from "./superlens.ts";
+import { type Superlens, superlensRuntime } from "./superlens.ts";
+import { type SuperlensTrainer, superlensTrainer } from "./train-superlens.ts";
+import type { Trainer } from "./training.ts";
 import { makeWeights, type Weights } from "./weights.ts";
 
-export type PeerName = "jax" | "ort" | "ort-fused";
 export type HostName = "deno" | "chrome" | "node";
 
-export interface Job {
-  peer: PeerName;
-  shape: ShapeName;
+interface Rounds {
   rounds: number;
-  /** Tokens decoded in one timed run, at most `STEPS`. */
+  /** Tokens decoded or steps trained in one timed run, at most `STEPS`. */
   steps: number;
 }
+
+/** A prompt and tokens behind it. */
+export interface RunJob extends Rounds {
+  peer: "jax" | "ort" | "ort-fused";
+  shape: ShapeName;
+}
+
+/** The model of training.ts. */
+export interface TrainJob extends Rounds {
+  peer: "jax" | "torch";
+  shape: "train";
+  /** The interpreter that runs PyTorch. */
+  python: string;
+}
+
+export type Job = RunJob | TrainJob;
 
 export interface Answer extends Comparison {
   adapter: { name: string; kind: string };
@@ -32,11 +48,24 @@ export interface PeerMaker {
 }
 
 /** Compares superlens with a peer and prints the answer. */
-export async function runJob({ shape, rounds, steps }: Job, { make, readsLogits = false }: PeerMaker): Promise<void> {
+export async function runJob(
+  { shape, rounds, steps }: RunJob,
+  { make, readsLogits = false }: PeerMaker,
+): Promise<void> {
   const weights = makeWeights(SHAPES[shape]);
   const ours = await superlensRuntime(weights, { readsLogits });
   const peer = await make(weights);
-  const comparison = await compare(ours, peer, rounds, steps);
+  await conclude(ours, peer, await compare(ours, peer, rounds, steps));
+}
+
+/** The same for training. */
+export async function trainJob({ rounds, steps }: TrainJob, makePeer: () => Promise<Trainer>): Promise<void> {
+  const ours = await superlensTrainer();
+  const peer = await makePeer();
+  await conclude(ours, peer, await compareTraining(ours, peer, rounds, steps));
+}
+
+async function conclude(ours: Superlens | SuperlensTrainer, peer: Runtime | Trainer, comparison: Comparison) {
   const { name, kind } = ours.adapter;
   const notes = [ours, peer].flatMap((side) => (side.note ? `${side.name}: ${side.note}` : []));
   const answer: Answer = { adapter: { name, kind }, notes, ...comparison };

@@ -1,22 +1,36 @@
 /**
  * superlens and its peers, side by side: `npm run peers -- --only jax,ort --host deno,chrome,node --shape mini,gpt2 --json`.
- * Each combination runs in a process or page of its own, one after the other. What fails is reported and fails the program,
- * and the rest goes on.
+ * With `--train` they train instead. Each combination runs in a process or page of its own, one after the other. What fails
+ * is reported and fails the program, and the rest goes on.
  */
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import type { AdapterName } from "./drivers.ts";
 import { runOn } from "./hosts.ts";
-import { ANSWER_MARK, type Answer, type HostName, type Job, type PeerName } from "./job.ts";
+import { ANSWER_MARK, type Answer, type HostName, type Job, type RunJob, type TrainJob } from "./job.ts";
 import { type ShapeName, STEPS } from "./shapes.ts";
 import { printResult } from "./table.ts";
 
+type Packages = Partial<Record<HostName, string>>;
+
 /** Peers, the package of each and the hosts it has WebGPU on. */
-const PEERS: Record<PeerName, Partial<Record<HostName, string>>> = {
+const PEERS: Record<RunJob["peer"], Packages> = {
   jax: { deno: "@jax-js/jax", chrome: "@jax-js/jax" },
   ort: { chrome: "onnxruntime-web", node: "onnxruntime-node" },
   "ort-fused": { chrome: "onnxruntime-web", node: "onnxruntime-node" },
 };
+
+/** Those that train. PyTorch computes on the CPU, beside superlens on Node. */
+const TRAINERS: Record<TrainJob["peer"], Packages> = {
+  jax: PEERS.jax,
+  torch: { node: "torch" },
+};
+
+interface Combination<Peer> {
+  peer: Peer;
+  host: HostName;
+  packageName: string;
+}
 
 export interface Result {
   job: Job;
@@ -30,7 +44,9 @@ export interface Result {
 
 const { values } = parseArgs({
   options: {
-    only: { type: "string", default: "jax,ort,ort-fused" },
+    only: { type: "string", default: "jax,ort,ort-fused,torch" },
+    train: { type: "boolean", default: false },
+    python: { type: "string", default: "python3" },
     host: { type: "string", default: "deno,chrome,node" },
     shape: { type: "string", default: "mini" },
     rounds: { type: "string", default: "5" },
@@ -43,7 +59,7 @@ const { values } = parseArgs({
 });
 
 const results: Result[] = [];
-for (const { job, host, packageName } of combinations()) {
+for (const { job, host, packageName } of jobs()) {
   if (!values.json) console.error(`${job.peer} on ${host}, ${job.shape} …`);
   const result = await run(job, host, packageName);
   results.push(result);
@@ -52,16 +68,28 @@ for (const { job, host, packageName } of combinations()) {
 if (values.json) console.log(JSON.stringify(results, undefined, 2));
 process.exitCode = results.length > 0 && results.every(({ answer }) => answer) ? 0 : 1;
 
-function combinations(): { job: Job; host: HostName; packageName: string }[] {
+function jobs(): { job: Job; host: HostName; packageName: string }[] {
   const [rounds, steps] = [Number(values.rounds), Math.min(STEPS, Number(values.steps))];
+  if (values.train)
+    return combinations(TRAINERS).map(({ peer, ...rest }) => ({
+      job: { peer, shape: "train", rounds, steps, python: values.python },
+      ...rest,
+    }));
   return list(values.shape).flatMap((shape) =>
-    list(values.host).flatMap((host) =>
-      list(values.only).flatMap((peer) => {
-        const packageName = PEERS[peer as PeerName]?.[host as HostName];
-        const job = { peer: peer as PeerName, shape: shape as ShapeName, rounds, steps };
-        return packageName ? [{ job, host: host as HostName, packageName }] : [];
-      }),
-    ),
+    combinations(PEERS).map(({ peer, ...rest }) => ({
+      job: { peer, shape: shape as ShapeName, rounds, steps },
+      ...rest,
+    })),
+  );
+}
+
+/** The peers asked for, on those hosts asked for that they have WebGPU on. */
+function combinations<Peer extends string>(peers: Record<Peer, Packages>): Combination<Peer>[] {
+  return (list(values.host) as HostName[]).flatMap((host) =>
+    (list(values.only) as Peer[]).flatMap((peer) => {
+      const packageName = peers[peer]?.[host];
+      return packageName ? [{ peer, host, packageName }] : [];
+    }),
   );
 }
 
@@ -91,9 +119,11 @@ function list(text: string): string[] {
 }
 
 function versionsOf(packageName: string, host: HostName): string {
-  const ours = readPackage("../..").version;
-  const theirs = readPackage(`node_modules/${packageName}`).version;
-  return `superlens ${ours}, ${packageName} ${theirs}, ${hostVersion(host)}`;
+  const ours = `superlens ${readPackage("../..").version}`;
+  // PyTorch is no package of npm. Its note has its version.
+  const theirs =
+    packageName === "torch" ? "PyTorch" : `${packageName} ${readPackage(`node_modules/${packageName}`).version}`;
+  return `${ours}, ${theirs}, ${hostVersion(host)}`;
 }
 
 function hostVersion(host: HostName): string {

@@ -14,11 +14,14 @@ export interface Weight {
   byteStart: number;
 }
 
-export interface Weights {
-  config: Gpt2Config;
-  /** The safetensors file. */
+/** A safetensors file in memory. */
+export interface TensorFile {
   file: Uint8Array<ArrayBuffer>;
   byName: ReadonlyMap<string, Weight>;
+}
+
+export interface Weights extends TensorFile {
+  config: Gpt2Config;
 }
 
 /** The name of the file, for ONNX. */
@@ -35,8 +38,7 @@ export function makeWeights(config: Gpt2Config): Weights {
     for (let i = 0; i < data.length; i++) data[i] = values.centre + values.halfWidth * random();
     return { name, dtype: "F32" as const, shape, data };
   });
-  const file = writeSafetensors(entries) as Uint8Array<ArrayBuffer>;
-  return { config, file, byName: viewsOf(file) };
+  return { config, ...readTensors(writeSafetensors(entries) as Uint8Array<ArrayBuffer>) };
 }
 
 function tensorShapes(config: Gpt2Config): { name: string; shape: number[]; values: typeof MATRIX }[] {
@@ -77,14 +79,14 @@ function uniform(seed: number): () => number {
   };
 }
 
-function viewsOf(file: Uint8Array<ArrayBuffer>): Map<string, Weight> {
+/** Views of the tensors in a file. */
+export function readTensors(file: Uint8Array<ArrayBuffer>): TensorFile {
   const { tensors } = parseHeader(file, file.length, WEIGHTS_FILE);
-  return new Map(
-    tensors.map(({ name, shape, byteStart, byteEnd }) => {
-      const data = new Float32Array(file.buffer, file.byteOffset + byteStart, (byteEnd - byteStart) / 4);
-      return [name, { shape, data, byteStart }];
-    }),
-  );
+  const views = tensors.map(({ name, shape, byteStart, byteEnd }): [string, Weight] => {
+    const data = new Float32Array(file.buffer, file.byteOffset + byteStart, (byteEnd - byteStart) / 4);
+    return [name, { shape, data, byteStart }];
+  });
+  return { file, byName: new Map(views) };
 }
 
 /** The weights and their config as a folder that superlens can load. */
@@ -104,7 +106,7 @@ export function checkpointSource({ config, file }: Weights): CheckpointSource {
 }
 
 /** A weight that must be there. */
-export function weight({ byName }: Weights, name: string): Weight {
+export function weight({ byName }: TensorFile, name: string): Weight {
   const found = byName.get(name);
   if (!found) throw new Error(`There is no weight ${name}.`);
   return found;

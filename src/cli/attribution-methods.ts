@@ -17,12 +17,12 @@ import {
   integratedGradients,
   type Metric,
   type PatchGrid,
-  resolvePoints,
 } from "../hooks/index.ts";
 import { type CheckedMetric, checkMetrics, gradientModeOf } from "../hooks/metrics.ts";
 import { planPatch } from "../hooks/patching/activation-patch.ts";
 import { promptPair } from "../hooks/patching/experiment.ts";
-import { SITE } from "../hooks/patching/sites.ts";
+import { metricEnd, SITE } from "../hooks/patching/sites.ts";
+import { resolvePoint } from "../hooks/points.ts";
 import * as s from "../schema/schema.ts";
 import { grouped, table } from "./output.ts";
 import type { ModelFacts } from "./session.ts";
@@ -87,7 +87,8 @@ const METHODS = {
     at: "hook_embed",
     check(facts, question) {
       promptPair(facts, question);
-      resolvePoints(facts.spec, question.at ?? []);
+      resolvePoint(facts.spec, question.at ?? "hook_embed");
+      metricEnd(question.metricPosition, question.clean.length);
       checkGradient(facts, question);
     },
     async answer(model, { clean: input, corrupted: baseline, metric, metricPosition, at }, signal) {
@@ -113,6 +114,7 @@ function edgeMethod(method: EdgeAttributionOptions["method"], meaning: string): 
     check(facts, question) {
       refuseNormedBias(facts.spec);
       promptPair(facts, question);
+      metricEnd(question.metricPosition, question.clean.length);
       checkGradient(facts, question);
     },
     async answer(model, { clean, corrupted, metric, metricPosition }, signal) {

@@ -19,7 +19,9 @@ import {
 import type { Model } from "../model/model.ts";
 import type { RunOptions } from "../model/runner.ts";
 import { WeightGradients } from "../model/weights/gradients.ts";
+import { plainName, tensorsHolding } from "../model/weights/read.ts";
 import { tensorNames } from "../model/weights/tensors.ts";
+import { widestAttentionGradient } from "../ops/attention.ts";
 import type { CaptureTarget, PassHooks } from "../ops/bindings.ts";
 import { editOp } from "../ops/edit-call.ts";
 import { nearestNames } from "../schema/nearest.ts";
@@ -184,7 +186,7 @@ function checkOptions(read: CheckedBackwardOptions, edits: readonly CheckedEdit[
   if (!read.edits?.length && read.metric.some(lacksReference))
     throw new HookError(
       "hook/metric",
-      "Metric kl compares the edited run with the unedited one, and there are no edits. Give edits, or the logits to compare with: metric.kl(logits).",
+      "Metric kl compares the run with the one without the edits given to backward, and none are given; those of a withEdits() scope are in both runs. Give edits, or the logits to compare with: metric.kl(logits).",
     );
 }
 
@@ -257,11 +259,12 @@ function chooseWeights({ engine, spec }: Model, patterns: readonly PointPattern[
   const chosen = patterns.flatMap((pattern) => {
     const matching = names.filter(matcher(pattern));
     if (matching.length > 0) return matching;
-    const near = nearestNames(String(pattern), names, 3).join(", ");
-    throw new InputError(
-      "input/no-weight",
-      `"${pattern}" matches no tensor of this ${spec.family} model. Nearest: ${near}.`,
-    );
+    const held = typeof pattern === "string" ? tensorsHolding(engine, matcher(plainName(pattern))) : [];
+    const [means] = held;
+    const remedy = means
+      ? `It is TransformerLens's name, and gradients of weights have the checkpoint's: take ${[...new Set(held)].slice(0, 3).join(", ")}.`
+      : `Nearest: ${nearestNames(String(pattern), names, 3).join(", ")}.`;
+    throw new InputError("input/no-weight", `"${pattern}" matches no tensor of this ${spec.family} model. ${remedy}`);
   });
   return names.filter((name) => chosen.includes(name));
 }
@@ -271,7 +274,7 @@ function withGradients(hooks: PassHooks, grads: ActivationCache): PassHooks {
   return { ...hooks, captures: [...hooks.captures, ...targets] };
 }
 
-/** Elements of one row of the widest value of the backward pass: its attention is computed step by step. */
+/** Elements of one row of the widest value of the backward pass. */
 export function widestOf(
   { spec }: Model,
   ids: readonly (readonly number[])[],
@@ -279,5 +282,5 @@ export function widestOf(
   widest = 0,
 ): number {
   const longest = Math.max(...ids.map(({ length }) => length));
-  return Math.max(widest, spec.nHeads * longest, logits === "all" ? spec.vocabSize : 0);
+  return Math.max(widest, widestAttentionGradient(spec, longest), logits === "all" ? spec.vocabSize : 0);
 }

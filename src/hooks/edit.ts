@@ -14,8 +14,9 @@ import { ActivationCache, type CacheEntry, ENTRY_PLACE_FIELDS } from "./activati
 import { type Axis, isHeadFirst, type Point, resolvePoints } from "./points.ts";
 
 /**
- * A number; an array or GPU tensor that broadcasts from the right against the selection [batch, positions, heads, dims]
- * (heads dropped where the point has none); or an entry of a cache, read at the edited coordinates.
+ * A number; an array or GPU tensor that broadcasts from the right against the selection, in the shape in which a cache has the
+ * point: [batch, positions, dims], [batch, positions, heads, dims], or [batch, heads, queries, keys] for scores and pattern; or
+ * an entry of a cache, read at the edited coordinates.
  */
 export type EditValue = number | s.NumberList | Tensor | CacheEntry;
 
@@ -28,7 +29,7 @@ export interface Edit {
   at: string;
   /** How the activation x changes; see `EditOp`. */
   op: EditOp;
-  /** v: a number, values as long as the last axes of the selection, or an entry of a cache. */
+  /** v: a number, values as long as the last axes of the selection as it is read, or an entry of a cache. */
   value?: EditValue;
   /** Factor of the value. `lerp` needs it, `add` has 1 by default, no other op takes it. */
   alpha?: number;
@@ -287,54 +288,64 @@ function valueSource(edit: CheckedEdit, point: Point, selection: Selection): Val
     throw fail(edit, "hook/value-shape", `its value tensor holds ${value.dtype}; activations are f32.`);
   if (value instanceof Tensor && value.destroyed)
     throw fail(edit, "hook/value-destroyed", "its value tensor was destroyed.");
-  return broadcastSource(edit, value instanceof Tensor ? value : Float32Array.from(value), selection);
+  return broadcastSource(edit, point, value instanceof Tensor ? value : Float32Array.from(value), selection);
 }
 
-/** Strides of a value whose length is that of the selection's trailing axes. */
+/**
+ * A value as long as the trailing axes of the selection, which are those that the point has when it is read: what a cache gives
+ * of a selection can be set there again.
+ */
 function broadcastSource(
   edit: CheckedEdit,
+  point: Point,
   values: Tensor | Float32Array,
   { places, heads, dimCount, hasHeads }: Selection,
 ): ValueSource {
-  // A sequence that has ended computes nothing more, and its values are not read.
-  const counts = new Set(places.map(({ list }) => list.length).filter((count) => count > 0));
-  const positions = counts.size <= 1 ? ([...counts][0] ?? 0) : undefined;
-  const perHead = dimCount;
-  const perPosition = heads.length * dimCount;
-  const perRow = positions === undefined ? undefined : positions * perPosition;
-  const steps: { length: number; start: (place: TargetPlace) => number; stride: 0 | 1 }[] = [
-    { length: 1, start: () => 0, stride: 0 },
-    { length: perHead, start: () => 0, stride: 1 },
-    { length: perPosition, start: (at) => at.headIndex * perHead, stride: 1 },
-  ];
-  if (perRow !== undefined) {
-    const inRow = (at: TargetPlace) => at.positionIndex * perPosition + at.headIndex * perHead;
-    steps.push({ length: perRow, start: inRow, stride: 1 });
-    steps.push({ length: places.length * perRow, start: (at) => at.rowIndex * perRow + inRow(at), stride: 1 });
-  }
-  const step = steps.find(({ length }) => length === values.length);
-  if (!step) {
-    const shape = [places.length, positions ?? "uneven", ...(hasHeads ? [heads.length] : []), dimCount].join(", ");
+  // As in a cache, sequences that are shorter have entries at the end, which are not read.
+  const positions = Math.max(1, ...places.map(({ list }) => list.length));
+  const headFirst = isHeadFirst(point.name);
+  const inner = headFirst ? [heads.length, positions, dimCount] : [positions, heads.length, dimCount];
+  const shape = [places.length, ...inner];
+  // How many numbers the last 0, 1, … 4 axes hold.
+  const counts = [0, 1, 2, 3, 4].map((axes) => shape.slice(4 - axes).reduce((product, size) => product * size, 1));
+  const axes = counts.indexOf(values.length);
+  const read = hasHeads ? shape : [places.length, positions, dimCount];
+  if (axes < 0) {
     throw fail(
       edit,
       "hook/value-shape",
-      `its value has ${values.length} numbers; the selection is [${shape}], so it takes ${[...new Set(steps.map(({ length }) => length))].join(", or ")}.`,
+      `its value has ${values.length} numbers; the selection is [${read.join(", ")}], so it takes ${[...new Set(counts)].join(", or ")}.`,
     );
   }
-  if (values instanceof Tensor) checkTensorShape(edit, values, [places.length, positions ?? 0, heads.length, dimCount]);
-  return { values, stride: step.stride, byCoordinate: false, start: step.start };
+  if (values instanceof Tensor) checkTensorShape(edit, values, read);
+  // Numbers from one entry of an axis to the next; 0 where the value is shared along it.
+  const strideOf = (axis: number) => (axis >= 4 - axes ? (counts[3 - axis] as number) : 0);
+  const [perRow, perHead, perPosition] = [0, headFirst ? 1 : 2, headFirst ? 2 : 1].map(strideOf) as [
+    number,
+    number,
+    number,
+  ];
+  const start = ({ rowIndex, headIndex, positionIndex }: TargetPlace) =>
+    rowIndex * perRow + headIndex * perHead + positionIndex * perPosition;
+  return { values, stride: axes === 0 ? 0 : 1, byCoordinate: false, start };
 }
 
-/** A tensor says what its axes are: as many numbers in another order would be other values. Axes of 1 may be left out. */
+/**
+ * A tensor says what its axes are: as many numbers in another order would be other values. One axis is read as a flat list;
+ * axes of 1 may be left out.
+ */
 function checkTensorShape(edit: CheckedEdit, { shape }: Tensor, selection: readonly number[]): void {
-  const own = shape.filter((size) => size !== 1);
-  const wanted = selection.filter((size) => size !== 1);
-  const trailing = wanted.slice(wanted.length - own.length);
-  if (own.length < 2 || own.join() === trailing.join()) return;
+  const own = shape.slice(shape.findIndex((size) => size !== 1));
+  const left = [...selection];
+  const fits = (size: number) => {
+    while (size !== 1 && left.at(-1) === 1) left.pop();
+    return left.pop() === size;
+  };
+  if (own.length < 2 || [...own].reverse().every(fits)) return;
   throw fail(
     edit,
     "hook/value-shape",
-    `its value tensor is [${shape.join(", ")}]; the selection ends in [${trailing.join(", ")}].`,
+    `its value tensor is [${shape.join(", ")}]; the selection is [${selection.join(", ")}], and a tensor has its last axes.`,
   );
 }
 

@@ -106,6 +106,12 @@ function planLoss(
     const { length } = ids[sequence] as readonly number[];
     return position + 1 < length && (mask === undefined || mask[sequence]?.[position] === true);
   };
+  const last = mask?.findIndex((own, sequence) => own[(ids[sequence]?.length ?? 0) - 1] === true) ?? -1;
+  if (last >= 0)
+    throw new HookError(
+      "hook/metric",
+      `The mask of metric.loss counts the last position of sequence ${last}, which no token follows. Make that entry false, or leave it out.`,
+    );
   for (const [sequence, { length }] of ids.entries())
     if ((mask?.[sequence]?.length ?? 0) > length)
       throw new HookError(

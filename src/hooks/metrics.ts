@@ -13,7 +13,7 @@ import * as s from "../schema/schema.ts";
 
 /** What a kind of metric is. */
 interface MetricKind {
-  /** Its case in `shaders/metric.wgsl`; without one it is for `backward` alone. */
+  /** Its case in `shaders/metric.wgsl`; without one it is for gradients alone. */
   readonly mode?: number;
   /** Its case in `shaders/metric_gradient.wgsl`; without one it has no gradient. */
   readonly gradientMode?: number;
@@ -96,16 +96,16 @@ export const metric = {
   rank: (token: number): Metric => ({ kind: "rank", tokens: [token] }),
   /** KL(reference || cell) in nats, sum of p (log p - log q); the reference is the unedited run unless logits [vocab] are given. */
   kl: (reference?: s.NumberList): Metric => ({ kind: "kl", tokens: [], reference }),
-  /** The sum of weights[t] * logit(t); weights [vocab]. Its gradient of the logits is the weights. For `backward` alone. */
+  /** The sum of weights[t] * logit(t); weights [vocab]. Its gradient of the logits is the weights. For gradients, not for sweeps. */
   weighted: (weights: s.NumberList): Metric => ({ kind: "weighted", tokens: [], reference: weights }),
   /**
    * The mean cross entropy of the next token in nats, over all sequences and positions, or those that `mask` [batch, pos]
-   * counts: entry p is for the prediction at position p of the token at p + 1. For `backward` alone.
+   * counts: entry p is for the prediction at position p of the token at p + 1. For gradients, not for sweeps.
    */
   loss: (mask?: readonly (readonly boolean[])[]): Metric => ({ kind: "loss", tokens: [], mask }),
   /**
    * The sum over the vocabulary of an expression, with its gradient: `{ term: "-p * logP", gradient: "-p * (logP + value)" }` is
-   * the entropy. For `backward` alone, which compares the gradient with finite differences of the value.
+   * the entropy. For gradients, not for sweeps; the gradient is compared with finite differences of the value.
    */
   wgsl: (expressions: WgslMetric): Metric => ({ kind: "wgsl", tokens: [], ...expressions }),
 };
@@ -139,12 +139,19 @@ export const readsOnlyTokens = (metric: Metric): boolean => kindOf(metric).reads
 /** Columns of a metric in the result. */
 export const metricWidth = (metric: Metric): number => (kindOf(metric).isWide ? metric.tokens.length : 1);
 
+/** What takes the metrics without a kernel for sweeps; edgeAttribution and integratedGradients refuse the loss. */
+const GRADIENT_CALLS =
+  "backward, saliency, gradientTimesActivation, integratedGradients, and edgeAttribution by gradients";
+
 /** @throws HookError `hook/metric` for no metric, a token out of range or a reference of the wrong length. */
 export function checkMetrics(metrics: readonly CheckedMetric[], vocabSize: number): void {
   if (metrics.length === 0) throw new HookError("hook/metric", "The list of metrics is empty. Give at least one.");
   for (const each of metrics) {
     if (kindOf(each).mode === undefined)
-      throw new HookError("hook/metric", `Metric ${each.kind} is for backward() alone.`);
+      throw new HookError(
+        "hook/metric",
+        `Metric ${each.kind} is for gradients alone: ${GRADIENT_CALLS}. Sweeps and what is made of them take logit, logitDiff, logProb, prob, rank or kl.`,
+      );
     checkMetric(each, vocabSize);
   }
 }

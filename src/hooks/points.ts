@@ -284,11 +284,19 @@ export function resolvePoints(spec: ModelSpec, given: PointPattern | readonly Po
   return [...chosen].sort((a, b) => a.order - b.order);
 }
 
-/** The point of exactly this name. */
+/** The point of exactly this name. @throws HookError `hook/no-such-point`, for a pattern too */
 export function resolvePoint(spec: ModelSpec, name: string): Point {
-  const found = pointTable(spec).get(name);
-  if (!found) throw noSuchPoint(spec, name, pointTable(spec));
-  return found;
+  const table = pointTable(spec);
+  const found = table.get(name);
+  if (found) return found;
+  const matching = matchesOf(name, table);
+  if (matching.length === 0) throw noSuchPoint(spec, name, table);
+  const names = matching.slice(0, 3).map((each) => each.name);
+  const more = matching.length > 3 ? `, and ${matching.length - 3} more` : "";
+  throw new HookError(
+    "hook/no-such-point",
+    `"${name}" is a pattern, and one point is wanted here. Take one of ${names.join(", ")}${more}.`,
+  );
 }
 
 /** The points that a pattern names. A plain name is looked up: a sweep names one in each of thousands of cells. */

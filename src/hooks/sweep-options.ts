@@ -1,5 +1,5 @@
 /** The options of a sweep, and what it needs of a model. */
-import { MODEL_INPUT, type ModelInput } from "../model/input.ts";
+import { type ModelInput, TOKEN_INPUT, type TokenInput } from "../model/input.ts";
 import type { LoadedModel } from "../model/loaded-model.ts";
 import type { Model } from "../model/model.ts";
 import * as s from "../schema/schema.ts";
@@ -19,8 +19,8 @@ export interface SweepModel extends LoadedModel {
 
 /** What to sweep over and what to measure. */
 export interface SweepOptions {
-  /** One sequence. */
-  input: ModelInput;
+  /** One sequence. To change its embeddings, edit `hook_embed` in the cells. */
+  input: TokenInput;
   /** The edits of each cell. A cell without edits gives the base value. */
   cells: readonly (Edit | readonly Edit[])[];
   /** One metric, or several that share the passes. */
@@ -44,7 +44,7 @@ export type CheckedSweepOptions = Omit<SweepOptions, "cells" | "metric"> & {
 export const MEASURE_FIELDS = { onProgress: s.callback, signal: s.signal, memoryBudget: s.positive } as const;
 
 export const SWEEP_OPTIONS = s.object<SweepOptions, CheckedSweepOptions>("the options of sweep", {
-  input: s.required(MODEL_INPUT),
+  input: s.required(TOKEN_INPUT),
   cells: s.required(s.list("lists of edits", EDITS)),
   metric: s.required(METRICS),
   position: s.whole,

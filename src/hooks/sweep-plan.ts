@@ -7,7 +7,7 @@ import type { Tensor } from "../gpu/tensor.ts";
 import { type AffectedRows, affectedRows } from "../graph/reach.ts";
 import { isCausal } from "../model/causality.ts";
 import type { Head } from "../model/engine.ts";
-import { type ModelInput, toIds } from "../model/input.ts";
+import { type TokenInput, toIds } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
 import { widestMlp } from "../model/weights/table.ts";
 import { type CompiledEdit, compileEdits, type EditScope } from "./edit.ts";
@@ -168,13 +168,7 @@ function rowsOfPass(
   return Math.max(keyCount, Math.min(engine.rowsPerPass(widest), rows));
 }
 
-function singleSequence(model: SweepModel, input: ModelInput): number[] {
-  if (typeof input === "object" && "inputsEmbeds" in input) {
-    throw new InputError(
-      "input/sweep",
-      "A sweep needs token ids or text. To change the embeddings, edit hook_embed in the cells.",
-    );
-  }
+function singleSequence(model: SweepModel, input: TokenInput): number[] {
   const ids = toIds(input, model);
   if (ids.length !== 1)
     throw new InputError("input/sweep", `A sweep takes one sequence, not ${ids.length}. Run one sweep for each.`);

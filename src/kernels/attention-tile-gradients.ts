@@ -82,8 +82,8 @@ export function gradientKernels({ name, shared, sources, sizes, tile }: Gradient
         alibiSlopes: "read",
         queries: "read",
         keys: "read",
+        values: "read",
         dz: "read",
-        z: "read",
         statistics: "write",
       },
     }),
@@ -141,14 +141,14 @@ export function attentionStatistics(
   recorder: Recorder,
   { params, constants = {}, buffers }: AttentionCall,
   rows: Blocks,
-  { dz, z }: { dz: BufferSlice; z: BufferSlice },
+  dz: BufferSlice,
   statistics: BufferSlice,
 ): void {
-  const { slotTable, alibiSlopes, queries, keys } = buffers;
+  const { slotTable, alibiSlopes, queries, keys, values } = buffers;
   recorder.dispatch(kernelsFor(recorder, params.dHead).statistics, {
     params,
     constants,
-    buffers: { rows: rows.table, slotTable, alibiSlopes, queries, keys, dz, z, statistics },
+    buffers: { rows: rows.table, slotTable, alibiSlopes, queries, keys, values, dz, statistics },
     workgroups: [rows.count, params.nHeads],
   });
 }

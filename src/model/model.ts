@@ -97,7 +97,11 @@ export class Model extends Runner {
 
   #prepare(input: ModelInput, options: ForwardOptions): { ids: number[][]; inputsEmbeds?: Tensor } {
     if (!isEmbeds(input)) return { ids: toIds(input, this, bosFor(options)) };
-    if (options.addBos) s.refuseIdle("forward", "addBos", "before embeddings, which are taken as they are");
+    if (options.addBos)
+      throw new InputError(
+        "input/idle-option",
+        "addBos does nothing before embeddings, which are taken as they are. Leave addBos out.",
+      );
     const ids = this.#embedsShape(input);
     const { dModel } = this.spec;
     const packed = new Float32Array(sum(ids) * dModel);

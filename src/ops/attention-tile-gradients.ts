@@ -29,31 +29,40 @@ function dot(x: Float64Array, first: number, y: Float64Array, second: number, wi
   return sum;
 }
 
-/** Inputs q, keys, dz and z. Of each query (log sum, sum of pattern * dPattern, ALiBi slope, position). */
+/** Inputs q, keys, values and dz. Of each query (log sum, sum of pattern * dPattern, ALiBi slope, position). */
 export const ATTENTION_STATISTICS = defineOp<AttentionAttributes>({
   name: "attentionStatistics",
-  formula: "log sum exp(scores), dz · z, slope, position",
+  formula: "log sum exp(scores), pattern · (dz · v), slope, position",
   shapes: (_, { nHeads }) => [{ heads: nHeads, width: 4 }],
-  acrossRows: [1],
+  acrossRows: [1, 2],
   reference(call) {
-    const { attributes, inputs, inputRows, rows, pass } = call;
-    const [, , dz, z] = inputs as Float64Array[] as [Float64Array, Float64Array, Float64Array, Float64Array];
-    const { nHeads, dHead, alibi } = attributes;
-    const keyCount = keyCountOf(inputRows[1] as RowTable);
+    const { attributes, rows, pass } = call;
+    const [, , v, dz] = call.inputs as readonly Float64Array[] as [unknown, unknown, Float64Array, Float64Array];
+    const { nHeads, nKvHeads, dHead, alibi } = attributes;
+    const keyCount = keyCountOf(call.inputRows[1] as RowTable);
     const scores = scoresOf(call, keyCount);
-    const statistics = Array.from({ length: rows.count * nHeads }, (_, rowHead) => {
+    const out = new Float64Array(rows.count * nHeads * 4);
+    eachRowHead(call, (rowHead, keys, kvHead) => {
       const own = scores.subarray(rowHead * keyCount, (rowHead + 1) * keyCount);
+      const largest = own.reduce((most, score) => Math.max(most, score), Number.NEGATIVE_INFINITY);
+      const weightOf = (position: number) => Math.exp((own[position] as number) - largest);
+      const total = keys.reduce((sum, { position }) => sum + weightOf(position), 0);
+      const along = keys.reduce(
+        (sum, { row, position }) => sum + weightOf(position) * dot(dz, rowHead, v, row * nKvHeads + kvHead, dHead),
+        0,
+      );
       const slope = alibi ? (pass.slopes?.[rowHead % nHeads] as number) : 0;
-      const logSum = Math.log(own.reduce((sum, score) => sum + Math.exp(score), 0));
-      return [logSum, dot(dz, rowHead, z, rowHead, dHead), slope, rows.position(Math.floor(rowHead / nHeads))];
+      out.set(
+        [largest + Math.log(total), along / total, slope, rows.position(Math.floor(rowHead / nHeads))],
+        4 * rowHead,
+      );
     });
-    return [Float64Array.from(statistics.flat())];
+    return [out];
   },
   lower(call) {
-    const [q, , dz, z] = call.inputs as [View, View, View, View];
-    const grads = { dz: dz.buffer, z: z.buffer };
+    const [q, , , dz] = call.inputs as [View, View, View, View];
     const out = (call.outputs[0] as View).buffer;
-    attentionStatistics(call.recorder, attentionCall(call, q), queryBlocks(call, 0), grads, out);
+    attentionStatistics(call.recorder, attentionCall(call, q), queryBlocks(call, 0), dz.buffer, out);
   },
 });
 

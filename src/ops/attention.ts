@@ -55,6 +55,13 @@ function stepGradients(
   return [...scoresGradients(sink, attributes, [q, keys, scores], dScores), dv];
 }
 
+const isTiled = ({ dHead }: Pick<AttentionAttributes, "dHead">) => dHead <= WIDEST_TILED_HEAD;
+
+/** Elements of the widest row of attention's gradients, where nobody looks at scores or pattern. */
+export function widestAttentionGradient(spec: Pick<AttentionAttributes, "nHeads" | "dHead">, keyCount: number): number {
+  return isTiled(spec) ? spec.nHeads * spec.dHead : spec.nHeads * keyCount;
+}
+
 export const SCORES: OpKind<AttentionAttributes> = defineOp<AttentionAttributes>({
   name: "scores",
   formula: "softCap(q·k * scale) + ALiBi; -inf where the query cannot see",
@@ -110,11 +117,11 @@ export const ATTENTION = defineOp<AttentionAttributes>({
     return [mixOf(call, softmaxOf(scoresOf(call, keyCount), keyCount), call.inputs[2] as Float64Array, keyCount)];
   },
   // The pattern is computed once more, a tile at a time, which costs less than keeping it.
-  vjp({ op: { inputs, outputs, attributes }, grads, sink }) {
+  vjp({ op: { inputs, attributes }, grads, sink }) {
     const [q, keys, values] = inputs as [Value, Value, Value];
-    const [z, dz] = [...outputs, ...grads] as [Value, Value];
-    if (attributes.dHead > WIDEST_TILED_HEAD) return stepGradients(sink, attributes, [q, keys, values], dz);
-    const statistics = sink.one(ATTENTION_STATISTICS, [q, keys, dz, z], attributes);
+    const [dz] = grads as [Value];
+    if (!isTiled(attributes)) return stepGradients(sink, attributes, [q, keys, values], dz);
+    const statistics = sink.one(ATTENTION_STATISTICS, [q, keys, values, dz], attributes);
     const all = [q, keys, values, dz, statistics];
     return [sink.one(QUERY_GRADIENT, all, attributes), ...sink.add(KEY_GRADIENT, all, attributes, { rows: keys.rows })];
   },

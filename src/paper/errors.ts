@@ -7,7 +7,7 @@ import { SuperlensError } from "../errors.ts";
  * | code | meaning |
  * |---|---|
  * | `paper/vocabulary` | a token that the vocabulary lacks, or a list of tokens that is none |
- * | `paper/prompt` | prompts that do not exist: too many tasks for the family, or no query on which the tasks differ |
+ * | `paper/prompt` | prompts that do not exist: too many tasks for the family, no query on which the tasks differ, or no room for them in the context |
  * | `paper/task` | a family or task with this name does not exist |
  * | `paper/preset` | a preset with this name does not exist |
  * | `paper/figure` | a figure with this name does not exist |

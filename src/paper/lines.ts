@@ -38,7 +38,7 @@ export interface LineOptions {
 
 const PROMPTS = s.list("prompts", SEQUENCE);
 
-const LINE_OPTIONS = s.object<LineOptions, LineOptions>("the options of likeliestLines", {
+export const LINE_OPTIONS = s.object<LineOptions, LineOptions>("the options of likeliestLines", {
   enough: s.required(s.callback),
   signal: s.signal,
 });

@@ -3,7 +3,7 @@
  * ends with its line break; models with a tokenizer are asked in text, and an answer is the task's words, as in the paper.
  */
 import { MODEL } from "../hooks/call.ts";
-import type { HookedModel } from "../hooks/index.ts";
+import type { Edit, HookedModel } from "../hooks/index.ts";
 import * as s from "../schema/schema.ts";
 import { type AskedPrompt, answerProbabilities } from "./answers.ts";
 import { PaperError } from "./errors.ts";
@@ -30,12 +30,16 @@ export interface Measured {
 export interface MeasureOptions {
   /** Whether the line break after an answer counts, also in text: then none includes another. Default false. */
   wholeLines?: boolean;
+  /** Of each prompt, beside those of a `withEdits` view; they name no `batch`. */
+  edits?: readonly (readonly Edit[])[];
   /** Ends it with `signal.reason` between two batches. */
   signal?: AbortSignal;
 }
 
 export const MEASURE_OPTIONS = s.object<MeasureOptions>("the options of measurePrompts", {
   wholeLines: s.flag,
+  // Each is read by `answerProbabilities`.
+  edits: s.list("a list of edits for each prompt", s.simple<readonly Edit[]>("a list of edits", Array.isArray)),
   signal: s.signal,
 });
 
@@ -54,9 +58,17 @@ export async function measurePrompts(
   s.readArgument(MODEL, model, "measurePrompts", "model");
   if (vocabulary !== undefined) s.readArgument(VOCABULARY, vocabulary, "measurePrompts", "vocabulary");
   s.readArgument(s.list("prompts, of evaluationPrompts()", PROMPT), prompts, "measurePrompts", "prompts");
-  const { signal, wholeLines } = s.readOptions(MEASURE_OPTIONS, options, "measurePrompts");
+  const { signal, wholeLines, edits } = s.readOptions(MEASURE_OPTIONS, options, "measurePrompts");
   assertAskable(model, vocabulary);
-  const asked = prompts.map((prompt) => askedOf(vocabulary, prompt, wholeLines ? LINE_BREAK : ""));
+  if (edits && edits.length !== prompts.length)
+    throw new PaperError(
+      "paper/prompt",
+      `measurePrompts got ${prompts.length} prompts and edits of ${edits.length}. Give a list for each, which may be empty.`,
+    );
+  const asked = prompts.map((prompt, index) => ({
+    ...askedOf(vocabulary, prompt, wholeLines ? LINE_BREAK : ""),
+    edits: edits?.[index] ?? [],
+  }));
   const found = await answerProbabilities(model, asked, signal ? { signal } : {});
   return found.map(({ answers, other, entropy, likeliestOther, prefixes }) => ({
     probabilities: answers.map(({ probability }) => probability),
@@ -77,7 +89,11 @@ export function assertAskable({ tokenizer, label }: HookedModel, vocabulary: Voc
   );
 }
 
-function askedOf(vocabulary: Vocabulary | undefined, prompt: Prompt, end: string): AskedPrompt {
+/**
+ * A prompt of tasks as it is asked.
+ * @param end of an answer in text
+ */
+export function askedOf(vocabulary: Vocabulary | undefined, prompt: Prompt, end = ""): AskedPrompt {
   const answers = prompt.answers.map((answer) => vocabulary?.answerIds(answer) ?? answer + end);
   return { prompt: promptInput(vocabulary, prompt), answers };
 }

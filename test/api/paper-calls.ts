@@ -107,7 +107,7 @@ function ofTraining(preset: paper.Preset, model: HookedModel): Call {
 
 function ofModels(model: HookedModel, prompts: readonly paper.Prompt[]): Call[] {
   const { vocabulary } = paper.trainingPreset("lc").data;
-  const asked: paper.AskedPrompt = { prompt: [1, 2], answers: [[3], [4, 5]] };
+  const asked: paper.AskedPrompt = { prompt: [1, 2], answers: [[3], [4, 5]], edits: [] };
   return [
     {
       name: "answerProbabilities",

@@ -103,8 +103,10 @@ it("every method checks a question without a GPU", () => {
     const check = (changes: object) => () => methodOf(name).check(facts, { ...question(name), ...changes });
     expect(check({})).not.toThrow();
     expect(check({ corrupted: [5] }), name).toThrow(/The clean prompt has 4 tokens, the corrupted one 1/);
+    expect(check({ corrupted: question(name).clean }), name).toThrow(/are the same tokens/);
+    expect(check({ metricPosition: 9 }), name).toThrow(/metricPosition is 9; the prompt has 4 tokens/);
     expect(check({ metric: metric.logit(96) }), name).toThrow(/token 96 is out of range/);
-    expect(check({ metric: metric.loss() }), name).toThrow(/loss is for backward\(\) alone/);
+    expect(check({ metric: metric.loss() }), name).toThrow(/loss is for gradients alone/);
     if (name !== "exact") expect(check({ metric: metric.rank(5) }), name).toThrow(/has no gradient/);
     const block = { ...model.spec.block, norms: "sandwich" } as const;
     // What is no head's goes through the norm, too.

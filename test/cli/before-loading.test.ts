@@ -212,6 +212,13 @@ describe("what the model rules out ends before a GPU is asked for", () => {
     [attribute("--corrupted", "5 7 8"), "hook/patch-length", /The clean prompt has 2 tokens, the corrupted one 3/],
     [attribute("--corrupted", "5 7", "--at", "resid"), "input/argument", /at is "resid"; it must be/],
     [attribute("--corrupted", "5 7", "--at", "hook_embd", "--method", "ig"), "hook/no-such-point", /hook_embed/],
+    [
+      attribute("--corrupted", "5 7", "--at", "*.hook_resid_pre", "--method", "ig"),
+      "hook/no-such-point",
+      /is a pattern, and one point is wanted here\. Take one of blocks\.0\.hook_resid_pre, /,
+    ],
+    [attribute("--corrupted", "5 6"), "hook/same-prompts", /the same tokens/],
+    [attribute("--corrupted", "5 7", "--position", "2", "--method", "eap"), "input/position-range", /2 tokens/],
     [attribute("--corrupted", "5 7", "--position", "2"), "input/position-range", /the prompt has 2 tokens/],
     [attribute("--corrupted", "5 7", "--out", ROOT), "cli/not-writable", /it is a folder/],
     [generate("--ids", "96"), "", /--ids may be given once/],

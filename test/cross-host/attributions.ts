@@ -7,6 +7,7 @@
 import {
   compareWithExact,
   edgeAttribution,
+  type HeadSvd,
   type HookedModel,
   headSvd,
   integratedGradients,
@@ -197,7 +198,13 @@ const paths: Body = async (fixture) => {
   const moved = Math.max(...expected.map((value) => Math.abs(value - fixture.metricOf(0))));
   // Else the comparison would say nothing.
   if (!(moved > 100 * 1e-6)) throw new Error(`the paths change the metric by ${moved} at the most`);
-  return checkClose(grid.values, Float32Array.from(expected), "heads to the logits");
+  const worst = checkClose(grid.values, Float32Array.from(expected), "heads to the logits");
+  // The same by exact patching of the edges, which no other node sees.
+  const graph = await edgeAttribution(model, { ...prompts, metric: METRIC, method: "exact" });
+  const patched = expected.map(
+    (_, head) => fixture.metricOf(0) + (graph.edges.get(`a${layer}.h${head}->logits`)?.score as number),
+  );
+  return Math.max(worst, checkClose(Float32Array.from(patched), Float32Array.from(expected), "exact edges"));
 };
 
 /** What each head adds at the last position, [head][dModel], from the residual before the block and the pattern. */
@@ -221,8 +228,12 @@ function headOutputs(fixture: Fixture, layer: number, prompt: number): Float64Ar
   });
 }
 
-/** W_V [dModel][dHead] and W_O [dHead][dModel] of a head, as GPT-2 stores them. */
-function headMatrices(fixture: Fixture, layer: number, head: number): { values: number[][]; out: number[][] } {
+/** W_Q, W_K and W_V [dModel][dHead] and W_O [dHead][dModel] of a head, as GPT-2 stores them. */
+function headMatrices(
+  fixture: Fixture,
+  layer: number,
+  head: number,
+): Record<"queries" | "keys" | "values" | "out", number[][]> {
   const { dModel, dHead } = fixture.model.spec;
   const [attention, projection] = [
     fixture.weight(`h.${layer}.attn.c_attn.weight`),
@@ -230,8 +241,10 @@ function headMatrices(fixture: Fixture, layer: number, head: number): { values: 
   ];
   const rows = (count: number, at: (row: number, column: number) => number, width: number) =>
     Array.from({ length: count }, (_, row) => Array.from({ length: width }, (__, column) => at(row, column)));
+  const part = (index: number) =>
+    rows(dModel, (d, n) => attention[d * 3 * dModel + index * dModel + head * dHead + n] as number, dHead);
   return {
-    values: rows(dModel, (d, n) => attention[d * 3 * dModel + 2 * dModel + head * dHead + n] as number, dHead),
+    ...{ queries: part(0), keys: part(1), values: part(2) },
     out: rows(dHead, (n, d) => projection[(head * dHead + n) * dModel + d] as number, dModel),
   };
 }
@@ -259,20 +272,31 @@ function unembedded(fixture: Fixture, residual: Float32Array): number {
   return logit(UP) - logit(DOWN);
 }
 
-/** The singular parts of a head's circuit add up to W_V W_O, and its tokens are those with the largest scores. */
-const heads: Body = async (fixture) => {
-  const { dModel } = fixture.model.spec;
-  const [layer, head] = [1, 2];
-  const svd = await headSvd(fixture.model, { layer, head, circuit: "OV", topTokens: 1 });
-  const { values, out } = headMatrices(fixture, layer, head);
-  const expected = Float32Array.from(values.flatMap((row) => [...times(row, out)]));
-  const sum = Float32Array.from(expected, (_, at) =>
-    svd.values.reduce((all, value, part) => {
-      const [left, right] = [svd.left[part], svd.right[part]] as [Float64Array, Float64Array];
-      return all + value * (left[Math.floor(at / dModel)] as number) * (right[at % dModel] as number);
-    }, 0),
+/** What the singular parts of a circuit add up to, [dModel, dModel]. */
+function sumOfParts({ values, left, right }: HeadSvd, dModel: number): Float32Array {
+  return Float32Array.from({ length: dModel ** 2 }, (_, at) =>
+    values.reduce(
+      (all, value, part) =>
+        all + value * (left[part]?.[Math.floor(at / dModel)] as number) * (right[part]?.[at % dModel] as number),
+      0,
+    ),
   );
-  const worst = checkClose(sum, expected, "W_V W_O");
+}
+
+/** The singular parts of a head's circuits add up to W_V W_O and W_Q W_K^T, and its tokens are those with the largest scores. */
+const heads: Body = async (fixture) => {
+  const { dModel, dHead } = fixture.model.spec;
+  const [layer, head] = [1, 2];
+  const { queries, keys, values, out } = headMatrices(fixture, layer, head);
+  const qk = await headSvd(fixture.model, { layer, head, circuit: "QK" });
+  const turned = Array.from({ length: dHead }, (_, n) => keys.map((row) => row[n] as number));
+  const scored = Float32Array.from(queries.flatMap((row) => [...times(row, turned)]));
+  const svd = await headSvd(fixture.model, { layer, head, circuit: "OV", topTokens: 1 });
+  const moved = Float32Array.from(values.flatMap((row) => [...times(row, out)]));
+  const worst = Math.max(
+    checkClose(sumOfParts(qk, dModel), scored, "W_Q W_K^T"),
+    checkClose(sumOfParts(svd, dModel), moved, "W_V W_O"),
+  );
   const written = svd.right[0] as Float64Array;
   const mean = written.reduce((all, value) => all + value, 0) / dModel;
   const [scale, embedding] = [fixture.weight("ln_f.weight"), fixture.weight("wte.weight")];

@@ -262,10 +262,15 @@ describe("bad input", () => {
   it.each<[string, object, RegExp]>([
     ["a metric of several columns", { metric: metric.logits([1, 2]) }, /HookError hook\/metric: .*gives 2/],
     ["a metric of whole numbers", { metric: metric.rank(3) }, /HookError hook\/metric: .*no gradient/],
-    ["a metric of the whole sequence", { metric: metric.loss() }, /HookError hook\/metric: .*backward\(\) alone/],
+    [
+      "a metric of the whole sequence",
+      { metric: metric.loss() },
+      /HookError hook\/metric: .*for gradients alone: backward, /,
+    ],
     ["a token that does not exist", { metric: metric.logit(96) }, /HookError hook\/metric: .*out of range/],
     ["kl when noising", { metric: metric.kl(), direction: "noising" }, /HookError hook\/metric: .*gradient is 0/],
     ["prompts of different lengths", { clean: [1, 2] }, /HookError hook\/patch-length/],
+    ["the same prompt twice", { corrupted: clean }, /HookError hook\/same-prompts: .*same tokens.*differs/],
     ["two sequences", { clean: [[1], [2]] }, /InputError input\/experiment/],
     ["a site that does not exist", { at: "hook_resid_pre" }, /InputError input\/argument/],
     ["a layer that does not exist", { layers: 3 }, /HookError hook\/layer-range/],

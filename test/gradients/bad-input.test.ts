@@ -98,6 +98,19 @@ const REFUSED: Record<string, [options: BackwardOptions, error: RegExp, input?: 
   "a token out of range": [{ metric: metric.logit(96), at: "*hook_z" }, /hook\/metric.*0 to 95/],
   "the loss of one token": [{ metric: metric.loss(), at: "*hook_z" }, /hook\/metric.*two tokens/, [[4]]],
   "a loss that counts nothing": [{ metric: metric.loss([[false]]), at: "*hook_z" }, /hook\/metric/],
+  "a loss of the last position": [
+    { metric: metric.loss([[true, true, true, true, true]]), at: "*hook_z" },
+    /hook\/metric.*last position of sequence 0, which no token follows.*leave it out/,
+  ],
+  "TransformerLens's name of a weight": [
+    { metric: METRIC, weights: "blocks.1.attn.W_K" },
+    /input\/no-weight.*TransformerLens's name.*: take (transformer\.)?h\.1\.attn\.c_attn\.weight\./,
+  ],
+  "BOS before embeddings": [
+    { metric: METRIC, at: "*hook_z", addBos: true },
+    /^InputError input\/idle-option: addBos does nothing before embeddings/,
+    { inputsEmbeds: [new Float32Array(64)] },
+  ],
   "a position beside the loss": [{ metric: metric.loss(), position: 2, at: "*hook_z" }, /input\/idle-option/],
   "a metric at a position that is not there": [{ metric: METRIC, position: 5, at: "*hook_z" }, /hook\/position-range/],
   "of one of a batch": [
@@ -183,6 +196,13 @@ describe("ends", () => {
     expect(await failureOf(() => own.backward(IDS, { metric: METRIC, at: "*" }))).toMatch(/input\/model-destroyed/);
   });
 
+  it("KL against the edits of a scope, which are in both runs", async () => {
+    const call = model.withEdits({ at: "blocks.0.hook_mlp_out", op: "zero" }, (edited) =>
+      edited.backward(IDS, { metric: metric.kl(), at: "*hook_z" }),
+    );
+    expect(await failureOf(() => call)).toMatch(/hook\/metric: .*withEdits\(\) scope are in both runs/);
+  });
+
   it("for an edit whose value was destroyed", async () => {
     const { cache, ...rest } = await model.forward(IDS, { capture: "blocks.0.hook_mlp_out" });
     rest.destroy();
@@ -216,7 +236,7 @@ describe("zero", () => {
   });
 });
 
-it("weights that are no numbers give gradients that are none, and no error", async () => {
+it("weights that are no numbers give gradients that are none, and no error; edges are refused", async () => {
   const files = changeTensors(await fixtureFiles("gpt2"), (tensor) => {
     if (!tensor.name.endsWith("h.1.mlp.c_fc.weight")) return tensor;
     const values = Float32Array.from(valuesOf(tensor));
@@ -227,6 +247,11 @@ it("weights that are no numbers give gradients that are none, and no error", asy
   using result = await broken.backward(IDS, { metric: METRIC, at: "blocks.0.hook_resid_pre", weights: "*wte.weight" });
   expect([...result.value].every(Number.isNaN)).toBe(true);
   expect((await result.grads.read("blocks.0.hook_resid_pre")).some(Number.isNaN)).toBe(true);
+  const prompts = { clean: [1, 2, 3], corrupted: [1, 4, 3], metric: METRIC };
+  for (const method of ["eap", "eap-ig-inputs", "exact"] as const)
+    expect(await failureOf(() => edgeAttribution(broken, { ...prompts, method }))).toMatch(
+      /hook\/circuit-scores: The output of node m1 is NaN.*runWithCache/,
+    );
 });
 
 it("edges are not scored or chosen by what says nothing", async () => {
@@ -237,7 +262,10 @@ it("edges are not scored or chosen by what says nothing", async () => {
   const graph = CircuitGraph.of(model.spec);
   const choose = (scored: CircuitGraph) => () => circuit(scored, 5);
   expect(await failureOf(choose(graph))).toMatch(/hook\/circuit-scores.*all of them are 0/);
-  expect(await failureOf(choose(graph.withScores(() => Number.NaN)))).toMatch(/hook\/circuit-scores.*finite/);
+  const nowhere = graph.withScores(({ name }) => (name === "m0->logits" ? Number.NaN : 1));
+  expect(await failureOf(choose(nowhere))).toMatch(/hook\/circuit-scores.*finite/);
+  expect(await failureOf(() => nowhere.toJSON())).toMatch(/hook\/circuit-scores.*m0->logits is NaN.*JSON/);
+  expect(await failureOf(() => JSON.stringify(nowhere))).toMatch(/m0->logits is NaN/);
 });
 
 it("500 backward passes leave memory where it was", async () => {

@@ -157,7 +157,18 @@ describe("edge attribution", () => {
     );
     await expect(scoped).rejects.toMatchObject({ code: "hook/unsupported" });
     const none = circuit(CircuitGraph.of(model.spec), 0);
-    const same = faithfulness(model, none, { ...options, corrupted: CLEAN });
+    await expect(refused({ corrupted: CLEAN })).rejects.toMatchObject({ code: "hook/same-prompts" });
+    const second = { clean: [CLEAN, CLEAN], corrupted: [CORRUPTED, CLEAN] };
+    await expect(refused(second)).rejects.toMatchObject({
+      code: "hook/same-prompts",
+      message: expect.stringContaining("clean prompt 1 and the corrupted one"),
+    });
+    await expect(refused({ metric: metric.weighted(new Float32Array(96)), method: "exact" })).rejects.toMatchObject({
+      code: "hook/metric",
+      message: expect.stringContaining("edgeAttribution by gradients"),
+    });
+    // Measured before the prompts differ.
+    const same = faithfulness(model, none, { ...options, metricPosition: 0 });
     await expect(same).rejects.toMatchObject({ code: "hook/same-metric" });
     model.destroy();
     const { config } = await fixtureFiles("gemma2");

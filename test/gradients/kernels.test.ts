@@ -5,7 +5,7 @@ import { gpuTakenForHardware, gpuWithLimits, testGpu } from "../support/gpu.ts";
 import { relativeError } from "../support/numbers.ts";
 import { type OneOp, OneOpRun } from "./one-op.ts";
 import { gradientsOnGpu, type Storage } from "./one-op-gpu.ts";
-import { CASES } from "./ops.cases.ts";
+import { CASES, WIDE_ATTENTIONS } from "./ops.cases.ts";
 
 async function worst(gpu: Gpu, op: OneOp, lengths: readonly number[], storage: Storage): Promise<number> {
   const run = new OneOpRun(op, lengths, 11);
@@ -52,11 +52,19 @@ describe("gradients on the GPU, grid folded", () => {
 
 /** Their pipelines take SwiftShader seconds to compile; test/kernels/matmul.test.ts runs them on many shapes. */
 describe("gradients by the kernels for hardware", () => {
-  it.each(named.filter(([kind, what]) => kind === "headResults" || what === "5 to 7"))(
+  it.each(named.filter(([kind, what]) => kind === "headResults" || what === "5 to 7" || kind === "attention"))(
     "of %s, %s",
     async (_, __, op) => {
-      for (const lengths of [[1], [5]])
+      const passes = op.kind.name === "attention" ? passesOf(op).slice(-1) : [[1], [5]];
+      for (const lengths of passes)
         expect(await worst(await gpuTakenForHardware(), op, lengths, {}), `${lengths}`).toBeLessThan(TOLERANCE);
     },
   );
+});
+
+describe("gradients of attention of wide heads", () => {
+  it.each(WIDE_ATTENTIONS.map((op) => [op.what, op] as const))("%s", async (_, op) => {
+    for (const gpu of [await testGpu(), await gpuTakenForHardware()])
+      expect(await worst(gpu, op, [9, 1, 18], {})).toBeLessThan(TOLERANCE);
+  });
 });

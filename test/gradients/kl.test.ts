@@ -52,7 +52,7 @@ describe("kl() of a backward pass", () => {
   it("is refused without edits, when it would compare a run with itself", async () => {
     await expect(gradient(model, { metric: metric.kl() })).rejects.toMatchObject({
       code: "hook/metric",
-      message: expect.stringMatching(/there are no edits\. Give edits, or the logits/),
+      message: expect.stringMatching(/none are given.*Give edits, or the logits/),
     });
     await model.withEdits(STANDING, (edited) =>
       expect(gradient(edited, { metric: metric.kl() })).rejects.toMatchObject({ code: "hook/metric" }),

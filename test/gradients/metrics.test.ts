@@ -129,7 +129,7 @@ describe("metrics", () => {
     [
       "a mask",
       [
-        [true, false, false, true, true, true],
+        [true, false, false, true, true, false],
         [false, true],
       ],
     ],

@@ -84,7 +84,9 @@ const norms = NORMS.flatMap((spec): Case[] => {
   ];
 });
 
-const ATTENTIONS: Record<string, Partial<AttentionAttributes> & { slopes?: readonly number[] }> = {
+type AttentionCase = Partial<AttentionAttributes> & { readonly slopes?: readonly number[] };
+
+const ATTENTIONS: Record<string, AttentionCase> = {
   "one key-value head a head": { nKvHeads: 4 },
   "grouped heads": {},
   "one key-value head for all": { nKvHeads: 1 },
@@ -96,7 +98,7 @@ const ATTENTIONS: Record<string, Partial<AttentionAttributes> & { slopes?: reado
   "a soft cap, ALiBi and a window": { alibi: true, slopes: [0.5, 0.25, 0.125, 0.0625], softCap: 0.8, window: 3 },
 };
 
-const attentions = Object.entries(ATTENTIONS).flatMap(([what, { slopes, ...changes }]): Case[] => {
+function attentionCases([what, { slopes, ...changes }]: [string, AttentionCase]): Case[] {
   const attributes: AttentionAttributes = {
     layer: 0,
     nHeads: 4,
@@ -109,14 +111,14 @@ const attentions = Object.entries(ATTENTIONS).flatMap(([what, { slopes, ...chang
     alibi: false,
     ...changes,
   };
-  const { nHeads, nKvHeads, causal, window } = attributes;
+  const { nHeads, nKvHeads, dHead, causal, window } = attributes;
   const sees = (position: number, key: number, length: number) =>
     key < length && (!causal || key <= position) && (window === null || Math.abs(position - key) < window);
   const hidden =
     (as: number): NonNullable<Case["prepare"]> =>
     (_input, value, { position, length, at }) =>
       sees(position, at, length) ? value : as;
-  const [q, kv, keys] = [row(8, nHeads), row(8, nKvHeads), { heads: nHeads, width: "keys" as const }];
+  const [q, kv, keys] = [row(dHead, nHeads), row(dHead, nKvHeads), { heads: nHeads, width: "keys" as const }];
   const ofScores: NonNullable<Case["prepare"]> = (input, value, place) =>
     input < 0 ? hidden(0)(input, value, place) : value;
   const each = { attributes, ...(slopes && { slopes }) };
@@ -157,7 +159,7 @@ const attentions = Object.entries(ATTENTIONS).flatMap(([what, { slopes, ...chang
       outputRows: KEPT,
     },
   ];
-});
+}
 
 const ROPES = [8, 4].flatMap((rotaryDim) => (["half", "interleaved"] as const).map((style) => ({ rotaryDim, style })));
 
@@ -291,10 +293,17 @@ const edits = (["set", "add", "scale", "zero", "lerp", "project_out"] as const).
 
 export const CASES = [
   ...norms,
-  ...attentions,
+  ...Object.entries(ATTENTIONS).flatMap(attentionCases),
   ...ropes,
   ...projections,
   ...tables,
   ...plain,
   ...edits,
 ] as unknown as readonly OneOp[];
+
+/** Attention of heads that take other tiles, or none: too wide for finite differences of each input. */
+export const WIDE_ATTENTIONS = [20, 64, 72, 136, 260].flatMap((dHead) =>
+  attentionCases([`heads of ${dHead}`, { dHead, scale: dHead ** -0.5, window: 12 }]).filter(
+    ({ kind, outputRows }) => kind === ATTENTION && !outputRows,
+  ),
+) as unknown as readonly OneOp[];

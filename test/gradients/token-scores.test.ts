@@ -118,6 +118,15 @@ describe("integrated gradients", () => {
     expect(given.at).toBe("hook_embed");
   });
 
+  it("of the logits from those of another prompt are the change of the logits that count", async () => {
+    const options = { input: clean, baseline: corrupted, metric: DIFF, at: "logits", steps: 2 };
+    const { gap, scores, value, baseline } = await integratedGradients(model, options);
+    expect(value).not.toBe(baseline);
+    expect(Math.abs(gap)).toBeLessThan(1e-5);
+    expect([...scores.slice(0, -1)].every((score) => score === 0)).toBe(true);
+    expect(scores.at(-1)).toBeCloseTo(value - baseline, 5);
+  });
+
   it("of kl compare with the prompt itself", async () => {
     const found = await integratedGradients(model, {
       input: clean,
@@ -202,9 +211,9 @@ describe("bad input", () => {
     ["several metrics", { metric: [DIFF, DIFF] }, /InputError input\/argument/],
     ["no metric", { metric: undefined }, /InputError input\/argument: .*metric is missing/],
     ["two sequences", { input: [[1], [2]] }, /InputError input\/experiment/],
-    ["embeddings", { input: { inputsEmbeds: [[1]] } }, /InputError input\/experiment/],
+    ["embeddings", { input: { inputsEmbeds: [[1]] } }, /InputError input\/argument: .*input is .*; it must be text/],
     ["a point that does not exist", { at: "blocks.7.hook_resid_pre" }, /HookError hook\/no-such-point/],
-    ["a pattern of points", { at: "*.hook_resid_pre" }, /HookError hook\/no-such-point/],
+    ["a pattern of points", { at: "*.hook_resid_pre" }, /HookError hook\/no-such-point: .*is a pattern, and one point/],
     ["a position that does not exist", { metricPosition: 99 }, /(position-range)/],
     ["an option that does not exist", { position: 1 }, /InputError input\/unknown-key/],
   ])("%s is refused", async (_, change, expected) => {
@@ -213,10 +222,20 @@ describe("bad input", () => {
       expect(await failureOf(() => call(model, options))).toMatch(expected);
   });
 
+  it("a position beside the loss, which has all, is refused by its name", async () => {
+    const options = { input: clean, metric: metric.loss(), metricPosition: 2 };
+    for (const [name, call] of Object.entries({ saliency, gradientTimesActivation }))
+      expect(await failureOf(() => call(model, options))).toMatch(
+        `InputError input/idle-option: ${name}: metricPosition does nothing beside metric.loss`,
+      );
+  });
+
   it("kl without a reference is refused where there is one run: its gradient there is 0", async () => {
     const options = { input: clean, metric: metric.kl() };
     for (const call of [saliency, gradientTimesActivation])
-      expect(await failureOf(() => call(model, options))).toMatch(/HookError hook\/metric: .*metric.kl\(logits\)/);
+      expect(await failureOf(() => call(model, options))).toMatch(
+        /HookError hook\/metric: .*one run.*metric.kl\(logits\)/,
+      );
   });
 
   it.each<[string, object, RegExp]>([
@@ -225,6 +244,7 @@ describe("bad input", () => {
     ["the loss", { metric: metric.loss() }, /HookError hook\/metric: .*whole batch/],
     ["a baseline of another length", { baseline: [1, 2] }, /HookError hook\/patch-length: .*2 tokens, the input 9/],
     ["two baselines", { baseline: [clean, clean] }, /HookError hook\/patch-length: .*9 and 9/],
+    ["the input itself as a baseline", { baseline: clean }, /HookError hook\/same-prompts: The input and the baseline/],
     ["a baseline that is none", { baseline: 0 }, /InputError input\/argument/],
   ])("%s is refused by integrated gradients", async (_, change, expected) => {
     const options = { input: clean, metric: DIFF, ...change } as never;

@@ -7,7 +7,9 @@ import { type Dtype, f32ToBf16, f32ToF16, toFloat32 } from "../../src/checkpoint
 import { type BackwardOptions, HookedModel, metric } from "../../src/hooks/index.ts";
 import { loadParts } from "../../src/model/load.ts";
 import { Model } from "../../src/model/model.ts";
-import { hooked, randomIds } from "../hooks/support.ts";
+import { tensorsHolding } from "../../src/model/weights/read.ts";
+import { tensorNames } from "../../src/model/weights/tensors.ts";
+import { failureOf, hooked, randomIds } from "../hooks/support.ts";
 import { changeTensors, FAMILIES, fixtureFiles, sourceOf, valuesOf } from "../support/fixtures.ts";
 import { gpuWithLimits, testGpu } from "../support/gpu.ts";
 import { byDay } from "../support/nightly.ts";
@@ -47,6 +49,20 @@ function expectSame(
     else expect(relativeError(is.get(name) as Float32Array, expected), name).toBeLessThan(tolerance);
   }
 }
+
+/** Separate and fused queries, keys and values, a tied head, positions that begin after two spare rows. */
+it.each(["llama", "gpt2", "opt", "phi3", "bloom"])("%s's TransformerLens names lead to its tensors", async (family) => {
+  using model = await hooked(family);
+  const { engine } = model.base;
+  const held = model.weightNames().map((name) => tensorsHolding(engine, (other) => other === name));
+  expect(held.every((names) => names.length === 1)).toBe(true);
+  expect(new Set(held.flat())).toEqual(new Set(tensorNames(engine.weights)));
+  const failure = (weights: string) => failureOf(() => model.backward(batch, { metric: metric.logit(3), weights }));
+  const [first] = tensorsHolding(engine, (name) => name === "blocks.0.attn.W_Q") as [string];
+  expect(first).toMatch(/q|Wqkv|c_attn/);
+  expect(await failure("blocks.0.attn.W_Q")).toContain(`take ${first}.`);
+  expect(await failure("embed.W_E")).toContain(`take ${tensorsHolding(engine, (name) => name === "W_E")[0]}.`);
+});
 
 /** By day matrices as [out, in] and as [in, out], a tied head and one of its own. */
 const SHOWN = byDay(["llama", "gpt2", "gemma2", "bloom", "falcon", "cohere"], ["llama", "gpt2"]);

@@ -111,9 +111,9 @@ describe("an edit", () => {
     ],
     [
       "with a value for uneven rows",
-      { value: new Float32Array(4 * 32) },
+      { value: new Float32Array((4 + 2) * 32) },
       "value-shape",
-      /the selection is \[2, uneven, 32\], so it takes 1, or 32\./,
+      /the selection is \[2, 4, 32\], so it takes 1, or 32, or 128, or 256\./,
     ],
     ["with nothing for a value", { value: [] }, "value-shape", /its value has 0 numbers/],
   ])("%s is refused", async (_, changes, code, message) => {
@@ -126,9 +126,17 @@ describe("an edit", () => {
     const place = { batch: [0], positions: [0, 1] };
     using turned = model.gpu.tensorFrom(new Float32Array(64), [32, 2], "value");
     expect(await failureOf(() => model.forward(IDS, { edits: [edit({ ...place, value: turned })] }))).toMatch(
-      /^HookError hook\/value-shape: .*its value tensor is \[32, 2\]; the selection ends in \[2, 32\]/,
+      /^HookError hook\/value-shape: .*its value tensor is \[32, 2\]; the selection is \[1, 2, 32\], and a tensor has its last axes/,
     );
-    for (const shape of [[2, 32], [1, 2, 32], [64]]) {
+    for (const shape of [
+      [64, 1],
+      [2, 1, 32],
+    ]) {
+      using other = model.gpu.tensorFrom(new Float32Array(64), shape, "value");
+      const failure = await failureOf(() => model.forward(IDS, { edits: [edit({ ...place, value: other })] }));
+      expect(failure).toMatch(/^HookError hook\/value-shape: /);
+    }
+    for (const shape of [[2, 32], [1, 2, 32], [64], [1, 64]]) {
       using right = model.gpu.tensorFrom(new Float32Array(64), shape, "value");
       (await model.forward(IDS, { edits: [edit({ ...place, value: right })] })).destroy();
     }
@@ -307,8 +315,8 @@ describe("a sweep", () => {
     ["of several sequences", { input: IDS }, /^InputError input\/sweep: A sweep takes one sequence, not 2/],
     [
       "of embeddings",
-      { input: { inputsEmbeds: [new Float32Array(32)] } },
-      /^InputError input\/sweep: .*edit hook_embed in the cells/,
+      { input: { inputsEmbeds: [new Float32Array(32)] } as never },
+      /^InputError input\/argument: sweep: input is .*; it must be text, token ids, or a list of either/,
     ],
     ["of text without a tokenizer", { input: "text" }, /^InputError input\/no-tokenizer/],
     [

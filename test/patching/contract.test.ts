@@ -100,7 +100,12 @@ const FEW_ROWS = metric.logits([1, 2]);
 it.each<[string, () => Promise<Grid>, string, RegExp]>([
   ["prompts of two lengths", patch({ clean: [1, 2, 3] }), "hook/patch-length", /3 tokens.*9/],
   ["a batch", patch({ clean: [clean, clean] }), "input/experiment", /one sequence, not 2/],
-  ["embeddings", patch({ clean: { inputsEmbeds: [] } }), "input/experiment", /not embeddings/],
+  [
+    "embeddings",
+    patch({ clean: { inputsEmbeds: [] } }),
+    "input/argument",
+    /clean is .*; it must be text, token ids, or a list of either/,
+  ],
   ["an unknown site", patch({ at: "residual" }), "input/argument", /at is "residual".*resid_pre/],
   ["a layer that is not there", patch({ layers: [3] }), "hook/layer-range", /0 to 2/],
   ["a head that is not there", patch({ at: "z", heads: [4] }), "hook/head-range", /0 to 3/],
@@ -117,6 +122,12 @@ it.each<[string, () => Promise<Grid>, string, RegExp]>([
     remove({ kind: "resample", reference: [clean, [1, 2]] }),
     "hook/reference-length",
     /prompt 1 has 2 tokens.*at least 9/,
+  ],
+  [
+    "activations of the prompt itself",
+    remove({ kind: "resample", reference: [clean] }),
+    "hook/same-prompts",
+    /resample.*all of them have the input's tokens/,
   ],
   ["no draws", remove({ kind: "resample", reference: [clean], samples: 0 }), "input/argument", /samples is 0/],
   ["no noise samples", trace({ samples: 0.5 }), "input/argument", /samples is 0\.5/],

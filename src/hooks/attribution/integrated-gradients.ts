@@ -10,7 +10,7 @@
  * baseline, so embeddings and inner activations are one case.
  */
 import { HookError } from "../../errors.ts";
-import { MODEL_INPUT, type ModelInput } from "../../model/input.ts";
+import { isEmbeds, MODEL_INPUT, type ModelInput, toIds } from "../../model/input.ts";
 import * as s from "../../schema/schema.ts";
 import type { BackwardResult } from "../backward.ts";
 import { readCall } from "../call.ts";
@@ -18,7 +18,7 @@ import { captureAlone } from "../capture.ts";
 import type { Edit, EditValue } from "../edit.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { type CheckedMetric, gradientModeOf, type Metric } from "../metrics.ts";
-import { againstClean, assertOneColumn, sequenceOf } from "../patching/experiment.ts";
+import { againstClean, assertOneColumn, checkPair, sequenceOf } from "../patching/experiment.ts";
 import { metricEnd } from "../patching/sites.ts";
 import { resolvePoint } from "../points.ts";
 import {
@@ -66,7 +66,7 @@ const ROWS_PER_PASS = 256;
 
 /**
  * Integrated gradients of a prompt's embeddings, or of the activation at a point, in batches of some 256 tokens.
- * @throws HookError `hook/patch-length` for a baseline of another length, `hook/metric` for a metric without a gradient
+ * @throws HookError `hook/patch-length` for a baseline of another length, `hook/same-prompts` for the input itself, `hook/metric` for a metric without a gradient
  * and for `metric.loss`; InputError `input/position-range`; otherwise as `backward`.
  */
 export async function integratedGradients(
@@ -80,7 +80,7 @@ export async function integratedGradients(
   const ids = sequenceOf(model, options.input, "input");
   const position = metricEnd(options.metricPosition, ids.length);
   const metric = await referenced(model, options.metric, ids, position, signal);
-  const baseline = await baselineOf(model, options.baseline, at, ids.length, signal);
+  const baseline = await baselineOf(model, options.baseline, at, ids, signal);
   try {
     const pass = (shares: readonly number[]) =>
       model.backward(
@@ -128,17 +128,19 @@ async function baselineOf(
   model: HookedModel,
   input: ModelInput | undefined,
   at: string,
-  length: number,
+  ids: readonly number[],
   signal: AbortSignal | undefined,
 ): Promise<{ value: EditValue; destroy(): void }> {
   if (input === undefined) return { value: 0, destroy: () => undefined };
+  const given = isEmbeds(input) ? [] : toIds(input, model);
+  if (given.length === 1 && given[0]?.length === ids.length) checkPair("input", ids, "baseline", given[0]);
   const { cache, destroy } = await captureAlone(model, input, [at], { signal });
   const { positions } = cache;
-  if (positions.length === 1 && positions[0]?.length === length) return { value: cache.at(at), destroy };
+  if (positions.length === 1 && positions[0]?.length === ids.length) return { value: cache.at(at), destroy };
   destroy();
   throw new HookError(
     "hook/patch-length",
-    `The baseline has ${positions.map((list) => list.length).join(" and ")} tokens, the input ${length}. Give one sequence of that length.`,
+    `The baseline has ${positions.map((list) => list.length).join(" and ")} tokens, the input ${ids.length}. Give one sequence of that length.`,
   );
 }
 

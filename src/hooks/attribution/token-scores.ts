@@ -5,12 +5,13 @@
  * product with the activation, so how much of the metric the activation accounts for, to first order around zero.
  * (Simonyan et al. 2013, arXiv 1312.6034; Denil et al. 2014, arXiv 1412.6815.)
  */
-import type { ModelInput } from "../../model/input.ts";
+import { HookError } from "../../errors.ts";
+import type { TokenInput } from "../../model/input.ts";
 import { layoutOf } from "../../ops/places.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
 import type { HookedModel } from "../hooked-model.ts";
-import { METRIC_SCHEMA, type Metric } from "../metrics.ts";
+import { type CheckedMetric, METRIC_SCHEMA, type Metric } from "../metrics.ts";
 import { assertOneColumn, PROMPT, sequenceOf } from "../patching/experiment.ts";
 import type { GridAxis } from "../patching/grid.ts";
 import { positionAxis } from "../patching/sites.ts";
@@ -19,7 +20,7 @@ import { isHeadFirst, resolvePoint } from "../points.ts";
 /** What every score of tokens takes. */
 export interface TokenScoreOptions {
   /** One sequence. */
-  input: ModelInput;
+  input: TokenInput;
   /** One number, with a gradient. */
   metric: Metric;
   /** Position whose logits are measured; negative from the end. Default -1. Not for `metric.loss`. */
@@ -85,6 +86,7 @@ async function score(
     signal,
   } = readCall(call, model, TOKEN_SCORE_OPTIONS, given);
   assertOneColumn(metric);
+  checkScored(call, metric as CheckedMetric, position);
   resolvePoint(model.spec, at);
   const ids = sequenceOf(model, input, "input");
   using run = await model.backward([ids], { metric, position, at, signal });
@@ -92,6 +94,17 @@ async function score(
   const terms = Float64Array.from(gradients, (gradient, index) => term(activations[index] as number, gradient));
   const scores = sumPerPosition(terms, at, run.grads.shape(at)).map(finish);
   return { at, positions: wholeAxis(model, ids), scores, value: run.value[0] as number };
+}
+
+/** What `backward` refuses too, in words of its own options. @throws InputError `input/idle-option`; HookError `hook/metric` */
+function checkScored(call: string, { kind, reference }: CheckedMetric, position: number | undefined): void {
+  if (kind === "loss" && position !== undefined)
+    s.refuseIdle(call, "metricPosition", "beside metric.loss, which counts every position. Give the loss a mask");
+  if (kind === "kl" && !reference)
+    throw new HookError(
+      "hook/metric",
+      `${call} has one run, whose distance from itself is 0, with gradient 0. Give the logits to compare with: metric.kl(logits).`,
+    );
 }
 
 /** Every position of a prompt. */

@@ -8,7 +8,7 @@
  * With grouped queries, the heads of a group share one key and one value input. Its edges carry the name of the group's first head and
  * lead to all of its heads; EAP-IG counts them once for each head, and the scores of those add up to the one here.
  */
-import { InputError } from "../../errors.ts";
+import { HookError, InputError } from "../../errors.ts";
 import type { ModelSpec } from "../../model/spec.ts";
 import * as s from "../../schema/schema.ts";
 
@@ -71,10 +71,10 @@ export interface CircuitJson {
 
 const MARK = s.object<{ in_graph: boolean; score: number }>("a node { in_graph, score? }", {
   in_graph: s.required(s.flag),
-  score: s.number,
+  score: s.finite,
 });
 const EDGE = s.object<{ in_graph: boolean; score: number }>("an edge { score, in_graph }", {
-  score: s.required(s.number),
+  score: s.required(s.finite),
   in_graph: s.required(s.flag),
 });
 const CONFIG = s.object<CircuitConfig>("the shape of a graph", {
@@ -168,6 +168,16 @@ export class CircuitGraph {
     );
   }
 
+  /** @throws HookError `hook/circuit-scores` naming the first edge whose score is NaN or infinite, and `why` that will not do */
+  assertFinite(why: string): void {
+    for (const { name, score } of this.edges.values())
+      if (!Number.isFinite(score))
+        throw new HookError(
+          "hook/circuit-scores",
+          `The score of edge ${name} is ${score}: ${why}. Look where the model's activations or the metric stop being finite, with model.runWithCache().`,
+        );
+  }
+
   /** The same graph with these nodes and edges, by name, as its circuit. */
   withCircuit(nodes: ReadonlySet<string>, edges: ReadonlySet<string>): CircuitGraph {
     return new CircuitGraph(
@@ -177,8 +187,9 @@ export class CircuitGraph {
     );
   }
 
-  /** The file that EAP-IG reads. */
+  /** The file that EAP-IG reads. @throws HookError `hook/circuit-scores` for a score that JSON has no number for */
   toJSON(): CircuitJson {
+    this.assertFinite("JSON has no such number, and null is none");
     const nodes: CircuitJson["nodes"] = {};
     for (const { name, inGraph, score } of this.nodes.values())
       nodes[name] = { in_graph: inGraph, ...(score !== undefined && { score }) };

@@ -13,7 +13,7 @@ import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
 import type { Edit } from "../edit.ts";
 import type { HookedModel } from "../hooked-model.ts";
-import type { CheckedMetric } from "../metrics.ts";
+import { type CheckedMetric, checkMetrics } from "../metrics.ts";
 import { CircuitGraph } from "./circuit-graph.ts";
 import { heldByLayer } from "./held.ts";
 import { INPUT_POINT, isOutputAt, summedPoints } from "./outputs.ts";
@@ -63,7 +63,8 @@ interface Attribution {
 /**
  * Scores every edge. The outputs of all nodes are read to the host, and weights a layer at a time: norms and projections run there.
  * @throws HookError `hook/unsupported` for models that norm a bias together with their heads, and in a `withEdits` scope;
- * `hook/patch-length`; `hook/metric` for the loss, and for `kl` with `eap`, whose gradient is 0
+ * `hook/patch-length`, `hook/same-prompts`; `hook/metric` for the loss, and for `kl` with `eap`, whose gradient is 0;
+ * `hook/circuit-scores` for scores that are NaN or infinite
  */
 export async function edgeAttribution(model: HookedModel, given: EdgeAttributionOptions): Promise<CircuitGraph> {
   const options = readCall("edgeAttribution", model, EDGE_ATTRIBUTION_OPTIONS, given);
@@ -72,19 +73,23 @@ export async function edgeAttribution(model: HookedModel, given: EdgeAttribution
   if (steps !== undefined && !isPath)
     s.refuseIdle("edgeAttribution", "steps", `beside method "${method}", which has no path`);
   refuseMetrics(options.metric, method);
+  if (method === "exact") checkMetrics(options.metric, model.spec.vocabSize);
   const pair = await runPair(model, options);
   try {
     const graph = CircuitGraph.of(model.spec);
+    const differences = await outputDifferences(model, pair);
+    refuseBroken(differences);
     const attribution: Attribution = {
-      ...{ model, options, pair },
+      ...{ model, options, pair, differences },
       readers: readersOf(model, graph),
-      differences: await outputDifferences(model, pair),
       edges: edgesInto(graph),
       scores: new Map(),
     };
     if (method === "exact") await scoreExactly(attribution);
     else for (const point of pathOf(attribution, method, steps ?? 5)) await scoreByGradient(attribution, point);
-    return graph.withScores(({ name }) => attribution.scores.get(name) ?? 0);
+    const scored = graph.withScores(({ name }) => attribution.scores.get(name) ?? 0);
+    scored.assertFinite("an activation, a gradient or the metric is no finite number on one of the prompts");
+    return scored;
   } finally {
     pair.destroy();
   }
@@ -104,6 +109,16 @@ function refuseMetrics(metrics: readonly CheckedMetric[], method: string): void 
         'The distance of the clean run from itself has gradient 0, so method "eap" would score rounding. Use "eap-ig-inputs" or "eap-ig-activations", or give metric.kl(logits).',
       );
   }
+}
+
+/** @throws HookError `hook/circuit-scores` for a node whose output is NaN or infinite, which no edge of it could be scored by */
+function refuseBroken(differences: Attribution["differences"]): void {
+  for (const [name, values] of differences)
+    if (!values.every(Number.isFinite))
+      throw new HookError(
+        "hook/circuit-scores",
+        `The output of node ${name} is NaN or infinite on one of the prompts, so its edges have no finite score. Look where the model's activations stop being finite, with model.runWithCache().`,
+      );
 }
 
 /** A run at which gradients are taken. */

@@ -11,6 +11,7 @@ import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
 import type { Edit } from "../edit.ts";
 import type { HookedModel } from "../hooked-model.ts";
+import { checkMetrics } from "../metrics.ts";
 import { lastResidual } from "../patching/sites.ts";
 import type { Hook } from "../plan.ts";
 import type { ForwardResult } from "../result.ts";
@@ -55,6 +56,7 @@ export async function faithfulness(
   const options = readCall("faithfulness", model, FAITHFULNESS_OPTIONS, given);
   s.readArgument(CIRCUIT_GRAPH, circuit, "faithfulness", "circuit");
   checkShape(model.spec, circuit);
+  checkMetrics(options.metric, model.spec.vocabSize);
   const pair = await runPair(model, options);
   try {
     using run = await runCircuit(model, circuit, pair, options.signal);

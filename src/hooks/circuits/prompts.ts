@@ -1,10 +1,10 @@
 /** What attribution and faithfulness share: clean and corrupted prompts, a metric of each, and what each node adds in both runs. */
 import { HookError } from "../../errors.ts";
-import type { ModelInput } from "../../model/input.ts";
+import { type TokenInput, toIds } from "../../model/input.ts";
 import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { type CheckedMetric, METRICS, type Metric, metric } from "../metrics.ts";
-import { PROMPT, sequencesOf } from "../patching/experiment.ts";
+import { checkPair, PROMPT } from "../patching/experiment.ts";
 import { lastResidual, metricEnd } from "../patching/sites.ts";
 import type { ForwardResult } from "../result.ts";
 import type { CircuitGraph } from "./circuit-graph.ts";
@@ -13,9 +13,9 @@ import { NodeOutputs, outputPoints, refuseNormedBias, summedPoints } from "./out
 /** The prompts of `edgeAttribution` and `faithfulness`, and what is measured. */
 export interface PromptPairOptions {
   /** One sequence or several. */
-  clean: ModelInput;
+  clean: TokenInput;
   /** As many sequences, each with as many tokens as its clean one. */
-  corrupted: ModelInput;
+  corrupted: TokenInput;
   /** One metric for every sequence, or one for each; one number each. `kl` without a reference compares with the clean run. */
   metric: Metric | readonly Metric[];
   /** Position whose logits are measured; negative from the end of each sequence. Default -1. */
@@ -49,7 +49,8 @@ export interface PromptPair {
 
 /**
  * Runs both prompts, capturing what nodes add and the last residual.
- * @throws HookError `hook/patch-length` for prompts that differ in number or tokens, `hook/unsupported`, `hook/metric`
+ * @throws HookError `hook/patch-length` for prompts that differ in number or length, `hook/same-prompts` for a pair that does
+ * not differ, `hook/unsupported`, `hook/metric`
  */
 export async function runPair(model: HookedModel, options: CheckedPairOptions): Promise<PromptPair> {
   model.assertOpen();
@@ -59,9 +60,9 @@ export async function runPair(model: HookedModel, options: CheckedPairOptions): 
       "hook/unsupported",
       "Circuits do not apply the edits of withEdits(): what a node reads would not follow from the weights. Use the model itself.",
     );
-  const cleanIds = sequencesOf(model, options.clean, "clean");
-  const corruptedIds = sequencesOf(model, options.corrupted, "corrupted");
-  checkLengths(cleanIds, corruptedIds);
+  const cleanIds = toIds(options.clean, model);
+  const corruptedIds = toIds(options.corrupted, model);
+  checkPairs(cleanIds, corruptedIds);
   const given = options.metric;
   if (given.length !== 1 && given.length !== cleanIds.length)
     throw new HookError(
@@ -91,18 +92,14 @@ export async function runPair(model: HookedModel, options: CheckedPairOptions): 
   }
 }
 
-function checkLengths(clean: readonly number[][], corrupted: readonly number[][]): void {
+function checkPairs(clean: readonly number[][], corrupted: readonly number[][]): void {
   if (clean.length !== corrupted.length)
     throw new HookError(
       "hook/patch-length",
       `There are ${clean.length} clean prompts and ${corrupted.length} corrupted ones. Give each clean prompt a corrupted one.`,
     );
-  const bad = clean.findIndex(({ length }, index) => length !== corrupted[index]?.length);
-  if (bad < 0) return;
-  throw new HookError(
-    "hook/patch-length",
-    `Clean prompt ${bad} has ${clean[bad]?.length} tokens, the corrupted one ${corrupted[bad]?.length}. Patching needs prompts that agree position by position; reword one.`,
-  );
+  for (const [index, ids] of clean.entries())
+    checkPair(`clean prompt ${index}`, ids, "corrupted one", corrupted[index] as number[]);
 }
 
 /** Corrupted minus clean output of every node, [rows, dModel]. One point at a time is read of both runs. */

@@ -3,8 +3,8 @@
  * model has seen. A mean keeps what all prompts share. Resampling takes activations of another prompt at the same positions,
  * so they are activations the model does have (Chan et al. 2022, "Causal scrubbing").
  */
-import type { ModelInput } from "../../model/input.ts";
-import { MODEL_INPUT } from "../../model/input.ts";
+import { HookError } from "../../errors.ts";
+import { TOKEN_INPUT, type TokenInput } from "../../model/input.ts";
 import { RandomStream } from "../../model/random.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
@@ -42,7 +42,7 @@ export type AblationKind = "zero" | "mean" | "resample";
 /** Options of `ablate`. */
 export interface AblateOptions extends ExperimentOptions {
   /** One sequence. */
-  input: ModelInput;
+  input: TokenInput;
   /** What takes the place of the activation. */
   kind: AblationKind;
   /** The activation to ablate, one head or one layer a cell. Default "z": the heads. */
@@ -54,7 +54,7 @@ export interface AblateOptions extends ExperimentOptions {
   /** Positions ablated together in every cell. Default all. */
   positions?: s.Indices;
   /** Prompts to take values from, for mean and resample; with enough tokens to have every ablated position. */
-  reference?: ModelInput;
+  reference?: TokenInput;
   /**
    * Mean over all positions of all reference prompts ("all", the default; prompts of any length), or for each position
    * over the prompts ("position").
@@ -74,7 +74,7 @@ export const ABLATE_OPTIONS = s.object<AblateOptions>("the options of ablate", {
   layers: s.indices,
   heads: s.indices,
   positions: s.indices,
-  reference: MODEL_INPUT,
+  reference: TOKEN_INPUT,
   meanOver: s.oneOf("all", "position"),
   samples: s.wholeFrom(1),
   seed: s.whole,
@@ -189,6 +189,12 @@ async function resampleAblation(
 ): Promise<Ablation> {
   const { samples = 1, seed = 0, signal } = options;
   const prompts = referencePrompts(model, options.reference, "resample", positions);
+  const ids = sequenceOf(model, options.input, "input");
+  if (prompts.every((prompt) => ids.every((id, position) => id === prompt[position])))
+    throw new HookError(
+      "hook/same-prompts",
+      "resample ablation sets the activations of the reference prompts, and all of them have the input's tokens: nothing would change. Give prompts that differ.",
+    );
   const run = await captureAlone(model, prompts, site.names, { positions, signal });
   const random = RandomStream.fromSeed(seed);
   const draws: number[][] = [];

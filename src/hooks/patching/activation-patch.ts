@@ -4,7 +4,7 @@
  * Denoising puts clean activations into the corrupted run, and shows what suffices to restore the answer. Noising puts
  * corrupted ones into the clean run, and shows what the answer needs (Heimersheim and Nanda 2024, arXiv 2404.15255).
  */
-import type { ModelInput, TextModel } from "../../model/input.ts";
+import type { TextModel, TokenInput } from "../../model/input.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
 import type { Edit } from "../edit.ts";
@@ -38,9 +38,9 @@ import {
 /** Options of `activationPatch`. */
 export interface ActivationPatchOptions extends ExperimentOptions {
   /** One sequence, whose answer is the one that counts. */
-  clean: ModelInput;
+  clean: TokenInput;
   /** As many tokens as `clean`. */
-  corrupted: ModelInput;
+  corrupted: TokenInput;
   /** The activation to patch. Sites with heads (q, k, v, z, pattern) give [layers, heads], the others [layers, positions]. */
   at: Site;
   /** Default "denoising": clean into corrupted. */

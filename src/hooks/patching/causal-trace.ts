@@ -5,8 +5,7 @@
  * The corrupted run of each noise sample is the base run of a sweep, so a cell computes only what its restored activation can
  * have changed.
  */
-import type { ModelInput } from "../../model/input.ts";
-import { MODEL_INPUT } from "../../model/input.ts";
+import { TOKEN_INPUT, type TokenInput, toIds } from "../../model/input.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
 import type { Edit } from "../edit.ts";
@@ -19,7 +18,6 @@ import {
   type ExperimentOptions,
   PROMPT,
   sequenceOf,
-  sequencesOf,
   sweepOptions,
 } from "./experiment.ts";
 import { type GridAxis, type GridJson, PatchGrid } from "./grid.ts";
@@ -40,7 +38,7 @@ import {
 /** Options of `causalTrace`. */
 export interface CausalTraceOptions extends ExperimentOptions {
   /** One sequence. */
-  prompt: ModelInput;
+  prompt: TokenInput;
   /** Positions of the subject, whose embeddings get the noise. */
   subject: s.Indices;
   /** Standard deviation of the noise, in standard deviations of the embeddings. Default 3, as in the paper. */
@@ -49,7 +47,7 @@ export interface CausalTraceOptions extends ExperimentOptions {
    * Prompts whose embeddings (every entry of `hook_embed`) give that standard deviation; default: the prompt itself. The
    * paper takes the subjects of its whole data set.
    */
-  embeddingsOf?: ModelInput;
+  embeddingsOf?: TokenInput;
   /** Noise samples to average over. Default 10. */
   samples?: number;
   /** Sample s draws from stream s of this seed. Default 0. */
@@ -72,7 +70,7 @@ export const CAUSAL_TRACE_OPTIONS = s.object<CausalTraceOptions>("the options of
   prompt: PROMPT,
   subject: s.required(s.indices),
   noise: s.positive,
-  embeddingsOf: MODEL_INPUT,
+  embeddingsOf: TOKEN_INPUT,
   samples: s.wholeFrom(1),
   seed: s.whole,
   at: LAYER_SITE,
@@ -116,7 +114,7 @@ export async function causalTrace(model: HookedModel, given: CausalTraceOptions)
   const windows = site.layers.map((layer) => windowAt(layer, options.window ?? 1, model.spec.nLayers));
   const names = resolveSite(model.spec, options.at ?? "resid_post", [...new Set(windows.flat())]).names;
   const end = metricEnd(options.metricPosition, ids.length);
-  const prompts = options.embeddingsOf === undefined ? [ids] : sequencesOf(model, options.embeddingsOf, "embeddingsOf");
+  const prompts = options.embeddingsOf === undefined ? [ids] : toIds(options.embeddingsOf, model);
   const noiseStd = noise * (await embeddingStd(model, prompts, options.signal));
 
   using clean = await model.forward([ids], {

@@ -1,6 +1,6 @@
 /** What all experiments share: their options, prompts as ids, and a metric that is one number. */
 import { HookError, InputError } from "../../errors.ts";
-import { isEmbeds, MODEL_INPUT, type ModelInput, type TextModel, toIds } from "../../model/input.ts";
+import { type TextModel, TOKEN_INPUT, type TokenInput, toIds } from "../../model/input.ts";
 import type { Logits } from "../../model/logits.ts";
 import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
@@ -21,8 +21,8 @@ export const EXPERIMENT_FIELDS = {
   metricPosition: s.whole,
 } as const satisfies s.Fields<ExperimentOptions>;
 
-/** A prompt of an experiment. */
-export const PROMPT: s.Schema<ModelInput> = s.required(MODEL_INPUT);
+/** A prompt of an experiment: text or ids, since its positions are tokens. */
+export const PROMPT: s.Schema<TokenInput> = s.required(TOKEN_INPUT);
 
 /** The part of a sweep's options that experiments hand on. */
 export function sweepOptions(options: ExperimentOptions): Partial<SweepOptions> {
@@ -45,15 +45,9 @@ export async function againstClean(chosen: Metric, clean: Logits): Promise<Metri
   return chosen.kind === "kl" && !chosen.reference ? metric.kl(await clean.at(0, -1)) : chosen;
 }
 
-/** Token ids of every sequence of `input`. `what` names it in errors. */
-export function sequencesOf(model: TextModel, input: ModelInput, what: string): number[][] {
-  if (!isEmbeds(input)) return toIds(input, model);
-  throw new InputError("input/experiment", `${what} needs text or token ids, not embeddings.`);
-}
-
-/** Token ids of the one sequence of `input`. */
-export function sequenceOf(model: TextModel, input: ModelInput, what: string): number[] {
-  const sequences = sequencesOf(model, input, what);
+/** Token ids of the one sequence of `input`. `what` names it in errors. */
+export function sequenceOf(model: TextModel, input: TokenInput, what: string): number[] {
+  const sequences = toIds(input, model);
   if (sequences.length === 1) return sequences[0] as number[];
   throw new InputError(
     "input/experiment",
@@ -61,24 +55,38 @@ export function sequenceOf(model: TextModel, input: ModelInput, what: string): n
   );
 }
 
-/** Token ids of two prompts that agree position by position. @throws HookError `hook/patch-length` */
+/** Token ids of two prompts. @throws HookError as `checkPair` */
 export function promptPair(
   model: TextModel,
-  options: { clean: ModelInput; corrupted: ModelInput },
+  options: { clean: TokenInput; corrupted: TokenInput },
 ): { clean: number[]; corrupted: number[] } {
   const clean = sequenceOf(model, options.clean, "clean");
   const corrupted = sequenceOf(model, options.corrupted, "corrupted");
-  if (clean.length === corrupted.length) return { clean, corrupted };
+  checkPair("clean prompt", clean, "corrupted one", corrupted);
+  return { clean, corrupted };
+}
+
+/**
+ * Checks that two prompts agree position by position, and differ in a token: else nothing differs, and every answer is 0.
+ * @throws HookError `hook/patch-length`, `hook/same-prompts`
+ */
+export function checkPair(one: string, ids: readonly number[], other: string, others: readonly number[]): void {
+  if (ids.length !== others.length)
+    throw new HookError(
+      "hook/patch-length",
+      `The ${one} has ${ids.length} tokens, the ${other} ${others.length}. Patching needs prompts that agree position by position; reword one.`,
+    );
+  if (ids.some((id, position) => id !== others[position])) return;
   throw new HookError(
-    "hook/patch-length",
-    `The clean prompt has ${clean.length} tokens, the corrupted one ${corrupted.length}. Patching needs prompts that agree position by position; reword one.`,
+    "hook/same-prompts",
+    `The ${one} and the ${other} are the same tokens, so that every score would be 0. Give a prompt that differs.`,
   );
 }
 
 /** Prompts at which values are taken, each long enough to have every position. */
 export function referencePrompts(
   model: HookedModel,
-  input: ModelInput | undefined,
+  input: TokenInput | undefined,
   kind: string,
   positions: readonly number[],
 ): number[][] {
@@ -87,7 +95,7 @@ export function referencePrompts(
       "hook/no-reference",
       `${kind} ablation takes values from other prompts. Give them as reference.`,
     );
-  const prompts = sequencesOf(model, input, "reference");
+  const prompts = toIds(input, model);
   const last = Math.max(-1, ...positions);
   const short = prompts.findIndex(({ length }) => length <= last);
   if (short < 0) return prompts;

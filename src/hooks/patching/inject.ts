@@ -4,7 +4,7 @@
  * arXiv 2310.15916).
  */
 import { HookError } from "../../errors.ts";
-import type { ModelInput } from "../../model/input.ts";
+import type { TokenInput } from "../../model/input.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
 import { EDIT_VALUE, type Edit, type EditValue } from "../edit.ts";
@@ -23,7 +23,7 @@ import { LAYER_SITE, type LayerSite, layerAxis, pickPositions, positionAxis, res
 /** Options of `injectAtLayers`. */
 export interface InjectOptions extends ExperimentOptions {
   /** One sequence. */
-  input: ModelInput;
+  input: TokenInput;
   /** One vector for every layer: [width of the site], or an entry of a cache. Either this or `vectors`. */
   vector?: EditValue;
   /** One vector for each of `layers`. */

@@ -4,6 +4,7 @@
  */
 import type { Tensor } from "../../gpu/tensor.ts";
 import type { BackwardRequest } from "../../model/engine.ts";
+import { widestAttentionGradient } from "../../ops/attention.ts";
 import { ActivationCache } from "../activation-cache.ts";
 import { type CompiledEdit, compileEdits, type EditScope } from "../edit.ts";
 import type { HookedModel } from "../hooked-model.ts";
@@ -83,9 +84,9 @@ function endOf({ points, backward }: CopiesPass): number | undefined {
   return layers.includes(undefined) ? undefined : 1 + Math.max(...(layers as number[]));
 }
 
-/** Elements of one row of the widest value; a backward pass has scores of every head and key. */
+/** Elements of one row of the widest value. */
 function widestOf(model: HookedModel, { ids, points, backward }: CopiesPass): number {
   const looked = backward ? [...points, backward.from] : points;
   const widths = looked.map((point) => rowWidth(point, oneCopy(model, ids)));
-  return Math.max(...widths, backward ? model.spec.nHeads * ids.length : 0);
+  return Math.max(...widths, backward ? widestAttentionGradient(model.spec, ids.length) : 0);
 }

@@ -9,7 +9,7 @@ import { HookError } from "../../errors.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
 import { gather } from "../../kernels/calls.ts";
 import { packedView, type View } from "../../kernels/view.ts";
-import type { ModelInput } from "../../model/input.ts";
+import type { TokenInput } from "../../model/input.ts";
 import type { RowTable } from "../../ops/rows.ts";
 import * as s from "../../schema/schema.ts";
 import { refuseUnknownGradients } from "../backward.ts";
@@ -24,7 +24,7 @@ import { type CopiesPass, copiesPerPass, oneCopy, runCopies } from "./copies.ts"
 /** Options of `jacobian`. */
 export interface JacobianOptions {
   /** One sequence. */
-  input: ModelInput;
+  input: TokenInput;
   /** The earlier point: what the columns stand for. */
   from: string;
   /** The later point: what the rows stand for. */

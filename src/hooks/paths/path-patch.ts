@@ -9,7 +9,7 @@
  */
 import { abortable } from "../../abort.ts";
 import { HookError } from "../../errors.ts";
-import type { ModelInput } from "../../model/input.ts";
+import type { TokenInput } from "../../model/input.ts";
 import type { ModelSpec } from "../../model/spec.ts";
 import * as s from "../../schema/schema.ts";
 import type { ActivationCache } from "../activation-cache.ts";
@@ -52,9 +52,9 @@ import {
 /** Options of `pathPatch`. */
 export interface PathPatchOptions extends ExperimentOptions {
   /** One sequence, whose answer is the one that counts. */
-  clean: ModelInput;
+  clean: TokenInput;
   /** As many tokens as `clean`. */
-  corrupted: ModelInput;
+  corrupted: TokenInput;
   /** Which nodes send, each for itself: heads, MLPs, or both; the MLP is the last column then. Default "heads". */
   senders?: "heads" | "mlps" | "all";
   /** Where the path ends; several receive together. Default the logits. */

@@ -64,13 +64,33 @@ export async function readWeight(model: Loaded, given: string): Promise<WeightVa
   model.assertAlive();
   const { spec } = model;
   const table = weightTable(model.weights);
-  const name = given.replace(/^(?:embed|pos_embed|unembed)\.(?=[Wb]_)/, "");
+  const name = plainName(given);
   const found = table.get(name);
   if (!found) throw noWeight(spec, given, table);
   const shape = shapeOf(axesOf(spec, found.name).lens, spec, found.layer);
   const data = new Float32Array(shape.reduce((product, size) => product * size, 1));
   await fill(data, model, found);
   return { name, shape, data };
+}
+
+/** A name of TransformerLens's state dict as the table has it. */
+export const plainName = (given: string) => given.replace(/^(?:embed|pos_embed|unembed)\.(?=[Wb]_)/, "");
+
+/** The checkpoint's tensors that hold the weights whose TransformerLens names match; a tensor may hold others too. */
+export function tensorsHolding(
+  { weights, spec }: Pick<Loaded, "weights" | "spec">,
+  matches: (name: string) => boolean,
+): string[] {
+  const found = [...weightTable(weights)].filter(([lens]) => matches(lens)).map(([, each]) => each);
+  return found.flatMap(({ name, layer }) => {
+    const isTied = name === "unembed.W_U" && spec.unembed.tied;
+    const own: WeightName = isTied ? "embed.W_E" : name;
+    const { place, spare } = WEIGHTS[own];
+    const first = firstRowOf(spec, own, layer) - (spare?.(spec) ?? 0);
+    const planned = weights.planned.filter((each) => each.place === place && (each.layer ?? 0) === layer);
+    const pieces = planned.flatMap((each) => each.pieces).filter(({ at }) => at === first);
+    return pieces.map(({ info }) => info.name);
+  });
 }
 
 /** Reads what is stored as [out, in] or [in, out] into an array of TransformerLens's axes. */

@@ -43,12 +43,15 @@ export function familiesOf(subject: Subject): string[] {
   return families;
 }
 
+/** Examples a prompt: the paper's for a pretrained model, twenty for one that was trained on short sequences. */
+export const usualExamples = (set: FamilySet, tasks: number): number => (set === "pretrained" ? 20 * tasks : 20);
+
 /** What the model thinks of each prompt's answers. */
 export function ask(
   { model, vocabulary }: Subject,
   prompts: readonly Prompt[],
   signal: AbortSignal | undefined,
-  options: Pick<MeasureOptions, "wholeLines"> = {},
+  options: Omit<MeasureOptions, "signal"> = {},
 ): Promise<Measured[]> {
   return measurePrompts(model, vocabulary, prompts, { ...options, ...(signal && { signal }) });
 }

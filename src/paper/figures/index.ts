@@ -3,20 +3,24 @@ import * as s from "../../schema/schema.ts";
 import { PaperError } from "../errors.ts";
 import type { AnyFigure } from "../figure.ts";
 import { ABLATION } from "./ablation.ts";
+import { CONVEX } from "./convex.ts";
 import { COST } from "./cost.ts";
+import { HEADS } from "./heads.ts";
 import { LAMBDA } from "./lambda.ts";
 import { MIXTURES } from "./mixtures.ts";
 import { OTHERS } from "./others.ts";
+import { PURITY } from "./purity.ts";
 import { SCALE } from "./scale.ts";
 import { SEEDS_FIGURE } from "./seeds.ts";
+import { STEER } from "./steer.ts";
 import { TOP_K } from "./top-k.ts";
+import { VECTORS } from "./vectors.ts";
 
+/** In the paper's order, then what goes beyond it. */
 export const FIGURES = [
-  ...[MIXTURES, OTHERS, ABLATION, TOP_K],
-  LAMBDA,
-  COST,
-  SCALE,
-  SEEDS_FIGURE,
+  ...[MIXTURES, OTHERS, ABLATION, TOP_K, LAMBDA],
+  ...[VECTORS, CONVEX, SCALE, SEEDS_FIGURE],
+  ...[PURITY, HEADS, STEER, COST],
 ] as unknown as readonly AnyFigure[];
 
 /** @throws PaperError `paper/figure` */

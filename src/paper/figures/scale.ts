@@ -8,7 +8,7 @@ import { countsOf, equalShares, evaluationPrompts, type Prompt } from "../prompt
 import { mixtureReport } from "../report.ts";
 import type { Subject } from "../subjects.ts";
 import { type FamilySet, taskFamily } from "../tasks/index.ts";
-import { ask, factsOf, familiesOf, meanOf, type SubjectFacts, setOf } from "./asking.ts";
+import { ask, factsOf, familiesOf, meanOf, type SubjectFacts, setOf, usualExamples } from "./asking.ts";
 
 interface Settings {
   readonly model: SubjectFacts;
@@ -29,7 +29,7 @@ const MOST_TASKS = 4;
 function promptsOf({ set, prompts, seed }: Settings, name: string): Prompt[] {
   const family = taskFamily(name, set);
   const tasks = Math.min(family.tasks.length, MOST_TASKS);
-  const counts = countsOf(equalShares(tasks), set === "pretrained" ? 20 * tasks : 20);
+  const counts = countsOf(equalShares(tasks), usualExamples(set, tasks));
   return evaluationPrompts(family, { counts, count: prompts, seed });
 }
 

@@ -4,6 +4,8 @@ import { drawing, escaped, pixels, text } from "./svg.ts";
 const CELL = { width: 64, height: 24 };
 const LEFT = 110;
 const TOP = 60;
+/** About what a letter of the title takes. */
+const TITLE_LETTER = 8;
 
 export function heatmap({
   title,
@@ -33,9 +35,6 @@ export function heatmap({
   ];
   const bottom = TOP + rows.length * CELL.height + 20;
   const range = text([LEFT, bottom], `${unit}, from ${(-largest).toPrecision(2)} to ${largest.toPrecision(2)}`);
-  return drawing(Math.ceil(LEFT + columns.length * CELL.width + 20), Number(pixels(bottom + 12)), title, [
-    ...names,
-    ...cells,
-    range,
-  ]);
+  const width = Math.max(LEFT + columns.length * CELL.width + 20, 24 + TITLE_LETTER * title.length);
+  return drawing(Math.ceil(width), Number(pixels(bottom + 12)), title, [...names, ...cells, range]);
 }

@@ -6,7 +6,7 @@ export interface PointSeries {
   readonly name: string;
   /** Joined by a line. */
   readonly line?: readonly Place[];
-  /** Single points, as of prompts. */
+  /** Single points, as of prompts; fainter beside lines. */
   readonly points?: readonly Place[];
 }
 
@@ -26,8 +26,9 @@ const spreadOf = (index: number) => 2 * ((index * 0.618034) % 1) - 1;
 
 export function pointPlot({ title, x, y, series, diagonal, jitter = 0 }: PointPlot): string {
   const at = ([px, py]: Place): Place => [xAt(x, px), yAt(y, py)];
+  const [radius, opacity] = series.some(({ line }) => line) ? [2, 0.35] : [3, 0.7];
   const clouds = series.flatMap(({ points = [] }, number) =>
-    points.map(([px, py], index) => mark(at([px + jitter * spreadOf(index), py]), number, 2, 0.35)),
+    points.map(([px, py], index) => mark(at([px + jitter * spreadOf(index), py]), number, radius, opacity)),
   );
   const lines = series.flatMap(({ line = [] }, number) => [
     `<path fill="none" stroke="${colourOf(number)}" stroke-width="2" d="${pathOf(line.map(at))}"/>`,

@@ -1,0 +1,228 @@
+/**
+ * Beyond the paper: which heads carry which task? In the construction of its theorem a head of each layer belongs to each task. Exact
+ * sweeps over the heads' outputs say whether a trained model has such heads, and how well attribution patching would have found
+ * them.
+ */
+import type { Cell, Figure, Summary } from "../figure.ts";
+import { type Changes, type HeadEffects, headEffects, type OwnHead, ownHeads } from "../inside/heads.ts";
+import { mixedPrompts, tasksOf } from "../inside/task-vectors.ts";
+import { axisOf } from "../plots/axes.ts";
+import { heatmap } from "../plots/heatmap.ts";
+import { pointPlot } from "../plots/points.ts";
+import type { Subject } from "../subjects.ts";
+import { type FamilySet, taskFamily } from "../tasks/index.ts";
+import { factsOf, familiesOf, meanOf, type SubjectFacts, setOf, usualExamples } from "./asking.ts";
+
+interface Settings {
+  readonly model: SubjectFacts;
+  readonly set: FamilySet;
+  readonly families: readonly string[];
+  readonly prompts: number;
+  readonly seed: number;
+}
+
+interface Block extends Cell {
+  readonly family: string;
+  readonly first: number;
+}
+
+/** Prompts of a cell. */
+const BLOCK = 4;
+
+export const HEADS: Figure<Settings, Block, HeadEffects[]> = {
+  name: "heads",
+  asks: "Which heads carry which task, and does each task have a head of its own?",
+  paper:
+    "In the theorem's construction K heads do K tasks: without its head a task is gone, and the others stay. Whether trained models are like that is left open.",
+  async settings(subject, { quick }) {
+    return {
+      model: await factsOf(subject),
+      set: setOf(subject),
+      families: familiesOf(subject),
+      prompts: quick ? BLOCK : 4 * BLOCK,
+      seed: 0,
+    };
+  },
+  cells: ({ families, prompts }) =>
+    families.flatMap((family) =>
+      Array.from({ length: prompts / BLOCK }, (_, block) => ({
+        id: `${family}-${block}`,
+        family,
+        first: block * BLOCK,
+      })),
+    ),
+  run: sweepHeads,
+  summarise,
+};
+
+async function sweepHeads(
+  { family: name, first }: Block,
+  { set, seed }: Settings,
+  subject: Subject,
+  signal: AbortSignal | undefined,
+): Promise<HeadEffects[]> {
+  const family = taskFamily(name, set);
+  const prompts = mixedPrompts(family, usualExamples(set, tasksOf(family).length), BLOCK, seed, first);
+  const found: HeadEffects[] = [];
+  for (const prompt of prompts) {
+    const effects = await headEffects(subject, prompt, signal);
+    if (effects) found.push(effects);
+  }
+  return found;
+}
+
+/** What a family showed. */
+interface Found {
+  readonly family: string;
+  readonly effects: readonly HeadEffects[];
+  readonly own: readonly OwnHead[];
+  /** Pearson's correlation of exact and approximate changes. */
+  readonly correlations: { readonly ablated: number; readonly patched: number };
+}
+
+const pairsOf = (exact: Changes, approximate: Changes): [number, number][] =>
+  exact.flatMap((row, head) =>
+    row.map((value, task): [number, number] => [approximate[head]?.[task] as number, value]),
+  );
+
+const ablationsOf = (effects: readonly HeadEffects[]) =>
+  effects.flatMap((one) => pairsOf(one.ablated, one.approximate.ablated));
+const patchesOf = (effects: readonly HeadEffects[]) =>
+  effects.flatMap((one) =>
+    one.patched.flatMap((changes, twin) => pairsOf(changes, one.approximate.patched[twin] ?? [])),
+  );
+
+function correlation(pairs: readonly [number, number][]): number {
+  const [x, y] = [meanOf(pairs.map(([a]) => a)), meanOf(pairs.map(([, b]) => b))];
+  const product = (i: 0 | 1, j: 0 | 1) =>
+    pairs.reduce((sum, pair) => sum + (pair[i] - (i ? y : x)) * (pair[j] - (j ? y : x)), 0);
+  return product(0, 1) / (Math.sqrt(product(0, 0) * product(1, 1)) || 1);
+}
+
+const COLUMNS = [
+  "family",
+  "task",
+  "most selective head",
+  "the task keeps without it",
+  "another task keeps at least",
+  "a head of its own",
+  "head whose z of a pure prompt raises the task most",
+  "by (nats)",
+  "correlation with attribution: ablated",
+  "patched",
+  "prompts",
+];
+
+/** Without its head a task keeps less than a fifth, as one that does not count as done elsewhere; each other one keeps half. */
+const isOwn = ({ keeps, others }: OwnHead) => keeps < 0.2 && others >= 0.5;
+
+function summarise(
+  { model, set, families, prompts }: Settings,
+  results: readonly { cell: Block; result: HeadEffects[] }[],
+): Summary {
+  const nameOf = (index: number) => `L${Math.floor(index / model.heads)}H${index % model.heads}`;
+  const all = families.flatMap((family): Found[] => {
+    const effects = results.filter(({ cell }) => cell.family === family).flatMap(({ result }) => result);
+    if (effects.length === 0) return [];
+    const correlations = { ablated: correlation(ablationsOf(effects)), patched: correlation(patchesOf(effects)) };
+    return [{ family, effects, own: ownHeads(effects), correlations }];
+  });
+  const taskNames = (family: string) => {
+    const { tasks } = taskFamily(family, set);
+    return tasksOf({ ...taskFamily(family, set) }).map((task) => tasks[task]?.name as string);
+  };
+  const rows = all.flatMap(({ family, effects, own, correlations }) =>
+    own.map((head, task) => {
+      const raises = meanChanges(effects.map(({ patched }) => patched[task] as Changes)).map(
+        (row) => row[task] as number,
+      );
+      const best = Math.max(...raises);
+      return [
+        family,
+        taskNames(family)[task] as string,
+        nameOf(head.index),
+        head.keeps,
+        head.others,
+        isOwn(head) ? "yes" : "no",
+        nameOf(raises.indexOf(best)),
+        best,
+        correlations.ablated,
+        correlations.patched,
+        effects.length,
+      ];
+    }),
+  );
+  const heads = all.flatMap(({ own }) => own);
+  const [owned, tasks] = [heads.filter(isOwn).length, heads.length];
+  return {
+    table: { columns: COLUMNS, rows },
+    plots: all.flatMap((found) => plotsOf(found, taskNames(found.family), nameOf)),
+    sentence: `${all
+      .map(
+        ({ family, effects, own, correlations }) =>
+          `${family}: ${own.filter(isOwn).length} of ${own.length} tasks have a head of their own; attribution patching has the correlation ${correlations.ablated.toFixed(2)} with exact ablations and ${correlations.patched.toFixed(2)} with exact patches (${effects.length} of ${prompts} prompts)`,
+      )
+      .join(". ")}.`,
+    verdict: tasks > 0 && owned === tasks ? "agrees" : owned === 0 ? "disagrees" : "agrees in part",
+  };
+}
+
+function meanChanges(list: readonly Changes[]): number[][] {
+  return (list[0] as Changes).map((row, head) =>
+    row.map((_, task) => meanOf(list.map((changes) => changes[head]?.[task] as number))),
+  );
+}
+
+const MOST_ROWS = 24;
+
+function plotsOf(
+  { family, effects }: Found,
+  tasks: readonly string[],
+  nameOf: (index: number) => string,
+): Summary["plots"][number][] {
+  const table = (name: string, title: string, changes: readonly number[][]) => {
+    const strength = (row: readonly number[]) => Math.max(...row.map(Math.abs));
+    const chosen = [...changes.keys()]
+      .sort((a, b) => strength(changes[b] as number[]) - strength(changes[a] as number[]))
+      .slice(0, MOST_ROWS)
+      .sort((a, b) => a - b);
+    const values = chosen.map((index) => changes[index] as number[]);
+    const svg = heatmap({
+      title: `${family}: ${title}`,
+      unit: "nats",
+      rows: chosen.map(nameOf),
+      columns: tasks,
+      values,
+    });
+    return { name: `heads-${family}-${name}`, svg };
+  };
+  const ablated = meanChanges(effects.map((one) => one.ablated));
+  // Of each task's own twin alone: what the head of a prompt of this task does for its answer.
+  const patches = tasks.map((_, task) => meanChanges(effects.map((one) => one.patched[task] as Changes)));
+  const patched = ablated.map((row, head) => row.map((_, task) => patches[task]?.[head]?.[task] as number));
+  const series = [
+    { name: "ablated", points: ablationsOf(effects) },
+    { name: "patched", points: patchesOf(effects) },
+  ];
+  const values = series.flatMap(({ points }) => points);
+  return [
+    table("ablated", "log P of each answer without a head", ablated),
+    table("patched", "log P with the head of the task's pure prompt", patched),
+    {
+      name: `heads-${family}-attribution`,
+      svg: pointPlot({
+        title: `${family}: changes of log P, a point a prompt, head and answer`,
+        x: axisOf(
+          "attribution patching (nats)",
+          values.map(([x]) => x),
+        ),
+        y: axisOf(
+          "exact (nats)",
+          values.map(([, y]) => y),
+        ),
+        series,
+        diagonal: true,
+      }),
+    },
+  ];
+}

@@ -1,0 +1,78 @@
+/**
+ * Heads and tasks. In the construction it is known what each head does: match head k alone recognises task k, weigh head k counts for
+ * it. In a trained model the numbers are those of the public experiments.
+ */
+import { describe, expect, it } from "vitest";
+import { activationPatch, attributionPatch, metric } from "../../src/hooks/index.ts";
+import { constructionOf } from "../../src/paper/inside/construction.ts";
+import { headEffects, ownHeads } from "../../src/paper/inside/heads.ts";
+import { mixedPrompts, pureTwin } from "../../src/paper/inside/task-vectors.ts";
+import { type Prompt, promptIds } from "../../src/paper/prompts.ts";
+import { taskFamily } from "../../src/paper/tasks/index.ts";
+import { testGpu } from "../support/gpu.ts";
+import { trained, WHEEL } from "./support.ts";
+
+describe("heads of the construction", () => {
+  it("are one for each task: without match head k task k is gone and the others share its part", async () => {
+    const subject = await constructionOf(WHEEL, 6, await testGpu());
+    using _model = subject.model;
+    const { stages } = subject.blueprint;
+    const K = WHEEL.tasks.length;
+    const [prompt] = mixedPrompts(WHEEL, 6, 1, 0) as [Prompt];
+    const effects = await headEffects(subject, prompt, undefined);
+    const shareOf = [1 / 3, 1 / 3, 1 / 3];
+    for (const k of [0, 1, 2]) {
+      expect(effects?.base[k]).toBeCloseTo(Math.log(shareOf[k] as number), 4);
+      const [match, weigh, superpose] = (["match", "weigh", "superpose"] as const).map(
+        (stage) => (stages[stage] as number) * K + k,
+      );
+      for (const head of [match, weigh, superpose])
+        for (const task of [0, 1, 2]) {
+          const change = effects?.ablated[head as number]?.[task] as number;
+          if (task === k) expect(change).toBeLessThan(-20);
+          else expect(change).toBeCloseTo(Math.log(3 / 2), 3);
+        }
+      // The twin's weigh head says that all examples are of its task: its share becomes 1 beside the others' two thirds.
+      const patched = effects?.patched[k]?.[weigh as number];
+      expect(patched?.[k]).toBeCloseTo(Math.log(1 / (5 / 3) / (1 / 3)), 3);
+      expect(patched?.[(k + 1) % K]).toBeCloseTo(Math.log(1 / 3 / (5 / 3) / (1 / 3)), 3);
+    }
+    const own = ownHeads(effects ? [effects] : []);
+    for (const [task, { index, keeps, others }] of own.entries()) {
+      expect(index % K).toBe(task);
+      expect(keeps).toBeLessThan(1e-6);
+      expect(others).toBeCloseTo(3 / 2, 3);
+    }
+  });
+});
+
+describe("heads of a trained model", () => {
+  it("have the changes that activationPatch and attributionPatch give, and ablation's first order is that of a small part", async () => {
+    const subject = await trained();
+    const { model, vocabulary } = subject;
+    using _model = model;
+    const [prompt] = mixedPrompts(taskFamily("countries"), 12, 1, 0) as [Prompt];
+    const effects = await headEffects(subject, prompt, undefined);
+    const task = 1;
+    const [token] = vocabulary.answerIds(prompt.answers[task] as string);
+    const options = {
+      clean: [promptIds(vocabulary, pureTwin(prompt, 2))],
+      corrupted: [promptIds(vocabulary, prompt)],
+      at: "z" as const,
+      positions: [-1],
+      metric: metric.logProb(token as number),
+    };
+    const exact = (await activationPatch(model, options)).change();
+    const approximate = (await attributionPatch(model, options)).change();
+    for (const head of [0, 1, 2, 3]) {
+      expect(effects?.patched[2]?.[head]?.[task]).toBeCloseTo(exact[head] as number, 4);
+      expect(effects?.approximate.patched[2]?.[head]?.[task]).toBeCloseTo(approximate[head] as number, 4);
+      const part = 1e-2;
+      const edits = { at: `blocks.${head >> 1}.attn.hook_z`, op: "scale" as const, value: 1 - part, heads: [head & 1] };
+      const { values, base } = await model.sweep({ input: options.corrupted, cells: [edits], metric: options.metric });
+      const slope = ((values[0] as number) - (base[0] as number)) / part;
+      const own = effects?.approximate.ablated[head]?.[task] as number;
+      expect(Math.abs(slope - own)).toBeLessThan(0.05 + 0.05 * Math.abs(own));
+    }
+  });
+});

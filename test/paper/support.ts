@@ -1,0 +1,27 @@
+/** Subjects that tests of figures share: a small trained model, and a family of tasks that the construction is built for at once. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type HookedModel, loadModel } from "../../src/hooks/index.ts";
+import { lookUp, type TaskFamily } from "../../src/paper/tasks/family.ts";
+import { Vocabulary } from "../../src/paper/tasks/vocabulary.ts";
+import { testGpu } from "../support/gpu.ts";
+
+const TRAINED = fileURLToPath(new URL("../fixtures/paper/lc-d16-l2-h2", import.meta.url));
+
+/** The trained model with its vocabulary; the caller destroys it. */
+export async function trained(): Promise<{ model: HookedModel; vocabulary: Vocabulary }> {
+  const vocabulary = Vocabulary.fromJson(JSON.parse(readFileSync(join(TRAINED, "vocab.json"), "utf8")));
+  return { model: await loadModel(TRAINED, { gpu: await testGpu() }), vocabulary };
+}
+
+const COLOURS = ["red", "green", "black", "white", "blue"];
+const shifted = (by: number) =>
+  new Map(COLOURS.map((colour, index) => [colour, COLOURS[(index + by) % COLOURS.length] as string]));
+
+/** `red>green`: the colour itself, the next one, the one after that. All differ on every input. */
+export const WHEEL: TaskFamily = {
+  name: "wheel",
+  inputs: [{ values: COLOURS, after: ">" }],
+  tasks: [0, 1, 2].map((by) => lookUp(`next ${by}`, shifted(by), ([colour = ""]) => colour)),
+};

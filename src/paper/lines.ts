@@ -33,6 +33,7 @@ export interface Lines {
 export interface LineOptions {
   /** Whether these are all that are wanted: called with the lines of a prompt, likeliest first, until it says so. */
   enough: (lines: readonly Line[], prompt: number) => boolean;
+  /** Ends it with `signal.reason` between two passes. */
   signal?: AbortSignal;
 }
 

@@ -30,6 +30,9 @@ import {
 import { LOGIT_LENS_OPTIONS } from "../src/hooks/readouts/logit-lens.ts";
 import { ACCUMULATED_OPTIONS, DECOMPOSE_OPTIONS, HEAD_RESULTS_OPTIONS } from "../src/hooks/readouts/residual.ts";
 import { SWEEP_OPTIONS } from "../src/hooks/sweep-options.ts";
+import { BEAM_OPTIONS } from "../src/model/drafts/beam.ts";
+import { NGRAM_OPTIONS } from "../src/model/drafts/ngrams.ts";
+import { SUPERPOSED_OPTIONS } from "../src/model/drafts/superposed.ts";
 import { LOAD_OPTIONS } from "../src/model/load.ts";
 import { ENCODE_OPTIONS, KV_CACHE_OPTIONS } from "../src/model/loaded-model.ts";
 import { LOG_PROBS_OPTIONS } from "../src/model/log-probs.ts";
@@ -97,6 +100,19 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     type: "LogProbsOptions",
     files: ["src/model/log-probs.ts"],
   },
+  {
+    calls: "`superposedDecode`",
+    schema: SUPERPOSED_OPTIONS,
+    type: "SuperposedOptions",
+    files: ["src/model/drafts/superposed.ts", "src/model/drafts/drafts.ts", INPUT],
+  },
+  {
+    calls: "`beamSearch`",
+    schema: BEAM_OPTIONS,
+    type: "DraftOptions",
+    files: ["src/model/drafts/drafts.ts", INPUT],
+  },
+  { calls: "`NgramModel`", schema: NGRAM_OPTIONS, type: "NgramOptions", files: ["src/model/drafts/ngrams.ts"] },
   { calls: "`toTokens`, `toStrTokens`", schema: ENCODE_OPTIONS, type: "EncodeInputOptions", files: [INPUT] },
   { calls: "`createKvCache`", schema: KV_CACHE_OPTIONS, type: "KvCacheOptions", files: ["src/model/loaded-model.ts"] },
   { calls: "`sweep`", schema: SWEEP_OPTIONS, type: "SweepOptions", files: EXPERIMENT },

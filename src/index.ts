@@ -24,6 +24,9 @@ export {
 export { type GpuRequest, registerGpuProvider, requestGpu } from "./hosts/request.ts";
 export { type Choices, registerTuningStore, type TuningStore } from "./kernels/tuning/store.ts";
 export type { TuneProgress } from "./kernels/tuning/tuner.ts";
+export type { Draft, DraftOptions, Drafts } from "./model/drafts/drafts.ts";
+export { NgramModel, type NgramOptions } from "./model/drafts/ngrams.ts";
+export type { SuperposedOptions } from "./model/drafts/superposed.ts";
 export type { FinishReason, GenerateOptions, GenerateStep } from "./model/generate.ts";
 export type { EmbedsInput, EncodeInputOptions, ModelInput, SequenceInput, TokenInput } from "./model/input.ts";
 export { KvCache } from "./model/kv-cache.ts";

@@ -11,6 +11,7 @@ import { SuperlensError } from "../errors.ts";
  * | `paper/task` | a family or task with this name does not exist |
  * | `paper/preset` | a preset with this name does not exist |
  * | `paper/figure` | a figure with this name does not exist |
+ * | `paper/one-token` | a vocabulary of words for a figure about answers of several tokens |
  * | `paper/no-tokenizer` | a model that has neither a tokenizer nor a vocabulary of words |
  * | `paper/shard` | a shard that does not exist |
  * | `paper/one-model` | several models for a figure about one |

@@ -27,10 +27,12 @@ export interface Measurement<Settings, C extends Cell, Result> {
   readonly asks: string;
   /** What the paper found. */
   readonly paper: string;
+  /** Whether it makes use of a text that is given. */
+  readonly takesText?: boolean;
   /** What it is made for where no model is given, of those in the folder of embedded models, or of its own. */
   models?(folder: string, quick: boolean): readonly ModelSource[];
   /** All that results depend on, the model included. */
-  settings(subject: Subject, options: { quick: boolean }): Promise<Settings>;
+  settings(subject: Subject, options: { quick: boolean; text?: string | undefined }): Promise<Settings>;
   cells(settings: Settings): C[];
   run(cell: C, settings: Settings, subject: Subject, signal: AbortSignal | undefined): Promise<Result>;
 }

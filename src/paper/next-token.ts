@@ -1,4 +1,5 @@
 /** What logits say of the next token, in doubles. */
+import { logSoftmax } from "../model/drafts/log-softmax.ts";
 
 /** The distribution of the next token. */
 export interface Next {
@@ -9,9 +10,7 @@ export interface Next {
 
 /** The softmax of one row of logits [vocab]. */
 export function nextTokens(logits: Float32Array): Next {
-  const largest = logits.reduce((most, value) => Math.max(most, value), Number.NEGATIVE_INFINITY);
-  const total = logits.reduce((sum, value) => sum + Math.exp(value - largest), 0);
-  const logProbs = Float64Array.from(logits, (value) => value - largest - Math.log(total));
+  const logProbs = logSoftmax(logits);
   const entropy = logProbs.reduce((sum, value) => (value > -700 ? sum - Math.exp(value) * value : sum), 0);
   return { logProbs, entropy };
 }

@@ -101,6 +101,16 @@ const PAPER = {
 /** Number words and countries, in a narrower or wider model. */
 const LC = { ...SMALL, families: ["number-words", "countries"], length: 64, steps: 400 } satisfies Partial<PresetSpec>;
 
+/** Answers that are spelled, a character a token. */
+const CHARS = {
+  ...SMALL,
+  families: ["number-words"],
+  form: "characters",
+  batch: 16,
+  length: 256,
+  steps: 600,
+} satisfies Partial<PresetSpec>;
+
 const SPECS = {
   lc: LC,
   "lc-d16": { ...LC, size: { dModel: 16, dMlp: 32, layers: 2, heads: 2 }, lr: 6e-3 },
@@ -110,6 +120,8 @@ const SPECS = {
   "lc-mix10": { ...LC, impurity: 0.1 },
   "lc-mix20": { ...LC, impurity: 0.2 },
   mini: { ...SMALL, families: ["number-words", "countries", "arithmetic", "words"], length: 96, steps: 1200 },
+  "number-chars": CHARS,
+  "number-chars-mix10": { ...CHARS, impurity: 0.1 },
   plus: { ...SMALL, families: ["plus"], length: 64, steps: 900 },
   ret3: { ...SMALL, families: ["retrieval"], length: 80, steps: 1400, lr: 4e-3, ropeTheta: 30 },
   "paper-retrieval": { ...PAPER, families: ["retrieval"], length: 101 * "abcdefgh>a\n".length },

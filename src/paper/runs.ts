@@ -26,6 +26,8 @@ export interface RunFigureOptions {
   store: string | FileStore;
   /** Fewer prompts and cells. */
   quick?: boolean;
+  /** For a figure that takes a text: n-grams are counted in it. */
+  text?: string;
   /** Only the cells whose number is `index` modulo `count`. */
   shard?: Shard;
   /** Ends the run with `signal.reason` between two cells. */
@@ -42,6 +44,7 @@ export const SHARD = s.object<Shard>("a shard", {
 export const RUN_FIGURE_OPTIONS = s.object<RunFigureOptions, RunFigureOptions>("the options of runFigure", {
   store: s.required(STORE),
   quick: s.flag,
+  text: s.text,
   shard: SHARD,
   signal: s.signal,
   onProgress: s.callback,
@@ -74,10 +77,12 @@ export async function runFigure(
   const {
     store: place,
     quick = false,
+    text,
     shard,
     signal,
     onProgress,
   } = s.readOptions(RUN_FIGURE_OPTIONS, options, "runFigure");
+  if (text !== undefined && !figure.takesText) s.refuseIdle("runFigure", "text", `for the figure "${figure.name}"`);
   const store = storeOf(place);
   if (shard && shard.index >= shard.count)
     throw new PaperError(
@@ -85,7 +90,7 @@ export async function runFigure(
       `There is no shard ${shard.index}/${shard.count}: shards of ${shard.count} are 0 to ${shard.count - 1}.`,
     );
   const models: Subjects = "at" in subjects ? subjects : { count: 1, at: async () => subjects };
-  const settings = await settingsOf(figure, models, quick);
+  const settings = await settingsOf(figure, models, { quick, text });
   const hash = await begin(store, figure.name, settings);
   const own = workOf(figure, settings).filter((_, index) => !shard || index % shard.count === shard.index);
   const started = performance.now();
@@ -104,17 +109,20 @@ export async function runFigure(
 }
 
 /** Of a comparison it is a list, an entry for each model. */
-async function settingsOf(figure: AnyFigure, models: Subjects, quick: boolean): Promise<unknown> {
+async function settingsOf(
+  figure: AnyFigure,
+  models: Subjects,
+  options: { quick: boolean; text: string | undefined },
+): Promise<unknown> {
   if (!isComparison(figure)) {
-    if (models.count === 1) return figure.settings(await models.at(0), { quick });
+    if (models.count === 1) return figure.settings(await models.at(0), options);
     throw new PaperError(
       "paper/one-model",
       `The figure "${figure.name}" is about one model, and ${models.count} were given. Run it once for each, each with a folder of its own.`,
     );
   }
   const each: unknown[] = [];
-  for (let index = 0; index < models.count; index++)
-    each.push(await figure.settings(await models.at(index), { quick }));
+  for (let index = 0; index < models.count; index++) each.push(await figure.settings(await models.at(index), options));
   return each;
 }
 

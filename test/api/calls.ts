@@ -27,6 +27,9 @@ import {
 import { LOGIT_LENS_OPTIONS } from "../../src/hooks/readouts/logit-lens.ts";
 import { ACCUMULATED_OPTIONS, DECOMPOSE_OPTIONS, HEAD_RESULTS_OPTIONS } from "../../src/hooks/readouts/residual.ts";
 import { SWEEP_OPTIONS } from "../../src/hooks/sweep-options.ts";
+import { BEAM_OPTIONS } from "../../src/model/drafts/beam.ts";
+import { NGRAM_OPTIONS } from "../../src/model/drafts/ngrams.ts";
+import { SUPERPOSED_OPTIONS } from "../../src/model/drafts/superposed.ts";
 import { ENCODE_OPTIONS, KV_CACHE_OPTIONS } from "../../src/model/loaded-model.ts";
 import { LOG_PROBS_OPTIONS } from "../../src/model/log-probs.ts";
 import type { Schema } from "../../src/schema/schema.ts";
@@ -201,6 +204,24 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
       args: [ids, [[4], [5, 6]], {}],
       run: (prompt, answers, options) => model.logProbs(prompt, answers, options),
       options: LOG_PROBS_OPTIONS,
+    },
+    {
+      name: "superposedDecode",
+      args: [model, ids, { drafts: 2, maxNewTokens: 2 }],
+      run: api.superposedDecode,
+      options: SUPERPOSED_OPTIONS,
+    },
+    {
+      name: "beamSearch",
+      args: [model, ids, { drafts: 2, maxNewTokens: 2 }],
+      run: api.beamSearch,
+      options: BEAM_OPTIONS,
+    },
+    {
+      name: "NgramModel",
+      args: [[ids], { vocabSize: 5 }],
+      run: (texts, options) => new api.NgramModel(texts, options),
+      options: NGRAM_OPTIONS,
     },
     {
       name: "Model.sweep",

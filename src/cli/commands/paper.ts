@@ -1,6 +1,8 @@
 /** `superlens paper`: an experiment of the paper on a model, as numbers, plots and a page; and `merge`, which joins shards. */
+import { readFile } from "node:fs/promises";
 import { Command, Option } from "commander";
 import { openStore } from "../../checkpoint/index.ts";
+import { SuperlensError } from "../../errors.ts";
 import { defaultModels } from "../../paper/embedded.ts";
 import { PaperError } from "../../paper/errors.ts";
 import { type AnyFigure, isComparison, type Summary } from "../../paper/figure.ts";
@@ -23,6 +25,7 @@ interface PaperOptions extends GlobalOptions {
   /** Several for a comparison. */
   model?: string | string[];
   quick?: boolean;
+  text?: string;
   shard?: Shard;
   out?: string;
   slurm?: boolean;
@@ -74,7 +77,7 @@ function figureCommand(figure: AnyFigure): Command {
     "--model <model>",
     `folder, address or hf:owner/name; one without a tokenizer needs the vocab.json it was trained with${compares ? "; repeat it for each model" : ""} (default: from this package)`,
   );
-  return new Command(figure.name)
+  const command = new Command(figure.name)
     .summary(figure.asks)
     .description(`${figure.asks}\n\nThe paper: ${figure.paper}`)
     .usage("[options] [-- sbatch options]")
@@ -89,7 +92,15 @@ function figureCommand(figure: AnyFigure): Command {
       ),
     )
     .option("--tasks <n>", `tasks of the job array (default: ${TASKS})`, wholeNumber(1))
-    .action(async (sbatch: string[], _options: unknown, command: Command) => run(figure, sbatch, command));
+    .action(async (sbatch: string[], _options: unknown, sub: Command) => run(figure, sbatch, sub));
+  if (!figure.takesText) return command;
+  return command.option("--text <file>", "count n-grams in this text, not in the tasks' answers");
+}
+
+async function readText(name: string): Promise<string> {
+  return readFile(name, "utf8").catch((cause: Error) => {
+    throw new SuperlensError("cli/no-text", `${name} cannot be read: ${cause.message}. Give a text file.`, { cause });
+  });
 }
 
 async function run(figure: AnyFigure, sbatch: readonly string[], command: Command): Promise<void> {
@@ -97,6 +108,7 @@ async function run(figure: AnyFigure, sbatch: readonly string[], command: Comman
   const { model, out = `paper-${figure.name}`, quick = false, shard, quiet = false, slurm, tasks } = options;
   if (!slurm && sbatch.length > 0) usageError(command, `${sbatch.join(" ")} is for sbatch: give --slurm, too`);
   if (!slurm && tasks !== undefined) usageError(command, "--tasks is for --slurm");
+  const text = options.text === undefined ? undefined : await readText(options.text);
   await checkFolder(out);
   if (slurm) return submit(figure, out, tasks ?? TASKS, sbatch, options);
   const sources = model === undefined ? defaultModels(figure, embeddedFolder(), { quick }) : [model].flat();
@@ -106,6 +118,7 @@ async function run(figure: AnyFigure, sbatch: readonly string[], command: Comman
     store: out,
     quick,
     signal: stop.signal,
+    ...(text !== undefined && { text }),
     ...(shard && { shard }),
     onProgress: (done, total, secondsLeft) => progress.update({ done, total, secondsLeft }),
   }).finally(progress.end);

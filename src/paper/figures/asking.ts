@@ -5,7 +5,7 @@ import { assertAskable, type Measured, type MeasureOptions, measurePrompts } fro
 import type { Prompt } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
 import { type FamilySet, familyNames, taskFamily } from "../tasks/index.ts";
-import { Vocabulary } from "../tasks/vocabulary.ts";
+import { type TokenForm, Vocabulary } from "../tasks/vocabulary.ts";
 
 export interface SubjectFacts {
   readonly label: string;
@@ -34,13 +34,21 @@ export function familiesOf(subject: Subject): string[] {
   const known = new Set(vocabulary.tokens);
   const isKnown = (name: string) =>
     Vocabulary.of([taskFamily(name)], vocabulary.form).tokens.every((token) => known.has(token));
-  const families = names.filter(isKnown);
+  const families = withoutParts(names.filter(isKnown), vocabulary.form);
   if (families.length === 0)
     throw new PaperError(
       "paper/vocabulary",
       `${model.label} has words for none of the families ${names.join(", ")}. Use a model that was trained on one of them.`,
     );
   return families;
+}
+
+/** Without those whose lines are spelled with a part of the characters of another: the model may not have seen them. */
+function withoutParts(names: readonly string[], form: TokenForm): string[] {
+  const tokens = new Map(names.map((name) => [name, new Set(Vocabulary.of([taskFamily(name)], form).tokens)] as const));
+  const isPart = (one: ReadonlySet<string>, other: ReadonlySet<string>) =>
+    one.size < other.size && [...one].every((token) => other.has(token));
+  return names.filter((name) => ![...tokens.values()].some((other) => isPart(tokens.get(name) as Set<string>, other)));
 }
 
 /** Examples a prompt: the paper's for a pretrained model, twenty for one that was trained on short sequences. */

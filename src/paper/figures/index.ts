@@ -5,6 +5,7 @@ import type { AnyFigure } from "../figure.ts";
 import { ABLATION } from "./ablation.ts";
 import { CONVEX } from "./convex.ts";
 import { COST } from "./cost.ts";
+import { DECODE } from "./decode.ts";
 import { HEADS } from "./heads.ts";
 import { LAMBDA } from "./lambda.ts";
 import { MIXTURES } from "./mixtures.ts";
@@ -20,7 +21,7 @@ import { VECTORS } from "./vectors.ts";
 export const FIGURES = [
   ...[MIXTURES, OTHERS, ABLATION, TOP_K, LAMBDA],
   ...[VECTORS, CONVEX, SCALE, SEEDS_FIGURE],
-  ...[PURITY, HEADS, STEER, COST],
+  ...[PURITY, HEADS, STEER, COST, DECODE],
 ] as unknown as readonly AnyFigure[];
 
 /** @throws PaperError `paper/figure` */

@@ -24,6 +24,9 @@ export interface DefaultModelsOptions {
 
 export const DEFAULT_MODELS_OPTIONS = s.object<DefaultModelsOptions>("the options of defaultModels", { quick: s.flag });
 
+/** Those that a report asks, where none is given: trained on pure prompts, and on prompts of which a tenth is of another task. */
+export const REPORTED_MODELS = ["lc", USUAL] as const;
+
 /** The models that a figure is made for where none is given. `folder` is that of the embedded models: `weights/`, or its address. */
 export function defaultModels(
   figure: AnyFigure,

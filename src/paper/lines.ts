@@ -5,6 +5,7 @@
  * than every beginning that is left, no other can be likelier. Beginnings of all prompts are continued together, on forks of the
  * prompts' key-value cache. Lines that read the same count as one.
  */
+import { MODEL } from "../hooks/call.ts";
 import type { HookedModel } from "../hooks/index.ts";
 import { SEQUENCE, type SequenceInput } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
@@ -13,7 +14,7 @@ import * as s from "../schema/schema.ts";
 import { assertAskable } from "./measure.ts";
 import { nextTokens } from "./next-token.ts";
 import { type BatchedPrompt, batchesOf, checkEdits, namingPrompt, passOptions } from "./passes.ts";
-import { LINE_BREAK, type Vocabulary } from "./tasks/vocabulary.ts";
+import { LINE_BREAK, VOCABULARY, type Vocabulary } from "./tasks/vocabulary.ts";
 
 /** An answer, up to its line break. */
 export interface Line {
@@ -64,6 +65,8 @@ export async function likeliestLines(
   prompts: readonly SequenceInput[],
   options: LineOptions,
 ): Promise<Lines[]> {
+  s.readArgument(MODEL, model, "likeliestLines", "model");
+  if (vocabulary !== undefined) s.readArgument(VOCABULARY, vocabulary, "likeliestLines", "vocabulary");
   assertAskable(model, vocabulary);
   model.assertOpen();
   const read = s.readArgument(PROMPTS, prompts, "likeliestLines", "prompts");

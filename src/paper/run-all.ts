@@ -17,6 +17,8 @@ export interface RunReportOptions {
   store: string | FileStore;
   /** What the models are called in the report: letters, digits, dots and dashes. */
   names: readonly string[];
+  /** The models that a comparison compares. Default all; a figure for which it gives undefined gets all, too. */
+  comparedBy?: (figure: AnyFigure) => Subjects | undefined;
   /** Fewer prompts and cells. */
   quick?: boolean;
   /** Only a part of each run's cells, and no page. */
@@ -30,6 +32,7 @@ export interface RunReportOptions {
 export const RUN_REPORT_OPTIONS = s.object<RunReportOptions, RunReportOptions>("the options of runReport", {
   store: s.required(STORE),
   names: s.required(s.list("names", s.text)),
+  comparedBy: s.callback,
   quick: s.flag,
   shard: SHARD,
   signal: s.signal,
@@ -38,6 +41,7 @@ export const RUN_REPORT_OPTIONS = s.object<RunReportOptions, RunReportOptions>("
 
 /** Of errors that say what a figure needs. Others end the report. */
 const LEAVES_OUT = [
+  "paper/one-token",
   "paper/own-models",
   "paper/vocabulary",
   "paper/no-tokenizer",
@@ -69,7 +73,9 @@ export async function runReport(
     const alone: Subjects = { count: 1, at: () => subjects.at(index) };
     return figures.filter((figure) => !isComparison(figure)).map((figure) => ({ figure, model, of: alone }));
   });
-  const compared = figures.filter(isComparison).map((figure) => ({ figure, model: COMPARED, of: subjects }));
+  const compared = figures
+    .filter(isComparison)
+    .map((figure) => ({ figure, model: COMPARED, of: read.comparedBy?.(figure) ?? subjects }));
   const runs: ReportRun[] = [];
   for (const { figure, model, of } of [...single, ...compared]) {
     const folder = `${figure.name}/${model.replace(COMPARED, "all")}`;

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { ANSWER_OPTIONS } from "../../src/paper/answers.ts";
 import { BATCH_OPTIONS } from "../../src/paper/batches.ts";
 import { DEFAULT_MODELS_OPTIONS } from "../../src/paper/embedded.ts";
+import { LINE_OPTIONS } from "../../src/paper/lines.ts";
 import { MEASURE_OPTIONS } from "../../src/paper/measure.ts";
 import { PRESET_SPEC } from "../../src/paper/preset-spec.ts";
 import { PROMPT_OPTIONS } from "../../src/paper/prompts.ts";
@@ -125,6 +126,12 @@ function ofModels(model: HookedModel, prompts: readonly paper.Prompt[]): Call[] 
       args: [model, vocabulary, prompts, {}],
       run: paper.measurePrompts,
       options: MEASURE_OPTIONS,
+    },
+    {
+      name: "likeliestLines",
+      args: [model, vocabulary, [[1, 2]], { enough: () => true }],
+      run: paper.likeliestLines,
+      options: LINE_OPTIONS,
     },
   ];
 }

@@ -54,7 +54,6 @@ it("gives the same files in shards as at once; what is missing is named, what is
 describe("refuses", () => {
   it.each<[string, string[], RegExp]>([
     ["an unknown figure", ["paper", "lamda"], /unknown command 'lamda'[\s\S]*Did you mean lambda/],
-    ["no model", ["paper", "lambda"], /required option '--model <model>' not specified/],
     ["a shard that is not there", [...MIXTURES, "--shard", "2/2"], /i from 0 to n - 1/],
     ["a shard of a job array", [...MIXTURES, "--slurm", "--shard", "0/2"], /'--slurm' cannot be used with .*'--shard/],
     ["tasks of no job array", [...MIXTURES, "--tasks", "3"], /--tasks is for --slurm/],

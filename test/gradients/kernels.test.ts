@@ -2,6 +2,7 @@
 import { describe, expect, it } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { gpuTakenForHardware, gpuWithLimits, testGpu } from "../support/gpu.ts";
+import { byDay } from "../support/nightly.ts";
 import { relativeError } from "../support/numbers.ts";
 import { type OneOp, OneOpRun } from "./one-op.ts";
 import { gradientsOnGpu, type Storage } from "./one-op-gpu.ts";
@@ -50,20 +51,24 @@ describe("gradients on the GPU, grid folded", () => {
   });
 });
 
+const attentions = CASES.filter(({ kind }) => kind.name === "attention");
+const ofHardware = [
+  ...CASES.filter(({ kind, what }) => kind.name === "headResults" || what === "5 to 7"),
+  ...byDay(attentions, [attentions[0] as OneOp, ...attentions.slice(-2)]),
+];
+
 /** Their pipelines take SwiftShader seconds to compile; test/kernels/matmul.test.ts runs them on many shapes. */
 describe("gradients by the kernels for hardware", () => {
-  it.each(named.filter(([kind, what]) => kind === "headResults" || what === "5 to 7" || kind === "attention"))(
-    "of %s, %s",
-    async (_, __, op) => {
-      const passes = op.kind.name === "attention" ? passesOf(op).slice(-1) : [[1], [5]];
-      for (const lengths of passes)
-        expect(await worst(await gpuTakenForHardware(), op, lengths, {}), `${lengths}`).toBeLessThan(TOLERANCE);
-    },
-  );
+  it.each(ofHardware.map((op) => [op.kind.name, op.what, op] as const))("of %s, %s", async (_, __, op) => {
+    const passes = op.kind.name === "attention" ? passesOf(op).slice(-1) : [[1], [5]];
+    for (const lengths of passes)
+      expect(await worst(await gpuTakenForHardware(), op, lengths, {}), `${lengths}`).toBeLessThan(TOLERANCE);
+  });
 });
 
 describe("gradients of attention of wide heads", () => {
-  it.each(WIDE_ATTENTIONS.map((op) => [op.what, op] as const))("%s", async (_, op) => {
+  const [narrowest, widest] = [WIDE_ATTENTIONS[0], WIDE_ATTENTIONS.at(-1)] as [OneOp, OneOp];
+  it.each(byDay(WIDE_ATTENTIONS, [narrowest, widest]).map((op) => [op.what, op] as const))("%s", async (_, op) => {
     for (const gpu of [await testGpu(), await gpuTakenForHardware()])
       expect(await worst(gpu, op, [9, 1, 18], {})).toBeLessThan(TOLERANCE);
   });

@@ -1,17 +1,17 @@
-/** The small trained models in this package, which the figures are made for where no model is named. */
-import { existsSync, readdirSync } from "node:fs";
-import { basename, join } from "node:path";
+/** The models of a report: their names, and those in this package, which it is made for where no model is named. */
+import { existsSync } from "node:fs";
+import { REPORTED_MODELS } from "../../paper/embedded.ts";
+import type { AnyFigure } from "../../paper/figure.ts";
 import { embeddedFolder } from "../package.ts";
 
-/** Folders of models that have a vocabulary of words, in order of their names. */
-export function embeddedModels(): string[] {
-  const folder = embeddedFolder();
-  if (!existsSync(folder)) return [];
-  const names = readdirSync(folder, { recursive: true, encoding: "utf8" });
-  return names
-    .filter((name) => basename(name) === "vocab.json")
-    .map((name) => join(folder, name, ".."))
-    .sort();
+/** Folders of the models that a report asks. */
+export const reportedModels = (): string[] => REPORTED_MODELS.map((name) => `${embeddedFolder()}/${name}`);
+
+/** Folders of the models that a comparison compares; undefined where it trains its own. */
+export function comparedModels(figure: AnyFigure, quick: boolean): string[] | undefined {
+  const sources = figure.models?.(embeddedFolder(), quick) ?? [];
+  const folders = sources.filter((source): source is string => typeof source === "string" && existsSync(source));
+  return folders.length > 0 ? folders : undefined;
 }
 
 /** What a model is called in a report: the last part of its folder or address. */

@@ -11,7 +11,7 @@ import { showWork } from "../progress.ts";
 import { load } from "../session.ts";
 import { stop } from "../stop.ts";
 import { checkFolder } from "../write-file.ts";
-import { embeddedModels, nameOf } from "./models.ts";
+import { comparedModels, nameOf, reportedModels } from "./models.ts";
 import { shardOption } from "./shard.ts";
 
 interface ReportOptions extends GlobalOptions {
@@ -49,22 +49,34 @@ export function allCommand(): Command {
 async function report(command: Command): Promise<void> {
   const options = command.optsWithGlobals<ReportOptions>();
   const { out, quick = false, shard, quiet = false } = options;
-  const sources = options.model.length > 0 ? options.model : embeddedModels();
-  if (sources.length === 0) usageError(command, "there are no models in this package: give --model");
+  const isOurs = options.model.length === 0;
+  const sources = isOurs ? reportedModels() : options.model;
   const names = sources.map(nameOf);
   const twice = names.find((name, index) => names.indexOf(name) < index);
   if (twice) usageError(command, `two models are called ${twice}: rename a folder`);
   await checkFolder(out);
-  using subjects = new SubjectList(sources, (source) => load(source, options));
+  const open = (models: readonly string[]) => new SubjectList(models, (source) => load(source as string, options));
+  using subjects = open(sources);
+  const compared: SubjectList[] = [];
   const progress = showWork({ doing: "paper", parts: "cells" }, quiet);
   const made = await runReport(FIGURES, subjects, {
     store: out,
     names,
+    ...(isOurs && {
+      comparedBy: (figure) => {
+        const models = comparedModels(figure, quick);
+        if (models) compared.push(open(models));
+        return models && compared.at(-1);
+      },
+    }),
     quick,
     signal: stop.signal,
     ...(shard && { shard }),
     onProgress: (run, done, total, secondsLeft) => progress.update({ done, total, secondsLeft, text: `of ${run}` }),
-  }).finally(progress.end);
+  }).finally(() => {
+    progress.end();
+    for (const list of compared) list.destroy();
+  });
   if (made) show(made, out, options);
   else if (options.json) printJson({ out, shard });
   else print(`Shard ${shard?.index}/${shard?.count} is in ${out}. The same command without --shard puts all together.`);

@@ -29,6 +29,7 @@ export const PURITY: Comparison<MixedSettings, Shared, Measured[]> = {
   name: "purity",
   asks: "How do the two probabilities of a mixture follow its parts, in models whose training prompts were more or less pure?",
   paper: "Models are trained on one task a prompt (section 4). That a few examples of other tasks change them is ours.",
+  models: (folder) => ["lc", "lc-mix10"].map((name) => `${folder}/${name}`),
   settings: mixedSettings,
   cells: ({ families, prompts }) =>
     families.flatMap((family) =>

@@ -11,7 +11,7 @@ export const EMBEDDED_MODELS = [
   "lc-d16",
   "lc-d32",
   "lc",
-  "mini",
+  "number-chars-mix10",
 ] as const satisfies readonly TrainingPresetName[];
 
 /** It superposes within prompts, on two families of tasks. */

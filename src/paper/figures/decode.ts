@@ -30,6 +30,7 @@ export const DECODE: Figure<Settings, Block, Point[]> = {
   paper:
     "Once a token is chosen, most of the tasks are gone; superposed decoding (Shen et al. 2024), k drafts for the passes of one, may keep several alive (named as future work).",
   takesText: true,
+  models: (folder) => [`${folder}/number-chars-mix10`],
   async settings(subject, { quick, text }) {
     if (subject.vocabulary?.form === "words")
       throw new PaperError(

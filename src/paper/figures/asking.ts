@@ -51,9 +51,6 @@ function withoutParts(names: readonly string[], form: TokenForm): string[] {
   return names.filter((name) => ![...tokens.values()].some((other) => isPart(tokens.get(name) as Set<string>, other)));
 }
 
-/** Examples a prompt: the paper's for a pretrained model, twenty for one that was trained on short sequences. */
-export const usualExamples = (set: FamilySet, tasks: number): number => (set === "pretrained" ? 20 * tasks : 20);
-
 /** What the model thinks of each prompt's answers. */
 export function ask(
   { model, vocabulary }: Subject,

@@ -5,7 +5,7 @@
  * In small models a task's mean vector does nothing, so that there is nothing to combine. Beside it stand vectors of ours: the
  * residuals that the prompts of each task have for the same query, in the first layer that decides the answer alone.
  */
-import type { Cell, Figure, Summary } from "../figure.ts";
+import type { Figure, Summary } from "../figure.ts";
 import {
   centroidOf,
   combined,
@@ -22,21 +22,13 @@ import { pointPlot } from "../plots/points.ts";
 import type { Prompt } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
 import { type FamilySet, taskFamily } from "../tasks/index.ts";
-import { ask, factsOf, familiesOf, meanOf, type SubjectFacts, setOf, usualExamples } from "./asking.ts";
+import { ask, meanOf } from "./asking.ts";
+import { cellOfEach, type FamilyCell, type MixedSettings, settingsOf } from "./mixed.ts";
 
-interface Settings {
-  readonly model: SubjectFacts;
-  readonly set: FamilySet;
-  readonly families: readonly string[];
-  /** Prompts of each half of those that vectors come from, and queries. */
-  readonly prompts: number;
+/** Its prompts are of each half of those that vectors come from, and queries. */
+interface Settings extends MixedSettings {
   /** Points of a path. */
   readonly points: number;
-  readonly seed: number;
-}
-
-interface FamilyCell extends Cell {
-  readonly family: string;
 }
 
 /** Whose vectors are combined: the tasks' means, or what prompts of each task have for the same query. */
@@ -70,16 +62,9 @@ export const CONVEX: Figure<Settings, FamilyCell, Path[]> = {
   paper:
     "Combinations of task vectors, set into prompts without examples, produce superposition themselves (section 6).",
   async settings(subject, { quick }) {
-    return {
-      model: await factsOf(subject),
-      set: setOf(subject),
-      families: familiesOf(subject),
-      prompts: quick ? 8 : 20,
-      points: quick ? 7 : 30,
-      seed: 0,
-    };
+    return { ...(await settingsOf(subject, quick ? 8 : 20)), points: quick ? 7 : 30 };
   },
-  cells: ({ families }) => families.map((family) => ({ id: family, family })),
+  cells: cellOfEach,
   run: followPaths,
   summarise,
 };
@@ -89,13 +74,12 @@ const [SOURCES, CHOICE] = [1, 2];
 
 async function followPaths(
   { family: name }: FamilyCell,
-  { set, prompts: count, points, seed }: Settings,
+  { set, prompts: count, examples, points, seed }: Settings,
   subject: Subject,
   signal: AbortSignal | undefined,
 ): Promise<Path[]> {
   const family = taskFamily(name, set);
-  const examples = usualExamples(set, tasksOf(family).length);
-  const draw = (of: number) => mixedPrompts(family, examples, count, of);
+  const draw = (of: number) => mixedPrompts(family, examples[name] as number, count, of);
   const queries = draw(seed);
   const { residuals, ...search } = await findTaskVectors(subject, draw(seed + SOURCES), draw(seed + CHOICE), signal);
   const { best, scores } = search;

@@ -9,13 +9,15 @@ import { exampleText } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
 import type { Task, TaskFamily } from "../tasks/family.ts";
 import { type FamilySet, taskFamily } from "../tasks/index.ts";
-import { setOf, usualExamples } from "./asking.ts";
+import { setOf } from "./asking.ts";
 
 /** Examples a prompt, by family. */
 export type Examples = Readonly<Record<string, number>>;
 
 /** A family with more tasks than this is asked three of them, drawn for each prompt. */
 export const MOST_TASKS = 4;
+
+const wanted = (set: FamilySet, tasks: number) => (set === "pretrained" ? 20 * tasks : 20);
 
 /** How many tasks a prompt of all tasks has. */
 export const tasksAtOnce = ({ tasks }: TaskFamily): number => (tasks.length > MOST_TASKS ? 3 : tasks.length);
@@ -35,7 +37,7 @@ export function examplesOf(
     families.map((name) => {
       const family = taskFamily(name, set);
       const tasks = tasksOf(family);
-      const examples = Math.min(usualExamples(set, tasks), roomFor(subject, family));
+      const examples = Math.min(wanted(set, tasks), roomFor(subject, family));
       if (examples >= tasks) return [name, examples];
       throw new PaperError(
         "paper/prompt",
@@ -48,7 +50,7 @@ export function examplesOf(
 /** Says for which families the prompts are shorter than they should be; otherwise nothing. */
 export function roomNote(set: FamilySet, examples: Examples, tasksOf = tasksAtOnce): string {
   const fewer = Object.entries(examples).flatMap(([name, count]) => {
-    const most = usualExamples(set, tasksOf(taskFamily(name, set)));
+    const most = wanted(set, tasksOf(taskFamily(name, set)));
     return count < most ? [`${count} instead of ${most} for ${name}`] : [];
   });
   return fewer.length === 0 ? "" : ` The context had room for fewer examples: ${fewer.join(", ")}.`;

@@ -3,46 +3,30 @@
  * sweeps over the heads' outputs say whether a trained model has such heads, and how well attribution patching would have found
  * them.
  */
-import type { Cell, Figure, Summary } from "../figure.ts";
+import type { Figure, Summary } from "../figure.ts";
 import { type Changes, type HeadEffects, headEffects, type OwnHead, ownHeads } from "../inside/heads.ts";
 import { mixedPrompts, tasksOf } from "../inside/task-vectors.ts";
 import { axisOf } from "../plots/axes.ts";
 import { heatmap } from "../plots/heatmap.ts";
 import { pointPlot } from "../plots/points.ts";
 import type { Subject } from "../subjects.ts";
-import { type FamilySet, taskFamily } from "../tasks/index.ts";
-import { factsOf, familiesOf, meanOf, type SubjectFacts, setOf, usualExamples } from "./asking.ts";
+import { taskFamily } from "../tasks/index.ts";
+import { meanOf } from "./asking.ts";
+import { type FamilyCell, type MixedSettings, settingsOf } from "./mixed.ts";
 
-interface Settings {
-  readonly model: SubjectFacts;
-  readonly set: FamilySet;
-  readonly families: readonly string[];
-  readonly prompts: number;
-  readonly seed: number;
-}
-
-interface Block extends Cell {
-  readonly family: string;
+interface Block extends FamilyCell {
   readonly first: number;
 }
 
 /** Prompts of a cell. */
 const BLOCK = 4;
 
-export const HEADS: Figure<Settings, Block, HeadEffects[]> = {
+export const HEADS: Figure<MixedSettings, Block, HeadEffects[]> = {
   name: "heads",
   asks: "Which heads carry which task, and does each task have a head of its own?",
   paper:
     "In the theorem's construction K heads do K tasks: without its head a task is gone, and the others stay. Whether trained models are like that is left open.",
-  async settings(subject, { quick }) {
-    return {
-      model: await factsOf(subject),
-      set: setOf(subject),
-      families: familiesOf(subject),
-      prompts: quick ? BLOCK : 4 * BLOCK,
-      seed: 0,
-    };
-  },
+  settings: (subject, { quick }) => settingsOf(subject, quick ? BLOCK : 4 * BLOCK),
   cells: ({ families, prompts }) =>
     families.flatMap((family) =>
       Array.from({ length: prompts / BLOCK }, (_, block) => ({
@@ -57,12 +41,12 @@ export const HEADS: Figure<Settings, Block, HeadEffects[]> = {
 
 async function sweepHeads(
   { family: name, first }: Block,
-  { set, seed }: Settings,
+  { set, examples, seed }: MixedSettings,
   subject: Subject,
   signal: AbortSignal | undefined,
 ): Promise<HeadEffects[]> {
   const family = taskFamily(name, set);
-  const prompts = mixedPrompts(family, usualExamples(set, tasksOf(family).length), BLOCK, seed, first);
+  const prompts = mixedPrompts(family, examples[name] as number, BLOCK, seed, first);
   const found: HeadEffects[] = [];
   for (const prompt of prompts) {
     const effects = await headEffects(subject, prompt, signal);
@@ -117,7 +101,7 @@ const COLUMNS = [
 const isOwn = ({ keeps, others }: OwnHead) => keeps < 0.2 && others >= 0.5;
 
 function summarise(
-  { model, set, families, prompts }: Settings,
+  { model, set, families, prompts }: MixedSettings,
   results: readonly { cell: Block; result: HeadEffects[] }[],
 ): Summary {
   const nameOf = (index: number) => `L${Math.floor(index / model.heads)}H${index % model.heads}`;

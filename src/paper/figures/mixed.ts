@@ -23,21 +23,33 @@ export interface MixedSettings {
 /** Prompts of a cell. */
 const BLOCK = 20;
 
-export async function mixedSettings(subject: Subject, { quick }: { quick: boolean }): Promise<MixedSettings> {
+/**
+ * Of as many prompts of each family that the model can be asked.
+ * @param tasksOf how many tasks a prompt has
+ */
+export async function settingsOf(
+  subject: Subject,
+  prompts: number,
+  tasksOf?: (family: TaskFamily) => number,
+): Promise<MixedSettings> {
   const families = familiesOf(subject);
-  return {
-    model: await factsOf(subject),
-    set: setOf(subject),
-    families,
-    examples: examplesOf(subject, families),
-    prompts: quick ? BLOCK : 5 * BLOCK,
-    seed: 0,
-  };
+  const examples = examplesOf(subject, families, tasksOf);
+  return { model: await factsOf(subject), set: setOf(subject), families, examples, prompts, seed: 0 };
 }
 
-/** Prompts of a family that follow each other. */
-export interface Block extends Cell {
+export const mixedSettings = (subject: Subject, { quick }: { quick: boolean }): Promise<MixedSettings> =>
+  settingsOf(subject, quick ? BLOCK : 5 * BLOCK);
+
+/** The prompts of a family. */
+export interface FamilyCell extends Cell {
   readonly family: string;
+}
+
+export const cellOfEach = ({ families }: MixedSettings): FamilyCell[] =>
+  families.map((family) => ({ id: family, family }));
+
+/** Prompts of a family that follow each other. */
+export interface Block extends FamilyCell {
   readonly first: number;
   readonly count: number;
 }

@@ -1,35 +1,28 @@
 /** The paper's section 7: do larger models do more of a prompt's tasks at once, and are they nearer to its mixture? */
 import { neededTensors } from "../../model/weights/needed.ts";
-import type { Cell, Comparison, ModelResults, Summary } from "../figure.ts";
+import type { Comparison, ModelResults, Summary } from "../figure.ts";
 import type { Measured } from "../measure.ts";
 import { axisOf } from "../plots/axes.ts";
 import { pointPlot } from "../plots/points.ts";
 import { countsOf, equalShares, evaluationPrompts, type Prompt } from "../prompts.ts";
 import { mixtureReport } from "../report.ts";
 import type { Subject } from "../subjects.ts";
-import { type FamilySet, taskFamily } from "../tasks/index.ts";
-import { ask, factsOf, familiesOf, meanOf, type SubjectFacts, setOf, usualExamples } from "./asking.ts";
+import type { TaskFamily } from "../tasks/family.ts";
+import { taskFamily } from "../tasks/index.ts";
+import { ask, meanOf } from "./asking.ts";
+import { MOST_TASKS } from "./examples.ts";
+import { cellOfEach, type FamilyCell, type MixedSettings, settingsOf } from "./mixed.ts";
 
-interface Settings {
-  readonly model: SubjectFacts;
+interface Settings extends MixedSettings {
   readonly parameters: number;
-  readonly set: FamilySet;
-  readonly families: readonly string[];
-  readonly prompts: number;
-  readonly seed: number;
 }
 
-interface OfFamily extends Cell {
-  readonly family: string;
-}
+/** Of a family with more tasks than that, so many are drawn for each prompt. */
+const tasksOf = ({ tasks }: TaskFamily) => Math.min(tasks.length, MOST_TASKS);
 
-/** Of a family with more tasks, so many are drawn for each prompt. */
-const MOST_TASKS = 4;
-
-function promptsOf({ set, prompts, seed }: Settings, name: string): Prompt[] {
+function promptsOf({ set, prompts, examples, seed }: Settings, name: string): Prompt[] {
   const family = taskFamily(name, set);
-  const tasks = Math.min(family.tasks.length, MOST_TASKS);
-  const counts = countsOf(equalShares(tasks), usualExamples(set, tasks));
+  const counts = countsOf(equalShares(tasksOf(family)), examples[name] as number);
   return evaluationPrompts(family, { counts, count: prompts, seed });
 }
 
@@ -38,7 +31,7 @@ function parametersOf({ model }: Subject): number {
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
-export const SCALE: Comparison<Settings, OfFamily, Measured[]> = {
+export const SCALE: Comparison<Settings, FamilyCell, Measured[]> = {
   name: "scale",
   asks: "Do larger models do more of the tasks of a prompt at once, and come nearer to its mixture?",
   paper:
@@ -46,15 +39,11 @@ export const SCALE: Comparison<Settings, OfFamily, Measured[]> = {
   models: (folder) => ["lc-d16", "lc-d32", "lc"].map((name) => `${folder}/${name}`),
   async settings(subject, { quick }) {
     return {
-      model: await factsOf(subject),
+      ...(await settingsOf(subject, quick ? 40 : 200, tasksOf)),
       parameters: parametersOf(subject),
-      set: setOf(subject),
-      families: familiesOf(subject),
-      prompts: quick ? 40 : 200,
-      seed: 0,
     };
   },
-  cells: ({ families }) => families.map((family) => ({ id: family, family })),
+  cells: cellOfEach,
   run: ({ family }, settings, subject, signal) => ask(subject, promptsOf(settings, family), signal),
   compare,
 };
@@ -81,7 +70,7 @@ interface Point {
   readonly kl: number;
 }
 
-function pointsOf({ settings, results }: ModelResults<Settings, OfFamily, Measured[]>): Point[] {
+function pointsOf({ settings, results }: ModelResults<Settings, FamilyCell, Measured[]>): Point[] {
   const { label, width } = settings.model;
   return results.map(({ cell: { family }, result }) => {
     const counts = result.map(completed);
@@ -110,7 +99,7 @@ const COLUMNS = [
   "KL (nats)",
 ];
 
-function compare(models: readonly ModelResults<Settings, OfFamily, Measured[]>[]): Summary {
+function compare(models: readonly ModelResults<Settings, FamilyCell, Measured[]>[]): Summary {
   const points = models.flatMap(pointsOf).sort((a, b) => a.parameters - b.parameters);
   const families = [...new Set(points.map(({ family }) => family))];
   const lines = families.map((family) => ({ family, of: points.filter((point) => point.family === family) }));

@@ -5,7 +5,7 @@
  */
 import type { Edit } from "../../hooks/index.ts";
 import { placesOf, setSpace } from "../../theory/index.ts";
-import type { Cell, Figure, Summary } from "../figure.ts";
+import type { Figure, Summary } from "../figure.ts";
 import { constructionOf } from "../inside/construction.ts";
 import { type Head, type HeadEffects, headEffects, headsOf, ownHeads, zOf } from "../inside/heads.ts";
 import {
@@ -20,20 +20,11 @@ import {
 import { barChart, OTHER } from "../plots/bars.ts";
 import type { Prompt } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
-import { type FamilySet, taskFamily } from "../tasks/index.ts";
-import { ask, factsOf, familiesOf, meanOf, type SubjectFacts, setOf, usualExamples } from "./asking.ts";
+import { taskFamily } from "../tasks/index.ts";
+import { ask, meanOf } from "./asking.ts";
+import { cellOfEach, type FamilyCell, type MixedSettings, settingsOf } from "./mixed.ts";
 
-interface Settings {
-  readonly model: SubjectFacts;
-  readonly set: FamilySet;
-  readonly families: readonly string[];
-  /** Prompts to show, and as many to choose by. */
-  readonly prompts: number;
-  readonly seed: number;
-}
-
-interface FamilyCell extends Cell {
-  readonly family: string;
+interface SteerCell extends FamilyCell {
   readonly isConstruction: boolean;
 }
 
@@ -70,22 +61,15 @@ const CONTROL = { family: "plus", examples: 12 };
 /** Its prompts all give the same numbers. */
 const MOST_CONTROL = 3;
 
-export const STEER: Figure<Settings, FamilyCell, Steered[]> = {
+/** Its prompts are to show, and as many to choose by. */
+export const STEER: Figure<MixedSettings, SteerCell, Steered[]> = {
   name: "steer",
   asks: "Can one choose which task of a mixed prompt runs, and what does it cost the others?",
   paper:
     "Asked by a reviewer and left open. In the theorem's construction the share of each task is a number in the residual stream.",
-  async settings(subject, { quick }) {
-    return {
-      model: await factsOf(subject),
-      set: setOf(subject),
-      families: familiesOf(subject),
-      prompts: quick ? 6 : 20,
-      seed: 0,
-    };
-  },
-  cells: ({ families }) => [
-    ...families.map((family) => ({ id: family, family, isConstruction: false })),
+  settings: (subject, { quick }) => settingsOf(subject, quick ? 6 : 20),
+  cells: (settings) => [
+    ...cellOfEach(settings).map((cell) => ({ ...cell, isConstruction: false })),
     { id: "construction", family: CONTROL.family, isConstruction: true },
   ],
   run: (cell, settings, subject, signal) =>
@@ -101,13 +85,13 @@ const CHOICE = 1;
 const HEAD_PROMPTS = 4;
 
 async function steerModel(
-  { family: name }: FamilyCell,
-  { set, prompts: count, seed }: Settings,
+  { family: name }: SteerCell,
+  { set, prompts: count, examples: ofFamilies, seed }: MixedSettings,
   subject: Subject,
   signal: AbortSignal | undefined,
 ): Promise<Steered[]> {
   const family = taskFamily(name, set);
-  const examples = usualExamples(set, tasksOf(family).length);
+  const examples = ofFamilies[name] as number;
   const choice = mixedPrompts(family, examples, count, seed + CHOICE);
   const shown = mixedPrompts(family, examples, count, seed);
   const own = await findHeads(subject, choice.slice(0, HEAD_PROMPTS), signal);
@@ -238,8 +222,8 @@ async function outcomeOf(
 
 /** WEIGHT at the last position, part of the way from the prompt's shares to the target alone. */
 async function steerConstruction(
-  { family: name }: FamilyCell,
-  { prompts: count, seed }: Settings,
+  { family: name }: SteerCell,
+  { prompts: count, seed }: MixedSettings,
   { model: { gpu } }: Subject,
   signal: AbortSignal | undefined,
 ): Promise<Steered[]> {
@@ -275,7 +259,7 @@ const COLUMNS = [
   "other tasks in their pure prompts",
 ];
 
-function summarise({ set }: Settings, results: readonly { cell: FamilyCell; result: Steered[] }[]): Summary {
+function summarise({ set }: MixedSettings, results: readonly { cell: SteerCell; result: Steered[] }[]): Summary {
   const all = results.flatMap(({ cell: { family, isConstruction }, result }) =>
     result.map(({ target, outcomes }) => ({
       group: isConstruction ? `construction of ${family}` : family,

@@ -3,7 +3,7 @@
  * prompts are shown on the two best linear discriminants of the pure ones, which come from other prompts than those shown, and
  * by t-SNE; and distances to the tasks' centres are compared with the probabilities of their answers.
  */
-import type { Cell, Figure, Summary } from "../figure.ts";
+import type { Figure, Summary } from "../figure.ts";
 import { discriminants, distance, dot, minus } from "../inside/projections.ts";
 import {
   centroidOf,
@@ -21,20 +21,8 @@ import { pointPlot } from "../plots/points.ts";
 import { countsOf, evaluationPrompts, type Prompt } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
 import { type FamilySet, taskFamily } from "../tasks/index.ts";
-import { ask, factsOf, familiesOf, meanOf, type SubjectFacts, setOf, usualExamples } from "./asking.ts";
-
-interface Settings {
-  readonly model: SubjectFacts;
-  readonly set: FamilySet;
-  readonly families: readonly string[];
-  /** Prompts of each group shown, and of each half of those that vectors are chosen by. */
-  readonly prompts: number;
-  readonly seed: number;
-}
-
-interface FamilyCell extends Cell {
-  readonly family: string;
-}
+import { ask, meanOf } from "./asking.ts";
+import { cellOfEach, type FamilyCell, type MixedSettings, settingsOf } from "./mixed.ts";
 
 /** A prompt that is shown. */
 interface Shown {
@@ -56,21 +44,14 @@ interface Result {
   readonly shown: readonly Shown[];
 }
 
-export const VECTORS: Figure<Settings, FamilyCell, Result> = {
+/** Its prompts are of each group shown, and of each half of those that vectors are chosen by. */
+export const VECTORS: Figure<MixedSettings, FamilyCell, Result> = {
   name: "vectors",
   asks: "Where does the residual of a mixed prompt lie, between those of prompts of one task each?",
   paper:
     "In pretrained models between the clusters of the single tasks (figure 4), and a nearer centre goes with a larger probability, though not in proportion (IV). In small models from scratch no layer gives a vector that makes them do the task: accuracy below 0.2 (I to III).",
-  async settings(subject, { quick }) {
-    return {
-      model: await factsOf(subject),
-      set: setOf(subject),
-      families: familiesOf(subject),
-      prompts: quick ? 16 : 30,
-      seed: 0,
-    };
-  },
-  cells: ({ families }) => families.map((family) => ({ id: family, family })),
+  settings: (subject, { quick }) => settingsOf(subject, quick ? 16 : 30),
+  cells: cellOfEach,
   run: lookInside,
   summarise,
 };
@@ -80,13 +61,13 @@ const [SOURCES, QUERIES] = [1, 2];
 
 async function lookInside(
   { family: name }: FamilyCell,
-  { set, prompts: count, seed }: Settings,
+  { set, prompts: count, examples: ofFamilies, seed }: MixedSettings,
   subject: Subject,
   signal: AbortSignal | undefined,
 ): Promise<Result> {
   const family = taskFamily(name, set);
   const tasks = tasksOf(family);
-  const examples = usualExamples(set, tasks.length);
+  const examples = ofFamilies[name] as number;
   const sources = mixedPrompts(family, examples, count, seed + SOURCES);
   const queries = mixedPrompts(family, examples, count, seed + QUERIES);
   const { residuals, ...search } = await findTaskVectors(subject, sources, queries, signal);
@@ -207,7 +188,7 @@ const COLUMNS = [
   "by chance",
 ];
 
-function summarise({ set }: Settings, results: readonly { cell: FamilyCell; result: Result }[]): Summary {
+function summarise({ set }: MixedSettings, results: readonly { cell: FamilyCell; result: Result }[]): Summary {
   const all = results.map(({ cell, result }) => foundIn(cell.family, result));
   const taskCount = ({ family }: Found) => tasksOf(taskFamily(family, set)).length;
   const percent = (value: number) => `${Math.round(100 * value)}%`;

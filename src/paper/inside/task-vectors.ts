@@ -7,18 +7,16 @@ import { captureAlone } from "../../hooks/capture.ts";
 import type { Edit } from "../../hooks/index.ts";
 import { answerProbabilities } from "../answers.ts";
 import { meanOf } from "../figures/asking.ts";
+import { tasksAtOnce } from "../figures/examples.ts";
 import { askedOf } from "../measure.ts";
 import { BATCH_TOKENS } from "../passes.ts";
 import { countsOf, equalShares, evaluationPrompts, type Prompt } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
 import type { TaskFamily } from "../tasks/family.ts";
 
-/** A family with more tasks than this is shown by its first three. */
-const MOST_TASKS = 4;
-
-/** Numbers of the tasks that are looked at. */
-export function tasksOf({ tasks }: TaskFamily): number[] {
-  return Array.from({ length: tasks.length > MOST_TASKS ? 3 : tasks.length }, (_, task) => task);
+/** Numbers of the tasks that are looked at: all, or the first of many. */
+export function tasksOf(family: TaskFamily): number[] {
+  return Array.from({ length: tasksAtOnce(family) }, (_, task) => task);
 }
 
 /** Prompts with equal parts of all tasks looked at; their answers differ. `seed` tells prompts to choose by from those to show. */

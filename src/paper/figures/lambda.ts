@@ -1,22 +1,17 @@
 /** The paper's section 4: two tasks in one prompt, one with share lambda; do the two probabilities follow it? */
 
-import type { Cell, Figure, Summary } from "../figure.ts";
+import type { Figure, Summary } from "../figure.ts";
 import type { Measured } from "../measure.ts";
 import { pointPlot } from "../plots/points.ts";
 import { countsOf, evaluationPrompts, type Prompt } from "../prompts.ts";
 import { type MixtureReport, mixtureReport } from "../report.ts";
-import { type FamilySet, taskFamily } from "../tasks/index.ts";
-import { ask, factsOf, familiesOf, meanOf, type SubjectFacts, setOf } from "./asking.ts";
-import { type Examples, examplesOf, roomNote } from "./examples.ts";
+import { taskFamily } from "../tasks/index.ts";
+import { ask, meanOf } from "./asking.ts";
+import { roomNote } from "./examples.ts";
+import { type FamilyCell, type MixedSettings, settingsOf } from "./mixed.ts";
 
-interface Settings {
-  readonly model: SubjectFacts;
-  readonly set: FamilySet;
-  readonly families: readonly string[];
+interface Settings extends MixedSettings {
   readonly shares: readonly number[];
-  readonly examples: Examples;
-  readonly prompts: number;
-  readonly seed: number;
 }
 
 /** Tasks drawn for each prompt hide that a model prefers one; the first two of the family show it. */
@@ -24,8 +19,7 @@ const PAIRS = ["random", "first"] as const;
 
 const tasksInPair = () => 2;
 
-interface Mixture extends Cell {
-  readonly family: string;
+interface Mixture extends FamilyCell {
   readonly pair: (typeof PAIRS)[number];
   readonly share: number;
 }
@@ -48,16 +42,7 @@ export const LAMBDA: Figure<Settings, Mixture, Measured[]> = {
   asks: "If a part lambda of the examples is of one task and the rest of another, how likely is each one's answer?",
   paper: "In models trained on one task at a time, the two probabilities follow lambda almost linearly (section 4).",
   async settings(subject, { quick }) {
-    const families = familiesOf(subject);
-    return {
-      model: await factsOf(subject),
-      set: setOf(subject),
-      families,
-      shares: sharesOf(quick ? 4 : 10),
-      examples: examplesOf(subject, families, tasksInPair),
-      prompts: quick ? 40 : 200,
-      seed: 0,
-    };
+    return { ...(await settingsOf(subject, quick ? 40 : 200, tasksInPair)), shares: sharesOf(quick ? 4 : 10) };
   },
   cells: ({ families, shares }) =>
     families.flatMap((family) =>

@@ -9,7 +9,7 @@ import { exampleText } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
 import type { Task, TaskFamily } from "../tasks/family.ts";
 import { type FamilySet, taskFamily } from "../tasks/index.ts";
-import { setOf } from "./asking.ts";
+import { meanOf, setOf, spreadOf } from "./asking.ts";
 
 /** Examples a prompt, by family. */
 export type Examples = Readonly<Record<string, number>>;
@@ -68,8 +68,7 @@ function roomFor(subject: Subject, family: TaskFamily): number {
   const probes = family.tasks.map((task) => lineLengths(subject, family, task));
   const longest = Math.max(...probes.flat());
   const most = probes.map((lengths) => {
-    const mean = lengths.reduce((sum, length) => sum + length, 0) / PROBES;
-    const deviation = Math.sqrt(lengths.reduce((sum, length) => sum + (length - mean) ** 2, 0) / PROBES);
+    const [mean, deviation] = [meanOf(lengths), spreadOf(lengths)];
     // The query's line, the token that begins the prompt, and the line break after the answer.
     const room = maxPositions - longest - 2;
     const root = (-6 * deviation + Math.sqrt(36 * deviation ** 2 + 4 * mean * Math.max(0, room))) / (2 * mean);

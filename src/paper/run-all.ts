@@ -12,13 +12,19 @@ import { type Report, type ReportRun, reportPage } from "./report-page.ts";
 import { FIGURE, runFigure, SHARD, type Shard } from "./runs.ts";
 import type { Subjects } from "./subjects.ts";
 
+/** Models by number, and what they are called in the report: letters, digits, dots and dashes. */
+export interface ReportModels {
+  readonly names: readonly string[];
+  readonly subjects: Subjects;
+}
+
 export interface RunReportOptions {
   /** Where the files go: a folder's name, or a store. */
   store: string | FileStore;
   /** What the models are called in the report: letters, digits, dots and dashes. */
   names: readonly string[];
-  /** The models that a comparison compares. Default all; a figure for which it gives undefined gets all, too. */
-  comparedBy?: (figure: AnyFigure) => Subjects | undefined;
+  /** The models of a figure, where they are others; undefined for a figure of which they are not. */
+  modelsOf?: (figure: AnyFigure) => ReportModels | undefined;
   /** Fewer prompts and cells. */
   quick?: boolean;
   /** Only a part of each run's cells, and no page. */
@@ -32,7 +38,7 @@ export interface RunReportOptions {
 export const RUN_REPORT_OPTIONS = s.object<RunReportOptions, RunReportOptions>("the options of runReport", {
   store: s.required(STORE),
   names: s.required(s.list("names", s.text)),
-  comparedBy: s.callback,
+  modelsOf: s.callback,
   quick: s.flag,
   shard: SHARD,
   signal: s.signal,
@@ -52,6 +58,20 @@ const LEAVES_OUT = [
 
 const MODELS = s.madeObject<Subjects>("models, such as a SubjectList", "count", "at");
 
+const REPORT_MODELS = s.object<ReportModels>("models and their names", {
+  names: s.required(s.list("names", s.text)),
+  subjects: s.required(MODELS),
+});
+
+/** @throws PaperError `paper/names` */
+function checkNames({ names, subjects }: ReportModels): void {
+  if (names.length === subjects.count && new Set(names).size === subjects.count) return;
+  throw new PaperError(
+    "paper/names",
+    `A report of ${subjects.count} models needs as many names, all different; it got ${names.join(", ")}.`,
+  );
+}
+
 const COMPARED = "all models";
 
 /** Makes the report. Of a shard it is undefined. */
@@ -63,21 +83,22 @@ export async function runReport(
   s.readArgument(s.list("figures, such as FIGURES", FIGURE), figures, "runReport", "figures");
   s.readArgument(MODELS, subjects, "runReport", "subjects");
   const read = s.readOptions(RUN_REPORT_OPTIONS, options, "runReport");
-  if (read.names.length !== subjects.count || new Set(read.names).size < subjects.count)
-    throw new PaperError(
-      "paper/names",
-      `A report of ${subjects.count} models needs as many names, all different; it got ${read.names.join(", ")}.`,
-    );
+  checkNames({ names: read.names, subjects });
   const store = storeOf(read.store);
-  const single = read.names.flatMap((model, index) => {
-    const alone: Subjects = { count: 1, at: () => subjects.at(index) };
-    return figures.filter((figure) => !isComparison(figure)).map((figure) => ({ figure, model, of: alone }));
+  const own = figures.flatMap((figure) => {
+    const given = read.modelsOf?.(figure);
+    if (given === undefined) return [];
+    const models = s.readArgument(REPORT_MODELS, given, "runReport", "what modelsOf gives");
+    checkNames(models);
+    return [{ figure, models }];
   });
-  const compared = figures
-    .filter(isComparison)
-    .map((figure) => ({ figure, model: COMPARED, of: read.comparedBy?.(figure) ?? subjects }));
+  const others = figures.filter((figure) => !own.some((one) => one.figure === figure));
+  const planned = [
+    ...plannedRuns(others, { names: read.names, subjects }),
+    ...own.flatMap(({ figure, models }) => plannedRuns([figure], models)),
+  ];
   const runs: ReportRun[] = [];
-  for (const { figure, model, of } of [...single, ...compared]) {
+  for (const { figure, model, of } of planned) {
     const folder = `${figure.name}/${model.replace(COMPARED, "all")}`;
     runs.push({
       figure: figure.name,
@@ -91,6 +112,15 @@ export async function runReport(
   await writeText(store, "report.json", JSON.stringify(findings(report), null, 1));
   await writeText(store, "index.html", reportPage(report));
   return report;
+}
+
+/** Each figure on each model, model by model, and then those that compare them. */
+function plannedRuns(figures: readonly AnyFigure[], { names, subjects }: ReportModels) {
+  const single = names.flatMap((model, index) => {
+    const alone: Subjects = { count: 1, at: () => subjects.at(index) };
+    return figures.filter((figure) => !isComparison(figure)).map((figure) => ({ figure, model, of: alone }));
+  });
+  return [...single, ...figures.filter(isComparison).map((figure) => ({ figure, model: COMPARED, of: subjects }))];
 }
 
 async function runOne(

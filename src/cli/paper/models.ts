@@ -7,8 +7,8 @@ import { embeddedFolder } from "../package.ts";
 /** Folders of the models that a report asks. */
 export const reportedModels = (): string[] => REPORTED_MODELS.map((name) => `${embeddedFolder()}/${name}`);
 
-/** Folders of the models that a comparison compares; undefined where it trains its own. */
-export function comparedModels(figure: AnyFigure, quick: boolean): string[] | undefined {
+/** Folders of the models that a figure is made for; undefined where it takes any, or trains its own. */
+export function ownModels(figure: AnyFigure, quick: boolean): string[] | undefined {
   const sources = figure.models?.(embeddedFolder(), quick) ?? [];
   const folders = sources.filter((source): source is string => typeof source === "string" && existsSync(source));
   return folders.length > 0 ? folders : undefined;

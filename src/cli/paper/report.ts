@@ -11,7 +11,7 @@ import { showWork } from "../progress.ts";
 import { load } from "../session.ts";
 import { stop } from "../stop.ts";
 import { checkFolder } from "../write-file.ts";
-import { comparedModels, nameOf, reportedModels } from "./models.ts";
+import { nameOf, ownModels, reportedModels } from "./models.ts";
 import { shardOption } from "./shard.ts";
 
 interface ReportOptions extends GlobalOptions {
@@ -57,16 +57,18 @@ async function report(command: Command): Promise<void> {
   await checkFolder(out);
   const open = (models: readonly string[]) => new SubjectList(models, (source) => load(source as string, options));
   using subjects = open(sources);
-  const compared: SubjectList[] = [];
+  const own: SubjectList[] = [];
   const progress = showWork({ doing: "paper", parts: "cells" }, quiet);
   const made = await runReport(FIGURES, subjects, {
     store: out,
     names,
     ...(isOurs && {
-      comparedBy: (figure) => {
-        const models = comparedModels(figure, quick);
-        if (models) compared.push(open(models));
-        return models && compared.at(-1);
+      modelsOf: (figure) => {
+        const models = ownModels(figure, quick);
+        if (models === undefined) return undefined;
+        const list = open(models);
+        own.push(list);
+        return { names: models.map(nameOf), subjects: list };
       },
     }),
     quick,
@@ -75,7 +77,7 @@ async function report(command: Command): Promise<void> {
     onProgress: (run, done, total, secondsLeft) => progress.update({ done, total, secondsLeft, text: `of ${run}` }),
   }).finally(() => {
     progress.end();
-    for (const list of compared) list.destroy();
+    for (const list of own) list.destroy();
   });
   if (made) show(made, out, options);
   else if (options.json) printJson({ out, shard });

@@ -1,7 +1,7 @@
 // Whether anything in a gradient is not 0; NaN is not 0. `rows` vectors of `width` numbers, `stride` apart, from `start` on.
 //
 // out[outStart + group] = how many invocations of the workgroup found something; each ends with its first find.
-// Grid: x = GROUPS.
+// Grid: x = the workgroups of a gradient.
 
 struct Params {
   start: u32,

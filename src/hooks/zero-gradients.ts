@@ -16,8 +16,8 @@ const ANY_NONZERO = defineKernel({
   params: u32("start", "rows", "width", "stride", "outStart"),
 });
 
-/** Workgroups a gradient: enough for a GPU to scan GPT-2's embedding, which is 0 but for the rows of a prompt's tokens. */
-const GROUPS = 64;
+/** Workgroups a gradient, at most: enough for a GPU to scan GPT-2's embedding, which is 0 but for the rows of a prompt's tokens. */
+const MOST_GROUPS = 64;
 
 /** The names, of points and of tensors, whose gradient is 0 in every entry. */
 export async function zeroGradients(
@@ -30,20 +30,22 @@ export async function zeroGradients(
     ...points.names.map((name) => ({ name, ...wholeOf(points, name) })),
     ...weights.names.flatMap((name) => weights.regions(name).map((region) => ({ name, ...region }))),
   ];
-  using found = gpu.tensor([regions.length * GROUPS], "gradients that are not 0");
+  const bound = Math.floor(gpu.limits.maxStorageBufferBindingSize / 4 / regions.length);
+  const groups = Math.max(1, Math.min(MOST_GROUPS, bound));
+  using found = gpu.tensor([regions.length * groups], "gradients that are not 0");
   const record = (recorder: Recorder) => {
     regions.forEach(({ buffer, name: _, ...params }, index) => {
       recorder.dispatch(ANY_NONZERO, {
-        params: { ...params, outStart: index * GROUPS },
+        params: { ...params, outStart: index * groups },
         buffers: { x: { buffer }, out: found },
-        workgroups: [GROUPS],
+        workgroups: [groups],
         constants: reduceConstants(recorder),
       });
     });
   };
   await Recorder.run(gpu, "gradients that are not 0", record, { signal });
   const counts = await found.read();
-  const isZero = (index: number) => counts.subarray(index * GROUPS, (index + 1) * GROUPS).every((each) => each === 0);
+  const isZero = (index: number) => counts.subarray(index * groups, (index + 1) * groups).every((each) => each === 0);
   const others = new Set(regions.filter((_, index) => !isZero(index)).map(({ name }) => name));
   return [...new Set(regions.map(({ name }) => name))].filter((name) => !others.has(name));
 }

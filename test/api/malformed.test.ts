@@ -6,7 +6,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { SuperlensError } from "../../src/errors.ts";
 import { fixtureFiles, sourceOf } from "../support/fixtures.ts";
-import { newGpu } from "../support/gpu.ts";
+import { ownGpu } from "../support/gpu.ts";
 import { type Call, callsOf, NOT_CALLED } from "./calls.ts";
 import * as api from "./public.ts";
 
@@ -31,10 +31,10 @@ const MALFORMED: readonly [string, unknown][] = [
 let gpu: api.Gpu;
 let calls: Call[];
 beforeAll(async () => {
-  gpu = await newGpu();
+  gpu = await ownGpu();
   calls = await callsOf(gpu);
 });
-afterAll(() => gpu.destroy());
+afterAll(() => gpu.trim());
 
 /** What came of a call; things on the GPU are freed. */
 async function outcome(run: () => unknown): Promise<unknown> {

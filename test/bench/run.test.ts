@@ -16,7 +16,7 @@ import { median } from "../../src/bench/statistics.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { MATMUL_FAMILY } from "../../src/kernels/matmul.ts";
 import { BROKEN, HASTY, matmulNamed } from "../kernels/altered.ts";
-import { newGpu, testGpu } from "../support/gpu.ts";
+import { ownGpu, testGpu } from "../support/gpu.ts";
 import { isNight } from "../support/nightly.ts";
 
 const PLAN: BenchOptions = {
@@ -143,7 +143,7 @@ async function expectCeilings(gpu: Gpu, sizes: CeilingSizes): Promise<void> {
 
 describe("ceilings", () => {
   it("are positive, name their kernel and leave no memory behind", async () => {
-    const gpu = await newGpu();
+    const gpu = await ownGpu();
     const sizes = {
       manyRows: [{ rows: 32, width: 64, outWidth: 128 }],
       oneRow: [{ rows: 1, width: 64, outWidth: 128 }],
@@ -155,11 +155,11 @@ describe("ceilings", () => {
       await expectCeilings(gpu, sizes);
     }
     expect(gpu.memory.bytes).toBe(before);
-    gpu.destroy();
+    gpu.trim();
   });
 
   it("are set by no kernel that is wrong, or that the driver does not take", async () => {
-    const gpu = await newGpu();
+    const gpu = await ownGpu();
     const sizes = {
       manyRows: [{ rows: 128, width: 256, outWidth: 256 }],
       oneRow: [{ rows: 1, width: 256, outWidth: 256 }],
@@ -173,7 +173,7 @@ describe("ceilings", () => {
     expect(defaultOf(128)).toContain(probe.ceilings.matmul.kernel);
     expect(defaultOf(1)).toContain(probe.ceilings.weights.kernel);
     probe.destroy();
-    gpu.destroy();
+    gpu.trim();
   });
 
   it("bound a run by whichever takes longer", async () => {

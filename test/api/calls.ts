@@ -114,6 +114,8 @@ const PATCHED = "blocks.1.hook_resid_pre";
 export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
   const model = await hooked("gpt2", { gpu });
   const writer = await hooked("gpt2", { gpu });
+  // By default scores of heads are taken on sequences as long as the model allows, up to 101 tokens.
+  const short = await api.loadModel(api.initialWeights(MINI_CONFIG, { init: "gpt2", seed: 1 }), { gpu });
   const tokenizer = await loadGpt2Tokenizer(50257, {}, undefined);
   for (const each of [writer, writer.base]) Object.assign(each, { tokenizer });
   const ids = [1, 2, 3];
@@ -367,7 +369,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
     },
     ...Object.entries(repeatedTokenCalls).map(([name, run]) => ({
       name,
-      args: [model, { length: 2, batch: 1, layers: 0 }],
+      args: [short, { length: 2, batch: 1, layers: 0 }],
       run,
       options: REPEATED_TOKENS_OPTIONS,
     })),

@@ -24,7 +24,7 @@ function wgslAsText(): Plugin {
  * The files that take longest, longest first. Vitest starts with what took long the last time, but a fresh clone has no last
  * time: there a file of three minutes came last, and one worker waited for the other through half of it.
  */
-const LONGEST = ["cross-host/hosts", "kernels/matmul", "kernels/attention", "patching/examples", "bench/page"];
+const LONGEST = ["cross-host/hosts", "kernels/matmul", "kernels/attention", "bench/page", "bench/cli"];
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {

@@ -15,12 +15,19 @@ const PLAN = { ...api.DEFAULT_OPTIONS, prompts: [1], generate: [0], runs: 1, tun
 
 const SMALL = { ...PLAN, commit: "x", quiet: true };
 
-/** Begins a benchmark, and ends it when its model is loaded. */
+/** Begins a benchmark, and ends it when its model is loaded; when its device is there, if nobody is to be told of progress. */
 async function beginBench(subject: api.Subject, options: api.RunOptions): Promise<void> {
   const stop = new AbortController();
-  const onProgress = (progress: api.BenchProgress) => isLoaded(progress) && stop.abort(new Loaded());
-  const given = isRecord(options) ? { signal: stop.signal, onProgress, ...options } : options;
-  await api.runBench(subject, given).catch((error: unknown) => {
+  const end = () => {
+    stop.abort(new Loaded());
+    throw new Loaded(); // `options` may have another signal, or none
+  };
+  const ends = {
+    signal: stop.signal,
+    onProgress: (progress: api.BenchProgress) => isLoaded(progress) && end(),
+    ...(isRecord(options) && "onProgress" in options && { onAdapter: end }),
+  };
+  await api.runBench(subject, isRecord(options) ? { ...ends, ...options } : options).catch((error: unknown) => {
     if (!(error instanceof Loaded)) throw error;
   });
 }

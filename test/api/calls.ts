@@ -1,6 +1,3 @@
-/** Every public call with arguments that work, for tests that then spoil one of them. */
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { ATTRIBUTION_PATCH_OPTIONS } from "../../src/hooks/attribution/attribution-patch.ts";
 import { COMPARE_OPTIONS } from "../../src/hooks/attribution/compare.ts";
 import { INTEGRATED_GRADIENTS_OPTIONS } from "../../src/hooks/attribution/integrated-gradients.ts";
@@ -33,17 +30,14 @@ import { SUPERPOSED_OPTIONS } from "../../src/model/drafts/superposed.ts";
 import { ENCODE_OPTIONS, KV_CACHE_OPTIONS } from "../../src/model/loaded-model.ts";
 import { LOG_PROBS_OPTIONS } from "../../src/model/log-probs.ts";
 import type { Schema } from "../../src/schema/schema.ts";
-import { CONSTRUCTION_OPTIONS } from "../../src/theory/plan.ts";
-import { samplePrompt } from "../../src/theory/sampling.ts";
-import { VERIFY_OPTIONS } from "../../src/theory/verify/index.ts";
-import { seeded } from "../../src/theory/verify/random-tasks.ts";
 import { loadGpt2Tokenizer } from "../../src/tokenizer/gpt2.ts";
-import { INITIAL_WEIGHTS_OPTIONS } from "../../src/train/initialise.ts";
-import { TRAIN_OPTIONS } from "../../src/train/train.ts";
 import { hooked } from "../hooks/support.ts";
 import { benchCalls } from "./bench-calls.ts";
+import { fileCalls } from "./file-calls.ts";
 import { paperCalls } from "./paper-calls.ts";
 import * as api from "./public.ts";
+import { theoryCalls } from "./theory-calls.ts";
+import { MINI_CONFIG, trainCalls } from "./train-calls.ts";
 
 export interface Call {
   name: string;
@@ -55,52 +49,6 @@ export interface Call {
   /** What the last argument is read by. */
   options?: Schema;
 }
-
-/** What has no call of its own here, and why. */
-export const NOT_CALLED: readonly string[] = [
-  // Errors, made by the library.
-  ...[
-    "SuperlensError",
-    "CheckpointError",
-    "ConfigError",
-    "InputError",
-    "HookError",
-    "GpuError",
-    "TheoryError",
-    "paper.PaperError",
-  ],
-  // Tested in a test of its own, since it loads.
-  ...["loadModel", "openModelSource", "readSpec"],
-  // Results, whose methods are called below.
-  ...[
-    "HookedModel",
-    "Logits",
-    "ActivationCache",
-    "KvCache",
-    "Tensor",
-    "Grid",
-    "PatchGrid",
-    "AblationGrid",
-    "CircuitGraph",
-    "TraceGrid",
-  ],
-  ...["LogitLens", "ResidualStack"],
-  // They read what a source gave, and the classes of a loaded model.
-  ...["headerLength", "parseHeader", "sameTensor"],
-  // What hosts register, and files that are read by other calls.
-  ...["registerGpuProvider", "registerTuningStore", "registerFolderSource", "registerFileStore", "registerHubDefaults"],
-  ...[
-    "requestGpu",
-    "Gpu",
-    "adapterLine",
-    "openBrowserCache",
-    "OpfsCache",
-    "HubSource",
-    "UrlSource",
-    "FilesSource",
-    "MemoryStore",
-  ],
-];
 
 /** A cache as a checkpoint of it reads it back. */
 async function savedCache(cache: api.ActivationCache): Promise<api.Checkpoint> {
@@ -114,6 +62,8 @@ const PATCHED = "blocks.1.hook_resid_pre";
 export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
   const model = await hooked("gpt2", { gpu });
   const writer = await hooked("gpt2", { gpu });
+  // By default scores of heads are taken on sequences as long as the model allows, up to 101 tokens.
+  const short = await api.loadModel(api.initialWeights(MINI_CONFIG, { init: "gpt2", seed: 1 }), { gpu });
   const tokenizer = await loadGpt2Tokenizer(50257, {}, undefined);
   for (const each of [writer, writer.base]) Object.assign(each, { tokenizer });
   const ids = [1, 2, 3];
@@ -367,7 +317,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
     },
     ...Object.entries(repeatedTokenCalls).map(([name, run]) => ({
       name,
-      args: [model, { length: 2, batch: 1, layers: 0 }],
+      args: [short, { length: 2, batch: 1, layers: 0 }],
       run,
       options: REPEATED_TOKENS_OPTIONS,
     })),
@@ -408,7 +358,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
     { name: "LogitAttribution.at", args: ["embed", 0], run: (label, row) => attribution.at(label, row) },
     { name: "LogitAttribution.top", args: [3, 0], run: (count, row) => attribution.top(count, row) },
     { name: "Gpu", args: [gpu.host], run: (host) => void new api.Gpu(host) },
-    ...plainCalls(),
+    ...fileCalls(),
     ...(await theoryCalls(gpu)),
     ...trainCalls(writer),
     ...(await paperCalls(gpu)),
@@ -421,97 +371,3 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
 const { saliency, gradientTimesActivation } = api;
 const { inductionScores, duplicateTokenScores, previousTokenScores, repeatedRandomTokens } = api;
 const repeatedTokenCalls = { inductionScores, duplicateTokenScores, previousTokenScores };
-
-/** Calls that take no model. */
-function plainCalls(): Call[] {
-  const tensors = [{ name: "w", dtype: "F32" as const, shape: [1], data: new Float32Array(1) }];
-  return [
-    { name: "parseAdapterChoice", args: ["auto", "--adapter"], run: api.parseAdapterChoice },
-    { name: "parseSourceSpec", args: ["hf:owner/name"], run: api.parseSourceSpec },
-    { name: "openStore", args: ["no/such/folder"], run: api.openStore },
-    { name: "openSource", args: ["https://example.org/model", {}], run: api.openSource },
-    {
-      name: "openCheckpoint",
-      args: [new api.FilesSource([{ name: "x.safetensors", blob: safetensors(tensors) }]), { file: "x.safetensors" }],
-      run: api.openCheckpoint,
-    },
-    { name: "writeSafetensors", args: [tensors, {}], run: api.writeSafetensors },
-    { name: "streamSafetensors", args: [[], {}], run: api.streamSafetensors },
-    { name: "bytesPerElement", args: ["F32"], run: api.bytesPerElement },
-    { name: "isDtype", args: ["F32"], run: api.isDtype },
-    { name: "isFloat", args: ["F32"], run: api.isFloat },
-    { name: "f32ToBf16", args: [new Float32Array(1)], run: api.f32ToBf16 },
-    { name: "f32ToF16", args: [new Float32Array(1)], run: api.f32ToF16 },
-    { name: "toFloat32", args: [new Uint8Array(4), "F32"], run: api.toFloat32 },
-    { name: "widenF8ToF16", args: [new Uint8Array(1), "F8_E4M3"], run: api.widenF8ToF16 },
-  ];
-}
-
-const safetensors = (tensors: Parameters<typeof api.writeSafetensors>[0]) =>
-  new Blob([api.writeSafetensors(tensors) as BlobPart]);
-
-/** Calls of `superlens/theory`, each with what the calls before it gave. */
-async function theoryCalls(gpu: api.Gpu): Promise<Call[]> {
-  const definition = await api.loadPreset("letters");
-  const built = api.buildSuperposition(definition, { examples: 2 });
-  const { program } = built;
-  const loaded = await api.loadSuperposition(api.inMemory(built), { gpu });
-  const prompt = samplePrompt(program, 2, seeded(1));
-  const ids = api.promptIds(program, 2, prompt);
-  const text = [...prompt.examples, prompt.query].map((tokens) => api.formatExample(program, tokens)).join(", ");
-  return [
-    { name: "loadPreset", args: ["letters"], run: api.loadPreset },
-    { name: "compileTasks", args: [definition], run: api.compileTasks },
-    { name: "asDefinition", args: [definition, "definition"], run: api.asDefinition },
-    {
-      name: "buildSuperposition",
-      args: [definition, { examples: 2 }],
-      run: api.buildSuperposition,
-      options: CONSTRUCTION_OPTIONS,
-    },
-    { name: "modelFiles", args: [built, "F32"], run: api.modelFiles },
-    { name: "inMemory", args: [built, "F32"], run: api.inMemory },
-    {
-      name: "loadSuperposition",
-      args: [{}],
-      run: (options) => api.loadSuperposition(api.inMemory(built), { gpu, ...options }),
-    },
-    { name: "readBlueprint", args: [{}], run: (options) => api.readBlueprint(api.inMemory(built), options) },
-    { name: "observe", args: [loaded, ids, []], run: api.observe },
-    { name: "placesOf", args: [loaded.blueprint], run: api.placesOf },
-    { name: "setSpace", args: [loaded.blueprint, "WEIGHT", [0], 0], run: api.setSpace },
-    { name: "parsePrompt", args: [program, text], run: api.parsePrompt },
-    { name: "encodePrompt", args: [program, 2, prompt], run: api.encodePrompt },
-    { name: "promptIds", args: [program, 2, prompt], run: api.promptIds },
-    { name: "decodePrompt", args: [program, 2, api.encodePrompt(program, 2, prompt)], run: api.decodePrompt },
-    { name: "formatExample", args: [program, prompt.query], run: api.formatExample },
-    { name: "verify", args: [gpu, { groups: [] }], run: api.verify, options: VERIFY_OPTIONS },
-  ];
-}
-
-const MINI_CONFIG = { model_type: "gpt2", vocab_size: 8, n_embd: 8, n_layer: 1, n_head: 1, n_positions: 8 };
-
-/** Calls of `superlens/train`. */
-function trainCalls(model: api.HookedModel): Call[] {
-  const data = [{ ids: [[1, 2, 3]] }];
-  return [
-    {
-      name: "initialWeights",
-      args: [MINI_CONFIG, { init: "gpt2", seed: 1 }],
-      run: (config, options) => api.initialWeights(config, options),
-      options: INITIAL_WEIGHTS_OPTIONS,
-    },
-    {
-      name: "train",
-      args: [{ model, data, steps: 1, schedule: { lr: 1e-3 } }],
-      run: (options) => api.train(options),
-      options: TRAIN_OPTIONS,
-    },
-    {
-      name: "saveModel",
-      args: [model, new api.MemoryStore(), {}],
-      run: (given, to, options) =>
-        api.saveModel(given, typeof to === "string" ? join(tmpdir(), "superlens-calls", to) : to, options),
-    },
-  ];
-}

@@ -1,5 +1,5 @@
 /** The run itself: what a report holds, and what ends it. */
-import { describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { CeilingProbe, type CeilingSizes } from "../../src/bench/ceilings.ts";
 import {
   type BenchOptions,
@@ -16,7 +16,7 @@ import { median } from "../../src/bench/statistics.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { MATMUL_FAMILY } from "../../src/kernels/matmul.ts";
 import { BROKEN, HASTY, matmulNamed } from "../kernels/altered.ts";
-import { newGpu, testGpu } from "../support/gpu.ts";
+import { ownGpu, testGpu } from "../support/gpu.ts";
 import { isNight } from "../support/nightly.ts";
 
 const PLAN: BenchOptions = {
@@ -32,9 +32,16 @@ const PLAN: BenchOptions = {
 const SMALL: RunOptions = { ...PLAN, commit: "abc1234", quiet: true };
 
 describe("a report", () => {
-  it("has every test with its times, work and check, and how long loading took", async () => {
-    const stages: string[] = [];
-    const report = await runBench({ shape: "tiny" }, { ...SMALL, onProgress: ({ stage }) => stages.push(stage) });
+  const stages: string[] = [];
+  let report: Report;
+  /** Of the same tests, which are profiled then. */
+  let second: Report;
+  beforeAll(async () => {
+    report = await runBench({ shape: "tiny" }, { ...SMALL, onProgress: ({ stage }) => stages.push(stage) });
+    second = await runBench({ shape: "tiny" }, { ...SMALL, profile: true });
+  });
+
+  it("has every test with its times, work and check, and how long loading took", () => {
     expect(report).toMatchObject({
       commit: "abc1234",
       host: "node",
@@ -53,19 +60,17 @@ describe("a report", () => {
     expectTotals(report);
   });
 
-  it("has a line for every kernel when they are profiled", async () => {
-    const options = { ...SMALL, batches: [1], generate: [0], runs: 1, profile: true };
-    const { profile = [] } = await runBench({ shape: "tiny" }, options);
-    expect(profile.map(({ test }) => test)).toEqual(["pp16"]);
-    const kernels = profile[0]?.kernels ?? [];
-    expect(kernels.some(({ kernel }) => kernel.startsWith("matmul"))).toBe(true);
-    expect(kernels.reduce((sum, { share }) => sum + share, 0)).toBeCloseTo(1);
+  it("has a line for every kernel when they are profiled", () => {
+    const { profile = [] } = second;
+    expect(profile.map(({ test }) => test)).toEqual(["pp16", "tg4", "pp16 b3", "tg4 b3"]);
+    for (const { kernels } of profile) {
+      expect(kernels.some(({ kernel }) => kernel.startsWith("matmul"))).toBe(true);
+      expect(kernels.reduce((sum, { share }) => sum + share, 0)).toBeCloseTo(1);
+    }
   });
 
-  it("frees everything: a second run finds the memory that the first one found", async () => {
-    const options = { ...SMALL, batches: [1], runs: 1 };
-    const [first, second] = [await runBench({ shape: "tiny" }, options), await runBench({ shape: "tiny" }, options)];
-    expect(second.tests.map(({ peakBytes }) => peakBytes)).toEqual(first.tests.map(({ peakBytes }) => peakBytes));
+  it("frees everything: a second run finds the memory that the first one found", () => {
+    expect(second.tests.map(({ peakBytes }) => peakBytes)).toEqual(report.tests.map(({ peakBytes }) => peakBytes));
   });
 });
 
@@ -143,7 +148,7 @@ async function expectCeilings(gpu: Gpu, sizes: CeilingSizes): Promise<void> {
 
 describe("ceilings", () => {
   it("are positive, name their kernel and leave no memory behind", async () => {
-    const gpu = await newGpu();
+    const gpu = await ownGpu();
     const sizes = {
       manyRows: [{ rows: 32, width: 64, outWidth: 128 }],
       oneRow: [{ rows: 1, width: 64, outWidth: 128 }],
@@ -155,11 +160,11 @@ describe("ceilings", () => {
       await expectCeilings(gpu, sizes);
     }
     expect(gpu.memory.bytes).toBe(before);
-    gpu.destroy();
+    gpu.trim();
   });
 
   it("are set by no kernel that is wrong, or that the driver does not take", async () => {
-    const gpu = await newGpu();
+    const gpu = await ownGpu();
     const sizes = {
       manyRows: [{ rows: 128, width: 256, outWidth: 256 }],
       oneRow: [{ rows: 1, width: 256, outWidth: 256 }],
@@ -173,7 +178,7 @@ describe("ceilings", () => {
     expect(defaultOf(128)).toContain(probe.ceilings.matmul.kernel);
     expect(defaultOf(1)).toContain(probe.ceilings.weights.kernel);
     probe.destroy();
-    gpu.destroy();
+    gpu.trim();
   });
 
   it("bound a run by whichever takes longer", async () => {

@@ -1,17 +1,24 @@
 /** Commands on a small model, each in a process of its own, and the files and JSON they leave. */
 
-import { copyFile, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { copyFile, readdir, readFile, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
-import { f32ToBf16, type TensorEntry, toFloat32, writeSafetensors } from "../../src/checkpoint/index.ts";
+import { writeSafetensors } from "../../src/checkpoint/index.ts";
 import type { TuneReport } from "../../src/kernels/tuning/tuner.ts";
-import { loadParts, openModelSource } from "../../src/model/load.ts";
-import { Model } from "../../src/model/model.ts";
 import "../../src/node.ts";
 import { inTempFolder, seededRandom } from "../checkpoint/support.ts";
-import { LLAMA, type OnOutput, ROOT, readTensors, relativeDifference, superlens } from "./support.ts";
+import {
+  json,
+  LLAMA,
+  type OnOutput,
+  ROOT,
+  readTensors,
+  relativeDifference,
+  rewriteWeights,
+  superlens,
+} from "./support.ts";
 
 const TOLERANCE = 1e-4;
 const GOLDEN = `${LLAMA}/golden.safetensors`;
@@ -21,13 +28,6 @@ async function goldenIds(): Promise<number[][]> {
   const [flat] = await readTensors(GOLDEN, ["input_ids"]);
   const ids = Array.from(flat as Float32Array);
   return [ids.slice(0, ids.length / 2), ids.slice(ids.length / 2)];
-}
-
-/** What the command prints with `--json`; it must print that alone, and nothing on stderr. */
-async function json<T>(args: readonly string[]): Promise<T> {
-  const { code, stdout, stderr } = await superlens([...args, "--json"]);
-  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-  return JSON.parse(stdout) as T;
 }
 
 describe("superlens forward", () => {
@@ -196,110 +196,6 @@ describe("superlens probs", () => {
   });
 });
 
-describe("superlens inspect", () => {
-  it("foretells the GPU memory of f32 and bf16 weights exactly", async () => {
-    await inTempFolder(async (folder) => {
-      const half = await halfPrecisionCopy(join(folder, "bf16"));
-      const reports = [LLAMA, half].map((path) => json<{ gpu: { weights: number } }>(["inspect", path]));
-      const foretold = (await Promise.all(reports)).map(({ gpu }) => gpu.weights);
-      expect(foretold[1]).toBeLessThan(0.6 * (foretold[0] as number));
-      expect(foretold).toEqual([await weightBytes(LLAMA), await weightBytes(half)]);
-    });
-  });
-
-  it("describes architecture, tensors and totals", async () => {
-    const { code, stdout, stderr } = await superlens(["inspect", LLAMA]);
-    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-    expect(stdout).toMatch(/attention +4 heads of 8, 2 key-value heads, each for 2, scale 0\.353553/);
-    expect(stdout).toMatch(/RoPE +theta 10,000, 8 dimensions of each head/);
-    expect(stdout).toMatch(/tokenizer +none: this model takes token ids/);
-    expect(stdout).toMatch(/ {2}model\.embed_tokens\.weight +F32 +\[96, 32\] +12\.3 kB/);
-    expect(stdout).toMatch(/totals\n {2}F32 +29 tensors +30,\d{3} elements +\d+ kB/);
-  });
-});
-
-describe("superlens inspect --graph", () => {
-  it("shows the pass before and after, and draws it, from config.json alone", async () => {
-    await inTempFolder(async (folder) => {
-      await copyFile(`${LLAMA}/config.json`, join(folder, "config.json"));
-      const svg = join(folder, "block.svg");
-      const { code, stdout, stderr } = await superlens(["inspect", folder, "--graph", "--layer", "1", "--svg", svg]);
-      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-      expect(stdout).toMatch(
-        /^before: as traced[\s\S]*\nblock 1\n[\s\S]*\nafter: [\s\S]*\nblock 1\n[\s\S]* = ropeStore\(/,
-      );
-      expect(stdout).not.toContain("block 0\n");
-      expect(await readFile(svg, "utf8")).toMatch(/^<svg [\s\S]*llama, block 1[\s\S]*<\/svg>\n$/);
-    });
-  });
-
-  it("shows what is no longer fused when a point is captured, as JSON too", async () => {
-    interface Graph {
-      after: { op: string; section: unknown }[];
-    }
-    const capture = ["--capture", "blocks.0.attn.hook_rot_k"];
-    const { after } = await json<Graph>(["inspect", LLAMA, "--graph", ...capture]);
-    const ops = after.filter(({ section }) => section === 0).map(({ op }) => op);
-    expect(ops).toEqual(expect.arrayContaining(["rope", "capture", "store"]));
-    expect(ops).not.toContain("ropeStore");
-  });
-
-  it("refuses a point that does not exist, and a folder without config.json", async () => {
-    const wrong = await superlens(["inspect", LLAMA, "--graph", "--capture", "blocks.0.hook_resid_past"]);
-    expect({ code: wrong.code, stdout: wrong.stdout }).toEqual({ code: 1, stdout: "" });
-    expect(wrong.stderr).toMatch(/matches no point.*hook_resid_post/);
-    await inTempFolder(async (folder) => {
-      expect(await superlens(["inspect", folder, "--graph"])).toMatchObject({
-        code: 1,
-        stderr: expect.stringMatching(/has no file config\.json/),
-      });
-    });
-  });
-});
-
-describe("superlens inspect, of end tokens outside the vocabulary", () => {
-  it("shows their ids, and says of what is no id that it is ignored", async () => {
-    await inTempFolder(async (folder) => {
-      for (const name of ["config.json", "model.safetensors"]) await copyFile(`${LLAMA}/${name}`, join(folder, name));
-      const tokenizer = { model: { type: "BPE", vocab: { a: 0 }, merges: [] }, decoder: { type: "Fuse" } };
-      await writeFile(join(folder, "tokenizer.json"), JSON.stringify(tokenizer));
-      await writeFile(join(folder, "generation_config.json"), JSON.stringify({ eos_token_id: [0, 5000, -1] }));
-      const { code, stdout, stderr } = await superlens(["inspect", folder]);
-      expect(code).toBe(0);
-      expect(stdout).toMatch(/tokenizer .*ends at a \(0\) or 5000\n/);
-      expect(stderr).toContain("superlens: generation_config.json: eos_token_id -1 is ignored");
-    });
-  });
-});
-
-describe("superlens inspect, of a checkpoint that its config does not describe", () => {
-  const DIFFERS = `${ROOT}test/fixtures/checkpoints/llama_tied_head_differs`;
-
-  it("tells what is used, what is left out and why", async () => {
-    await inTempFolder(async (folder) => {
-      await copyFile(`${LLAMA}/config.json`, join(folder, "config.json"));
-      const extra = (name: string): TensorEntry => ({ name, dtype: "F32", shape: [4], data: new Float32Array(4) });
-      const bias = "model.layers.0.self_attn.q_proj.bias";
-      const frequencies = "model.layers.0.self_attn.rotary_emb.inv_freq";
-      await rewriteWeights(folder, (tensor) => tensor, [extra(bias), extra(frequencies)]);
-      const [text, quiet, report] = await Promise.all([
-        superlens(["inspect", folder]),
-        superlens(["inspect", DIFFERS, "--quiet"]),
-        json<{ unused: { name: string; reason?: string }[] }>(["inspect", folder, "--quiet"]),
-      ]);
-      expect(text.stderr).toContain(`gives these modules no such parameter: ${bias}.`);
-      expect(text.stdout).toMatch(/not used +model\.layers\.0\.self_attn\.q_proj\.bias\n/);
-      expect(text.stdout).toMatch(/not used +model\.layers\.0\.self_attn\.rotary_emb\.inv_freq \(rotary frequencies/);
-      expect(report.unused.map(({ name, reason }) => [name, reason !== undefined])).toEqual([
-        [bias, false],
-        [frequencies, true],
-      ]);
-      expect(quiet.stderr).toBe("");
-      expect(quiet.stdout).toMatch(/unembedding +weights of its own/);
-    });
-  });
-});
-
 describe("Ctrl-C", () => {
   it.each([["inspect"], ["tokenize", "text"]])("ends a %s that waits for a server", async (command, ...rest) => {
     let child: Parameters<OnOutput>[0] | undefined;
@@ -361,14 +257,6 @@ describe("a tokenizer that cannot be used", () => {
   });
 });
 
-/** Bytes that the weights of a loaded model take on the GPU. */
-async function weightBytes(path: string): Promise<number> {
-  const parts = await loadParts(path, { quiet: true });
-  using model = new Model(parts);
-  const { zeros, memory } = model.gpu;
-  return memory.bytes - zeros.buffer.size;
-}
-
 /** The fixture with a tokenizer of 400 tokens, and an embedding to match. */
 async function withTokenizer(folder: string): Promise<string> {
   const tokenizer = `${ROOT}test/fixtures/tokenizers/byte-fallback`;
@@ -384,30 +272,6 @@ async function withTokenizer(folder: string): Promise<string> {
       : { name, dtype, shape, data },
   );
   return folder;
-}
-
-async function halfPrecisionCopy(folder: string): Promise<string> {
-  await mkdir(folder);
-  await copyFile(`${LLAMA}/config.json`, join(folder, "config.json"));
-  await rewriteWeights(folder, ({ name, shape, data }) => ({ name, dtype: "BF16", shape, data: f32ToBf16(data) }));
-  return folder;
-}
-
-type F32Tensor = TensorEntry & { data: Float32Array };
-
-/** Writes the fixture's weights to `folder`, each changed by `change`, and `extra` ones. */
-async function rewriteWeights(
-  folder: string,
-  change: (tensor: F32Tensor) => TensorEntry,
-  extra: TensorEntry[] = [],
-): Promise<void> {
-  const checkpoint = await openModelSource(LLAMA);
-  const tensors: TensorEntry[] = [];
-  for (const { name, shape, dtype } of checkpoint.tensors.values()) {
-    tensors.push(change({ name, dtype: "F32", shape, data: toFloat32(await checkpoint.read(name), dtype) }));
-  }
-  await checkpoint.close();
-  await writeFile(join(folder, "model.safetensors"), writeSafetensors([...tensors, ...extra]));
 }
 
 describe("superlens tune", () => {

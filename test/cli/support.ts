@@ -1,7 +1,10 @@
 /** Runs the real command in a process of its own, as a person would. */
 import { spawn } from "node:child_process";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type Checkpoint, toFloat32 } from "../../src/checkpoint/index.ts";
+import { expect } from "vitest";
+import { type Checkpoint, type TensorEntry, toFloat32, writeSafetensors } from "../../src/checkpoint/index.ts";
 import { openModelSource } from "../../src/model/load.ts";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -85,4 +88,28 @@ export function relativeDifference(actual: Float32Array, expected: Float32Array)
   return (
     expected.reduce((most, value, index) => Math.max(most, Math.abs(value - (actual[index] as number))), 0) / largest
   );
+}
+
+/** What the command prints with `--json`; it must print that alone, and nothing on stderr. */
+export async function json<T>(args: readonly string[]): Promise<T> {
+  const { code, stdout, stderr } = await superlens([...args, "--json"]);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  return JSON.parse(stdout) as T;
+}
+
+type F32Tensor = TensorEntry & { data: Float32Array };
+
+/** Writes the fixture's weights to `folder`, each changed by `change`, and `extra` ones. */
+export async function rewriteWeights(
+  folder: string,
+  change: (tensor: F32Tensor) => TensorEntry,
+  extra: TensorEntry[] = [],
+): Promise<void> {
+  const checkpoint = await openModelSource(LLAMA);
+  const tensors: TensorEntry[] = [];
+  for (const { name, shape, dtype } of checkpoint.tensors.values()) {
+    tensors.push(change({ name, dtype: "F32", shape, data: toFloat32(await checkpoint.read(name), dtype) }));
+  }
+  await checkpoint.close();
+  await writeFile(join(folder, "model.safetensors"), writeSafetensors([...tensors, ...extra]));
 }

@@ -16,7 +16,7 @@ import {
   metric,
   pathPatch,
 } from "../../src/index.ts";
-import { checkClose, fixtureTensors, sharedGpu } from "./families.ts";
+import { checkClose, fixtureTensors } from "./families.ts";
 import { type Check, type CheckContext, expectEqual, showWorst } from "./harness.ts";
 
 const [UP, DOWN] = [5, 7];
@@ -35,7 +35,7 @@ class Fixture {
     const [golden, grads, stored] = await Promise.all(
       ["golden", "grads", "model"].map((name) => fixtureTensors(context, `families/${family}/${name}.safetensors`)),
     );
-    const model = await loadModel(`${context.fixtureUrl}families/${family}`, { gpu: await sharedGpu(context) });
+    const model = await loadModel(`${context.fixtureUrl}families/${family}`, { gpu: await context.gpu() });
     return new Fixture(model, golden as never, grads as never, stored as never);
   }
 

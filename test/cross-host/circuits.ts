@@ -2,14 +2,13 @@
 import { circuit, edgeAttribution, faithfulness } from "../../src/index.ts";
 import { inMemory, loadSuperposition } from "../../src/theory/index.ts";
 import { built, PATH, PROMPTS } from "../support/designed-circuit.ts";
-import { sharedGpu } from "./families.ts";
 import type { Check } from "./harness.ts";
 
 export const circuitChecks: Check[] = [
   {
     name: "the designed circuit is as faithful as the whole, and gradients find edges of it alone",
     async run(context) {
-      const { model } = await loadSuperposition(inMemory(built), { gpu: await sharedGpu(context) });
+      const { model } = await loadSuperposition(inMemory(built), { gpu: await context.gpu() });
       try {
         const byGradients = await edgeAttribution(model, { ...PROMPTS, method: "eap" });
         const scored = [...byGradients.edges.values()].filter(({ score }) => Math.abs(score) > 1e-3);

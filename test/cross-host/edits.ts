@@ -1,6 +1,6 @@
 /** Interventions against PyTorch hooks on the Hugging Face models: the logits after each edit. */
 import { type Edit, loadModel } from "../../src/index.ts";
-import { checkClose, FAMILIES, fixtureTensors, sharedGpu } from "./families.ts";
+import { checkClose, FAMILIES, fixtureTensors } from "./families.ts";
 import type { Check } from "./harness.ts";
 
 interface EditCase {
@@ -18,7 +18,7 @@ export const editChecks: Check[] = FAMILIES.map((family) => ({
     const cases = JSON.parse(new TextDecoder().decode(await context.loadFixture("edits/cases.json"))) as EditCase[];
     const values = await fixtureTensors(context, "edits/values.safetensors");
     const expected = await fixtureTensors(context, "edits/logits.safetensors");
-    const model = await loadModel(`${context.fixtureUrl}families/${family}`, { gpu: await sharedGpu(context) });
+    const model = await loadModel(`${context.fixtureUrl}families/${family}`, { gpu: await context.gpu() });
     const mine = cases.filter((candidate) => candidate.model === family);
     let worst = 0;
     for (const { name, ids, edits, logits } of mine) {

@@ -1,5 +1,5 @@
 /** Every family against what transformers computed: logits, residual around each block, attention pattern. */
-import { type ActivationCache, Gpu, loadModel, parseHeader, toFloat32 } from "../../src/index.ts";
+import { type ActivationCache, loadModel, parseHeader, toFloat32 } from "../../src/index.ts";
 import { type Check, type CheckContext, expectEqual } from "./harness.ts";
 
 /** Largest difference allowed, as a part of the largest value expected. float32 gives about 1e-6. */
@@ -32,18 +32,6 @@ export const FAMILIES = [
   "starcoder2",
 ] as const;
 
-const gpus = new WeakMap<CheckContext, Promise<Gpu>>();
-
-/** One `Gpu` for all checks of a host. */
-export function sharedGpu(context: CheckContext): Promise<Gpu> {
-  let gpu = gpus.get(context);
-  if (!gpu) {
-    gpu = context.gpu().then((host) => new Gpu(host));
-    gpus.set(context, gpu);
-  }
-  return gpu;
-}
-
 /** All tensors of a safetensors fixture as f32. */
 export async function fixtureTensors(context: CheckContext, path: string): Promise<Map<string, Float32Array>> {
   const bytes = await context.loadFixture(path);
@@ -71,7 +59,7 @@ const weightCheck: Check = {
   name: "weights are read as the checkpoint has them",
   async run(context) {
     const stored = await fixtureTensors(context, "families/gpt2/model.safetensors");
-    const model = await loadModel(`${context.fixtureUrl}families/gpt2`, { gpu: await sharedGpu(context) });
+    const model = await loadModel(`${context.fixtureUrl}families/gpt2`, { gpu: await context.gpu() });
     try {
       const { dModel, vocabSize } = model.spec;
       const embedding = stored.get("transformer.wte.weight") as Float32Array;
@@ -95,7 +83,7 @@ const goldenChecks: Check[] = FAMILIES.map((family) => ({
     const golden = await fixtureTensors(context, `families/${family}/golden.safetensors`);
     const flat = [...(golden.get("input_ids") as Float32Array)];
     const ids = [flat.slice(0, flat.length / 2), flat.slice(flat.length / 2)];
-    const model = await loadModel(`${context.fixtureUrl}families/${family}`, { gpu: await sharedGpu(context) });
+    const model = await loadModel(`${context.fixtureUrl}families/${family}`, { gpu: await context.gpu() });
     // Once plain, on the fused kernels, and once looking at everything, on the kernels with points between.
     const plain = await model.forward(ids);
     const looked = await model.forward(ids, {

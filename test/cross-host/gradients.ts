@@ -1,6 +1,6 @@
 /** Gradients on every host are PyTorch's: of the residual stream, of patterns, and of all weights. */
 import { loadModel, metric } from "../../src/index.ts";
-import { checkClose, fixtureTensors, sharedGpu } from "./families.ts";
+import { checkClose, fixtureTensors } from "./families.ts";
 import { type Check, expectEqual, showWorst } from "./harness.ts";
 
 /** Soft caps, windows, norms after and a tied head; weights as [in, out] and a table of positions. */
@@ -13,7 +13,7 @@ const ofPyTorch: Check[] = FAMILIES.map((family) => ({
     const expected = await fixtureTensors(context, `families/${family}/grads.safetensors`);
     const flat = [...(golden.get("input_ids") as Float32Array)];
     const ids = [flat.slice(0, flat.length / 2), flat.slice(flat.length / 2)];
-    using model = await loadModel(`${context.fixtureUrl}families/${family}`, { gpu: await sharedGpu(context) });
+    using model = await loadModel(`${context.fixtureUrl}families/${family}`, { gpu: await context.gpu() });
     let worst = 0;
     const compare = (is: Float32Array, name: string) => {
       worst = Math.max(worst, checkClose(is, expected.get(name) as Float32Array, name));
@@ -39,7 +39,7 @@ const ofPyTorch: Check[] = FAMILIES.map((family) => ({
 const ownMetric: Check = {
   name: "a metric of WGSL expressions is the one that is built in, and a wrong gradient is refused",
   async run(context) {
-    using model = await loadModel(`${context.fixtureUrl}families/gpt2`, { gpu: await sharedGpu(context) });
+    using model = await loadModel(`${context.fixtureUrl}families/gpt2`, { gpu: await context.gpu() });
     const ids = [
       [3, 14, 15],
       [92, 6],

@@ -2,7 +2,7 @@
  * What runs inside every host: a list of checks, one after another, each result reported as a line that the runner
  * outside can read. A check knows its host only through the context.
  */
-import { type GpuHost, type HostName, requestGpu } from "../../src/index.ts";
+import { Gpu, type HostName, requestGpu } from "../../src/index.ts";
 import { type CheckResult, RESULT_MARK } from "./protocol.ts";
 
 export interface CheckContext {
@@ -15,8 +15,8 @@ export interface CheckContext {
   weightsUrl: string;
   /** The bytes of a file below `test/fixtures/`. */
   loadFixture(path: string): Promise<Uint8Array>;
-  /** A device shared by all checks of the run; they leave it alive. */
-  gpu(): Promise<GpuHost>;
+  /** Shared by all checks of the run; they leave it alive. */
+  gpu(): Promise<Gpu>;
 }
 
 export interface Check {
@@ -25,17 +25,24 @@ export interface Check {
   run(context: CheckContext): Promise<string | undefined>;
 }
 
-/** The context of a host whose files are served at `origin`. */
-export function createContext(host: HostName, origin: string, isNight: boolean): CheckContext {
+const newGpu = async () => new Gpu(await requestGpu({ quiet: true }));
+
+/** The context of a host whose files are served at `origin`; `makeGpu` is called once. */
+export function createContext(
+  host: HostName,
+  origin: string,
+  isNight: boolean,
+  makeGpu: () => Promise<Gpu> = newGpu,
+): CheckContext {
   const fixtureUrl = `${origin}/fixtures/`;
-  let gpu: Promise<GpuHost> | undefined;
+  let gpu: Promise<Gpu> | undefined;
   return {
     host,
     isNight,
     fixtureUrl,
     weightsUrl: `${origin}/weights/`,
     gpu: () => {
-      gpu ??= requestGpu({ quiet: true });
+      gpu ??= makeGpu();
       return gpu;
     },
     async loadFixture(path) {

@@ -11,7 +11,7 @@ import {
   metric,
   openCheckpoint,
 } from "../../src/index.ts";
-import { checkClose, sharedGpu } from "./families.ts";
+import { checkClose } from "./families.ts";
 import { type Check, type CheckContext, showWorst } from "./harness.ts";
 
 const IDS = [3, 14, 15, 92, 65, 35, 89, 79, 32, 38];
@@ -22,7 +22,7 @@ function hookCheck(family: string, name: string, body: Body): Check {
   return {
     name: `${family}: ${name}`,
     async run(context: CheckContext) {
-      const model = await loadModel(`${context.fixtureUrl}families/${family}`, { gpu: await sharedGpu(context) });
+      const model = await loadModel(`${context.fixtureUrl}families/${family}`, { gpu: await context.gpu() });
       try {
         return await body(model);
       } finally {

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { serve } from "../../scripts/hosts/serve.ts";
 import type { LocalServer } from "../../src/cli/local-server.ts";
 import "../../src/node.ts";
+import { testGpu } from "../support/gpu.ts";
 import { isNight } from "../support/nightly.ts";
 import { type Check, type CheckContext, createContext, runCheck } from "./harness.ts";
 import { kernelTables } from "./kernels.ts";
@@ -19,7 +20,7 @@ describe("node", () => {
   let context: CheckContext;
   beforeAll(async () => {
     server = await serve(SUITE_FOLDERS);
-    context = createContext("node", server.origin, isNight);
+    context = createContext("node", server.origin, isNight, testGpu);
   });
   afterAll(() => server.close());
 

@@ -16,7 +16,6 @@ import {
   suits,
   TOLERANCE,
 } from "../kernels/matmul.cases.ts";
-import { sharedGpu } from "./families.ts";
 import { type Check, type CheckContext, showWorst } from "./harness.ts";
 
 function below(error: number, tolerance: number, what: string): number {
@@ -71,7 +70,7 @@ const matmulChecks: Check[] = ALL_MATMULS.flatMap((kernel) =>
   kernel.layouts.map((layout) => ({
     name: `matmul ${kernel.name}, ${layout}`,
     async run(context) {
-      const gpu = await sharedGpu(context);
+      const gpu = await context.gpu();
       const shapes = MATMUL_SHAPES.filter((shape) => suits(kernel, layout, shape));
       if (!kernel.fits(gpu.host, { rows: shapes[0]?.rows as number, layout, storage: "f32" }))
         return "not for this adapter";
@@ -88,7 +87,7 @@ const matmulChecks: Check[] = ALL_MATMULS.flatMap((kernel) =>
 const attentionChecks: Check[] = [...ATTENTION_FAMILY.candidates, ATTENTION_FAMILY.reference].map((attention) => ({
   name: `attention ${attention.name}`,
   async run(context) {
-    const gpu = await sharedGpu(context);
+    const gpu = await context.gpu();
     const shapes = attentionShapes(context).filter((shape) => canRun(gpu, attention, shape));
     if (shapes.length === 0) return "not for this adapter";
     let worst = 0;
@@ -104,7 +103,7 @@ const attentionChecks: Check[] = [...ATTENTION_FAMILY.candidates, ATTENTION_FAMI
 const subgroupCheck: Check = {
   name: "Dawn's software adapters offer subgroups",
   async run(context) {
-    const { adapterInfo, features } = (await sharedGpu(context)).host;
+    const { adapterInfo, features } = (await context.gpu()).host;
     const needed = context.host !== "deno" && adapterInfo.isSoftware;
     if (needed && !features.has("subgroups")) throw new Error(`${adapterInfo.name} has none`);
     return undefined;

@@ -38,7 +38,7 @@ export const suite: Check[] = [
   {
     name: "adapter says what it is",
     async run({ gpu, host }) {
-      const { adapterInfo } = await gpu();
+      const { adapterInfo } = (await gpu()).host;
       expectEqual(adapterInfo.host, host, "host");
       expectEqual(adapterInfo.isSoftware, adapterInfo.kind !== "hardware", "isSoftware");
       return `${adapterInfo.name} (${adapterInfo.kind})`;

@@ -4,7 +4,6 @@ import { largestDifference, runProgram } from "../../src/theory/mixture.ts";
 import { inputIds, pointOf } from "../../src/theory/observe.ts";
 import { samplePrompt } from "../../src/theory/sampling.ts";
 import { seeded as seededRandom } from "../../src/theory/verify/random-tasks.ts";
-import { sharedGpu } from "./families.ts";
 import { type Check, showWorst } from "./harness.ts";
 
 /** Bound on |p - p*| in float32, see docs/theory.md. */
@@ -14,7 +13,7 @@ const shipped: Check = {
   name: "the superposition model answers in the examples' proportions, and WEIGHT moves them",
   async run(context) {
     const { blueprint, model } = await loadSuperposition(`${context.weightsUrl}superposition`, {
-      gpu: await sharedGpu(context),
+      gpu: await context.gpu(),
     });
     const { program, examples } = blueprint;
     const random = seededRandom(3);
@@ -47,7 +46,7 @@ const verified = GROUPS.map(
     async run(context) {
       const missed: string[] = [];
       let count = 0;
-      for await (const claim of verify(await sharedGpu(context), { grid: "cut", groups: [group] })) {
+      for await (const claim of verify(await context.gpu(), { grid: "cut", groups: [group] })) {
         count += 1;
         if (!claim.ok) missed.push(`${claim.name}: ${claim.measured}, not ${claim.relation} ${claim.bound}`);
       }

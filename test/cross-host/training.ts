@@ -1,7 +1,7 @@
 /** Training on every host is PyTorch's, and a run that ends goes on to the same bits from what it kept in memory. */
 import { loadModel, MemoryStore } from "../../src/index.ts";
 import { type TrainStep, train } from "../../src/train/index.ts";
-import { fixtureTensors, sharedGpu } from "./families.ts";
+import { fixtureTensors } from "./families.ts";
 import { type Check, type CheckContext, expectEqual } from "./harness.ts";
 
 const RECIPE = {
@@ -30,7 +30,7 @@ async function run(context: CheckContext, store: MemoryStore, end: number, resum
         mask: rows("mask", step, LENGTH).map((row) => row.map((value) => value === 1)),
       };
   }
-  using model = await loadModel(`${context.fixtureUrl}training/llama`, { gpu: await sharedGpu(context) });
+  using model = await loadModel(`${context.fixtureUrl}training/llama`, { gpu: await context.gpu() });
   const steps: TrainStep[] = [];
   const controller = new AbortController();
   const onStep = (step: TrainStep) => {

@@ -17,17 +17,17 @@ import { tune } from "../../src/kernels/tuning/tuner.ts";
 import { type LoadOptions, loadParts, type ModelSource } from "../../src/model/load.ts";
 import { type Handler, inTempFolder, startServer, type TestServer } from "../checkpoint/support.ts";
 import { fixtureFiles, loadFixture, sourceOf } from "../support/fixtures.ts";
-import { newGpu } from "../support/gpu.ts";
+import { ownGpu } from "../support/gpu.ts";
 
 /** The goal is 100 ms, and 5 are usual; a machine that does other work besides needs more. */
 const AT_ONCE_MS = 500;
 
 let gpu: Gpu;
 beforeAll(async () => {
-  gpu = await newGpu();
+  gpu = await ownGpu();
   gpu.paramArena(1); // kept, so that it is in every count
 });
-afterAll(() => gpu.destroy());
+afterAll(() => gpu.trim());
 
 /** Undone after each test, the latest first. */
 let undo: (() => unknown)[] = [];

@@ -27,14 +27,14 @@ import {
   sourceOf,
   valuesOf,
 } from "../support/fixtures.ts";
-import { newGpu } from "../support/gpu.ts";
+import { newGpu, ownGpu } from "../support/gpu.ts";
 
-/** A GPU of this file's own, so that its memory can be counted. */
+/** A `Gpu` of this file's own, so that its memory can be counted. */
 let gpu: Gpu;
 beforeAll(async () => {
-  gpu = await newGpu();
+  gpu = await ownGpu();
 });
-afterAll(() => gpu.destroy());
+afterAll(() => gpu.trim());
 
 /** The error `run` fails with, which must be one of ours. */
 async function failure<Failure extends SuperlensError>(run: () => unknown): Promise<Failure> {

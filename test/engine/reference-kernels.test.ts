@@ -5,7 +5,7 @@ import { loadFixture, readLogits } from "../support/fixtures.ts";
 import { withGpu } from "../support/gpu.ts";
 import { relativeError } from "../support/numbers.ts";
 
-/** The kernels that `run` compiles, of a device on which nothing is compiled yet. */
+/** The kernels that `run` compiles, of a `Gpu` that has compiled nothing yet. */
 async function compiledBy(gpu: Gpu, run: () => Promise<unknown>): Promise<string[]> {
   const compiles = vi.spyOn(gpu.device, "createComputePipelineAsync");
   try {

@@ -1,10 +1,10 @@
 /** What a forward asks of the queue: one pass in one submission, and a copy of what is read. */
 import { expect, it, vi } from "vitest";
 import { loadFixture } from "../support/fixtures.ts";
-import { newGpu } from "../support/gpu.ts";
+import { ownGpu } from "../support/gpu.ts";
 
 it.each(["gpt2", "llama", "gemma2"])("%s: a forward is one compute pass in one submission", async (family) => {
-  const gpu = await newGpu();
+  const gpu = await ownGpu();
   using model = await loadFixture(family, { gpu });
   (await model.forward([5, 6, 7])).destroy(); // compiles
   const encoders = vi.spyOn(gpu.device, "createCommandEncoder");
@@ -19,6 +19,5 @@ it.each(["gpt2", "llama", "gemma2"])("%s: a forward is one compute pass in one s
   } finally {
     passes.mockRestore();
     encoders.mockRestore();
-    gpu.destroy();
   }
 });

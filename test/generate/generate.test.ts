@@ -14,7 +14,7 @@ import {
   sourceOf,
   valuesOf,
 } from "../support/fixtures.ts";
-import { gpuWithLimits, newGpu, testGpu } from "../support/gpu.ts";
+import { gpuWithLimits, ownGpu, testGpu } from "../support/gpu.ts";
 import { distribution, penalized } from "./sampling.reference.ts";
 import { collect, LETTERS } from "./support.ts";
 
@@ -86,7 +86,7 @@ describe("cost", () => {
   });
 
   it("leaves the memory where it was, however it ends", async () => {
-    const gpu = await newGpu();
+    const gpu = await ownGpu();
     const own = await loadFixture("mistral", { gpu });
     await collect(own.generate(PROMPT, { maxNewTokens: 5 }));
     const before = gpu.memory.buffers;
@@ -96,7 +96,7 @@ describe("cost", () => {
     await collect(own.generate(PROMPT, { maxNewTokens: 5 }));
     expect(gpu.memory.buffers).toBe(before);
     own.destroy();
-    gpu.destroy();
+    gpu.trim();
   });
 
   it("takes no rows for a sequence that has ended", async () => {

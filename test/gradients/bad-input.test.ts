@@ -16,7 +16,7 @@ import { loadParts } from "../../src/model/load.ts";
 import { Model } from "../../src/model/model.ts";
 import { failureOf, hooked, logitsOf } from "../hooks/support.ts";
 import { changeTensors, fixtureFiles, sourceOf, valuesOf } from "../support/fixtures.ts";
-import { gpuWithLimits, newGpu } from "../support/gpu.ts";
+import { gpuWithLimits, ownGpu } from "../support/gpu.ts";
 
 const IDS = [3, 14, 15, 92, 65];
 const METRIC = metric.logitDiff(5, 7);
@@ -24,14 +24,14 @@ const METRIC = metric.logitDiff(5, 7);
 let gpu: Gpu;
 let model: HookedModel;
 beforeAll(async () => {
-  gpu = await newGpu();
+  gpu = await ownGpu();
   model = await hooked("gpt2", { gpu });
   // What the device keeps for all passes is there from the first one on.
   (await model.backward(IDS, { metric: METRIC, at: "*hook_z" })).destroy();
 });
 afterAll(() => {
   model.destroy();
-  gpu.destroy();
+  gpu.trim();
 });
 
 /** Buffers and bytes in use, those kept for reuse left out. */

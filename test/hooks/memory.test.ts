@@ -3,13 +3,13 @@ import { describe, expect, it } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { MOST_TRANSIENT } from "../../src/gpu/pipelines.ts";
 import { type Edit, type HookedModel, metric } from "../../src/hooks/index.ts";
-import { newGpu } from "../support/gpu.ts";
+import { ownGpu, withGpu } from "../support/gpu.ts";
 import { isNight } from "../support/nightly.ts";
 import { integer, relativeError, seeded } from "../support/numbers.ts";
 import { failureOf, hooked, randomEdit, randomIds } from "./support.ts";
 
 /**
- * Runs `body` in turns on a device of its own; memory and buffers after the first turns must be those after the last.
+ * Runs `body` in turns on a `Gpu` of its own; memory and buffers after the first turns must be those after the last.
  * Bind groups, which are kept for each combination of buffers that has met, take longer: `settled` turns.
  */
 async function expectSteady(
@@ -18,8 +18,7 @@ async function expectSteady(
   turns: number,
   body: (model: HookedModel, turn: number) => Promise<void>,
 ) {
-  const gpu = await newGpu();
-  try {
+  await withGpu(async (gpu) => {
     const model = await hooked("gemma2", { gpu });
     for (let turn = 0; turn < warmUp; turn++) await body(model, turn);
     const early = { ...gpu.memory };
@@ -35,9 +34,7 @@ async function expectSteady(
     await body(again, 0);
     again.destroy();
     expect(gpu.memory.buffers).toBe(buffers);
-  } finally {
-    gpu.destroy();
-  }
+  });
 }
 
 const heldBy = (gpu: Gpu) => ({ ...gpu.pipelines.held, ...gpu.bindGroups.held });
@@ -69,7 +66,7 @@ describe("memory stays where it was", () => {
   });
 
   it(`after sweeps of ${3 * EXPRESSIONS} expressions, which each compute what they say`, async () => {
-    const gpu = await newGpu();
+    const gpu = await ownGpu();
     using model = await hooked("gpt2", { gpu });
     const ids = randomIds(seeded(1), 5);
     const sweepFrom = async (first: number, asExpression: boolean) => {
@@ -90,7 +87,7 @@ describe("memory stays where it was", () => {
     await compare(1 + 2 * EXPRESSIONS);
     expect(gpu.memory).toEqual(memory);
     expect(heldBy(gpu)).toEqual(held);
-    gpu.destroy();
+    gpu.trim();
   });
 
   it("after 100 failures", async () => {

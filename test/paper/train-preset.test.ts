@@ -20,6 +20,7 @@ import {
 } from "../../src/paper/index.ts";
 import { train } from "../../src/train/index.ts";
 import { testGpu } from "../support/gpu.ts";
+import { byDay } from "../support/nightly.ts";
 import { weightsOf } from "../train/support.ts";
 
 const TINY: PresetSpec = {
@@ -110,6 +111,8 @@ it("an answer of several characters is right only as a whole", async () => {
 });
 
 const embedded = EMBEDDED_MODELS.filter((name) => existsSync(`${WEIGHTS}${name}`));
+/** Those that are trained twice; the others differ from it in sizes. */
+const twice = byDay(embedded, ["lc"]);
 
 describe.each(embedded)("the embedded model %s", (name) => {
   const record = JSON.parse(readFileSync(`${WEIGHTS}${name}/training.json`, "utf8")) as TrainingRecord;
@@ -125,7 +128,7 @@ describe.each(embedded)("the embedded model %s", (name) => {
       expect(Math.abs(part - (record.accuracy[family] as number))).toBeLessThanOrEqual(0.02);
   });
 
-  it("begins with the losses that are written down, and gives the same bits twice", async () => {
+  it(`begins with the losses that are written down${twice.includes(name) ? ", and gives the same bits twice" : ""}`, async () => {
     const preset = trainingPreset(record.spec);
     const begin = async () => {
       using model = await fresh(preset);
@@ -133,7 +136,7 @@ describe.each(embedded)("the embedded model %s", (name) => {
       return { losses: steps.map(({ loss }) => loss), weights: await weightsOf(model) };
     };
     const once = await begin();
-    expect(await begin()).toEqual(once);
+    if (twice.includes(name)) expect(await begin()).toEqual(once);
     // A step's loss comes before its change. Another adapter sums in another order.
     once.losses.forEach((loss, step) => {
       expect(Math.abs(loss / (record.losses[step] as number) - 1)).toBeLessThan(1e-4);

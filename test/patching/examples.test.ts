@@ -1,6 +1,7 @@
 /**
  * The scripts in examples/ run, and the recipes show them as they are. They import the built package, as a user's do (from
- * the sources each took a second more), and run on a fixture with a vocabulary of a few pieces: what they print means nothing there, but it has to be there.
+ * the sources each took a second more), and run on a fixture with a vocabulary of a few pieces: what they print means nothing
+ * there, but it has to be there. Most of the time went into compiling the same kernels for each, so one process runs them all.
  */
 import { execFile } from "node:child_process";
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -11,6 +12,9 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { buildNode, isStale } from "../../scripts/build.mjs";
 
+const RUNNER = "test/patching/run-examples.ts";
+/** Goes before the output of each, with its name. */
+const MARK = "@example ";
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 /** The pieces that the prompts fall into: as in the documented model, a space before the text and spaces after words. */
 const PIECES = [
@@ -85,10 +89,8 @@ function storyTokenizer() {
   };
 }
 
-async function run(name: string): Promise<string> {
-  const script = ["--import", "tsx", `examples/${name}.ts`, folder];
-  return (await promisify(execFile)(process.execPath, script, { cwd: ROOT })).stdout;
-}
+const execute = async (nodeArgs: readonly string[]) =>
+  (await promisify(execFile)(process.execPath, ["--import", "tsx", ...nodeArgs], { cwd: ROOT })).stdout;
 
 /** Scripts are what has a recipe; the other files of the folder are what scripts share. */
 const scripts = readdirSync(join(ROOT, "examples")).filter((name) => name.endsWith(".ts") && name !== "heat-map.ts");
@@ -101,16 +103,29 @@ it("covers every script", () => {
   );
 });
 
-describe.each(Object.entries(PRINTS))("%s", (name, prints) => {
-  it("runs", async () => {
-    const output = await run(name);
-    for (const pattern of prints) expect(output).toMatch(pattern);
-    expect(output).not.toMatch(/NaN|undefined|Infinity/);
+function expectPrinted(output: string | undefined, name: string): void {
+  for (const pattern of PRINTS[name] as RegExp[]) expect(output).toMatch(pattern);
+  expect(output).not.toMatch(/NaN|undefined|Infinity/);
+}
+
+it("attention-pattern runs by itself, as a person runs it", async () => {
+  expectPrinted(await execute(["examples/attention-pattern.ts", folder]), "attention-pattern");
+});
+
+describe("in one process, on one device", () => {
+  /** What each printed. */
+  const outputs = new Map<string, string>();
+  beforeAll(async () => {
+    const names = Object.keys(PRINTS);
+    const all = await execute(["--import", "./test/patching/one-device.mjs", RUNNER, folder, ...names]);
+    for (const text of all.split(MARK).slice(1)) outputs.set(text.slice(0, text.indexOf("\n")), text);
   });
 
-  it("is what its recipe shows", () => {
-    const page = readFileSync(join(ROOT, `docs/recipes/${name}.md`), "utf8");
-    const shown = /```ts\n([\s\S]*?)```/.exec(page)?.[1];
-    expect(shown).toBe(readFileSync(join(ROOT, `examples/${name}.ts`), "utf8"));
-  });
+  it.each(Object.keys(PRINTS))("%s runs", (name) => expectPrinted(outputs.get(name), name));
+});
+
+it.each(Object.keys(PRINTS))("%s is what its recipe shows", (name) => {
+  const page = readFileSync(join(ROOT, `docs/recipes/${name}.md`), "utf8");
+  const shown = /```ts\n([\s\S]*?)```/.exec(page)?.[1];
+  expect(shown).toBe(readFileSync(join(ROOT, `examples/${name}.ts`), "utf8"));
 });

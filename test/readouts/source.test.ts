@@ -12,7 +12,7 @@ import {
   type ReadoutSource,
 } from "../../src/hooks/readouts/index.ts";
 import { loadFixture } from "../support/fixtures.ts";
-import { newGpu } from "../support/gpu.ts";
+import { ownGpu } from "../support/gpu.ts";
 import { relativeError } from "../support/numbers.ts";
 import { subjectOf } from "./definitions.ts";
 
@@ -63,7 +63,7 @@ describe.each(Object.keys(READOUTS))("%s", (name) => {
     await expect(readout(model, empty)).rejects.toMatchObject({ code: "hook/not-captured" });
     using other = new HookedModel(await loadFixture("opt"));
     using theirs = await other.runWithCache(ids, { capture: () => true });
-    using gpu = { value: await newGpu(), [Symbol.dispose]: () => gpu.value.destroy() };
+    using gpu = { value: await ownGpu(), [Symbol.dispose]: () => gpu.value.trim() };
     using elsewhere = new HookedModel(await loadFixture("gpt2", { gpu: gpu.value }));
     await expect(readout(elsewhere, theirs)).rejects.toMatchObject({ code: "hook/other-model" });
     const gone = await model.runWithCache(ids, { capture: () => true });
@@ -82,7 +82,7 @@ describe("readouts", () => {
   });
 
   it("leave memory where it was", async () => {
-    const gpu = await newGpu();
+    const gpu = await ownGpu();
     const model = new HookedModel(await loadFixture("gemma2", { gpu }));
     const ids = [
       [1, 2, 3, 4, 5, 6],
@@ -102,7 +102,7 @@ describe("readouts", () => {
     for (let round = 0; round < 5; round++) await all();
     expect(gpu.memory).toEqual(before);
     model.destroy();
-    gpu.destroy();
+    gpu.trim();
   });
 
   it("stop early where edits come later", async () => {

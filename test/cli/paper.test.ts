@@ -10,6 +10,8 @@ import { inTempFolder } from "../checkpoint/support.ts";
 import { ROOT, superlens } from "./support.ts";
 
 const MODEL = `${ROOT}test/fixtures/paper/lc-d16-l2-h2`;
+/** Its answers are spelled, a character a token. */
+const SPELLING = `${ROOT}test/fixtures/paper/number-chars-d32-l2-h4`;
 const MIXTURES = ["paper", "mixtures", "--model", MODEL, "--quick"];
 
 const failure = (code: number, stderr: RegExp) => ({ code, stdout: "", stderr: expect.stringMatching(stderr) });
@@ -103,6 +105,24 @@ it("writes the script of a job array where there is no Slurm, and it runs", asyn
     await promisify(execFile)("bash", [join(out, "shards.sh")], { env, cwd: folder });
     expect(await readdir(join(out, "cells"))).toEqual(["countries-0.json"]);
     expect(await superlens(["paper", "merge", out])).toMatchObject(failure(1, /sbatch --array=0 .*shards\.sh\.\n$/));
+  });
+});
+
+it("counts n-grams in the text of --text, which the run keeps; other figures take none", async () => {
+  await inTempFolder(async (folder) => {
+    const [text, out] = [join(folder, "text.txt"), join(folder, "decode")] as const;
+    const lines = "->seven\n->eight\n->one\n";
+    await writeFile(text, lines);
+    const decode = ["paper", "decode", "--model", SPELLING, "--quick", "--out", out, "--text"];
+    expect(await superlens([...decode, join(folder, "none.txt")])).toMatchObject(
+      failure(1, /none\.txt cannot be read/),
+    );
+    expect(await superlens([...decode, text])).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining("with n-grams"),
+    });
+    expect(JSON.parse(await readFile(join(out, "run.json"), "utf8")).settings.text).toBe(lines);
+    expect(await superlens([...MIXTURES, "--text", text])).toMatchObject(failure(2, /unknown option '--text'/));
   });
 });
 

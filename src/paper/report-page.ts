@@ -1,5 +1,5 @@
 /** The page of a report: what came out in one table, then a section a figure with question, findings, plots and numbers. */
-import type { Summary } from "./figure.ts";
+import { type Summary, verdictInWords } from "./figure.ts";
 import { STYLE, tableOf } from "./page.ts";
 import { escaped } from "./plots/svg.ts";
 
@@ -62,7 +62,7 @@ function section(run: ReportRun): string {
   if (!summary) return `${title}<p>Left out: ${escaped(reason ?? "")}</p>`;
   const link = (file: string, words: string) => `<a href="${encodeURI(`${folder}/${file}`)}">${words}</a>`;
   return [
-    `${title}<p><b>Ours, which ${summary.verdict}:</b> ${escaped(summary.sentence)}</p>`,
+    `${title}<p><b>Ours, which ${verdictInWords(summary.verdict)}:</b> ${escaped(summary.sentence)}</p>`,
     ...summary.plots.map(
       ({ name }) => `<img loading="lazy" src="${encodeURI(`${folder}/${name}.svg`)}" alt="${escaped(name)}">`,
     ),

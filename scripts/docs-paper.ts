@@ -10,6 +10,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { AnyFigure } from "../src/paper/figure.ts";
 import { FIGURES } from "../src/paper/figures/index.ts";
+import { aboutModels } from "../src/paper/report-page.ts";
 
 const ROOT = new URL("../", import.meta.url);
 export const PAPER_PAGE = fileURLToPath(new URL("docs/paper.md", ROOT));
@@ -84,6 +85,8 @@ function overview(runs: readonly Run[]): string {
   };
   return [
     "## What came out",
+    "",
+    ...aboutModels(models).map((line) => `* ${line}`),
     "",
     row(["figure", ...models]),
     row(["---", ...models.map(() => "---")]),

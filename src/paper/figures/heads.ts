@@ -187,8 +187,8 @@ function plotsOf(
   ];
   const values = series.flatMap(({ points }) => points);
   return [
-    table("ablated", "log P of each answer without a head", ablated),
-    table("patched", "log P with the head of the task's pure prompt", patched),
+    table("ablated", "change of log P without a head", ablated),
+    table("patched", "change of log P with a pure prompt's head", patched),
     {
       name: `heads-${family}-attribution`,
       svg: pointPlot({

@@ -298,7 +298,7 @@ function summarise({ set }: MixedSettings, results: readonly { cell: SteerCell; 
         of.map(({ outcomes }) => outcomes),
       ),
     })),
-    sentence: `${groups
+    sentence: `Probability of the task that is to run, by what is done: ${groups
       .map(
         ({ name, of }) =>
           `${name}: ${methodsOf(of.map(({ outcomes }) => outcomes))

@@ -4,12 +4,13 @@
  *   npm run docs:paper
  *
  * Questions are the figures' own, the method is the first comment of a figure's file, and findings are those of the last
- * `npm run paper`, which docs/paper/report.json keeps.
+ * `npm run paper`, which docs/paper/report.json keeps. What longer runs found stands in docs/paper/notes/FIGURE.md.
  */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { AnyFigure } from "../src/paper/figure.ts";
 import { FIGURES } from "../src/paper/figures/index.ts";
+import { aboutModels } from "../src/paper/report-page.ts";
 
 const ROOT = new URL("../", import.meta.url);
 export const PAPER_PAGE = fileURLToPath(new URL("docs/paper.md", ROOT));
@@ -55,6 +56,11 @@ threshold. "Agrees in part" means for some of the families. Prompts are few in \
 **Means hide what matters.** That two probabilities follow the mixture on average can mean a model that superposes in every prompt, or
 one that picks a task in each. So figures show each prompt as a point, the smaller of the probabilities, and the part of prompts in which
 every task has at least a fifth of its share.
+
+**How long it takes.** \`npm run paper\`, which is \`--quick\` on two models, takes 70 s on two quiet cores with SwiftShader. Without
+\`--quick\`, all figures but \`seeds\` took 15 minutes in all on two cores that other work shared, for one model of the package, in
+seconds of CPU time: \`mixtures\` 3, \`others\` 4, \`ablation\` 7, \`top-k\` 9, \`lambda\` 47, \`purity\` 18, \`cost\` 12, \`decode\`
+64, \`scale\` 11, \`heads\` 11, \`vectors\` 18, \`steer\` 29, \`convex\` 11. \`seeds\` trains twelve models, an hour or more.
 `;
 
 const row = (cells: readonly string[]) => `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
@@ -69,6 +75,12 @@ function methodOf(name: string): string {
     .trim();
 }
 
+/** What longer runs of a figure found, with the commands that repeat them; most have no such note. */
+function noteOf(name: string): string {
+  const file = new URL(`docs/paper/notes/${name}.md`, ROOT);
+  return existsSync(file) ? `\n${readFileSync(file, "utf8").trim()}` : "";
+}
+
 /** Figures against models, with verdicts. */
 function overview(runs: readonly Run[]): string {
   const models = [...new Set(runs.map(({ model }) => model))];
@@ -78,6 +90,8 @@ function overview(runs: readonly Run[]): string {
   };
   return [
     "## What came out",
+    "",
+    ...aboutModels(models).map((line) => `* ${line}`),
     "",
     row(["figure", ...models]),
     row(["---", ...models.map(() => "---")]),
@@ -100,6 +114,7 @@ function section({ name, asks, paper }: AnyFigure, runs: readonly Run[]): string
     ...found.map(({ model, verdict, sentence, reason }) =>
       verdict === undefined ? `* ${model}: left out. ${reason}` : `* ${model} (${verdict}): ${sentence}`,
     ),
+    noteOf(name),
   ].join("\n");
 }
 

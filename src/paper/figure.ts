@@ -17,8 +17,15 @@ export interface Summary {
   readonly plots: readonly { readonly name: string; readonly svg: string }[];
   /** What we found, in a sentence or two. */
   readonly sentence: string;
-  readonly verdict: "agrees" | "agrees in part" | "disagrees";
+  readonly verdict: Verdict;
 }
+
+/** What was found beside what the paper says; of a figure to which it says nothing, "goes beyond". */
+export type Verdict = "agrees" | "agrees in part" | "disagrees" | "goes beyond";
+
+/** A verdict with what it is about. */
+export const verdictInWords = (verdict: Verdict): string =>
+  verdict === "goes beyond" ? "goes beyond the paper" : `${verdict} with the paper`;
 
 /** What is measured on a model. Settings and results are JSON: they are written and read again, also by another machine. */
 export interface Measurement<Settings, C extends Cell, Result> {

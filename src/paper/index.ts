@@ -16,7 +16,17 @@ export {
 export { type BatchOptions, type TaskBatch, trainingBatches } from "./batches.ts";
 export { type DefaultModelsOptions, defaultModels, EMBEDDED_MODELS } from "./embedded.ts";
 export { PaperError } from "./errors.ts";
-export type { AnyFigure, Cell, CellResult, Comparison, Figure, Measurement, ModelResults, Summary } from "./figure.ts";
+export type {
+  AnyFigure,
+  Cell,
+  CellResult,
+  Comparison,
+  Figure,
+  Measurement,
+  ModelResults,
+  Summary,
+  Verdict,
+} from "./figure.ts";
 export { FIGURES, figureOf } from "./figures/index.ts";
 export { type Line, type LineOptions, type Lines, likeliestLines } from "./lines.ts";
 export { type Measured, type MeasureOptions, measurePrompts } from "./measure.ts";

@@ -1,6 +1,6 @@
 /** What a run says to people: a table for spreadsheets, and a page that stands alone. */
 
-import type { AnyFigure, Summary } from "./figure.ts";
+import { type AnyFigure, type Summary, verdictInWords } from "./figure.ts";
 import { escaped } from "./plots/svg.ts";
 
 /** RFC 4180: a cell with a comma, quote or line break is quoted. */
@@ -30,7 +30,7 @@ export function pageOf(
   return [
     `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${escaped(name)}</title><style>${STYLE}</style>`,
     `<h1>${escaped(name)}</h1><p>${escaped(asks)}</p>`,
-    `<p><b>The paper:</b> ${escaped(paper)}</p><p><b>Ours, which ${verdict}:</b> ${escaped(sentence)}</p>`,
+    `<p><b>The paper:</b> ${escaped(paper)}</p><p><b>Ours, which ${verdictInWords(verdict)}:</b> ${escaped(sentence)}</p>`,
     ...plots.map(({ svg }) => svg),
     tableOf(table),
     `<details><summary>Settings</summary><pre>${escaped(JSON.stringify(settings, null, 1))}</pre></details></html>`,

@@ -1,7 +1,8 @@
 /** The page of a report: what came out in one table, then a section a figure with question, findings, plots and numbers. */
-import type { Summary } from "./figure.ts";
+import { type Summary, verdictInWords } from "./figure.ts";
 import { STYLE, tableOf } from "./page.ts";
 import { escaped } from "./plots/svg.ts";
+import { specOf } from "./preset-spec.ts";
 
 /** A run of a report. */
 export interface ReportRun {
@@ -22,13 +23,30 @@ export interface Report {
   runs: ReportRun[];
 }
 
+/** What the models are, of those that are presets. */
+export function aboutModels(names: readonly string[]): string[] {
+  return names.flatMap((name) => {
+    const spec = specOf(name);
+    if (spec === undefined) return [];
+    const { families, size, form, impurity = 0 } = spec;
+    const prompts =
+      impurity === 0
+        ? "the examples of a prompt are all of one task"
+        : `of the examples of a prompt ${Math.round(100 * impurity)}% are of other tasks`;
+    return [
+      `${name}: a Llama of ${size.layers} layers, ${size.dModel} wide, with ${size.heads} heads, trained from scratch on ${families.join(" and ")}${form === "characters" ? ", a character a token" : ""}; ${prompts}.`,
+    ];
+  });
+}
+
 const ABOUT =
   'The experiments of <i>Everything Everywhere All at Once: LLMs can In-Context Learn Multiple Tasks in Superposition</i> (Xiong et al., ICML 2025, <a href="https://arxiv.org/abs/2410.05603">arXiv 2410.05603</a>), repeated by superlens. Each entry says whether what came out agrees with the paper.';
 
 export function reportPage({ figures, runs }: Report): string {
   return [
-    `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>The paper, figure by figure</title><style>${STYLE}img{max-width:100%;height:auto}td.verdict{text-align:left}</style>`,
+    `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>The paper, figure by figure</title><style>${STYLE}img{max-width:100%;height:auto}nav td,nav th{text-align:left}</style>`,
     `<h1>The paper, figure by figure</h1><p>${ABOUT}</p>`,
+    ...aboutModels([...new Set(runs.map(({ model }) => model))]).map((line) => `<p>${escaped(line)}</p>`),
     contents(figures, runs),
     ...figures.flatMap(({ name, asks, paper }) => [
       `<h2 id="${escaped(name)}">${escaped(name)}</h2><p>${escaped(asks)}</p><p><b>The paper:</b> ${escaped(paper)}</p>`,
@@ -44,11 +62,11 @@ function contents(figures: Report["figures"], runs: readonly ReportRun[]): strin
   const models = [...new Set(runs.map(({ model }) => model))];
   const cell = (figure: string, model: string) => {
     const run = runs.find((one) => one.figure === figure && one.model === model);
-    return `<td class="verdict">${run ? `<a href="#${anchorOf(run)}">${run.summary?.verdict ?? "left out"}</a>` : ""}</td>`;
+    return `<td>${run ? `<a href="#${anchorOf(run)}">${run.summary?.verdict ?? "left out"}</a>` : ""}</td>`;
   };
   const rows = figures.map(
     ({ name, asks }) =>
-      `<tr><td><a href="#${escaped(name)}">${escaped(name)}</a></td><td class="verdict">${escaped(asks)}</td>${models.map((model) => cell(name, model)).join("")}</tr>`,
+      `<tr><td><a href="#${escaped(name)}">${escaped(name)}</a></td><td>${escaped(asks)}</td>${models.map((model) => cell(name, model)).join("")}</tr>`,
   );
   const heads = ["figure", "question", ...models].map((name) => `<th>${escaped(name)}</th>`).join("");
   return `<nav class="wide"><table><tr>${heads}</tr>${rows.join("")}</table></nav>`;
@@ -62,7 +80,7 @@ function section(run: ReportRun): string {
   if (!summary) return `${title}<p>Left out: ${escaped(reason ?? "")}</p>`;
   const link = (file: string, words: string) => `<a href="${encodeURI(`${folder}/${file}`)}">${words}</a>`;
   return [
-    `${title}<p><b>Ours, which ${summary.verdict}:</b> ${escaped(summary.sentence)}</p>`,
+    `${title}<p><b>Ours, which ${verdictInWords(summary.verdict)}:</b> ${escaped(summary.sentence)}</p>`,
     ...summary.plots.map(
       ({ name }) => `<img loading="lazy" src="${encodeURI(`${folder}/${name}.svg`)}" alt="${escaped(name)}">`,
     ),

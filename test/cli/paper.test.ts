@@ -4,10 +4,14 @@ import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, it } from "vitest";
+import { slurmOptions } from "../../src/cli/paper/slurm.ts";
+import { buildProgram } from "../../src/cli/program.ts";
 import { inTempFolder } from "../checkpoint/support.ts";
 import { ROOT, superlens } from "./support.ts";
 
 const MODEL = `${ROOT}test/fixtures/paper/lc-d16-l2-h2`;
+/** Its answers are spelled, a character a token. */
+const SPELLING = `${ROOT}test/fixtures/paper/number-chars-d32-l2-h4`;
 const MIXTURES = ["paper", "mixtures", "--model", MODEL, "--quick"];
 
 const failure = (code: number, stderr: RegExp) => ({ code, stdout: "", stderr: expect.stringMatching(stderr) });
@@ -103,3 +107,56 @@ it("writes the script of a job array where there is no Slurm, and it runs", asyn
     expect(await superlens(["paper", "merge", out])).toMatchObject(failure(1, /sbatch --array=0 .*shards\.sh\.\n$/));
   });
 });
+
+it("counts n-grams in the text of --text, which the run keeps; other figures take none", async () => {
+  await inTempFolder(async (folder) => {
+    const [text, out] = [join(folder, "text.txt"), join(folder, "decode")] as const;
+    const lines = "->seven\n->eight\n->one\n";
+    await writeFile(text, lines);
+    const decode = ["paper", "decode", "--model", SPELLING, "--quick", "--out", out, "--text"];
+    expect(await superlens([...decode, join(folder, "none.txt")])).toMatchObject(
+      failure(1, /none\.txt cannot be read/),
+    );
+    expect(await superlens([...decode, text])).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining("with n-grams"),
+    });
+    expect(JSON.parse(await readFile(join(out, "run.json"), "utf8")).settings.text).toBe(lines);
+    expect(await superlens([...MIXTURES, "--text", text])).toMatchObject(failure(2, /unknown option '--text'/));
+  });
+});
+
+/** What options are given here; those that take no value are known by that. */
+const VALUES: Record<string, string> = { "--adapter": "swiftshader", "--model": MODEL, "--out": "", "--text": "" };
+
+it.each(["decode", "purity"])(
+  "the script of a job array gives its tasks every option that %s was given",
+  async (figure) => {
+    await inTempFolder(async (folder) => {
+      const text = join(folder, "text.txt");
+      await writeFile(text, "one two");
+      const values = { ...VALUES, "--out": folder, "--text": text };
+      const program = buildProgram();
+      const command = program.commands
+        .find((one) => one.name() === "paper")
+        ?.commands.find((one) => one.name() === figure);
+      const ofSlurm = slurmOptions().map(({ long }) => long);
+      const options = [...program.options, ...(command?.options ?? [])].filter(
+        ({ long }) => ![...ofSlurm, "--shard", "--version"].includes(long as string),
+      );
+      const given = options.flatMap(({ long, required }) => {
+        if (!required) return [long as string];
+        const value = values[long as keyof typeof values];
+        expect(value, `a value of ${long} for this test`).toBeDefined();
+        return [long as string, value];
+      });
+      expect(given.includes("--text")).toBe(figure === "decode");
+      const args = ["paper", figure, "--slurm", ...given, "--tasks", "3", "--", "--partition=gpu"];
+      expect(await superlens(args, undefined, [], { env: { PATH: folder } })).toMatchObject({ code: 1, stdout: "" });
+      const script = await readFile(join(folder, "shards.sh"), "utf8");
+      expect(script.trim().split("\n").at(-1)).toMatch(
+        ` --no-tune paper ${figure} ${given.join(" ")} --shard "$SLURM_ARRAY_TASK_ID/3"`,
+      );
+    });
+  },
+);

@@ -94,3 +94,31 @@ it("seeds trains a model for each number of heads and each seed, once, and asks 
   const other = runFigure(figure, models, { store: new MemoryStore() });
   await expect(other).rejects.toMatchObject({ code: "paper/own-models" });
 });
+
+it("purity says how likely the smaller of two answers is, over the impurity of presets", async () => {
+  const weights = fileURLToPath(new URL("../../weights", import.meta.url));
+  using models = new SubjectList([`${weights}/lc-mix10`, `${weights}/lc`], (source) => loadModel(source, { gpu }));
+  const store = new MemoryStore();
+  const summary = await runFigure(figureOf("purity"), models, { store, quick: true });
+  expect(summary?.verdict).toBe("goes beyond");
+  const half = summary?.table.rows.find((row) => row[0] === "lc" && row[1] === "countries" && row[2] === 0.5);
+
+  const vocabulary = Vocabulary.fromJson(JSON.parse(await readFile(join(weights, "lc/vocab.json"), "utf8")));
+  using model = await loadModel(`${weights}/lc`, { gpu });
+  const prompts = evaluationPrompts(taskFamily("countries"), { counts: [10, 10], count: 20 });
+  const smaller: number[] = [];
+  for (const prompt of prompts) {
+    using run = await model.forward([promptIds(vocabulary, prompt)], { logits: "last" });
+    const logits = [...(await run.logits.read())];
+    const total = logits.reduce((sum, value) => sum + Math.exp(value), 0);
+    const ids = prompt.answers.map((answer) => vocabulary.answerIds(answer)[0] as number);
+    smaller.push(Math.min(...ids.map((id) => Math.exp(logits[id] as number) / total)));
+  }
+  expect(half?.[7]).toBeCloseTo(smaller.reduce((sum, p) => sum + p, 0) / 20, 4);
+  expect(half?.[8]).toBeCloseTo(smaller.filter((p) => p > 0.2).length / 20, 10);
+  // lc, named last, is the purest and comes first in the plot.
+  const plot = summary?.plots.find(({ name }) => name === "purity-smaller")?.svg as string;
+  expect(plot).toContain("training examples of another task (%)");
+  const [from, to] = (/ d="M([\d.]+) [\d.]+L([\d.]+) [\d.]+" *\/>/.exec(plot) ?? []).slice(1).map(Number);
+  expect(from).toBeLessThan(to as number);
+});

@@ -7,12 +7,11 @@ import { lookUp, type TaskFamily } from "../../src/paper/tasks/family.ts";
 import { Vocabulary } from "../../src/paper/tasks/vocabulary.ts";
 import { testGpu } from "../support/gpu.ts";
 
-const TRAINED = fileURLToPath(new URL("../fixtures/paper/lc-d16-l2-h2", import.meta.url));
-
-/** The trained model with its vocabulary; the caller destroys it. */
-export async function trained(): Promise<{ model: HookedModel; vocabulary: Vocabulary }> {
-  const vocabulary = Vocabulary.fromJson(JSON.parse(readFileSync(join(TRAINED, "vocab.json"), "utf8")));
-  return { model: await loadModel(TRAINED, { gpu: await testGpu() }), vocabulary };
+/** A trained model with its vocabulary; the caller destroys it. */
+export async function trained(name = "lc-d16-l2-h2"): Promise<{ model: HookedModel; vocabulary: Vocabulary }> {
+  const folder = fileURLToPath(new URL(`../fixtures/paper/${name}`, import.meta.url));
+  const vocabulary = Vocabulary.fromJson(JSON.parse(readFileSync(join(folder, "vocab.json"), "utf8")));
+  return { model: await loadModel(folder, { gpu: await testGpu() }), vocabulary };
 }
 
 const COLOURS = ["red", "green", "black", "white", "blue"];

@@ -9,13 +9,13 @@ import { type AnyFigure, isComparison, type Summary } from "../../paper/figure.t
 import { FIGURES } from "../../paper/figures/index.ts";
 import { mergeRun, runFigure, type Shard, unfinishedShards } from "../../paper/runs.ts";
 import { SubjectList } from "../../paper/subjects.ts";
-import { collect, examples, type GlobalOptions, usageError, wholeNumber } from "../options.ts";
+import { collect, examples, type GlobalOptions, usageError } from "../options.ts";
 import { print, printJson } from "../output.ts";
 import { embeddedFolder } from "../package.ts";
 import { allCommand } from "../paper/report.ts";
 import { shardOption } from "../paper/shard.ts";
 import { show } from "../paper/show.ts";
-import { resubmission, submitArray, tasksOf } from "../paper/slurm.ts";
+import { DEFAULT_TASKS, resubmission, slurmOptions, submitArray, tasksOf } from "../paper/slurm.ts";
 import { showWork } from "../progress.ts";
 import { load } from "../session.ts";
 import { stop } from "../stop.ts";
@@ -31,9 +31,6 @@ interface PaperOptions extends GlobalOptions {
   slurm?: boolean;
   tasks?: number;
 }
-
-/** Of a job array, unless told. */
-const TASKS = 4;
 
 export function paperCommand(): Command {
   const command = new Command("paper")
@@ -86,13 +83,8 @@ function figureCommand(figure: AnyFigure): Command {
     .option("--quick", "fewer prompts and cells")
     .addOption(shardOption())
     .option("--out <dir>", "folder for the results (default: paper-FIGURE)")
-    .addOption(
-      new Option("--slurm", "submit a Slurm job array, a task for each shard, and a job that merges").conflicts(
-        "shard",
-      ),
-    )
-    .option("--tasks <n>", `tasks of the job array (default: ${TASKS})`, wholeNumber(1))
     .action(async (sbatch: string[], _options: unknown, sub: Command) => run(figure, sbatch, sub));
+  for (const option of slurmOptions()) command.addOption(option);
   if (!figure.takesText) return command;
   return command.option("--text <file>", "count n-grams in this text, not in the tasks' answers");
 }
@@ -110,7 +102,7 @@ async function run(figure: AnyFigure, sbatch: readonly string[], command: Comman
   if (!slurm && tasks !== undefined) usageError(command, "--tasks is for --slurm");
   const text = options.text === undefined ? undefined : await readText(options.text);
   await checkFolder(out);
-  if (slurm) return submit(figure, out, tasks ?? TASKS, sbatch, options);
+  if (slurm) return submit(figure, out, tasks ?? DEFAULT_TASKS, sbatch, options);
   const sources = model === undefined ? defaultModels(figure, embeddedFolder(), { quick }) : [model].flat();
   using subjects = new SubjectList(sources, (source) => load(source, options));
   const progress = showWork({ doing: figure.name, parts: "cells" }, quiet);

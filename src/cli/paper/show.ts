@@ -1,5 +1,5 @@
 /** What a figure's command prints: its numbers, and what was found. */
-import type { Summary } from "../../paper/figure.ts";
+import { type Summary, verdictInWords } from "../../paper/figure.ts";
 import type { GlobalOptions } from "../options.ts";
 import { print, printJson, table } from "../output.ts";
 
@@ -18,5 +18,5 @@ export function show(summary: Summary, out: string, { json }: GlobalOptions): vo
     ...table([columns.map((_, column) => `(${column + 1})`), ...shown]),
     "",
   );
-  print(`${summary.sentence} This ${summary.verdict} with the paper.`, `${out}/index.html has the plots.`);
+  print(`${summary.sentence} This ${verdictInWords(summary.verdict)}.`, `${out}/index.html has the plots.`);
 }

@@ -6,11 +6,21 @@ import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
+import { Option } from "commander";
 import { openStore } from "../../checkpoint/index.ts";
 import { writeText } from "../../checkpoint/store.ts";
 import { SuperlensError } from "../../errors.ts";
+import { wholeNumber } from "../options.ts";
 
 const SCRIPT = "shards.sh";
+
+export const DEFAULT_TASKS = 4;
+
+/** The options that make an array of a figure. A task of the array is given all others. */
+export const slurmOptions = (): Option[] => [
+  new Option("--slurm", "submit a Slurm job array, a task for each shard, and a job that merges").conflicts("shard"),
+  new Option("--tasks <n>", `tasks of the job array (default: ${DEFAULT_TASKS})`).argParser(wholeNumber(1)),
+];
 
 export interface ArrayJob {
   figure: string;
@@ -62,12 +72,14 @@ function arrayScript({ figure, out, tasks, sbatch: options }: ArrayJob): string 
   ].join("\n")}\n`;
 }
 
-/** Arguments without what is for Slurm. */
+/** Arguments without the options above and without what is for sbatch. */
 function withoutSlurm(args: readonly string[]): string[] {
   const end = args.indexOf("--");
   const own = end < 0 ? args : args.slice(0, end);
+  const options = slurmOptions();
+  const isValue = (index: number) => options.some(({ long, required }) => required && own[index - 1] === long);
   return own.filter(
-    (arg, index) => !(arg === "--slurm" || arg.startsWith("--tasks") || (index > 0 && own[index - 1] === "--tasks")),
+    (arg, index) => !isValue(index) && !options.some(({ long }) => arg === long || arg.startsWith(`${long}=`)),
   );
 }
 

@@ -1,7 +1,7 @@
 /**
  * Beyond the paper: which heads carry which task? In the construction of its theorem a head of each layer belongs to each task. Exact
  * sweeps over the heads' outputs say whether a trained model has such heads, and how well attribution patching would have found
- * them.
+ * them. What is measured is log P of a task's whole answer and the line break after it, by the chain rule over its tokens.
  */
 import type { Figure, Summary } from "../figure.ts";
 import { type Changes, type HeadEffects, headEffects, type OwnHead, ownHeads } from "../inside/heads.ts";
@@ -48,10 +48,7 @@ async function sweepHeads(
   const family = taskFamily(name, set);
   const prompts = mixedPrompts(family, examples[name] as number, BLOCK, seed, first);
   const found: HeadEffects[] = [];
-  for (const prompt of prompts) {
-    const effects = await headEffects(subject, prompt, signal);
-    if (effects) found.push(effects);
-  }
+  for (const prompt of prompts) found.push(await headEffects(subject, prompt, signal));
   return found;
 }
 
@@ -143,10 +140,10 @@ function summarise(
     plots: all.flatMap((found) => plotsOf(found, taskNames(found.family), nameOf)),
     sentence: `${all
       .map(
-        ({ family, effects, own, correlations }) =>
-          `${family}: ${own.filter(isOwn).length} of ${own.length} tasks have a head of their own; attribution patching has the correlation ${correlations.ablated.toFixed(2)} with exact ablations and ${correlations.patched.toFixed(2)} with exact patches (${effects.length} of ${prompts} prompts)`,
+        ({ family, own, correlations }) =>
+          `${family}: ${own.filter(isOwn).length} of ${own.length} tasks have a head of their own; attribution patching has the correlation ${correlations.ablated.toFixed(2)} with exact ablations and ${correlations.patched.toFixed(2)} with exact patches`,
       )
-      .join(". ")}.`,
+      .join(". ")}. (${prompts} prompts.)`,
     verdict: tasks > 0 && owned === tasks ? "agrees" : owned === 0 ? "disagrees" : "agrees in part",
   };
 }
@@ -190,8 +187,8 @@ function plotsOf(
   ];
   const values = series.flatMap(({ points }) => points);
   return [
-    table("ablated", "log P of each answer without a head", ablated),
-    table("patched", "log P with the head of the task's pure prompt", patched),
+    table("ablated", "change of log P without a head", ablated),
+    table("patched", "change of log P with a pure prompt's head", patched),
     {
       name: `heads-${family}-attribution`,
       svg: pointPlot({

@@ -106,7 +106,11 @@ function compare(models: readonly ModelResults<Settings, FamilyCell, Measured[]>
   const plotted = (title: string, label: string, value: (point: Point) => number) =>
     pointPlot({
       title,
-      x: axisOf("parameters (power of ten)", points.map(log10)),
+      x: {
+        label: "parameters (power of ten)",
+        from: Math.floor(Math.min(...points.map(log10))),
+        to: Math.ceil(Math.max(...points.map(log10)) + 1e-9),
+      },
       y: axisOf(label, points.map(value)),
       series: lines.map(({ family, of }) => ({
         name: family,
@@ -117,6 +121,7 @@ function compare(models: readonly ModelResults<Settings, FamilyCell, Measured[]>
     family,
     completed: trend(of, (point) => point.completed),
     kl: trend(of, (point) => point.kl),
+    listed: (value: (point: Point) => number) => of.map((point) => value(point).toFixed(2)).join(", "),
   }));
   const asPaper = trends.flatMap(({ completed, kl }) => [completed > 0, kl < 0]);
   const holds = asPaper.filter(Boolean).length;
@@ -133,7 +138,12 @@ function compare(models: readonly ModelResults<Settings, FamilyCell, Measured[]>
       },
       { name: "scale-kl", svg: plotted("Distance from the mixture of the examples", "KL (nats)", (p) => p.kl) },
     ],
-    sentence: `With size, ${trends.map(({ family, completed, kl }) => `on ${family} the number of tasks completed ${way(completed)} and KL ${way(kl)}`).join("; ")}.`,
+    sentence: `From the smallest model to the largest, over all pairs of them, ${trends
+      .map(
+        ({ family, completed, kl, listed }) =>
+          `on ${family} the number of tasks completed ${way(completed)} (${listed((p) => p.completed)}) and KL ${way(kl)} (${listed((p) => p.kl)} nats)`,
+      )
+      .join("; ")}.`,
     verdict: holds === asPaper.length ? "agrees" : holds === 0 ? "disagrees" : "agrees in part",
   };
 }

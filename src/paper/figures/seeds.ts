@@ -144,18 +144,20 @@ const COLUMNS = [
   "prompts with both above 0.2 at one half",
 ];
 
+/** The part of prompts that "hardly any" is. */
+const RARELY = 0.05;
+
 function compare(models: readonly ModelResults<Settings, Cell, Trained>[]): Summary {
   const rows = models.flatMap(rowsOf);
   const families = [...new Set(rows.map(({ family }) => family))];
   const heads = [...new Set(rows.map((row) => row.heads))].sort((a, b) => a - b);
-  const groups = families.map((family) => ({
-    family,
-    off: heads.map((count) =>
-      meanOf(rows.filter((row) => row.family === family && row.heads === count).map(({ off }) => off)),
-    ),
-  }));
-  // The claim has no number in it. If it holds, the fewest heads are further from lambda than the most, in every family.
-  const falls = groups.filter(({ off }) => (off[0] as number) > (off.at(-1) as number)).length;
+  const groups = families.map((family) => {
+    const means = (value: (row: Row) => number) =>
+      heads.map((count) => meanOf(rows.filter((row) => row.family === family && row.heads === count).map(value)));
+    return { family, off: means(({ off }) => off), both: means(({ both }) => both) };
+  });
+  // "Cannot" and "can": with the fewest heads both answers are above 0.2 in hardly any prompt, and with the most in others too.
+  const splits = groups.filter(({ both }) => (both[0] as number) < RARELY && (both.at(-1) as number) >= RARELY).length;
   return {
     table: {
       columns: COLUMNS,
@@ -180,7 +182,12 @@ function compare(models: readonly ModelResults<Settings, Cell, Trained>[]): Summ
         }),
       }),
     })),
-    sentence: `${groups.map(({ family, off }) => `On ${family} the curve is ${heads.map((count, index) => `${(off[index] as number).toFixed(2)} from lambda with ${count}`).join(", ")}`).join(". ")} heads, as means over seeds.`,
-    verdict: falls === groups.length ? "agrees" : falls === 0 ? "disagrees" : "agrees in part",
+    sentence: `With ${heads.join(", ")} heads, as means over seeds: ${groups
+      .map(
+        ({ family, off, both }) =>
+          `on ${family} the curve is ${off.map((value) => value.toFixed(2)).join(", ")} from lambda, and at one half both answers are above 0.2 in ${both.map((part) => `${Math.round(100 * part)}%`).join(", ")} of prompts`,
+      )
+      .join("; ")}.`,
+    verdict: splits === groups.length ? "agrees" : splits === 0 ? "disagrees" : "agrees in part",
   };
 }

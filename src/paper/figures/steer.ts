@@ -100,7 +100,7 @@ async function steerModel(
     const ways = {
       nothing: [{ setting: "", edits: [] }],
       "add vector": await vectorWays(subject, choice, target, signal),
-      ...(own.length > 0 && headWays(own, target)),
+      ...headWays(own, target),
     };
     const outcomes: Outcome[] = [];
     for (const [method, list] of Object.entries(ways)) {
@@ -136,19 +136,16 @@ async function vectorWays(
 
 const BOOSTS = [1.5, 2, 4];
 
-/** The most selective head of each task; none if the prompts' answers cannot be told apart by their first tokens. */
+/** The most selective head of each task. */
 async function findHeads(
   subject: Subject,
   prompts: readonly Prompt[],
   signal: AbortSignal | undefined,
 ): Promise<Head[]> {
   const effects: HeadEffects[] = [];
-  for (const prompt of prompts) {
-    const found = await headEffects(subject, prompt, signal);
-    if (found) effects.push(found);
-  }
+  for (const prompt of prompts) effects.push(await headEffects(subject, prompt, signal));
   const all = headsOf(subject.model);
-  return effects.length === 0 ? [] : ownHeads(effects).map(({ index }) => all[index] as Head);
+  return ownHeads(effects).map(({ index }) => all[index] as Head);
 }
 
 /** The target's head made stronger, or those of the other tasks switched off. */
@@ -301,7 +298,7 @@ function summarise({ set }: MixedSettings, results: readonly { cell: SteerCell; 
         of.map(({ outcomes }) => outcomes),
       ),
     })),
-    sentence: `${groups
+    sentence: `Probability of the task that is to run, by what is done: ${groups
       .map(
         ({ name, of }) =>
           `${name}: ${methodsOf(of.map(({ outcomes }) => outcomes))

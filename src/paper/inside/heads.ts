@@ -1,14 +1,16 @@
 /**
  * What each head does for each task's answer to a mixed prompt, exactly and to first order. A head is ablated: its output z is 0 at
- * all positions. Or it is patched: at the last position it has the z of the pure twin, the same prompt with all examples of one
- * task. One sweep makes all these changes; one backward pass says what attribution patching makes of them.
+ * all positions. Or it is patched: at the prompt's last position it has the z of the pure twin, the same prompt with all examples of
+ * one task. Edited passes and sweeps make all these changes; one backward pass says what attribution patching makes of them.
  */
 import { type ActivationCache, type Edit, type HookedModel, metric } from "../../hooks/index.ts";
 import { answerTokens } from "../../model/log-probs.ts";
+import { answerProbabilities } from "../answers.ts";
 import { meanOf } from "../figures/asking.ts";
 import { askedOf } from "../measure.ts";
 import type { Prompt } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
+import { LINE_BREAK } from "../tasks/vocabulary.ts";
 import { pureTwin } from "./task-vectors.ts";
 
 export interface Head {
@@ -23,7 +25,7 @@ export function headsOf({ spec }: Pick<HookedModel, "spec">): Head[] {
   return spec.layers.flatMap((_, layer) => Array.from({ length: spec.nHeads }, (_, head) => ({ layer, head })));
 }
 
-/** Changes of log P of each task's answer (its first token), [heads][tasks], in nats. */
+/** Changes of log P of each task's answer, by the chain rule over all its tokens, [heads][tasks], in nats. */
 export type Changes = readonly (readonly number[])[];
 
 export interface HeadEffects {
@@ -36,28 +38,25 @@ export interface HeadEffects {
   readonly approximate: Pick<HeadEffects, "ablated" | "patched">;
 }
 
-/** Undefined if two answers begin with the same token, so that they cannot be told apart by it. */
+/** Answers are whole lines, so none begins another. */
 export async function headEffects(
   subject: Subject,
   prompt: Prompt,
   signal: AbortSignal | undefined,
-): Promise<HeadEffects | undefined> {
+): Promise<HeadEffects> {
   const { model } = subject;
-  const asked = askedOf(subject.vocabulary, prompt);
-  const { promptIds: ids, tokens } = answerTokens(
+  const asked = askedOf(subject.vocabulary, prompt, LINE_BREAK);
+  const { promptIds: ids, tokens: answers } = answerTokens(
     model.base,
     asked.prompt as string | number[],
     asked.answers as string[] | number[][],
     {},
   );
-  const answers = tokens.map(([first]) => first as number);
-  if (new Set(answers).size < answers.length) return undefined;
   const heads = headsOf(model);
-  const names = model.spec.layers.map((_, layer) => zOf({ layer }));
   const roles = [...answers.keys()];
   const twins = roles.map((role) => askedOf(subject.vocabulary, pureTwin(prompt, role)).prompt) as number[][];
   using pure = await model.forward(twins, {
-    capture: names,
+    capture: model.spec.layers.map((_, layer) => zOf({ layer })),
     positions: [-1],
     logits: "none",
     ...(signal && { signal }),
@@ -65,60 +64,107 @@ export async function headEffects(
   const ablations = heads.map(({ layer, head }): Edit[] => [{ at: zOf({ layer }), op: "zero", heads: [head] }]);
   const patches = roles.flatMap((batch) =>
     heads.map(({ layer, head }): Edit[] => {
-      const at = zOf({ layer });
-      return [{ at, op: "set", heads: [head], positions: [-1], value: pure.cache.at(at, { batch, position: -1 }) }];
+      const value = pure.cache.at(zOf({ layer }), { batch, position: -1 });
+      return [{ at: zOf({ layer }), op: "set", heads: [head], positions: [ids.length - 1], value }];
     }),
   );
-  const metrics = answers.map((token) => metric.logProb(token));
-  const cells = [...ablations, ...patches];
-  const { values, base } = await model.sweep({ input: [ids], cells, metric: metrics, ...(signal && { signal }) });
-  const changes = cells.map((_, cell) =>
-    roles.map((role) => (values[cell * roles.length + role] as number) - (base[role] as number)),
+  // Without a head all of the prompt changes, so each prompt runs once for all tokens of its answers.
+  const found = await answerProbabilities(
+    model,
+    [[], ...ablations].map((edits) => ({ prompt: ids, answers, edits })),
+    signal ? { signal } : {},
   );
-  const { length } = heads;
+  const [base = [], ...without] = found.map((one) => one.answers.map(({ logProb }) => logProb));
+  const patched = await sweepAnswers(model, ids, answers, patches, signal);
   return {
-    base: [...base],
-    ablated: changes.slice(0, length),
-    patched: roles.map((role) => changes.slice((role + 1) * length, (role + 2) * length)),
+    base,
+    ablated: without.map((row) => row.map((value, role) => value - (base[role] as number))),
+    patched: roles.map((role) => patched.slice(role * heads.length, (role + 1) * heads.length)),
     approximate: await attributed(model, ids, answers, pure.cache, signal),
   };
 }
 
-/** Gradients times changes of z, from one backward pass of the prompt for each answer, all in a batch. */
+/** A token of an answer, and those before it. */
+interface Step {
+  readonly answer: number;
+  readonly before: readonly number[];
+  readonly token: number;
+}
+
+const stepsOf = (answers: readonly (readonly number[])[]): Step[] =>
+  answers.flatMap((ids, answer) => ids.map((token, at) => ({ answer, before: ids.slice(0, at), token })));
+
+/**
+ * Changes of each answer's log P, [cells][answers]. Cells that change the prompt's last position alone cost a sweep little: it
+ * computes that row and the answer's. A sweep measures one position, so there is one for each beginning of an answer.
+ */
+async function sweepAnswers(
+  model: HookedModel,
+  ids: readonly number[],
+  answers: readonly (readonly number[])[],
+  cells: readonly Edit[][],
+  signal: AbortSignal | undefined,
+): Promise<number[][]> {
+  const changes = cells.map(() => answers.map(() => 0));
+  const all = stepsOf(answers);
+  for (const beginning of new Set(all.map(({ before }) => before.join()))) {
+    const steps = all.filter(({ before }) => before.join() === beginning);
+    const { values, base } = await model.sweep({
+      input: [[...ids, ...(steps[0] as Step).before]],
+      cells,
+      metric: steps.map(({ token }) => metric.logProb(token)),
+      ...(signal && { signal }),
+    });
+    for (const [cell, row] of changes.entries())
+      for (const [column, { answer }] of steps.entries())
+        row[answer] =
+          (row[answer] as number) + (values[cell * steps.length + column] as number) - (base[column] as number);
+  }
+  return changes;
+}
+
+/** Gradients times changes of z, from one backward pass of the prompt for each token of an answer, all in a batch. */
 async function attributed(
   model: HookedModel,
-  ids: number[],
-  answers: readonly number[],
+  ids: readonly number[],
+  answers: readonly (readonly number[])[],
   pure: ActivationCache,
   signal: AbortSignal | undefined,
 ): Promise<HeadEffects["approximate"]> {
   const { spec } = model;
   const names = spec.layers.map((_, layer) => zOf({ layer }));
+  const steps = stepsOf(answers);
   using passed = await model.backward(
-    answers.map(() => ids),
-    { metric: answers.map((token) => metric.logProb(token)), at: names, ...(signal && { signal }) },
+    steps.map(({ before }) => [...ids, ...before]),
+    { metric: steps.map(({ token }) => metric.logProb(token)), at: names, ...(signal && { signal }) },
   );
+  const length = ids.length + Math.max(...steps.map(({ before }) => before.length));
   const zero = new Float32Array(spec.nHeads * spec.dHead);
   const ablated: number[][] = [];
   const patched = answers.map((): number[][] => []);
   for (const name of names) {
     const [z, gradient, twins] = [await passed.cache.read(name), await passed.grads.read(name), await pure.read(name)];
-    // z and its gradient are [answers, positions, heads, dHead], twins [tasks, 1, heads, dHead].
+    // z and its gradient are [steps, length, heads, dHead], zero after a step's end; twins are [tasks, 1, heads, dHead].
     const row = (values: Float32Array, index: number) =>
       values.subarray(index * zero.length, (index + 1) * zero.length);
-    const change = (head: number, answer: number, position: number, to: Float32Array) => {
-      const [from, slope] = [row(z, answer * ids.length + position), row(gradient, answer * ids.length + position)];
+    const change = (head: number, step: number, position: number, to: Float32Array) => {
+      const [from, slope] = [row(z, step * length + position), row(gradient, step * length + position)];
       let sum = 0;
       for (let dim = head * spec.dHead; dim < (head + 1) * spec.dHead; dim++)
         sum += ((to[dim] as number) - (from[dim] as number)) * (slope[dim] as number);
       return sum;
     };
+    const ofAnswers = (ofStep: (step: number) => number) =>
+      answers.map((_, answer) =>
+        steps.reduce((sum, one, step) => (one.answer === answer ? sum + ofStep(step) : sum), 0),
+      );
+    const positions = Array.from({ length }, (_, position) => position);
     for (let head = 0; head < spec.nHeads; head++) {
       ablated.push(
-        answers.map((_, answer) => ids.reduce((sum, _, position) => sum + change(head, answer, position, zero), 0)),
+        ofAnswers((step) => positions.reduce((sum, position) => sum + change(head, step, position, zero), 0)),
       );
       for (const [twin, list] of patched.entries())
-        list.push(answers.map((_, answer) => change(head, answer, ids.length - 1, row(twins, twin))));
+        list.push(ofAnswers((step) => change(head, step, ids.length - 1, row(twins, twin))));
     }
   }
   return { ablated, patched };

@@ -4,8 +4,8 @@ import { drawing, escaped, pixels, text } from "./svg.ts";
 const CELL = { width: 64, height: 24 };
 const LEFT = 110;
 const TOP = 60;
-/** About what a letter of the title takes. */
-const TITLE_LETTER = 8;
+/** The most that letters of a title take on average, with the widest of usual fonts. */
+const TITLE_LETTER = 9;
 
 export function heatmap({
   title,

@@ -42,5 +42,6 @@ export function ternaryPlot({
       Number((0.1 + 0.6 * Math.min(1, sum)).toFixed(2)),
     );
   });
-  return drawing(420, 370, title, [edges, middle, ...names, ...marks]);
+  const caption = text([12, 382], "The fainter a point, the more of its probability lies elsewhere.");
+  return drawing(420, 392, title, [edges, middle, ...names, ...marks, caption]);
 }

@@ -200,10 +200,11 @@ export function combine(
   how: keyof typeof COMBINE_CODE,
   scale = 1,
 ): void {
-  recorder.dispatch(kernels.COMBINE, {
-    params: { count, scale },
+  const step = count % 4 === 0 ? 4 : 1;
+  recorder.dispatch(step === 4 ? kernels.COMBINE.four : kernels.COMBINE.one, {
+    params: { count: count / step, scale },
     buffers: { x, out },
-    workgroups: elementGrid(recorder, count),
+    workgroups: elementGrid(recorder, count / step),
     constants: { COMBINE: COMBINE_CODE[how] },
   });
 }

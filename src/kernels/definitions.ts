@@ -183,12 +183,15 @@ export const SLOPE = defineKernel({
   params: { ...u32("count", "start"), ...f32("softCap") },
 });
 
-export const COMBINE = defineKernel({
-  name: "combine",
-  sources: combine,
-  bindings: { x: "read", out: "write" },
-  params: { ...u32("count"), ...f32("scale") },
-});
+const combineOf = (name: string, element: string) =>
+  defineKernel({
+    name,
+    sources: [`alias Element = ${element};`, combine],
+    bindings: { x: "read", out: "write" },
+    params: { ...u32("count"), ...f32("scale") },
+  });
+
+export const COMBINE = { one: combineOf("combine", "f32"), four: combineOf("combine four", "vec4<f32>") };
 
 export const SUM_HEADS = defineKernel({
   name: "sum heads",

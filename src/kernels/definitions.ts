@@ -144,7 +144,7 @@ export const STORE_KV = defineKernel({
 export const ATTENTION_PARAMS = {
   ...u32("rowCount", "nHeads", "nKvHeads", "dHead", "queryStride", "slotStride", "window", "keyCount"),
   ...f32("scale", "softCap"),
-  ...u32("splitKeys"),
+  ...u32("splitKeys", "gradStart", "gradStride"),
 };
 
 /** What all kernels of attention begin with, and its bindings. */

@@ -152,8 +152,8 @@ export const GRADIENT_MUTANTS: readonly Mutant[] = [
   {
     name: "gradients: every part of a matrix gets the first one's",
     file: "src/kernels/gradients.ts",
-    from: "rowStart: isLinear ? part.firstRow * rowStride : 0",
-    to: "rowStart: 0",
+    from: "const firstRow = isLinear ? part.firstRow : 0;",
+    to: "const firstRow = 0;",
     tests: KERNELS,
   },
   {

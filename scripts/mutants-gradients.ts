@@ -129,6 +129,20 @@ export const GRADIENT_MUTANTS: readonly Mutant[] = [
     tests: KERNELS,
   },
   {
+    name: "gradients: a norm by row without the part along its result",
+    file: "shaders/norm_gradient_rows.wgsl",
+    from: " - y * meanAlong) * factor",
+    to: ") * factor",
+    tests: KERNELS,
+  },
+  {
+    name: "gradients: a gate's without the slope of its activation",
+    file: "shaders/gate_gradient.wgsl",
+    from: "dy[i] * x[i] * slope(before)",
+    to: "dy[i] * x[i]",
+    tests: KERNELS,
+  },
+  {
     name: "gradients: an embedding's overwrites what was added before",
     file: "shaders/table_gradient.wgsl",
     from: "+= params.scale * sum",
@@ -138,8 +152,8 @@ export const GRADIENT_MUTANTS: readonly Mutant[] = [
   {
     name: "gradients: every part of a matrix gets the first one's",
     file: "src/kernels/gradients.ts",
-    from: "rowStart: isLinear ? part.firstRow * rowStride : 0",
-    to: "rowStart: 0",
+    from: "const firstRow = isLinear ? part.firstRow : 0;",
+    to: "const firstRow = 0;",
     tests: KERNELS,
   },
   {

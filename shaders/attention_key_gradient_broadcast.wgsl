@@ -99,7 +99,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
     for (var p = 0u; p < PER; p++) {
       let d = p * LANES + lane;
       if (entry.isReal == 1u && d < D4) {
-        let at = (2u * entry.row * params.nKvHeads + kvHead) * D4 + d;
+        let at = (params.gradStart + entry.row * params.gradStride) / 4u + kvHead * D4 + d;
         out[at] = keySums[r * PER + p];
         out[at + params.nKvHeads * D4] = valueSums[r * PER + p];
       }

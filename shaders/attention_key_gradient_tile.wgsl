@@ -95,7 +95,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     workgroupBarrier();
   }
   if (entry.isReal == 1u) {
-    let at = (2u * entry.row * params.nKvHeads + kvHead) * dHead4;
+    let at = (params.gradStart + entry.row * params.gradStride) / 4u + kvHead * dHead4;
     for (var d = lane; d < dHead4; d += SHARE) {
       out[at + d] = keySums[d / SHARE];
       out[at + params.nKvHeads * dHead4 + d] = valueSums[d / SHARE];

@@ -12,6 +12,8 @@ struct Params {
   scale: f32,
   softCap: f32,
   splitKeys: u32, // keys a split, for attention_split
+  gradStart: u32, // elements before a row of the gradient that is written, and from one to the next
+  gradStride: u32,
 }
 
 override CAUSAL: bool = true;

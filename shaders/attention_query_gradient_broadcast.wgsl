@@ -90,7 +90,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
     for (var p = 0u; p < PER; p++) {
       let d = p * LANES + lane;
       if (entry.w == 1u && d < D4) {
-        dq[(entry.x * params.nHeads + head) * D4 + d] = sums[r * PER + p];
+        dq[(params.gradStart + entry.x * params.gradStride) / 4u + head * D4 + d] = sums[r * PER + p];
       }
     }
   }

@@ -82,8 +82,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     workgroupBarrier();
   }
   if (entry.w == 1u) {
+    let start = (params.gradStart + entry.x * params.gradStride) / 4u + head * dHead4;
     for (var d = lane; d < dHead4; d += SHARE) {
-      dq[at * dHead4 + d] = sums[d / SHARE];
+      dq[start + d] = sums[d / SHARE];
     }
   }
 }

@@ -25,6 +25,8 @@ struct Params {
 
 override HAS_BIAS: bool = false;
 override HAS_SOFT_CAP: bool = false;
+// Rows lie as columns, see rows_turned.wgsl.
+override TURNED: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(1) @binding(2) var<storage, read> bias: array<f32>;
@@ -54,5 +56,5 @@ fn store4(row: u32, column: u32, sums: vec4<f32>) {
 
 // Rows past the end read the last one instead; `store` drops what they give.
 fn rowBase(row: u32) -> u32 {
-  return params.rowStart + min(row, params.rowCount - 1u) * params.rowStride;
+  return params.rowStart + min(row, params.rowCount - 1u) * select(params.rowStride, 1u, TURNED);
 }

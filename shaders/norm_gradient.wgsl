@@ -1,34 +1,5 @@
-// Gradient of a norm's input, in place of that of its result. With y = (x - mean) / s and g = dy * (w + weightOffset),
-//   dx = (g - mean(g) - y * mean(g * y)) / s          RMSNorm: without the means of x and of g
-// Each row has `groups` vectors of `width`: one, or one a head (q/k norm); weights have `weightStride` elements a group.
+// Gradient of a norm's input by a workgroup for each vector; formulas in norm_gradient_shared.wgsl.
 // One workgroup a (row, group), folded into y.
-
-struct Params {
-  rowCount: u32,
-  width: u32,
-  groups: u32,
-  start: u32,
-  rowStride: u32,
-  gradStart: u32,
-  gradStride: u32,
-  weightStride: u32,
-  eps: f32,
-  weightOffset: f32,
-}
-
-override HAS_WEIGHT: bool = false;
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(1) @binding(0) var<storage, read> x: array<f32>;
-@group(1) @binding(1) var<storage, read> weights: array<f32>;
-@group(1) @binding(2) var<storage, read_write> grad: array<f32>;
-
-fn scaled(at: u32, w: u32) -> f32 {
-  if (HAS_WEIGHT) {
-    return grad[at] * (weights[w] + params.weightOffset);
-  }
-  return grad[at];
-}
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -61,6 +32,7 @@ fn main(
   }
   for (var d = thread; d < params.width; d += THREADS) {
     let y = (x[start + d] - mean) * factor;
+    keep((row * params.groups + group) * params.width + d, grad[gradAt + d] * y);
     grad[gradAt + d] = (scaled(gradAt + d, weightAt + d) - centre - y * meanAlong) * factor;
   }
 }

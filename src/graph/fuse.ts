@@ -9,6 +9,7 @@ import { ADD } from "../ops/add.ts";
 import { ATTENTION, MIX, SCORES, SOFTMAX } from "../ops/attention.ts";
 import { ACTIVATION, SCALE, SOFT_CAP } from "../ops/elementwise.ts";
 import { EMBED } from "../ops/embed.ts";
+import { GATED } from "../ops/gated.ts";
 import { HEAD_RESULTS, MATMUL, type MatmulAttributes } from "../ops/matmul.ts";
 import { MULTIPLY } from "../ops/multiply.ts";
 import { AFFINE, NORM, NORM_SCALE, NORMALIZE } from "../ops/norm.ts";
@@ -134,6 +135,13 @@ export const FUSION_RULES: readonly FusionRule[] = [
   ),
   combining("matmul, added to the residual", ADD, "add", ({ scale }) => scale === 1),
   combining("matmul, gated", MULTIPLY, "multiply", () => true),
+  // Where a matmul takes in neither the activation nor the product: before gradients, or where people look at both.
+  differentiable("activation and gate", MULTIPLY, ({ inputs: [activated, x], outputs }, before) => {
+    const activation = before.inner(ACTIVATION, activated);
+    if (!activation) return undefined;
+    const inputs = [activation.inputs[0], x];
+    return { fused: made(GATED, inputs, outputs, activation.attributes), consumed: [activation as Op] };
+  }),
   rule("scaled term of the residual", ADD, ({ inputs: [x, term], outputs, attributes }, before) => {
     const scaled = before.inner(SCALE, term);
     if (!scaled) return undefined;

@@ -5,6 +5,7 @@
  * begins with its first value and ends after the last op that reads one of its values, so that nothing above this file has
  * to say when memory is free. Sizes stay open: they are a number for each row, and a pass knows its rows.
  */
+import { CONCAT, type ConcatAttributes, eachPart } from "../ops/concat.ts";
 import { COPY } from "../ops/copy.ts";
 import { makeOp, type Op, type RowSet, type Value } from "../ops/op.ts";
 import type { Graph } from "./graph.ts";
@@ -56,18 +57,34 @@ class Placing {
   readonly #lastRead = new Map<Value, Op>();
   /** Values that become, in place, a value outside: they lie there from the start. */
   readonly #outside = new Map<Value, Outside>();
+  /** Values that are put side by side, and lie so from the start where their makers can write them there. */
+  readonly #within = new Map<Value, { readonly whole: Value; readonly start: number }>();
 
   constructor(private readonly graph: Graph) {
     for (const op of graph.ops) for (const value of op.inputs) this.#lastRead.set(value, op);
     if (graph.output) this.#outside.set(graph.output, "logits");
     for (const op of [...graph.ops].reverse()) {
+      if (op.kind === CONCAT) this.#joinParts(op as Op<ConcatAttributes>);
+      // The outputs of an op lie side by side: all of them there, or none.
+      if (!op.kind.writesViews || op.outputs.some((value) => !this.#within.has(value)))
+        for (const value of op.outputs) this.#within.delete(value);
       op.outputs.forEach((value, index) => {
         if (value.isCached) this.#outside.set(value, "cache");
-        const outside = this.#outside.get(value);
         const before = inPlaceOf(op, index);
-        if (outside && before && this.#takesOver(op, before)) this.#outside.set(before, outside);
+        if (!before || !this.#takesOver(op, before)) return;
+        const [outside, within] = [this.#outside.get(value), this.#within.get(value)];
+        if (outside) this.#outside.set(before, outside);
+        if (within) this.#within.set(before, within);
       });
     }
+  }
+
+  #joinParts(op: Op<ConcatAttributes>): void {
+    const whole = op.outputs[0] as Value;
+    eachPart(op.attributes.parts, (_, start, input) => {
+      const value = input === undefined ? undefined : (op.inputs[input] as Value);
+      if (value?.rows === whole.rows && this.#takesOver(op as Op, value)) this.#within.set(value, { whole, start });
+    });
   }
 
   plan(): Plan {
@@ -86,15 +103,29 @@ class Placing {
       return this.#places.get(own);
     });
     // What does not take over memory lies side by side in memory of its own.
-    const fresh = op.outputs.filter((_, index) => outputs[index] === undefined);
+    const fresh = op.outputs.filter((value, index) => outputs[index] === undefined && !this.#isPlaced(value));
     const places = this.#sideBySide(fresh);
     const all = op.outputs.map((value, index) => {
-      const at = outputs[index] ?? (places.shift() as Place);
+      const at = outputs[index] ?? this.#placeWithin(value) ?? (places.shift() as Place);
       this.#places.set(value, at);
       this.#hold(at.slot, value, at.rowStride);
       return at;
     });
     this.#push({ ...op, inputs }, all);
+  }
+
+  /** Whether the value has its place in another, or is such another of which a part was made. */
+  #isPlaced(value: Value): boolean {
+    return this.#within.has(value) || this.#places.has(value);
+  }
+
+  #placeWithin(value: Value): Place | undefined {
+    const within = this.#within.get(value);
+    if (!within) return this.#places.get(value);
+    const { whole, start } = within;
+    const [around] = this.#places.has(whole) ? [this.#places.get(whole) as Place] : this.#sideBySide([whole]);
+    this.#places.set(whole, around as Place);
+    return { ...(around as Place), heads: value.heads, width: value.width, start };
   }
 
   #push(op: Op, outputs: readonly Place[]): void {

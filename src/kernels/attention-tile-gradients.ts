@@ -20,6 +20,7 @@ import type { Tile } from "../gpu/unroll.ts";
 import type { AttentionCall } from "./attention-steps.ts";
 import { ATTENTION_PARAMS } from "./definitions.ts";
 import type { DeviceFacts } from "./family.ts";
+import type { View } from "./view.ts";
 
 /** The widest heads of which tiles fit into 16 KB of workgroup memory. */
 export const WIDEST_TILED_HEAD = 256;
@@ -153,36 +154,36 @@ export function attentionStatistics(
   });
 }
 
-/** dq [rows, nHeads, dHead]. */
+/** dq [rows, nHeads, dHead], where the view says. */
 export function queryGradient(
   recorder: Recorder,
   { params, constants = {}, buffers }: AttentionCall,
   rows: Blocks,
   { dz, statistics }: { dz: BufferSlice; statistics: BufferSlice },
-  dq: BufferSlice,
+  dq: View,
 ): void {
   const { slotTable, queries, keys, values } = buffers;
   recorder.dispatch(kernelsFor(recorder, params.dHead).queries, {
-    params,
+    params: { ...params, gradStart: dq.start, gradStride: dq.rowStride },
     constants,
-    buffers: { rows: rows.table, slotTable, statistics, queries, keys, values, dz, dq },
+    buffers: { rows: rows.table, slotTable, statistics, queries, keys, values, dz, dq: dq.buffer },
     workgroups: [rows.count, params.nHeads],
   });
 }
 
-/** dk and dv [key rows, nKvHeads, dHead], side by side in the rows of `out`. */
+/** dk and dv [key rows, nKvHeads, dHead], dv behind dk in each row. */
 export function keyGradient(
   recorder: Recorder,
   { params, constants = {}, buffers }: AttentionCall,
   keyRows: Blocks,
   { dz, statistics }: { dz: BufferSlice; statistics: BufferSlice },
-  out: BufferSlice,
+  dk: View,
 ): void {
   const { queries, keys, values } = buffers;
   recorder.dispatch(kernelsFor(recorder, params.dHead).keys, {
-    params,
+    params: { ...params, gradStart: dk.start, gradStride: dk.rowStride },
     constants,
-    buffers: { keyRows: keyRows.table, statistics, queries, keys, values, dz, out },
+    buffers: { keyRows: keyRows.table, statistics, queries, keys, values, dz, out: dk.buffer },
     workgroups: [keyRows.count, params.nKvHeads],
   });
 }

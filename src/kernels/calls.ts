@@ -39,6 +39,8 @@ export interface MatmulOptions {
   /** Element of a row of `x` where the operand starts, and the row's stride; default: the whole of `x`. */
   rowStart?: number | undefined;
   rowStride?: number | undefined;
+  /** Rows lie as columns, [width, rows]; the kernel must be one that `readsTurned`. */
+  turned?: boolean | undefined;
   /** First column of W used (a multiple of four), with `width` columns. */
   weightColumn?: number | undefined;
   width?: number | undefined;
@@ -66,7 +68,7 @@ export function matmul(
   const kernel = options.kernel ?? MATMUL_FAMILY.choose(recorder, { rows, layout: W.layout, storage: W.storage });
   const width = options.width ?? W.width;
   const operand = rowOperand(recorder, x, rows, width, kernel, options);
-  const aligned = [width, operand.rowStart, operand.rowStride].every((count) => count % 4 === 0);
+  const at = options.turned ? "turned" : rowsAt(width, operand.rowStart, operand.rowStride);
   const { weightColumn = 0, weightRow = 0 } = options;
   const weightStart = W.layout === "linear" ? weightColumn + weightRow * W.stride : weightColumn * W.stride + weightRow;
   const { cache } = options;
@@ -97,8 +99,8 @@ export function matmul(
         weightBytes: part.rows * width * ELEMENT_BYTES[W.storage],
       },
     };
-    if (cache) recorder.dispatch(kernel.cacheKernel(W.storage, W.layout, aligned), withCache(call, cache));
-    else recorder.dispatch(kernel.kernel(W.storage, W.layout, aligned), call);
+    if (cache) recorder.dispatch(kernel.cacheKernel(W.storage, W.layout, at), withCache(call, cache));
+    else recorder.dispatch(kernel.kernel(W.storage, W.layout, at), call);
   }
   if (operand.packed) recorder.release(operand.packed);
 }
@@ -111,12 +113,15 @@ function withCache(
   return { params, buffers: { rows, weights, bias, out, rowTable, keys, values }, workgroups, constants, work };
 }
 
-function matmulConstants({ activation, bias, softCap, combine }: MatmulOptions): Constants {
+const rowsAt = (...places: readonly number[]) => (places.every((place) => place % 4 === 0) ? "aligned" : "any");
+
+function matmulConstants({ activation, bias, softCap, combine, turned }: MatmulOptions): Constants {
   const constants: Record<string, number> = {};
   if (activation) constants.ACTIVATION = ACTIVATION_CODE[activation];
   if (bias) constants.HAS_BIAS = 1;
   if (softCap) constants.HAS_SOFT_CAP = 1;
   if (combine) constants.COMBINE = COMBINE_CODE[combine];
+  if (turned) constants.TURNED = 1;
   return constants;
 }
 
@@ -133,8 +138,7 @@ function rowOperand(
   const rowCount4 = Math.ceil(rows / 4);
   const width4 = Math.ceil(width / 4);
   const packed = recorder.temp(4 * width4, 4 * rowCount4);
-  const aligned = [width, rowStart, rowStride].every((count) => count % 4 === 0);
-  recorder.dispatch(kernels.PACK_ROWS[aligned ? "aligned" : "any"], {
+  recorder.dispatch(kernels.PACK_ROWS[rowsAt(width, rowStart, rowStride)], {
     params: { rowCount: rows, width, rowStart, rowStride },
     buffers: { rows: x, packed },
     workgroups: [Math.ceil(width4 / 8), Math.ceil(rowCount4 / 8)],
@@ -200,10 +204,11 @@ export function combine(
   how: keyof typeof COMBINE_CODE,
   scale = 1,
 ): void {
-  recorder.dispatch(kernels.COMBINE, {
-    params: { count, scale },
+  const step = count % 4 === 0 ? 4 : 1;
+  recorder.dispatch(step === 4 ? kernels.COMBINE.four : kernels.COMBINE.one, {
+    params: { count: count / step, scale },
     buffers: { x, out },
-    workgroups: elementGrid(recorder, count),
+    workgroups: elementGrid(recorder, count / step),
     constants: { COMBINE: COMBINE_CODE[how] },
   });
 }

@@ -3,6 +3,7 @@
  * `shaders/` says what it computes.
  */
 import activation from "../../shaders/activation.wgsl";
+import activationSlope from "../../shaders/activation_slope.wgsl";
 import argmax from "../../shaders/argmax.wgsl";
 import attentionMix from "../../shaders/attention_mix.wgsl";
 import attentionParams from "../../shaders/attention_params.wgsl";
@@ -13,6 +14,8 @@ import attentionSoftmax from "../../shaders/attention_softmax.wgsl";
 import combine from "../../shaders/combine.wgsl";
 import elementwise from "../../shaders/elementwise.wgsl";
 import embed from "../../shaders/embed.wgsl";
+import gate from "../../shaders/gate.wgsl";
+import gateGradient from "../../shaders/gate_gradient.wgsl";
 import gather from "../../shaders/gather.wgsl";
 import logProb from "../../shaders/log_prob.wgsl";
 import logSumExp from "../../shaders/log_sum_exp.wgsl";
@@ -141,7 +144,7 @@ export const STORE_KV = defineKernel({
 export const ATTENTION_PARAMS = {
   ...u32("rowCount", "nHeads", "nKvHeads", "dHead", "queryStride", "slotStride", "window", "keyCount"),
   ...f32("scale", "softCap"),
-  ...u32("splitKeys"),
+  ...u32("splitKeys", "gradStart", "gradStride"),
 };
 
 /** What all kernels of attention begin with, and its bindings. */
@@ -178,17 +181,34 @@ export const ELEMENTWISE = defineKernel({
 
 export const SLOPE = defineKernel({
   name: "slope",
-  sources: [activation, slope],
+  sources: [activation, activationSlope, slope],
   bindings: { x: "write" },
   params: { ...u32("count", "start"), ...f32("softCap") },
 });
 
-export const COMBINE = defineKernel({
-  name: "combine",
-  sources: combine,
-  bindings: { x: "read", out: "write" },
-  params: { ...u32("count"), ...f32("scale") },
+export const GATE = defineKernel({
+  name: "gate",
+  sources: [activation, gate],
+  bindings: { gate: "read", x: "read", out: "write" },
+  params: u32("count"),
 });
+
+export const GATE_GRADIENT = defineKernel({
+  name: "gate gradient",
+  sources: [activation, activationSlope, gateGradient],
+  bindings: { dy: "read", gate: "write", x: "write" },
+  params: u32("count"),
+});
+
+const combineOf = (name: string, element: string) =>
+  defineKernel({
+    name,
+    sources: [`alias Element = ${element};`, combine],
+    bindings: { x: "read", out: "write" },
+    params: { ...u32("count"), ...f32("scale") },
+  });
+
+export const COMBINE = { one: combineOf("combine", "f32"), four: combineOf("combine four", "vec4<f32>") };
 
 export const SUM_HEADS = defineKernel({
   name: "sum heads",

@@ -1,7 +1,7 @@
 /** Operations on single elements: functions in place, copies and chosen rows. */
 import type { Recorder } from "../gpu/recorder.ts";
 import { ACTIVATION_CODE, type Activation, copyRows, gather } from "./calls.ts";
-import { ELEMENTWISE, SLOPE } from "./definitions.ts";
+import { ELEMENTWISE, GATE, GATE_GRADIENT, SLOPE } from "./definitions.ts";
 import { elementGrid } from "./launch.ts";
 import { isPacked, packedView, type View } from "./view.ts";
 
@@ -36,6 +36,35 @@ export function elementwise(
     buffers: { x: x.buffer },
     workgroups: elementGrid(recorder, count),
     constants,
+  });
+}
+
+/** out = act(gate) * x; all packed, as many. */
+export function gated(recorder: Recorder, activation: Activation, gate: View, x: View, out: View, rows: number): void {
+  const count = rows * out.heads * out.width;
+  recorder.dispatch(GATE, {
+    params: { count },
+    buffers: { gate: gate.buffer, x: x.buffer, out: out.buffer },
+    workgroups: elementGrid(recorder, count),
+    constants: { ACTIVATION: ACTIVATION_CODE[activation] },
+  });
+}
+
+/** The gradients of `gate` and `x` in their place, given that of `gated`. */
+export function gatedGradient(
+  recorder: Recorder,
+  activation: Activation,
+  gate: View,
+  x: View,
+  dy: View,
+  rows: number,
+): void {
+  const count = rows * dy.heads * dy.width;
+  recorder.dispatch(GATE_GRADIENT, {
+    params: { count },
+    buffers: { dy: dy.buffer, gate: gate.buffer, x: x.buffer },
+    workgroups: elementGrid(recorder, count),
+    constants: { ACTIVATION: ACTIVATION_CODE[activation] },
   });
 }
 

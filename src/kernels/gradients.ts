@@ -1,7 +1,7 @@
 /**
  * Gradients of projections and of weights. They are matmuls again, on the same kernels: the gradient of x is dy W, and W as
- * it lies is the transposed matrix in the other layout; that of W is dy^T x, for which dy's rows are written as columns and
- * x's rows are read as the weights of a conv1d.
+ * it lies is the transposed matrix in the other layout; that of W is dy^T x, for which dy's rows are read as columns, or written
+ * as such for kernels that cannot, and x's rows are read as the weights of a conv1d.
  */
 import tableGradientSource from "../../shaders/table_gradient.wgsl";
 import transposeSource from "../../shaders/transpose_rows.wgsl";
@@ -12,6 +12,7 @@ import type { Tensor } from "../gpu/tensor.ts";
 import { combine, type MatmulOptions, matmul } from "./calls.ts";
 import { putRows } from "./elementwise.ts";
 import { elementGrid } from "./launch.ts";
+import { MATMUL_FAMILY } from "./matmul.ts";
 import type { Matrix, MatrixPart } from "./matrix.ts";
 import { rowBlocks } from "./row-blocks.ts";
 import { isPacked, packedView, type View } from "./view.ts";
@@ -193,20 +194,25 @@ function addOuter(
   // Rows of dW in memory: those of W, or its columns.
   const [down, downWidth] = isLinear ? [dy, dW.outWidth] : [x, width];
   const [across, acrossWidth] = isLinear ? [x, width] : [dy, dW.outWidth];
-  const operand = transposed(recorder, down, downWidth, rows);
   const { matrix, copy } = asWeights(recorder, across, acrossWidth, rows);
+  const shapeOf = (count: number) => ({ rows: count, layout: matrix.layout, storage: matrix.storage });
+  const kernel = MATMUL_FAMILY.choose(recorder, shapeOf(isLinear ? (dW.parts[0] as MatrixPart).rows : width));
+  const columns = kernel.readsTurned ? undefined : transposed(recorder, down, downWidth, rows);
+  const rowStride = columns ? (columns.shape[1] as number) : down.rowStride;
   for (const part of dW.parts) {
-    const rowStride = operand.shape[1] as number;
-    matmul(recorder, operand, isLinear ? part.rows : width, matrix, part, {
+    const firstRow = isLinear ? part.firstRow : 0;
+    matmul(recorder, columns ?? down.buffer, isLinear ? part.rows : width, matrix, part, {
       combine: "add",
       width: rows,
-      rowStart: isLinear ? part.firstRow * rowStride : 0,
+      kernel,
+      turned: !columns,
+      rowStart: columns ? firstRow * rowStride : down.start + firstRow,
       rowStride,
       outStart: isLinear ? column : column * dW.stride,
       outStride: dW.stride,
     });
   }
-  recorder.release(operand);
+  if (columns) recorder.release(columns);
   if (copy) recorder.release(copy);
 }
 

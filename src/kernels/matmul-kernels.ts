@@ -19,6 +19,7 @@ import putOut from "../../shaders/put_out.wgsl";
 import rowsAligned from "../../shaders/rows_aligned.wgsl";
 import rowsAny from "../../shaders/rows_any.wgsl";
 import rowsPairs from "../../shaders/rows_pairs.wgsl";
+import rowsTurned from "../../shaders/rows_turned.wgsl";
 import rowsVector from "../../shaders/rows_vector.wgsl";
 import storeBlock from "../../shaders/store_block.wgsl";
 import weightsConv1d from "../../shaders/weights_conv1d.wgsl";
@@ -39,10 +40,13 @@ export interface MatmulShape {
   readonly storage: StorageType;
 }
 
+/** Rows at places and of widths that are multiples of four, any others, or those that lie as columns. */
+export type RowsAt = "aligned" | "any" | "turned";
+
 type KernelLookup<Binding extends string> = (
   storage: StorageType,
   layout: WeightLayout,
-  aligned: boolean,
+  at: RowsAt,
 ) => Kernel<MatmulParam, Binding>;
 
 /** A dispatch of a matmul with one result. */
@@ -55,6 +59,8 @@ export interface MatmulKernel extends Candidate<MatmulShape> {
   readonly rows: { readonly least: number; readonly most: number };
   /** Whether it wants its rows packed (`pack_rows.wgsl`). */
   readonly packed: boolean;
+  /** Whether it can read rows that lie as columns. */
+  readonly readsTurned: boolean;
   readonly kernel: KernelLookup<keyof typeof OUT.bindings>;
   /** The same whose result is queries, keys and values: queries go to `out`, keys and values to the cache. */
   readonly cacheKernel: KernelLookup<keyof typeof CACHE.bindings>;
@@ -96,8 +102,15 @@ type RowAccess = "own" | "vector" | "two" | "four";
 
 const ALIGNED_ROWS = { own: "", vector: rowsVector, two: rowsPairs, four: rowsAligned };
 
+const ROWS_AT: readonly RowsAt[] = ["aligned", "any", "turned"];
+
+const ROW_SOURCE: Partial<Record<RowsAt, string>> = { any: rowsAny, turned: rowsTurned };
+
+/** Whether a kernel reads its rows by functions that there are for every way they may lie. */
+const readsAny = ({ access }: Pick<MatmulText, "access">) => access === "two" || access === "four";
+
 /** What kernels are put together from beside files of their own, other than in f32 at aligned places. */
-export const OTHER_SOURCES: readonly string[] = [...Object.values(STORAGE_SOURCE), rowsAny, putCache];
+export const OTHER_SOURCES: readonly string[] = [...Object.values(STORAGE_SOURCE), rowsAny, rowsTurned, putCache];
 
 export const MANY = Number.POSITIVE_INFINITY;
 
@@ -122,7 +135,7 @@ function matmulKernel(text: MatmulText): MatmulKernel {
   const { invocations, subgroupSize, excludes } = text;
   const layouts = Object.keys(files) as WeightLayout[];
   return {
-    ...{ name, layouts, rows, packed, expectedOn, grid },
+    ...{ name, layouts, rows, packed, expectedOn, grid, readsTurned: readsAny(text) },
     ...{ kernel: kernelsOf(text, OUT), cacheKernel: kernelsOf(text, CACHE) },
     ...(expectedFor && { expectedFor }),
     fits: ({ limits, features, adapterInfo }, shape) =>
@@ -142,16 +155,16 @@ function kernelsOf<Binding extends string>(
 ): KernelLookup<Binding> {
   // Looked up for every dispatch, so by a number rather than by name: a name costs a fifth of a recording.
   const made: Kernel<MatmulParam, Binding>[] = [];
-  return (storage, layout, aligned) => {
-    const isAny = !aligned && (access === "two" || access === "four");
-    const index = 4 * STORAGE_TYPES.indexOf(storage) + (layout === "linear" ? 2 : 0) + (isAny ? 1 : 0);
+  return (storage, layout, rows) => {
+    const at = readsAny({ access }) ? rows : "aligned";
+    const index = 6 * STORAGE_TYPES.indexOf(storage) + (layout === "linear" ? 3 : 0) + ROWS_AT.indexOf(at);
     let kernel = made[index];
     if (!kernel) {
       kernel = defineKernel({
-        name: `matmul ${name} ${layout} ${storage} ${isAny ? "any" : access}${suffix}`,
+        name: `matmul ${name} ${layout} ${storage} ${at === "aligned" ? access : at}${suffix}`,
         sources: [
           STORAGE_SOURCE[storage],
-          isAny ? rowsAny : ALIGNED_ROWS[access],
+          ROW_SOURCE[at] ?? ALIGNED_ROWS[access],
           activation,
           matmulShared,
           source,

@@ -84,6 +84,6 @@ export const MATMUL_FAMILY = new KernelFamily<MatmulShape, MatmulKernel>(
 /** All that a choice between the candidates depends on: it changes when one of them does. */
 export function matmulText(): string {
   const textOf = ({ name, layouts, kernel }: MatmulKernel) =>
-    layouts.map((layout) => name + kernel("f32", layout, true).code);
+    layouts.map((layout) => name + kernel("f32", layout, "aligned").code);
   return [...CANDIDATES.flatMap(textOf), ...OTHER_SOURCES].join("");
 }

@@ -1,5 +1,8 @@
-/** Gradients of norms, whole and in stages; formulas in `shaders/norm_gradient.wgsl`. */
+/** Gradients of norms, whole and in stages; formulas in `shaders/norm_gradient_shared.wgsl`. */
 import normGradientSource from "../../shaders/norm_gradient.wgsl";
+import keepSource from "../../shaders/norm_gradient_keep.wgsl";
+import normGradientRows from "../../shaders/norm_gradient_rows.wgsl";
+import gradientShared from "../../shaders/norm_gradient_shared.wgsl";
 import normShared from "../../shaders/norm_shared.wgsl";
 import stageGradientSource from "../../shaders/norm_stage_gradients.wgsl";
 import reduce from "../../shaders/reduce.wgsl";
@@ -10,15 +13,37 @@ import type { NormWeights } from "./matrix.ts";
 import type { NormSpec } from "./norm.ts";
 import type { View } from "./view.ts";
 
-const NORM_GRADIENT = defineKernel({
-  name: "norm gradient",
-  sources: [reduce, normShared, normGradientSource],
-  bindings: { x: "read", weights: "read", grad: "write" },
-  params: {
+/** In place alone, or with dy * y beside it. */
+function normGradientKernels(name: string, sources: readonly string[]) {
+  const params = {
     ...u32("rowCount", "width", "groups", "start", "rowStride", "gradStart", "gradStride", "weightStride"),
     ...f32("eps", "weightOffset"),
-  },
-});
+  };
+  const bindings = { x: "read", weights: "read", grad: "write" } as const;
+  return {
+    alone: defineKernel({
+      name,
+      sources: [gradientShared, "fn keep(at: u32, value: Element) {}", ...sources],
+      bindings,
+      params,
+    }),
+    kept: defineKernel({
+      name: `${name} kept`,
+      sources: [gradientShared, keepSource, ...sources],
+      bindings: { ...bindings, product: "write" },
+      params,
+    }),
+  };
+}
+
+/** An invocation a vector on CPUs, for whole vec4; else a workgroup. See `NORM_FAMILY`. */
+const BY_ROW = normGradientKernels("norm gradient rows", [normGradientRows]);
+const BY_WORKGROUP = normGradientKernels("norm gradient", [
+  "alias Element = f32;",
+  reduce,
+  normShared,
+  normGradientSource,
+]);
 
 function stageGradient(entryPoint: "scale" | "divisor") {
   return defineKernel({
@@ -36,7 +61,10 @@ const STAGES = {
   divisor: stageGradient("divisor"),
 };
 
-/** The gradient of x [rows, heads, width] in place of that of its norm over `groups` vectors a row; weights a group, or one for all. */
+/**
+ * The gradient of x [rows, heads, width] in place of that of its norm over `groups` vectors a row; weights a group, or one for
+ * all. `product` gets dy * y, as x would lie packed.
+ */
 function recordNormGradient(
   recorder: Recorder,
   x: View,
@@ -45,11 +73,17 @@ function recordNormGradient(
   spec: NormSpec,
   w: NormWeights["w"],
   { groups, weightStride, hasWeight }: { groups: number; weightStride: number; hasWeight: boolean },
+  product?: BufferSlice,
 ): void {
-  recorder.dispatch(NORM_GRADIENT, {
+  const { gpu } = recorder;
+  const width = (x.heads * x.width) / groups;
+  const places = [width, x.start, x.rowStride, grad.start, grad.rowStride];
+  const byRow = gpu.host.adapterInfo.isSoftware && places.every((place) => place % 4 === 0);
+  const kernels = byRow ? BY_ROW : BY_WORKGROUP;
+  const call = {
     params: {
       rowCount: rows,
-      width: (x.heads * x.width) / groups,
+      width,
       groups,
       start: x.start,
       rowStride: x.rowStride,
@@ -59,17 +93,19 @@ function recordNormGradient(
       eps: spec.eps,
       weightOffset: spec.weightOffset,
     },
-    buffers: { x: x.buffer, weights: w ?? recorder.gpu.zeros, grad: grad.buffer },
-    workgroups: foldGrid(recorder.gpu, rows * groups),
+    workgroups: foldGrid(gpu, byRow ? Math.ceil((rows * groups) / 8) : rows * groups),
     constants: {
       SUBTRACT_MEAN: spec.kind === "layer" ? 1 : 0,
       HAS_WEIGHT: hasWeight ? 1 : 0,
-      ...reduceConstants(recorder),
+      ...(byRow ? {} : reduceConstants(recorder)),
     },
-  });
+  };
+  const buffers = { x: x.buffer, weights: w ?? gpu.zeros, grad: grad.buffer };
+  if (product) recorder.dispatch(kernels.kept, { ...call, buffers: { ...buffers, product } });
+  else recorder.dispatch(kernels.alone, { ...call, buffers });
 }
 
-/** Of `norm`: the gradient of x in place of that of the result. */
+/** Of `norm`: the gradient of x in place of that of the result; `product` gets what the weight's is the sum of. */
 export function normGradient(
   recorder: Recorder,
   x: View,
@@ -77,9 +113,10 @@ export function normGradient(
   rows: number,
   spec: NormSpec,
   { w }: NormWeights,
+  product?: BufferSlice,
 ): void {
   const whole = { groups: 1, weightStride: 0, hasWeight: w !== undefined };
-  recordNormGradient(recorder, x, grad, rows, spec, w, whole);
+  recordNormGradient(recorder, x, grad, rows, spec, w, whole, product);
 }
 
 /** Of `qkNorm`; absent weights count as zeros there. */

@@ -76,8 +76,11 @@ export interface LogitsRequest {
 }
 
 export class Engine {
-  /** Rows of one pass at most, whatever fits; it bounds the memory of a pass. A lower number takes less, and longer. */
-  maxRowsPerPass = 2048;
+  /**
+   * Rows of one pass at most, whatever fits; it bounds the memory of a pass. A lower number takes less, and longer. Of a narrow
+   * model more than 2048, whose widest activation then takes 8 MB.
+   */
+  maxRowsPerPass: number;
   /** By index of `spec.ropes`; none for those whose table belongs to the pass. */
   #ropeTables: ({ positions: number; tensor: Tensor } | undefined)[] = [];
   /** Tables that were outgrown. A pass that is recorded but not yet submitted may still read them. */
@@ -93,6 +96,7 @@ export class Engine {
     readonly spec: ModelSpec,
     readonly weights: Weights,
   ) {
+    this.maxRowsPerPass = Math.max(2048, Math.floor((2 << 20) / widestRow(spec)));
     this.plans = new Plans(spec);
     this.#weightLookup = this.#lookup(weights);
     if (spec.positions.kind === "alibi") {
@@ -108,14 +112,8 @@ export class Engine {
 
   /** Rows whose largest activation fits into one binding. */
   rowsThatFit(widest = 0): number {
-    const { spec, gpu } = this;
-    const widths = [
-      (spec.nHeads + 2 * spec.nKvHeads) * spec.dHead,
-      (spec.mlp.kind === "gated" ? 2 : 1) * widestMlp(spec),
-      spec.dModel,
-      widest,
-    ];
-    return Math.max(1, Math.floor(gpu.limits.maxStorageBufferBindingSize / 4 / Math.max(...widths)));
+    const width = Math.max(widestRow(this.spec), widest);
+    return Math.max(1, Math.floor(this.gpu.limits.maxStorageBufferBindingSize / 4 / width));
   }
 
   /**
@@ -264,6 +262,12 @@ export class Engine {
     this.#alibi?.destroy();
     this.gpu.trim();
   }
+}
+
+/** Elements of a row of the widest activation that a pass needs. */
+function widestRow(spec: ModelSpec): number {
+  const projected = (spec.nHeads + 2 * spec.nKvHeads) * spec.dHead;
+  return Math.max(projected, (spec.mlp.kind === "gated" ? 2 : 1) * widestMlp(spec), spec.dModel);
 }
 
 /** @throws InputError `input/token-range` */

@@ -44,6 +44,8 @@ export function attentionCall(
       scale,
       softCap: softCap ?? 0,
       splitKeys: 0,
+      gradStart: 0,
+      gradStride: 0,
     },
     work: { operations: 4 * keysSeen(attributes, rows, keyCount) * nHeads * dHead },
     buffers: { rowTable, slotTable, alibiSlopes: alibi ?? zeros, queries: queries?.buffer ?? zeros, keys, values },

@@ -72,6 +72,7 @@ export const QUERY_GRADIENT = defineOp<AttentionAttributes>({
   formula: "dScores k",
   shapes: (_, { nHeads, dHead }) => [{ heads: nHeads, width: dHead }],
   acrossRows: [1, 2],
+  writesViews: true,
   reference(call) {
     const { nHeads, dHead } = call.attributes;
     const out = new Float64Array(call.rows.count * nHeads * dHead);
@@ -81,8 +82,7 @@ export const QUERY_GRADIENT = defineOp<AttentionAttributes>({
   lower(call) {
     const [q, , , dz, statistics] = call.inputs as [View, View, View, View, View];
     const grads = { dz: dz.buffer, statistics: statistics.buffer };
-    const out = (call.outputs[0] as View).buffer;
-    queryGradient(call.recorder, attentionCall(call, q), queryBlocks(call, 0), grads, out);
+    queryGradient(call.recorder, attentionCall(call, q), queryBlocks(call, 0), grads, call.outputs[0] as View);
   },
 });
 
@@ -95,6 +95,7 @@ export const KEY_GRADIENT = defineOp<AttentionAttributes>({
     { heads: nKvHeads, width: dHead },
   ],
   acrossRows: [0, 3, 4],
+  writesViews: true,
   reference(call) {
     const { nKvHeads, dHead } = call.attributes;
     const dk = new Float64Array(call.rows.count * nKvHeads * dHead);
@@ -109,8 +110,7 @@ export const KEY_GRADIENT = defineOp<AttentionAttributes>({
     const [q, , , dz, statistics] = call.inputs as [View, View, View, View, View];
     const grads = { dz: dz.buffer, statistics: statistics.buffer };
     // Outputs lie side by side.
-    const out = (call.outputs[0] as View).buffer;
-    keyGradient(call.recorder, attentionCall(call, q), keyBlocks(call), grads, out);
+    keyGradient(call.recorder, attentionCall(call, q), keyBlocks(call), grads, call.outputs[0] as View);
   },
 });
 

@@ -35,12 +35,14 @@ export const CONCAT = defineOp<ConcatAttributes>({
         return;
       }
       const x = inputs[input] as View;
+      if (x.buffer === whole.buffer) return; // It was written there.
       copy(recorder, { ...x, heads: 1, width: size }, out, rows.count);
     });
   },
 });
 
-function eachPart(
+/** Visits each part with where it begins in a row and which input it is. */
+export function eachPart(
   parts: ConcatAttributes["parts"],
   visit: (size: number, start: number, input: number | undefined) => void,
 ): void {

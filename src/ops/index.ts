@@ -8,6 +8,7 @@ import { EDIT } from "./edit.ts";
 import { ACTIVATION, SCALE, SOFT_CAP } from "./elementwise.ts";
 import { EMBED } from "./embed.ts";
 import { EMBEDS } from "./embeds.ts";
+import { GATED } from "./gated.ts";
 import { JOIN } from "./join.ts";
 import { HEAD_RESULTS, MATMUL } from "./matmul.ts";
 import { MULTIPLY } from "./multiply.ts";
@@ -47,4 +48,4 @@ export const PRIMITIVES = [
 export const HOOKS = [EDIT, CALLBACK, CAPTURE] as const;
 
 /** What fusion and the plan of memory make of them. */
-export const FUSED = [NORM, ROPE_STORE, ATTENTION, COPY] as const;
+export const FUSED = [NORM, ROPE_STORE, ATTENTION, GATED, COPY] as const;

@@ -44,23 +44,29 @@ export function normInputGradient(x: Float64Array, g: Float64Array, spec: NormSp
   return g.map((value, i) => (value - centre - (y[i] as number) * along) / scale);
 }
 
-/** Inputs x and dy, in place of which it computes. */
-export const NORM_GRADIENT = defineOp<NormGradientAttributes>({
+/** Inputs x and dy, in place of which it computes; `forWeight`: a second output, dy * y, whose sum is the weight's gradient. */
+export const NORM_GRADIENT = defineOp<NormGradientAttributes & { forWeight: boolean }>({
   name: "normGradient",
-  formula: "d norm(x) / dx · dy",
-  shapes: ([x]) => [{ heads: 1, width: x?.width as number }],
+  formula: "d norm(x) / dx · dy (, dy * y)",
+  shapes: ([x], { forWeight }) => {
+    const shape = { heads: 1, width: x?.width as number };
+    return forWeight ? [shape, shape] : [shape];
+  },
   inPlace: () => [1],
-  reference: (call) => [
-    byRow(call, (x, dy) => {
-      const { spec, weights } = call.attributes;
-      const w = call.weight(weights, "w");
+  reference(call) {
+    const { spec, weights, forWeight } = call.attributes;
+    const w = call.weight(weights, "w");
+    const dx = byRow(call, (x, dy) => {
       const g = dy.map((value, d) => value * (w ? (w[d] as number) + spec.weightOffset : 1));
       return normInputGradient(x, g, spec);
-    }),
-  ],
+    });
+    const product = () => byRow(call, (x, dy) => normalized(x, spec).values.map((y, d) => y * (dy[d] as number)));
+    return forWeight ? [dx, product()] : [dx];
+  },
   lower({ recorder, attributes: { spec, weights: ref }, inputs, outputs, rows, weights }) {
     const [x] = inputs as [View];
-    normGradient(recorder, x, outputs[0] as View, rows.count, spec, weights.norm(ref));
+    const [dx, product] = outputs as [View, View | undefined];
+    normGradient(recorder, x, dx, rows.count, spec, weights.norm(ref), product?.buffer);
   },
 });
 

@@ -6,26 +6,13 @@ import { type NormSpec, norm, normStages } from "../kernels/norm.ts";
 import type { View } from "../kernels/view.ts";
 import { DIVISOR_GRADIENT, NORM_GRADIENT, NORM_SCALE_GRADIENT } from "./norm-gradients.ts";
 import { affine, normalized } from "./norm-reference.ts";
-import { defineOp, type Lowering, type OpKind, type OpSink, type Value, type WeightRef } from "./op.ts";
+import { defineOp, type Lowering, type OpKind, type Value, type WeightRef } from "./op.ts";
 import { VECTOR_GRADIENT } from "./weight-gradients.ts";
-import type { WeightChoice } from "./weight-ref.ts";
 
 export interface NormAttributes {
   readonly spec: NormSpec;
   /** Weight `w` and bias `b`; absent ones are the identity. */
   readonly weights: WeightRef;
-}
-
-/** What a norm's weight and bias get, of the gradient of its result and, where it is asked for, the normalized vector. */
-function addNormWeightGradients(
-  sink: OpSink,
-  wantsWeight: WeightChoice,
-  weight: WeightRef,
-  dy: Value,
-  normalized: () => Value,
-): void {
-  if (wantsWeight(weight, "w")) sink.add(VECTOR_GRADIENT, [dy, normalized()], { weight, part: "w" });
-  if (wantsWeight(weight, "b")) sink.add(VECTOR_GRADIENT, [dy], { weight, part: "b" });
 }
 
 const widthOf = (x: Value | undefined) => x?.width as number;
@@ -91,7 +78,9 @@ export const AFFINE: OpKind<NormAttributes & { withoutBias?: boolean }> = define
   ],
   vjp({ op: { inputs, attributes }, grads, sink, wants, wantsWeight }) {
     const [dy] = grads as [Value];
-    addNormWeightGradients(sink, wantsWeight, attributes.weights, dy, () => inputs[0] as Value);
+    const { weights: weight } = attributes;
+    if (wantsWeight(weight, "w")) sink.add(VECTOR_GRADIENT, [dy, inputs[0] as Value], { weight, part: "w" });
+    if (wantsWeight(weight, "b")) sink.add(VECTOR_GRADIENT, [dy], { weight, part: "b" });
     return [wants(0) ? sink.one(AFFINE, [dy], { ...attributes, withoutBias: true }) : undefined];
   },
   lower(call) {
@@ -117,11 +106,13 @@ export const NORM = defineOp<NormAttributes & { accumulate: boolean }>({
     const [x] = inputs as [Value];
     const [dy] = grads as [Value];
     const { spec, weights, accumulate } = attributes;
-    addNormWeightGradients(sink, wantsWeight, weights, dy, () => {
-      const scale = sink.one(NORM_SCALE, [x], { spec, weights });
-      return sink.one(NORMALIZE, [x, scale], { spec, weights });
-    });
-    return [wants(0) ? sink.one(NORM_GRADIENT, [x, dy], { spec, weights }) : undefined, accumulate ? dy : undefined];
+    if (wantsWeight(weights, "b")) sink.add(VECTOR_GRADIENT, [dy], { weight: weights, part: "b" });
+    const forWeight = wantsWeight(weights, "w");
+    const residual = accumulate ? dy : undefined;
+    if (!wants(0) && !forWeight) return [undefined, residual];
+    const [dx, product] = sink.add(NORM_GRADIENT, [x, dy], { spec, weights, forWeight });
+    if (forWeight) sink.add(VECTOR_GRADIENT, [product as Value], { weight: weights, part: "w" });
+    return [dx, residual];
   },
   lower({ recorder, attributes, inputs, outputs, rows, weights }) {
     const { buffer, width } = inputs[0] as View;

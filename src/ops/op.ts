@@ -135,6 +135,8 @@ export interface OpKind<A = unknown> {
   readonly acrossRows?: readonly number[];
   /** For each output the input whose memory it takes over. The op computes in place, or in a copy where that is still needed. */
   inPlace?(attributes: A): readonly (number | undefined)[];
+  /** Its outputs may lie anywhere in the rows of a buffer, those of one op side by side; other kinds want them packed. */
+  readonly writesViews?: boolean;
   /** Runs although nobody reads an output: it stores, captures or calls. */
   readonly hasEffect?: boolean;
   /** What it computes, in plain TypeScript: the oracle of the tests. Kinds that only watch or call have none. */

@@ -64,6 +64,7 @@ export const QK_NORM_GRADIENT = defineOp<QkNormAttributes>({
   name: "qkNormGradient",
   formula: "d norm(q) / dq · dy",
   shapes: sameShape,
+  writesViews: true,
   inPlace: () => [1],
   reference({ attributes: { spec, weights, over }, inputs: [x, dy], inputShapes: [shape], weight }) {
     const { heads, width } = shape as { heads: number; width: number };

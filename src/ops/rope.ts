@@ -47,6 +47,7 @@ export const ROPE: OpKind<RopeAttributes> = defineOp<RopeAttributes>({
   formula: "RoPE(x, position)",
   shapes: sameShape,
   inPlace: () => [0],
+  writesViews: true,
   reference: (call) => [turn(call, 0)],
   // The transpose of a rotation turns back; of one that is scaled as well (yarn), by the same factor.
   vjp: ({ op: { attributes }, grads, sink }) => [sink.one(ROPE, grads as [Value], { ...attributes, inverse: true })],

@@ -48,6 +48,7 @@ export const UNSELECT = defineOp<SelectAttributes>({
   name: "unselect",
   formula: "x at its rows, 0 at the others",
   shapes: sameShape,
+  writesViews: true,
   reference: (call) => [sameRows(call)],
   lower({ recorder, attributes, inputs, outputs, rows, bindings }) {
     const kept = keptRows(attributes, bindings);

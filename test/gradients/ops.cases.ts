@@ -9,6 +9,7 @@ import { EDIT } from "../../src/ops/edit.ts";
 import type { EditCall } from "../../src/ops/edit-call.ts";
 import { ACTIVATION, SCALE, SOFT_CAP } from "../../src/ops/elementwise.ts";
 import { EMBED } from "../../src/ops/embed.ts";
+import { GATED } from "../../src/ops/gated.ts";
 import { HEAD_RESULTS, MATMUL } from "../../src/ops/matmul.ts";
 import { MULTIPLY } from "../../src/ops/multiply.ts";
 import { AFFINE, NORM, NORM_SCALE, NORMALIZE } from "../../src/ops/norm.ts";
@@ -264,6 +265,9 @@ const plain: Case[] = [
   { what: "by 0.3", kind: SCALE, attributes: { scale: 0.3 }, inputs: [row(13)] },
   { what: "at 1.5", kind: SOFT_CAP, attributes: { softCap: 1.5 }, inputs: [row(13)] },
   { what: "two", kind: MULTIPLY, attributes: {}, inputs: [row(13), row(13)] },
+  ...(["silu", "gelu"] as const).map(
+    (activation): Case => ({ what: activation, kind: GATED, attributes: { activation }, inputs: [row(13), row(13)] }),
+  ),
   { what: "two", kind: ADD, attributes: { scale: 1 }, inputs: [row(13), row(13)] },
   { what: "a part of another", kind: ADD, attributes: { scale: -0.4 }, inputs: [row(13), row(13)] },
   { what: "heads", kind: COPY, attributes: {}, inputs: [row(8, 3)] },

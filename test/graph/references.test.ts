@@ -4,7 +4,7 @@
  */
 import { describe, expect, it } from "vitest";
 import { evaluate } from "../../src/graph/evaluate.ts";
-import { fuse } from "../../src/graph/fuse.ts";
+import { FUSION_RULES, fuse, rulesBeforeGradients } from "../../src/graph/fuse.ts";
 import { prune } from "../../src/graph/prune.ts";
 import { trace } from "../../src/model/trace.ts";
 import { FUSED, PRIMITIVES } from "../../src/ops/index.ts";
@@ -29,7 +29,10 @@ describe("the references of ops", () => {
     expect(relativeError(logits, values.get("logits") as Float32Array)).toBeLessThan(3e-6);
     const atOnce = evaluate(fused, { rows, weight, pass }).get(fused.output as never) as Float64Array;
     expect(relativeError(atOnce, logits)).toBeLessThan(1e-12);
-    for (const { kind } of [...whole.ops, ...fused.ops]) seen.add(kind.name);
+    const before = fuse(whole, rulesBeforeGradients(FUSION_RULES));
+    const ofGradients = evaluate(before, { rows, weight, pass }).get(before.output as never) as Float64Array;
+    expect(relativeError(ofGradients, logits)).toBeLessThan(1e-12);
+    for (const { kind } of [...whole.ops, ...fused.ops, ...before.ops]) seen.add(kind.name);
     expect(fused.ops.length).toBeLessThan(0.6 * whole.ops.length);
   });
 

@@ -212,7 +212,14 @@ export function callOf(test: AttentionCase & { keyCount: number }) {
   const rowCount = test.rowTable.length / 4;
   const params = { rowCount, nHeads, nKvHeads, dHead, queryStride, slotStride, keyCount, scale };
   return {
-    params: { ...params, window: test.window ?? 0, softCap: test.softCap ?? 0, splitKeys: 0 },
+    params: {
+      ...params,
+      window: test.window ?? 0,
+      softCap: test.softCap ?? 0,
+      splitKeys: 0,
+      gradStart: 0,
+      gradStride: 0,
+    },
     constants: { CAUSAL: test.lengths ? 0 : 1, HAS_ALIBI: test.slopes ? 1 : 0, HAS_SOFT_CAP: test.softCap ? 1 : 0 },
   };
 }

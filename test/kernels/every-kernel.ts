@@ -52,8 +52,8 @@ export async function everyKernel(recorder: Recorder): Promise<readonly Kernel[]
   for (const way of reachable(matmul).filter(isMatmul)) {
     for (const layout of way.layouts) {
       for (const storage of definitions.STORAGE_TYPES) {
-        for (const aligned of [true, false]) {
-          for (const lookup of [way.kernel, way.cacheKernel]) lookup(storage, layout, aligned);
+        for (const at of ["aligned", "any", "turned"] as const) {
+          for (const lookup of [way.kernel, way.cacheKernel]) lookup(storage, layout, at);
         }
       }
     }
@@ -80,8 +80,8 @@ function reachable(value: unknown, seen = new Set<unknown>()): object[] {
 
 interface MatmulWay {
   layouts: readonly string[];
-  kernel(storage: string, layout: string, aligned: boolean): Kernel;
-  cacheKernel(storage: string, layout: string, aligned: boolean): Kernel;
+  kernel(storage: string, layout: string, at: string): Kernel;
+  cacheKernel(storage: string, layout: string, at: string): Kernel;
 }
 
 interface AttentionWay {

@@ -96,7 +96,7 @@ export class AttentionOperands {
     const shape = { rowCount: rows.length, nHeads, nKvHeads, dHead, queryStride: width, slotStride: SLOTS, keyCount };
     const { slots, queries, keys, values } = this.#tensors;
     return {
-      params: { ...shape, window, scale: 1 / Math.sqrt(dHead), softCap: 0, splitKeys: 0 },
+      params: { ...shape, window, scale: 1 / Math.sqrt(dHead), softCap: 0, splitKeys: 0, gradStart: 0, gradStride: 0 },
       buffers: {
         ...{ rowTable: this.#rowTable(task), slotTable: slots, alibiSlopes: this.gpu.zeros },
         ...{ queries, keys, values },

@@ -1,0 +1,22 @@
+// The gradients of both factors of gate.wgsl in their place, given that of its result: gate = dy x act'(gate), x = dy act(gate).
+// Grid: x = ceil(count / 64), folded into y.
+
+struct Params {
+  count: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(1) @binding(0) var<storage, read> dy: array<f32>;
+@group(1) @binding(1) var<storage, read_write> gate: array<f32>;
+@group(1) @binding(2) var<storage, read_write> x: array<f32>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {
+  let i = id.y * grid.x * 64u + id.x;
+  if (i >= params.count) {
+    return;
+  }
+  let before = gate[i];
+  gate[i] = dy[i] * x[i] * slope(before);
+  x[i] = dy[i] * activate(before);
+}

@@ -1,5 +1,3 @@
-/// <reference types="@webgpu/types" preserve="true" />
-/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * The entry `superlens`: the engine and its hooks, for anywhere WebGPU is. A browser gets this file; Node and Deno get
  * their own entries, which add what those hosts have beyond it (see `node.ts`, `deno.ts`) and export the same names.
@@ -9,6 +7,7 @@
  */
 export * from "./checkpoint/index.ts";
 export * from "./errors.ts";
+export type {} from "./globals.ts";
 export { Gpu } from "./gpu/gpu.ts";
 export type { AdapterInfo, AdapterKind, GpuHost, HostName, MemoryLeft } from "./gpu/host.ts";
 export type { KernelTime } from "./gpu/profiler.ts";
@@ -19,6 +18,7 @@ export {
   type AdapterChoice,
   adapterLine,
   type GpuProvider,
+  type PowerPreference,
   parseAdapterChoice,
 } from "./hosts/adapters.ts";
 export { type GpuRequest, registerGpuProvider, requestGpu } from "./hosts/request.ts";

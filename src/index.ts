@@ -31,7 +31,7 @@ export type { FinishReason, GenerateOptions, GenerateStep } from "./model/genera
 export type { EmbedsInput, EncodeInputOptions, ModelInput, SequenceInput, TokenInput } from "./model/input.ts";
 export { KvCache } from "./model/kv-cache.ts";
 export { type LoadOptions, type ModelSource, type OpenModelOptions, openModelSource, readSpec } from "./model/load.ts";
-export type { IdsInput, KvCacheOptions, PerSequence } from "./model/loaded-model.ts";
+export type { IdsInput, KvCacheOptions, PerSequence, TokenPositionOptions } from "./model/loaded-model.ts";
 export type { AnswerLogProb, LogProbsOptions } from "./model/log-probs.ts";
 export { Logits } from "./model/logits.ts";
 export type { Model } from "./model/model.ts";

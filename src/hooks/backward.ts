@@ -32,6 +32,7 @@ import { type MetricPlan, MetricSeed, planMetric } from "./metric-gradient.ts";
 import { type CheckedMetric, METRICS, type Metric } from "./metrics.ts";
 import { checkForward, planPass } from "./plan.ts";
 import { matcher, PATTERNS, type PointPattern, TENSOR_PATTERNS } from "./points.ts";
+import { zeroGradients } from "./zero-gradients.ts";
 
 /** What to differentiate, and where. */
 export interface BackwardOptions extends EncodeInputOptions {
@@ -79,10 +80,12 @@ export interface BackwardResult {
   value: Float32Array;
   /** The activations of the points `at`, as the metric saw them. */
   cache: ActivationCache;
-  /** The metric's gradient at each of those points, with its name and shape; zero where the metric does not depend on it. */
+  /** The metric's gradient at each of those points, with its name and shape. */
   grads: ActivationCache;
   /** The gradients of the chosen weights, by the checkpoint's names and in its shapes; always float32. */
   weights: WeightGradients;
+  /** The points and weights whose gradient is 0 in every entry: the metric does not depend on them, or only beyond float32. */
+  zeros: readonly string[];
   /** Frees all three. */
   destroy(): void;
   [Symbol.dispose](): void;
@@ -147,7 +150,10 @@ async function runBackward(
       backward: { seed: seed.record, weights, recompute: read.recompute },
     });
     logits.destroy();
-    return { value: await seed.read(), cache, grads, weights, destroy, [Symbol.dispose]: destroy };
+    const value = await seed.read();
+    assertNumbers(value);
+    const zeros = await zeroGradients(gpu, grads, weights, run.signal);
+    return { value, cache, grads, weights, zeros, destroy, [Symbol.dispose]: destroy };
   } catch (error) {
     destroy();
     throw error;
@@ -237,6 +243,17 @@ export function refuseUnknownGradients(edits: readonly CheckedEdit[]): void {
   throw new HookError(
     "hook/no-gradient",
     `The edit at ${unknown.at} is an expression, whose derivative is not known. Say it with set, add, scale, zero, lerp or project_out.`,
+  );
+}
+
+/** @throws HookError `hook/metric-value` */
+function assertNumbers(values: Float32Array): void {
+  const bad = values.findIndex((value) => !Number.isFinite(value));
+  if (bad < 0) return;
+  const whose = values.length > 1 ? ` of batch entry ${bad}` : "";
+  throw new HookError(
+    "hook/metric-value",
+    `The metric${whose} is ${values[bad]}, and so would its gradients be. Look where activations stop being finite with model.runWithCache(input); if weights are no numbers, loadModel(source, { checkFinite: true }) names them.`,
   );
 }
 

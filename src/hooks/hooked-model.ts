@@ -141,7 +141,7 @@ export class HookedModel extends LoadedModel {
    *     const { value, cache, grads } = await model.backward(ids, { metric: metric.logitDiff(5, 7), at: "*.hook_resid_pre" });
    *
    * @throws HookError as `forward`; `hook/metric` for a metric without a gradient, `hook/no-gradient` for an edit without
-   * one; InputError `input/backward-rows` for a sequence whose activations do not fit in one pass.
+   * one, `hook/metric-value` for a metric that is NaN or infinite; InputError `input/backward-rows` for a sequence whose activations do not fit in one pass.
    */
   async backward(input: ModelInput, options: BackwardOptions): Promise<BackwardResult> {
     this.assertOpen();

@@ -51,6 +51,7 @@ it("writes gradients of points, and the metric of each sequence", async () => {
     }
   }
   expect(stdout).toMatch(/^logitDiff\(5, 7\): -?\d+\.\d{4}, -?\d+\.\d{4}\n/);
+  expect(stdout).not.toContain("0 in every entry");
 });
 
 it("writes gradients of every weight in the stored shape, and says so in JSON", async () => {
@@ -69,6 +70,18 @@ it("writes gradients of every weight in the stored shape, and says so in JSON", 
     );
   }
   const printed = JSON.parse(stdout);
-  expect(printed).toMatchObject({ metric: "loss", value: [...loss] });
+  expect(printed).toMatchObject({ metric: "loss", value: [...loss], zeros: [] });
   expect(printed.tensors).toHaveLength(tensors.size);
+});
+
+it("says of which points and weights the gradient is 0", async () => {
+  const cut = JSON.stringify({ at: "blocks.1.hook_resid_pre", op: "zero" });
+  const wanted = ["--at", "blocks.*.hook_mlp_out", "--weights", "*h.0.mlp.*", "--weights", "*h.1.mlp.*"];
+  const { stdout, tensors } = await backward("--metric", "logit(5)", "--edit", cut, ...wanted);
+  const zero = [...tensors].flatMap(([name, tensor]) =>
+    valuesOf(tensor as never).every((x) => x === 0) ? [name] : [],
+  );
+  expect(zero).toEqual([...tensors.keys()].filter((name) => /blocks\.0|h\.0/.test(name)));
+  const named = /^0 in every entry, for the metric does not depend on them: (.*)$/m.exec(stdout)?.[1]?.split(", ");
+  expect(named?.sort()).toEqual(zero.map((name) => name.replace("weight:", "")).sort());
 });

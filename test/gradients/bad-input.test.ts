@@ -233,10 +233,40 @@ describe("zero", () => {
     expect(zeros(await cut.grads.read("blocks.0.hook_resid_post"))).toBe(true);
     expect(zeros(await cut.grads.read("blocks.1.hook_resid_post"))).toBe(false);
     for (const name of cut.weights.names) expect(zeros(await cut.weights.read(name)), name).toBe(true);
+    expect(cut.zeros).toEqual(["blocks.0.hook_resid_post", ...cut.weights.names]);
+    expect(cut.weights.names.length).toBeGreaterThan(8);
   });
+
+  it.each(["gpt2", "llama"])(
+    "is said of the points and weights of %s whose gradient it is in every entry",
+    async (family) => {
+      using own = await hooked(family, { gpu });
+      const at = ["*.hook_resid_pre", "*.hook_pattern", "*.hook_q", "*.hook_v", "logits"];
+      // Llama's queries, keys and values lie together in memory; each is a tensor of its own.
+      for (const [input, edits, zero] of [
+        [[1], [], undefined],
+        [IDS, [{ at: "blocks.1.attn.hook_v", op: "zero" }], "blocks.1.attn.hook_pattern"],
+        [
+          IDS,
+          [{ at: "blocks.0.attn.hook_q", op: "zero" }],
+          family === "llama" && "model.layers.0.self_attn.k_proj.weight",
+        ],
+        [IDS, [], undefined],
+      ] as const) {
+        using result = await own.backward(input, { metric: METRIC, at, edits, weights: "*" });
+        const all = [
+          ...result.grads.names.map(async (name) => [name, await result.grads.read(name)] as const),
+          ...result.weights.names.map(async (name) => [name, await result.weights.read(name)] as const),
+        ];
+        const expected = (await Promise.all(all)).flatMap(([name, values]) => (zeros(values) ? [name] : []));
+        expect(result.zeros).toEqual(expected);
+        if (zero) expect(expected).toContain(zero);
+      }
+    },
+  );
 });
 
-it("weights that are no numbers give gradients that are none, and no error; edges are refused", async () => {
+it("weights that are no numbers are found by the metric, and leave no memory behind; edges are refused by node", async () => {
   const files = changeTensors(await fixtureFiles("gpt2"), (tensor) => {
     if (!tensor.name.endsWith("h.1.mlp.c_fc.weight")) return tensor;
     const values = Float32Array.from(valuesOf(tensor));
@@ -244,9 +274,12 @@ it("weights that are no numbers give gradients that are none, and no error; edge
     return { ...tensor, dtype: "F32", data: new Uint8Array(values.buffer) };
   });
   using broken = new Hooked(new Model(await loadParts(sourceOf(files), { gpu })));
-  using result = await broken.backward(IDS, { metric: METRIC, at: "blocks.0.hook_resid_pre", weights: "*wte.weight" });
-  expect([...result.value].every(Number.isNaN)).toBe(true);
-  expect((await result.grads.read("blocks.0.hook_resid_pre")).some(Number.isNaN)).toBe(true);
+  const options = { metric: METRIC, at: "blocks.0.hook_resid_pre", weights: "*wte.weight" };
+  const call = () => failureOf(() => broken.backward([[1], IDS], options));
+  expect(await call()).toMatch(/hook\/metric-value: The metric of batch entry 0 is NaN.*runWithCache.*checkFinite/);
+  const before = memory();
+  await call();
+  expect(memory()).toEqual(before);
   const prompts = { clean: [1, 2, 3], corrupted: [1, 4, 3], metric: METRIC };
   for (const method of ["eap", "eap-ig-inputs", "exact"] as const)
     expect(await failureOf(() => edgeAttribution(broken, { ...prompts, method }))).toMatch(

@@ -39,6 +39,7 @@ const modules = async () => ({
   metrics: await import("../../src/hooks/metrics.ts"),
   readouts: await import("../../src/hooks/readouts/kernels.ts"),
   attribution: await import("../../src/hooks/attribution/attribution-patch.ts"),
+  zeroGradients: await import("../../src/hooks/zero-gradients.ts"),
 });
 
 /** All of them. `recorder` is for kernels that are made when they are recorded; it is not submitted. */

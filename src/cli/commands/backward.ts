@@ -131,12 +131,14 @@ async function writeResult(model: HookedModel, result: BackwardResult, options: 
   const size = await writeFileWhole(options.out, streamSafetensors(entries, metadata));
   const tensors = entries.map(({ name, dtype, shape }) => ({ name, dtype, shape }));
   const value = [...result.value];
-  if (options.json) printJson({ file: options.out, bytes: size, metric: options.metric.text, value, tensors });
+  const { zeros } = result;
+  if (options.json) printJson({ file: options.out, bytes: size, metric: options.metric.text, value, zeros, tensors });
   else
     print(
       `${options.metric.text}: ${value.map((each) => each.toFixed(4)).join(", ")}`,
       `${options.out}: ${bytes(size)}`,
       ...table(tensors.map(({ name, dtype, shape }) => [`  ${name}`, dtype, `[${shape.join(", ")}]`])),
+      ...(zeros.length > 0 ? [`0 in every entry, for the metric does not depend on them: ${zeros.join(", ")}`] : []),
     );
 }
 

@@ -29,7 +29,7 @@ export interface CircuitNode {
   readonly name: string;
   /** Whether it belongs to the circuit. */
   readonly inGraph: boolean;
-  /** Only where a file had one. */
+  /** What the metric gains when all edges from it carry its corrupted output; to first order, the sum of their scores. None of `logits`. */
   readonly score?: number | undefined;
 }
 
@@ -158,23 +158,27 @@ export class CircuitGraph {
     return graph;
   }
 
-  /** The same graph with other scores. */
-  withScores(scoreOf: (edge: CircuitEdge) => number): CircuitGraph {
+  /** The same graph with other scores of its edges, and of its nodes; without `ofNode` nodes have none. */
+  withScores(
+    scoreOf: (edge: CircuitEdge) => number,
+    ofNode: (node: CircuitNode) => number | undefined = () => undefined,
+  ): CircuitGraph {
     const edge = (name: string) => this.edges.get(name) as CircuitEdge;
+    const node = (name: string) => this.nodes.get(name) as CircuitNode;
     return new CircuitGraph(
       this.cfg,
-      (name) => this.nodes.get(name) as CircuitNode,
+      (name) => ({ inGraph: node(name).inGraph, score: ofNode(node(name)) }),
       (name) => ({ score: scoreOf(edge(name)), inGraph: edge(name).inGraph }),
     );
   }
 
-  /** @throws HookError `hook/circuit-scores` naming the first edge whose score is NaN or infinite, and `why` that will not do */
+  /** @throws HookError `hook/circuit-scores` naming the first edge or node whose score is NaN or infinite, and `why` that will not do */
   assertFinite(why: string): void {
-    for (const { name, score } of this.edges.values())
-      if (!Number.isFinite(score))
+    for (const { name, score } of [...this.edges.values(), ...this.nodes.values()])
+      if (score !== undefined && !Number.isFinite(score))
         throw new HookError(
           "hook/circuit-scores",
-          `The score of edge ${name} is ${score}: ${why}. Look where the model's activations or the metric stop being finite, with model.runWithCache().`,
+          `The score of ${this.edges.has(name) ? "edge" : "node"} ${name} is ${score}: ${why}. Look where the model's activations or the metric stop being finite, with model.runWithCache().`,
         );
   }
 

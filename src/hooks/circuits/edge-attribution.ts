@@ -7,6 +7,8 @@
  *   eap                 at the clean run (Syed et al. 2023, arXiv 2310.10348); wrong where the metric saturates
  *   eap-ig-inputs       averaged between corrupted and clean embeddings (Hanna et al. 2024, arXiv 2403.17806)
  *   eap-ig-activations  averaged between corrupted and clean output of the edge's own source (all heads of a layer together)
+ *
+ * A node's score is that of all its edges together: to first order their sum; `exact` patches its whole output.
  */
 import { HookError } from "../../errors.ts";
 import * as s from "../../schema/schema.ts";
@@ -56,7 +58,7 @@ interface Attribution {
   /** Corrupted minus clean output of each node, [rows, dModel]. */
   readonly differences: ReadonlyMap<string, Float32Array>;
   readonly edges: ReturnType<typeof edgesInto>;
-  /** By edge; means over the sequences. */
+  /** By edge, and with `exact` by node; means over the sequences. */
   readonly scores: Map<string, number>;
 }
 
@@ -87,12 +89,22 @@ export async function edgeAttribution(model: HookedModel, given: EdgeAttribution
     };
     if (method === "exact") await scoreExactly(attribution);
     else for (const point of pathOf(attribution, method, steps ?? 5)) await scoreByGradient(attribution, point);
-    const scored = graph.withScores(({ name }) => attribution.scores.get(name) ?? 0);
+    const { scores } = attribution;
+    const scored = graph.withScores(
+      ({ name }) => scores.get(name) ?? 0,
+      ({ name }) => scores.get(name) ?? sumOfEdges(graph, scores, name),
+    );
     scored.assertFinite("an activation, a gradient or the metric is no finite number on one of the prompts");
     return scored;
   } finally {
     pair.destroy();
   }
+}
+
+/** The score of a node to first order; none of the logits, from which no edge leads. */
+function sumOfEdges(graph: CircuitGraph, scores: Attribution["scores"], node: string): number | undefined {
+  const edges = [...graph.edges.values()].filter(({ source }) => source === node);
+  return edges.length > 0 ? edges.reduce((sum, { name }) => sum + (scores.get(name) ?? 0), 0) : undefined;
 }
 
 /** @throws HookError `hook/metric` */
@@ -181,7 +193,10 @@ function dot(a: Float32Array, b: Float64Array): number {
   return sum;
 }
 
-/** One sweep a sequence, with a cell for every edge: its reader's projections gain what the patched residual changes there. */
+/**
+ * One sweep a sequence, with a cell for every edge and every node: an edge's reader's projections gain what the patched residual changes
+ * there, and where a node adds to the residual it adds its corrupted output.
+ */
 async function scoreExactly({ model, options, pair, readers, differences, edges, scores }: Attribution): Promise<void> {
   const { dModel } = model.spec;
   const longest = Math.max(...pair.cleanIds.map(({ length }) => length));
@@ -189,14 +204,18 @@ async function scoreExactly({ model, options, pair, readers, differences, edges,
   for (const [sequence, ids] of pair.cleanIds.entries()) {
     const start = sequence * longest * dModel;
     const rowsOf = (values: Float32Array) => values.subarray(start, start + ids.length * dModel);
-    const cells: { edge: string; edits: Edit[] }[] = [];
+    const cells: { name: string; edits: Edit[] }[] = [];
+    for (const [name, difference] of differences) {
+      const at = summedPoints(model.spec).find((point) => isOutputAt(point, name)) as string;
+      cells.push({ name, edits: [{ at, op: "add", value: rowsOf(difference) }] });
+    }
     for (const reader of readers) {
       const before = rowsOf(residuals.get(reader.residual) as Float32Array);
       const loaded = await reader.load();
       for (const { name, source } of edges.get(reader.name) ?? []) {
         const difference = rowsOf(differences.get(source) as Float32Array);
         const after = Float64Array.from(before, (value, at) => value + (difference[at] as number));
-        cells.push({ edge: name, edits: editsOf(reader, projectedChange(loaded, before, after, dModel)) });
+        cells.push({ name, edits: editsOf(reader, projectedChange(loaded, before, after, dModel)) });
       }
     }
     const { values, base } = await model.sweep({
@@ -206,9 +225,9 @@ async function scoreExactly({ model, options, pair, readers, differences, edges,
       position: options.metricPosition ?? -1,
       ...(options.signal && { signal: options.signal }),
     });
-    cells.forEach(({ edge }, index) => {
+    cells.forEach(({ name }, index) => {
       const gain = (values[index] as number) - (base[0] as number);
-      scores.set(edge, (scores.get(edge) ?? 0) + gain / pair.cleanIds.length);
+      scores.set(name, (scores.get(name) ?? 0) + gain / pair.cleanIds.length);
     });
   }
 }

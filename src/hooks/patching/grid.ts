@@ -16,7 +16,7 @@ export interface GridAxis {
 
 const DIGITS = s.simple<number>("a whole number from 0 to 100", (value) => s.isWhole(value, 0, 100));
 
-/** A grid as plain data, for JSON. */
+/** A grid as plain data, for JSON, which writes a value that is NaN or infinite as null. */
 export interface GridJson {
   rows: GridAxis;
   columns: GridAxis;

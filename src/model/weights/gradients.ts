@@ -10,7 +10,7 @@ import type { Matrix } from "../../kernels/matrix.ts";
 import type { WeightRef } from "../../ops/op.ts";
 import { nearestNames } from "../../schema/nearest.ts";
 import { inFloat32 } from "./plan.ts";
-import { type InMemory, piecesOf, readTensor, weightsInMemory } from "./tensors.ts";
+import { type InMemory, piecesOf, type Region, readTensor, regionsOf, weightsInMemory } from "./tensors.ts";
 import type { Weights } from "./weights.ts";
 
 /** A weight in memory, in float32, with buffers for its gradient that lie as its own do. */
@@ -99,6 +99,11 @@ export class WeightGradients {
   /** The shape of a tensor, as the checkpoint stores it. @throws InputError `input/no-weight` */
   shape(name: string): readonly number[] {
     return this.#piecesOf(name)[0]?.piece.info.shape ?? [];
+  }
+
+  /** Where the numbers of a tensor's gradient lie. @throws InputError `input/no-weight` */
+  regions(name: string): Region[] {
+    return this.#piecesOf(name).flatMap(({ piece, held }) => regionsOf(piece, held));
   }
 
   /** The gradient of a tensor, in the order in which the checkpoint stores it. @throws InputError `input/no-weight` */

@@ -42,6 +42,30 @@ export function piecesOf(memory: readonly InMemory[], name: string): { piece: Pi
   );
 }
 
+/** Numbers of a buffer: `rows` vectors of `width`, `stride` apart, from `start` on. */
+export interface Region {
+  readonly buffer: GPUBuffer;
+  readonly start: number;
+  readonly rows: number;
+  readonly width: number;
+  readonly stride: number;
+}
+
+/** Where in memory the numbers of a piece lie. */
+export function regionsOf({ at, width, runs }: Piece, { matrix, buffers }: InMemory): Region[] {
+  const { layout, stride } = matrix;
+  const end = at + runs.reduce((sum, { count }) => sum + count, 0);
+  return matrix.parts.flatMap(({ firstRow, rows: held }, index): Region[] => {
+    const first = Math.max(at, firstRow) - firstRow;
+    const count = Math.min(end, firstRow + held) - firstRow - first;
+    if (count <= 0) return [];
+    const buffer = buffers[index] as GPUBuffer;
+    return layout === "linear"
+      ? [{ buffer, start: first * stride, rows: count, width, stride }]
+      : [{ buffer, start: first, rows: width, width: count, stride }];
+  });
+}
+
 /** A tensor of numbers in float32, [..] as the checkpoint stores it. */
 export async function readTensor(gpu: Gpu, pieces: readonly { piece: Piece; held: InMemory }[]): Promise<Float32Array> {
   const shape = pieces[0]?.piece.info.shape ?? [];

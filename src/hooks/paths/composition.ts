@@ -45,7 +45,7 @@ export class CompositionScores {
     if (place.some((index, axis) => !s.isWhole(index, 0, (this.shape[axis] as number) - 1)))
       throw new HookError(
         "hook/not-in-grid",
-        `There is no score at [${place.join(", ")}]; the shape is [${this.shape.join(", ")}].`,
+        `There is no score at [${place.map(String).join(", ")}]; the shape is [${this.shape.join(", ")}].`,
       );
     const index = place.reduce((sum, at, axis) => sum * (this.shape[axis] as number) + at, 0);
     return this.data[index] as number;

@@ -25,6 +25,7 @@ const INTERNAL = new Set([
     "Weights",
     "WeightRef",
     "Matrix",
+    "Region",
     "TrainedWeight",
     "LoadedModel",
   ],

@@ -15,6 +15,8 @@ import { ABLATE_OPTIONS } from "../src/hooks/patching/ablate.ts";
 import { ACTIVATION_PATCH_OPTIONS } from "../src/hooks/patching/activation-patch.ts";
 import { CAUSAL_TRACE_OPTIONS } from "../src/hooks/patching/causal-trace.ts";
 import { INJECT_OPTIONS } from "../src/hooks/patching/inject.ts";
+import { COMPOSITION_OPTIONS } from "../src/hooks/paths/composition.ts";
+import { HEAD_CIRCUIT_OPTIONS } from "../src/hooks/paths/factored.ts";
 import { HEAD_SVD_OPTIONS } from "../src/hooks/paths/head-svd.ts";
 import { JACOBIAN_OPTIONS } from "../src/hooks/paths/jacobian.ts";
 import { PATH_PATCH_OPTIONS } from "../src/hooks/paths/path-patch.ts";
@@ -28,13 +30,15 @@ import {
   REPEATED_TOKENS_OPTIONS,
 } from "../src/hooks/readouts/head-scores.ts";
 import { LOGIT_LENS_OPTIONS } from "../src/hooks/readouts/logit-lens.ts";
+import { LOSS_PER_TOKEN_OPTIONS } from "../src/hooks/readouts/loss-per-token.ts";
 import { ACCUMULATED_OPTIONS, DECOMPOSE_OPTIONS, HEAD_RESULTS_OPTIONS } from "../src/hooks/readouts/residual.ts";
+import { TEST_PROMPT_OPTIONS } from "../src/hooks/readouts/test-prompt.ts";
 import { SWEEP_OPTIONS } from "../src/hooks/sweep-options.ts";
 import { BEAM_OPTIONS } from "../src/model/drafts/beam.ts";
 import { NGRAM_OPTIONS } from "../src/model/drafts/ngrams.ts";
 import { SUPERPOSED_OPTIONS } from "../src/model/drafts/superposed.ts";
 import { LOAD_OPTIONS } from "../src/model/load.ts";
-import { ENCODE_OPTIONS, KV_CACHE_OPTIONS } from "../src/model/loaded-model.ts";
+import { ENCODE_OPTIONS, KV_CACHE_OPTIONS, TOKEN_POSITION_OPTIONS } from "../src/model/loaded-model.ts";
 import { LOG_PROBS_OPTIONS } from "../src/model/log-probs.ts";
 import { ANSWER_OPTIONS } from "../src/paper/answers.ts";
 import { BATCH_OPTIONS } from "../src/paper/batches.ts";
@@ -114,6 +118,12 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
   },
   { calls: "`NgramModel`", schema: NGRAM_OPTIONS, type: "NgramOptions", files: ["src/model/drafts/ngrams.ts"] },
   { calls: "`toTokens`, `toStrTokens`", schema: ENCODE_OPTIONS, type: "EncodeInputOptions", files: [INPUT] },
+  {
+    calls: "`tokenPosition`",
+    schema: TOKEN_POSITION_OPTIONS,
+    type: "TokenPositionOptions",
+    files: ["src/model/loaded-model.ts", INPUT],
+  },
   { calls: "`createKvCache`", schema: KV_CACHE_OPTIONS, type: "KvCacheOptions", files: ["src/model/loaded-model.ts"] },
   { calls: "`sweep`", schema: SWEEP_OPTIONS, type: "SweepOptions", files: EXPERIMENT },
   {
@@ -189,7 +199,31 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     calls: "`headSvd`",
     schema: HEAD_SVD_OPTIONS,
     type: "HeadSvdOptions",
-    files: ["src/hooks/paths/head-svd.ts"],
+    files: ["src/hooks/paths/head-svd.ts", "src/hooks/paths/factored.ts"],
+  },
+  {
+    calls: "`headCircuit`",
+    schema: HEAD_CIRCUIT_OPTIONS,
+    type: "HeadCircuitOptions",
+    files: ["src/hooks/paths/factored.ts"],
+  },
+  {
+    calls: "`allCompositionScores`",
+    schema: COMPOSITION_OPTIONS,
+    type: "CompositionOptions",
+    files: ["src/hooks/paths/composition.ts"],
+  },
+  {
+    calls: "`lossPerToken`",
+    schema: LOSS_PER_TOKEN_OPTIONS,
+    type: "LossPerTokenOptions",
+    files: ["src/hooks/readouts/loss-per-token.ts", INPUT],
+  },
+  {
+    calls: "`testPrompt`",
+    schema: TEST_PROMPT_OPTIONS,
+    type: "TestPromptOptions",
+    files: ["src/hooks/readouts/test-prompt.ts", "src/model/log-probs.ts", INPUT],
   },
   {
     calls: "`logitLens`",

@@ -107,7 +107,7 @@ function section({ name, asks, paper }: AnyFigure, runs: readonly Run[]): string
     "",
     asks,
     "",
-    ...(method === "" ? [] : [`**How** ([source](../src/paper/figures/${name}.ts)): ${method}`, ""]),
+    ...(method === "" ? [] : [`**How** (\`src/paper/figures/${name}.ts\`): ${method}`, ""]),
     `**The paper:** ${paper}`,
     "",
     ...(found.length === 0 ? ["**Ours:** not measured yet: `npm run paper`."] : ["**Ours:**", ""]),

@@ -1,5 +1,3 @@
-/// <reference types="@webgpu/types" preserve="true" />
-/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * The entry `superlens`: the engine and its hooks, for anywhere WebGPU is. A browser gets this file; Node and Deno get
  * their own entries, which add what those hosts have beyond it (see `node.ts`, `deno.ts`) and export the same names.
@@ -9,6 +7,7 @@
  */
 export * from "./checkpoint/index.ts";
 export * from "./errors.ts";
+export type {} from "./globals.ts";
 export { Gpu } from "./gpu/gpu.ts";
 export type { AdapterInfo, AdapterKind, GpuHost, HostName, MemoryLeft } from "./gpu/host.ts";
 export type { KernelTime } from "./gpu/profiler.ts";
@@ -19,6 +18,7 @@ export {
   type AdapterChoice,
   adapterLine,
   type GpuProvider,
+  type PowerPreference,
   parseAdapterChoice,
 } from "./hosts/adapters.ts";
 export { type GpuRequest, registerGpuProvider, requestGpu } from "./hosts/request.ts";
@@ -31,7 +31,7 @@ export type { FinishReason, GenerateOptions, GenerateStep } from "./model/genera
 export type { EmbedsInput, EncodeInputOptions, ModelInput, SequenceInput, TokenInput } from "./model/input.ts";
 export { KvCache } from "./model/kv-cache.ts";
 export { type LoadOptions, type ModelSource, type OpenModelOptions, openModelSource, readSpec } from "./model/load.ts";
-export type { IdsInput, KvCacheOptions, PerSequence } from "./model/loaded-model.ts";
+export type { IdsInput, KvCacheOptions, PerSequence, TokenPositionOptions } from "./model/loaded-model.ts";
 export type { AnswerLogProb, LogProbsOptions } from "./model/log-probs.ts";
 export { Logits } from "./model/logits.ts";
 export type { Model } from "./model/model.ts";

@@ -1,6 +1,5 @@
-/// <reference types="@webgpu/types" preserve="true" />
-/// <reference lib="esnext.disposable" preserve="true" />
 /** Benchmarks: the same measurement on every host. Imports nothing of Node's, so a page can run it. */
+export type {} from "../globals.ts";
 export type { Backend } from "../hosts/facts.ts";
 export type { StorageType } from "../kernels/definitions.ts";
 export { type BenchOptions, DEFAULT_OPTIONS, planTests, type TestPlan } from "./options.ts";

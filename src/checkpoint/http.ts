@@ -16,7 +16,7 @@ export interface HttpOptions {
    */
   headers?: Record<string, string>;
   /** Stands in for the global `fetch`, to add a proxy for example. */
-  fetch?: typeof fetch;
+  fetch?: (url: URL, init: RequestInit) => Promise<Response>;
   retry?: RetryOptions;
   /** Ends every request, and every pause between two, with `signal.reason`. */
   signal?: AbortSignal | undefined;
@@ -178,7 +178,8 @@ export function mergeHeaders(...all: (Record<string, string> | undefined)[]): Re
  * The login of `https://user:password@host/`, which `fetch` refuses to send.
  * @throws CheckpointError `checkpoint/bad-source`
  */
-export function basicAuth({ username, password }: URL, label: string): Record<string, string> {
+export function basicAuth(url: URL, label: string): Record<string, string> {
+  const { username, password } = url;
   if (username === "") return {};
   const [name, secret] = [username, password].map((part) => decodePart(part, `the login of ${label}`));
   const login = new TextEncoder().encode(`${name}:${secret}`);

@@ -13,7 +13,7 @@ export function oneInput(command: Command, prompt: string | undefined, options: 
   return ids[0] as number[];
 }
 
-/** The answers of `probs` as the model takes them: text, or ids when the prompt is ids. */
+/** Answers as the model takes them: text, or ids when the prompt is ids. */
 export function parseAnswers(command: Command, answers: readonly string[], asIds: boolean): (string | number[])[] {
   if (answers.some((answer) => answer === ""))
     usageError(command, "--answers holds an empty answer; write them as a,b,c");

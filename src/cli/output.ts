@@ -115,3 +115,9 @@ export function grouped(count: number): string {
 export function quoted(text: string): string {
   return JSON.stringify(text);
 }
+
+/** A probability as a percentage; a small one keeps two digits. */
+export function percent(probability: number): string {
+  const value = 100 * probability;
+  return value >= 0.01 || value === 0 ? `${value.toFixed(2)}%` : `${value.toExponential(1)}%`;
+}

@@ -10,6 +10,7 @@ import { generateCommand } from "./commands/generate.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { paperCommand } from "./commands/paper.ts";
 import { probsCommand } from "./commands/probs.ts";
+import { testPromptCommand } from "./commands/test-prompt.ts";
 import { tokenizeCommand } from "./commands/tokenize.ts";
 import { trainCommand } from "./commands/train.ts";
 import { tuneCommand } from "./commands/tune.ts";
@@ -27,6 +28,7 @@ const COMMANDS = [
   tokenizeCommand,
   generateCommand,
   probsCommand,
+  testPromptCommand,
   forwardCommand,
   backwardCommand,
   attributeCommand,

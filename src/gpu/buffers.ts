@@ -43,7 +43,7 @@ export class Buffers {
    * A new zeroed buffer, counted in `ledger.memory`.
    * @throws GpuError `gpu/out-of-memory` when it exceeds `maxBufferSize`; a failing allocation surfaces in `guard`.
    */
-  create(bytes: number, usage: GPUBufferUsageFlags, label: string): GPUBuffer {
+  create(bytes: number, usage: number, label: string): GPUBuffer {
     this.core.check();
     const size = Math.max(16, Math.ceil(bytes / 4) * 4);
     if (size > this.limits.maxBufferSize) {

@@ -109,7 +109,7 @@ export class Gpu {
    * A new zeroed buffer, counted in `memory`.
    * @throws GpuError `gpu/out-of-memory` when it exceeds `maxBufferSize`; a failing allocation surfaces in `guard`.
    */
-  createBuffer(bytes: number, usage: GPUBufferUsageFlags, label: string): GPUBuffer {
+  createBuffer(bytes: number, usage: number, label: string): GPUBuffer {
     return this.buffers.create(bytes, usage, label);
   }
 

@@ -40,7 +40,7 @@ export interface GpuHost {
   /** The device's limits, which are the adapter's own for all that compute depends on. */
   limits: GPUSupportedLimits;
   /** The device's features: of `OPTIONAL_FEATURES` those that the adapter has. */
-  features: GPUSupportedFeatures;
+  features: ReadonlySet<string>;
   /** Of a software adapter, whose buffers are the process's own memory, where the host can say; a look takes milliseconds. */
   memoryLeft?: (() => MemoryLeft) | undefined;
 }

@@ -22,7 +22,7 @@ export class ReuseCache {
   constructor(private readonly buffers: Buffers) {}
 
   /** A buffer of `bytes`, rounded up to a multiple of four; its contents are whatever was there. */
-  acquire(bytes: number, usage: GPUBufferUsageFlags, label: string): GPUBuffer {
+  acquire(bytes: number, usage: number, label: string): GPUBuffer {
     const size = Math.max(16, Math.ceil(bytes / 4) * 4);
     const kept = this.#kept.get(keyOf({ size, usage }))?.pop();
     if (kept) {

@@ -73,6 +73,6 @@ export class Tensor {
 }
 
 /** The error of a tensor that is used after its end. */
-export function destroyedError({ label }: GPUBuffer, remedy: string): GpuError {
-  return new GpuError("gpu/destroyed", `Tensor ${label} was destroyed; ${remedy}.`);
+export function destroyedError(buffer: GPUBuffer, remedy: string): GpuError {
+  return new GpuError("gpu/destroyed", `Tensor ${buffer.label} was destroyed; ${remedy}.`);
 }

@@ -9,6 +9,9 @@ import * as s from "../schema/schema.ts";
  */
 export type AdapterChoice = "auto" | "hardware" | "lavapipe" | "swiftshader";
 
+/** Which GPU of a computer with two. */
+export type PowerPreference = "low-power" | "high-performance";
+
 /** Every `AdapterChoice`, for option parsers. */
 export const ADAPTER_CHOICES: readonly AdapterChoice[] = ["auto", "hardware", "lavapipe", "swiftshader"];
 
@@ -18,7 +21,7 @@ export interface GpuProvider {
   /** The choice when a request has none. */
   defaultAdapter(): AdapterChoice;
   /** @throws GpuError `gpu/no-adapter` when the choice cannot be met. */
-  requestAdapter(request: { adapter: AdapterChoice; powerPreference?: GPUPowerPreference }): Promise<GPUAdapter>;
+  requestAdapter(request: { adapter: AdapterChoice; powerPreference?: PowerPreference }): Promise<GPUAdapter>;
   /** What happens when a request has no `onAdapter`. */
   onAdapter(info: AdapterInfo): void;
   /** What the process has left; undefined where that cannot be known. */

@@ -8,7 +8,14 @@
  */
 import { constants } from "node:os";
 import type { AdapterKind } from "../gpu/host.ts";
-import { type AdapterChoice, adapterLine, describeAdapter, type GpuProvider, parseAdapterChoice } from "./adapters.ts";
+import {
+  type AdapterChoice,
+  adapterLine,
+  describeAdapter,
+  type GpuProvider,
+  type PowerPreference,
+  parseAdapterChoice,
+} from "./adapters.ts";
 import { memoryLeftOfProcess } from "./memory.node.ts";
 import { noAdapterError } from "./no-adapter.ts";
 import { paceSoftwareAdapter } from "./pacing.node.ts";
@@ -50,7 +57,7 @@ export const dawnProvider: GpuProvider = {
   memoryLeft: process.platform === "linux" ? memoryLeftOfProcess : undefined,
 };
 
-async function findAdapter(choice: AdapterChoice, powerPreference: GPUPowerPreference): Promise<GPUAdapter> {
+async function findAdapter(choice: AdapterChoice, powerPreference: PowerPreference): Promise<GPUAdapter> {
   const dawn = await loadDawn(choice);
   const tried: string[] = [];
   for (const candidate of choice === "auto" ? ORDER : [choice]) {
@@ -80,7 +87,7 @@ async function tryRoute(
   dawn: Dawn,
   choice: SpecificChoice,
   isAuto: boolean,
-  powerPreference: GPUPowerPreference,
+  powerPreference: PowerPreference,
 ): Promise<GPUAdapter | string> {
   const route = findRoute(choice, isAuto);
   if ("unavailable" in route) return route.unavailable;

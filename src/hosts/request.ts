@@ -8,7 +8,13 @@ import { abortable } from "../abort.ts";
 import { GpuError } from "../errors.ts";
 import type { AdapterInfo, GpuHost } from "../gpu/host.ts";
 import * as s from "../schema/schema.ts";
-import { type AdapterChoice, describeAdapter, type GpuProvider, parseAdapterChoice } from "./adapters.ts";
+import {
+  type AdapterChoice,
+  describeAdapter,
+  type GpuProvider,
+  type PowerPreference,
+  parseAdapterChoice,
+} from "./adapters.ts";
 import { navigatorProvider } from "./navigator.ts";
 
 /** Features asked for when the adapter has them. None is needed; kernels may have faster variants that use them. */
@@ -19,7 +25,7 @@ export interface GpuRequest {
   /** Defaults to `SUPERLENS_ADAPTER` in Node, `auto` elsewhere. */
   adapter?: AdapterChoice;
   /** Which GPU of a computer with two. The default is `high-performance` in Node and Deno; a browser chooses by itself. */
-  powerPreference?: GPUPowerPreference;
+  powerPreference?: PowerPreference;
   /** Called with the adapter that is used. By default Node prints one line on stderr, other hosts nothing. */
   onAdapter?: (info: AdapterInfo) => void;
   /** Suppresses the default line on stderr. */

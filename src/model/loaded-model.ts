@@ -5,7 +5,7 @@
  * Text and weights go by TransformerLens's names. One text gives one list, a list of texts gives a list of lists. `forward`
  * makes the same ids of a text.
  */
-import type { ConfigError } from "../errors.ts";
+import { type ConfigError, InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import * as s from "../schema/schema.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
@@ -15,6 +15,8 @@ import {
   type EncodeInputOptions,
   isBatch,
   requireTokenizer,
+  SEQUENCE,
+  type SequenceInput,
   type TextModel,
   TOKEN_IDS,
   TOKEN_INPUT,
@@ -40,6 +42,21 @@ export const KV_CACHE_OPTIONS = s.object<KvCacheOptions>("the options of createK
   sequences: s.wholeFrom(1),
   capacity: s.wholeFrom(1),
 });
+
+/** Options of `tokenPosition`. */
+export interface TokenPositionOptions extends EncodeInputOptions {
+  /** Which one is meant where the token occurs several times. Default `"first"`. */
+  mode?: "first" | "last";
+}
+
+export const TOKEN_POSITION_OPTIONS = s.object<TokenPositionOptions>("the options of tokenPosition", {
+  ...ENCODE_FIELDS,
+  mode: s.oneOf("first", "last"),
+});
+
+const ONE_TOKEN = s.byForm<string | number>("a text that is one token, or a token id", (value) =>
+  typeof value === "string" ? s.text : s.isWhole(value, 0) ? s.whole : undefined,
+);
 
 /** Token ids, one sequence or a batch. */
 export type IdsInput = s.NumberList | readonly s.NumberList[];
@@ -130,6 +147,24 @@ export class LoadedModel implements TextModel {
   toSingleToken(text: string): number {
     const tokenizer = requireTokenizer(this, "Give the token's id.");
     return tokenizer.singleToken(s.readArgument(s.text, text, "toSingleToken", "text"));
+  }
+
+  /**
+   * Where a token is in a text or a list of ids: TransformerLens's `get_token_position`. A BOS that the tokenizer puts first counts.
+   * @throws InputError `input/no-such-token` where it does not occur; what `toSingleToken` throws of a text that is not one token.
+   */
+  tokenPosition(token: string | number, input: SequenceInput, options?: TokenPositionOptions): number {
+    const wanted = s.readArgument(ONE_TOKEN, token, "tokenPosition", "token");
+    const read = s.readArgument(SEQUENCE, input, "tokenPosition", "input");
+    const { mode = "first", ...encoding } = s.readOptions(TOKEN_POSITION_OPTIONS, options ?? {}, "tokenPosition");
+    const id = typeof wanted === "string" ? this.toSingleToken(wanted) : wanted;
+    const ids = toIds(read, this, encoding)[0] as number[];
+    const position = mode === "first" ? ids.indexOf(id) : ids.lastIndexOf(id);
+    if (position >= 0) return position;
+    throw new InputError(
+      "input/no-such-token",
+      `Token ${id}${typeof wanted === "string" ? ` (${JSON.stringify(wanted)})` : ""} does not occur in the ${ids.length} tokens. Most tokens begin with a space; toStrTokens() shows how the text is cut.`,
+    );
   }
 
   /** TransformerLens's names of the weights this model has, in the order of the forward pass. */

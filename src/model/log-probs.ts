@@ -36,11 +36,13 @@ export interface LogProbsOptions {
   signal?: AbortSignal;
 }
 
-export const LOG_PROBS_OPTIONS = s.object<LogProbsOptions>("the options of logProbs", {
+export const LOG_PROBS_FIELDS = {
   ...ENCODE_FIELDS,
   tokenization: s.oneOf("joint", "separate"),
   signal: s.signal,
-});
+} as const;
+
+export const LOG_PROBS_OPTIONS = s.object<LogProbsOptions>("the options of logProbs", LOG_PROBS_FIELDS);
 
 /** The answers of `logProbs`. */
 export const ANSWERS = s.list("texts or lists of token ids", SEQUENCE);

@@ -1,6 +1,5 @@
-/// <reference types="@webgpu/types" preserve="true" />
-/// <reference lib="esnext.disposable" preserve="true" />
 /** The paper's experiments: its tasks as data, models to train on them, and what mixed prompts show. */
+export type {} from "../globals.ts";
 export type { AdamWOptions } from "../train/adamw.ts";
 export type { TrainStep } from "../train/checkpoint.ts";
 export type { Init } from "../train/initialise.ts";

@@ -1,6 +1,5 @@
-/// <reference types="@webgpu/types" preserve="true" />
-/// <reference lib="esnext.disposable" preserve="true" />
 /** The constructive transformer: tasks in, an ordinary model out. Start at build.ts; docs/theory.md explains it. */
+export type {} from "../globals.ts";
 export type { AssembledModel, DenseTensor, StageName } from "./assemble.ts";
 export {
   type Blueprint,

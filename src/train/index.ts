@@ -1,6 +1,5 @@
-/// <reference types="@webgpu/types" preserve="true" />
-/// <reference lib="esnext.disposable" preserve="true" />
 /** Training in WGSL: any model that `loadModel` loads, from what it knows or from scratch. Start at train.ts; docs/training.md explains it. */
+export type {} from "../globals.ts";
 export type { AdamWOptions } from "./adamw.ts";
 export type { TrainStep } from "./checkpoint.ts";
 export type { TrainBatch, TrainData } from "./data.ts";

@@ -10,6 +10,8 @@ import { ABLATE_OPTIONS } from "../../src/hooks/patching/ablate.ts";
 import { ACTIVATION_PATCH_OPTIONS } from "../../src/hooks/patching/activation-patch.ts";
 import { CAUSAL_TRACE_OPTIONS } from "../../src/hooks/patching/causal-trace.ts";
 import { INJECT_OPTIONS } from "../../src/hooks/patching/inject.ts";
+import { COMPOSITION_OPTIONS } from "../../src/hooks/paths/composition.ts";
+import { HEAD_CIRCUIT_OPTIONS } from "../../src/hooks/paths/factored.ts";
 import { HEAD_SVD_OPTIONS } from "../../src/hooks/paths/head-svd.ts";
 import { JACOBIAN_OPTIONS } from "../../src/hooks/paths/jacobian.ts";
 import { PATH_PATCH_OPTIONS } from "../../src/hooks/paths/path-patch.ts";
@@ -22,12 +24,14 @@ import {
   REPEATED_TOKENS_OPTIONS,
 } from "../../src/hooks/readouts/head-scores.ts";
 import { LOGIT_LENS_OPTIONS } from "../../src/hooks/readouts/logit-lens.ts";
+import { LOSS_PER_TOKEN_OPTIONS } from "../../src/hooks/readouts/loss-per-token.ts";
 import { ACCUMULATED_OPTIONS, DECOMPOSE_OPTIONS, HEAD_RESULTS_OPTIONS } from "../../src/hooks/readouts/residual.ts";
+import { TEST_PROMPT_OPTIONS } from "../../src/hooks/readouts/test-prompt.ts";
 import { SWEEP_OPTIONS } from "../../src/hooks/sweep-options.ts";
 import { BEAM_OPTIONS } from "../../src/model/drafts/beam.ts";
 import { NGRAM_OPTIONS } from "../../src/model/drafts/ngrams.ts";
 import { SUPERPOSED_OPTIONS } from "../../src/model/drafts/superposed.ts";
-import { ENCODE_OPTIONS, KV_CACHE_OPTIONS } from "../../src/model/loaded-model.ts";
+import { ENCODE_OPTIONS, KV_CACHE_OPTIONS, TOKEN_POSITION_OPTIONS } from "../../src/model/loaded-model.ts";
 import { LOG_PROBS_OPTIONS } from "../../src/model/log-probs.ts";
 import type { Schema } from "../../src/schema/schema.ts";
 import { loadGpt2Tokenizer } from "../../src/tokenizer/gpt2.ts";
@@ -75,6 +79,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
   const lens = await api.logitLens(model, ids, {});
   const stack = await api.accumulatedResid(model, ids);
   const grid = await api.ablate(model, { input: ids, kind: "zero", metric, layers: 0 });
+  const composition = await api.allCompositionScores(model, { mode: "V" });
   const scores = await api.headScores(model, ids, "previous");
   const attribution = await api.directLogitAttribution(model, ids, { tokens: 4 });
   const graph = api.CircuitGraph.of(model.spec).withScores(() => 1);
@@ -101,6 +106,12 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
       options: ENCODE_OPTIONS,
     },
     { name: "Model.toSingleToken", args: [" Paris"], run: (text) => writer.toSingleToken(text) },
+    {
+      name: "Model.tokenPosition",
+      args: [2, ids, {}],
+      run: (token, input, options) => model.tokenPosition(token, input, options),
+      options: TOKEN_POSITION_OPTIONS,
+    },
     { name: "Model.pointNames", args: ["*"], run: (patterns) => model.pointNames(patterns) },
     {
       name: "Model.forward",
@@ -295,6 +306,32 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
       args: [model, { layer: 0, head: 1, circuit: "OV" }],
       run: api.headSvd,
       options: HEAD_SVD_OPTIONS,
+    },
+    {
+      name: "headCircuit",
+      covers: ["headCircuit", "FactoredMatrix"],
+      args: [model, { layer: 0, head: 1, circuit: "QK" }],
+      run: api.headCircuit,
+      options: HEAD_CIRCUIT_OPTIONS,
+    },
+    {
+      name: "allCompositionScores",
+      args: [model, { mode: "Q" }],
+      run: api.allCompositionScores,
+      options: COMPOSITION_OPTIONS,
+    },
+    {
+      name: "CompositionScores.at",
+      args: [0, 0, 1, 0],
+      run: (...at: [number, number, number, number]) => composition.at(...at),
+      covers: ["CompositionScores"],
+    },
+    { name: "lossPerToken", args: [model, ids, {}], run: api.lossPerToken, options: LOSS_PER_TOKEN_OPTIONS },
+    {
+      name: "testPrompt",
+      args: [model, { prompt: ids, answer: [4] }],
+      run: api.testPrompt,
+      options: TEST_PROMPT_OPTIONS,
     },
     { name: "logitLens", args: [model, ids, {}], run: api.logitLens, options: LOGIT_LENS_OPTIONS },
     {

@@ -55,6 +55,7 @@ const COMMANDS: Record<string, string[]> = {
   tokenize: ["m", "text"],
   generate: ["m", "text"],
   probs: ["m", "text", "--answers", "a"],
+  "test-prompt": ["m", "--text", "a", "--answer", "b"],
   forward: ["m", "--text", "a", "--out", "o"],
   backward: ["m", "--text", "a", "--metric", "loss", "--weights", "*", "--out", "o"],
   attribute: ["m", "--clean", "a", "--corrupted", "b", "--metric", "kl"],

@@ -196,6 +196,26 @@ describe("superlens probs", () => {
   });
 });
 
+describe("superlens test-prompt", () => {
+  it("ranks each token of the answer, as probs has its probability", async () => {
+    const args = ["--ids", "5 6 7", "--quiet"];
+    const [expected] = await json<{ tokenLogProbs: number[] }[]>(["probs", LLAMA, ...args, "--answers", "38 5"]);
+    const command = ["test-prompt", LLAMA, ...args, "--answer", "38 5"];
+    const { tokens } = await json<{ tokens: { token: number; rank: number; logProb: number; top: unknown[] }[] }>(
+      command,
+    );
+    expect(tokens.map(({ token, top }) => [token, top.length])).toEqual([
+      [38, 10],
+      [5, 10],
+    ]);
+    for (const [index, { logProb }] of tokens.entries())
+      expect(logProb).toBeCloseTo(expected?.tokenLogProbs[index] as number, 4);
+    const { stdout } = await superlens(command);
+    expect(stdout).toContain(`position 3: 38 has rank ${tokens[0]?.rank} and probability `);
+    expect(stdout).toMatch(/\nrank +prob +logit +token\n +0 +\d/);
+  });
+});
+
 describe("Ctrl-C", () => {
   it.each([["inspect"], ["tokenize", "text"]])("ends a %s that waits for a server", async (command, ...rest) => {
     let child: Parameters<OnOutput>[0] | undefined;

@@ -6,7 +6,17 @@ import { writeSafetensors } from "../../src/checkpoint/index.ts";
 import { fileWithHeader, inTempFolder } from "../checkpoint/support.ts";
 import { LLAMA, type Run, superlens } from "./support.ts";
 
-const COMMANDS = ["inspect", "tokenize", "generate", "probs", "forward", "backward", "attribute", "tune"];
+const COMMANDS = [
+  "inspect",
+  "tokenize",
+  "generate",
+  "probs",
+  "test-prompt",
+  "forward",
+  "backward",
+  "attribute",
+  "tune",
+];
 
 // The first run after an edit of the sources bundles them.
 beforeAll(async () => {

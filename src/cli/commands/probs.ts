@@ -12,7 +12,7 @@ import {
   parseIds,
   usageError,
 } from "../options.ts";
-import { bar, print, printJson, quoted, table } from "../output.ts";
+import { bar, percent, print, printJson, quoted, table } from "../output.ts";
 import { withModel } from "../session.ts";
 import { stop } from "../stop.ts";
 
@@ -95,9 +95,4 @@ function printBars(ranked: readonly Answer[]): void {
   print(...table([["prob", "", "log prob", "tokens", "answer"], ...rows], ["right", "left", "right", "right"]));
   const total = ranked.reduce((sum, { probability }) => sum + probability, 0);
   print(`together ${percent(total)}`);
-}
-
-function percent(probability: number): string {
-  const value = 100 * probability;
-  return value >= 0.01 || value === 0 ? `${value.toFixed(2)}%` : `${value.toExponential(1)}%`;
 }

@@ -12,24 +12,17 @@ import type { HookedModel } from "../hooked-model.ts";
 import { pickHeads, resolveSite } from "../patching/sites.ts";
 import { centredFor, normFactor } from "../readouts/directions.ts";
 import { type DirectionTokens, directionTokens } from "./direction-tokens.ts";
+import { type FactoredMatrix, HEAD_CIRCUIT_FIELDS, type HeadCircuitOptions, layerCircuits } from "./factored.ts";
 import { type Columns, lowRankSvd } from "./low-rank-svd.ts";
 
 /** Options of `headSvd`. */
-export interface HeadSvdOptions {
-  /** The block. */
-  layer: number;
-  /** The head; its keys and values are those of its group. */
-  head: number;
-  /** `"OV"`: W_V W_O, what it moves. `"QK"`: W_Q W_K^T, where it looks. */
-  circuit: "OV" | "QK";
+export interface HeadSvdOptions extends HeadCircuitOptions {
   /** Also give so many tokens at each end of every singular vector. */
   topTokens?: number;
 }
 
 export const HEAD_SVD_OPTIONS = s.object<HeadSvdOptions>("the options of headSvd", {
-  layer: s.required(s.whole),
-  head: s.required(s.whole),
-  circuit: s.required(s.oneOf("OV", "QK")),
+  ...HEAD_CIRCUIT_FIELDS,
   topTokens: s.wholeFrom(1),
 });
 
@@ -58,12 +51,8 @@ export async function headSvd(model: HookedModel, given: HeadSvdOptions): Promis
   model.assertOpen();
   const { spec } = model;
   pickHeads(resolveSite(spec, "z", [layer]), [head]);
-  const group = Math.floor(head / (spec.nHeads / spec.nKvHeads));
-  const [input, output] =
-    circuit === "OV"
-      ? [await columnsOf(model, layer, "W_V", group), await rowsOf(model, layer, "W_O", head)]
-      : [await columnsOf(model, layer, "W_Q", head), await columnsOf(model, layer, "W_K", group)];
-  const svd = lowRankSvd(input, output);
+  const [matrix] = (await layerCircuits(model, layer, circuit, [head])) as [FactoredMatrix];
+  const svd = lowRankSvd(matrix.columns, matrix.rows);
   if (topTokens === undefined) return svd;
   const { W_E, W_U } = model.base.engine.weights;
   const read = async (vectors: Columns) =>
@@ -71,26 +60,6 @@ export async function headSvd(model: HookedModel, given: HeadSvdOptions): Promis
   const write = async (vectors: Columns) => directionTokens(model, W_U, await afterNorm(model, vectors), topTokens);
   const leftTokens = await read(svd.left);
   return { ...svd, leftTokens, rightTokens: await (circuit === "OV" ? write : read)(svd.right) };
-}
-
-/** The columns [dModel] of a head's matrix [dModel, dHead]. */
-async function columnsOf(model: HookedModel, layer: number, name: string, head: number): Promise<Columns> {
-  const { dModel, dHead } = model.spec;
-  const { data } = await model.weight(`blocks.${layer}.attn.${name}`);
-  const start = head * dModel * dHead;
-  return Array.from({ length: dHead }, (_, column) =>
-    Float64Array.from({ length: dModel }, (_, row) => data[start + row * dHead + column] as number),
-  );
-}
-
-/** The rows [dModel] of a head's matrix [dHead, dModel]. */
-async function rowsOf(model: HookedModel, layer: number, name: string, head: number): Promise<Columns> {
-  const { dModel, dHead } = model.spec;
-  const { data } = await model.weight(`blocks.${layer}.attn.${name}`);
-  return Array.from({ length: dHead }, (_, row) => {
-    const start = (head * dHead + row) * dModel;
-    return Float64Array.from(data.subarray(start, start + dModel));
-  });
 }
 
 /** Directions of what attention reads as directions of the residual: u · norm(x) = u' · x / scale, but for the bias. */

@@ -14,6 +14,7 @@ export {
   repeatedRandomTokens,
 } from "./head-scores.ts";
 export { type LensToken, LogitLens, type LogitLensOptions, logitLens } from "./logit-lens.ts";
+export { type LossPerTokenOptions, lossPerToken } from "./loss-per-token.ts";
 export {
   type AccumulatedOptions,
   accumulatedResid,
@@ -25,3 +26,4 @@ export {
 } from "./residual.ts";
 export type { ReadoutSource } from "./source.ts";
 export { ResidualStack } from "./stack.ts";
+export { type PromptTest, type TestedToken, type TestPromptOptions, type TopToken, testPrompt } from "./test-prompt.ts";

@@ -44,7 +44,10 @@ export interface PlannedWeight {
 }
 
 /** What an adapter lets a kernel bind. */
-type Limits = Pick<GPUSupportedLimits, "maxStorageBufferBindingSize" | "maxBufferSize">;
+interface Limits {
+  maxStorageBufferBindingSize: number;
+  maxBufferSize: number;
+}
 
 const NO_LIMITS: Limits = { maxStorageBufferBindingSize: Infinity, maxBufferSize: Infinity };
 

@@ -4,7 +4,7 @@
  *   npm run docs:paper
  *
  * Questions are the figures' own, the method is the first comment of a figure's file, and findings are those of the last
- * `npm run paper`, which docs/paper/report.json keeps. What longer runs found stands in docs/paper/notes/FIGURE.md.
+ * `npm run paper`, which docs/paper/report.json keeps. What longer runs found stands in docs/paper-notes/FIGURE.md.
  */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -77,7 +77,7 @@ function methodOf(name: string): string {
 
 /** What longer runs of a figure found, with the commands that repeat them; most have no such note. */
 function noteOf(name: string): string {
-  const file = new URL(`docs/paper/notes/${name}.md`, ROOT);
+  const file = new URL(`docs/paper-notes/${name}.md`, ROOT);
   return existsSync(file) ? `\n${readFileSync(file, "utf8").trim()}` : "";
 }
 

@@ -31,6 +31,14 @@ const ofPyTorch: Check[] = FAMILIES.map((family) => ({
     for (const name of loss.weights.names) compare(await loss.weights.read(name), `d_weight.${name}`);
     const weights = [...expected.keys()].filter((name) => name.startsWith("d_weight."));
     expectEqual(loss.weights.names.length, weights.length, "tensors");
+    expectEqual(loss.zeros.length, 0, "tensors without gradient");
+    const [before, after] = ["blocks.0.hook_mlp_out", "blocks.1.hook_resid_pre"] as const;
+    using cut = await model.backward(ids, {
+      metric: metric.logit(5),
+      at: [before, after],
+      edits: { at: after, op: "zero" },
+    });
+    expectEqual(cut.zeros.join(), before, "points before an edit that cuts");
     return showWorst(worst);
   },
 }));

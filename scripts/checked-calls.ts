@@ -2,7 +2,7 @@
 import { BENCH_OPTIONS } from "../src/bench/options.ts";
 import { RUN_OPTIONS } from "../src/bench/run.ts";
 import { ATTRIBUTION_PATCH_OPTIONS } from "../src/hooks/attribution/attribution-patch.ts";
-import { COMPARE_OPTIONS } from "../src/hooks/attribution/compare.ts";
+import { COMPARE_OPTIONS, COMPARED_PATCH_OPTIONS } from "../src/hooks/attribution/compare.ts";
 import { INTEGRATED_GRADIENTS_OPTIONS } from "../src/hooks/attribution/integrated-gradients.ts";
 import { TOKEN_SCORE_OPTIONS } from "../src/hooks/attribution/token-scores.ts";
 import { BACKWARD_OPTIONS } from "../src/hooks/backward.ts";
@@ -137,6 +137,17 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     schema: ATTRIBUTION_PATCH_OPTIONS,
     type: "AttributionPatchOptions",
     files: [`${ATTRIBUTION}attribution-patch.ts`, "src/hooks/patching/activation-patch.ts", ...EXPERIMENT],
+  },
+  {
+    calls: "`compareWithExact`, its second argument",
+    schema: COMPARED_PATCH_OPTIONS,
+    type: "ComparedPatchOptions",
+    files: [
+      `${ATTRIBUTION}compare.ts`,
+      `${ATTRIBUTION}attribution-patch.ts`,
+      "src/hooks/patching/activation-patch.ts",
+      ...EXPERIMENT,
+    ],
   },
   {
     calls: "`compareWithExact`, its third argument",

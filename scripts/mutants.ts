@@ -211,8 +211,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "join: rows take the residual of the position before",
     file: "src/ops/join.ts",
-    from: "pairs.push(rows.position(row), row)",
-    to: "pairs.push(Math.max(0, rows.position(row) - 1), row)",
+    from: "pairs.push(joining.sources[row] as number, row)",
+    to: "pairs.push(Math.max(0, (joining.sources[row] as number) - 1), row)",
     tests: SWEEPS,
   },
   {
@@ -263,6 +263,20 @@ export const MUTANTS: readonly Mutant[] = [
     from: "valueStart: target.valueStart + start",
     to: "valueStart: target.valueStart",
     tests: SWEEPS,
+  },
+  {
+    name: "sweep: rows of every prompt join where the first one's do",
+    file: "src/hooks/sweep.ts",
+    from: "prompt * this.plan.longest + position",
+    to: "position",
+    tests: ["test/hooks/sweep-batch.test.ts"],
+  },
+  {
+    name: "sweep: every prompt is compared with the first one's run",
+    file: "src/hooks/sweep.ts",
+    from: "prompt * this.model.spec.vocabSize",
+    to: "0",
+    tests: ["test/hooks/sweep-batch.test.ts"],
   },
   {
     name: "readouts: the residual between attention and MLP is left out",

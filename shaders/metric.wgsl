@@ -3,7 +3,8 @@
 // Modes: 0 logits of the listed tokens; 1 difference of the first two tokens' logits; 2 log probability and 3 probability of
 // the first token; 4 rank of the first token (0: the most likely; tokens with an equal logit do not count); 5 KL divergence
 // sum_t p(t) (log p(t) - log q(t)) of the row's distribution q from the reference p, given as logits [vocab].
-// outputs[outIndex[row] * outStride + outStart + i]. logits [rows, vocab]. One workgroup of 64 a row, folded into y.
+// rows [rowCount, (row of the logits, row of the outputs)]; outputs[output row * outStride + outStart + i]. logits [rows, vocab];
+// the reference begins at referenceStart. One workgroup of 64 a row, folded into y.
 
 struct Params {
   rowCount: u32,
@@ -12,13 +13,14 @@ struct Params {
   tokenCount: u32,
   outStart: u32,
   outStride: u32,
+  referenceStart: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(1) @binding(0) var<storage, read> logits: array<f32>;
 @group(1) @binding(1) var<storage, read> tokens: array<u32>;
 @group(1) @binding(2) var<storage, read> reference: array<f32>;
-@group(1) @binding(3) var<storage, read> outIndex: array<u32>;
+@group(1) @binding(3) var<storage, read> rows: array<vec2<u32>>;
 @group(1) @binding(4) var<storage, read_write> outputs: array<f32>;
 
 fn rank(base: u32, thread: u32) -> f32 {
@@ -32,10 +34,10 @@ fn rank(base: u32, thread: u32) -> f32 {
 
 fn divergence(base: u32, thread: u32) -> f32 {
   let total = logSumExp(LOGITS, base, thread);
-  let referenceTotal = logSumExp(REFERENCE, 0u, thread);
+  let referenceTotal = logSumExp(REFERENCE, params.referenceStart, thread);
   var sum = 0.0;
   for (var token = thread; token < params.vocab; token += 64u) {
-    let p = reference[token] - referenceTotal;
+    let p = reference[params.referenceStart + token] - referenceTotal;
     let weight = exp(p);
     if (weight > 0.0) { // 0 log 0 is 0
       sum += weight * (p - (logits[base + token] - total));
@@ -50,12 +52,13 @@ fn main(
   @builtin(num_workgroups) grid: vec3<u32>,
   @builtin(local_invocation_index) thread: u32,
 ) {
-  let row = group.y * grid.x + group.x;
-  if (row >= params.rowCount) {
+  let index = group.y * grid.x + group.x;
+  if (index >= params.rowCount) {
     return;
   }
-  let base = row * params.vocab;
-  let at = outIndex[row] * params.outStride + params.outStart;
+  let row = rows[index];
+  let base = row.x * params.vocab;
+  let at = row.y * params.outStride + params.outStart;
   if (params.mode == 0u) {
     for (var i = thread; i < params.tokenCount; i += 64u) {
       outputs[at + i] = logits[base + tokens[i]];

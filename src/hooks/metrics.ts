@@ -125,12 +125,18 @@ export const METRIC_SCHEMA = s.byForm<CheckedMetric>("a metric such as metric.lo
 );
 /** One metric or several. */
 export const METRICS = s.oneOrMore("metrics", METRIC_SCHEMA);
+const METRIC_LISTS = s.list("lists of metrics, one for each prompt", METRICS);
+/** One metric or several for all prompts, or for each prompt a list. */
+export const METRICS_OF_PROMPTS = s.byForm<readonly CheckedMetric[] | readonly (readonly CheckedMetric[])[]>(
+  "a metric, a list of metrics, or for each prompt a list of them",
+  (value) => (Array.isArray(value) && value.some(Array.isArray) ? METRIC_LISTS : METRICS),
+);
 
 const METRIC = defineKernel({
   name: "metric",
   sources: [reduceSource, normalizerSource, metricNumbers, metricSource],
-  bindings: { logits: "read", tokens: "read", reference: "read", outIndex: "read", outputs: "write" },
-  params: u32("rowCount", "vocab", "mode", "tokenCount", "outStart", "outStride"),
+  bindings: { logits: "read", tokens: "read", reference: "read", rows: "read", outputs: "write" },
+  params: u32("rowCount", "vocab", "mode", "tokenCount", "outStart", "outStride", "referenceStart"),
 });
 
 /** Whether a metric reads the logits of its tokens alone, so that no others need be computed. */
@@ -237,12 +243,12 @@ function checkExpressions({ term, gradient, weights }: CheckedMetric): void {
 export interface MetricCall {
   /** [rows, vocab]. */
   logits: Tensor;
-  rows: number;
+  /** The rows that are measured: of the logits, and of `outputs`. */
+  rows: readonly (readonly [row: number, output: number])[];
   vocab: number;
-  /** Logits [vocab] that `kl` compares with. */
+  /** Logits that `kl` compares with, [vocab] from `referenceStart` (0) on. */
   reference: Tensor;
-  /** For each row, the row of `outputs` it belongs to. */
-  outIndex: Tensor;
+  referenceStart?: number;
   outputs: Tensor;
   outStart: number;
   outStride: number;
@@ -252,20 +258,21 @@ export function recordMetric(recorder: Recorder, metric: Metric, call: MetricCal
   const { tokens } = metric;
   recorder.dispatch(METRIC, {
     params: {
-      rowCount: call.rows,
+      rowCount: call.rows.length,
       vocab: call.vocab,
       mode: kindOf(metric).mode as number,
       tokenCount: tokens.length,
       outStart: call.outStart,
       outStride: call.outStride,
+      referenceStart: call.referenceStart ?? 0,
     },
     buffers: {
       logits: call.logits,
       tokens: tokens.length > 0 ? recorder.upload(Uint32Array.from(tokens)) : recorder.gpu.zeros,
       reference: call.reference,
-      outIndex: call.outIndex,
+      rows: recorder.upload(Uint32Array.from(call.rows.flat())),
       outputs: call.outputs,
     },
-    workgroups: foldGrid(recorder.gpu, call.rows),
+    workgroups: foldGrid(recorder.gpu, call.rows.length),
   });
 }

@@ -7,41 +7,54 @@ import type { Tensor } from "../gpu/tensor.ts";
 import { type AffectedRows, affectedRows } from "../graph/reach.ts";
 import { isCausal } from "../model/causality.ts";
 import type { Head } from "../model/engine.ts";
-import { type TokenInput, toIds } from "../model/input.ts";
+import { toIds } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
 import { widestMlp } from "../model/weights/table.ts";
 import { type CompiledEdit, compileEdits, type EditScope } from "./edit.ts";
-import { type CheckedMetric, checkMetrics, type Metric, metricWidth, readsOnlyTokens } from "./metrics.ts";
+import { type CheckedMetric, checkMetrics, metricWidth, readsOnlyTokens } from "./metrics.ts";
 import { rowWidth } from "./plan.ts";
 import { reachesOf } from "./points.ts";
 import type { ForwardResult } from "./result.ts";
 import type { CheckedSweepOptions, SweepModel } from "./sweep-options.ts";
 
-/** A cell whose edits can change what is measured. */
+/** A cell of one prompt, whose edits can change what is measured. */
 export interface Cell {
+  /** Of the outputs: [cells, prompts]. */
   index: number;
+  prompt: number;
   edits: CompiledEdit[];
   affected: AffectedRows;
 }
 
-export interface SweepPlan extends Disposable {
+/** One of the prompts that the cells edit. */
+export interface SweptPrompt {
+  /** As far as they matter. */
   ids: readonly number[];
   /** The metric's position. */
   end: number;
-  cells: readonly Cell[];
+  metrics: readonly CheckedMetric[];
+  /** The metrics with tokens numbered as the columns of `SweepPlan.head`, where there is one. */
+  ofHead: readonly CheckedMetric[];
+  /** Logits that each metric compares with; undefined: those of the base run. */
+  references: readonly (Tensor | undefined)[];
   /** Edits of the model's `withEdits` scope, which every pass makes. */
   standing: readonly CompiledEdit[];
+}
+
+export interface SweepPlan extends Disposable {
+  prompts: readonly SweptPrompt[];
+  /** Tokens of the longest. */
+  longest: number;
+  cells: readonly Cell[];
   /** Rows of one pass. */
   rowLimit: number;
-  metrics: readonly CheckedMetric[];
   columns: number;
+  /** A sequence for each prompt. */
   kv: KvCache;
-  /** The unedited run: residuals at the checkpoints, logits at `end`. */
+  /** The unedited run: residuals at the checkpoints, logits at each prompt's `end`. */
   base: ForwardResult;
-  /** [cells + 1, columns]; the last row is the base run's. */
+  /** [cells + 1, prompts, columns]; the last rows are the base run's. */
   outputs: Tensor;
-  /** Logits that each metric compares with. */
-  references: readonly Tensor[];
   /** The only tokens whose logits anybody reads, and their unembedding; undefined when every logit counts. */
   head: TokenHead | undefined;
 }
@@ -59,18 +72,20 @@ export const checkpoint = (layer: number) => `blocks.${layer - 1}.hook_resid_pos
 /** Checks everything, then runs the base. Nothing stays allocated when it fails. */
 export async function planSweep(model: SweepModel, options: CheckedSweepOptions): Promise<SweepPlan> {
   const { spec, gpu } = model;
-  const metrics = options.metric;
-  const columns = metrics.reduce((sum, metric) => sum + metricWidth(metric), 0);
-  const all = singleSequence(model, options.input);
-  const end = metricPosition(all, options.position ?? -1);
-  checkMetrics(metrics, spec.vocabSize);
-  const scope = { spec, lengths: [all.length], starts: [0] };
+  const all = toIds(options.input, model);
+  const metrics = metricsOf(options.metric, all.length, spec.vocabSize);
+  const columns = columnsOf(metrics);
+  const { position = -1 } = options;
+  const ends = all.map((ids, prompt) => metricPosition(ids, position, prompt, all.length));
+  const scope = { spec, lengths: all.map(({ length }) => length), starts: all.map(() => 0) };
   const standing = compileEdits(model.standing, scope);
-  const cells = compileCells(scope, options.cells, end, all.length);
+  const cells = compileCells(scope, options.cells, ends);
   const edits = [...standing, ...cells.flatMap((cell) => cell.edits)];
-  const ids = needsWholeSequence(model, edits) ? all : all.slice(0, end + 1);
+  const isWhole = needsWholeSequence(model, edits);
+  const lists = all.map((ids, prompt) => (isWhole ? ids : ids.slice(0, (ends[prompt] as number) + 1)));
+  const longest = Math.max(...lists.map(({ length }) => length));
   const widest = Math.max(0, ...edits.map(({ point }) => rowWidth(point, scope)));
-  const rowLimit = rowsOfPass(model, options, ids.length, widest);
+  const rowLimit = rowsOfPass(model, options, longest, widest);
   const owned: { destroy(): void }[] = [];
   const own = <T extends { destroy(): void }>(resource: T): T => {
     owned.push(resource);
@@ -80,57 +95,95 @@ export async function planSweep(model: SweepModel, options: CheckedSweepOptions)
     for (const resource of owned.reverse()) resource.destroy();
   };
   try {
-    const cellRows = cells.reduce((sum, { affected }) => sum + ids.length - affected.first, 0);
-    const kv = own(model.createKvCache({ capacity: ids.length + Math.min(rowLimit, cellRows) }));
-    const base = own(await runBase(model, options, ids, end, cells, kv));
-    const outputs = own(gpu.tensor([options.cells.length + 1, columns], "sweep results"));
-    const references = metrics.map(({ reference }) =>
-      reference ? own(gpu.tensorFrom(reference, [spec.vocabSize], "reference logits")) : base.logits.tensor,
-    );
-    const head = tokenHead(model, metrics, edits);
+    const cellRows = cells.reduce((sum, { affected, prompt }) => sum + lengthOf(lists, prompt) - affected.first, 0);
+    const baseRows = lists.reduce((sum, { length }) => sum + length, 0);
+    const capacity = baseRows + Math.min(rowLimit, cellRows);
+    const kv = own(model.createKvCache({ sequences: lists.length, capacity }));
+    const base = own(await runBase(model, options, lists, isWhole ? position : -1, cells, kv));
+    const outputs = own(gpu.tensor([(options.cells.length + 1) * lists.length, columns], "sweep results"));
+    const head = tokenHead(model, metrics.flat(), edits);
     if (head) own(head);
-    return {
-      ids,
-      end,
-      cells,
-      standing,
-      rowLimit,
-      metrics,
-      columns,
-      kv,
-      base,
-      outputs,
-      references,
-      head,
-      [Symbol.dispose]: destroy,
-    };
+    const referenceOf = ({ reference }: CheckedMetric) =>
+      reference && own(gpu.tensorFrom(reference, [spec.vocabSize], "reference logits"));
+    const shared = metrics[0]?.map(referenceOf) ?? [];
+    const prompts = lists.map((ids, prompt): SweptPrompt => {
+      const ofPrompt = metrics[prompt] as readonly CheckedMetric[];
+      return {
+        ...{ ids, end: ends[prompt] as number, metrics: ofPrompt },
+        ofHead: head ? ofPrompt.map(head.numbered) : ofPrompt,
+        references: ofPrompt === metrics[0] ? shared : ofPrompt.map(referenceOf),
+        standing: ofSequence(standing, prompt),
+      };
+    });
+    return { prompts, longest, cells, rowLimit, columns, kv, base, outputs, head, [Symbol.dispose]: destroy };
   } catch (error) {
     destroy();
     throw error;
   }
 }
 
-/** One pass over the whole sequence that keeps the residual wherever a cell's rows join. */
+const lengthOf = (lists: readonly (readonly number[])[], prompt: number) => (lists[prompt] as readonly number[]).length;
+
+/**
+ * The metrics of each prompt.
+ * @throws HookError `hook/metric` for lists that are not one for each prompt, or differ in columns
+ */
+function metricsOf(
+  given: CheckedSweepOptions["metric"],
+  prompts: number,
+  vocabSize: number,
+): readonly (readonly CheckedMetric[])[] {
+  const isLists = Array.isArray(given[0]);
+  const lists = (
+    isLists ? given : Array.from({ length: prompts }, () => given)
+  ) as readonly (readonly CheckedMetric[])[];
+  for (const list of new Set(lists)) checkMetrics(list, vocabSize);
+  if (lists.length !== prompts)
+    throw new HookError(
+      "hook/metric",
+      `There are ${lists.length} lists of metrics for ${prompts} prompts. Give a list for each prompt, or one for all.`,
+    );
+  const columns = lists.map((list) => columnsOf([list]));
+  const other = columns.findIndex((count) => count !== columns[0]);
+  if (other < 0) return lists;
+  throw new HookError(
+    "hook/metric",
+    `The metrics of prompt 0 have ${columns[0]} columns, those of prompt ${other} ${columns[other]}. Give each prompt as many.`,
+  );
+}
+
+const columnsOf = ([first]: readonly (readonly CheckedMetric[])[]) =>
+  (first ?? []).reduce((sum, metric) => sum + metricWidth(metric), 0);
+
+/** Edits as far as they are of one sequence. */
+function ofSequence(edits: readonly CompiledEdit[], sequence: number): CompiledEdit[] {
+  return edits.flatMap((edit) => {
+    const targets = edit.targets.filter((target) => target.sequence === sequence);
+    return targets.length > 0 ? [{ ...edit, targets }] : [];
+  });
+}
+
+/** One pass over the prompts that keeps the residual wherever a cell's rows join. */
 function runBase(
   model: SweepModel,
   { signal }: CheckedSweepOptions,
-  ids: readonly number[],
-  end: number,
+  lists: readonly (readonly number[])[],
+  position: number,
   cells: readonly Cell[],
   kv: KvCache,
 ): Promise<ForwardResult> {
   const joins = [...new Set(cells.flatMap(({ affected }) => affected.joins))].filter((layer) => layer > 0);
-  return model.forward([ids], {
+  return model.forward(lists, {
     kv,
-    logits: [end],
+    logits: [position],
     signal,
     ...(joins.length > 0 && { capture: joins.map(checkpoint) }),
   });
 }
 
 export interface TokenHead extends Head {
-  /** The metrics, with tokens numbered as this head's columns. */
-  metrics: readonly Metric[];
+  /** A metric with tokens numbered as this head's columns. */
+  numbered(metric: CheckedMetric): CheckedMetric;
   destroy(): void;
 }
 
@@ -148,11 +201,11 @@ function tokenHead(
   // Many tokens gain nothing, and their rows may exceed one binding, which the whole unembedding is split for.
   const bytes = 4 * tokens.length * model.spec.dModel;
   if (tokens.length > MAX_HEAD_TOKENS || bytes > model.gpu.limits.maxStorageBufferBindingSize) return undefined;
-  const numbered = metrics.map((metric) => ({
+  const numbered = (metric: CheckedMetric) => ({
     ...metric,
     tokens: metric.tokens.map((token) => tokens.indexOf(token)),
-  }));
-  return { ...model.engine.headOf(tokens), metrics: numbered };
+  });
+  return { ...model.engine.headOf(tokens), numbered };
 }
 
 function rowsOfPass(
@@ -168,19 +221,13 @@ function rowsOfPass(
   return Math.max(keyCount, Math.min(engine.rowsPerPass(widest), rows));
 }
 
-function singleSequence(model: SweepModel, input: TokenInput): number[] {
-  const ids = toIds(input, model);
-  if (ids.length !== 1)
-    throw new InputError("input/sweep", `A sweep takes one sequence, not ${ids.length}. Run one sweep for each.`);
-  return ids[0] as number[];
-}
-
-function metricPosition(ids: readonly number[], position: number): number {
+function metricPosition(ids: readonly number[], position: number, prompt: number, prompts: number): number {
   const end = position < 0 ? ids.length + position : position;
   if (Number.isInteger(end) && end >= 0 && end < ids.length) return end;
+  const whose = prompts > 1 ? `prompt ${prompt}` : "the sequence";
   throw new InputError(
     "input/position-range",
-    `The metric's position is ${position}; the sequence has ${ids.length} tokens.`,
+    `The metric's position is ${position}; ${whose} has ${ids.length} tokens.`,
   );
 }
 
@@ -194,18 +241,18 @@ function needsWholeSequence({ spec, standing }: SweepModel, edits: readonly Comp
   return edits.some(({ point }) => point.kind.axes.includes("key"));
 }
 
-/** Cells whose edits can change the logits at `end`. */
-function compileCells(scope: EditScope, cells: CheckedSweepOptions["cells"], end: number, length: number): Cell[] {
+/** Cells of the prompts whose logits at their ends the edits can change. */
+function compileCells(scope: EditScope, cells: CheckedSweepOptions["cells"], ends: readonly number[]): Cell[] {
   const reaches = reachesOf(scope.spec);
   const causal = isCausal(scope.spec);
-  return cells.flatMap((edits, index) => {
-    const compiled = inCell(index, () => compileEdits(edits, scope));
-    const places = compiled.map(({ at, targets }) => ({
-      point: at,
-      positions: targets.map(({ position }) => position),
-    }));
-    const affected = affectedRows(reaches, places, end, length, causal);
-    return affected ? [{ index, edits: compiled, affected }] : [];
+  return cells.flatMap((edits, cell) => {
+    const compiled = inCell(cell, () => compileEdits(edits, scope));
+    return ends.flatMap((end, prompt) => {
+      const own = ends.length > 1 ? ofSequence(compiled, prompt) : compiled;
+      const places = own.map(({ at, targets }) => ({ point: at, positions: targets.map(({ position }) => position) }));
+      const affected = affectedRows(reaches, places, end, scope.lengths[prompt] as number, causal);
+      return affected ? [{ index: cell * ends.length + prompt, prompt, edits: own, affected }] : [];
+    });
   });
 }
 

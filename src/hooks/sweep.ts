@@ -14,26 +14,28 @@ import type { KvCache } from "../model/kv-cache.ts";
 import { RowTable } from "../ops/rows.ts";
 import * as s from "../schema/schema.ts";
 import { mergeEdits } from "./merge-edits.ts";
-import { type Metric, metricWidth, recordMetric } from "./metrics.ts";
+import { metricWidth, recordMetric } from "./metrics.ts";
 import { type CheckedSweepOptions, SWEEP_OPTIONS, type SweepModel, type SweepOptions } from "./sweep-options.ts";
-import { type Cell, checkpoint, planSweep, type SweepPlan } from "./sweep-plan.ts";
+import { type Cell, checkpoint, planSweep, type SweepPlan, type SweptPrompt } from "./sweep-plan.ts";
 
 /** The numbers of a sweep, on the host. */
 export interface SweepResult {
-  /** [cells, columns], row-major; one column a metric (`logits` has one a token). */
+  /** [cells, columns], row-major; one column a metric (`logits` has one a token). With several prompts the mean over them. */
   values: Float32Array;
   /** Numbers of each cell. */
   columns: number;
-  /** The metrics of the unedited run, [columns]. */
+  /** The metrics of the unedited run, [columns]; with several prompts the mean. */
   base: Float32Array;
+  /** Every value, for each prompt as `values` and `base`. */
+  prompts: { values: Float32Array; base: Float32Array }[];
   /** How much was computed: passes, and rows summed over the layers, beside what one full pass a cell would take. */
   work: { passes: number; rowLayers: number; fullRowLayers: number };
 }
 
 /**
  * Runs a sweep.
- * @throws HookError for an edit that cannot be made (naming its cell) or a metric that does not fit; InputError for more
- * than one sequence or a position outside it; the signal's reason when aborted.
+ * @throws HookError for an edit that cannot be made (naming its cell) or a metric that does not fit; InputError for a
+ * position outside a prompt; the signal's reason when aborted.
  */
 export async function sweep(model: SweepModel, given: SweepOptions): Promise<SweepResult> {
   model.assertOpen();
@@ -54,11 +56,17 @@ class SweepRun {
 
   async finish(): Promise<SweepResult> {
     const { options } = this;
-    const { cells, outputs } = this.plan;
-    const total = options.cells.length;
+    const { cells, outputs, prompts, columns } = this.plan;
+    const count = options.cells.length;
+    const total = count * prompts.length;
     const { signal } = options;
     const measureBase = (recorder: Recorder) =>
-      this.#measure(recorder, this.plan.metrics, this.plan.base.logits.tensor, [total]);
+      this.#measure(
+        recorder,
+        this.plan.base.logits.tensor,
+        false,
+        prompts.map((_, prompt) => ({ prompt, output: total + prompt })),
+      );
     await Recorder.run(this.model.gpu, "sweep base metric", measureBase, { signal });
     let done = total - cells.length;
     for (const batch of this.#batches()) {
@@ -68,15 +76,24 @@ class SweepRun {
       await abortable(Promise.resolve(options.onProgress?.({ done, total })), signal);
     }
     const all = await abortable(outputs.read(), signal);
-    const base = all.slice(total * this.plan.columns);
-    const values = all.slice(0, total * this.plan.columns);
     const computed = new Set(cells.map(({ index }) => index));
-    for (let cell = 0; cell < total; cell++) if (!computed.has(cell)) values.set(base, cell * this.plan.columns);
-    const fullRowLayers = total * this.plan.ids.length * this.model.spec.nLayers;
+    const numbersOf = (output: number) => all.subarray(output * columns, (output + 1) * columns);
+    const each = prompts.map((_, prompt) => {
+      const base = numbersOf(total + prompt).slice();
+      const values = new Float32Array(count * columns);
+      for (let cell = 0; cell < count; cell++) {
+        const output = cell * prompts.length + prompt;
+        values.set(computed.has(output) ? numbersOf(output) : base, cell * columns);
+      }
+      return { values, base };
+    });
+    const rows = prompts.reduce((sum, { ids }) => sum + ids.length, 0);
+    const fullRowLayers = count * rows * this.model.spec.nLayers;
     return {
-      values,
-      columns: this.plan.columns,
-      base,
+      values: meanOf(each.map(({ values }) => values)),
+      columns,
+      base: meanOf(each.map(({ base }) => base)),
+      prompts: each,
       work: { passes: this.#passes, rowLayers: this.#rowLayers, fullRowLayers },
     };
   }
@@ -91,7 +108,7 @@ class SweepRun {
     let rows = 0;
     for (const cell of sorted) {
       // Slots are taken up to the end of the sequence, beyond the rows that are computed.
-      const here = this.plan.ids.length - cell.affected.first;
+      const here = this.#idsOf(cell).length - cell.affected.first;
       if (batch.length > 0 && (rows + here > limit || batch.length === logitLimit)) {
         yield batch;
         batch = [];
@@ -103,15 +120,23 @@ class SweepRun {
     if (batch.length > 0) yield batch;
   }
 
+  #idsOf({ prompt }: Pick<Cell, "prompt">): readonly number[] {
+    return (this.plan.prompts[prompt] as SweptPrompt).ids;
+  }
+
   async #runBatch(batch: readonly Cell[]): Promise<void> {
     const { model } = this;
-    const { end } = this.plan;
+    const { prompts, longest } = this.plan;
     const { spec, gpu } = model;
-    using kv = this.plan.kv.fork(batch.map(() => 0));
-    const { rows, joinLayers } = this.#rowsOf(batch, kv);
+    using kv = this.plan.kv.fork(batch.map(({ prompt }) => prompt));
+    const { rows, joinLayers, sources } = this.#rowsOf(batch, kv);
     const activeRows = spec.layers.map((_, layer) => joinLayers.filter((join) => join <= layer).length);
-    const outputRows = indices(rows.count).filter((row) => rows.position(row) === end);
-    const edits = mergeEdits(batch.map((cell) => [...this.plan.standing, ...cell.edits]));
+    const cellOf = (row: number) => batch[rows.sequence(row)] as Cell;
+    const promptOf = (row: number) => prompts[cellOf(row).prompt] as SweptPrompt;
+    const outputRows = indices(rows.count).filter((row) => rows.position(row) === promptOf(row).end);
+    const edits = mergeEdits(
+      batch.map(({ edits, prompt }) => [...(prompts[prompt] as SweptPrompt).standing, ...edits]),
+    );
     const hooks = { edits, captures: [], callbacks: [], positions: [], allPositions: [] };
     const tokens = this.plan.head?.W_U.outWidth ?? spec.vocabSize;
     const record = (recorder: Recorder) => {
@@ -121,56 +146,83 @@ class SweepRun {
         cache: kv,
         hooks,
         activeRows,
-        joining: { layers: joinLayers, residual: (layer) => this.plan.base.cache.tensor(checkpoint(layer)) },
+        joining: {
+          layers: joinLayers,
+          sources,
+          residual: (layer) => this.plan.base.cache.tensor(checkpoint(layer)),
+        },
         outputRows,
+        keyCount: longest,
         logits: { tensor: logits, head: this.plan.head },
       });
-      const cellOf = outputRows.map((row) => (batch[rows.sequence(row)] as Cell).index);
-      this.#measure(recorder, this.plan.head?.metrics ?? this.plan.metrics, logits, cellOf);
+      const measured = outputRows.map((row) => ({ prompt: cellOf(row).prompt, output: cellOf(row).index }));
+      this.#measure(recorder, logits, true, measured);
     };
     await Recorder.run(gpu, "sweep", record, { signal: this.options.signal });
     this.#passes += 1;
     this.#rowLayers += activeRows.reduce((sum, count) => sum + count, 0);
   }
 
-  /** The rows of a batch, those that join earlier first, and the layer where each joins. */
-  #rowsOf(batch: readonly Cell[], kv: KvCache): { rows: RowTable; joinLayers: number[] } {
-    const entries = batch.flatMap(({ affected }, sequence) => {
+  /** The rows of a batch, those that join earlier first, the layer where each joins, and its row of the base run. */
+  #rowsOf(batch: readonly Cell[], kv: KvCache): { rows: RowTable; joinLayers: number[]; sources: number[] } {
+    const entries = batch.flatMap((cell, sequence) => {
+      const { affected, prompt } = cell;
+      const ids = this.#idsOf(cell);
       kv.truncate(sequence, affected.first);
-      const slots = kv.extend(sequence, this.plan.ids.length - affected.first);
-      return affected.joins.map((join, index) => ({
-        sequence,
-        position: affected.first + index,
-        slot: slots[index] as number,
-        join,
-      }));
+      const slots = kv.extend(sequence, ids.length - affected.first);
+      return affected.joins.map((join, index) => {
+        const position = affected.first + index;
+        const source = prompt * this.plan.longest + position;
+        return { sequence, position, slot: slots[index] as number, join, source, token: ids[position] as number };
+      });
     });
     entries.sort((a, b) => a.join - b.join);
     const rows = new RowTable(entries.length);
-    for (const [row, { sequence, position, slot }] of entries.entries()) {
-      rows.set(row, sequence, position, slot, this.plan.ids[position] as number);
-    }
-    return { rows, joinLayers: entries.map(({ join }) => join) };
+    for (const [row, { sequence, position, slot, token }] of entries.entries())
+      rows.set(row, sequence, position, slot, token);
+    return { rows, joinLayers: entries.map(({ join }) => join), sources: entries.map(({ source }) => source) };
   }
 
-  /** Records metrics for logits [rows, tokens]; `cellOf` says which row of the outputs each belongs to. */
-  #measure(recorder: Recorder, metrics: readonly Metric[], logits: Tensor, cellOf: readonly number[]): void {
-    const outIndex = recorder.upload(Uint32Array.from(cellOf));
-    let outStart = 0;
-    metrics.forEach((metric, index) => {
-      recordMetric(recorder, metric, {
-        logits,
-        rows: cellOf.length,
-        vocab: logits.shape[1] as number,
-        reference: this.plan.references[index] as Tensor,
-        outIndex,
-        outputs: this.plan.outputs,
-        outStart,
-        outStride: this.plan.columns,
-      });
-      outStart += metricWidth(metric);
+  /** Records metrics for logits [rows, tokens], of the base run or of cells; `measured` says whose each row is, and its row of the outputs. */
+  #measure(
+    recorder: Recorder,
+    logits: Tensor,
+    isCells: boolean,
+    measured: readonly { prompt: number; output: number }[],
+  ): void {
+    const { prompts, outputs, columns, base } = this.plan;
+    // Prompts with the same metrics share the dispatches, but for those that compare with their own base run.
+    const groups = new Map<unknown, { prompt: number; rows: [number, number][] }>();
+    measured.forEach(({ prompt, output }, row) => {
+      const { metrics, references } = prompts[prompt] as SweptPrompt;
+      const isOwn = metrics.some((metric, index) => metric.kind === "kl" && !references[index]);
+      const key = isOwn ? prompt : metrics;
+      const group = groups.get(key) ?? { prompt, rows: [] };
+      groups.set(key, group);
+      group.rows.push([row, output]);
     });
+    const vocab = logits.shape[1] as number;
+    for (const { prompt, rows } of groups.values()) {
+      const { metrics, ofHead, references } = prompts[prompt] as SweptPrompt;
+      let outStart = 0;
+      (isCells ? ofHead : metrics).forEach((metric, index) => {
+        const reference = references[index];
+        recordMetric(recorder, metric, {
+          ...{ logits, rows, vocab, outputs, outStart, outStride: columns },
+          reference: reference ?? base.logits.tensor,
+          referenceStart: reference ? 0 : prompt * this.model.spec.vocabSize,
+        });
+        outStart += metricWidth(metric);
+      });
+    }
   }
+}
+
+/** Entry by entry the mean of lists. */
+function meanOf(lists: readonly Float32Array[]): Float32Array {
+  const [first] = lists as [Float32Array];
+  if (lists.length === 1) return first.slice();
+  return first.map((_, index) => lists.reduce((sum, list) => sum + (list[index] as number), 0) / lists.length);
 }
 
 const startOf = ({ affected }: Cell) => Math.min(...affected.joins);

@@ -65,7 +65,9 @@ export function gradientsOf({ gradients }: Bindings): WeightGradients {
 export interface Joining {
   /** For each row of the pass the layer where it joins. */
   readonly layers: readonly number[];
-  /** The residual [position, dModel] before a layer, of the one sequence that all of them continue. */
+  /** And the row of `residual` that it takes. */
+  readonly sources: readonly number[];
+  /** The residual [rows, dModel] before a layer, of the run that they continue. */
   residual(layer: number): Tensor;
 }
 

@@ -12,7 +12,7 @@ export const JOIN = defineOp<{ layer: number }>({
     const joining = bindings.joining as NonNullable<typeof bindings.joining>;
     const pairs: number[] = [];
     for (let row = 0; row < rows.count; row++) {
-      if (joining.layers[row] === layer) pairs.push(rows.position(row), row);
+      if (joining.layers[row] === layer) pairs.push(joining.sources[row] as number, row);
     }
     if (pairs.length === 0) return;
     const target = outputs[0] as View;

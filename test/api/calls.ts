@@ -1,5 +1,5 @@
 import { ATTRIBUTION_PATCH_OPTIONS } from "../../src/hooks/attribution/attribution-patch.ts";
-import { COMPARE_OPTIONS } from "../../src/hooks/attribution/compare.ts";
+import { COMPARE_OPTIONS, COMPARED_PATCH_OPTIONS } from "../../src/hooks/attribution/compare.ts";
 import { INTEGRATED_GRADIENTS_OPTIONS } from "../../src/hooks/attribution/integrated-gradients.ts";
 import { TOKEN_SCORE_OPTIONS } from "../../src/hooks/attribution/token-scores.ts";
 import { CIRCUIT_OPTIONS } from "../../src/hooks/circuits/circuit.ts";
@@ -232,7 +232,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
       name: "compareWithExact of a patch",
       args: [patch],
       run: (options) => api.compareWithExact(model, options),
-      options: ACTIVATION_PATCH_OPTIONS,
+      options: COMPARED_PATCH_OPTIONS,
     },
     {
       name: "integratedGradients",

@@ -312,7 +312,6 @@ describe("a sweep", () => {
       { cells: [[edit({ value: { cache: undefined as unknown as ActivationCache, name: Z } })]] },
       /^HookError hook\/value-shape: Cell 0: /,
     ],
-    ["of several sequences", { input: IDS }, /^InputError input\/sweep: A sweep takes one sequence, not 2/],
     [
       "of embeddings",
       { input: { inputsEmbeds: [new Float32Array(32)] } as never },

@@ -99,7 +99,7 @@ const FEW_ROWS = metric.logits([1, 2]);
 
 it.each<[string, () => Promise<Grid>, string, RegExp]>([
   ["prompts of two lengths", patch({ clean: [1, 2, 3] }), "hook/patch-length", /3 tokens.*9/],
-  ["a batch", patch({ clean: [clean, clean] }), "input/experiment", /one sequence, not 2/],
+  ["more clean prompts", patch({ clean: [clean, clean] }), "input/experiment", /2 clean prompts and 1 corrupted/],
   [
     "embeddings",
     patch({ clean: { inputsEmbeds: [] } }),

@@ -15,6 +15,7 @@ import { defineKernel, u32 } from "../../gpu/kernel.ts";
 import { foldGrid, Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { reduceConstants } from "../../kernels/launch.ts";
+import type { TokenInput } from "../../model/input.ts";
 import type { Logits } from "../../model/logits.ts";
 import { layoutOf } from "../../ops/places.ts";
 import * as s from "../../schema/schema.ts";
@@ -33,8 +34,16 @@ import { againstClean, EXPERIMENT_FIELDS } from "../patching/experiment.ts";
 import type { PatchGrid } from "../patching/grid.ts";
 import { isHeadFirst } from "../points.ts";
 
-/** Options of `attributionPatch`: those of `activationPatch`, but for what concerns its many passes. */
-export interface AttributionPatchOptions extends Omit<ActivationPatchOptions, "onProgress" | "memoryBudget"> {}
+/** Options of `attributionPatch`: those of `activationPatch` for one pair of prompts, but for what concerns its many passes. */
+export interface AttributionPatchOptions
+  extends Omit<ActivationPatchOptions, "onProgress" | "memoryBudget" | "metric" | "clean" | "corrupted"> {
+  /** One sequence, whose answer is the one that counts. */
+  clean: TokenInput;
+  /** As many tokens as `clean`. */
+  corrupted: TokenInput;
+  /** One number a cell. */
+  metric: Metric;
+}
 
 export const ATTRIBUTION_PATCH_OPTIONS = s.object<AttributionPatchOptions>("the options of attributionPatch", {
   metric: EXPERIMENT_FIELDS.metric,
@@ -130,10 +139,9 @@ async function reduceRows(
 function measureInto(recorder: Recorder, metric: Metric, logits: Logits, outputs: Tensor, outStart: number) {
   recordMetric(recorder, metric, {
     logits: logits.tensor,
-    rows: 1,
+    rows: [[0, 0]],
     vocab: logits.tensor.shape[1] as number,
     reference: metric.reference ? recorder.upload(Float32Array.from(metric.reference)) : logits.tensor,
-    outIndex: recorder.upload(Uint32Array.of(0)),
     outputs,
     outStart,
     outStride: 1,

@@ -7,13 +7,25 @@ import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import {
-  ACTIVATION_PATCH_OPTIONS,
   type ActivationPatchOptions,
+  PATCH_FIELDS,
+  type PatchResult,
   planPatch,
   sweepPatches,
 } from "../patching/activation-patch.ts";
+import { EXPERIMENT_FIELDS } from "../patching/experiment.ts";
 import type { PatchGrid } from "../patching/grid.ts";
-import { approximate } from "./attribution-patch.ts";
+import { type AttributionPatchOptions, approximate } from "./attribution-patch.ts";
+
+/** What both are asked: options of `attributionPatch`, and of the exact sweep. */
+export interface ComparedPatchOptions
+  extends AttributionPatchOptions,
+    Pick<ActivationPatchOptions, "onProgress" | "memoryBudget"> {}
+
+export const COMPARED_PATCH_OPTIONS = s.object<ComparedPatchOptions>("the options of compareWithExact", {
+  ...EXPERIMENT_FIELDS,
+  ...PATCH_FIELDS,
+});
 
 /** What `compareWithExact` compares. */
 export interface CompareOptions {
@@ -76,15 +88,16 @@ const SIGN_FLOOR = 1e-4;
  */
 export async function compareWithExact(
   model: HookedModel,
-  given: ActivationPatchOptions,
+  given: ComparedPatchOptions,
   how: CompareOptions = {},
 ): Promise<AttributionComparison> {
-  const options = readCall("compareWithExact", model, ACTIVATION_PATCH_OPTIONS, given);
+  const options = readCall("compareWithExact", model, COMPARED_PATCH_OPTIONS, given);
   const { sample = MOST_CELLS, seed = 0 } = s.readOptions(COMPARE_OPTIONS, how, "compareWithExact");
   const plan = planPatch(model, options);
   const grid = await approximate(model, plan, options);
   const chosen = draw(grid.values.length, sample, seed);
-  const { values, ofTarget } = await sweepPatches(model, plan, options, chosen);
+  const [exact] = await sweepPatches(model, [plan], [options.metric], options, chosen);
+  const { values, ofTarget } = exact as PatchResult;
   const changes = grid.change();
   const columns = grid.columns.indices;
   const cells = chosen.map(

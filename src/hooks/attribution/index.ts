@@ -1,5 +1,11 @@
 export { type AttributionPatchOptions, attributionPatch } from "./attribution-patch.ts";
-export { type AttributionComparison, type ComparedCell, type CompareOptions, compareWithExact } from "./compare.ts";
+export {
+  type AttributionComparison,
+  type ComparedCell,
+  type ComparedPatchOptions,
+  type CompareOptions,
+  compareWithExact,
+} from "./compare.ts";
 export {
   type IntegratedGradients,
   type IntegratedGradientsOptions,

@@ -4,21 +4,22 @@
  * so they are activations the model does have (Chan et al. 2022, "Causal scrubbing").
  */
 import { HookError } from "../../errors.ts";
-import { TOKEN_INPUT, type TokenInput } from "../../model/input.ts";
+import { TOKEN_INPUT, type TokenInput, toIds } from "../../model/input.ts";
 import { RandomStream } from "../../model/random.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
 import { captureAlone } from "../capture.ts";
 import type { Edit } from "../edit.ts";
 import type { HookedModel } from "../hooked-model.ts";
+import { METRICS, type Metric } from "../metrics.ts";
 import type { ForwardResult } from "../result.ts";
 import {
-  assertOneColumn,
   EXPERIMENT_FIELDS,
   type ExperimentOptions,
+  meanOverPrompts,
+  metricsOfPrompts,
   PROMPT,
   referencePrompts,
-  sequenceOf,
   sweepOptions,
 } from "./experiment.ts";
 import { Grid, type GridAxis, type GridJson } from "./grid.ts";
@@ -40,9 +41,11 @@ import {
 export type AblationKind = "zero" | "mean" | "resample";
 
 /** Options of `ablate`. */
-export interface AblateOptions extends ExperimentOptions {
-  /** One sequence. */
+export interface AblateOptions extends Omit<ExperimentOptions, "metric"> {
+  /** A prompt, or several of any lengths. */
   input: TokenInput;
+  /** One number a cell: one metric for all prompts, or one for each. */
+  metric: Metric | readonly Metric[];
   /** What takes the place of the activation. */
   kind: AblationKind;
   /** The activation to ablate, one head or one layer a cell. Default "z": the heads. */
@@ -66,8 +69,11 @@ export interface AblateOptions extends ExperimentOptions {
   seed?: number;
 }
 
-export const ABLATE_OPTIONS = s.object<AblateOptions>("the options of ablate", {
+type CheckedAblateOptions = Omit<s.Read<AblateOptions>, "metric"> & { metric: readonly Metric[] };
+
+export const ABLATE_OPTIONS = s.object<AblateOptions, CheckedAblateOptions>("the options of ablate", {
   ...EXPERIMENT_FIELDS,
+  metric: s.required(METRICS),
   input: PROMPT,
   kind: s.required(s.oneOf("zero", "mean", "resample")),
   at: LAYER_OR_HEAD_SITE,
@@ -98,19 +104,23 @@ export class AblationGrid extends Grid {
     readonly kind: AblationKind,
     /** For each cell of a resample ablation, the reference prompts drawn; empty otherwise. */
     readonly draws: readonly (readonly number[])[],
+    /** With several prompts the grid of each, of which this one is the mean; else none. */
+    readonly prompts: readonly AblationGrid[] = [],
   ) {
     super(rows, columns, values, base);
   }
 
-  override toJSON(): GridJson & { kind: AblationKind; draws: readonly (readonly number[])[] } {
-    return { ...super.toJSON(), kind: this.kind, draws: this.draws };
+  override toJSON(): GridJson & { kind: AblationKind; draws: readonly (readonly number[])[]; prompts?: unknown[] } {
+    const each = this.prompts.length > 0 ? { prompts: this.prompts.map((grid) => grid.toJSON()) } : {};
+    return { ...super.toJSON(), kind: this.kind, draws: this.draws, ...each };
   }
 }
 
 /** One cell before its values are known. */
 interface Target {
   at: string;
-  positions: readonly number[];
+  /** As they were given; all when absent. */
+  positions: readonly number[] | undefined;
   /** The head, or undefined for sites without heads. */
   head: number | undefined;
 }
@@ -123,31 +133,48 @@ interface Ablation {
 }
 
 /**
- * One sweep over the input, after the passes over the reference prompts.
- * @throws HookError `hook/no-reference`, `hook/reference-length`; as `sweep` otherwise.
+ * One sweep over the input, after the passes over the reference prompts. With several prompts the grid is the mean, and has the grid of
+ * each as `prompts`; a cell of a resample ablation draws once for all of them.
+ * @throws HookError `hook/no-reference`, `hook/reference-length`; `hook/patch-length` for a mean at each position of prompts of
+ * several lengths; as `sweep` otherwise.
  */
 export async function ablate(model: HookedModel, given: AblateOptions): Promise<AblationGrid> {
   const options = readCall("ablate", model, ABLATE_OPTIONS, given);
-  assertOneColumn(options.metric);
   for (const [name, kinds] of Object.entries(ONLY_FOR) as [keyof typeof ONLY_FOR, readonly AblationKind[]][]) {
     if (options[name] !== undefined && !kinds.includes(options.kind))
       s.refuseIdle("ablate", name, `in a ${options.kind} ablation; it is for ${kinds.join(" and ")}`);
   }
-  const ids = sequenceOf(model, options.input, "input");
+  const inputs = toIds(options.input, model);
+  const metrics = metricsOfPrompts(options.metric, inputs.length);
   const site = resolveSite(model.spec, options.at ?? "z", options.layers);
   const heads = pickHeads(site, options.heads);
+  const places = inputs.map(({ length }) => pickPositions(options.positions, length));
   // Ascending, as captures are.
-  const positions = pickPositions(options.positions, ids.length).sort((a, b) => a - b);
-  const targets = site.names.flatMap((at): Target[] =>
-    heads.length > 0 ? heads.map((head) => ({ at, positions, head })) : [{ at, positions, head: undefined }],
-  );
-  const { edits, draws = [], run } = await ABLATIONS[options.kind](model, options, site, positions);
+  const positions = [...new Set(places.flat())].sort((a, b) => a - b);
+  const targets = site.names.flatMap((at): Target[] => {
+    const target = { at, positions: options.positions };
+    return heads.length > 0 ? heads.map((head) => ({ ...target, head })) : [{ ...target, head: undefined }];
+  });
+  const { edits, draws = [], run } = await ABLATIONS[options.kind](model, options, site, positions, inputs);
   try {
     const cells = targets.flatMap((target) => edits(target).map((edit) => [edit]));
-    const { values, base } = await model.sweep({ ...sweepOptions(options), input: ids, cells, metric: options.metric });
+    const { prompts } = await model.sweep({
+      ...sweepOptions(options),
+      input: inputs,
+      cells,
+      metric: metrics.map((own) => [own]),
+    });
+    const rows = layerAxis(site.layers);
     const columns = heads.length > 0 ? headAxis(heads) : WHOLE_LAYER;
-    const averaged = averageOf(values, options.samples ?? 1);
-    return new AblationGrid(layerAxis(site.layers), columns, averaged, base[0] as number, options.kind, draws);
+    const grids = prompts.map(({ values, base }) => {
+      const averaged = averageOf(values, options.samples ?? 1);
+      return new AblationGrid(rows, columns, averaged, base[0] as number, options.kind, draws);
+    });
+    const [only] = grids as [AblationGrid];
+    if (grids.length === 1) return only;
+    const values = meanOverPrompts(grids.map((grid) => grid.values));
+    const [base] = meanOverPrompts(grids.map((grid) => [grid.base]));
+    return new AblationGrid(rows, columns, values, base as number, options.kind, draws, grids);
   } finally {
     run?.destroy();
   }
@@ -155,14 +182,19 @@ export async function ablate(model: HookedModel, given: AblateOptions): Promise<
 
 type Prepare = (
   model: HookedModel,
-  options: s.Read<AblateOptions>,
+  options: CheckedAblateOptions,
   site: ResolvedSite,
   positions: readonly number[],
+  inputs: readonly (readonly number[])[],
 ) => Promise<Ablation>;
 
 const ABLATIONS: Record<AblationKind, Prepare> = { zero: zeroAblation, mean: meanAblation, resample: resampleAblation };
 
-const select = ({ at, positions, head }: Target) => ({ at, positions, ...(head !== undefined && { heads: [head] }) });
+const select = ({ at, positions, head }: Target) => ({
+  at,
+  ...(positions && { positions }),
+  ...(head !== undefined && { heads: [head] }),
+});
 
 async function zeroAblation(): Promise<Ablation> {
   return { edits: (target) => [{ ...select(target), op: "zero" }] };
@@ -170,27 +202,39 @@ async function zeroAblation(): Promise<Ablation> {
 
 async function meanAblation(
   model: HookedModel,
-  options: s.Read<AblateOptions>,
+  options: CheckedAblateOptions,
   site: ResolvedSite,
   positions: readonly number[],
+  inputs: readonly (readonly number[])[],
 ): Promise<Ablation> {
   const perPosition = options.meanOver === "position";
+  const [first] = inputs as [readonly number[]];
+  const other = inputs.find(({ length }) => length !== first.length);
+  if (perPosition && other)
+    throw new HookError(
+      "hook/patch-length",
+      `The prompts have ${first.length} and ${other.length} tokens, and meanOver "position" has a mean for each position. Give prompts of one length, or take meanOver "all".`,
+    );
   const prompts = referencePrompts(model, options.reference, "mean", perPosition ? positions : []);
   const means = await meansOf(model, prompts, site, perPosition ? positions : undefined, options.signal);
-  return { edits: (target) => [{ ...select(target), op: "set", value: means.valueOf(target.at, target.head) }] };
+  // Means at each position are in ascending order, whatever the order of the option.
+  const selected = (target: Target) => select(perPosition ? { ...target, positions } : target);
+  return { edits: (target) => [{ ...selected(target), op: "set", value: means.valueOf(target.at, target.head) }] };
 }
 
 /** The reference activations stay on the GPU, [prompts, positions, …] for each layer. */
 async function resampleAblation(
   model: HookedModel,
-  options: s.Read<AblateOptions>,
+  options: CheckedAblateOptions,
   site: ResolvedSite,
   positions: readonly number[],
+  inputs: readonly (readonly number[])[],
 ): Promise<Ablation> {
   const { samples = 1, seed = 0, signal } = options;
   const prompts = referencePrompts(model, options.reference, "resample", positions);
-  const ids = sequenceOf(model, options.input, "input");
-  if (prompts.every((prompt) => ids.every((id, position) => id === prompt[position])))
+  const isSame = (ids: readonly number[]) =>
+    prompts.every((prompt) => ids.every((id, position) => id === prompt[position]));
+  if (inputs.every(isSame))
     throw new HookError(
       "hook/same-prompts",
       "resample ablation sets the activations of the reference prompts, and all of them have the input's tokens: nothing would change. Give prompts that differ.",

@@ -4,19 +4,24 @@
  * Denoising puts clean activations into the corrupted run, and shows what suffices to restore the answer. Noising puts
  * corrupted ones into the clean run, and shows what the answer needs (Heimersheim and Nanda 2024, arXiv 2404.15255).
  */
+import { HookError } from "../../errors.ts";
 import type { TextModel, TokenInput } from "../../model/input.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
 import type { Edit } from "../edit.ts";
 import type { HookedModel } from "../hooked-model.ts";
+import { METRICS, type Metric } from "../metrics.ts";
 import type { ForwardResult } from "../result.ts";
 import {
   againstClean,
   assertOneColumn,
   EXPERIMENT_FIELDS,
   type ExperimentOptions,
+  meanOverPrompts,
+  metricsOfPrompts,
   PROMPT,
   promptPair,
+  promptPairs,
   sweepOptions,
 } from "./experiment.ts";
 import { type GridAxis, PatchGrid } from "./grid.ts";
@@ -36,11 +41,13 @@ import {
 } from "./sites.ts";
 
 /** Options of `activationPatch`. */
-export interface ActivationPatchOptions extends ExperimentOptions {
-  /** One sequence, whose answer is the one that counts. */
+export interface ActivationPatchOptions extends Omit<ExperimentOptions, "metric"> {
+  /** A prompt whose answer is the one that counts, or several. */
   clean: TokenInput;
-  /** As many tokens as `clean`. */
+  /** As many tokens as `clean`; as many prompts, in the same order. */
   corrupted: TokenInput;
+  /** One number a cell: one metric for all pairs of prompts, or one for each. */
+  metric: Metric | readonly Metric[];
   /** The activation to patch. Sites with heads (q, k, v, z, pattern) give [layers, heads], the others [layers, positions]. */
   at: Site;
   /** Default "denoising": clean into corrupted. */
@@ -64,20 +71,52 @@ export const PATCH_FIELDS = {
   heads: s.indices,
 } as const satisfies s.Fields<Omit<ActivationPatchOptions, keyof ExperimentOptions>>;
 
-export const ACTIVATION_PATCH_OPTIONS = s.object<ActivationPatchOptions>("the options of activationPatch", {
-  ...EXPERIMENT_FIELDS,
-  ...PATCH_FIELDS,
-});
+type CheckedPatchOptions = Omit<s.Read<ActivationPatchOptions>, "metric"> & { metric: readonly Metric[] };
+
+export const ACTIVATION_PATCH_OPTIONS = s.object<ActivationPatchOptions, CheckedPatchOptions>(
+  "the options of activationPatch",
+  { ...EXPERIMENT_FIELDS, metric: s.required(METRICS), ...PATCH_FIELDS },
+);
 
 /**
- * One forward pass of the prompt that gives, one sweep over the prompt that is patched.
- * @throws HookError `hook/patch-length` when the prompts differ in tokens; as `sweep` otherwise.
+ * One forward pass of the prompts that give, one sweep over the prompts that are patched. With several pairs the grid is the mean, and
+ * has the grid of each as `prompts`; they may differ in length at sites with heads.
+ * @throws HookError `hook/patch-length` when the prompts of a pair differ in tokens, or pairs do where columns are positions; as `sweep`
+ * otherwise.
  */
 export async function activationPatch(model: HookedModel, given: ActivationPatchOptions): Promise<PatchGrid> {
-  const options = readCall("activationPatch", model, ACTIVATION_PATCH_OPTIONS, given);
-  const plan = planPatch(model, options);
-  const { values, ofTarget, ofSource } = await sweepPatches(model, plan, options);
-  return patchGrid(plan, values, ofTarget, ofSource);
+  const { metric, ...options } = readCall("activationPatch", model, ACTIVATION_PATCH_OPTIONS, given);
+  const pairs = promptPairs(model, options);
+  const metrics = metricsOfPrompts(metric, pairs.length);
+  const plans = pairs.map((pair, index) => planPatch(model, { ...options, ...pair, metric: metrics[index] as Metric }));
+  checkColumns(plans);
+  const results = await sweepPatches(model, plans, metrics, options);
+  const grids = results.map((result, index) => gridOf(plans[index] as PatchPlan, result));
+  const [only] = grids as [PatchGrid];
+  return grids.length === 1 ? only : meanGrid(grids);
+}
+
+/** Columns that are positions mean the same in all pairs of prompts. @throws HookError `hook/patch-length` */
+function checkColumns(plans: readonly PatchPlan[]): void {
+  const [first] = plans as [PatchPlan];
+  const other = plans.find(({ target }) => target.length !== first.target.length);
+  if (!other || first.heads.length > 0) return;
+  throw new HookError(
+    "hook/patch-length",
+    `The pairs have ${first.target.length} and ${other.target.length} tokens, and the grid's columns are positions. Give pairs of one length, or patch heads (at "z").`,
+  );
+}
+
+function meanGrid(grids: readonly PatchGrid[]): PatchGrid {
+  const [{ rows, columns }] = grids as [PatchGrid];
+  const labels = columns.indices.map((index, column) => {
+    const each = new Set(grids.map((grid) => grid.columns.labels[column]));
+    return each.size === 1 ? (columns.labels[column] as string) : String(index);
+  });
+  const mean = (of: (grid: PatchGrid) => number) => meanOverPrompts(grids.map((grid) => [of(grid)]))[0] as number;
+  const values = meanOverPrompts(grids.map(({ values }) => values));
+  const ends = [mean(({ base }) => base), mean(({ clean }) => clean), mean(({ corrupted }) => corrupted)] as const;
+  return new PatchGrid(rows, { ...columns, labels }, values, ...ends, grids);
 }
 
 /** The two runs, and the cells of the grid: layers times heads, or times positions for sites without heads. */
@@ -99,7 +138,7 @@ export interface PatchPlan {
 /** Checks options against a model, whose weights it does not need. @throws HookError, InputError */
 export function planPatch(
   model: TextModel & Pick<HookedModel, "spec">,
-  options: s.Read<Omit<ActivationPatchOptions, "onProgress" | "memoryBudget">>,
+  options: Omit<CheckedPatchOptions, "onProgress" | "memoryBudget" | "metric"> & { metric: Metric },
 ): PatchPlan {
   assertOneColumn(options.metric);
   const { clean, corrupted } = promptPair(model, options);
@@ -120,32 +159,62 @@ export function patchGrid(plan: PatchPlan, values: Float32Array, ofTarget: numbe
   return new PatchGrid(plan.rows, plan.columns, values, ofTarget, clean, corrupted);
 }
 
-/** The metric of the cells `chosen`, by their places in the grid; of all when absent. And that of both runs. */
-export async function sweepPatches(
-  model: HookedModel,
-  plan: PatchPlan,
-  options: s.Read<ActivationPatchOptions>,
-  chosen?: readonly number[],
-): Promise<{ values: Float32Array; ofTarget: number; ofSource: number }> {
-  const { site, positions, end, target, source, denoising } = plan;
-  using run = await model.forward([source], {
-    capture: [...site.names, lastResidual(model.spec)],
-    positions: [...positions, end],
-    logits: [end],
-    signal: options.signal,
-  });
-  const all = patchCells(plan, run);
-  const cells = chosen ? chosen.map((cell) => all[cell] as Edit[]) : all;
-  cells.push(outcomeCell(model.spec, run.cache, end));
-  const metric = denoising ? await againstClean(options.metric, run.logits) : options.metric;
-  const { values, base } = await model.sweep({ ...sweepOptions(options), input: target, cells, metric });
-  return { values: values.slice(0, -1), ofTarget: base[0] as number, ofSource: values.at(-1) as number };
+/** What a pair of prompts gives: the metric of the cells, and of both runs. */
+export interface PatchResult {
+  values: Float32Array;
+  ofTarget: number;
+  ofSource: number;
 }
 
-function patchCells({ site, heads, positions }: PatchPlan, { cache }: ForwardResult): Edit[][] {
+const gridOf = (plan: PatchPlan, { values, ofTarget, ofSource }: PatchResult) =>
+  patchGrid(plan, values, ofTarget, ofSource);
+
+/** The metric of the cells `chosen`, by their places in the grid, of all when absent: for each pair of prompts, in one sweep. */
+export async function sweepPatches(
+  model: HookedModel,
+  plans: readonly PatchPlan[],
+  metrics: readonly Metric[],
+  options: Omit<CheckedPatchOptions, "metric">,
+  chosen?: readonly number[],
+): Promise<PatchResult[]> {
+  const [plan] = plans as [PatchPlan];
+  const { metricPosition: end = -1, positions, signal } = options;
+  using run = await model.forward(
+    plans.map(({ source }) => source),
+    {
+      capture: [...plan.site.names, lastResidual(model.spec)],
+      ...(positions && { positions: [...positions, end] }),
+      logits: [end],
+      signal,
+    },
+  );
+  const all = patchCells(plan, run, positions);
+  const cells = chosen ? chosen.map((cell) => all[cell] as Edit[]) : all;
+  cells.push(outcomeCell(model.spec, run.cache, end));
+  const measured = metrics.map(async (own, pair) => [plan.denoising ? await againstClean(own, run.logits, pair) : own]);
+  const { prompts } = await model.sweep({
+    ...sweepOptions(options),
+    input: plans.map(({ target }) => target),
+    cells,
+    metric: await Promise.all(measured),
+  });
+  return prompts.map(({ values, base }) => ({
+    values: values.slice(0, -1),
+    ofTarget: base[0] as number,
+    ofSource: values.at(-1) as number,
+  }));
+}
+
+/** `chosen`: positions that heads are patched at, as they were given; all when absent. */
+function patchCells(
+  { site, heads, positions }: PatchPlan,
+  { cache }: ForwardResult,
+  chosen: readonly number[] | undefined,
+): Edit[][] {
   return site.names.flatMap((at): Edit[][] => {
     const patch = { at, op: "set" as const, value: cache.at(at) };
-    if (heads.length > 0) return heads.map((head) => [{ ...patch, positions, heads: [head] }]);
+    if (heads.length > 0)
+      return heads.map((head) => [{ ...patch, ...(chosen && { positions: chosen }), heads: [head] }]);
     return positions.map((position) => [{ ...patch, positions: [position] }]);
   });
 }

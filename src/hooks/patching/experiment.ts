@@ -25,7 +25,7 @@ export const EXPERIMENT_FIELDS = {
 export const PROMPT: s.Schema<TokenInput> = s.required(TOKEN_INPUT);
 
 /** The part of a sweep's options that experiments hand on. */
-export function sweepOptions(options: ExperimentOptions): Partial<SweepOptions> {
+export function sweepOptions(options: Omit<ExperimentOptions, "metric">): Partial<SweepOptions> {
   const { onProgress, signal, memoryBudget, metricPosition: position = -1 } = options;
   return { onProgress, signal, memoryBudget, position };
 }
@@ -41,8 +41,29 @@ export function assertOneColumn(chosen: Metric): void {
 }
 
 /** `kl()` without a reference compares with the clean run, whose logits these are; other metrics stay as they are. */
-export async function againstClean(chosen: Metric, clean: Logits): Promise<Metric> {
-  return chosen.kind === "kl" && !chosen.reference ? metric.kl(await clean.at(0, -1)) : chosen;
+export async function againstClean(chosen: Metric, clean: Logits, prompt = 0): Promise<Metric> {
+  return chosen.kind === "kl" && !chosen.reference ? metric.kl(await clean.at(prompt, -1)) : chosen;
+}
+
+/**
+ * The metric of each prompt, each one number a cell.
+ * @throws HookError `hook/metric` for lists that are not one for each prompt
+ */
+export function metricsOfPrompts(given: readonly Metric[], prompts: number): Metric[] {
+  given.forEach(assertOneColumn);
+  const [only] = given;
+  if (only && given.length === 1) return Array.from({ length: prompts }, () => only);
+  if (given.length === prompts) return [...given];
+  throw new HookError(
+    "hook/metric",
+    `There are ${given.length} metrics for ${prompts} prompts. Give one for each prompt, or one for all.`,
+  );
+}
+
+/** Entry by entry the mean of lists, one a prompt. */
+export function meanOverPrompts(lists: readonly ArrayLike<number>[]): Float32Array {
+  const mean = (index: number) => lists.reduce((sum, list) => sum + (list[index] as number), 0) / lists.length;
+  return Float32Array.from({ length: lists[0]?.length ?? 0 }, (_, index) => mean(index));
 }
 
 /** Token ids of the one sequence of `input`. `what` names it in errors. */
@@ -53,6 +74,28 @@ export function sequenceOf(model: TextModel, input: TokenInput, what: string): n
     "input/experiment",
     `${what} is one sequence, not ${sequences.length}. Run one experiment for each.`,
   );
+}
+
+/**
+ * Pairs of prompts, clean and corrupted ones in the same order.
+ * @throws HookError as `checkPair`, InputError `input/experiment`
+ */
+export function promptPairs(
+  model: TextModel,
+  options: { clean: TokenInput; corrupted: TokenInput },
+): { clean: number[]; corrupted: number[] }[] {
+  const [clean, corrupted] = [toIds(options.clean, model), toIds(options.corrupted, model)];
+  if (clean.length !== corrupted.length)
+    throw new InputError(
+      "input/experiment",
+      `There are ${clean.length} clean prompts and ${corrupted.length} corrupted ones. Give pairs.`,
+    );
+  return clean.map((ids, pair) => {
+    const others = corrupted[pair] as number[];
+    const which = clean.length > 1 ? ` of pair ${pair}` : "";
+    checkPair(`clean prompt${which}`, ids, "corrupted one", others);
+    return { clean: ids, corrupted: others };
+  });
 }
 
 /** Token ids of two prompts. @throws HookError as `checkPair` */

@@ -92,6 +92,8 @@ export class PatchGrid extends Grid {
     readonly clean: number,
     /** The metric of the corrupted run. */
     readonly corrupted: number,
+    /** With several pairs of prompts the grid of each, of which this one is the mean; else none. */
+    readonly prompts: readonly PatchGrid[] = [],
   ) {
     super(rows, columns, values, base);
   }
@@ -111,7 +113,9 @@ export class PatchGrid extends Grid {
     return this.values.map((value) => (value - corrupted) / (clean - corrupted));
   }
 
-  override toJSON(): GridJson & { clean: number; corrupted: number } {
-    return { ...super.toJSON(), clean: this.clean, corrupted: this.corrupted };
+  override toJSON(): GridJson & { clean: number; corrupted: number; prompts?: unknown[] } {
+    const { clean, corrupted, prompts } = this;
+    const each = prompts.length > 0 ? { prompts: prompts.map((grid) => grid.toJSON()) } : {};
+    return { ...super.toJSON(), clean, corrupted, ...each };
   }
 }

@@ -286,8 +286,8 @@ function recordChoices(recorder: Recorder, logits: Tensor, rows: number, { liste
 function logitsOf(recorder: Recorder, logits: Tensor, rows: number, tokens: readonly number[]): Tensor {
   const outputs = recorder.temp(rows, tokens.length);
   recordMetric(recorder, metric.logits(tokens), {
-    ...{ logits, rows, vocab: logits.shape[1] as number, reference: recorder.gpu.zeros, outputs },
-    outIndex: recorder.upload(Uint32Array.from({ length: rows }, (_, row) => row)),
+    ...{ logits, vocab: logits.shape[1] as number, reference: recorder.gpu.zeros, outputs },
+    rows: Array.from({ length: rows }, (_, row) => [row, row] as const),
     ...{ outStart: 0, outStride: tokens.length },
   });
   return outputs;

@@ -13,6 +13,7 @@ import type { Tensor } from "../gpu/tensor.ts";
 import type { KvCache } from "../model/kv-cache.ts";
 import { RowTable } from "../ops/rows.ts";
 import * as s from "../schema/schema.ts";
+import { meanOverPrompts } from "./mean-over-prompts.ts";
 import { mergeEdits } from "./merge-edits.ts";
 import { metricWidth, recordMetric } from "./metrics.ts";
 import { type CheckedSweepOptions, SWEEP_OPTIONS, type SweepModel, type SweepOptions } from "./sweep-options.ts";
@@ -90,9 +91,9 @@ class SweepRun {
     const rows = prompts.reduce((sum, { ids }) => sum + ids.length, 0);
     const fullRowLayers = count * rows * this.model.spec.nLayers;
     return {
-      values: meanOf(each.map(({ values }) => values)),
+      values: meanOverPrompts(each.map(({ values }) => values)),
       columns,
-      base: meanOf(each.map(({ base }) => base)),
+      base: meanOverPrompts(each.map(({ base }) => base)),
       prompts: each,
       work: { passes: this.#passes, rowLayers: this.#rowLayers, fullRowLayers },
     };
@@ -216,13 +217,6 @@ class SweepRun {
       });
     }
   }
-}
-
-/** Entry by entry the mean of lists. */
-function meanOf(lists: readonly Float32Array[]): Float32Array {
-  const [first] = lists as [Float32Array];
-  if (lists.length === 1) return first.slice();
-  return first.map((_, index) => lists.reduce((sum, list) => sum + (list[index] as number), 0) / lists.length);
 }
 
 const startOf = ({ affected }: Cell) => Math.min(...affected.joins);

@@ -11,12 +11,12 @@ import { readCall } from "../call.ts";
 import { captureAlone } from "../capture.ts";
 import type { Edit } from "../edit.ts";
 import type { HookedModel } from "../hooked-model.ts";
+import { meanOverPrompts } from "../mean-over-prompts.ts";
 import { METRICS, type Metric } from "../metrics.ts";
 import type { ForwardResult } from "../result.ts";
 import {
   EXPERIMENT_FIELDS,
   type ExperimentOptions,
-  meanOverPrompts,
   metricsOfPrompts,
   PROMPT,
   referencePrompts,

@@ -10,6 +10,7 @@ import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
 import type { Edit } from "../edit.ts";
 import type { HookedModel } from "../hooked-model.ts";
+import { meanOverPrompts } from "../mean-over-prompts.ts";
 import { METRICS, type Metric } from "../metrics.ts";
 import type { ForwardResult } from "../result.ts";
 import {
@@ -17,7 +18,6 @@ import {
   assertOneColumn,
   EXPERIMENT_FIELDS,
   type ExperimentOptions,
-  meanOverPrompts,
   metricsOfPrompts,
   PROMPT,
   promptPair,
@@ -88,10 +88,12 @@ export async function activationPatch(model: HookedModel, given: ActivationPatch
   const { metric, ...options } = readCall("activationPatch", model, ACTIVATION_PATCH_OPTIONS, given);
   const pairs = promptPairs(model, options);
   const metrics = metricsOfPrompts(metric, pairs.length);
-  const plans = pairs.map((pair, index) => planPatch(model, { ...options, ...pair, metric: metrics[index] as Metric }));
+  const plans = pairs.map((pair) => planPair(model, pair, options));
   checkColumns(plans);
   const results = await sweepPatches(model, plans, metrics, options);
-  const grids = results.map((result, index) => gridOf(plans[index] as PatchPlan, result));
+  const grids = results.map(({ values, ofTarget, ofSource }, index) =>
+    patchGrid(plans[index] as PatchPlan, values, ofTarget, ofSource),
+  );
   const [only] = grids as [PatchGrid];
   return grids.length === 1 ? only : meanGrid(grids);
 }
@@ -135,13 +137,26 @@ export interface PatchPlan {
   columns: GridAxis;
 }
 
+type PlannedOptions = Pick<
+  CheckedPatchOptions,
+  "at" | "direction" | "positions" | "layers" | "heads" | "metricPosition"
+>;
+
 /** Checks options against a model, whose weights it does not need. @throws HookError, InputError */
 export function planPatch(
   model: TextModel & Pick<HookedModel, "spec">,
-  options: Omit<CheckedPatchOptions, "onProgress" | "memoryBudget" | "metric"> & { metric: Metric },
+  options: PlannedOptions & Pick<CheckedPatchOptions, "clean" | "corrupted"> & { metric: Metric },
 ): PatchPlan {
   assertOneColumn(options.metric);
-  const { clean, corrupted } = promptPair(model, options);
+  return planPair(model, promptPair(model, options), options);
+}
+
+/** The same for prompts as ids. */
+function planPair(
+  model: TextModel & Pick<HookedModel, "spec">,
+  { clean, corrupted }: ReturnType<typeof promptPair>,
+  options: PlannedOptions,
+): PatchPlan {
   const denoising = (options.direction ?? "denoising") === "denoising";
   const [target, source] = denoising ? [corrupted, clean] : [clean, corrupted];
   const site = resolveSite(model.spec, options.at, options.layers);
@@ -165,9 +180,6 @@ export interface PatchResult {
   ofTarget: number;
   ofSource: number;
 }
-
-const gridOf = (plan: PatchPlan, { values, ofTarget, ofSource }: PatchResult) =>
-  patchGrid(plan, values, ofTarget, ofSource);
 
 /** The metric of the cells `chosen`, by their places in the grid, of all when absent: for each pair of prompts, in one sweep. */
 export async function sweepPatches(

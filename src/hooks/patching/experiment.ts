@@ -60,12 +60,6 @@ export function metricsOfPrompts(given: readonly Metric[], prompts: number): Met
   );
 }
 
-/** Entry by entry the mean of lists, one a prompt. */
-export function meanOverPrompts(lists: readonly ArrayLike<number>[]): Float32Array {
-  const mean = (index: number) => lists.reduce((sum, list) => sum + (list[index] as number), 0) / lists.length;
-  return Float32Array.from({ length: lists[0]?.length ?? 0 }, (_, index) => mean(index));
-}
-
 /** Token ids of the one sequence of `input`. `what` names it in errors. */
 export function sequenceOf(model: TextModel, input: TokenInput, what: string): number[] {
   const sequences = toIds(input, model);

@@ -1,6 +1,6 @@
 // The left operand of a matmul that lies turned, [k, row] with stride `rowStride`: of the rows of a pass those that a gradient of
-// weights sums over. Elements past the width read as zero, by `select`: with
-// a branch SwiftShader took twice as long (512 x 768 x 768, medians of 9: 806 ms, and 450 without). See rows_aligned.wgsl.
+// weights sums over. Elements past the width read as zero, by `select`: with a branch SwiftShader took twice as long
+// (512 x 768 x 768, medians of 9: 806 ms, and 450 without). See rows_aligned.wgsl.
 
 @group(1) @binding(0) var<storage, read> rows: array<f32>;
 

@@ -48,6 +48,12 @@ export function addBosOption(command: Command): Command {
   return command.option("--no-bos", "leave out the BOS token that the tokenizer would add");
 }
 
+/** How a prompt and its answer become tokens. */
+export function tokenizationOption(): Option {
+  const meaning = "joint: tokenize prompt and answer as one text; separate: tokenize the answer alone";
+  return new Option("--tokenization <how>", meaning).choices(["joint", "separate"]).default("joint");
+}
+
 /** A batch of sequences, as ids or as text. */
 export function addBatchOptions(command: Command): Command {
   const ids = new Option("--ids <ids>", 'token ids, as "5 6 7"; repeat it for a batch');

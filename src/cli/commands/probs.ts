@@ -10,6 +10,7 @@ import {
   type GlobalOptions,
   type InputOptions,
   parseIds,
+  tokenizationOption,
   usageError,
 } from "../options.ts";
 import { bar, percent, print, printJson, quoted, table } from "../output.ts";
@@ -28,10 +29,6 @@ export function probsCommand(): Command {
     "--answers <list>",
     "answers with commas between them, taken to the letter (spaces count); repeatable",
   );
-  const tokenization = new Option(
-    "--tokenization <how>",
-    "joint: tokenize prompt and answer as one text; separate: tokenize the answer alone",
-  );
   return addBosOption(new Command("probs"))
     .summary("compare the probabilities of answers to a prompt")
     .description(
@@ -45,7 +42,7 @@ export function probsCommand(): Command {
       ),
     )
     .addOption(answers.argParser(collect((text) => text.split(","))).makeOptionMandatory())
-    .addOption(tokenization.choices(["joint", "separate"]).default("joint"))
+    .addOption(tokenizationOption())
     .addHelpText(
       "after",
       examples(

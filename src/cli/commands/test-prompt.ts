@@ -12,6 +12,7 @@ import {
   type GlobalOptions,
   type InputOptions,
   parseIds,
+  tokenizationOption,
   usageError,
 } from "../options.ts";
 import { percent, print, printJson, quoted, table } from "../output.ts";
@@ -25,10 +26,6 @@ interface TestOptions extends GlobalOptions, InputOptions {
 }
 
 export function testPromptCommand(): Command {
-  const tokenization = new Option(
-    "--tokenization <how>",
-    "joint: tokenize prompt and answer as one text; separate: tokenize the answer alone",
-  );
   return addBosOption(new Command("test-prompt"))
     .summary("rank an answer's tokens among all tokens")
     .description(
@@ -42,7 +39,7 @@ export function testPromptCommand(): Command {
       ),
     )
     .requiredOption("--answer <text>", "the answer, taken to the letter (spaces count)")
-    .addOption(tokenization.choices(["joint", "separate"]).default("joint"))
+    .addOption(tokenizationOption())
     .addHelpText(
       "after",
       examples(

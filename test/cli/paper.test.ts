@@ -66,6 +66,8 @@ describe("refuses", () => {
       ["paper", "all", "--model", "a/mini", "--model", "b/mini"],
       /two models are called mini/,
     ],
+    ["a word that no option takes", [...MIXTURES, "gpu"], /gpu belongs to no option; options of sbatch follow --/],
+    ["one beside options of sbatch", [...MIXTURES, "--slurm", "gpu", "--", "--time=10"], /gpu belongs to no option/],
     ["options for nobody", [...MIXTURES, "--", "--time=10"], /--time=10 is for sbatch: give --slurm/],
   ])("%s, as wrong usage", async (_, args, message) => {
     expect(await superlens(args)).toMatchObject(failure(2, message));

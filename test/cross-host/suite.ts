@@ -11,6 +11,7 @@ import { type Check, expectEqual } from "./harness.ts";
 import { hookChecks } from "./hooks.ts";
 import { kernelChecks } from "./kernels.ts";
 import { lifetimeChecks } from "./lifetimes.ts";
+import { paperChecks } from "./paper.ts";
 import { theoryChecks } from "./theory.ts";
 import { trainingChecks } from "./training.ts";
 
@@ -84,6 +85,7 @@ export const suite: Check[] = [
   ...editChecks,
   ...gradientChecks,
   ...trainingChecks,
+  ...paperChecks,
   ...attributionChecks,
   ...circuitChecks,
   ...theoryChecks,

@@ -16,33 +16,12 @@ import {
   trainingPreset,
   Vocabulary,
 } from "../../src/paper/index.ts";
-import type { Tokenizer } from "../../src/tokenizer/index.ts";
-import { LETTERS } from "../generate/support.ts";
 import { loadChanged, loadFixture } from "../support/fixtures.ts";
 import { testGpu } from "../support/gpu.ts";
 import "../support/host.ts";
+import { LINES, nextOf } from "./support.ts";
 
 const FOLDER = fileURLToPath(new URL("../fixtures/paper/lc-d16-l2-h2", import.meta.url));
-
-/** Letters, of which one is the line break, and one stands for all that others have. */
-const LINES: Tokenizer = {
-  ...LETTERS,
-  encode: (text) => Array.from(text, (c) => (c === "\n" ? 94 : c < "~" && c >= " " ? c.charCodeAt(0) - 32 : 93)),
-  decode: (ids) => ids.map((id) => LINES.tokenText(id)).join(""),
-  tokenText: (id) => (id === 94 ? "\n" : LETTERS.tokenText(id)),
-};
-
-/** Probabilities of what follows each of some sequences, in doubles. */
-async function nextOf(model: HookedModel, sequences: readonly number[][]): Promise<number[][]> {
-  using run = await model.forward(sequences, { logits: "last" });
-  return Promise.all(
-    sequences.map(async (_, row) => {
-      const logits = [...(await run.logits.at(row, -1))];
-      const total = logits.reduce((sum, logit) => sum + Math.exp(logit), 0);
-      return logits.map((logit) => Math.exp(logit) / total);
-    }),
-  );
-}
 
 it("of one token are the likeliest tokens that end a line", async () => {
   using model = await loadModel(FOLDER, { gpu: await testGpu() });

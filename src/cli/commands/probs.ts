@@ -1,5 +1,6 @@
 /** `superlens probs`: which answer does the model expect? Answers of several tokens count by the chain rule. */
 import { Command, Option } from "commander";
+import { prefixesOf, togetherOf } from "../../model/answer-overlap.ts";
 import { type AnswerLogProb, answerTokens, type LogProbsOptions } from "../../model/log-probs.ts";
 import { oneInput, parseAnswers } from "../input.ts";
 import {
@@ -90,6 +91,9 @@ function printBars(ranked: readonly Answer[]): void {
     quoted(answer),
   ]);
   print(...table([["prob", "", "log prob", "tokens", "answer"], ...rows], ["right", "left", "right", "right"]));
-  const total = ranked.reduce((sum, { probability }) => sum + probability, 0);
-  print(`together ${percent(total)}`);
+  const overlaps = prefixesOf(ranked.map(({ tokens }) => tokens)).map(
+    ([shorter, longer]) =>
+      `${quoted(ranked[shorter]?.answer as string)} begins ${quoted(ranked[longer]?.answer as string)}: its probability includes that one's`,
+  );
+  print(...overlaps, `together ${percent(togetherOf(ranked))}`);
 }

@@ -5,14 +5,14 @@
  */
 import type { Figure, Summary } from "../figure.ts";
 import { type Changes, type HeadEffects, headEffects, type OwnHead, ownHeads } from "../inside/heads.ts";
-import { mixedPrompts, tasksOf } from "../inside/task-vectors.ts";
 import { axisOf } from "../plots/axes.ts";
 import { heatmap } from "../plots/heatmap.ts";
 import { pointPlot } from "../plots/points.ts";
 import type { Subject } from "../subjects.ts";
 import { taskFamily } from "../tasks/index.ts";
 import { meanOf } from "./asking.ts";
-import { type FamilyCell, type MixedSettings, settingsOf } from "./mixed.ts";
+import { firstTasks, roomNote } from "./examples.ts";
+import { type FamilyCell, type MixedSettings, mixedPrompts, settingsOf } from "./mixed.ts";
 
 interface Block extends FamilyCell {
   readonly first: number;
@@ -46,7 +46,7 @@ async function sweepHeads(
   signal: AbortSignal | undefined,
 ): Promise<HeadEffects[]> {
   const family = taskFamily(name, set);
-  const prompts = mixedPrompts(family, examples[name] as number, BLOCK, seed, first);
+  const prompts = mixedPrompts(family, { examples: examples[name] as number, count: BLOCK, seed, first });
   const found: HeadEffects[] = [];
   for (const prompt of prompts) found.push(await headEffects(subject, prompt, signal));
   return found;
@@ -98,7 +98,7 @@ const COLUMNS = [
 const isOwn = ({ keeps, others }: OwnHead) => keeps < 0.2 && others >= 0.5;
 
 function summarise(
-  { model, set, families, prompts }: MixedSettings,
+  { model, set, families, prompts, examples }: MixedSettings,
   results: readonly { cell: Block; result: HeadEffects[] }[],
 ): Summary {
   const nameOf = (index: number) => `L${Math.floor(index / model.heads)}H${index % model.heads}`;
@@ -109,8 +109,8 @@ function summarise(
     return [{ family, effects, own: ownHeads(effects), correlations }];
   });
   const taskNames = (family: string) => {
-    const { tasks } = taskFamily(family, set);
-    return tasksOf({ ...taskFamily(family, set) }).map((task) => tasks[task]?.name as string);
+    const asked = taskFamily(family, set);
+    return firstTasks(asked).map((task) => asked.tasks[task]?.name as string);
   };
   const rows = all.flatMap(({ family, effects, own, correlations }) =>
     own.map((head, task) => {
@@ -143,7 +143,7 @@ function summarise(
         ({ family, own, correlations }) =>
           `${family}: ${own.filter(isOwn).length} of ${own.length} tasks have a head of their own; attribution patching has the correlation ${correlations.ablated.toFixed(2)} with exact ablations and ${correlations.patched.toFixed(2)} with exact patches`,
       )
-      .join(". ")}. (${prompts} prompts.)`,
+      .join(". ")}. (${prompts} prompts.)${roomNote(set, examples)}`,
     verdict: tasks > 0 && owned === tasks ? "agrees" : owned === 0 ? "disagrees" : "agrees in part",
   };
 }

@@ -115,6 +115,7 @@ const SPECS = {
   lc: LC,
   "lc-d16": { ...LC, size: { dModel: 16, dMlp: 32, layers: 2, heads: 2 }, lr: 6e-3 },
   "lc-d32": { ...LC, size: { dModel: 32, dMlp: 64, layers: 2, heads: 4 }, lr: 4e-3 },
+  "lc-d128": { ...LC, size: { dModel: 128, dMlp: 256, layers: 2, heads: 4 }, lr: 2e-3 },
   "lc-mix2": { ...LC, impurity: 0.02 },
   "lc-mix5": { ...LC, impurity: 0.05 },
   "lc-mix10": { ...LC, impurity: 0.1 },

@@ -165,7 +165,7 @@ describe("examples of a prompt", () => {
     // Some thirty letters a line of number words are too many for four of them.
     const room = examplesOf({ ...read, model: withPositions(text, 120) }, ["number-words", "words"]);
     expect(room).toEqual({ "number-words": 0, words: expect.toSatisfy((count: number) => count >= 4 && count < 12) });
-    expect(roomNote("pretrained", room)).toMatch(/: 0 instead of 80 for number-words, which is left out, \d+ instead/);
+    expect(roomNote("pretrained", room)).toMatch(/: 0 instead of 80 for number-words, which is left out; \d+ instead/);
     expect((await settingsOf({ ...read, model: withPositions(text, 120) }, 20)).families).not.toContain("number-words");
   });
 });

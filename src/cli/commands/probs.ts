@@ -91,9 +91,16 @@ function printBars(ranked: readonly Answer[]): void {
     quoted(answer),
   ]);
   print(...table([["prob", "", "log prob", "tokens", "answer"], ...rows], ["right", "left", "right", "right"]));
-  const overlaps = prefixesOf(ranked.map(({ tokens }) => tokens)).map(
-    ([shorter, longer]) =>
-      `${quoted(ranked[shorter]?.answer as string)} begins ${quoted(ranked[longer]?.answer as string)}: its probability includes that one's`,
-  );
-  print(...overlaps, `together ${percent(togetherOf(ranked))}`);
+  print(...overlapsOf(ranked), `together ${percent(togetherOf(ranked))}`);
+}
+
+/** A line for each answer that begins another one; of equal answers one line. */
+function overlapsOf(ranked: readonly Answer[]): string[] {
+  const tokens = ranked.map((one) => one.tokens);
+  return prefixesOf(tokens).flatMap(([shorter, longer]) => {
+    const [first, second] = [ranked[shorter], ranked[longer]] as [Answer, Answer];
+    if (first.tokens.length < second.tokens.length)
+      return [`${quoted(first.answer)} begins ${quoted(second.answer)}: its probability includes that one's`];
+    return shorter < longer ? [`${quoted(first.answer)} and ${quoted(second.answer)} are the same tokens`] : [];
+  });
 }

@@ -58,7 +58,7 @@ export function roomNote(set: FamilySet, examples: Examples, tasksOf = tasksAtOn
     const most = wanted(set, tasksOf(taskFamily(name, set)));
     return count < most ? [`${count} instead of ${most} for ${name}${count === 0 ? ", which is left out" : ""}`] : [];
   });
-  return fewer.length === 0 ? "" : ` The context had room for fewer examples: ${fewer.join(", ")}.`;
+  return fewer.length === 0 ? "" : ` The context had room for fewer examples: ${fewer.join("; ")}.`;
 }
 
 /** Lines that are drawn to see how long they are. */

@@ -29,6 +29,8 @@ export interface Lines {
   readonly lines: readonly Line[];
   /** Whether no other line is likelier. False where the search took too long, as with models that have no idea. */
   readonly isExact: boolean;
+  /** No line that is not there has more, whichever way it is cut into tokens. */
+  readonly bound: number;
 }
 
 export interface LineOptions {
@@ -182,7 +184,8 @@ class Search implements BatchedPrompt {
     this.#settle();
     const isExact = this.#hasEnough || this.#open.length === 0;
     if (!isExact) for (const start of this.#open) if (this.#isWhole(start)) this.#keep(start);
-    return { lines: this.#lines, isExact };
+    const left = this.#open.find((start) => isExact || !this.#isWhole(start));
+    return { lines: this.#lines, isExact, bound: Math.exp(left?.logProb ?? LEAST) };
   }
 
   /** Keeps the whole lines that are likelier than all beginnings. */

@@ -64,6 +64,9 @@ it("of several tokens are the best of all lines that there are", async () => {
   expect(found?.isExact).toBe(true);
   expect(found?.lines.map(({ text }) => text)).toEqual(best.map(({ text }) => text));
   expect(best.some(({ text }) => text.length > 1)).toBe(true);
+  // The search was not ended at the sixth: what is left is as likely as that at least, and no likelier than the fifth.
+  expect(found?.bound).toBeGreaterThanOrEqual((all[5]?.probability as number) * (1 - 1e-4));
+  expect(found?.bound).toBeLessThanOrEqual((best[4]?.probability as number) * (1 + 1e-4));
   for (const [place, { probability }] of best.entries())
     expect(found?.lines[place]?.probability).toBeCloseTo(probability, 5);
 });

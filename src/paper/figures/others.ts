@@ -32,9 +32,10 @@ export const OTHERS: Figure<MixedSettings, Block, Compared[]> = {
       prompts.map((prompt) => promptInput(subject.vocabulary, prompt)),
       { enough: (lines, prompt) => lines.some(({ text }) => isOther(prompt, text)), ...(signal && { signal }) },
     );
-    return found.map(({ lines, isExact }, prompt) => ({
+    return found.map(({ lines, isExact, bound }, prompt) => ({
       answers: measured[prompt]?.probabilities ?? [],
-      other: lines.find(({ text }) => isOther(prompt, text)) ?? { text: "", probability: 0 },
+      // Where the search found none, there may be one with the bound.
+      other: lines.find(({ text }) => isOther(prompt, text)) ?? { text: "(none found)", probability: bound },
       isExact,
     }));
   },

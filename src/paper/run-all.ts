@@ -54,6 +54,7 @@ const LEAVES_OUT = [
   "paper/prompt",
   "paper/task",
   "input/too-long",
+  "input/answer-boundary",
 ];
 
 const MODELS = s.madeObject<Subjects>("models, such as a SubjectList", "count", "at");

@@ -8,6 +8,7 @@ import { MemoryStore, readText } from "../../src/checkpoint/store.ts";
 import { type HookedModel, loadModel } from "../../src/hooks/index.ts";
 import type { AnyFigure, Comparison, Figure } from "../../src/paper/figure.ts";
 import { FIGURES, figureOf } from "../../src/paper/figures/index.ts";
+import { cellText, tableOf } from "../../src/paper/page.ts";
 import { evaluationPrompts, promptIds } from "../../src/paper/prompts.ts";
 import { mergeRun, runFigure } from "../../src/paper/runs.ts";
 import { type Subject, SubjectList } from "../../src/paper/subjects.ts";
@@ -169,6 +170,14 @@ const SUMS: Comparison<{ of: number }, { id: string; n: number }, number> = {
     verdict: "agrees",
   }),
 };
+
+it("numbers of a table are short, and small ones are not 0", () => {
+  const shown = ["all <3", 7, 0, 0.12345, -0.5, 1.7e-5, Number.NaN].map(cellText);
+  expect(shown).toEqual(["all <3", "7", "0", "0.123", "-0.500", "1.7e-5", "NaN"]);
+  expect(tableOf({ columns: ["a"], rows: [["all <3"], [1.7e-5]] })).toContain(
+    "<td>all &lt;3</td></tr><tr><td>1.7e-5</td>",
+  );
+});
 
 describe("a comparison", () => {
   const figure = SUMS as unknown as AnyFigure;

@@ -107,6 +107,17 @@ describe("a run", () => {
     await expect(mergeRun([], new MemoryStore())).rejects.toMatchObject({ code: "paper/no-run" });
   });
 
+  it("goes on on another machine, where the model lies in another folder", async () => {
+    const store = new MemoryStore();
+    const { figure, ran } = squares();
+    const of = (label: string) => ({ ...figure, settings: async () => ({ upTo: 5, model: { label } }) });
+    await runFigure(of("/home/a/lc"), subject, { store, shard: { index: 0, count: 2 } });
+    await runFigure(of("D:\\models\\lc"), subject, { store });
+    expect(ran).toEqual([0, 2, 4, 1, 3]);
+    for (const other of ["/home/a/mini", "hf:a/lc"])
+      await expect(runFigure(of(other), subject, { store })).rejects.toMatchObject({ code: "paper/other-run" });
+  });
+
   it("reports progress and ends with the signal", async () => {
     const seen: number[][] = [];
     const stop = new AbortController();

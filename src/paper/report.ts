@@ -40,7 +40,10 @@ type Ranked = Pick<Measured, "probabilities" | "ranks"> & Partial<Pick<Measured,
 const MEASURED = s.list("what measurePrompts() gave", s.madeObject<Ranked>("a measured prompt", "probabilities"));
 
 /** Sums up prompts with the same shares. */
-export function mixtureReport(prompts: readonly Prompt[], measured: readonly Ranked[]): MixtureReport {
+export function mixtureReport(
+  prompts: readonly Prompt[],
+  measured: readonly (Pick<Measured, "probabilities" | "ranks"> & Partial<Pick<Measured, "other">>)[],
+): MixtureReport {
   const [first] = s.readArgument(PROMPTS, prompts, "mixtureReport", "prompts");
   const rows = s.readArgument(MEASURED, measured, "mixtureReport", "measured");
   if (first === undefined || rows.length !== prompts.length)

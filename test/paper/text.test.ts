@@ -10,6 +10,7 @@ import {
   equalShares,
   evaluationPrompts,
   FIGURES,
+  figureOf,
   promptText,
   runFigure,
   type Subject,
@@ -55,6 +56,13 @@ describe("a figure", () => {
       expect(sentence).toMatch(/The context had room for fewer examples: 4 instead of \d+ for words/);
     },
   );
+
+  it("says of a model that does no task that it does none", async () => {
+    expect((await summaryOf(figureOf("lambda"))).sentence).toMatch(
+      /^words, random pairs: other answers have [01]\.\d+ at one half/,
+    );
+    expect((await summaryOf(figureOf("heads"))).sentence).toMatch(/^words: 0 of 0 tasks that take part have a head/);
+  });
 });
 
 it("mixtures has the chain rule's probability of each answer, whatever begins another", async () => {

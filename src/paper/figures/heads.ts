@@ -94,8 +94,11 @@ const COLUMNS = [
   "prompts",
 ];
 
+/** A task takes part from a fifth of its share up, as in every report. One that does not has nothing that a head could carry. */
+const takesPart = ({ probability }: OwnHead, tasks: number) => probability >= 1 / tasks / 5;
+
 /** Without its head a task keeps less than a fifth, as one that does not count as done elsewhere; each other one keeps half. */
-const isOwn = ({ keeps, others }: OwnHead) => keeps < 0.2 && others >= 0.5;
+const isOwn = (head: OwnHead, tasks: number) => takesPart(head, tasks) && head.keeps < 0.2 && head.others >= 0.5;
 
 function summarise(
   { model, set, families, prompts, examples }: MixedSettings,
@@ -124,7 +127,7 @@ function summarise(
         nameOf(head.index),
         head.keeps,
         head.others,
-        isOwn(head) ? "yes" : "no",
+        isOwn(head, own.length) ? "yes" : "no",
         nameOf(raises.indexOf(best)),
         best,
         correlations.ablated,
@@ -133,18 +136,21 @@ function summarise(
       ];
     }),
   );
-  const heads = all.flatMap(({ own }) => own);
-  const [owned, tasks] = [heads.filter(isOwn).length, heads.length];
+  const count = (holds: typeof isOwn) => (own: readonly OwnHead[]) =>
+    own.filter((head) => holds(head, own.length)).length;
+  const [owned, taking] = [count(isOwn), count(takesPart)].map((of) =>
+    all.reduce((sum, { own }) => sum + of(own), 0),
+  ) as [number, number];
   return {
     table: { columns: COLUMNS, rows },
     plots: all.flatMap((found) => plotsOf(found, taskNames(found.family), nameOf)),
     sentence: `${all
       .map(
         ({ family, own, correlations }) =>
-          `${family}: ${own.filter(isOwn).length} of ${own.length} tasks have a head of their own; attribution patching has the correlation ${correlations.ablated.toFixed(2)} with exact ablations and ${correlations.patched.toFixed(2)} with exact patches`,
+          `${family}: ${count(isOwn)(own)} of ${count(takesPart)(own)} tasks${count(takesPart)(own) < own.length ? " that take part" : ""} have a head of their own; attribution patching has the correlation ${correlations.ablated.toFixed(2)} with exact ablations and ${correlations.patched.toFixed(2)} with exact patches`,
       )
       .join(". ")}. (${prompts} prompts.)${roomNote(set, examples)}`,
-    verdict: tasks > 0 && owned === tasks ? "agrees" : owned === 0 ? "disagrees" : "agrees in part",
+    verdict: taking > 0 && owned === taking ? "agrees" : owned === 0 ? "disagrees" : "agrees in part",
   };
 }
 

@@ -159,8 +159,8 @@ export const GRADIENT_MUTANTS: readonly Mutant[] = [
   {
     name: "gradients: rows that were selected come back in the first places",
     file: "src/ops/select.ts",
-    from: "putRows(recorder, inputs[0] as View, kept, outputs[0] as View);",
-    to: "putRows(recorder, inputs[0] as View, Array.from(kept.keys()), outputs[0] as View);",
+    from: "inputs[0] as View, keptRows(attributes, bindings), rows.count",
+    to: "inputs[0] as View, [...keptRows(attributes, bindings).keys()], rows.count",
     tests: KERNELS,
   },
   {

@@ -4,6 +4,8 @@
  */
 import activation from "../../shaders/activation.wgsl";
 import activationSlope from "../../shaders/activation_slope.wgsl";
+import angleFour from "../../shaders/angle_four.wgsl";
+import angleOne from "../../shaders/angle_one.wgsl";
 import argmax from "../../shaders/argmax.wgsl";
 import attentionMix from "../../shaders/attention_mix.wgsl";
 import attentionParams from "../../shaders/attention_params.wgsl";
@@ -12,6 +14,8 @@ import attentionShared from "../../shaders/attention_shared.wgsl";
 import attentionSlots from "../../shaders/attention_slots.wgsl";
 import attentionSoftmax from "../../shaders/attention_softmax.wgsl";
 import combine from "../../shaders/combine.wgsl";
+import eachFour from "../../shaders/each_four.wgsl";
+import eachOne from "../../shaders/each_one.wgsl";
 import elementwise from "../../shaders/elementwise.wgsl";
 import embed from "../../shaders/embed.wgsl";
 import gate from "../../shaders/gate.wgsl";
@@ -127,12 +131,15 @@ export const QK_NORM = defineKernel({
   },
 });
 
-export const ROPE_STORE = defineKernel({
-  name: "rope and store",
-  sources: ropeStore,
-  bindings: { rowTable: "read", ropeTable: "read", qkv: "write", keys: "write", values: "write" },
-  params: u32("rowCount", "nHeads", "nKvHeads", "dHead", "rotaryDim", "start", "rowStride"),
-});
+const ropeOf = (name: string, angle: string) =>
+  defineKernel({
+    name,
+    sources: [angle, ropeStore],
+    bindings: { rowTable: "read", ropeTable: "read", qkv: "write", keys: "write", values: "write" },
+    params: u32("rowCount", "nHeads", "nKvHeads", "dHead", "rotaryDim", "start", "rowStride"),
+  });
+
+export const ROPE_STORE = { one: ropeOf("rope and store", angleOne), four: ropeOf("rope and store four", angleFour) };
 
 export const STORE_KV = defineKernel({
   name: "store keys and values",
@@ -186,19 +193,28 @@ export const SLOPE = defineKernel({
   params: { ...u32("count", "start"), ...f32("softCap") },
 });
 
-export const GATE = defineKernel({
-  name: "gate",
-  sources: [activation, gate],
-  bindings: { gate: "read", x: "read", out: "write" },
-  params: u32("count"),
-});
+const gateOf = (name: string, each: string) =>
+  defineKernel({
+    name,
+    sources: [activation, activationSlope, each, gate],
+    bindings: { gate: "read", x: "read", out: "write" },
+    params: u32("count"),
+  });
 
-export const GATE_GRADIENT = defineKernel({
-  name: "gate gradient",
-  sources: [activation, activationSlope, gateGradient],
-  bindings: { dy: "read", gate: "write", x: "write" },
-  params: u32("count"),
-});
+export const GATE = { one: gateOf("gate", eachOne), four: gateOf("gate four", eachFour) };
+
+const gateGradientOf = (name: string, each: string) =>
+  defineKernel({
+    name,
+    sources: [activation, activationSlope, each, gateGradient],
+    bindings: { dy: "read", gate: "write", x: "write" },
+    params: u32("count"),
+  });
+
+export const GATE_GRADIENT = {
+  one: gateGradientOf("gate gradient", eachOne),
+  four: gateGradientOf("gate gradient four", eachFour),
+};
 
 const combineOf = (name: string, element: string) =>
   defineKernel({

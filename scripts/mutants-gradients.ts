@@ -115,6 +115,20 @@ export const GRADIENT_MUTANTS: readonly Mutant[] = [
     tests: KERNELS,
   },
   {
+    name: "gradients: keys and values by lanes get those of another group's heads",
+    file: "shaders/attention_key_gradient_lanes.wgsl",
+    from: "let head = kvHead * sharing + index % sharing;",
+    to: "let head = kvHead + index % sharing * params.nKvHeads;",
+    tests: KERNELS,
+  },
+  {
+    name: "gradients: queries by lanes forget the keys after the first of each four",
+    file: "shaders/attention_query_gradient_lanes.wgsl",
+    from: "k[d] = subgroupShuffle(k[d], next);",
+    to: "k[d] = subgroupShuffle(k[d], lane);",
+    tests: KERNELS,
+  },
+  {
     name: "gradients: keys and values by tiles get those of another group's heads",
     file: "shaders/attention_key_gradient_tile.wgsl",
     from: "let head = kvHead * sharing + index % sharing;",

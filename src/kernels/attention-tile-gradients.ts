@@ -20,6 +20,7 @@ import { defineKernel } from "../gpu/kernel.ts";
 import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { Tile } from "../gpu/unroll.ts";
+import { WIDEST_UNROLLED } from "./attention.ts";
 import type { AttentionCall } from "./attention-steps.ts";
 import { ATTENTION_PARAMS } from "./definitions.ts";
 import type { DeviceFacts } from "./family.ts";
@@ -71,8 +72,6 @@ export function byLanes(dHead: number, lanes: number): GradientWay {
 
 /** vec4 of a head that an invocation keeps at most: with more the kernels compile for many seconds. */
 const MOST_PER = 4;
-/** The widest heads that are unrolled, for the same reason. */
-const WIDEST_UNROLLED = 16;
 
 export function wayOf({ adapterInfo, features }: DeviceFacts, dHead: number): GradientWay {
   const { isSoftware, subgroupMinSize: lanes } = adapterInfo;

@@ -54,10 +54,15 @@ export type StorageType = "f32" | "f16" | "bf16";
 
 export const STORAGE_SOURCE: Record<StorageType, string> = { f32: weightsF32, f16: weightsF16, bf16: weightsBf16 };
 
-function embedKernel(storage: StorageType) {
+const WEIGHT_AT = {
+  one: "alias Element = f32;\nfn weightAt(index: u32) -> Element { return weight(index); }",
+  four: "alias Element = vec4<f32>;\nfn weightAt(index: u32) -> Element { return weight4(index); }",
+};
+
+function embedKernel(storage: StorageType, step: keyof typeof WEIGHT_AT) {
   return defineKernel({
-    name: `embed ${storage}`,
-    sources: [STORAGE_SOURCE[storage], embed],
+    name: `embed ${storage} ${step}`,
+    sources: [STORAGE_SOURCE[storage], WEIGHT_AT[step], embed],
     bindings: { indices: "read", weights: "read", out: "write", rowTable: "read", positions: "read" },
     params: {
       ...u32("rowCount", "width", "tableStride", "firstRow", "tableRows"),
@@ -80,7 +85,12 @@ function packKernel(rows: "aligned" | "any") {
 
 export const PACK_ROWS = { aligned: packKernel("aligned"), any: packKernel("any") };
 
-export const EMBED = { f32: embedKernel("f32"), f16: embedKernel("f16"), bf16: embedKernel("bf16") } as const;
+const embedKernels = (storage: StorageType) => ({
+  one: embedKernel(storage, "one"),
+  four: embedKernel(storage, "four"),
+});
+
+export const EMBED = { f32: embedKernels("f32"), f16: embedKernels("f16"), bf16: embedKernels("bf16") } as const;
 
 const NORM_BINDINGS = { x: "read", weights: "read", bias: "read", out: "write" } as const;
 const NORM_PARAMS = { ...u32("rowCount", "width"), ...f32("eps", "weightOffset") };

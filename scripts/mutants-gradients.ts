@@ -5,6 +5,7 @@ const VJP = ["test/gradients/vjp.test.ts"];
 const KERNELS = ["test/gradients/kernels.test.ts"];
 const EDITS = ["test/gradients/edits.test.ts"];
 const BAD_INPUT = ["test/gradients/bad-input.test.ts"];
+const GOLDEN = ["test/train/golden.test.ts"];
 
 export const GRADIENT_MUTANTS: readonly Mutant[] = [
   {
@@ -190,6 +191,27 @@ export const GRADIENT_MUTANTS: readonly Mutant[] = [
     from: "({ alpha }) => 1 - alpha",
     to: "({ alpha }) => alpha",
     tests: EDITS,
+  },
+  {
+    name: "training: norms decay as matrices do",
+    file: "src/train/adamw.ts",
+    from: "(slot?.isMatrix ? weightDecay : 0)",
+    to: "weightDecay",
+    tests: GOLDEN,
+  },
+  {
+    name: "training: every weight moves by the first one's gradient",
+    file: "shaders/adamw.wgsl",
+    from: "gradient[i] * norm[1]",
+    to: "gradient[at] * norm[1]",
+    tests: GOLDEN,
+  },
+  {
+    name: "training: gradients lie in longer buffers than may be bound",
+    file: "src/model/weights/flat-memory.ts",
+    from: "offset + bytes > longest",
+    to: "offset > longest",
+    tests: ["test/train/limits.test.ts"],
   },
   {
     name: "gradients: a failed pass leaves its gradients behind",

@@ -4,7 +4,7 @@
 // attention_broadcast_rows.wgsl reads each key for 8 rows, this for 4 LANES; but all dimensions of a head are unrolled, which
 // compiles for many seconds where heads are wide.
 //
-// Milliseconds for 4 heads of 16, 32 sequences of 66 tokens, this against attention_broadcast_rows.wgsl: see docs/decisions.md.
+// 4 heads of 16, 32 sequences of 66 tokens, on lavapipe: 2.8 ms, where attention_broadcast_rows.wgsl takes 4.9.
 //
 // Rows of several sequences are taken one sequence after the other, and the others hidden meanwhile.
 // Grid: x = ceil(rowCount / (4 LANES)), y = nHeads.

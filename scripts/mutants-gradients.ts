@@ -83,8 +83,8 @@ export const GRADIENT_MUTANTS: readonly Mutant[] = [
   {
     name: "gradients: a key gets nothing of its own query",
     file: "src/ops/attention-blocks.ts",
-    from: "queries.position(seen) < position)",
-    to: "queries.position(seen) <= position)",
+    from: "queries.position(middle) < position)",
+    to: "queries.position(middle) <= position)",
     tests: KERNELS,
   },
   {
@@ -153,7 +153,7 @@ export const GRADIENT_MUTANTS: readonly Mutant[] = [
   {
     name: "gradients: a gate's without the slope of its activation",
     file: "shaders/gate_gradient.wgsl",
-    from: "dy[i] * x[i] * slope(before)",
+    from: "dy[i] * x[i] * slopeEach(before)",
     to: "dy[i] * x[i]",
     tests: KERNELS,
   },

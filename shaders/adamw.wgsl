@@ -5,6 +5,7 @@
 // Gradients and moments of all weights lie one after another in a buffer each, a weight in a buffer of its own. Weight n has
 // `count` elements, and its gradient is from element `start` on; weights that there are not have none and start at the end.
 // The gradient is set to zero for the next step. Once a norm was not finite, nothing moves: see gradient_norm.wgsl.
+// Elements are numbers, or four of them where all lengths are whole fours.
 // Grid: x = ceil((end of the last weight - start0) / 64), folded into y.
 
 struct Params {
@@ -30,13 +31,13 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(1) @binding(0) var<storage, read> norm: array<f32>;
-@group(1) @binding(1) var<storage, read_write> gradient: array<f32>;
-@group(1) @binding(2) var<storage, read_write> m: array<f32>;
-@group(1) @binding(3) var<storage, read_write> v: array<f32>;
-@group(1) @binding(4) var<storage, read_write> weight0: array<f32>;
-@group(1) @binding(5) var<storage, read_write> weight1: array<f32>;
-@group(1) @binding(6) var<storage, read_write> weight2: array<f32>;
-@group(1) @binding(7) var<storage, read_write> weight3: array<f32>;
+@group(1) @binding(1) var<storage, read_write> gradient: array<Element>;
+@group(1) @binding(2) var<storage, read_write> m: array<Element>;
+@group(1) @binding(3) var<storage, read_write> v: array<Element>;
+@group(1) @binding(4) var<storage, read_write> weight0: array<Element>;
+@group(1) @binding(5) var<storage, read_write> weight1: array<Element>;
+@group(1) @binding(6) var<storage, read_write> weight2: array<Element>;
+@group(1) @binding(7) var<storage, read_write> weight3: array<Element>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {
@@ -68,7 +69,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     return;
   }
   let g = gradient[i] * norm[1];
-  gradient[i] = 0.0;
+  gradient[i] = Element();
   let mean = params.beta1 * m[i] + (1.0 - params.beta1) * g;
   let square = params.beta2 * v[i] + (1.0 - params.beta2) * g * g;
   m[i] = mean;

@@ -33,19 +33,22 @@ const ELEMENTS = 4096;
 /** Weights of a dispatch: with gradients, moments and norm, eight buffers, as many as every adapter binds. */
 const WEIGHTS = ["0", "1", "2", "3"] as const;
 
-const ADAMW = defineKernel({
-  name: "adamw",
-  sources: adamwSource,
-  bindings: {
-    ...{ norm: "read", gradient: "write", m: "write", v: "write" },
-    ...{ weight0: "write", weight1: "write", weight2: "write", weight3: "write" },
-  },
-  params: {
-    ...f32("lr", "beta1", "beta2", "eps", "correction1", "rootCorrection2"),
-    ...u32("start0", "start1", "start2", "start3", "count0", "count1", "count2", "count3"),
-    ...f32("decay0", "decay1", "decay2", "decay3"),
-  },
-});
+const adamwOf = (name: string, element: string) =>
+  defineKernel({
+    name,
+    sources: [`alias Element = ${element};`, adamwSource],
+    bindings: {
+      ...{ norm: "read", gradient: "write", m: "write", v: "write" },
+      ...{ weight0: "write", weight1: "write", weight2: "write", weight3: "write" },
+    },
+    params: {
+      ...f32("lr", "beta1", "beta2", "eps", "correction1", "rootCorrection2"),
+      ...u32("start0", "start1", "start2", "start3", "count0", "count1", "count2", "count3"),
+      ...f32("decay0", "decay1", "decay2", "decay3"),
+    },
+  });
+
+const ADAMW = { one: adamwOf("adamw", "f32"), four: adamwOf("adamw four", "vec4<f32>") };
 
 /** Settings of AdamW. */
 export interface AdamWOptions {
@@ -173,6 +176,7 @@ export class AdamW {
   #move(recorder: Recorder, { gradient, m, v }: Flat, group: readonly Slot[], lr: number, step: number): void {
     const { betas: [beta1, beta2] = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 } = this.options;
     const corrections = { correction1: 1 - beta1 ** step, rootCorrection2: Math.sqrt(1 - beta2 ** step) };
+    const width = group.every(({ count }) => count % 4 === 0) ? 4 : 1;
     const first = (group[0] as Slot).start;
     const last = group.at(-1) as Slot;
     const end = last.start + last.count;
@@ -181,11 +185,11 @@ export class AdamW {
         `${Name}${(typeof WEIGHTS)[number]}`,
         Value
       >;
-    recorder.dispatch(ADAMW, {
+    recorder.dispatch(width === 4 ? ADAMW.four : ADAMW.one, {
       params: {
         ...{ lr, beta1, beta2, eps, ...corrections },
-        ...of("start", (slot) => slot?.start ?? end),
-        ...of("count", (slot) => slot?.count ?? 0),
+        ...of("start", (slot) => (slot?.start ?? end) / width),
+        ...of("count", (slot) => (slot?.count ?? 0) / width),
         ...of("decay", (slot) => (slot?.isMatrix ? weightDecay : 0)),
       },
       buffers: {
@@ -195,7 +199,7 @@ export class AdamW {
         v: { buffer: v },
         ...of("weight", (slot, index) => slot?.weight ?? this.#spareSlice(index)),
       },
-      workgroups: elementGrid(recorder, end - first),
+      workgroups: elementGrid(recorder, (end - first) / width),
     });
   }
 

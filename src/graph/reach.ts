@@ -51,9 +51,9 @@ function neededOf({ ops, output }: Graph): Map<Value, Bits> {
   return needed;
 }
 
-/** What an edit of `edited` changes of each value. */
-function changedBy({ ops }: Graph, edited: Value): Map<Value, Bits> {
-  const changed = new Map<Value, Bits>([[edited, { own: true, others: false }]]);
+/** What an edit of the values `edited` changes of each value. */
+function changedBy({ ops }: Graph, edited: readonly Value[]): Map<Value, Bits> {
+  const changed = new Map<Value, Bits>(edited.map((value) => [value, { own: true, others: false }]));
   for (const op of ops) {
     const bits = none();
     op.inputs.forEach((value, index) => {
@@ -62,12 +62,12 @@ function changedBy({ ops }: Graph, edited: Value): Map<Value, Bits> {
       bits.others ||= others || (own && isAcross(op, index));
     });
     if (!bits.own && !bits.others) continue;
-    for (const value of op.outputs) if (value !== edited) changed.set(value, bits);
+    for (const value of op.outputs) if (!edited.includes(value)) changed.set(value, bits);
   }
   return changed;
 }
 
-function reachOf(graph: Graph, needed: Map<Value, Bits>, edited: Value): Reach {
+function reachOf(graph: Graph, needed: Map<Value, Bits>, edited: readonly Value[]): Reach {
   const reach = { own: NEVER, ownAtEnd: NEVER, others: NEVER, othersAtEnd: NEVER };
   const at = (key: keyof Reach, layer: number, isReached: boolean) => {
     if (isReached) reach[key] = Math.min(reach[key], layer);
@@ -89,7 +89,7 @@ export class Reaches {
 
   constructor(
     private readonly graph: Graph,
-    private readonly points: ReadonlyMap<string, Value>,
+    private readonly points: ReadonlyMap<string, readonly Value[]>,
   ) {
     this.#needed = neededOf(graph);
   }
@@ -97,7 +97,7 @@ export class Reaches {
   of(point: string): Reach {
     const known = this.#known.get(point);
     if (known) return known;
-    const reach = reachOf(this.graph, this.#needed, this.points.get(point) as Value);
+    const reach = reachOf(this.graph, this.#needed, this.points.get(point) as readonly Value[]);
     this.#known.set(point, reach);
     return reach;
   }

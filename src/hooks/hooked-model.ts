@@ -28,7 +28,7 @@ import {
   type Hooks,
   planPass,
 } from "./plan.ts";
-import { isLarge, PATTERNS, type PointPattern, reachedPoints, resolvePoint, resolvePoints } from "./points.ts";
+import { isUsual, PATTERNS, type PointPattern, reachedPoints, resolvePoint, resolvePoints } from "./points.ts";
 import { type ForwardResult, forwardResult } from "./result.ts";
 import { type SweepResult, sweep } from "./sweep.ts";
 import type { SweepOptions } from "./sweep-options.ts";
@@ -66,12 +66,12 @@ export class HookedModel extends LoadedModel {
 
   /**
    * TransformerLens's spelling of a forward pass that captures: unless told, every point that the pass reaches but scores,
-   * pattern, result and logits.
+   * pattern, result, logits and the inputs of heads and MLPs.
    */
   async runWithCache(input: ModelInput, options: HookedForwardOptions = {}): Promise<ForwardResult> {
     const read = s.readOptions(HOOKED_FORWARD_OPTIONS, options, "runWithCache");
     const reached = reachedPoints(this.spec, read.stopAtLayer);
-    const usual = (name: string) => !isLarge(resolvePoint(this.spec, name)) && reached.has(name);
+    const usual = (name: string) => isUsual(resolvePoint(this.spec, name)) && reached.has(name);
     return this.#forward("runWithCache", input, { ...read, capture: read.capture ?? usual }, []);
   }
 

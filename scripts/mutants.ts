@@ -118,6 +118,13 @@ export const MUTANTS: readonly Mutant[] = [
     tests: HOOKS,
   },
   {
+    name: "hooks: edits of a norm miss the norms of copies",
+    file: "src/graph/hooks.ts",
+    from: "return kind === EDIT\n",
+    to: "return kind === SEED\n",
+    tests: HOOKS,
+  },
+  {
     name: "prune: what has an effect and no reader is dropped",
     file: "src/graph/prune.ts",
     from: "!op.kind.hasEffect && ",
@@ -154,14 +161,35 @@ export const MUTANTS: readonly Mutant[] = [
     to: "joins[position] as number",
     tests: REACH,
   },
+  {
+    name: "reach: an edit of a norm changes nothing at the norms of copies",
+    file: "src/graph/graph.ts",
+    from: "values.get(point)?.push(value);",
+    to: "values.get(point)?.at(0);",
+    tests: REACH,
+  },
   // Tracing.
   {
     name: "trace: the MLP of a parallel block reads attention's norm",
     file: "src/model/trace.ts",
-    from: "const hasOwnInput = isParallel && hasMlp && !parallelSharedNorm;",
-    to: "const hasOwnInput = isParallel && hasMlp && parallelSharedNorm;",
+    from: "const shared = parallelSharedNorm ? attentionInput : undefined;",
+    to: "const shared = attentionInput;",
     tests: REFERENCES,
     quick: true,
+  },
+  {
+    name: "trace: heads read copies that nobody changes",
+    file: "src/model/trace.ts",
+    from: "this.form.changed?.has(point) ? copy : residual",
+    to: "copy",
+    tests: REFERENCES,
+  },
+  {
+    name: "head inputs: keys and values are made with the queries' rows of W",
+    file: "src/ops/head-inputs.ts",
+    from: "parts.slice(0, part)",
+    to: "parts.slice(0, 0)",
+    tests: REFERENCES,
   },
   {
     name: "trace: the residual scale is missing",

@@ -94,7 +94,7 @@ const editsAsCallbacks: Body = async (model) => {
 };
 
 const sweepAsPasses: Body = async (model) => {
-  const points = ["hook_resid_pre", "attn.hook_z", "hook_attn_out", "attn.hook_pattern"];
+  const points = ["hook_resid_pre", "hook_q_input", "hook_mlp_in", "attn.hook_z", "hook_attn_out", "attn.hook_pattern"];
   const cells = points.flatMap((point) =>
     model.spec.layers.map((_, layer): Edit[] => [
       {
@@ -102,7 +102,7 @@ const sweepAsPasses: Body = async (model) => {
         op: "scale",
         value: 0.3,
         positions: [2 + layer, -1],
-        ...(point.includes("attn.") && { heads: [1] }),
+        ...(/attn\.|_input/.test(point) && { heads: [1] }),
       },
     ]),
   );

@@ -8,6 +8,7 @@ import type { WeightName } from "../../src/model/spec.ts";
 import { normReference } from "../../src/ops/norm-reference.ts";
 import { lookupIn } from "../engine/forward.reference.ts";
 import { FAMILIES, fixtureFiles } from "../support/fixtures.ts";
+import { gpuWithLimits } from "../support/gpu.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
 import { captured, failureOf, hooked, logitsOf, randomIds, readAll, withForward } from "./support.ts";
 
@@ -242,6 +243,33 @@ describe("inputs of readers", () => {
     using model = await hooked("gpt2");
     using result = await model.runWithCache([1, 2, 3]);
     expect(result.cache.names.filter((name) => /_input|mlp_in/.test(name))).toEqual([]);
+  });
+});
+
+describe.each(["llama", "gpt2", "gemma2"])("weights of %s", (family) => {
+  const edits: Edit[] = INPUTS.map((name) => ({ at: `blocks.*.${name}`, op: "scale", value: 1 }));
+  const gradients = async (model: HookedModel, ids: number[][], given: Edit[]) => {
+    using result = await model.backward(ids, { metric: metric.loss(), weights: "*", edits: given });
+    const all = result.weights.names.map(async (name) => [name, await result.weights.read(name)] as const);
+    return new Map(await Promise.all(all));
+  };
+
+  it("get from copies that are as they were the gradients of the plain pass, also cut into parts", async () => {
+    const random = seeded(11);
+    const ids = [randomIds(random, LENGTH), randomIds(random, 3)];
+    using model = await hooked(family);
+    const plain = await gradients(model, ids, []);
+    // 36 rows of W: a part ends within a head.
+    using cut = await hooked(family, {
+      gpu: await gpuWithLimits({ maxStorageBufferBindingSize: 4 * model.spec.dModel * 36 }),
+    });
+    for (const [name, values] of await gradients(model, ids, edits))
+      expect(relativeError(values, plain.get(name) as Float32Array), name).toBeLessThan(TOLERANCE);
+    for (const [name, values] of await gradients(cut, ids, edits))
+      expect(relativeError(values, plain.get(name) as Float32Array), name).toBeLessThan(TOLERANCE);
+    const changed: Edit[] = INPUTS.map((name) => ({ at: at(name), op: "scale", value: 1.5, positions: [1] }));
+    const [is, should] = [await logitsOf(cut, ids, { edits: changed }), await logitsOf(model, ids, { edits: changed })];
+    expect(relativeError(is, should)).toBeLessThan(TOLERANCE);
   });
 });
 

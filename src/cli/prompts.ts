@@ -25,7 +25,7 @@ export async function readBatch(
   if (given.length > 1) usageError(command, "give one of --ids, --text and --prompts");
   const batch = ids ?? text ?? (prompts === undefined ? undefined : await readPrompts(prompts));
   if (!batch)
-    return usageError(command, "give token ids with --ids, texts with --text, or a file of either with --prompts");
+    return usageError(command, "give token ids with --ids, or text with --text, or a file of either with --prompts");
   refuseIdleBos(command, options, areIds(batch) ? batch : undefined);
   return batch;
 }

@@ -74,7 +74,7 @@ describe("commands", () => {
 
   it.each([
     [["forward", LLAMA, "--ids", "5", "--prompts", "a", "--out", "x"], /give one of --ids, --text and --prompts/],
-    [["forward", LLAMA, "--out", "x"], /give token ids with --ids, texts with --text, or a file of either/],
+    [["forward", LLAMA, "--out", "x"], /give token ids with --ids, or text with --text, or a file of either/],
     [["probs", LLAMA, "text", "--prompts", "a", "--answers", "b"], /give either a prompt or --prompts, not both/],
     [
       ["probs", LLAMA, "--ids", "5", "--prompts", "a", "--answers", "b"],

@@ -148,9 +148,9 @@ function measureInto(recorder: Recorder, metric: Metric, logits: Logits, outputs
   });
 }
 
-/** Cells [layers, columns] of rows: a row each, or for each head the sum over the positions that are patched together. */
+/** Cells of rows: a row each, or for each head the sum over the positions that are patched together. */
 function cellsOf(
-  { site, heads, positions }: PatchPlan,
+  { site, heads, positions, columns }: PatchPlan,
   cache: ActivationCache,
   rows: readonly Float32Array[],
 ): number[] {
@@ -160,6 +160,7 @@ function cellsOf(
     const rowAt = (place: number, head: number) =>
       rows[layer]?.[(rowIndex(0, place) * rowStride + head * headStride) / width] as number;
     if (heads.length === 0) return places.map((place) => rowAt(place, 0));
+    if (columns.name === "position") return heads.flatMap((head) => places.map((place) => rowAt(place, head)));
     return heads.map((head) => [...new Set(places)].reduce((sum, place) => sum + rowAt(place, head), 0));
   });
 }

@@ -120,6 +120,13 @@ export function headAxis(heads: readonly number[]): GridAxis {
   return { name: "head", indices: heads, labels: heads.map((head) => `H${head}`) };
 }
 
+/** The heads of each layer, `L0H3`. */
+export function layerHeadAxis(layers: readonly number[], heads: readonly number[]): GridAxis {
+  const pairs = layers.flatMap((layer) => heads.map((head) => [layer, head] as const));
+  const labels = pairs.map(([layer, head]) => `L${layer}H${head}`);
+  return { name: "layerHead", indices: pairs.map((_, index) => index), labels, pairs };
+}
+
 /** Positions with their tokens, `5:Lily`. */
 export function positionAxis({ tokenizer }: TextModel, ids: readonly number[], positions: readonly number[]): GridAxis {
   const text = (id: number) =>

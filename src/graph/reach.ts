@@ -33,9 +33,9 @@ interface Bits {
 const none = (): Bits => ({ own: false, others: false });
 const isAcross = ({ kind }: Op, index: number) => kind.acrossRows?.includes(index) ?? false;
 
-/** What the output of a pass needs of each value. */
-function neededOf({ ops, output }: Graph): Map<Value, Bits> {
-  const needed = new Map<Value, Bits>(output ? [[output, { own: true, others: false }]] : []);
+/** What the outputs of a pass need of each value. */
+function neededOf({ ops }: Graph, outputs: readonly Value[]): Map<Value, Bits> {
+  const needed = new Map<Value, Bits>(outputs.map((value) => [value, { own: true, others: false }]));
   for (const op of [...ops].reverse()) {
     const wanted = none();
     for (const value of op.outputs) {
@@ -82,7 +82,7 @@ function reachOf(graph: Graph, needed: Map<Value, Bits>, edited: readonly Value[
   return reach;
 }
 
-/** Reach of the points of a graph, each found when it is first asked for. */
+/** Reach of the points of a graph as far as `outputs`, the logits unless told; each found when it is first asked for. */
 export class Reaches {
   readonly #known = new Map<string, Reach>();
   readonly #needed: Map<Value, Bits>;
@@ -90,8 +90,9 @@ export class Reaches {
   constructor(
     private readonly graph: Graph,
     private readonly points: ReadonlyMap<string, readonly Value[]>,
+    outputs: readonly Value[] = graph.output ? [graph.output] : [],
   ) {
-    this.#needed = neededOf(graph);
+    this.#needed = neededOf(graph, outputs);
   }
 
   of(point: string): Reach {
@@ -120,6 +121,7 @@ export interface AffectedRows {
 /**
  * The rows that edits can change and logits at position `end` read, for a sequence of `length` tokens; undefined when the
  * logits cannot change. A row never reads a key that has to be computed again and is not: rows before it start no later.
+ * `from`: the block from which on the row at `end` is there in any case, since something there is measured.
  */
 export function affectedRows(
   reaches: Reaches,
@@ -127,6 +129,7 @@ export function affectedRows(
   end: number,
   length: number,
   causal: boolean,
+  from = NEVER,
 ): AffectedRows | undefined {
   const last = causal ? end : length - 1;
   const joins = new Array<number>(last + 1).fill(NEVER);
@@ -141,13 +144,14 @@ export function affectedRows(
       earliest = Math.min(earliest, position);
       start(position, position === end ? reach.ownAtEnd : reach.own);
     }
-    const from = causal ? earliest + 1 : 0;
+    const next = causal ? earliest + 1 : 0;
     if (earliest === NEVER) continue;
-    for (let position = from; position <= last; position++) {
+    for (let position = next; position <= last; position++) {
       start(position, position === end ? reach.othersAtEnd : reach.others);
     }
   }
   if (joins[end] === NEVER) return undefined;
+  start(end, from);
   if (!causal) return { first: 0, joins: new Array<number>(length).fill(Math.min(...joins)) };
   const first = joins.findIndex((layer) => layer !== NEVER);
   for (let position = end - 1; position >= first; position--) {

@@ -4,10 +4,11 @@
  * `docs/hooks.md` prints this table. Captures, edits and sweeps accept exactly these names.
  */
 import { HookError } from "../errors.ts";
-import { editedValues, pointsOf } from "../graph/graph.ts";
+import { editedValues, type Graph, pointsOf } from "../graph/graph.ts";
 import { Reaches } from "../graph/reach.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { trace } from "../model/trace.ts";
+import type { Value } from "../ops/op.ts";
 import { nearestNames } from "../schema/nearest.ts";
 import * as s from "../schema/schema.ts";
 
@@ -214,6 +215,7 @@ export function isHeadFirst(name: string): boolean {
 /** What the graphs of a model's passes say of its points. */
 interface PointFacts {
   readonly table: ReadonlyMap<string, Point>;
+  readonly graph: Graph;
   readonly reaches: Reaches;
   /** Points of the last block and after it whose rows may be dropped when nobody reads their logits. */
   readonly narrowed: ReadonlySet<string>;
@@ -241,7 +243,7 @@ function factsOf(given: ModelSpec): PointFacts {
   }
   const narrow = pointsOf(trace(spec, { narrow: true }));
   const narrowed = new Set([...narrow].flatMap(([name, { rows }]) => (rows === "output" ? [name] : [])));
-  const made = { table, reaches: new Reaches(graph, editedValues(graph)), narrowed };
+  const made = { table, graph, reaches: new Reaches(graph, editedValues(graph)), narrowed };
   facts.set(spec, made);
   return made;
 }
@@ -251,9 +253,21 @@ export function pointTable(spec: ModelSpec): ReadonlyMap<string, Point> {
   return factsOf(spec).table;
 }
 
-/** What edits of each point can change of the logits. */
-export function reachesOf(spec: ModelSpec): Reaches {
-  return factsOf(spec).reaches;
+/** What edits of each point can change of the logits, or of other points. */
+export function reachesOf(spec: ModelSpec, outputs: readonly string[] = ["logits"]): Reaches {
+  const { graph, reaches } = factsOf(spec);
+  if (outputs.length === 1 && outputs[0] === "logits") return reaches;
+  const values = editedValues(graph);
+  return new Reaches(
+    graph,
+    values,
+    outputs.map((name) => values.get(name)?.[0] as Value),
+  );
+}
+
+/** The block in which a pass computes a point: the first for embeddings, the last for what follows the blocks. */
+export function blockOf(spec: ModelSpec, name: string): number {
+  return (pointsOf(factsOf(spec).graph).get(name) as Value).layer;
 }
 
 /** Whether a pass may drop rows of the point that give no logits, and has to keep them where somebody looks. */

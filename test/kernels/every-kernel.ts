@@ -49,6 +49,7 @@ export async function everyKernel(recorder: Recorder): Promise<readonly Kernel[]
   const tiles = [16, 128, 256].flatMap((dHead) => [true, false].map((isSoftware) => byTiles(dHead, isSoftware)));
   for (const way of [...tiles, byBroadcast(16, 4), byBroadcast(64, 8)]) gradientKernels(way);
   expressionMetric.expressionKernel({ term: "p", gradient: "logP" });
+  expressionMetric.sumKernel({ term: "p" });
   for (const way of reachable(matmul).filter(isMatmul)) {
     for (const layout of way.layouts) {
       for (const storage of definitions.STORAGE_TYPES) {

@@ -27,11 +27,11 @@ import {
 import { type GridAxis, PatchGrid } from "./grid.ts";
 import {
   headAxis,
-  lastResidual,
   layerAxis,
   layerHeadAxis,
   metricEnd,
   outcomeCell,
+  outcomePoints,
   pickHeads,
   pickPositions,
   positionAxis,
@@ -201,10 +201,11 @@ export async function sweepPatches(
 ): Promise<PatchResult[]> {
   const [plan] = plans as [PatchPlan];
   const { metricPosition: end = -1, positions, signal } = options;
+  const outcome = outcomePoints(model.spec, metrics);
   using run = await model.forward(
     plans.map(({ source }) => source),
     {
-      capture: [...plan.site.names, lastResidual(model.spec)],
+      capture: [...plan.site.names, ...outcome],
       ...(positions && { positions: [...positions, end] }),
       logits: [end],
       signal,
@@ -212,7 +213,7 @@ export async function sweepPatches(
   );
   const all = patchCells(plan, run, positions);
   const cells = chosen ? chosen.map((cell) => all[cell] as Edit[]) : all;
-  cells.push(outcomeCell(model.spec, run.cache, end));
+  cells.push(outcomeCell(outcome, run.cache, end));
   const measured = metrics.map(async (own, pair) => [plan.denoising ? await againstClean(own, run.logits, pair) : own]);
   const { prompts } = await model.sweep({
     ...sweepOptions(options),

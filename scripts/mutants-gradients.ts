@@ -66,6 +66,13 @@ export const GRADIENT_MUTANTS: readonly Mutant[] = [
     tests: ["test/gradients/references.test.ts"],
   },
   {
+    name: "gradients: a projection of queries is read from rows of queries, keys and values",
+    file: "src/hooks/metric-gradient.ts",
+    from: "  copy(recorder, x, packed, rows);\n",
+    to: "  copy(recorder, { ...x, rowStride: width }, packed, rows);\n",
+    tests: ["test/hooks/measures.test.ts"],
+  },
+  {
     name: "gradients: at a norm only of what the last copy reads",
     file: "src/graph/differentiate.ts",
     from: "op.kind === GRADIENT_OF && op.inputs.length > 1",

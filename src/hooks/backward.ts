@@ -31,7 +31,7 @@ import { ActivationCache } from "./activation-cache.ts";
 import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";
 import { type MetricPlan, MetricSeed, planMetric } from "./metric-gradient.ts";
 import { type CheckedMetric, METRICS, type Metric } from "./metrics.ts";
-import { checkForward, planPass, rowWidth } from "./plan.ts";
+import { checkForward, checkReached, planPass, rowWidth } from "./plan.ts";
 import { matcher, PATTERNS, type Point, type PointPattern, reachedPoints, TENSOR_PATTERNS } from "./points.ts";
 import { zeroGradients } from "./zero-gradients.ts";
 
@@ -145,7 +145,7 @@ async function runBackward(
     const logits = await model.run(ids, {
       ...run,
       ...plan.run,
-      ...beginningAt(metric.from, model.spec, plan),
+      ...beginningAt(metric.from, model.spec, run, cache),
       hooks: withGradients(plan.run.hooks, grads, metric.from),
       widest: widestOf(model, ids, metric, plan.run.widest),
       logits: cache.names.includes("logits") ? "all" : metric.from ? "none" : metric.logits,
@@ -306,11 +306,13 @@ function withGradients(
 function beginningAt(
   from: Point | undefined,
   spec: ModelSpec,
-  { cache }: { cache: ActivationCache },
+  { startAtLayer }: RunOptions,
+  cache: ActivationCache,
 ): Partial<RunOptions> {
   if (!from) return {};
   const stopAtLayer = from.layer === undefined ? undefined : from.layer + 1;
-  const reached = reachedPoints(spec, stopAtLayer);
+  checkReached(spec, [from], { startAtLayer });
+  const reached = reachedPoints(spec, { startAtLayer, stopAtLayer });
   return { everyRow: true, ...(cache.names.every((name) => reached.has(name)) && { stopAtLayer }) };
 }
 

@@ -5,7 +5,15 @@
  * readback; a JavaScript hook costs one readback, one write and one split of the submission for each call.
  */
 import { HookError } from "../errors.ts";
-import { MODEL_INPUT, type ModelInput, type SequenceInput, TOKEN_INPUT, type TokenInput } from "../model/input.ts";
+import {
+  isEmbeds,
+  MODEL_INPUT,
+  type ModelInput,
+  type SequenceInput,
+  TOKEN_INPUT,
+  type TokenInput,
+  vectorsOf,
+} from "../model/input.ts";
 import { type LoadOptions, loadParts, type ModelSource } from "../model/load.ts";
 import { LoadedModel } from "../model/loaded-model.ts";
 import type { AnswerLogProb, LogProbsOptions } from "../model/log-probs.ts";
@@ -70,7 +78,9 @@ export class HookedModel extends LoadedModel {
    */
   async runWithCache(input: ModelInput, options: HookedForwardOptions = {}): Promise<ForwardResult> {
     const read = s.readOptions(HOOKED_FORWARD_OPTIONS, options, "runWithCache");
-    const reached = reachedPoints(this.spec, read.stopAtLayer);
+    const given = s.readArgument(MODEL_INPUT, input, "runWithCache", "input");
+    const { startAtLayer } = isEmbeds(given) ? vectorsOf(given) : {};
+    const reached = reachedPoints(this.spec, { startAtLayer, stopAtLayer: read.stopAtLayer });
     const usual = (name: string) => isUsual(resolvePoint(this.spec, name)) && reached.has(name);
     return this.#forward("runWithCache", input, { ...read, capture: read.capture ?? usual }, []);
   }

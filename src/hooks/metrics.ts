@@ -199,7 +199,7 @@ export function gradientModeOf(metric: CheckedMetric, spec: ModelSpec): number {
   checkMetric(metric, spec);
   if (metric.kind === "wgsl" && metric.gradient === undefined)
     throw new HookError(
-      "hook/metric",
+      "hook/expression",
       "Metric wgsl has no gradient, which is needed here. Give it beside term: metric.wgsl({ term, gradient }).",
     );
   const { gradientMode } = kindOf(metric);

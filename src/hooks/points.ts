@@ -275,9 +275,13 @@ export function isNarrowed(spec: ModelSpec, { name }: Point): boolean {
   return factsOf(spec).narrowed.has(name);
 }
 
-/** The points of a pass that ends before block `stopAtLayer`, or of a whole one. */
-export function reachedPoints(spec: ModelSpec, stopAtLayer: number | undefined): ReadonlySet<string> {
-  return new Set(stopAtLayer === undefined ? pointTable(spec).keys() : pointsOf(trace(spec, { stopAtLayer })).keys());
+/** The points of a pass that begins with a block or ends before one, or of a whole one. */
+export function reachedPoints(
+  spec: ModelSpec,
+  form: { startAtLayer?: number | undefined; stopAtLayer?: number | undefined },
+): ReadonlySet<string> {
+  const isWhole = form.startAtLayer === undefined && form.stopAtLayer === undefined;
+  return new Set(isWhole ? pointTable(spec).keys() : pointsOf(trace(spec, form)).keys());
 }
 
 /**

@@ -35,6 +35,8 @@ export interface PassForm {
   readonly joins?: boolean;
   /** Some rows end once their keys and values in the last block are stored; the others give the logits. */
   readonly narrow?: boolean;
+  /** Begins with this block, whose residual the caller supplies. */
+  readonly startAtLayer?: number | undefined;
   /** Ends before this block; there are no logits then. */
   readonly stopAtLayer?: number | undefined;
   /**
@@ -62,8 +64,10 @@ class Tracer extends GraphBuilder {
   run(): Graph {
     const { spec, form } = this;
     const end = Math.min(form.stopAtLayer ?? spec.nLayers, spec.nLayers);
-    let residual = this.#embedding();
-    for (let layer = 0; layer < end; layer++) {
+    const start = form.startAtLayer ?? 0;
+    this.layer = start;
+    let residual = form.startAtLayer === undefined ? this.#embedding() : this.#given();
+    for (let layer = start; layer < end; layer++) {
       this.layer = layer;
       residual = this.#block(residual);
     }
@@ -94,6 +98,11 @@ class Tracer extends GraphBuilder {
       residual = this.one(ADD, [tokens, learned], { scale: 1 });
     }
     return spec.embed.norm ? this.#norm(residual, { name: "embedNorm" }) : residual;
+  }
+
+  /** The residual that the caller supplies. */
+  #given(): Value {
+    return this.one(EMBEDS, [], { width: this.spec.dModel }, undefined, 0);
   }
 
   /** The name of a point of the block. */

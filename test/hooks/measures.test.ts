@@ -215,7 +215,7 @@ describe("expressions and weights", () => {
     const of = (logits: Float32Array) => softmax(logits.slice(-VOCAB)).reduce((sum, p) => sum - p * Math.log(p), 0);
     expect(grid.clean).toBeCloseTo(of(await logitsOf(model, clean)), 4);
     expect(await failureOf(() => attributionPatch(model, { ...shared, metric: entropy }))).toMatch(
-      /hook\/metric: Metric wgsl has no gradient, which is needed here\. Give it beside term/,
+      /hook\/expression: Metric wgsl has no gradient, which is needed here\. Give it beside term/,
     );
     const whole = metric.wgsl({ term: "-p * logP", gradient: "-p * (logP + value)" });
     const linear = await attributionPatch(model, { ...shared, metric: whole });

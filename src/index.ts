@@ -28,7 +28,14 @@ export type { Draft, DraftOptions, Drafts } from "./model/drafts/drafts.ts";
 export { NgramModel, type NgramOptions } from "./model/drafts/ngrams.ts";
 export type { SuperposedOptions } from "./model/drafts/superposed.ts";
 export type { FinishReason, GenerateOptions, GenerateStep } from "./model/generate.ts";
-export type { EmbedsInput, EncodeInputOptions, ModelInput, SequenceInput, TokenInput } from "./model/input.ts";
+export type {
+  EmbedsInput,
+  EncodeInputOptions,
+  ModelInput,
+  ResidualInput,
+  SequenceInput,
+  TokenInput,
+} from "./model/input.ts";
 export { KvCache } from "./model/kv-cache.ts";
 export { type LoadOptions, type ModelSource, type OpenModelOptions, openModelSource, readSpec } from "./model/load.ts";
 export type { IdsInput, KvCacheOptions, PerSequence, TokenPositionOptions } from "./model/loaded-model.ts";

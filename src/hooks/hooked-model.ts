@@ -5,7 +5,15 @@
  * readback; a JavaScript hook costs one readback, one write and one split of the submission for each call.
  */
 import { HookError } from "../errors.ts";
-import { MODEL_INPUT, type ModelInput, type SequenceInput, TOKEN_INPUT, type TokenInput } from "../model/input.ts";
+import {
+  isEmbeds,
+  MODEL_INPUT,
+  type ModelInput,
+  type SequenceInput,
+  TOKEN_INPUT,
+  type TokenInput,
+  vectorsOf,
+} from "../model/input.ts";
 import { type LoadOptions, loadParts, type ModelSource } from "../model/load.ts";
 import { LoadedModel } from "../model/loaded-model.ts";
 import type { AnswerLogProb, LogProbsOptions } from "../model/log-probs.ts";
@@ -28,7 +36,7 @@ import {
   type Hooks,
   planPass,
 } from "./plan.ts";
-import { isLarge, PATTERNS, type PointPattern, reachedPoints, resolvePoint, resolvePoints } from "./points.ts";
+import { isUsual, PATTERNS, type PointPattern, reachedPoints, resolvePoint, resolvePoints } from "./points.ts";
 import { type ForwardResult, forwardResult } from "./result.ts";
 import { type SweepResult, sweep } from "./sweep.ts";
 import type { SweepOptions } from "./sweep-options.ts";
@@ -66,12 +74,14 @@ export class HookedModel extends LoadedModel {
 
   /**
    * TransformerLens's spelling of a forward pass that captures: unless told, every point that the pass reaches but scores,
-   * pattern, result and logits.
+   * pattern, result, logits and the inputs of heads and MLPs.
    */
   async runWithCache(input: ModelInput, options: HookedForwardOptions = {}): Promise<ForwardResult> {
     const read = s.readOptions(HOOKED_FORWARD_OPTIONS, options, "runWithCache");
-    const reached = reachedPoints(this.spec, read.stopAtLayer);
-    const usual = (name: string) => !isLarge(resolvePoint(this.spec, name)) && reached.has(name);
+    const given = s.readArgument(MODEL_INPUT, input, "runWithCache", "input");
+    const { startAtLayer } = isEmbeds(given) ? vectorsOf(given) : {};
+    const reached = reachedPoints(this.spec, { startAtLayer, stopAtLayer: read.stopAtLayer });
+    const usual = (name: string) => isUsual(resolvePoint(this.spec, name)) && reached.has(name);
     return this.#forward("runWithCache", input, { ...read, capture: read.capture ?? usual }, []);
   }
 

@@ -102,7 +102,7 @@ export async function integratedGradients(
 /** @throws HookError `hook/metric` */
 function checkMetric({ spec }: HookedModel, metric: Metric): void {
   assertOneColumn(metric);
-  gradientModeOf(metric as CheckedMetric, spec.vocabSize);
+  gradientModeOf(metric as CheckedMetric, spec);
   if (metric.kind === "loss")
     throw new HookError(
       "hook/metric",

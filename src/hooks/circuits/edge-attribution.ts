@@ -75,7 +75,7 @@ export async function edgeAttribution(model: HookedModel, given: EdgeAttribution
   if (steps !== undefined && !isPath)
     s.refuseIdle("edgeAttribution", "steps", `beside method "${method}", which has no path`);
   refuseMetrics(options.metric, method);
-  if (method === "exact") checkMetrics(options.metric, model.spec.vocabSize);
+  if (method === "exact") checkMetrics(options.metric, model.spec);
   const pair = await runPair(model, options);
   try {
     const graph = CircuitGraph.of(model.spec);

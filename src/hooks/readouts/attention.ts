@@ -6,7 +6,7 @@
 import { HookError } from "../../errors.ts";
 import { Recorder } from "../../gpu/recorder.ts";
 import { isCausal } from "../../model/causality.ts";
-import { isEmbeds, type ModelInput, toIds } from "../../model/input.ts";
+import { isEmbeds, type ModelInput, toIds, vectorsOf } from "../../model/input.ts";
 import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { ATTENTION_SUM_NAMES, type AttentionSum, attentionSums, NO_QUERY, topK } from "./kernels.ts";
@@ -144,7 +144,7 @@ function layerGroups(
 }
 
 function lengthsOf(model: HookedModel, input: ModelInput): number[] {
-  if (isEmbeds(input)) return input.inputsEmbeds.map((embeds) => Math.ceil(embeds.length / model.spec.dModel));
+  if (isEmbeds(input)) return vectorsOf(input).vectors.map((embeds) => Math.ceil(embeds.length / model.spec.dModel));
   return toIds(input, model).map((ids) => ids.length);
 }
 

@@ -35,11 +35,13 @@ export type { IdsInput, KvCacheOptions, PerSequence, TokenPositionOptions } from
 export type { AnswerLogProb, LogProbsOptions } from "./model/log-probs.ts";
 export { Logits } from "./model/logits.ts";
 export type { Model } from "./model/model.ts";
+export type { ProcessOptions } from "./model/processed.ts";
 export type { ForwardOptions, LogitsSelection } from "./model/runner.ts";
 export type { SamplingOptions } from "./model/sampling.ts";
 export type * from "./model/spec.ts";
 export type { TuningOptions } from "./model/tuning.ts";
 export type { WeightValues } from "./model/weights/read.ts";
 export type { Indices, NumberList, NumericArray } from "./schema/schema.ts";
+export type { ChatMessage, ChatTemplateOptions } from "./tokenizer/chat.ts";
 export type { Tokenizer } from "./tokenizer/index.ts";
-export type { DecodeOptions, EncodeOptions, TokenStream } from "./tokenizer/types.ts";
+export type { DecodeOptions, EncodeOptions, TextTokenizer, TokenStream } from "./tokenizer/types.ts";

@@ -208,7 +208,10 @@ export async function openTokenizer(
   { family: modelType, vocabSize }: ModelSpec,
   onNotice?: (message: string) => void,
 ): Promise<TextModel> {
-  const files = { json: (name: string) => checkpoint.readJson(name) };
+  const files = {
+    json: (name: string) => checkpoint.readJson(name),
+    text: (name: string) => checkpoint.readText(name),
+  };
   try {
     return { tokenizer: await loadTokenizer(files, { modelType, vocabSize, onNotice }) };
   } catch (error) {

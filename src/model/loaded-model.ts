@@ -8,7 +8,9 @@
 import { type ConfigError, InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import * as s from "../schema/schema.ts";
+import { CHAT_TEMPLATE_OPTIONS, type ChatMessage, type ChatTemplateOptions, MESSAGES } from "../tokenizer/chat.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
+import { chatIds } from "./chat.ts";
 import type { Engine } from "./engine.ts";
 import {
   ENCODE_FIELDS,
@@ -137,6 +139,19 @@ export class LoadedModel implements TextModel {
     const ids = toIds(read, this, s.readOptions(ENCODE_OPTIONS, options, "toStrTokens"));
     const texts = ids.map((list) => list.map((id) => tokenizer.tokenText(id)));
     return (isBatch(read) ? texts : texts[0]) as PerSequence<T, string[]>;
+  }
+
+  /**
+   * Token ids of a conversation by the model's chat template, for `forward` and `generate`: transformers'
+   * `apply_chat_template`. They end with what begins the answer, unless `addGenerationPrompt` is false.
+   *
+   *     for await (const { text } of model.generate(await model.chat([{ role: "user", content: "Hello" }]))) print(text);
+   *
+   * @throws as `Tokenizer.applyChatTemplate`; InputError `input/no-tokenizer`
+   */
+  async chat(messages: readonly ChatMessage[], options: ChatTemplateOptions = {}): Promise<number[]> {
+    const read = s.readArgument(MESSAGES, messages, "chat", "messages");
+    return chatIds(this, read, s.readOptions(CHAT_TEMPLATE_OPTIONS, options, "chat"));
   }
 
   /**

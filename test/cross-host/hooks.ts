@@ -112,6 +112,25 @@ const sweepAsPasses: Body = async (model) => {
   return showWorst(checkClose(values, Float32Array.from(rows), "values"));
 };
 
+/** Folded and centred: the same probabilities from a residual stream of mean 0. */
+const processedModel: Body = async (model) => {
+  using processed = await model.processed();
+  const point = "blocks.1.hook_resid_post";
+  const run = async (each: HookedModel) => {
+    using result = await each.forward(IDS, { capture: point });
+    return { logits: await result.logits.read(), residual: await result.cache.read(point) };
+  };
+  const [raw, now] = [await run(model), await run(processed)];
+  const without = (values: Float32Array, width: number) =>
+    values.map((value, at) => {
+      const row = values.subarray(at - (at % width), at - (at % width) + width);
+      return value - row.reduce((sum, each) => sum + each, 0) / width;
+    });
+  const { vocabSize, dModel } = model.spec;
+  const logits = checkClose(now.logits, without(raw.logits, vocabSize), "logits");
+  return showWorst(Math.max(logits, checkClose(now.residual, without(raw.residual, dModel), "residual")));
+};
+
 const compileErrors: Body = async (model) => {
   const plain = await logitsOf(model);
   const error = await logitsOf(model, [{ at: "logits", op: "wgsl", expression: "x + nowhere" }]).then(
@@ -131,5 +150,6 @@ export const hookChecks: Check[] = [
   hookCheck("llama", "a cache survives its file", saveAndLoad),
   hookCheck("gpt_neox", "each edit equals the JavaScript hook that does the same", editsAsCallbacks),
   ...["gemma2", "gpt_neox", "bloom"].map((family) => hookCheck(family, "a sweep equals full passes", sweepAsPasses)),
+  hookCheck("gpt2", "a processed model gives the same probabilities", processedModel),
   hookCheck("gpt2", "an expression that does not compile is named, and breaks nothing", compileErrors),
 ];

@@ -76,6 +76,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
   for (const each of [writer, writer.base]) Object.assign(each, { tokenizer });
   const ids = [1, 2, 3];
   const { cache, logits } = await model.forward(ids, { capture: ["*hook_resid*", "*hook_pattern", "*hook_z"] });
+  const square = new api.NdArray(Float32Array.of(1, 2, 3, 4), [2, 2]);
   const kv = model.createKvCache({ sequences: 2 });
   const metric = api.metric.logitDiff(4, 5);
   const experiment = { metric };
@@ -394,6 +395,15 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
     { name: "ActivationCache.tensor", args: [PATCHED], run: (name) => cache.shape(name) },
     { name: "ActivationCache.at", args: [PATCHED, {}], run: (name, place) => cache.at(name, place) },
     { name: "ActivationCache.read", args: [PATCHED, {}], run: (name, slice) => cache.read(name, slice) },
+    { name: "ActivationCache.array", args: [PATCHED, {}], run: (name, slice) => cache.array(name, slice) },
+    {
+      name: "NdArray",
+      args: [Float32Array.of(1, 2, 3, 4), [2, 2]],
+      run: (data, shape) => new api.NdArray(data, shape),
+    },
+    { name: "NdArray.at", args: [0, 1], run: (...index) => square.at(...index) },
+    { name: "NdArray.slice", args: [null, [0, 1]], run: (...cuts) => square.slice(...cuts) },
+    { name: "NdArray.mean", args: [0], run: (...axes) => square.mean(...axes) },
     {
       name: "a cache's entry as a value",
       args: [{ batch: 0, position: -1 }],

@@ -34,6 +34,7 @@ export { type LoadOptions, type ModelSource, type OpenModelOptions, openModelSou
 export type { IdsInput, KvCacheOptions, PerSequence, TokenPositionOptions } from "./model/loaded-model.ts";
 export type { AnswerLogProb, LogProbsOptions } from "./model/log-probs.ts";
 export { Logits } from "./model/logits.ts";
+export type { AbortOptions, LongCallOptions } from "./model/long-call.ts";
 export type { Model } from "./model/model.ts";
 export type { ProcessOptions } from "./model/processed.ts";
 export type { ForwardOptions, LogitsSelection } from "./model/runner.ts";

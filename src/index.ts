@@ -4,6 +4,8 @@
  *
  * `superlens/theory` and `superlens/bench` are entries of their own, so that a page carries only what it imports:
  * `theory/index.ts` and `bench/index.ts` for a browser, `theory.node.ts` and its like for Node and Deno.
+ *
+ * @module superlens
  */
 export * from "./checkpoint/index.ts";
 export * from "./errors.ts";

@@ -254,6 +254,7 @@ export class ActivationCache {
     for (const tensor of this.tensors.values()) tensor.destroy();
   }
 
+  /** The end of a `using` block. */
   [Symbol.dispose](): void {
     this.destroy();
   }

@@ -11,6 +11,7 @@ import { trace } from "../model/trace.ts";
 import { nearestNames } from "../schema/nearest.ts";
 import * as s from "../schema/schema.ts";
 
+/** An axis of an activation, by TransformerLens's name. */
 export type Axis =
   | "batch"
   | "pos"

@@ -99,6 +99,7 @@ export const MODEL_SOURCE = s.byForm<ModelSource>(
 const isIterable = (value: unknown): value is Iterable<unknown> =>
   typeof value === "object" && value !== null && Symbol.iterator in value;
 
+/** Options of `openModelSource`: those of `loadModel` that concern files. */
 export type OpenModelOptions = Pick<LoadOptions, "file" | "onProgress" | "onNotice" | "signal">;
 
 /** What a model class is made of. */

@@ -202,6 +202,7 @@ export class LoadedModel implements TextModel {
     if (this.ownsGpu) this.gpu.destroy();
   }
 
+  /** The end of a `using` block. */
   [Symbol.dispose](): void {
     this.destroy();
   }

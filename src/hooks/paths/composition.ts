@@ -29,7 +29,7 @@ export const COMPOSITION_OPTIONS = s.object<CompositionOptions>("the options of 
 /** A score for each pair of heads; 0 unless the reader's layer comes after the writer's. */
 export class CompositionScores {
   constructor(
-    /** [layer, head, layer, head]: first the writer, then the reader. */
+    /** First the writer, then the reader: [layer, head, layer, head]. */
     readonly shape: readonly [number, number, number, number],
     /** Row-major. */
     readonly data: Float64Array,

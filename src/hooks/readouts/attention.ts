@@ -48,7 +48,7 @@ export interface AttentionSummary {
   distance: Float32Array;
   /** Attention on position 0, where models that begin with BOS have it. */
   first: Float32Array;
-  /** [layer, head, batch, query, topK]: the most attended positions, most first, and the attention on each. */
+  /** The most attended positions, most first, and the attention on each: [layer, head, batch, query, topK]. */
   topPositions: Uint32Array;
   /** Attention on each of `topPositions`. */
   topWeights: Float32Array;

@@ -50,9 +50,9 @@ export interface LogitAttribution {
   /** [component, batch]; a component's contribution in units of the logit. */
   values: Float64Array;
   batch: number;
-  /** [batch]: the logit or logit difference of the run, before the soft cap. */
+  /** The logit or logit difference of the run, before the soft cap, [batch]. */
   total: Float64Array;
-  /** [batch]: total minus the sum of the values. Rounding, unless the run had edits of the residual itself, which no component explains. */
+  /** Total minus the sum of the values, [batch]. Rounding, unless the run had edits of the residual itself, which no component explains. */
   remainder: Float64Array;
   /** The unembedding's soft cap: the model's logit is cap * tanh(logit / cap), of which `total` explains the inside. */
   softCap: number | null;

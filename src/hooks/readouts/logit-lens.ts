@@ -69,7 +69,7 @@ export class LogitLens {
     readonly labels: readonly string[],
     /** For each sequence the positions on the pos axis, ascending. */
     readonly positions: readonly (readonly number[])[],
-    /** [layer, batch, pos, k]: the axes of `tokens`, `logits` and `logProbs`; padded positions are zero. */
+    /** The axes [layer, batch, pos, k] of `tokens`, `logits` and `logProbs`; padded positions are zero. */
     readonly shape: readonly [number, number, number, number],
     /** Token ids, the most likely first unless tokens were chosen. */
     readonly tokens: Uint32Array,
@@ -112,6 +112,7 @@ export class LogitLens {
     this.full?.destroy();
   }
 
+  /** The end of a `using` block. */
   [Symbol.dispose](): void {
     this.destroy();
   }

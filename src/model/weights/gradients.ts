@@ -59,6 +59,7 @@ export class WeightGradients {
     return [...this.#held.values()].flatMap(({ buffers }) => buffers).reduce((sum, { size }) => sum + size, 0);
   }
 
+  /** Whether the gradient of a weight is computed. */
   readonly wantsWeight = ({ name, block }: WeightRef, part?: "w" | "b"): boolean => {
     const places = part ? [`${name}.${part}`] : [name, `${name}.w`, `${name}.b`];
     return places.some((place) => this.#find(place, block) !== undefined);
@@ -126,6 +127,7 @@ export class WeightGradients {
     this.#held.clear();
   }
 
+  /** The end of a `using` block. */
   [Symbol.dispose](): void {
     this.destroy();
   }

@@ -21,6 +21,7 @@ export interface Shard {
   count: number;
 }
 
+/** Options of `runFigure`. */
 export interface RunFigureOptions {
   /** Where the files go: a folder's name, or a store. */
   store: string | FileStore;

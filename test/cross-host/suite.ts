@@ -3,6 +3,7 @@
  * Node and Chromium, wgpu in Deno) and what comes with it.
  */
 import { attributionChecks } from "./attributions.ts";
+import { chatChecks } from "./chat.ts";
 import { circuitChecks } from "./circuits.ts";
 import { editChecks } from "./edits.ts";
 import { familyChecks } from "./families.ts";
@@ -90,6 +91,7 @@ export const suite: Check[] = [
   ...circuitChecks,
   ...theoryChecks,
   ...hookChecks,
+  ...chatChecks,
   ...lifetimeChecks,
 ];
 

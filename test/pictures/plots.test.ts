@@ -88,11 +88,14 @@ describe("points", () => {
     expect(await plot().svg()).toBe(await plot().svg());
   });
 
+  it("may be none", async () => {
+    expect(await pointPlot([{ name: "one" }], { x, y: { label: "free" } }).svg()).toContain(">free<");
+  });
+
   it.each<[string, unknown, object, string]>([
     ["a point of one number", [{ name: "a", line: [[1]] }], { x, y }, "input/argument"],
     ["NaN", [{ name: "a", line: [[1, Number.NaN]] }], { x, y }, "input/argument"],
     ["no axis", [{ name: "a", line: [[1, 1]] }], { x }, "input/argument"],
-    ["no points", [{ name: "a" }], { x, y }, "picture/size"],
   ])("refuse %s", (_, series, options, code) => {
     expect(() => pointPlot(series as never, options as never)).toThrow(expect.objectContaining({ code }));
   });

@@ -1,7 +1,7 @@
 /**
  * Which folder may import which. Data flows one way:
  *
- *   cli -> paper -> theory, train, bench -> hooks -> model -> graph -> ops -> kernels -> gpu -> (nothing of ours)
+ *   cli -> paper -> theory, train, bench -> pictures, hooks -> model -> graph -> ops -> kernels -> gpu -> (nothing of ours)
  *
  * `src/hosts` stands beside that line: it gives `gpu` its devices, `checkpoint` its folders and the tuner its store. Whoever
  * makes a device imports it (model, bench, cli, the entries); what computes does not know what host it is on.

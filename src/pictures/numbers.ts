@@ -44,7 +44,7 @@ interface Form {
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: fields of what a caller gave, which `fits` looks at
-export type Fields = any;
+type Fields = any;
 
 const isAxis = (value: Fields): value is GridAxis => s.isListLike(value?.labels);
 
@@ -202,7 +202,7 @@ function readLens(lens: LogitLens, { batch = 0, rank = 0 }: Part): ReadGrid {
 }
 
 /** @throws PictureError `picture/range` */
-export function checkPart(what: string, given: number, count: number): void {
+function checkPart(what: string, given: number, count: number): void {
   if (given >= 0 && given < count) return;
   throw new PictureError("picture/range", `There is no ${what} ${given}; they go from 0 to ${count - 1}.`);
 }

@@ -31,7 +31,7 @@ export class Picture {
     private readonly table: PictureTable,
   ) {}
 
-  /** An SVG with a tooltip for each number. The same numbers give the same text, on every host. */
+  /** An SVG with tooltips. The same numbers give the same text, on every host. */
   svg(): Promise<string> {
     this.#svg ??= renderSvg(this.spec, this.title);
     return this.#svg;

@@ -91,6 +91,20 @@ it("says in each cell of many heads who looks at what", async () => {
   expect(numberOf(titles[0] as string)).toBeCloseTo(first?.value as number, 5);
 });
 
+it("marks weights that are no numbers, and keeps zeros among the keys that a query sees", async () => {
+  const data = [1, 0, 0, 1, 1, 0, Number.NaN, 1];
+  const svg = await (await attentionView({ shape: [2, 2, 2], data })).svg();
+  expect(titlesOf(svg)).toEqual([
+    "H0, 0 to 0: 1",
+    "H0, 1 to 0: 0",
+    "H0, 1 to 1: 1",
+    "H1, 0 to 0: 1",
+    "H1, 1 to 0: NaN",
+    "H1, 1 to 1: 1",
+  ]);
+  expect(svg.match(/fill="#ff5f5f"/g)).toHaveLength(1);
+});
+
 describe("what is refused", () => {
   const tensor = { shape: [1, 2, 2, 2], data: new Float32Array(8) };
   it.each<[string, unknown, object, string]>([
@@ -108,6 +122,6 @@ describe("what is refused", () => {
   it("a cache without the layer, or without patterns", async () => {
     await expect(attentionView(run.cache, { layers: 7 })).rejects.toThrow(/no hook_pattern of layer 7/);
     using other = await model.forward(IDS, { capture: "hook_embed" });
-    await expect(attentionView(other.cache)).rejects.toThrow(/has no pattern. Capture "\*\.hook_pattern"/);
+    await expect(attentionView(other.cache)).rejects.toThrow(/has no hook_pattern. Capture "\*\.hook_pattern"/);
   });
 });

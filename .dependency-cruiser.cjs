@@ -88,7 +88,9 @@ module.exports = {
       name: "page-entries-run-in-a-browser",
       severity: "error",
       comment: "Nothing Node-only may be reachable from a page's entries: use a *.node.ts file, loaded by src/node.ts.",
-      from: { path: ["^src/index\\.ts$", "^src/(theory|paper|train|bench|pictures)/index\\.ts$", "^src/bench/page\\.ts$"] },
+      from: {
+        path: ["^src/index\\.ts$", "^src/(theory|paper|train|bench|pictures)/index\\.ts$", "^src/bench/page\\.ts$"],
+      },
       to: { reachable: true, path: NODE_ONLY },
     },
     {

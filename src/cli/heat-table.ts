@@ -9,7 +9,7 @@ import { visible } from "../pictures/labels.ts";
 
 /** Background colours of the xterm palette, for numbers from the least to the largest. */
 const SCALES = {
-  sequential: [53, 54, 60, 24, 30, 29, 35, 71, 113, 184],
+  sequential: [53, 54, 61, 25, 31, 30, 36, 71, 113, 184],
   diverging: [88, 124, 167, 174, 224, 255, 189, 110, 68, 26, 18],
 } as const;
 /** Steps of each scale whose text is white. */

@@ -68,6 +68,16 @@ function failureOf(error: unknown): Failure {
   return { code: "unexpected", message };
 }
 
+/** How stdout is read: a terminal gets colours unless NO_COLOR is set (FORCE_COLOR asks for them anywhere), and has a width. */
+export function terminal(): { colours: boolean; width: number | undefined } {
+  const { FORCE_COLOR, NO_COLOR } = process.env;
+  const { isTTY, columns } = process.stdout;
+  return {
+    colours: FORCE_COLOR ? FORCE_COLOR !== "0" : isTTY === true && !NO_COLOR,
+    width: isTTY ? columns : undefined,
+  };
+}
+
 export type Alignment = "left" | "right";
 
 /** Rows as columns of equal width, two spaces apart. The last column is not padded. */

@@ -13,6 +13,7 @@ import { hookChecks } from "./hooks.ts";
 import { kernelChecks } from "./kernels.ts";
 import { lifetimeChecks } from "./lifetimes.ts";
 import { paperChecks } from "./paper.ts";
+import { pictureChecks } from "./pictures.ts";
 import { theoryChecks } from "./theory.ts";
 import { trainingChecks } from "./training.ts";
 
@@ -93,6 +94,7 @@ export const suite: Check[] = [
   ...hookChecks,
   ...chatChecks,
   ...lifetimeChecks,
+  ...pictureChecks,
 ];
 
 async function addVectors(device: GPUDevice, a: Float32Array, b: Float32Array): Promise<Float32Array> {

@@ -17,8 +17,8 @@ import {
   examples,
   type GlobalOptions,
   type InputOptions,
+  idsOption,
   numberBetween,
-  parseIds,
   usageError,
   wholeNumber,
 } from "../options.ts";
@@ -47,9 +47,7 @@ export function generateCommand(): Command {
     )
     .argument("<model>", "folder, address or hf:owner/name")
     .argument("[prompt]", "the text to continue; quote it for the shell")
-    .addOption(
-      new Option("--ids <ids>", 'token ids in place of a prompt, as "5 6 7"; prints ids').argParser(collect(parseIds)),
-    )
+    .addOption(idsOption("; prints ids"))
     .option("--chat", "PROMPT is a user's message to a chat model; prints the answer alone")
     .addOption(new Option("--system <text>", "with --chat: the system message before it"))
     .addOption(

@@ -1,0 +1,76 @@
+/** Models for the page: where they can come from, and what is said of one before and after it is loaded. */
+import { type ModelSource, openModelSource, openTokenizer, readSpec } from "../../model/load.ts";
+import type { ModelSpec } from "../../model/spec.ts";
+import { fitCheckpoint } from "../../model/weights/fit.ts";
+import { gpuMemory } from "../../model/weights/plan.ts";
+import { gpu, type Loaded } from "./session.ts";
+
+/** A model by its name, address or files. Names of embedded models are addresses beside the page. */
+export type SourceChoice = { readonly address: string } | { readonly files: readonly File[] };
+
+/** What the page shows of a loaded model. */
+export interface ModelFacts {
+  readonly label: string;
+  readonly spec: ModelSpec;
+  readonly points: readonly string[];
+  readonly notices: readonly string[];
+  /** Whether text can be given; else why not. */
+  readonly takesText: true | string;
+  readonly weightBytes: number;
+  /** What a constructed transformer was built for. */
+  readonly construction: { readonly tasks: readonly string[]; readonly examples: number } | undefined;
+}
+
+/** What is known before it is loaded. */
+export interface Inspection {
+  readonly label: string;
+  readonly spec: ModelSpec;
+  readonly tensors: readonly { readonly name: string; readonly dtype: string; readonly shape: readonly number[] }[];
+  readonly weightBytes: number;
+  readonly kvBytesPerToken: number;
+  /** What stands against loading it on this adapter. */
+  readonly problem: string | undefined;
+}
+
+export const sourceOf = (choice: SourceChoice): ModelSource =>
+  "address" in choice ? addressOf(choice.address) : [...choice.files];
+
+/** `models/lc` beside the page becomes a whole address; `hf:owner/name` and addresses stay. */
+function addressOf(address: string): string {
+  const text = address.trim();
+  return /^(hf:|https?:)/.test(text) ? text : new URL(text, `${location.origin}${location.pathname}`).href;
+}
+
+export function describeModel({ model, words, blueprint, notices }: Loaded): ModelFacts {
+  return {
+    label: model.label,
+    spec: model.spec,
+    points: model.pointNames(),
+    notices,
+    takesText: words ? true : (model.tokenizerError?.message ?? "it has no tokenizer.json"),
+    weightBytes: model.gpu.memory.bytes,
+    construction: blueprint && { tasks: blueprint.program.tasks.map(({ name }) => name), examples: blueprint.examples },
+  };
+}
+
+export async function inspectSource(choice: SourceChoice, signal: AbortSignal): Promise<Inspection> {
+  const checkpoint = await openModelSource(sourceOf(choice), { signal, onNotice: () => {} });
+  try {
+    const { spec: configSpec } = await readSpec(checkpoint);
+    const { spec } = await fitCheckpoint(configSpec, checkpoint, () => {});
+    await openTokenizer(checkpoint, spec, () => {});
+    const memory = gpuMemory(spec, checkpoint);
+    const { maxBufferSize } = (await gpu()).limits;
+    const tensors = [...checkpoint.tensors.values()].map(({ name, dtype, shape }) => ({ name, dtype, shape }));
+    return {
+      label: checkpoint.label,
+      spec,
+      tensors,
+      weightBytes: memory.weights,
+      kvBytesPerToken: memory.cachePerToken,
+      problem: maxBufferSize < 1 ? "this adapter allows no buffers" : undefined,
+    };
+  } finally {
+    await checkpoint.close();
+  }
+}

@@ -1,0 +1,99 @@
+/** The logit lens as a table, depth by position: what the model would say if it ended there. */
+import { useState } from "preact/hooks";
+import type { ResultOf } from "../client.ts";
+import { isStrong, shareColour } from "../colours.ts";
+import { activeEdits } from "../state.ts";
+import { useCall } from "../use-call.ts";
+import { CallStatus, Card, Choice, visible } from "../widgets.tsx";
+import { Distribution } from "./prompt.tsx";
+import type { ViewProps } from "./view.ts";
+
+const TOP = 20;
+
+export function LensView({ engine, state, setting }: ViewProps) {
+  const lens = useCall(engine, "lens", state.text === "" ? undefined : { text: state.text, edits: activeEdits(state), k: TOP });
+  const [cell, setCell] = useState<{ row: number; position: number }>();
+  const colour = (state.settings["lens.colour"] ?? "probability") as "probability" | "rank";
+  return (
+    <>
+      <Card title="What each depth would say">
+        <Choice label="colour by" value={colour} options={[["probability", "its probability"], ["rank", "agreement with the end"]]} onChange={(value) => setting("lens.colour", value)} />
+        <CallStatus call={lens} what="Running the lens" />
+        {lens.result && <LensTable {...lens.result} colour={colour} cell={cell} choose={setCell} />}
+      </Card>
+      {lens.result && cell && <Cell {...lens.result} {...cell} />}
+    </>
+  );
+}
+
+/** How much the distributions of two cells have in common, over the tokens that both list. */
+function agreement(cell: ResultOf<"next">, end: ResultOf<"next">): number {
+  const there = new Map(end.map(({ id, probability }) => [id, probability]));
+  return cell.reduce((sum, { id, probability }) => sum + Math.min(probability, there.get(id) ?? 0), 0);
+}
+
+function LensTable({ depths, tokens, rows, colour, cell, choose }: ResultOf<"lens"> & {
+  colour: "probability" | "rank";
+  cell: { row: number; position: number } | undefined;
+  choose: (cell: { row: number; position: number }) => void;
+}) {
+  const end = rows.at(-1) ?? [];
+  return (
+    <div class="scroll">
+      <table class="grid">
+        <thead>
+          <tr>
+            <th />
+            {tokens.map((label, position) => (
+              <th key={position} scope="col">
+                {visible(label)}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {[...rows.keys()].reverse().map((row) => (
+            <tr key={row}>
+              <th scope="row">{depths[row]}</th>
+              {rows[row]?.map((likely, position) => {
+                const share = colour === "probability" ? (likely[0]?.probability ?? 0) : agreement(likely, end[position] ?? []);
+                const isChosen = cell?.row === row && cell.position === position;
+                return (
+                  <td key={position}>
+                    <button
+                      type="button"
+                      class={isStrong(share) ? "cell strong" : "cell"}
+                      style={{ background: shareColour(share) }}
+                      aria-pressed={isChosen}
+                      aria-label={`${depths[row]}, position ${position}: ${likely[0]?.label}, ${share.toFixed(2)}`}
+                      onClick={() => choose({ row, position })}
+                    >
+                      {visible(likely[0]?.label ?? "")}
+                    </button>
+                  </td>
+                );
+              })}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function Cell({ depths, tokens, rows, row, position }: ResultOf<"lens"> & { row: number; position: number }) {
+  const likely = rows[row]?.[position] ?? [];
+  const before = new Map(rows[row - 1]?.[position]?.map(({ id, probability }) => [id, probability]));
+  const gained = likely.filter(({ id, probability }) => row > 0 && probability - (before.get(id) ?? 0) > 0.01);
+  return (
+    <Card title={`${depths[row]}, after ${visible(tokens[position] ?? "")} (position ${position})`}>
+      <Distribution likely={likely} />
+      {row > 0 && (
+        <p class="quiet">
+          Gained since {depths[row - 1]}:{" "}
+          {gained.map(({ label, id, probability }) => `${visible(label)} +${(probability - (before.get(id) ?? 0)).toFixed(2)}`).join(", ") || "nothing above 0.01"}
+        </p>
+      )}
+    </Card>
+  );
+}

@@ -2,13 +2,10 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { SuperlensError } from "../errors.ts";
 import { commitName } from "./commit.ts";
-import { type Handler, type LocalServer, startLocalServer } from "./local-server.ts";
+import type { Handler, LocalServer } from "./local-server.ts";
 import { packageRoot } from "./package.ts";
-
-/** A page that is isolated from other origins has a clock of 5 us in Chrome; any other one of 100 us. */
-const ISOLATED = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
+import { ISOLATED, openPort } from "./served-page.ts";
 
 interface PageFile {
   type: string;
@@ -26,14 +23,7 @@ export async function servePage(port: number): Promise<LocalServer> {
     if (file) response.writeHead(200, { "content-type": file.type, ...ISOLATED }).end(file.body);
     else response.writeHead(404).end();
   };
-  try {
-    return await startLocalServer(sendFile, port);
-  } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    const reason = code === "EADDRINUSE" ? "another program has it" : message;
-    const remedy = "Choose another with --port, or --port 0 for a free one.";
-    throw new SuperlensError("cli/port", `The page cannot have port ${port}: ${reason}. ${remedy}`, { cause });
-  }
+  return openPort(sendFile, port);
 }
 
 async function pageFiles(): Promise<Map<string, PageFile>> {

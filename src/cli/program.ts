@@ -10,6 +10,7 @@ import { generateCommand } from "./commands/generate.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { paperCommand } from "./commands/paper.ts";
 import { probsCommand } from "./commands/probs.ts";
+import { serveCommand } from "./commands/serve.ts";
 import { testPromptCommand } from "./commands/test-prompt.ts";
 import { tokenizeCommand } from "./commands/tokenize.ts";
 import { trainCommand } from "./commands/train.ts";
@@ -20,7 +21,7 @@ import { note } from "./output.ts";
 import { packageVersion } from "./package.ts";
 
 /** Commands that read no weights of the user's, or time the reading. They refuse `--check-finite`, since they would not check. */
-const READ_NO_WEIGHTS = ["tokenize", "construct", "verify", "bench"];
+const READ_NO_WEIGHTS = ["tokenize", "construct", "verify", "serve", "bench"];
 
 const COMMANDS = [
   demoCommand,
@@ -36,6 +37,7 @@ const COMMANDS = [
   constructCommand,
   verifyCommand,
   paperCommand,
+  serveCommand,
   benchCommand,
   tuneCommand,
 ];

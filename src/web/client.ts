@@ -37,7 +37,11 @@ export class Engine {
     this.#worker = worker;
     worker.onmessage = ({ data }: MessageEvent<Reply>) => this.#receive(data);
     worker.onerror = ({ message }) => {
-      const failure = { name: "Error", message: `The engine has stopped: ${message}. Reload the page.`, code: undefined };
+      const failure = {
+        name: "Error",
+        message: `The engine has stopped: ${message}. Reload the page.`,
+        code: undefined,
+      };
       for (const id of [...this.#waiting.keys()]) this.#receive({ id, failure });
     };
   }
@@ -53,11 +57,17 @@ export class Engine {
         this.#waiting.delete(id);
         reject(signal?.reason);
       };
-      const settle = <T>(then: (value: T) => void) => (value: T) => {
-        signal?.removeEventListener("abort", abort);
-        then(value);
-      };
-      this.#waiting.set(id, { resolve: settle((value) => resolve(value as ResultOf<Name>)), reject: settle(reject), onProgress });
+      const settle =
+        <T>(then: (value: T) => void) =>
+        (value: T) => {
+          signal?.removeEventListener("abort", abort);
+          then(value);
+        };
+      this.#waiting.set(id, {
+        resolve: settle((value) => resolve(value as ResultOf<Name>)),
+        reject: settle(reject),
+        onProgress,
+      });
       signal?.addEventListener("abort", abort, { once: true });
       this.#post({ id, call: name, args });
     });
@@ -70,7 +80,10 @@ export class Engine {
   #receive(reply: Reply): void {
     const waiting = this.#waiting.get(reply.id);
     if (!waiting) return; // it was aborted
-    if ("progress" in reply) return waiting.onProgress?.(reply.progress);
+    if ("progress" in reply) {
+      waiting.onProgress?.(reply.progress);
+      return;
+    }
     this.#waiting.delete(reply.id);
     if ("failure" in reply) waiting.reject(new EngineError(reply.failure));
     else waiting.resolve(reply.result);

@@ -1,5 +1,10 @@
 /** Models that lie beside the page, each with a prompt to begin with. `npm run build` copies them from `weights/`. */
-export const EMBEDDED: readonly { readonly address: string; readonly name: string; readonly text: string; readonly corrupted: string }[] = [
+export const EMBEDDED: readonly {
+  readonly address: string;
+  readonly name: string;
+  readonly text: string;
+  readonly corrupted: string;
+}[] = [
   {
     address: "models/lc-mix10",
     name: "Sums in four languages and countries, trained on mixed prompts (64 wide, 108k parameters)",

@@ -43,7 +43,8 @@ export const activeEdits = ({ edits }: PageState): Edit[] => edits.filter(({ isO
 export function toHash(state: PageState): string {
   const parts = new URLSearchParams({ view: state.view });
   for (const name of ["model", "text", "corrupted"] as const) if (state[name] !== "") parts.set(name, state[name]);
-  if (state.edits.length > 0) parts.set("edits", JSON.stringify(state.edits.map(({ edit, isOn }) => (isOn ? edit : { off: edit }))));
+  if (state.edits.length > 0)
+    parts.set("edits", JSON.stringify(state.edits.map(({ edit, isOn }) => (isOn ? edit : { off: edit }))));
   for (const [name, value] of Object.entries(state.settings)) parts.set(name, value);
   return `#${parts.toString()}`;
 }

@@ -2,13 +2,20 @@
  * What the page can ask of the engine. Each call takes plain data and gives plain data, and each is a few lines on the public
  * API: a script that does the same needs no more.
  */
-import { attentionSummary, attributionPatch, directLogitAttribution, headScores, logitLens } from "../../hooks/index.ts";
+
 import type { Edit } from "../../hooks/index.ts";
+import {
+  attentionSummary,
+  attributionPatch,
+  directLogitAttribution,
+  headScores,
+  logitLens,
+} from "../../hooks/index.ts";
 import { adapterLine } from "../../hosts/adapters.ts";
-import { type GenerateOptions } from "../../model/generate.ts";
+import type { GenerateOptions } from "../../model/generate.ts";
 import type { Running } from "../protocol.ts";
 import { describeModel, inspectSource, type SourceChoice, sourceOf } from "./models.ts";
-import { type GridPart, type MetricChoice, metricOf, type PatchArgs, patchByLayer } from "./patching.ts";
+import { columnsOf, type GridPart, type MetricChoice, metricOf, type PatchArgs, patchByLayer } from "./patching.ts";
 import { current, gpu, idsOf, labelOf, load, unload } from "./session.ts";
 import { superposition } from "./superposition.ts";
 
@@ -67,14 +74,28 @@ function likeliest(logits: Float32Array, k: number): Likely[] {
 
 /** Continues a text; each step's progress has the text so far as its part. */
 async function generate(
-  { text, edits, options }: TextArgs & { options: Pick<GenerateOptions, "maxNewTokens" | "temperature" | "topK" | "topP" | "minP" | "repetitionPenalty" | "seed"> },
+  {
+    text,
+    edits,
+    options,
+  }: TextArgs & {
+    options: Pick<
+      GenerateOptions,
+      "maxNewTokens" | "temperature" | "topK" | "topP" | "minP" | "repetitionPenalty" | "seed"
+    >;
+  },
   { signal, onProgress }: Running,
 ) {
   const { model } = current();
   const total = options.maxNewTokens ?? 40;
   const ids: number[] = [];
   let written = "";
-  for await (const { step, tokens: chosen, text: piece } of model.generate(idsOf(text), { ...options, edits: [...edits], maxNewTokens: total, signal })) {
+  for await (const { step, tokens: chosen, text: piece } of model.generate(idsOf(text), {
+    ...options,
+    edits: [...edits],
+    maxNewTokens: total,
+    signal,
+  })) {
     if (chosen[0] !== undefined) ids.push(chosen[0]);
     written = model.tokenizer ? written + piece : ids.map(labelOf).join("");
     onProgress({ done: step + 1, total, part: written });
@@ -86,18 +107,33 @@ async function generate(
 async function lens({ text, edits, k }: TextArgs & { k: number }) {
   const { model } = current();
   const ids = idsOf(text);
-  using run = await model.forward(ids, { edits, logits: "none", capture: ["blocks.*.hook_resid_pre", `blocks.${model.spec.nLayers - 1}.hook_resid_post`, "ln_final.hook_scale"].filter((name) => name.includes("*") || model.pointNames().includes(name)) });
+  using run = await model.forward(ids, {
+    edits,
+    logits: "none",
+    capture: [
+      "blocks.*.hook_resid_pre",
+      `blocks.${model.spec.nLayers - 1}.hook_resid_post`,
+      "ln_final.hook_scale",
+    ].filter((name) => name.includes("*") || model.pointNames().includes(name)),
+  });
   const found = await logitLens(model, run.cache, { topK: Math.min(k, model.spec.vocabSize) });
   const rows = found.labels.map((label) =>
     ids.map((_, position) =>
-      found.at(label, 0, position).map(({ token, probability, logit }) => ({ id: token, label: labelOf(token), probability, logit })),
+      found
+        .at(label, position)
+        .map(({ token, probability, logit }) => ({ id: token, label: labelOf(token), probability, logit })),
     ),
   );
   return { depths: found.labels, tokens: ids.map(labelOf), rows };
 }
 
 /** Attention patterns of layers, [head, query, key] each, or the scores before the softmax. */
-async function attention({ text, edits, layers, point }: TextArgs & { layers: readonly number[]; point: "pattern" | "attn_scores" }) {
+async function attention({
+  text,
+  edits,
+  layers,
+  point,
+}: TextArgs & { layers: readonly number[]; point: "pattern" | "attn_scores" }) {
   const { model } = current();
   const ids = idsOf(text);
   const names = layers.map((layer) => `blocks.${layer}.attn.hook_${point}`);
@@ -112,8 +148,17 @@ async function heads({ text, edits }: TextArgs) {
   const ids = idsOf(text);
   return model.withEdits([...edits], async (edited) => {
     const { mean } = await attentionSummary(edited, [ids]);
-    const [previous, induction] = [await headScores(edited, [ids], "previous"), await headScores(edited, [ids], "induction")];
-    return { entropy: mean.entropy, distance: mean.distance, first: mean.first, previous: previous.values, induction: induction.values };
+    const [previous, induction] = [
+      await headScores(edited, [ids], "previous"),
+      await headScores(edited, [ids], "induction"),
+    ];
+    return {
+      entropy: mean.entropy,
+      distance: mean.distance,
+      first: mean.first,
+      previous: previous.values,
+      induction: induction.values,
+    };
   });
 }
 
@@ -123,22 +168,56 @@ const patch = (args: PatchArgs, running: Running): Promise<GridPart> => patchByL
 /** The same by attribution: one backward pass. */
 async function attribution({ clean, corrupted, at, metric: choice, edits }: PatchArgs) {
   return current().model.withEdits([...edits], async (edited) => {
-    const grid = await attributionPatch(edited, { clean: idsOf(clean), corrupted: idsOf(corrupted), at, metric: metricOf(choice) });
-    return { columns: grid.columns.labels, values: grid.toJSON().values, clean: grid.clean, corrupted: grid.corrupted };
+    const ids = idsOf(clean);
+    const grid = await attributionPatch(edited, {
+      clean: ids,
+      corrupted: idsOf(corrupted),
+      at,
+      metric: metricOf(choice),
+    });
+    return {
+      columns: columnsOf(grid, ids),
+      values: grid.toJSON().values,
+      clean: grid.clean,
+      corrupted: grid.corrupted,
+    };
   });
 }
 
 /** Each component's part in a logit or a logit difference. */
-async function contributions({ text, edits, metric: choice, by }: TextArgs & { metric: MetricChoice; by: "component" | "head" }) {
+async function contributions({
+  text,
+  edits,
+  metric: choice,
+  by,
+}: TextArgs & { metric: MetricChoice; by: "component" | "head" }) {
   return current().model.withEdits([...edits], async (edited) => {
     const { answer, other } = choice;
     const tokensOf = [answer, ...(other === undefined ? [] : [other])];
-    const parts = await directLogitAttribution(edited, idsOf(text), { tokens: tokensOf as [number] | [number, number], by });
+    const parts = await directLogitAttribution(edited, idsOf(text), {
+      tokens: tokensOf as [number] | [number, number],
+      by,
+    });
     return { labels: parts.labels, values: Array.from(parts.values), total: parts.total[0] as number };
   });
 }
 
-export const CALLS = { adapter, load: loadModel, inspect, unload: unloadModel, tokens, next, generate, lens, attention, heads, patch, attribution, contributions, superposition };
+export const CALLS = {
+  adapter,
+  load: loadModel,
+  inspect,
+  unload: unloadModel,
+  tokens,
+  next,
+  generate,
+  lens,
+  attention,
+  heads,
+  patch,
+  attribution,
+  contributions,
+  superposition,
+};
 
 /** The calls, as the page's client sees them. */
 export type Calls = typeof CALLS;

@@ -6,8 +6,8 @@ import type { CheckpointProgress } from "../../checkpoint/index.ts";
 import { InputError } from "../../errors.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { type HookedModel, loadModel } from "../../hooks/index.ts";
-import { type ModelSource, openModelSource } from "../../model/load.ts";
 import { requestGpu } from "../../hosts/request.ts";
+import { type ModelSource, openModelSource } from "../../model/load.ts";
 import { type Blueprint, readBlueprint } from "../../theory/index.ts";
 import type { Running } from "../protocol.ts";
 import { blueprintWords, tokenizerWords, vocabularyWords, type Words } from "./words.ts";
@@ -100,7 +100,10 @@ async function beside(source: ModelSource, signal: AbortSignal): Promise<Pick<Lo
       return { words: blueprintWords(blueprint), blueprint };
     }
     const vocabulary = await checkpoint.readJson("vocab.json");
-    return { words: vocabulary === undefined ? undefined : vocabularyWords(vocabulary as Record<string, number>), blueprint: undefined };
+    return {
+      words: vocabulary === undefined ? undefined : vocabularyWords(vocabulary as Record<string, number>),
+      blueprint: undefined,
+    };
   } finally {
     await checkpoint.close();
   }

@@ -1,6 +1,6 @@
 /** The constructed transformer for the page: the mixture counted from the examples, and the one that the running model computes. */
 import { InputError } from "../../errors.ts";
-import { formatExample, observe, parsePrompt, placesOf, type Prompt, promptIds, setSpace } from "../../theory/index.ts";
+import { formatExample, observe, type Prompt, parsePrompt, placesOf, promptIds, setSpace } from "../../theory/index.ts";
 import { largestDifference, runProgram } from "../../theory/mixture.ts";
 import { promptOfTasks } from "../../theory/sampling.ts";
 import { seeded } from "../../theory/verify/random-tasks.ts";
@@ -39,7 +39,10 @@ const WORTH_SHOWING = 1e-3;
 export async function superposition({ counts, text, seed, weight }: SuperpositionArgs): Promise<SuperpositionLook> {
   const { model, blueprint } = current();
   if (!blueprint)
-    throw new InputError("page/not-constructed", "This model was not constructed. Load the constructed transformer in the Model view.");
+    throw new InputError(
+      "page/not-constructed",
+      "This model was not constructed. Load the constructed transformer in the Model view.",
+    );
   const { program, examples } = blueprint;
   const vocabulary = [...program.definition.vocabulary, "BOS"];
   const prompt = text === undefined ? drawn(counts ?? [], seed) : parsePrompt(program, text);
@@ -73,7 +76,14 @@ export async function superposition({ counts, text, seed, weight }: Superpositio
         `The model was built for ${examples} examples of ${program.tasks.length} tasks; the sliders give ${total}.`,
       );
     const random = seeded(from);
-    return promptOfTasks(program, shuffled(each.flatMap((count, k) => new Array<number>(count).fill(k)), random), random);
+    return promptOfTasks(
+      program,
+      shuffled(
+        each.flatMap((count, k) => new Array<number>(count).fill(k)),
+        random,
+      ),
+      random,
+    );
   }
 }
 

@@ -4,7 +4,7 @@
  */
 import { InputError } from "../../errors.ts";
 import type { HookedModel } from "../../hooks/index.ts";
-import { BOS_TOKEN, type Blueprint, encodePrompt, parsePrompt } from "../../theory/index.ts";
+import { type Blueprint, BOS_TOKEN, encodePrompt, parsePrompt } from "../../theory/index.ts";
 
 export interface Words {
   /** @throws InputError for a text that the model has no tokens for. */
@@ -31,7 +31,11 @@ export function vocabularyWords(vocabulary: Readonly<Record<string, number>>): W
     const ids: number[] = [];
     for (let rest = text; rest.length > 0; ) {
       const found = tokens.find(([token]) => rest.startsWith(token));
-      if (!found) throw unknownText(rest, tokens.map(([token]) => token));
+      if (!found)
+        throw unknownText(
+          rest,
+          tokens.map(([token]) => token),
+        );
       ids.push(found[1]);
       rest = rest.slice(found[0].length);
     }

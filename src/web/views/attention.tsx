@@ -1,6 +1,7 @@
 /** Attention: every head of a layer small, one head large, and heads sorted by what they do. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { ResultOf } from "../client.ts";
+import { shareColour } from "../colours.ts";
 import { activeEdits } from "../state.ts";
 import { useCall } from "../use-call.ts";
 import { CallStatus, Card, Choice, visible } from "../widgets.tsx";
@@ -123,7 +124,7 @@ function OneHead({ result, layer, head }: { result: ResultOf<"attention">; layer
             key={position}
             type="button"
             class={position === chosen ? "token chosen" : "token"}
-            style={{ background: `rgb(33 102 172 / ${strength(from(position)).toFixed(3)})` }}
+            style={{ background: shareColour(strength(from(position))) }}
             aria-label={`${label}, position ${position}: ${from(position).toFixed(3)}`}
             onMouseEnter={() => setQuery(position)}
             onFocus={() => setQuery(position)}
@@ -141,7 +142,7 @@ function OneHead({ result, layer, head }: { result: ResultOf<"attention">; layer
                 <th scope="row">{visible(label)}</th>
                 {tokens.map((_, key) => {
                   const value = pattern[row * tokens.length + key] as number;
-                  return <td key={key} title={`${value.toFixed(3)}`} style={{ background: `rgb(33 102 172 / ${strength(value).toFixed(3)})` }} />;
+                  return <td key={key} title={`${value.toFixed(3)}`} style={{ background: shareColour(strength(value)) }} />;
                 })}
               </tr>
             ))}

@@ -58,17 +58,16 @@ function SignedBars({ labels, values, total }: ResultOf<"contributions">) {
 
 function Comparison({ engine, state, setting, model, answers }: ViewProps & { answers: ReturnType<typeof useAnswers> }) {
   const at = (state.settings["patch.at"] ?? "resid_pre") as Site;
-  const [asked, setAsked] = useState<string>();
   const args = answers && { clean: state.text, corrupted: state.corrupted, at, metric: answers, edits: activeEdits(state) };
-  const given = asked !== undefined && asked === JSON.stringify(args) ? args : undefined;
-  const first = useCall(engine, "attribution", given);
-  const exact = useCall(engine, "patch", given);
+  const [asked, setAsked] = useState<typeof args>();
+  const first = useCall(engine, "attribution", asked);
+  const exact = useCall(engine, "patch", asked);
   const sweep = (exact.result ?? exact.progress?.part) as ResultOf<"patch"> | undefined;
   return (
     <Card title="To first order, and exactly">
       <div class="row">
         <Choice label="activation" value={at} options={SITES} onChange={(value) => setting("patch.at", value)} />
-        <button type="button" class="main" disabled={!args || state.corrupted === ""} onClick={() => setAsked(JSON.stringify(args))}>
+        <button type="button" class="main" disabled={!args || state.corrupted === ""} onClick={() => setAsked(args)}>
           Compare
         </button>
       </div>

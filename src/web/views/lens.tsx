@@ -1,7 +1,7 @@
 /** The logit lens as a table, depth by position: what the model would say if it ended there. */
 import { useState } from "preact/hooks";
 import type { ResultOf } from "../client.ts";
-import { isStrong, shareColour } from "../colours.ts";
+import { shareColour } from "../colours.ts";
 import { activeEdits } from "../state.ts";
 import { useCall } from "../use-call.ts";
 import { CallStatus, Card, Choice, visible } from "../widgets.tsx";
@@ -17,7 +17,9 @@ export function LensView({ engine, state, setting }: ViewProps) {
   return (
     <>
       <Card title="What each depth would say">
-        <Choice label="colour by" value={colour} options={[["probability", "its probability"], ["rank", "agreement with the end"]]} onChange={(value) => setting("lens.colour", value)} />
+        <div class="row">
+          <Choice label="colour by" value={colour} options={[["probability", "its probability"], ["rank", "agreement with the end"]]} onChange={(value) => setting("lens.colour", value)} />
+        </div>
         <CallStatus call={lens} what="Running the lens" />
         {lens.result && <LensTable {...lens.result} colour={colour} cell={cell} choose={setCell} />}
       </Card>
@@ -62,7 +64,7 @@ function LensTable({ depths, tokens, rows, colour, cell, choose }: ResultOf<"len
                   <td key={position}>
                     <button
                       type="button"
-                      class={isStrong(share) ? "cell strong" : "cell"}
+                      class="cell"
                       style={{ background: shareColour(share) }}
                       aria-pressed={isChosen}
                       aria-label={`${depths[row]}, position ${position}: ${likely[0]?.label}, ${share.toFixed(2)}`}

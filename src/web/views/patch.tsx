@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import type { Edit } from "../../hooks/index.ts";
 import type { ResultOf } from "../client.ts";
-import { isStrong, signedColour } from "../colours.ts";
+import { signedColour } from "../colours.ts";
 import { activeEdits } from "../state.ts";
 import { type CallState, useCall } from "../use-call.ts";
 import { CallStatus, Card, Choice, visible } from "../widgets.tsx";
@@ -21,10 +21,10 @@ export function PatchView(props: ViewProps) {
   const { engine, state, setting, change } = props;
   const at = (state.settings["patch.at"] ?? "resid_pre") as Site;
   const answers = useAnswers(props);
-  const [asked, setAsked] = useState<string>();
   const args = answers && { clean: state.text, corrupted: state.corrupted, at, metric: answers, edits: activeEdits(state) };
-  const isAsked = asked !== undefined && asked === JSON.stringify(args);
-  const patch = useCall(engine, "patch", isAsked ? args : undefined);
+  // What was swept stays until the next sweep, whatever changes meanwhile: a click on a cell changes the edits.
+  const [asked, setAsked] = useState<typeof args>();
+  const patch = useCall(engine, "patch", asked);
   const grid = (patch.result ?? patch.progress?.part) as ResultOf<"patch"> | undefined;
   return (
     <>
@@ -33,7 +33,7 @@ export function PatchView(props: ViewProps) {
         <div class="row">
           <Choice label="activation" value={at} options={SITES} onChange={(value) => setting("patch.at", value)} />
           <Answers {...props} chosen={answers} />
-          <button type="button" class="main" disabled={!args || state.corrupted === ""} onClick={() => setAsked(JSON.stringify(args))}>
+          <button type="button" class="main" disabled={!args || state.corrupted === ""} onClick={() => setAsked(args)}>
             Sweep
           </button>
         </div>
@@ -42,7 +42,7 @@ export function PatchView(props: ViewProps) {
           <PatchTable
             grid={grid}
             rows={props.model.spec.nLayers}
-            choose={(layer, column) => change({ edits: [...state.edits, { edit: zeroEdit(at, layer, column), isOn: true }] })}
+            choose={(layer, column) => change({ edits: [...state.edits, { edit: zeroEdit((asked as NonNullable<typeof asked>).at, layer, column), isOn: true }] })}
           />
         )}
         {grid && <p class="quiet">0 is the corrupted run ({grid.corrupted.toFixed(2)}), 1 the clean one ({grid.clean.toFixed(2)}). A click adds an edit that takes the activation out of the running model.</p>}
@@ -120,10 +120,9 @@ export function PatchTable({ grid, rows, choose }: { grid: ResultOf<"patch">; ro
                 const share = scaled(value);
                 const style = { background: signedColour(share, 1) };
                 const text = share.toFixed(2);
-                const classes = isStrong(share) ? "cell strong" : "cell";
                 return (
                   <td key={label}>
-                    <button type="button" class={classes} style={style} aria-label={`layer ${layer}, ${label}: ${text}`} onClick={() => choose?.(layer, column)}>
+                    <button type="button" class="cell" style={style} aria-label={`layer ${layer}, ${label}: ${text}`} onClick={() => choose?.(layer, column)}>
                       {text}
                     </button>
                   </td>

@@ -61,7 +61,7 @@ export function App({ engine }: { engine: Engine }) {
   // Counts loads, since files have no value by which to tell them apart, and an address may be tried again.
   const [attempt, setAttempt] = useState(0);
   const source: SourceChoice | undefined = state.model === "" ? files && { files } : { address: state.model };
-  const model = useCall(engine, "load", source && { source, attempt });
+  const model = useCall(engine, "load", source && { source, attempt }, { isFresh: true });
   const setting = useCallback(
     (name: string, value: string) => {
       const settings = { ...fromHash(location.hash).settings };

@@ -13,12 +13,13 @@ export interface CallState<Result> {
 
 /**
  * Runs a call whenever `args` change in value, and stops the one before. `undefined` as arguments runs nothing. The last result
- * stays until there is another, so that a view does not flicker.
+ * stays until there is another, so that a view does not flicker; not so with `isFresh`, for results that end with the next call.
  */
 export function useCall<Name extends CallName>(
   engine: Engine,
   name: Name,
   args: ArgumentsOf<Name> | undefined,
+  { isFresh = false }: { isFresh?: boolean } = {},
 ): CallState<ResultOf<Name>> {
   type Now = Omit<CallState<ResultOf<Name>>, "stop">;
   const [now, setNow] = useState<Now>({ result: undefined, error: undefined, progress: undefined, isRunning: false });
@@ -35,7 +36,7 @@ export function useCall<Name extends CallName>(
     const change = (part: Partial<Now>) => {
       if (!signal.aborted) setNow((before) => ({ ...before, ...part }));
     };
-    change({ error: undefined, progress: undefined, isRunning: true });
+    change({ error: undefined, progress: undefined, isRunning: true, ...(isFresh && { result: undefined }) });
     engine.call(name, args, { signal, onProgress: (progress) => change({ progress }) }).then(
       (result) => change({ result, progress: undefined, isRunning: false }),
       (error: Error) => change({ error, result: undefined, progress: undefined, isRunning: false }),

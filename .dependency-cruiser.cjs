@@ -42,7 +42,7 @@ const MAY_IMPORT = {
   gpu: [],
   hosts: ["kernels", "checkpoint", "gpu"],
   schema: [],
-  web: ["theory", "hooks", "model", "checkpoint", "hosts", "gpu"],
+  web: ["paper", "theory", "hooks", "model", "checkpoint", "hosts", "gpu"],
 };
 
 const ROOMS = Object.keys(MAY_IMPORT);

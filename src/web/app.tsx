@@ -16,7 +16,7 @@ import { PromptView } from "./views/prompt.tsx";
 import { SuperpositionView } from "./views/superposition.tsx";
 import type { ViewProps } from "./views/view.ts";
 
-const CONTENTS: Record<Exclude<ViewName, "model">, ComponentType<ViewProps>> = {
+const CONTENTS: Record<Exclude<ViewName, "model" | "train">, ComponentType<ViewProps>> = {
   prompt: PromptView,
   lens: LensView,
   attention: AttentionView,
@@ -24,6 +24,9 @@ const CONTENTS: Record<Exclude<ViewName, "model">, ComponentType<ViewProps>> = {
   attribution: AttributionView,
   superposition: SuperpositionView,
 };
+
+/** Views that need no model. */
+const ALONE: ViewName[] = ["model", "train"];
 
 /** The state in the address: read at the start and after back and forward, written with every change. */
 function useAddress(): { state: PageState; change: (part: Partial<PageState>) => void; problem: Error | undefined } {
@@ -80,7 +83,7 @@ export function App({ engine }: { engine: Engine }) {
     const beside = EMBEDDED.find(({ address }) => address === choice.address);
     change({ model: choice.address, edits: [], settings: {}, ...(beside && { text: beside.text, corrupted: beside.corrupted }) });
   };
-  const View = state.view === "model" ? undefined : CONTENTS[state.view];
+  const View = CONTENTS[state.view as keyof typeof CONTENTS] as ComponentType<ViewProps> | undefined;
   return (
     <>
       <header>

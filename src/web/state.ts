@@ -12,6 +12,7 @@ export const VIEWS = {
   patch: "Patch",
   attribution: "Attribution",
   superposition: "Superposition",
+  train: "Train",
 } as const;
 
 export type ViewName = keyof typeof VIEWS;

@@ -18,6 +18,7 @@ import { describeModel, inspectSource, type SourceChoice, sourceOf } from "./mod
 import { columnsOf, type GridPart, type MetricChoice, metricOf, type PatchArgs, patchByLayer } from "./patching.ts";
 import { current, gpu, idsOf, labelOf, load, unload } from "./session.ts";
 import { superposition } from "./superposition.ts";
+import type { TrainArgs, TrainingState } from "./training.ts";
 
 /** A token with its place in the next-token distribution. */
 export interface Likely {
@@ -202,7 +203,25 @@ async function contributions({
   });
 }
 
+/** Trains a preset; the state so far is the progress's part. Loaded when it is first asked for, as the tasks' words are. */
+async function train(args: TrainArgs, running: Running): Promise<TrainingState> {
+  return (await import("./training.ts")).train(args, running);
+}
+
+/** What the last training left, as files. */
+async function trained(_args: object) {
+  return (await import("./training.ts")).trainedFiles();
+}
+
+/** Facts of the model that is loaded, such as one that was trained here. */
+async function model(_args: object) {
+  return describeModel(current());
+}
+
 export const CALLS = {
+  model,
+  train,
+  trained,
   adapter,
   load: loadModel,
   inspect,

@@ -7,7 +7,7 @@ import { InputError } from "../../errors.ts";
 import { Gpu } from "../../gpu/gpu.ts";
 import { type HookedModel, loadModel } from "../../hooks/index.ts";
 import { requestGpu } from "../../hosts/request.ts";
-import { type ModelSource, openModelSource } from "../../model/load.ts";
+import { type LoadOptions, type ModelSource, openModelSource } from "../../model/load.ts";
 import { type Blueprint, readBlueprint } from "../../theory/index.ts";
 import type { Running } from "../protocol.ts";
 import { blueprintWords, tokenizerWords, vocabularyWords, type Words } from "./words.ts";
@@ -68,14 +68,18 @@ export function idsOf(text: string): number[] {
 export const labelOf = (id: number): string => current().words?.label(id) ?? `${id}`;
 
 /** Loads a model in place of the one before. */
-export async function load(source: ModelSource, { signal, onProgress }: Running): Promise<Loaded> {
+export async function load(
+  source: ModelSource,
+  { signal, onProgress }: Running,
+  { dtype }: Pick<LoadOptions, "dtype"> = {},
+): Promise<Loaded> {
   unload();
   const notices: string[] = [];
   const onNotice = (message: string) => notices.push(message);
   const report = ({ loaded: done, total, tensor }: CheckpointProgress) =>
     onProgress({ done, total, ...(tensor !== undefined && { what: tensor }) });
   const shared = await gpu();
-  const model = await loadModel(source, { gpu: shared, signal, onNotice, onProgress: report });
+  const model = await loadModel(source, { gpu: shared, signal, onNotice, onProgress: report, ...(dtype && { dtype }) });
   const facts = await beside(source, signal).catch((error: unknown) => {
     model.destroy();
     throw error;

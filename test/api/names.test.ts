@@ -8,7 +8,7 @@ import { expect, it } from "vitest";
 import { emitDeclarations, programOf, ROOT } from "./emit.ts";
 
 const TYPES = join(ROOT, "dist/types");
-const ENTRIES = ["index", "theory/index", "paper/index", "train/index", "bench/index"];
+const ENTRIES = ["index", "theory/index", "paper/index", "train/index", "bench/index", "pictures/index"];
 
 /** What the engine's own rooms hand to each other through objects that users hold. */
 const INTERNAL = new Set([

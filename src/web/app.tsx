@@ -2,6 +2,7 @@
 import { useCallback, useEffect, useState } from "preact/hooks";
 import type { ComponentType } from "preact";
 import type { Engine, ResultOf } from "./client.ts";
+import type { SourceChoice } from "./engine/models.ts";
 import { EMBEDDED } from "./models.ts";
 import { EMPTY, fromHash, type PageState, toHash, VIEWS, type ViewName } from "./state.ts";
 import { useCall } from "./use-call.ts";
@@ -10,10 +11,11 @@ import { AttentionView } from "./views/attention.tsx";
 import { AttributionView } from "./views/attribution.tsx";
 import { EditList } from "./views/edits.tsx";
 import { LensView } from "./views/lens.tsx";
-import { ModelView, type SourceChoice } from "./views/model.tsx";
+import { ModelView } from "./views/model.tsx";
 import { PatchView } from "./views/patch.tsx";
 import { PromptView } from "./views/prompt.tsx";
 import { SuperpositionView } from "./views/superposition.tsx";
+import { TrainView } from "./views/train.tsx";
 import type { ViewProps } from "./views/view.ts";
 
 const CONTENTS: Record<Exclude<ViewName, "model" | "train">, ComponentType<ViewProps>> = {
@@ -25,8 +27,6 @@ const CONTENTS: Record<Exclude<ViewName, "model" | "train">, ComponentType<ViewP
   superposition: SuperpositionView,
 };
 
-/** Views that need no model. */
-const ALONE: ViewName[] = ["model", "train"];
 
 /** The state in the address: read at the start and after back and forward, written with every change. */
 function useAddress(): { state: PageState; change: (part: Partial<PageState>) => void; problem: Error | undefined } {
@@ -57,13 +57,17 @@ function useAddress(): { state: PageState; change: (part: Partial<PageState>) =>
   return { state, change, problem };
 }
 
+/** A prompt to begin with for models that were trained here. */
+const TRAINED_TEXT = "\n2+3->five\n1+6->seven\n3+3->";
+
 export function App({ engine }: { engine: Engine }) {
   const { state, change, problem } = useAddress();
   const adapter = useCall(engine, "adapter", {});
-  const [files, setFiles] = useState<readonly File[]>();
+  /** A model without an address: files that were picked, or one that was trained here. */
+  const [local, setLocal] = useState<SourceChoice>();
   // Counts loads, since files have no value by which to tell them apart, and an address may be tried again.
   const [attempt, setAttempt] = useState(0);
-  const source: SourceChoice | undefined = state.model === "" ? files && { files } : { address: state.model };
+  const source = state.model === "" ? local : { address: state.model };
   const model = useCall(engine, "load", source && { source, attempt }, { isFresh: true });
   const setting = useCallback(
     (name: string, value: string) => {
@@ -76,8 +80,8 @@ export function App({ engine }: { engine: Engine }) {
   );
   const load = (choice: SourceChoice) => {
     setAttempt((before) => before + 1);
-    if ("files" in choice) {
-      setFiles(choice.files);
+    if (!("address" in choice)) {
+      setLocal(choice);
       return change({ model: "", edits: [], settings: {} });
     }
     const beside = EMBEDDED.find(({ address }) => address === choice.address);
@@ -102,6 +106,19 @@ export function App({ engine }: { engine: Engine }) {
         {problem && <Problem error={problem} />}
         <CallStatus call={model} what="Loading the model" />
         {state.view === "model" && <ModelView engine={engine} address={state.model} load={load} model={model.result} />}
+        {state.view === "train" && <TrainView
+            engine={engine}
+            state={state}
+            setting={setting}
+            begin={() => {
+              setLocal(undefined); // the engine holds one model, and the run needs the room
+              change({ model: "" });
+            }}
+            look={(run) => {
+              load({ trained: run });
+              change({ view: "prompt", text: TRAINED_TEXT });
+            }}
+          />}
         {View && !model.result && !model.isRunning && <p>No model is loaded. Choose one in the Model view.</p>}
         {View && model.result && (
           <>

@@ -14,7 +14,8 @@ import {
 import { adapterLine } from "../../hosts/adapters.ts";
 import type { GenerateOptions } from "../../model/generate.ts";
 import type { Running } from "../protocol.ts";
-import { describeModel, inspectSource, type SourceChoice, sourceOf } from "./models.ts";
+import { figure } from "./figures.ts";
+import { describeModel, type FoundModel, inspectSource, type SourceChoice, sourceOf } from "./models.ts";
 import { columnsOf, type GridPart, type MetricChoice, metricOf, type PatchArgs, patchByLayer } from "./patching.ts";
 import { current, gpu, idsOf, labelOf, load, unload } from "./session.ts";
 import { superposition } from "./superposition.ts";
@@ -41,11 +42,11 @@ async function adapter(_args: object) {
 
 /** Loads a model in place of the one before, and says what it is. */
 async function loadModel({ source }: { source: SourceChoice; attempt: number }, running: Running) {
-  return describeModel(await load(sourceOf(source), running));
+  return describeModel("trained" in source ? current() : await load(sourceOf(source), running));
 }
 
 /** What a model is and what it will take, from its headers alone. */
-const inspect = ({ source }: { source: SourceChoice }, { signal }: Running) => inspectSource(source, signal);
+const inspect = ({ source }: { source: FoundModel }, { signal }: Running) => inspectSource(source, signal);
 
 async function unloadModel(_args: object) {
   unload();
@@ -213,13 +214,15 @@ async function trained(_args: object) {
   return (await import("./training.ts")).trainedFiles();
 }
 
-/** Facts of the model that is loaded, such as one that was trained here. */
-async function model(_args: object) {
-  return describeModel(current());
+/** Activations of the points that match, as a safetensors file. */
+async function activations({ text, edits, points }: TextArgs & { points: string }): Promise<Blob> {
+  using run = await current().model.forward(idsOf(text), { edits, logits: "none", capture: points });
+  return new Blob([(await run.cache.save()) as BlobPart]);
 }
 
 export const CALLS = {
-  model,
+  activations,
+  figure,
   train,
   trained,
   adapter,

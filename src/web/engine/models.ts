@@ -6,7 +6,10 @@ import { gpuMemory } from "../../model/weights/plan.ts";
 import { gpu, type Loaded } from "./session.ts";
 
 /** A model by its name, address or files. Names of embedded models are addresses beside the page. */
-export type SourceChoice = { readonly address: string } | { readonly files: readonly File[] };
+export type FoundModel = { readonly address: string } | { readonly files: readonly File[] };
+
+/** Any of these, or the one that was trained last, which is there already. */
+export type SourceChoice = FoundModel | { readonly trained: number };
 
 /** What the page shows of a loaded model. */
 export interface ModelFacts {
@@ -32,7 +35,7 @@ export interface Inspection {
   readonly problem: string | undefined;
 }
 
-export const sourceOf = (choice: SourceChoice): ModelSource =>
+export const sourceOf = (choice: FoundModel): ModelSource =>
   "address" in choice ? addressOf(choice.address) : [...choice.files];
 
 /** `models/lc` beside the page becomes a whole address; `hf:owner/name` and addresses stay. */
@@ -53,7 +56,7 @@ export function describeModel({ model, words, blueprint, notices }: Loaded): Mod
   };
 }
 
-export async function inspectSource(choice: SourceChoice, signal: AbortSignal): Promise<Inspection> {
+export async function inspectSource(choice: FoundModel, signal: AbortSignal): Promise<Inspection> {
   const checkpoint = await openModelSource(sourceOf(choice), { signal, onNotice: () => {} });
   try {
     const { spec: configSpec } = await readSpec(checkpoint);

@@ -4,6 +4,7 @@
  */
 import { MemoryStore } from "../../checkpoint/index.ts";
 import { InputError } from "../../errors.ts";
+import type { HookedModel } from "../../hooks/index.ts";
 import {
   countsOf,
   evaluationPrompts,
@@ -17,7 +18,6 @@ import {
   trainingPreset,
   trainPreset,
 } from "../../paper/index.ts";
-import type { HookedModel } from "../../hooks/index.ts";
 import type { Running } from "../protocol.ts";
 import { load } from "./session.ts";
 
@@ -29,6 +29,8 @@ export interface TrainArgs {
   readonly every: number;
   /** Go on from where the run was stopped. */
   readonly resume: boolean;
+  /** Tells runs apart that are asked alike. */
+  readonly run: number;
 }
 
 /** A point of the curve: the share of the first task in the prompts, and the mean probability of each task's answer. */
@@ -55,7 +57,10 @@ const PROMPTS = 16;
 /** What a stopped run goes on from. */
 let kept: { readonly name: string; readonly store: MemoryStore } | undefined;
 
-export async function train({ preset: name, steps, every, resume }: TrainArgs, running: Running): Promise<TrainingState> {
+export async function train(
+  { preset: name, steps, every, resume }: TrainArgs,
+  running: Running,
+): Promise<TrainingState> {
   const named = trainingPreset(name);
   const preset = steps === undefined ? named : trainingPreset({ ...(named.spec as PresetSpec), steps });
   if (!resume || kept?.name !== name) kept = { name, store: new MemoryStore(`training of ${name}`) };
@@ -101,6 +106,10 @@ async function curveOf(model: HookedModel, preset: Preset): Promise<CurvePoint[]
 export async function trainedFiles(): Promise<{ readonly name: string; readonly blob: Blob }[]> {
   if (!kept) throw new InputError("page/not-trained", "Nothing was trained in this visit. Press Train first.");
   const source = kept.store.source();
-  const names = (await source.list()).filter((file) => ["config.json", "model.safetensors", "vocab.json"].includes(file));
-  return Promise.all(names.map(async (file) => ({ name: file, blob: new Blob([(await source.readAll(file)) as BlobPart]) })));
+  const names = ((await source.list?.()) ?? []).filter((file) =>
+    ["config.json", "model.safetensors", "vocab.json"].includes(file),
+  );
+  return Promise.all(
+    names.map(async (file) => ({ name: file, blob: new Blob([(await source.readAll(file)) as BlobPart]) })),
+  );
 }

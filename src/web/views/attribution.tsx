@@ -1,11 +1,12 @@
 /** Who wrote the answer: direct logit attribution as bars, and attribution patching beside the exact sweep. */
 import { useState } from "preact/hooks";
 import type { ResultOf } from "../client.ts";
+import { Downloads } from "../download.tsx";
 import { activeEdits } from "../state.ts";
 import { useCall } from "../use-call.ts";
 import { CallStatus, Card, Choice } from "../widgets.tsx";
 import { Answers, useAnswers } from "./answers.tsx";
-import { PairOfPrompts, PatchTable, SITES, type Site } from "./patch.tsx";
+import { GridDownloads, PairOfPrompts, PatchTable, SITES, type Site } from "./patch.tsx";
 import type { ViewProps } from "./view.ts";
 
 export function AttributionView(props: ViewProps) {
@@ -23,11 +24,19 @@ export function AttributionView(props: ViewProps) {
         </div>
         <CallStatus call={parts} what="Attributing" />
         {parts.result && <SignedBars {...parts.result} />}
+        {parts.result && <PartsDownloads engine={engine} parts={parts.result} />}
       </Card>
       <PairOfPrompts {...props} />
       <Comparison {...props} answers={answers} />
     </>
   );
+}
+
+function PartsDownloads({ engine, parts: { labels, values } }: { engine: ViewProps["engine"]; parts: ResultOf<"contributions"> }) {
+  const rows = labels.map((name, index) => ({ name, values: [values[index] as number] }));
+  const byName = Object.fromEntries(rows.map((row) => [row.name, row.values[0] as number]));
+  const figure = { kind: "barChart", values: byName, options: { title: "Direct logit attribution", measure: "logits" } } as const;
+  return <Downloads engine={engine} name="logit-attribution" table={{ columns: ["logits"], rows }} figure={figure} />;
 }
 
 function SignedBars({ labels, values, total }: ResultOf<"contributions">) {
@@ -78,6 +87,7 @@ function Comparison({ engine, state, setting, model, answers }: ViewProps & { an
           <figure>
             <figcaption>attribution patching</figcaption>
             <PatchTable grid={first.result} rows={model.spec.nLayers} />
+            <GridDownloads engine={engine} name="attribution-patching" grid={first.result} />
           </figure>
         )}
         {sweep && (

@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import type { ResultOf } from "../client.ts";
 import { shareColour } from "../colours.ts";
+import { Downloads } from "../download.tsx";
 import { activeEdits } from "../state.ts";
 import { useCall } from "../use-call.ts";
 import { CallStatus, Card, Choice, visible } from "../widgets.tsx";
@@ -22,6 +23,7 @@ export function LensView({ engine, state, setting }: ViewProps) {
         </div>
         <CallStatus call={lens} what="Running the lens" />
         {lens.result && <LensTable {...lens.result} colour={colour} cell={cell} choose={setCell} />}
+        {lens.result && <LensDownloads engine={engine} lens={lens.result} />}
       </Card>
       {lens.result && cell && <Cell {...lens.result} {...cell} />}
     </>
@@ -98,4 +100,14 @@ function Cell({ depths, tokens, rows, row, position }: ResultOf<"lens"> & { row:
       )}
     </Card>
   );
+}
+
+function LensDownloads({ engine, lens: { depths, tokens, rows } }: { engine: ViewProps["engine"]; lens: ResultOf<"lens"> }) {
+  const values = rows.map((row) => row.map(([first]) => first?.probability ?? 0));
+  const table = {
+    columns: tokens,
+    rows: depths.map((name, depth) => ({ name, values: (rows[depth] ?? []).map(([first]) => first?.label ?? "") })),
+  };
+  const options = { title: "Logit lens", measure: "probability", rows: depths, columns: tokens.map(visible) };
+  return <Downloads engine={engine} name="logit-lens" table={table} figure={{ kind: "heatMap", values, options }} />;
 }

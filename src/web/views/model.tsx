@@ -1,12 +1,12 @@
 /** Choosing a model, and what it is: a block drawn with its parts, its tensors, and what it takes of the GPU. */
 import { useRef, useState } from "preact/hooks";
 import type { Engine, ResultOf } from "../client.ts";
+import type { FoundModel, SourceChoice } from "../engine/models.ts";
 import { EMBEDDED } from "../models.ts";
 import { useCall } from "../use-call.ts";
 import { bytes, CallStatus, Card } from "../widgets.tsx";
 import { BlockDrawing } from "./block-drawing.tsx";
 
-export type SourceChoice = { readonly address: string } | { readonly files: readonly File[] };
 
 export function ModelView({ engine, address, load, model }: {
   engine: Engine;
@@ -15,7 +15,7 @@ export function ModelView({ engine, address, load, model }: {
   model: ResultOf<"load"> | undefined;
 }) {
   const [typed, setTyped] = useState(address);
-  const [looked, setLooked] = useState<SourceChoice>();
+  const [looked, setLooked] = useState<FoundModel>();
   const inspection = useCall(engine, "inspect", looked && { source: looked });
   const files = useRef<HTMLInputElement>(null);
   const folder = useRef<HTMLInputElement>(null);

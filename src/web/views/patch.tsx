@@ -3,6 +3,7 @@ import { useState } from "preact/hooks";
 import type { Edit } from "../../hooks/index.ts";
 import type { ResultOf } from "../client.ts";
 import { signedColour } from "../colours.ts";
+import { Downloads } from "../download.tsx";
 import { activeEdits } from "../state.ts";
 import { type CallState, useCall } from "../use-call.ts";
 import { CallStatus, Card, Choice, visible } from "../widgets.tsx";
@@ -45,6 +46,7 @@ export function PatchView(props: ViewProps) {
             choose={(layer, column) => change({ edits: [...state.edits, { edit: zeroEdit((asked as NonNullable<typeof asked>).at, layer, column), isOn: true }] })}
           />
         )}
+        {grid && patch.result && <GridDownloads engine={engine} name="activation-patching" grid={grid} />}
         {grid && <p class="quiet">0 is the corrupted run ({grid.corrupted.toFixed(2)}), 1 the clean one ({grid.clean.toFixed(2)}). A click adds an edit that takes the activation out of the running model.</p>}
       </Card>
     </>
@@ -134,4 +136,13 @@ export function PatchTable({ grid, rows, choose }: { grid: ResultOf<"patch">; ro
       </table>
     </div>
   );
+}
+
+/** The grid as the table shows it: 0 is the corrupted run, 1 the clean one. */
+export function GridDownloads({ engine, name, grid }: { engine: ViewProps["engine"]; name: string; grid: ResultOf<"patch"> }) {
+  const { clean, corrupted, columns } = grid;
+  const values = grid.values.map((row) => row.map((value) => (value - corrupted) / (clean - corrupted)));
+  const rows = values.map((row, layer) => ({ name: `L${layer}`, values: row }));
+  const options = { title: name.replace("-", " "), measure: "0 corrupted, 1 clean", rows: rows.map((row) => row.name), columns: columns.map(visible), colours: "diverging" as const };
+  return <Downloads engine={engine} name={name} table={{ columns, rows }} figure={{ kind: "heatMap", values, options }} />;
 }

@@ -1,8 +1,9 @@
 /** A prompt as tokens, what the model expects after any of them, and its continuation. */
 import { useState } from "preact/hooks";
+import { save } from "../download.tsx";
 import { activeEdits } from "../state.ts";
 import { useCall } from "../use-call.ts";
-import { CallStatus, Card, NumberField, percent, Token, visible } from "../widgets.tsx";
+import { CallStatus, Card, NumberField, percent, Problem, Token, visible } from "../widgets.tsx";
 import type { ResultOf } from "../client.ts";
 import { numberSetting, type ViewProps } from "./view.ts";
 
@@ -29,6 +30,7 @@ export function PromptView(props: ViewProps) {
         {next.result && <Distribution likely={next.result} />}
       </Card>
       <Generation {...props} />
+      <Activations {...props} />
     </>
   );
 }
@@ -108,6 +110,34 @@ function Generation({ engine, state, setting, change }: ViewProps) {
         {frozen?.text}
         <mark>{written}</mark>
       </pre>
+    </Card>
+  );
+}
+
+/** Activations of this prompt as a file, which Python's safetensors package opens, too. */
+function Activations({ engine, state, setting }: ViewProps) {
+  const points = state.settings["prompt.points"] ?? "*.hook_resid_post";
+  const [error, setError] = useState<Error>();
+  const take = async () => {
+    try {
+      save("activations.safetensors", await engine.call("activations", { text: state.text, edits: activeEdits(state), points }));
+      setError(undefined);
+    } catch (cause) {
+      setError(cause as Error);
+    }
+  };
+  return (
+    <Card title="Activations">
+      <div class="row">
+        <label class="field wide">
+          points, with * for anything
+          <input value={points} onInput={(event) => setting("prompt.points", event.currentTarget.value)} />
+        </label>
+        <button type="button" disabled={state.text === ""} onClick={() => void take()}>
+          Save as safetensors
+        </button>
+      </div>
+      {error && <Problem error={error} />}
     </Card>
   );
 }

@@ -12,7 +12,14 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { launch } from "../../scripts/hosts/chromium.ts";
 import type { LocalServer } from "../../src/cli/local-server.ts";
 import { serveSite } from "../../src/cli/site.ts";
-import { activationPatch, directLogitAttribution, type HookedModel, loadModel, logitLens, metric } from "../../src/node.ts";
+import {
+  activationPatch,
+  directLogitAttribution,
+  type HookedModel,
+  loadModel,
+  logitLens,
+  metric,
+} from "../../src/node.ts";
 import { testGpu } from "../support/gpu.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -26,11 +33,17 @@ let browser: Browser;
 let page: Page;
 let model: HookedModel;
 const errors: string[] = [];
-const vocabulary = JSON.parse(readFileSync(join(ROOT, "weights/lc-mix10/vocab.json"), "utf8")) as Record<string, number>;
-const words = Object.entries(vocabulary).sort(([, a], [, b]) => a - b).map(([word]) => word);
+const vocabulary = JSON.parse(readFileSync(join(ROOT, "weights/lc-mix10/vocab.json"), "utf8")) as Record<
+  string,
+  number
+>;
+const words = Object.entries(vocabulary)
+  .sort(([, a], [, b]) => a - b)
+  .map(([word]) => word);
 const shown = (id: number) => (words[id] as string).replace("\n", "↵");
 /** Every token ends its word, so that the longest that fits is the only way to cut a line. */
-const idsOf = (text: string) => (text.match(/\n|[^\n>+]*(\+|->|\n)/g) as string[]).map((word) => vocabulary[word] as number);
+const idsOf = (text: string) =>
+  (text.match(/\n|[^\n>+]*(\+|->|\n)/g) as string[]).map((word) => vocabulary[word] as number);
 const CLEAN_IDS = idsOf(TEXT);
 const CORRUPTED_IDS = idsOf(CORRUPTED);
 
@@ -80,8 +93,12 @@ describe("the views", () => {
     await page.waitForSelector(".bars tbody tr");
     expect(await texts(".token")).toEqual(CLEAN_IDS.map(shown));
     const expected = likeliest(await logitsAfter(CLEAN_IDS), 3);
-    const rows = await page.locator(".bars tbody tr").evaluateAll((all) => all.slice(0, 3).map((row) => row.textContent));
-    expect(rows.map((row, index) => row?.startsWith(`${expected[index]?.[0]} ${asPercent(expected[index]?.[1] as number)}`))).toEqual([true, true, true]);
+    const rows = await page
+      .locator(".bars tbody tr")
+      .evaluateAll((all) => all.slice(0, 3).map((row) => row.textContent));
+    expect(
+      rows.map((row, index) => row?.startsWith(`${expected[index]?.[0]} ${asPercent(expected[index]?.[1] as number)}`)),
+    ).toEqual([true, true, true]);
     await page.fill("text=tokens >> input", "3");
     await page.click("text=Generate");
     const ids = [...CLEAN_IDS];
@@ -89,7 +106,10 @@ describe("the views", () => {
       const logits = await logitsAfter(ids);
       ids.push(logits.indexOf(Math.max(...logits)));
     }
-    const written = ids.slice(-3).map((id) => words[id]).join("");
+    const written = ids
+      .slice(-3)
+      .map((id) => words[id])
+      .join("");
     await expect.poll(() => page.textContent(".written mark"), { timeout: WAIT }).toBe(written);
     await page.click("text=Take it as the prompt");
     await expect.poll(() => texts(".token")).toEqual(ids.map(shown));
@@ -100,9 +120,14 @@ describe("the views", () => {
     await go({ view: "lens" });
     await page.waitForSelector(".grid .cell");
     const lens = await logitLens(model, CLEAN_IDS, { topK: 1 });
-    const expected = [...lens.labels].reverse().flatMap((label) => CLEAN_IDS.map((_, position) => shown(lens.at(label, position)[0]?.token as number)));
+    const expected = [...lens.labels]
+      .reverse()
+      .flatMap((label) => CLEAN_IDS.map((_, position) => shown(lens.at(label, position)[0]?.token as number)));
     expect(await texts(".grid .cell")).toEqual(expected);
-    await page.locator(".grid .cell").nth(CLEAN_IDS.length - 1).click();
+    await page
+      .locator(".grid .cell")
+      .nth(CLEAN_IDS.length - 1)
+      .click();
     await page.waitForSelector(".bars tbody tr");
     expect(await page.locator(".bars tbody tr").count()).toBe(20);
     const [first] = likeliest(await logitsAfter(CLEAN_IDS), 1);
@@ -112,13 +137,21 @@ describe("the views", () => {
   it("attention: where a token looks, before the softmax too, and heads by what they do", async () => {
     await go({ view: "attention", "attention.layer": "1", "attention.head": "2" });
     await page.waitForSelector(".card .grid td");
-    using run = await model.forward(CLEAN_IDS, { capture: ["blocks.1.attn.hook_pattern", "blocks.1.attn.hook_attn_scores"] });
+    using run = await model.forward(CLEAN_IDS, {
+      capture: ["blocks.1.attn.hook_pattern", "blocks.1.attn.hook_attn_scores"],
+    });
     const size = CLEAN_IDS.length;
-    for (const [point, setting] of [["pattern", "pattern"], ["attn_scores", "attn_scores"]] as const) {
+    for (const [point, setting] of [
+      ["pattern", "pattern"],
+      ["attn_scores", "attn_scores"],
+    ] as const) {
       await page.selectOption("text=show >> select", setting);
       const values = (await run.cache.read(`blocks.1.attn.hook_${point}`)).subarray(2 * size * size, 3 * size * size);
       const last = [...values.subarray(-size)].map((value) => value.toFixed(3));
-      const labels = () => page.locator(".tokens .token").evaluateAll((all) => all.map((token) => token.getAttribute("aria-label")?.split(": ").pop()));
+      const labels = () =>
+        page
+          .locator(".tokens .token")
+          .evaluateAll((all) => all.map((token) => token.getAttribute("aria-label")?.split(": ").pop()));
       await expect.poll(labels).toEqual(last);
     }
     await page.selectOption("text=sort all heads by >> select", "entropy");
@@ -134,14 +167,27 @@ describe("the views", () => {
     await page.waitForSelector(".grid .cell");
     const logits = [await logitsAfter(CLEAN_IDS), await logitsAfter(CORRUPTED_IDS)];
     const [answer, other] = logits.map((each) => each.indexOf(Math.max(...each))) as [number, number];
-    const grid = await activationPatch(model, { clean: CLEAN_IDS, corrupted: CORRUPTED_IDS, at: "resid_pre", metric: metric.logitDiff(answer, other) });
+    const grid = await activationPatch(model, {
+      clean: CLEAN_IDS,
+      corrupted: CORRUPTED_IDS,
+      at: "resid_pre",
+      metric: metric.logitDiff(answer, other),
+    });
     const expected = [...grid.normalized()].map((value) => value.toFixed(2));
     await expect.poll(() => texts(".grid .cell")).toEqual(expected);
-    await page.locator(".grid .cell").nth(CLEAN_IDS.length - 1).click();
-    expect(await texts(".edits code")).toEqual([JSON.stringify({ at: "blocks.0.hook_resid_pre", op: "zero", positions: [CLEAN_IDS.length - 1] })]);
+    await page
+      .locator(".grid .cell")
+      .nth(CLEAN_IDS.length - 1)
+      .click();
+    expect(await texts(".edits code")).toEqual([
+      JSON.stringify({ at: "blocks.0.hook_resid_pre", op: "zero", positions: [CLEAN_IDS.length - 1] }),
+    ]);
     expect(await texts(".grid .cell")).toEqual(expected); // what was swept stays
     await page.click("nav >> text=Prompt");
-    const edited = likeliest(await logitsAfter(CLEAN_IDS, { edits: { at: "blocks.0.hook_resid_pre", op: "zero", positions: [-1] } }), 1);
+    const edited = likeliest(
+      await logitsAfter(CLEAN_IDS, { edits: { at: "blocks.0.hook_resid_pre", op: "zero", positions: [-1] } }),
+      1,
+    );
     const top = () => page.locator(".bars tbody tr").first().textContent();
     await expect.poll(top).toContain(`${edited[0]?.[0]} ${asPercent(edited[0]?.[1] as number)}`);
     await page.click(".edits input[type=checkbox]");
@@ -157,14 +203,17 @@ describe("the views", () => {
     const tokens = logits.map((each) => each.indexOf(Math.max(...each))) as [number, number];
     const parts = await directLogitAttribution(model, CLEAN_IDS, { tokens });
     const rows = parts.labels.map((label, index) => `${label}${(parts.values[index] as number).toFixed(2)}`);
-    await expect.poll(() => texts(".bars tbody tr")).toEqual([...rows, `total${(parts.total[0] as number).toFixed(2)}`]);
+    await expect
+      .poll(() => texts(".bars tbody tr"))
+      .toEqual([...rows, `total${(parts.total[0] as number).toFixed(2)}`]);
     await page.click("text=Compare");
     await expect.poll(() => page.locator("figure").count(), { timeout: WAIT }).toBe(2);
   });
 
   it("superposition: sliders, weights that are dragged, and a prompt of one's own", async () => {
     await go({ view: "superposition", model: "models/superposition", text: "", corrupted: "" });
-    const computed = async () => (await texts(".card:last-of-type .bars tbody tr")).map((row) => row.replace(/\s+/g, " "));
+    const computed = async () =>
+      (await texts(".card:last-of-type .bars tbody tr")).map((row) => row.replace(/\s+/g, " "));
     await expect.poll(computed, { timeout: WAIT }).toHaveLength(4);
     expect((await computed()).every((row) => row.endsWith("25% 25%"))).toBe(true);
     await page.locator(".slider input").first().fill("9");
@@ -183,7 +232,10 @@ describe("models", () => {
     await go({ view: "model" });
     await page.waitForSelector(".facts");
     const folder = join(ROOT, "test/fixtures/families/llama");
-    await page.setInputFiles("#files", ["config.json", "model.safetensors"].map((name) => join(folder, name)));
+    await page.setInputFiles(
+      "#files",
+      ["config.json", "model.safetensors"].map((name) => join(folder, name)),
+    );
     await expect.poll(() => page.textContent(".facts")).toContain("llama");
     await page.setInputFiles("#files", [
       { name: "config.json", mimeType: "application/json", buffer: readFileSync(join(folder, "config.json")) },
@@ -262,7 +314,9 @@ describe("the page itself", () => {
       await rests();
       if (view === "lens") await page.waitForSelector(".grid .cell");
       await page.evaluate(axe);
-      const found = await page.evaluate<{ violations: { id: string; impact: string; nodes: { html: string }[] }[] }>("axe.run()");
+      const found = await page.evaluate<{ violations: { id: string; impact: string; nodes: { html: string }[] }[] }>(
+        "axe.run()",
+      );
       const serious = found.violations.filter(({ impact }) => impact === "serious" || impact === "critical");
       expect(serious.map(({ id, nodes }) => `${view}: ${id}: ${nodes[0]?.html}`)).toEqual([]);
     }

@@ -1,12 +1,12 @@
 /** The page: a model, a prompt, edits, and views of them. Its state is the address. */
-import { useCallback, useEffect, useState } from "preact/hooks";
+
 import type { ComponentType } from "preact";
+import { useCallback, useEffect, useState } from "preact/hooks";
 import type { Engine, ResultOf } from "./client.ts";
 import type { SourceChoice } from "./engine/models.ts";
 import { EMBEDDED } from "./models.ts";
 import { EMPTY, fromHash, type PageState, toHash, VIEWS, type ViewName } from "./state.ts";
 import { useCall } from "./use-call.ts";
-import { CallStatus, Problem } from "./widgets.tsx";
 import { AttentionView } from "./views/attention.tsx";
 import { AttributionView } from "./views/attribution.tsx";
 import { EditList } from "./views/edits.tsx";
@@ -17,6 +17,7 @@ import { PromptView } from "./views/prompt.tsx";
 import { SuperpositionView } from "./views/superposition.tsx";
 import { TrainView } from "./views/train.tsx";
 import type { ViewProps } from "./views/view.ts";
+import { bytes, CallStatus, Problem } from "./widgets.tsx";
 
 const CONTENTS: Record<Exclude<ViewName, "model" | "train">, ComponentType<ViewProps>> = {
   prompt: PromptView,
@@ -26,7 +27,6 @@ const CONTENTS: Record<Exclude<ViewName, "model" | "train">, ComponentType<ViewP
   attribution: AttributionView,
   superposition: SuperpositionView,
 };
-
 
 /** The state in the address: read at the start and after back and forward, written with every change. */
 function useAddress(): { state: PageState; change: (part: Partial<PageState>) => void; problem: Error | undefined } {
@@ -85,17 +85,28 @@ export function App({ engine }: { engine: Engine }) {
       return change({ model: "", edits: [], settings: {} });
     }
     const beside = EMBEDDED.find(({ address }) => address === choice.address);
-    change({ model: choice.address, edits: [], settings: {}, ...(beside && { text: beside.text, corrupted: beside.corrupted }) });
+    change({
+      model: choice.address,
+      edits: [],
+      settings: {},
+      ...(beside && { text: beside.text, corrupted: beside.corrupted }),
+    });
   };
   const View = CONTENTS[state.view as keyof typeof CONTENTS] as ComponentType<ViewProps> | undefined;
   return (
     <>
       <header>
         <h1>superlens</h1>
-        <p class="quiet">{adapter.result?.line.replace(/^superlens: /, "") ?? (adapter.error ? "" : "Looking for a GPU …")}</p>
+        <p class="quiet">
+          {adapter.result?.line.replace(/^superlens: /, "") ?? (adapter.error ? "" : "Looking for a GPU …")}
+        </p>
         <nav aria-label="views">
           {(Object.keys(VIEWS) as ViewName[]).map((name) => (
-            <a key={name} href={toHash({ ...state, view: name })} aria-current={name === state.view ? "page" : undefined}>
+            <a
+              key={name}
+              href={toHash({ ...state, view: name })}
+              aria-current={name === state.view ? "page" : undefined}
+            >
               {VIEWS[name]}
             </a>
           ))}
@@ -104,9 +115,14 @@ export function App({ engine }: { engine: Engine }) {
       <main>
         {adapter.error && <NoGpu error={adapter.error} />}
         {problem && <Problem error={problem} />}
-        <CallStatus call={model} what="Loading the model" />
+        <CallStatus
+          call={model}
+          what="Loading the model"
+          unit={({ done, total }) => `${bytes(done)} of ${bytes(total)}`}
+        />
         {state.view === "model" && <ModelView engine={engine} address={state.model} load={load} model={model.result} />}
-        {state.view === "train" && <TrainView
+        {state.view === "train" && (
+          <TrainView
             engine={engine}
             state={state}
             setting={setting}
@@ -118,12 +134,20 @@ export function App({ engine }: { engine: Engine }) {
               load({ trained: run });
               change({ view: "prompt", text: TRAINED_TEXT });
             }}
-          />}
+          />
+        )}
         {View && !model.result && !model.isRunning && <p>No model is loaded. Choose one in the Model view.</p>}
         {View && model.result && (
           <>
             {state.view !== "superposition" && <PromptField state={state} change={change} model={model.result} />}
-            <View key={state.view} engine={engine} state={state} change={change} setting={setting} model={model.result} />
+            <View
+              key={state.view}
+              engine={engine}
+              state={state}
+              change={change}
+              setting={setting}
+              model={model.result}
+            />
             {state.view !== "superposition" && <EditList state={state} change={change} />}
           </>
         )}
@@ -132,19 +156,34 @@ export function App({ engine }: { engine: Engine }) {
   );
 }
 
-function PromptField({ state, change, model }: { state: PageState; change: (part: Partial<PageState>) => void; model: ResultOf<"load"> }) {
-  if (model.takesText !== true)
-    return <Problem error={new Error(`This model takes no text: ${model.takesText}.`)} />;
+function PromptField({
+  state,
+  change,
+  model,
+}: {
+  state: PageState;
+  change: (part: Partial<PageState>) => void;
+  model: ResultOf<"load">;
+}) {
+  if (model.takesText !== true) return <Problem error={new Error(`This model takes no text: ${model.takesText}.`)} />;
   return (
     <label class="field wide">
       prompt
-      <textarea id="prompt" rows={3} value={state.text} onInput={(event) => change({ text: event.currentTarget.value })} />
+      <textarea
+        id="prompt"
+        rows={3}
+        value={state.text}
+        onInput={(event) => change({ text: event.currentTarget.value })}
+      />
     </label>
   );
 }
 
 const ADVICE = [
-  ["Chrome and Edge", "WebGPU is on by default on Windows, macOS, ChromeOS and recent Android. On Linux start with --enable-unsafe-webgpu --enable-features=Vulkan."],
+  [
+    "Chrome and Edge",
+    "WebGPU is on by default on Windows, macOS, ChromeOS and recent Android. On Linux start with --enable-unsafe-webgpu --enable-features=Vulkan.",
+  ],
   ["Firefox", "Version 141 on Windows and 145 on macOS have WebGPU; elsewhere use Nightly."],
   ["Safari", "Version 26 has WebGPU."],
 ];

@@ -21,12 +21,25 @@ export function save(name: string, blob: Blob): void {
 }
 
 /** A cell of a CSV file (RFC 4180). */
-const quoted = (cell: number | string) => (/[",\r\n]/.test(String(cell)) ? `"${String(cell).replace(/"/g, '""')}"` : String(cell));
+const quoted = (cell: number | string) =>
+  /[",\r\n]/.test(String(cell)) ? `"${String(cell).replace(/"/g, '""')}"` : String(cell);
 
 export const csvOf = ({ columns, rows }: Table): string =>
-  [["", ...columns], ...rows.map(({ name, values }) => [name, ...values])].map((cells) => `${cells.map(quoted).join(",")}\r\n`).join("");
+  [["", ...columns], ...rows.map(({ name, values }) => [name, ...values])]
+    .map((cells) => `${cells.map(quoted).join(",")}\r\n`)
+    .join("");
 
-export function Downloads({ engine, name, table, figure }: { engine: Engine; name: string; table: Table; figure?: FigureSpec }) {
+export function Downloads({
+  engine,
+  name,
+  table,
+  figure,
+}: {
+  engine: Engine;
+  name: string;
+  table: Table;
+  figure?: FigureSpec;
+}) {
   const [error, setError] = useState<Error>();
   const asSvg = async (spec: FigureSpec) => {
     try {
@@ -43,7 +56,12 @@ export function Downloads({ engine, name, table, figure }: { engine: Engine; nam
           SVG
         </button>
       )}
-      <button type="button" onClick={() => save(`${name}.json`, new Blob([JSON.stringify(table, undefined, 1)], { type: "application/json" }))}>
+      <button
+        type="button"
+        onClick={() =>
+          save(`${name}.json`, new Blob([JSON.stringify(table, undefined, 1)], { type: "application/json" }))
+        }
+      >
         JSON
       </button>
       <button type="button" onClick={() => save(`${name}.csv`, new Blob([csvOf(table)], { type: "text/csv" }))}>

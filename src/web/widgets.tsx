@@ -1,10 +1,17 @@
 /** Small pieces that several views share. */
 import type { ComponentChildren, JSX } from "preact";
-import type { CallState } from "./use-call.ts";
+import { visible as visibleText } from "../pictures/labels.ts";
 import type { Progress } from "./protocol.ts";
+import type { CallState } from "./use-call.ts";
 
 /** A token as a chip: whitespace is made visible, the id is its tooltip. */
-export function Token({ label, id, isSpecial = false, isChosen = false, onClick }: {
+export function Token({
+  label,
+  id,
+  isSpecial = false,
+  isChosen = false,
+  onClick,
+}: {
   label: string;
   id: number;
   isSpecial?: boolean;
@@ -19,23 +26,25 @@ export function Token({ label, id, isSpecial = false, isChosen = false, onClick 
   );
 }
 
-/** Spaces and control characters as signs, and bytes that are no whole character as the replacement sign. */
-export function visible(text: string): string {
-  if (text === "") return "∅";
-  return text
-    .replace(/ /g, "·")
-    .replace(/\n/g, "↵")
-    .replace(/\t/g, "⇥")
-    .replace(/[\u0000-\u001f\u007f]/g, (control) => `\\x${control.charCodeAt(0).toString(16).padStart(2, "0")}`);
-}
+/** A token as text that can be seen. */
+export const visible = (text: string): string => (text === "" ? "∅" : visibleText(text));
 
 /** What a call says of itself: that it runs, how far it is and how to stop it, or what went wrong. */
-export function CallStatus({ call, what }: { call: CallState<unknown>; what: string }) {
+export function CallStatus({
+  call,
+  what,
+  unit = () => "",
+}: {
+  call: CallState<unknown>;
+  what: string;
+  /** How far it is, in words. */
+  unit?: (progress: Progress) => string;
+}) {
   if (call.error) return <Problem error={call.error} />;
   if (!call.isRunning) return <p class="status" role="status" />;
   return (
     <p class="status" role="status">
-      {what} <Bar progress={call.progress} label={what} />{" "}
+      {what} <Bar progress={call.progress} label={what} /> {call.progress && unit(call.progress)}{" "}
       <button type="button" onClick={call.stop}>
         Stop
       </button>
@@ -56,7 +65,12 @@ export function Problem({ error }: { error: Error & { code?: string | undefined 
   );
 }
 
-export function Choice<Value extends string>({ label, value, options, onChange }: {
+export function Choice<Value extends string>({
+  label,
+  value,
+  options,
+  onChange,
+}: {
   label: string;
   value: Value;
   options: readonly (readonly [Value, string])[];
@@ -76,7 +90,15 @@ export function Choice<Value extends string>({ label, value, options, onChange }
   );
 }
 
-export function NumberField({ label, value, onChange, ...rest }: { label: string; value: number; onChange: (value: number) => void } & Pick<JSX.IntrinsicElements["input"], "min" | "max" | "step">) {
+export function NumberField({
+  label,
+  value,
+  onChange,
+  ...rest
+}: { label: string; value: number; onChange: (value: number) => void } & Pick<
+  JSX.IntrinsicElements["input"],
+  "min" | "max" | "step"
+>) {
   return (
     <label class="field">
       {label}

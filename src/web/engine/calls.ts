@@ -9,6 +9,7 @@ import {
   attributionPatch,
   directLogitAttribution,
   headScores,
+  type LensToken,
   logitLens,
 } from "../../hooks/index.ts";
 import { adapterLine } from "../../hosts/adapters.ts";
@@ -17,7 +18,7 @@ import type { Running } from "../protocol.ts";
 import { figure } from "./figures.ts";
 import { describeModel, type FoundModel, inspectSource, type SourceChoice, sourceOf } from "./models.ts";
 import { columnsOf, type GridPart, type MetricChoice, metricOf, type PatchArgs, patchByLayer } from "./patching.ts";
-import { current, gpu, idsOf, labelOf, load, unload } from "./session.ts";
+import { current, gpu, idsOf, labelOf, load, openBeside, unload } from "./session.ts";
 import { superposition } from "./superposition.ts";
 import type { TrainArgs, TrainingState } from "./training.ts";
 
@@ -64,14 +65,15 @@ async function next({ text, edits, position, k }: TextArgs & { position: number;
   return likeliest(await result.logits.at(0, position), k);
 }
 
-function likeliest(logits: Float32Array, k: number): Likely[] {
-  const largest = logits.reduce((most, logit) => Math.max(most, logit), Number.NEGATIVE_INFINITY);
-  const sum = logits.reduce((total, logit) => total + Math.exp(logit - largest), 0);
+function likeliest(logits: Float32Array, k: number, label = labelOf): Likely[] {
+  const logProbs = logSoftmax(logits);
   const order = Array.from(logits, (_, id) => id).sort((a, b) => (logits[b] as number) - (logits[a] as number));
-  return order.slice(0, k).map((id) => {
-    const logit = logits[id] as number;
-    return { id, label: labelOf(id), logit, probability: Math.exp(logit - largest) / sum };
-  });
+  return order.slice(0, k).map((id) => ({
+    id,
+    label: label(id),
+    logit: logits[id] as number,
+    probability: Math.exp(logProbs[id] as number),
+  }));
 }
 
 /** Continues a text; each step's progress has the text so far as its part. */
@@ -105,43 +107,77 @@ async function generate(
   return written;
 }
 
-/** The logit lens: for each depth and position the most likely tokens, and how far the distribution is from the last depth's. */
-async function lens({ text, edits, k }: TextArgs & { k: number }) {
+/** The logit lens: for each depth and position the most likely tokens and, if asked for, KL(last depth || this one) in nats. */
+async function lens({ text, edits, k, kl }: TextArgs & { k: number; kl: boolean }) {
   const { model } = current();
   const ids = idsOf(text);
-  using run = await model.forward(ids, {
-    edits,
-    logits: "none",
-    capture: [
-      "blocks.*.hook_resid_pre",
-      `blocks.${model.spec.nLayers - 1}.hook_resid_post`,
-      "ln_final.hook_scale",
-    ].filter((name) => name.includes("*") || model.pointNames().includes(name)),
+  const topK = Math.min(k, model.spec.vocabSize);
+  return model.withEdits([...edits], async (edited) => {
+    using found = await logitLens(edited, ids, { topK, full: kl });
+    const rows = found.labels.map((label) => ids.map((_, position) => likelyAt(found.at(label, position))));
+    const far = found.full && divergences(await found.full.read(), found.labels.length * ids.length, ids.length);
+    return { depths: found.labels, tokens: ids.map(labelOf), rows, kl: far };
   });
-  const found = await logitLens(model, run.cache, { topK: Math.min(k, model.spec.vocabSize) });
-  const rows = found.labels.map((label) =>
-    ids.map((_, position) =>
-      found
-        .at(label, position)
-        .map(({ token, probability, logit }) => ({ id: token, label: labelOf(token), probability, logit })),
-    ),
-  );
-  return { depths: found.labels, tokens: ids.map(labelOf), rows };
 }
 
-/** Attention patterns of layers, [head, query, key] each, or the scores before the softmax. */
-async function attention({
-  text,
-  edits,
-  layers,
-  point,
-}: TextArgs & { layers: readonly number[]; point: "pattern" | "attn_scores" }) {
+const likelyAt = (places: readonly LensToken[]): Likely[] =>
+  places.map(({ token, probability, logit }) => ({ id: token, label: labelOf(token), probability, logit }));
+
+/** KL of each row's distribution from that of its position in the last rows. */
+function divergences(logits: Float32Array, rows: number, positions: number): number[] {
+  const vocab = logits.length / rows;
+  const logProbs = Array.from({ length: rows }, (_, row) =>
+    logSoftmax(logits.subarray(row * vocab, (row + 1) * vocab)),
+  );
+  return logProbs.map((row, index) => {
+    const end = logProbs[rows - positions + (index % positions)] as Float64Array;
+    return end.reduce((sum, logProb, token) => sum + Math.exp(logProb) * (logProb - (row[token] as number)), 0);
+  });
+}
+
+function logSoftmax(logits: Float32Array): Float64Array {
+  const largest = logits.reduce((most, logit) => Math.max(most, logit), Number.NEGATIVE_INFINITY);
+  const norm = largest + Math.log(logits.reduce((total, logit) => total + Math.exp(logit - largest), 0));
+  return Float64Array.from(logits, (logit) => logit - norm);
+}
+
+/** What is shown of attention: the weights, the scores before the softmax, or weights times the lengths of the values. */
+export type AttentionKind = "pattern" | "attn_scores" | "value_weighted";
+
+/** Attention of one layer, [head, query, key]. */
+async function attention({ text, edits, layer, kind }: TextArgs & { layer: number; kind: AttentionKind }) {
   const { model } = current();
   const ids = idsOf(text);
-  const names = layers.map((layer) => `blocks.${layer}.attn.hook_${point}`);
-  using run = await model.forward(ids, { edits, logits: "none", capture: names });
-  const patterns = await Promise.all(names.map((name) => run.cache.read(name)));
-  return { tokens: ids.map(labelOf), nHeads: model.spec.nHeads, patterns };
+  const point = (name: string) => `blocks.${layer}.attn.hook_${name}`;
+  const isWeighted = kind === "value_weighted";
+  const capture = isWeighted ? [point("pattern"), point("v")] : point(kind);
+  using run = await model.forward(ids, { edits, logits: "none", capture });
+  const values = await run.cache.read(point(isWeighted ? "pattern" : kind));
+  const { nHeads, nKvHeads, dHead } = model.spec;
+  if (isWeighted)
+    weigh(values, lengthsOf(await run.cache.read(point("v")), dHead), { nHeads, nKvHeads, keys: ids.length });
+  return { tokens: ids.map(labelOf), nHeads, values };
+}
+
+/** Euclidean lengths of vectors of a width. */
+const lengthsOf = (values: Float32Array, width: number): Float32Array =>
+  Float32Array.from({ length: values.length / width }, (_, index) =>
+    Math.hypot(...values.subarray(index * width, (index + 1) * width)),
+  );
+
+/** Multiplies each weight of [head, query, key] by its value's length, of [key, kvHead], and divides by the largest length of the head. */
+function weigh(
+  weights: Float32Array,
+  lengths: Float32Array,
+  { nHeads, nKvHeads, keys }: { nHeads: number; nKvHeads: number; keys: number },
+): void {
+  const lengthOf = (head: number, key: number) =>
+    lengths[key * nKvHeads + Math.floor((head * nKvHeads) / nHeads)] as number;
+  for (let head = 0; head < nHeads; head++) {
+    const longest = Math.max(...Array.from({ length: keys }, (_, key) => lengthOf(head, key)));
+    for (let place = 0; place < keys * keys; place++)
+      (weights[head * keys * keys + place] as number) *= lengthOf(head, place % keys) / longest;
+  }
 }
 
 /** Numbers by which heads are sorted, each [layer, head]. */
@@ -204,6 +240,20 @@ async function contributions({
   });
 }
 
+/** What a trained model of the page says after the same prompt. It is loaded for this question alone. */
+async function beside(
+  { address, text, k }: { address: string; text: string; k: number },
+  { signal }: Running,
+): Promise<Likely[]> {
+  const other = await openBeside(sourceOf({ address }), signal);
+  try {
+    using result = await other.model.forward(other.encode(text), { logits: "last" });
+    return likeliest(await result.logits.at(0, -1), k, other.label);
+  } finally {
+    other.model.destroy();
+  }
+}
+
 /** Trains a preset; the state so far is the progress's part. Loaded when it is first asked for, as the tasks' words are. */
 async function train(args: TrainArgs, running: Running): Promise<TrainingState> {
   return (await import("./training.ts")).train(args, running);
@@ -221,6 +271,7 @@ async function activations({ text, edits, points }: TextArgs & { points: string 
 }
 
 export const CALLS = {
+  beside,
   activations,
   figure,
   train,

@@ -89,6 +89,16 @@ export async function load(
   return loaded;
 }
 
+/** A second model with a vocabulary of words, for one question. The caller ends it. */
+export async function openBeside(
+  source: ModelSource,
+  signal: AbortSignal,
+): Promise<{ model: HookedModel; encode: (text: string) => number[]; label: (id: number) => string }> {
+  const { words } = await beside(source, signal);
+  const model = await loadModel(source, { gpu: await gpu(), signal, onNotice: () => {} });
+  return { model, encode: (text) => words?.encode(text) ?? [], label: (id) => words?.label(id) ?? `${id}` };
+}
+
 export function unload(): void {
   loaded?.model.destroy();
   loaded = undefined;

@@ -2,6 +2,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { ResultOf } from "../client.ts";
 import { shareColour } from "../colours.ts";
+import type { AttentionKind } from "../engine/calls.ts";
 import { activeEdits } from "../state.ts";
 import { useCall } from "../use-call.ts";
 import { CallStatus, Card, Choice, visible } from "../widgets.tsx";
@@ -14,6 +15,11 @@ const SORTS = [
   ["induction", "induction"],
   ["first", "first token"],
 ] as const;
+const KINDS = [
+  ["pattern", "attention weights"],
+  ["attn_scores", "scores before the softmax"],
+  ["value_weighted", "weights times the values' lengths"],
+] as const;
 type Sort = (typeof SORTS)[number][0];
 
 export function AttentionView(props: ViewProps) {
@@ -22,18 +28,28 @@ export function AttentionView(props: ViewProps) {
   const layer = numberSetting(props, "attention.layer", nLayers - 1);
   const head = numberSetting(props, "attention.head", nHeads - 1);
   const sort = (state.settings["attention.sort"] ?? "place") as Sort;
-  const point = (state.settings["attention.point"] ?? "pattern") as "pattern" | "attn_scores";
+  const kind = (state.settings["attention.kind"] ?? "pattern") as AttentionKind;
   const text = { text: state.text, edits: activeEdits(state) };
-  const patterns = useCall(engine, "attention", state.text === "" ? undefined : { ...text, layers: [layer], point });
+  const patterns = useCall(engine, "attention", state.text === "" ? undefined : { ...text, layer, kind });
   const scores = useCall(engine, "heads", state.text === "" || sort === "place" ? undefined : text);
   const order = headOrder(nLayers, nHeads, sort, scores.result);
   return (
     <>
       <Card title="Heads">
         <div class="row">
-          <Choice label="layer" value={`${layer}`} options={Array.from({ length: nLayers }, (_, index) => [`${index}`, `${index}`] as const)} onChange={(value) => setting("attention.layer", value)} />
-          <Choice label="show" value={point} options={[["pattern", "attention weights"], ["attn_scores", "scores before the softmax"]]} onChange={(value) => setting("attention.point", value)} />
-          <Choice label="sort all heads by" value={sort} options={SORTS} onChange={(value) => setting("attention.sort", value)} />
+          <Choice
+            label="layer"
+            value={`${layer}`}
+            options={Array.from({ length: nLayers }, (_, index) => [`${index}`, `${index}`] as const)}
+            onChange={(value) => setting("attention.layer", value)}
+          />
+          <Choice label="show" value={kind} options={KINDS} onChange={(value) => setting("attention.kind", value)} />
+          <Choice
+            label="sort all heads by"
+            value={sort}
+            options={SORTS}
+            onChange={(value) => setting("attention.sort", value)}
+          />
         </div>
         <CallStatus call={scores} what="Scoring heads" />
         {sort !== "place" && (
@@ -57,8 +73,17 @@ export function AttentionView(props: ViewProps) {
         {patterns.result && (
           <div class="heads">
             {Array.from({ length: nHeads }, (_, index) => (
-              <button key={index} type="button" class="head" aria-pressed={index === head} onClick={() => setting("attention.head", `${index}`)}>
-                <PatternImage pattern={patternOf(patterns.result as ResultOf<"attention">, index)} size={patterns.result?.tokens.length ?? 0} />
+              <button
+                key={index}
+                type="button"
+                class="head"
+                aria-pressed={index === head}
+                onClick={() => setting("attention.head", `${index}`)}
+              >
+                <PatternImage
+                  pattern={patternOf(patterns.result as ResultOf<"attention">, index)}
+                  size={patterns.result?.tokens.length ?? 0}
+                />
                 H{index}
               </button>
             ))}
@@ -73,21 +98,31 @@ export function AttentionView(props: ViewProps) {
 function headOrder(nLayers: number, nHeads: number, sort: Sort, scores: ResultOf<"heads"> | undefined) {
   const values = sort === "place" ? undefined : scores?.[sort];
   if (!values) return [];
-  const order = Array.from({ length: nLayers * nHeads }, (_, index) => ({ layer: Math.floor(index / nHeads), head: index % nHeads, score: values[index] as number }));
+  const order = Array.from({ length: nLayers * nHeads }, (_, index) => ({
+    layer: Math.floor(index / nHeads),
+    head: index % nHeads,
+    score: values[index] as number,
+  }));
   return order.sort((a, b) => b.score - a.score);
 }
 
 /** [query, key] of one head. */
-function patternOf({ tokens, patterns }: ResultOf<"attention">, head: number): Float32Array {
+function patternOf({ tokens, values }: ResultOf<"attention">, head: number): Float32Array {
   const size = tokens.length ** 2;
-  return (patterns[0] as Float32Array).subarray(head * size, (head + 1) * size);
+  return values.subarray(head * size, (head + 1) * size);
 }
 
 /** The range in which a pattern is drawn: weights from 0 to 1, scores over their finite values. */
 function rangeOf(pattern: Float32Array): [low: number, high: number] {
   const finite = pattern.filter(Number.isFinite);
   const high = finite.reduce((most, value) => Math.max(most, value), 0);
-  return [Math.min(0, finite.reduce((least, value) => Math.min(least, value), 0)), Math.max(high, 1e-9)];
+  return [
+    Math.min(
+      0,
+      finite.reduce((least, value) => Math.min(least, value), 0),
+    ),
+    Math.max(high, 1e-9),
+  ];
 }
 
 function PatternImage({ pattern, size }: { pattern: Float32Array; size: number }) {
@@ -125,7 +160,7 @@ function OneHead({ result, layer, head }: { result: ResultOf<"attention">; layer
             type="button"
             class={position === chosen ? "token chosen" : "token"}
             style={{ background: shareColour(strength(from(position))) }}
-            aria-label={`${label}, position ${position}: ${from(position).toFixed(3)}`}
+            aria-label={`${visible(label)}, position ${position}: ${from(position).toFixed(3)}`}
             onMouseEnter={() => setQuery(position)}
             onFocus={() => setQuery(position)}
           >
@@ -142,7 +177,9 @@ function OneHead({ result, layer, head }: { result: ResultOf<"attention">; layer
                 <th scope="row">{visible(label)}</th>
                 {tokens.map((_, key) => {
                   const value = pattern[row * tokens.length + key] as number;
-                  return <td key={key} title={`${value.toFixed(3)}`} style={{ background: shareColour(strength(value)) }} />;
+                  return (
+                    <td key={key} title={`${value.toFixed(3)}`} style={{ background: shareColour(strength(value)) }} />
+                  );
                 })}
               </tr>
             ))}

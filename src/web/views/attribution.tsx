@@ -14,12 +14,24 @@ export function AttributionView(props: ViewProps) {
   const answers = useAnswers(props);
   const by = (state.settings["attribution.by"] ?? "component") as "component" | "head";
   const edits = activeEdits(state);
-  const parts = useCall(engine, "contributions", answers && state.text !== "" ? { text: state.text, edits, metric: answers, by } : undefined);
+  const parts = useCall(
+    engine,
+    "contributions",
+    answers && state.text !== "" ? { text: state.text, edits, metric: answers, by } : undefined,
+  );
   return (
     <>
       <Card title="Who writes the answer">
         <div class="row">
-          <Choice label="by" value={by} options={[["component", "layer"], ["head", "head"]]} onChange={(value) => setting("attribution.by", value)} />
+          <Choice
+            label="by"
+            value={by}
+            options={[
+              ["component", "layer"],
+              ["head", "head"],
+            ]}
+            onChange={(value) => setting("attribution.by", value)}
+          />
           <Answers {...props} chosen={answers} />
         </div>
         <CallStatus call={parts} what="Attributing" />
@@ -32,10 +44,20 @@ export function AttributionView(props: ViewProps) {
   );
 }
 
-function PartsDownloads({ engine, parts: { labels, values } }: { engine: ViewProps["engine"]; parts: ResultOf<"contributions"> }) {
+function PartsDownloads({
+  engine,
+  parts: { labels, values },
+}: {
+  engine: ViewProps["engine"];
+  parts: ResultOf<"contributions">;
+}) {
   const rows = labels.map((name, index) => ({ name, values: [values[index] as number] }));
   const byName = Object.fromEntries(rows.map((row) => [row.name, row.values[0] as number]));
-  const figure = { kind: "barChart", values: byName, options: { title: "Direct logit attribution", measure: "logits" } } as const;
+  const figure = {
+    kind: "barChart",
+    values: byName,
+    options: { title: "Direct logit attribution", measure: "logits" },
+  } as const;
   return <Downloads engine={engine} name="logit-attribution" table={{ columns: ["logits"], rows }} figure={figure} />;
 }
 
@@ -65,9 +87,21 @@ function SignedBars({ labels, values, total }: ResultOf<"contributions">) {
   );
 }
 
-function Comparison({ engine, state, setting, model, answers }: ViewProps & { answers: ReturnType<typeof useAnswers> }) {
+function Comparison({
+  engine,
+  state,
+  setting,
+  model,
+  answers,
+}: ViewProps & { answers: ReturnType<typeof useAnswers> }) {
   const at = (state.settings["patch.at"] ?? "resid_pre") as Site;
-  const args = answers && { clean: state.text, corrupted: state.corrupted, at, metric: answers, edits: activeEdits(state) };
+  const args = answers && {
+    clean: state.text,
+    corrupted: state.corrupted,
+    at,
+    metric: answers,
+    edits: activeEdits(state),
+  };
   const [asked, setAsked] = useState<typeof args>();
   const first = useCall(engine, "attribution", asked);
   const exact = useCall(engine, "patch", asked);

@@ -13,7 +13,12 @@ export function BlockDrawing({ spec }: { spec: ModelSpec }) {
   const branches = branchesOf(spec);
   const height = 70 * branches.length + 60;
   return (
-    <svg class="block" viewBox={`0 0 ${WIDTH} ${height}`} role="img" aria-label={`A block of ${spec.family}: ${branches.map(({ title, detail }) => `${title}, ${detail}`).join("; ")}`}>
+    <svg
+      class="block"
+      viewBox={`0 0 ${WIDTH} ${height}`}
+      role="img"
+      aria-label={`A block of ${spec.family}: ${branches.map(({ title, detail }) => `${title}, ${detail}`).join("; ")}`}
+    >
       <line x1={STREAM} y1={10} x2={STREAM} y2={height - 10} class="stream" />
       <text x={STREAM + 12} y={22}>
         residual stream, {spec.dModel} wide
@@ -44,10 +49,15 @@ export function BlockDrawing({ spec }: { spec: ModelSpec }) {
 
 function branchesOf(spec: ModelSpec): Box[] {
   const { block, attention, layers, mlp, norm, nHeads, nKvHeads, dHead } = spec;
-  const before = norm.kind === "none" || block.norms === "post" ? "" : `${norm.kind === "rms" ? "RMS norm" : "LayerNorm"}, then `;
+  const before =
+    norm.kind === "none" || block.norms === "post" ? "" : `${norm.kind === "rms" ? "RMS norm" : "LayerNorm"}, then `;
   const window = layers.find(({ window: width }) => width !== null)?.window;
   const heads = `${before}${nHeads} heads of ${dHead}${nKvHeads === nHeads ? "" : `, ${nKvHeads} of keys and values`}`;
-  const marks = [window ? `window ${window} in some layers` : "", attention.softCap ? "capped scores" : "", spec.ropes.length > 0 ? "RoPE" : ""];
+  const marks = [
+    window ? `window ${window} in some layers` : "",
+    attention.softCap ? "capped scores" : "",
+    spec.ropes.length > 0 ? "RoPE" : "",
+  ];
   const attentionBox = { title: "attention", detail: [heads, ...marks.filter(Boolean)].join(", ") };
   const beside = block.residual === "parallel" ? ", beside attention" : "";
   const hidden = `${before}${spec.dMlp} hidden, ${mlp.activation}${mlp.kind === "gated" ? ", gated" : ""}${beside}`;

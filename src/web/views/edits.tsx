@@ -9,7 +9,12 @@ export function EditList({ state, change }: { state: PageState; change: (part: P
   const [typed, setTyped] = useState("");
   const [error, setError] = useState<string>();
   const put = (next: readonly ListedEdit[]) => change({ edits: next });
-  const swap = (index: number) => put(edits.map((each, place) => (place === index - 1 ? (edits[index] as ListedEdit) : place === index ? (edits[index - 1] as ListedEdit) : each)));
+  const swap = (index: number) =>
+    put(
+      edits.map((each, place) =>
+        place === index - 1 ? (edits[index] as ListedEdit) : place === index ? (edits[index - 1] as ListedEdit) : each,
+      ),
+    );
   const add = () => {
     try {
       const read = JSON.parse(typed) as Edit | Edit[];
@@ -26,13 +31,26 @@ export function EditList({ state, change }: { state: PageState; change: (part: P
         {edits.map(({ edit, isOn }, index) => (
           <li key={JSON.stringify(edit) + index}>
             <label>
-              <input type="checkbox" checked={isOn} onChange={() => put(edits.map((each, place) => (place === index ? { ...each, isOn: !isOn } : each)))} />
+              <input
+                type="checkbox"
+                checked={isOn}
+                onChange={() => put(edits.map((each, place) => (place === index ? { ...each, isOn: !isOn } : each)))}
+              />
               <code>{JSON.stringify(edit)}</code>
             </label>
-            <button type="button" disabled={index === 0} aria-label={`move edit ${index + 1} up`} onClick={() => swap(index)}>
+            <button
+              type="button"
+              disabled={index === 0}
+              aria-label={`move edit ${index + 1} up`}
+              onClick={() => swap(index)}
+            >
               ↑
             </button>
-            <button type="button" aria-label={`remove edit ${index + 1}`} onClick={() => put(edits.filter((_, place) => place !== index))}>
+            <button
+              type="button"
+              aria-label={`remove edit ${index + 1}`}
+              onClick={() => put(edits.filter((_, place) => place !== index))}
+            >
               ×
             </button>
           </li>

@@ -11,15 +11,33 @@ import type { ViewProps } from "./view.ts";
 
 const TOP = 20;
 
+/** What colours a cell: its token's probability, or how near its distribution is to the last depth's. */
+type Colour = "probability" | "kl";
+
+/** The distance, in nats, at which a cell has its full colour. */
+const FAR = 5;
+
 export function LensView({ engine, state, setting }: ViewProps) {
-  const lens = useCall(engine, "lens", state.text === "" ? undefined : { text: state.text, edits: activeEdits(state), k: TOP });
+  const colour = (state.settings["lens.colour"] ?? "probability") as Colour;
+  const lens = useCall(
+    engine,
+    "lens",
+    state.text === "" ? undefined : { text: state.text, edits: activeEdits(state), k: TOP, kl: colour === "kl" },
+  );
   const [cell, setCell] = useState<{ row: number; position: number }>();
-  const colour = (state.settings["lens.colour"] ?? "probability") as "probability" | "rank";
   return (
     <>
       <Card title="What each depth would say">
         <div class="row">
-          <Choice label="colour by" value={colour} options={[["probability", "its probability"], ["rank", "agreement with the end"]]} onChange={(value) => setting("lens.colour", value)} />
+          <Choice
+            label="colour by"
+            value={colour}
+            options={[
+              ["probability", "its probability"],
+              ["kl", "distance from the end (KL)"],
+            ]}
+            onChange={(value) => setting("lens.colour", value)}
+          />
         </div>
         <CallStatus call={lens} what="Running the lens" />
         {lens.result && <LensTable {...lens.result} colour={colour} cell={cell} choose={setCell} />}
@@ -30,18 +48,19 @@ export function LensView({ engine, state, setting }: ViewProps) {
   );
 }
 
-/** How much the distributions of two cells have in common, over the tokens that both list. */
-function agreement(cell: ResultOf<"next">, end: ResultOf<"next">): number {
-  const there = new Map(end.map(({ id, probability }) => [id, probability]));
-  return cell.reduce((sum, { id, probability }) => sum + Math.min(probability, there.get(id) ?? 0), 0);
-}
-
-function LensTable({ depths, tokens, rows, colour, cell, choose }: ResultOf<"lens"> & {
-  colour: "probability" | "rank";
+function LensTable({
+  depths,
+  tokens,
+  rows,
+  kl,
+  colour,
+  cell,
+  choose,
+}: ResultOf<"lens"> & {
+  colour: Colour;
   cell: { row: number; position: number } | undefined;
   choose: (cell: { row: number; position: number }) => void;
 }) {
-  const end = rows.at(-1) ?? [];
   return (
     <div class="scroll">
       <table class="grid">
@@ -60,16 +79,17 @@ function LensTable({ depths, tokens, rows, colour, cell, choose }: ResultOf<"len
             <tr key={row}>
               <th scope="row">{depths[row]}</th>
               {rows[row]?.map((likely, position) => {
-                const share = colour === "probability" ? (likely[0]?.probability ?? 0) : agreement(likely, end[position] ?? []);
+                const isFar = colour === "kl" && kl !== undefined;
+                const number = isFar ? (kl[row * tokens.length + position] as number) : (likely[0]?.probability ?? 0);
                 const isChosen = cell?.row === row && cell.position === position;
                 return (
                   <td key={position}>
                     <button
                       type="button"
                       class="cell"
-                      style={{ background: shareColour(share) }}
+                      style={{ background: shareColour(isFar ? number / FAR : number) }}
                       aria-pressed={isChosen}
-                      aria-label={`${depths[row]}, position ${position}: ${likely[0]?.label}, ${share.toFixed(2)}`}
+                      aria-label={`${depths[row]}, position ${position}: ${visible(likely[0]?.label ?? "")}, ${number.toFixed(2)}`}
                       onClick={() => choose({ row, position })}
                     >
                       {visible(likely[0]?.label ?? "")}
@@ -95,14 +115,24 @@ function Cell({ depths, tokens, rows, row, position }: ResultOf<"lens"> & { row:
       {row > 0 && (
         <p class="quiet">
           Gained since {depths[row - 1]}:{" "}
-          {gained.map(({ label, id, probability }) => `${visible(label)} +${(probability - (before.get(id) ?? 0)).toFixed(2)}`).join(", ") || "nothing above 0.01"}
+          {gained
+            .map(
+              ({ label, id, probability }) => `${visible(label)} +${(probability - (before.get(id) ?? 0)).toFixed(2)}`,
+            )
+            .join(", ") || "nothing above 0.01"}
         </p>
       )}
     </Card>
   );
 }
 
-function LensDownloads({ engine, lens: { depths, tokens, rows } }: { engine: ViewProps["engine"]; lens: ResultOf<"lens"> }) {
+function LensDownloads({
+  engine,
+  lens: { depths, tokens, rows },
+}: {
+  engine: ViewProps["engine"];
+  lens: ResultOf<"lens">;
+}) {
   const values = rows.map((row) => row.map(([first]) => first?.probability ?? 0));
   const table = {
     columns: tokens,

@@ -7,8 +7,12 @@ import { useCall } from "../use-call.ts";
 import { bytes, CallStatus, Card } from "../widgets.tsx";
 import { BlockDrawing } from "./block-drawing.tsx";
 
-
-export function ModelView({ engine, address, load, model }: {
+export function ModelView({
+  engine,
+  address,
+  load,
+  model,
+}: {
   engine: Engine;
   address: string;
   load: (source: SourceChoice) => void;
@@ -23,6 +27,7 @@ export function ModelView({ engine, address, load, model }: {
     if (list && list.length > 0) load({ files: [...list] });
   };
   return (
+    // biome-ignore lint/a11y/noStaticElementInteractions: dropping files is beside the two buttons that choose them
     <div
       onDragOver={(event) => event.preventDefault()}
       onDrop={(event) => {
@@ -49,7 +54,11 @@ export function ModelView({ engine, address, load, model }: {
         >
           <label class="field wide">
             Hugging Face name or address
-            <input value={typed} placeholder="hf:openai-community/gpt2" onInput={(event) => setTyped(event.currentTarget.value)} />
+            <input
+              value={typed}
+              placeholder="hf:openai-community/gpt2"
+              onInput={(event) => setTyped(event.currentTarget.value)}
+            />
           </label>
           <button type="submit" class="main" disabled={typed.trim() === ""}>
             Load
@@ -60,14 +69,23 @@ export function ModelView({ engine, address, load, model }: {
         </form>
         <p class="row">
           <input ref={files} id="files" type="file" multiple hidden onChange={() => pick(files.current?.files)} />
-          <input ref={folder} id="folder" type="file" hidden {...{ webkitdirectory: true }} onChange={() => pick(folder.current?.files)} />
+          <input
+            ref={folder}
+            id="folder"
+            type="file"
+            hidden
+            {...{ webkitdirectory: true }}
+            onChange={() => pick(folder.current?.files)}
+          />
           <button type="button" onClick={() => files.current?.click()}>
             Files …
           </button>
           <button type="button" onClick={() => folder.current?.click()}>
             Folder …
           </button>
-          <span class="quiet">or drop them here: config.json, model.safetensors, tokenizer.json. Nothing leaves this computer.</span>
+          <span class="quiet">
+            or drop them here: config.json, model.safetensors, tokenizer.json. Nothing leaves this computer.
+          </span>
         </p>
         <CallStatus call={inspection} what="Reading the headers" />
         {inspection.result && <Taken {...inspection.result} />}

@@ -22,7 +22,13 @@ export function PatchView(props: ViewProps) {
   const { engine, state, setting, change } = props;
   const at = (state.settings["patch.at"] ?? "resid_pre") as Site;
   const answers = useAnswers(props);
-  const args = answers && { clean: state.text, corrupted: state.corrupted, at, metric: answers, edits: activeEdits(state) };
+  const args = answers && {
+    clean: state.text,
+    corrupted: state.corrupted,
+    at,
+    metric: answers,
+    edits: activeEdits(state),
+  };
   // What was swept stays until the next sweep, whatever changes meanwhile: a click on a cell changes the edits.
   const [asked, setAsked] = useState<typeof args>();
   const patch = useCall(engine, "patch", asked);
@@ -43,11 +49,23 @@ export function PatchView(props: ViewProps) {
           <PatchTable
             grid={grid}
             rows={props.model.spec.nLayers}
-            choose={(layer, column) => change({ edits: [...state.edits, { edit: zeroEdit((asked as NonNullable<typeof asked>).at, layer, column), isOn: true }] })}
+            choose={(layer, column) =>
+              change({
+                edits: [
+                  ...state.edits,
+                  { edit: zeroEdit((asked as NonNullable<typeof asked>).at, layer, column), isOn: true },
+                ],
+              })
+            }
           />
         )}
         {grid && patch.result && <GridDownloads engine={engine} name="activation-patching" grid={grid} />}
-        {grid && <p class="quiet">0 is the corrupted run ({grid.corrupted.toFixed(2)}), 1 the clean one ({grid.clean.toFixed(2)}). A click adds an edit that takes the activation out of the running model.</p>}
+        {grid && (
+          <p class="quiet">
+            0 is the corrupted run ({grid.corrupted.toFixed(2)}), 1 the clean one ({grid.clean.toFixed(2)}). A click
+            adds an edit that takes the activation out of the running model.
+          </p>
+        )}
       </Card>
     </>
   );
@@ -69,7 +87,11 @@ export function PairOfPrompts({ engine, state, change }: ViewProps) {
       <p class="quiet">The clean prompt is the one above. The corrupted one has as many tokens and another answer.</p>
       <label class="field wide">
         corrupted prompt
-        <textarea rows={2} value={state.corrupted} onChange={(event) => change({ corrupted: event.currentTarget.value })} />
+        <textarea
+          rows={2}
+          value={state.corrupted}
+          onChange={(event) => change({ corrupted: event.currentTarget.value })}
+        />
       </label>
       <CallStatus call={clean} what="Cutting the text" />
       <CallStatus call={corrupted} what="Cutting the text" />
@@ -96,7 +118,15 @@ export function PairOfPrompts({ engine, state, change }: ViewProps) {
 }
 
 /** The grid, scaled so that 0 is the corrupted run and 1 the clean one; rows to come are empty. */
-export function PatchTable({ grid, rows, choose }: { grid: ResultOf<"patch">; rows: number; choose?: (layer: number, column: number) => void }) {
+export function PatchTable({
+  grid,
+  rows,
+  choose,
+}: {
+  grid: ResultOf<"patch">;
+  rows: number;
+  choose?: (layer: number, column: number) => void;
+}) {
   const { columns, values, clean, corrupted } = grid;
   const scaled = (value: number) => (value - corrupted) / (clean - corrupted);
   return (
@@ -124,7 +154,13 @@ export function PatchTable({ grid, rows, choose }: { grid: ResultOf<"patch">; ro
                 const text = share.toFixed(2);
                 return (
                   <td key={label}>
-                    <button type="button" class="cell" style={style} aria-label={`layer ${layer}, ${label}: ${text}`} onClick={() => choose?.(layer, column)}>
+                    <button
+                      type="button"
+                      class="cell"
+                      style={style}
+                      aria-label={`layer ${layer}, ${visible(label)}: ${text}`}
+                      onClick={() => choose?.(layer, column)}
+                    >
                       {text}
                     </button>
                   </td>
@@ -139,10 +175,26 @@ export function PatchTable({ grid, rows, choose }: { grid: ResultOf<"patch">; ro
 }
 
 /** The grid as the table shows it: 0 is the corrupted run, 1 the clean one. */
-export function GridDownloads({ engine, name, grid }: { engine: ViewProps["engine"]; name: string; grid: ResultOf<"patch"> }) {
+export function GridDownloads({
+  engine,
+  name,
+  grid,
+}: {
+  engine: ViewProps["engine"];
+  name: string;
+  grid: ResultOf<"patch">;
+}) {
   const { clean, corrupted, columns } = grid;
   const values = grid.values.map((row) => row.map((value) => (value - corrupted) / (clean - corrupted)));
   const rows = values.map((row, layer) => ({ name: `L${layer}`, values: row }));
-  const options = { title: name.replace("-", " "), measure: "0 corrupted, 1 clean", rows: rows.map((row) => row.name), columns: columns.map(visible), colours: "diverging" as const };
-  return <Downloads engine={engine} name={name} table={{ columns, rows }} figure={{ kind: "heatMap", values, options }} />;
+  const options = {
+    title: name.replace("-", " "),
+    measure: "0 corrupted, 1 clean",
+    rows: rows.map((row) => row.name),
+    columns: columns.map(visible),
+    colours: "diverging" as const,
+  };
+  return (
+    <Downloads engine={engine} name={name} table={{ columns, rows }} figure={{ kind: "heatMap", values, options }} />
+  );
 }

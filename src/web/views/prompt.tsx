@@ -1,10 +1,10 @@
 /** A prompt as tokens, what the model expects after any of them, and its continuation. */
 import { useState } from "preact/hooks";
+import type { ResultOf } from "../client.ts";
 import { save } from "../download.tsx";
 import { activeEdits } from "../state.ts";
 import { useCall } from "../use-call.ts";
-import { CallStatus, Card, NumberField, percent, Problem, Token, visible } from "../widgets.tsx";
-import type { ResultOf } from "../client.ts";
+import { CallStatus, Card, NumberField, Problem, percent, Token, visible } from "../widgets.tsx";
 import { numberSetting, type ViewProps } from "./view.ts";
 
 export function PromptView(props: ViewProps) {
@@ -20,7 +20,14 @@ export function PromptView(props: ViewProps) {
         <CallStatus call={tokens} what="Cutting the text" />
         <div class="tokens">
           {tokens.result?.map(({ id, label, isSpecial }, index) => (
-            <Token key={index} id={id} label={label} isSpecial={isSpecial} isChosen={index === position} onClick={() => props.setting("prompt.position", `${index}`)} />
+            <Token
+              key={index}
+              id={id}
+              label={label}
+              isSpecial={isSpecial}
+              isChosen={index === position}
+              onClick={() => props.setting("prompt.position", `${index}`)}
+            />
           ))}
         </div>
         {count > 0 && <p class="quiet">{count} tokens. Choose one to see what the model expects after it.</p>}
@@ -78,18 +85,40 @@ function Generation({ engine, state, setting, change }: ViewProps) {
     if (value !== off) options[name] = value;
   }
   const isDrawn = (options.temperature ?? 0) > 0;
-  const args = { text: state.text, edits: activeEdits(state), options: isDrawn ? { ...options, seed: Number(state.settings["prompt.seed"] ?? 0) } : options };
+  const args = {
+    text: state.text,
+    edits: activeEdits(state),
+    options: isDrawn ? { ...options, seed: Number(state.settings["prompt.seed"] ?? 0) } : options,
+  };
   const [frozen, setFrozen] = useState<typeof args>();
   const generation = useCall(engine, "generate", asked === undefined ? undefined : frozen);
   const written = (generation.result ?? generation.progress?.part ?? "") as string;
   return (
     <Card title="Continue">
       <div class="row">
-        <NumberField label="tokens" value={options.maxNewTokens ?? 20} min={1} max={500} onChange={(value) => setting("prompt.tokens", `${value}`)} />
+        <NumberField
+          label="tokens"
+          value={options.maxNewTokens ?? 20}
+          min={1}
+          max={500}
+          onChange={(value) => setting("prompt.tokens", `${value}`)}
+        />
         {SAMPLING.map(([name, off, limits]) => (
-          <NumberField key={name} label={name} value={options[name] ?? off} {...limits} onChange={(value) => setting(`prompt.${name}`, `${value}`)} />
+          <NumberField
+            key={name}
+            label={name}
+            value={options[name] ?? off}
+            {...limits}
+            onChange={(value) => setting(`prompt.${name}`, `${value}`)}
+          />
         ))}
-        {isDrawn && <NumberField label="seed" value={Number(state.settings["prompt.seed"] ?? 0)} onChange={(value) => setting("prompt.seed", `${value}`)} />}
+        {isDrawn && (
+          <NumberField
+            label="seed"
+            value={Number(state.settings["prompt.seed"] ?? 0)}
+            onChange={(value) => setting("prompt.seed", `${value}`)}
+          />
+        )}
         <button
           type="button"
           class="main"
@@ -120,7 +149,10 @@ function Activations({ engine, state, setting }: ViewProps) {
   const [error, setError] = useState<Error>();
   const take = async () => {
     try {
-      save("activations.safetensors", await engine.call("activations", { text: state.text, edits: activeEdits(state), points }));
+      save(
+        "activations.safetensors",
+        await engine.call("activations", { text: state.text, edits: activeEdits(state), points }),
+      );
       setError(undefined);
     } catch (cause) {
       setError(cause as Error);

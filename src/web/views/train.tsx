@@ -1,8 +1,8 @@
 /** Training from scratch in the tab: the loss while it falls, and the curve of mixtures as it forms. */
 import { useState } from "preact/hooks";
 import type { Engine, ResultOf } from "../client.ts";
-import type { FigureSpec } from "../engine/figures.ts";
 import { Downloads, save } from "../download.tsx";
+import type { FigureSpec } from "../engine/figures.ts";
 import { useCall } from "../use-call.ts";
 import { CallStatus, Card, Choice, NumberField } from "../widgets.tsx";
 import { Plot } from "./plot.tsx";
@@ -44,12 +44,25 @@ export function TrainView({
     <>
       <Card title="Train a small model from scratch">
         <p class="quiet">
-          The model reads lines of additions in four languages and of countries, and learns to answer the last one. When does a prompt with two tasks in it make it answer both? Leaving this view stops the run.
+          The model reads lines of additions in four languages and of countries, and learns to answer the last one. When
+          does a prompt with two tasks in it make it answer both? Leaving this view stops the run.
         </p>
         <div class="row">
           <Choice label="model" value={preset} options={PRESETS} onChange={(value) => setting("train.preset", value)} />
-          <NumberField label="steps" value={steps} min={1} max={5000} onChange={(value) => setting("train.steps", `${value}`)} />
-          <NumberField label="curve every" value={every} min={1} max={5000} onChange={(value) => setting("train.every", `${value}`)} />
+          <NumberField
+            label="steps"
+            value={steps}
+            min={1}
+            max={5000}
+            onChange={(value) => setting("train.steps", `${value}`)}
+          />
+          <NumberField
+            label="curve every"
+            value={every}
+            min={1}
+            max={5000}
+            onChange={(value) => setting("train.every", `${value}`)}
+          />
           <button type="button" class="main" disabled={training.isRunning} onClick={() => start(false)}>
             Train
           </button>
@@ -59,7 +72,11 @@ export function TrainView({
           <button type="button" disabled={training.result === undefined} onClick={() => void download()}>
             Save the model
           </button>
-          <button type="button" disabled={asked === undefined || training.isRunning || training.error !== undefined} onClick={() => look(asked?.run ?? 0)}>
+          <button
+            type="button"
+            disabled={asked === undefined || training.isRunning || training.error !== undefined}
+            onClick={() => look(asked?.run ?? 0)}
+          >
             Look inside it
           </button>
         </div>
@@ -87,7 +104,9 @@ function Loss({ engine, training: { steps, accuracy } }: { engine: Engine; train
   };
   return (
     <Card title={`Step ${last?.step ?? 0}: loss ${last?.loss.toFixed(3) ?? ""}`}>
-      {line.length > 1 && <Plot engine={engine} spec={spec} label={`The loss over ${last?.step} steps, now ${last?.loss.toFixed(3)}`} />}
+      {line.length > 1 && (
+        <Plot engine={engine} spec={spec} label={`The loss over ${last?.step} steps, now ${last?.loss.toFixed(3)}`} />
+      )}
       {accuracy && (
         <p>
           Right on held-out queries:{" "}
@@ -96,7 +115,12 @@ function Loss({ engine, training: { steps, accuracy } }: { engine: Engine; train
             .join(", ")}
         </p>
       )}
-      <Downloads engine={engine} name="loss" figure={spec} table={{ columns: ["loss"], rows: steps.map(({ step, loss }) => ({ name: `${step}`, values: [loss] })) }} />
+      <Downloads
+        engine={engine}
+        name="loss"
+        figure={spec}
+        table={{ columns: ["loss"], rows: steps.map(({ step, loss }) => ({ name: `${step}`, values: [loss] })) }}
+      />
     </Card>
   );
 }
@@ -118,9 +142,21 @@ function Curve({ engine, training: { curve, curveStep } }: { engine: Engine; tra
   const rows = curve.map(({ share, first, second, both }) => ({ name: `${share}`, values: [first, second, both] }));
   return (
     <Card title={`Mixtures after ${curveStep} steps`}>
-      <Plot engine={engine} spec={spec} label={`Probabilities of two tasks' answers over the share of the first, after ${curveStep} steps`} />
-      <p class="quiet">The mean may follow the share though each prompt makes the model pick one task: the third line says in how many prompts both answers have more than a fifth.</p>
-      <Downloads engine={engine} name="mixtures" figure={spec} table={{ columns: ["first", "second", "both above 0.2"], rows }} />
+      <Plot
+        engine={engine}
+        spec={spec}
+        label={`Probabilities of two tasks' answers over the share of the first, after ${curveStep} steps`}
+      />
+      <p class="quiet">
+        The mean may follow the share though each prompt makes the model pick one task: the third line says in how many
+        prompts both answers have more than a fifth.
+      </p>
+      <Downloads
+        engine={engine}
+        name="mixtures"
+        figure={spec}
+        table={{ columns: ["first", "second", "both above 0.2"], rows }}
+      />
     </Card>
   );
 }

@@ -20,6 +20,7 @@ import {
   logitLens,
   metric,
 } from "../../src/node.ts";
+import { presetModel, trainingPreset, trainPreset } from "../../src/paper/index.ts";
 import { testGpu } from "../support/gpu.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -50,7 +51,7 @@ const CORRUPTED_IDS = idsOf(CORRUPTED);
 beforeAll(async () => {
   server = await serveSite(0);
   browser = await launch();
-  page = await browser.newPage({ viewport: { width: 1200, height: 900 } });
+  page = await browser.newPage({ acceptDownloads: true, viewport: { width: 1200, height: 900 } });
   page.on("pageerror", ({ message }) => errors.push(message));
   page.setDefaultTimeout(WAIT);
   model = await loadModel(join(ROOT, "weights/lc-mix10"), { gpu: await testGpu() });
@@ -225,6 +226,95 @@ describe("the views", () => {
     await page.click("text=Use it");
     expect(await page.textContent(".problem")).toContain("theory/prompt");
   });
+
+  it("logit lens by distance from the end, and attention weighed by values", async () => {
+    await go({ view: "lens", "lens.colour": "kl" });
+    using lens = await logitLens(model, CLEAN_IDS, { topK: 1, full: true });
+    const all = (await lens.full?.read()) as Float32Array;
+    const vocab = words.length;
+    const row = (depth: number) => {
+      const start = (depth * CLEAN_IDS.length + CLEAN_IDS.length - 1) * vocab;
+      const logits = [...all.subarray(start, start + vocab)];
+      const norm = Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit), 0));
+      return logits.map((logit) => logit - norm);
+    };
+    const [embedded, , end] = [0, 1, 2].map(row) as [number[], number[], number[]];
+    const kl = end.reduce(
+      (sum, logProb, token) => sum + Math.exp(logProb) * (logProb - (embedded[token] as number)),
+      0,
+    );
+    const label = () => page.locator(".grid .cell").last().getAttribute("aria-label");
+    await expect.poll(label).toContain(`, ${kl.toFixed(2)}`);
+    await go({ view: "attention", "attention.layer": "0", "attention.head": "1", "attention.kind": "value_weighted" });
+    using run = await model.forward(CLEAN_IDS, { capture: ["blocks.0.attn.hook_pattern", "blocks.0.attn.hook_v"] });
+    const size = CLEAN_IDS.length;
+    const pattern = (await run.cache.read("blocks.0.attn.hook_pattern", {
+      heads: [1],
+      positions: [-1],
+    })) as Float32Array;
+    const values = await run.cache.read("blocks.0.attn.hook_v", { heads: [1] });
+    const lengths = Array.from({ length: size }, (_, key) => Math.hypot(...values.subarray(16 * key, 16 * (key + 1))));
+    const expected = lengths.map((length, key) =>
+      (((pattern[key] as number) * length) / Math.max(...lengths)).toFixed(3),
+    );
+    const shownNow = () =>
+      page
+        .locator(".tokens .token")
+        .evaluateAll((all) => all.map((token) => token.getAttribute("aria-label")?.split(": ").pop()));
+    await expect.poll(shownNow).toEqual(expected);
+  });
+
+  it("train: the losses of the library's run, stopped and continued; the model can be looked into and saved", async () => {
+    const preset = trainingPreset({ ...trainingPreset("lc-d16").spec, steps: 6 });
+    const trained = await loadModel(presetModel(preset), { gpu: await testGpu(), dtype: "float32" });
+    const { steps } = await trainPreset({ model: trained, preset });
+    trained.destroy();
+    await go({ view: "train", "train.steps": "6", "train.every": "2" });
+    await page.click("button.main");
+    await page.waitForSelector("h3:has-text('Step 2')");
+    await page.click("button:text-is('Stop')");
+    await page.click("button:text-is('Continue')");
+    await page.waitForSelector("text=Right on held-out");
+    expect(await page.textContent("h3:has-text('Step 6')")).toBe(`Step 6: loss ${steps[5]?.loss.toFixed(3)}`);
+    expect(await page.locator("img.plot").count()).toBe(2);
+    const saved: string[] = [];
+    page.on("download", (download) => saved.push(download.suggestedFilename()));
+    await page.click("button:text-is('Save the model')");
+    await expect.poll(() => [...saved].sort()).toEqual(["config.json", "model.safetensors", "vocab.json"]);
+    await page.click("text=Look inside it");
+    await page.waitForSelector(".bars tbody tr");
+    expect(await texts(".token")).toHaveLength(9);
+  });
+
+  it("gives figures as SVG, numbers as JSON and CSV, activations as safetensors", async () => {
+    const file = async (button: string) => {
+      const [download] = await Promise.all([page.waitForEvent("download"), page.locator(button).first().click()]);
+      return { name: download.suggestedFilename(), bytes: readFileSync(await download.path()) };
+    };
+    await go({ view: "attribution" });
+    await page.waitForSelector(".downloads");
+    const parts = JSON.parse(String((await file(".downloads >> text=JSON")).bytes)) as {
+      rows: { name: string; values: number[] }[];
+    };
+    expect(parts.rows.map(({ name, values }) => `${name}${values[0]?.toFixed(2)}`)).toEqual(
+      (await texts(".bars tbody tr")).slice(0, -1),
+    );
+    const csv = await file(".downloads >> text=CSV");
+    expect([csv.name, String(csv.bytes).split("\r\n")[0]]).toEqual(["logit-attribution.csv", ",logits"]);
+    const svg = await file(".downloads >> text=SVG");
+    expect(String(svg.bytes)).toMatch(/^<svg[\s\S]*Direct logit attribution[\s\S]*<\/svg>\s*$/);
+    await go({ view: "prompt", "prompt.points": "blocks.1.hook_resid_post" });
+    const saved = await file("text=Save as safetensors");
+    using run = await model.forward(CLEAN_IDS, { capture: "blocks.1.hook_resid_post" });
+    const expected = await run.cache.read("blocks.1.hook_resid_post");
+    const values = new Float32Array(
+      saved.bytes.buffer.slice(
+        saved.bytes.byteOffset + saved.bytes.length - 4 * expected.length,
+        saved.bytes.byteOffset + saved.bytes.length,
+      ),
+    );
+    expect(Math.max(...values.map((value, index) => Math.abs(value - (expected[index] as number))))).toBeLessThan(1e-4);
+  });
 });
 
 describe("models", () => {
@@ -261,7 +351,7 @@ describe("models", () => {
   it("can be stopped while they download", async () => {
     await page.route("**/models/lc/model.safetensors", () => new Promise(() => {})); // never answers
     await go({ view: "model", model: "models/lc" });
-    await page.click("text=Stop");
+    await page.click("button:text-is('Stop')");
     await expect.poll(() => page.locator("progress").count()).toBe(0);
     await page.unroute("**/models/lc/model.safetensors");
     await page.click(".choices >> text=one task each");

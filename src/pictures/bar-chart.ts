@@ -16,6 +16,8 @@ export interface BarChartOptions {
   show?: string;
   /** Names of the bars, in place of those of the result. */
   labels?: readonly string[];
+  /** The ends of a line across each bar, such as the least and the largest number that it is the mean of. */
+  whiskers?: readonly (readonly [number, number])[];
   /** Only so many, the largest in magnitude first. Default: all in their order, and of more than 40 the 40 largest. */
   top?: number;
 }
@@ -25,6 +27,7 @@ export const BAR_CHART_OPTIONS = s.object<BarChartOptions>("the options of barCh
   measure: s.text,
   show: s.text,
   labels: s.list("names", s.text),
+  whiskers: s.list("pairs of numbers", s.pair("two numbers", s.finite)),
   top: s.wholeFrom(1),
 });
 
@@ -34,6 +37,8 @@ const WIDTH = 360;
 
 interface Bar extends Datum {
   readonly name: string;
+  readonly low?: number | undefined;
+  readonly high?: number | undefined;
 }
 
 /**
@@ -41,19 +46,28 @@ interface Bar extends Datum {
  * @throws PictureError for what has no numbers
  */
 export function barChart(values: unknown, given: BarChartOptions = {}): Picture {
-  const { title, labels, top, ...naming } = s.readOptions(BAR_CHART_OPTIONS, given, "barChart");
+  const { title, labels, whiskers, top, ...naming } = s.readOptions(BAR_CHART_OPTIONS, given, "barChart");
   const record = isNumbersByName(values) ? values : undefined;
   const grid = namedGrid("barChart", record ? Object.values(record) : values, {}, naming);
   const names = labels ?? (record ? Object.keys(record) : namesOf(grid));
-  if (names.length !== grid.values.length)
-    throw new PictureError(
-      "picture/labels",
-      `barChart: there are ${names.length} names for ${grid.values.length} bars. Give one for each.`,
-    );
+  assertEach("labels", names, grid.values);
+  assertEach("whiskers", whiskers ?? grid.values, grid.values);
   const unique = axisLabels(names);
-  const bars = Array.from(grid.values, (value, index): Bar => ({ name: unique[index] as string, ...datumOf(value) }));
+  const bars = Array.from(grid.values, (value, index): Bar => {
+    const [low, high] = whiskers?.[index] ?? [];
+    return { name: unique[index] as string, ...datumOf(value), ...(low !== undefined && { low, high }) };
+  });
   const isCut = top !== undefined || bars.length > MOST_BARS;
   return drawBars(isCut ? largest(bars, top ?? MOST_BARS) : bars, grid.measure, title);
+}
+
+/** @throws PictureError `picture/labels` */
+function assertEach(what: string, given: ArrayLike<unknown>, bars: ArrayLike<unknown>): void {
+  if (given.length === bars.length) return;
+  throw new PictureError(
+    "picture/labels",
+    `barChart: there are ${given.length} ${what} for ${bars.length} bars. Give one for each.`,
+  );
 }
 
 function isNumbersByName(value: unknown): value is Record<string, number> {
@@ -93,6 +107,11 @@ function drawBars(bars: readonly Bar[], measure: string, title: string | undefin
           description: { field: "label" },
           tooltip: { field: "label" },
         },
+      },
+      {
+        transform: [{ filter: "isValid(datum.low)" }],
+        mark: { type: "rule", color: "currentColor", aria: false },
+        encoding: { x: { field: "low", type: "quantitative" }, x2: { field: "high" } },
       },
       {
         transform: [{ filter: "!isValid(datum.value)" }],

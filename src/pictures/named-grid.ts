@@ -76,11 +76,11 @@ function numbersOf(call: string, values: ArrayLike<number | null>): Float64Array
 const MOST_CELLS = 40_000;
 
 /** @throws PictureError `picture/size` */
-export function assertDrawable(call: string, cells: number): void {
-  if (cells > 0 && cells <= MOST_CELLS) return;
+export function assertDrawable(call: string, cells: number, least = 1): void {
+  if (cells >= least && cells <= MOST_CELLS) return;
   throw new PictureError(
     "picture/size",
-    `${call} got ${cells} numbers, and a picture has 1 to ${MOST_CELLS}. Draw a part: fewer positions, layers or heads.`,
+    `${call} got ${cells} numbers, and a picture has ${least} to ${MOST_CELLS}. Draw a part: fewer positions, layers or heads.`,
   );
 }
 

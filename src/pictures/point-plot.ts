@@ -45,7 +45,7 @@ export const POINT_PLOT_OPTIONS = s.object<PointPlotOptions>("the options of poi
   jitter: s.notNegative,
 });
 
-const [WIDTH, HEIGHT] = [410, 270];
+const [WIDTH, HEIGHT, LEGEND] = [410, 270, 120];
 const SHAPES = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross"];
 
 /** -1 .. 1, evenly spread over successive numbers. */
@@ -62,12 +62,12 @@ export function pointPlot(series: readonly PointSeries[], given: PointPlotOption
     );
   const lines = rowsOf("line");
   const points = rowsOf("points").map((point) => ({ ...point, x: point.x + jitter * spreadOf(point.order) }));
-  assertDrawable("pointPlot", lines.length + points.length);
+  assertDrawable("pointPlot", lines.length + points.length, 0);
   const colour = { field: "series", type: "nominal", title: null, scale: { domain: names, range: SERIES_COLOURS } };
   const shape = { ...colour, scale: { domain: names, range: SHAPES } };
   const place = { x: { field: "x", ...axisSpec(x) }, y: { field: "y", ...axisSpec(y) } };
   const hasLines = lines.length > 0;
-  const spec = specOf(title, WIDTH, {
+  const spec = specOf(title, WIDTH + LEGEND, {
     width: WIDTH,
     height: HEIGHT,
     encoding: place,

@@ -5,7 +5,7 @@
  * formula instead of a canvas, which Node and Deno lack: every host gives the same bytes.
  */
 import { fnv1a } from "../fnv1a.ts";
-import { escapeXml } from "./labels.ts";
+import { finished } from "./finish.ts";
 import type { VegaLiteSpec } from "./spec.ts";
 
 /** The SVG. `title` is what a screen reader calls it. */
@@ -43,43 +43,4 @@ function textWidth(item: { text?: unknown; fontSize?: number }, text: unknown = 
     0,
   );
   return Math.round(ems * (item.fontSize ?? 11));
-}
-
-const STYLE =
-  ".superlens{font-family:system-ui,sans-serif;color:#1a1a1a;background:#fff}@media(prefers-color-scheme:dark){.superlens{color:#e6e6e6;background:#15181d}}";
-
-/** What Vega writes, and what takes its place. */
-const CHANGES: readonly [RegExp, string | ((text: string) => string)][] = [
-  // A description becomes the mark's tooltip, which is its accessible name, too.
-  [
-    /<(path|text) aria-label="([^"]*)" role="graphics-symbol" aria-roledescription="[^"]*"([^>]*?)\/?>(?:([^<]*)<\/text>)?/g,
-    "<$1$3><title>$2</title>$4</$1>",
-  ],
-  // The font is that of the whole drawing, and frames that have no colour are not drawn.
-  [/ font-family="[^"]*"/g, ""],
-  [
-    /<path class="(?:background|foreground)" aria-hidden="true" d="[^"]*"(?: pointer-events="none"| display="none")*\/>/g,
-    "",
-  ],
-  // A hundredth of a pixel is enough.
-  [
-    / (?:d|transform)="[^"]*"/g,
-    (places) => places.replace(/\d+\.\d{3,}/g, (number) => String(Number(Number(number).toFixed(2)))),
-  ],
-];
-
-/** Vega's SVG with tooltips, colours for light and dark, a name, and ids that are its own (`prefix`) in a page of several drawings. */
-function finished(svg: string, title: string, prefix: string): string {
-  const changed = CHANGES.reduce((text, [found, instead]) => text.replace(found, instead as string), svg);
-  const ids = [...changed.matchAll(/<\w+ id="([^"]+)"/g)].map(([, id]) => id as string);
-  const own = ids.reduce(
-    (text, id, index) =>
-      text.replace(` id="${id}"`, ` id="${prefix}-${index}"`).replaceAll(`"url(#${id})"`, `"url(#${prefix}-${index})"`),
-    changed,
-  );
-  return own.replace(
-    /^<svg ([^>]*)class="marks"([^>]*)>/,
-    (_, before, after) =>
-      `<svg ${before}class="superlens"${after} role="graphics-document" aria-label="${escapeXml(title)}"><style>${STYLE}</style>`,
-  );
 }

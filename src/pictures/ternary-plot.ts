@@ -46,7 +46,7 @@ const CAPTION = "The fainter a point, the more of its probability lies elsewhere
 export function ternaryPlot(points: readonly (readonly number[])[], given: TernaryPlotOptions): Picture {
   const read = s.readArgument(POINTS, points, "ternaryPlot", "points");
   const { title = "", corners } = s.readOptions(TERNARY_PLOT_OPTIONS, given, "ternaryPlot");
-  assertDrawable("ternaryPlot", read.length);
+  assertDrawable("ternaryPlot", read.length, 0);
   const names = corners.map(visible);
   const side = (domain: readonly [number, number], field: "x" | "y") => ({
     field,

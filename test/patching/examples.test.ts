@@ -46,6 +46,12 @@ const PRINTS: Record<string, RegExp[]> = {
     /by position: (\d+\.\d +){6}\d+\.\d$/m,
     /^singular values of OV: [\s\S]*^ {2}or reads ("[^"]+" ?){5}, writes ("[^"]+" ?){5}$/m,
   ],
+  pictures: [
+    /^Most likely next token after each layer\n +<s>/,
+    /^Which residual carries the cat\n.*\nL0( +-?[\d.e-]+){7}$/m,
+    /^Every head\nLayer 0, head 1\n.*\n<s>( +[\d.]+){7}$/m,
+    /^Who says "cat" rather than "bird"\n.*\n\S+ +-?[\d.]+$/m,
+  ],
   steering: [/^alpha 0: One day, .+/m, /^alpha 0.5: One day, .+/m],
 };
 
@@ -125,7 +131,7 @@ describe("in one process, on one device", () => {
 });
 
 it.each(Object.keys(PRINTS))("%s is what its recipe shows", (name) => {
-  const page = readFileSync(join(ROOT, `docs/recipes/${name}.md`), "utf8");
+  const page = readFileSync(join(ROOT, name === "pictures" ? "docs/pictures.md" : `docs/recipes/${name}.md`), "utf8");
   const shown = /```ts\n([\s\S]*?)```/.exec(page)?.[1];
   expect(shown).toBe(readFileSync(join(ROOT, `examples/${name}.ts`), "utf8"));
 });

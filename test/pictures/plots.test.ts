@@ -36,6 +36,22 @@ describe("bars", () => {
     expect(() => barChart([3, 5], { labels: ["a"] })).toThrow(expect.objectContaining({ code: "picture/labels" }));
   });
 
+  it("have a line from end to end of what they are the mean of", async () => {
+    const whiskers = [
+      [1, 4],
+      [2, 2],
+    ] as const;
+    const svg = await barChart([2, 2], { whiskers }).svg();
+    const [bar] = bars(svg) as [number[]];
+    const unit = (bar[2] as number) / 2;
+    const [line] = [
+      ...svg.matchAll(/<line transform="translate\(([\d.]+),[\d.]+\)" x2="([\d.]+)" y2="0" stroke="currentColor"\/>/g),
+    ];
+    expect(Number(line?.[1])).toBeCloseTo((bar[0] as number) + unit, 0);
+    expect(Number(line?.[2])).toBeCloseTo(3 * unit, 0);
+    expect(() => barChart([1, 2], { whiskers: [[1, 2]] })).toThrow(/1 whiskers for 2 bars/);
+  });
+
   it("stand in groups, in the order given, with a spread that stays within the scale", async () => {
     const groups = [
       {
@@ -88,11 +104,14 @@ describe("points", () => {
     expect(await plot().svg()).toBe(await plot().svg());
   });
 
+  it("may be none", async () => {
+    expect(await pointPlot([{ name: "one" }], { x, y: { label: "free" } }).svg()).toContain(">free<");
+  });
+
   it.each<[string, unknown, object, string]>([
     ["a point of one number", [{ name: "a", line: [[1]] }], { x, y }, "input/argument"],
     ["NaN", [{ name: "a", line: [[1, Number.NaN]] }], { x, y }, "input/argument"],
     ["no axis", [{ name: "a", line: [[1, 1]] }], { x }, "input/argument"],
-    ["no points", [{ name: "a" }], { x, y }, "picture/size"],
   ])("refuse %s", (_, series, options, code) => {
     expect(() => pointPlot(series as never, options as never)).toThrow(expect.objectContaining({ code }));
   });

@@ -44,7 +44,7 @@ const MAY_IMPORT = {
   gpu: [],
   hosts: ["kernels", "checkpoint", "gpu"],
   schema: [],
-  web: ["paper", "pictures", "theory", "hooks", "model", "checkpoint", "hosts", "gpu"],
+  web: ["paper", "bench", "pictures", "theory", "hooks", "model", "checkpoint", "hosts", "gpu"],
 };
 
 const ROOMS = Object.keys(MAY_IMPORT);
@@ -93,7 +93,6 @@ module.exports = {
         path: [
           "^src/index\\.ts$",
           "^src/(theory|paper|train|bench|pictures)/index\\.ts$",
-          "^src/bench/page\\.ts$",
           "^src/web/",
         ],
       },

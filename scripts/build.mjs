@@ -8,7 +8,7 @@
  *
  * Entries of one group share chunks, so that there is one of each class, whichever entries a program imports.
  *
- * `bench/page.js` is the program of `bench/index.html`, which `superlens bench --serve` shows.
+ * `page/` is the page that `superlens serve` shows.
  *
  * Shaders are bundled as text. `dist/types/` gets the declarations from tsc.
  */
@@ -109,17 +109,6 @@ async function buildWeb() {
   await build({ ...options, entryPoints: hostEntries("deno"), external: ["node:*"], chunkNames: "deno/[name]-[hash]" });
 }
 
-/** The program of the benchmark's page. */
-export async function buildPage() {
-  const { build } = await loadEsbuild();
-  await build({
-    ...webOptions,
-    entryPoints: ["src/bench/page.ts"],
-    outfile: join(dist, "bench/page.js"),
-    minify: true,
-  });
-}
-
 /**
  * The page that `superlens serve` shows, in dist/page: static files that any static host can serve from any folder. The worker
  * with the engine is a program of its own.
@@ -169,6 +158,6 @@ function modified(path) {
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
   rmSync(dist, { recursive: true, force: true });
-  await Promise.all([buildNode(), buildWeb(), buildPage(), buildSite()]);
+  await Promise.all([buildNode(), buildWeb(), buildSite()]);
   buildTypes();
 }

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import sirv from "sirv";
+import { commitName } from "./commit.ts";
 import type { Handler, LocalServer } from "./local-server.ts";
 import { packageRoot } from "./package.ts";
 import { ISOLATED, openPort } from "./served-page.ts";
@@ -15,10 +16,14 @@ export async function serveSite(port: number): Promise<LocalServer> {
     for (const [name, value] of Object.entries(ISOLATED)) response.setHeader(name, value);
   };
   const files = sirv(join(root, "dist/page"), { etag: true, setHeaders });
-  const sendFile: Handler = (_path, request, response) =>
-    files(request, response, () => {
-      response.writeHead(404).end();
-    });
+  const info = JSON.stringify({ commit: commitName() });
+  const sendFile: Handler = (path, request, response) => {
+    if (path === "/info.json") response.writeHead(200, { "content-type": "application/json", ...ISOLATED }).end(info);
+    else {
+      request.url = encodeURI(path); // a target may be a whole address
+      files(request, response, () => void response.writeHead(404).end());
+    }
+  };
   return openPort(sendFile, port);
 }
 

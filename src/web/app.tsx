@@ -9,6 +9,7 @@ import { EMPTY, fromHash, type PageState, toHash, VIEWS, type ViewName } from ".
 import { useCall } from "./use-call.ts";
 import { AttentionView } from "./views/attention.tsx";
 import { AttributionView } from "./views/attribution.tsx";
+import { BenchView } from "./views/bench.tsx";
 import { EditList } from "./views/edits.tsx";
 import { LensView } from "./views/lens.tsx";
 import { ModelView } from "./views/model.tsx";
@@ -19,7 +20,7 @@ import { TrainView } from "./views/train.tsx";
 import type { ViewProps } from "./views/view.ts";
 import { bytes, CallStatus, Problem } from "./widgets.tsx";
 
-const CONTENTS: Record<Exclude<ViewName, "model" | "train">, ComponentType<ViewProps>> = {
+const CONTENTS: Record<Exclude<ViewName, "model" | "train" | "bench">, ComponentType<ViewProps>> = {
   prompt: PromptView,
   lens: LensView,
   attention: AttentionView,
@@ -92,6 +93,11 @@ export function App({ engine }: { engine: Engine }) {
       ...(beside && { text: beside.text, corrupted: beside.corrupted }),
     });
   };
+  /** Before a run that needs the whole GPU: the engine ends its model then. */
+  const begin = () => {
+    setLocal(undefined);
+    change({ model: "" });
+  };
   const View = CONTENTS[state.view as keyof typeof CONTENTS] as ComponentType<ViewProps> | undefined;
   return (
     <>
@@ -121,15 +127,13 @@ export function App({ engine }: { engine: Engine }) {
           unit={({ done, total }) => `${bytes(done)} of ${bytes(total)}`}
         />
         {state.view === "model" && <ModelView engine={engine} address={state.model} load={load} model={model.result} />}
+        {state.view === "bench" && <BenchView engine={engine} state={state} setting={setting} begin={begin} />}
         {state.view === "train" && (
           <TrainView
             engine={engine}
             state={state}
             setting={setting}
-            begin={() => {
-              setLocal(undefined); // the engine holds one model, and the run needs the room
-              change({ model: "" });
-            }}
+            begin={begin}
             look={(run) => {
               load({ trained: run });
               change({ view: "prompt", text: TRAINED_TEXT });

@@ -13,6 +13,7 @@ export const VIEWS = {
   attribution: "Attribution",
   superposition: "Superposition",
   train: "Train",
+  bench: "Bench",
 } as const;
 
 export type ViewName = keyof typeof VIEWS;

@@ -16,12 +16,12 @@ import {
 } from "../../bench/index.ts";
 import { STORAGE_TYPES, type StorageType } from "../../kernels/definitions.ts";
 import { benchOn, type HostRun, type Target, withShapeFolder } from "../bench-hosts.ts";
-import { servePage } from "../bench-page.ts";
 import { commitName } from "../commit.ts";
 import { checkAdapter, HOSTS, type Host } from "../elsewhere.ts";
 import { examples, type GlobalOptions, usageError, wholeNumber } from "../options.ts";
 import { note, print, printJson, table } from "../output.ts";
 import { untilInterrupted } from "../served-page.ts";
+import { serveSite } from "../site.ts";
 
 interface BenchCommandOptions extends GlobalOptions {
   shape?: ShapeName;
@@ -105,7 +105,7 @@ export function benchCommand(): Command {
 async function bench(model: string | undefined, command: Command): Promise<void> {
   const options = command.optsWithGlobals<BenchCommandOptions>();
   checkUsage(model, options, command);
-  if (options.serve) return untilInterrupted(await servePage(options.port), "", options.quiet);
+  if (options.serve) return untilInterrupted(await serveSite(options.port), "#view=bench", options.quiet);
   if (model !== undefined) return runAll({ model, label: model, isRandom: false }, options);
   const target = { shape: options.shape ?? DEFAULT_SHAPE, dtype: options.dtype ?? "f32" };
   if (!options.cold) return runAll(target, options);

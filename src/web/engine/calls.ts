@@ -3,6 +3,7 @@
  * API: a script that does the same needs no more.
  */
 
+import type { Report } from "../../bench/report.ts";
 import type { Edit } from "../../hooks/index.ts";
 import {
   attentionSummary,
@@ -15,6 +16,7 @@ import {
 import { adapterLine } from "../../hosts/adapters.ts";
 import type { GenerateOptions } from "../../model/generate.ts";
 import type { Running } from "../protocol.ts";
+import type { BenchArgs } from "./benchmark.ts";
 import { figure } from "./figures.ts";
 import { describeModel, type FoundModel, inspectSource, type SourceChoice, sourceOf } from "./models.ts";
 import { columnsOf, type GridPart, type MetricChoice, metricOf, type PatchArgs, patchByLayer } from "./patching.ts";
@@ -259,6 +261,16 @@ async function train(args: TrainArgs, running: Running): Promise<TrainingState> 
   return (await import("./training.ts")).train(args, running);
 }
 
+/** Measures a model on this GPU; the progress says what runs. */
+async function bench(args: BenchArgs, running: Running) {
+  return (await import("./benchmark.ts")).bench(args, running);
+}
+
+/** Reports of the benchmark as tables and plots. */
+async function showBench(args: { reports: readonly Report[] }) {
+  return (await import("./benchmark.ts")).show(args);
+}
+
 /** What the last training left, as files. */
 async function trained(_args: object) {
   return (await import("./training.ts")).trainedFiles();
@@ -271,6 +283,8 @@ async function activations({ text, edits, points }: TextArgs & { points: string 
 }
 
 export const CALLS = {
+  bench,
+  showBench,
   beside,
   activations,
   figure,

@@ -7,17 +7,21 @@ import { CallStatus } from "../widgets.tsx";
 
 export function Plot({ engine, spec, label }: { engine: Engine; spec: FigureSpec; label: string }) {
   const figure = useCall(engine, "figure", spec);
-  const [address, setAddress] = useState<string>();
-  useEffect(() => {
-    if (figure.result === undefined) return;
-    const made = URL.createObjectURL(new Blob([figure.result], { type: "image/svg+xml" }));
-    setAddress(made);
-    return () => URL.revokeObjectURL(made);
-  }, [figure.result]);
   return (
     <>
       {figure.error && <CallStatus call={figure} what="Drawing" />}
-      {address && <img class="plot" src={address} alt={label} />}
+      {figure.result !== undefined && <Image svg={figure.result} label={label} />}
     </>
   );
+}
+
+/** An SVG as an image. */
+export function Image({ svg, label }: { svg: string; label: string }) {
+  const [address, setAddress] = useState<string>();
+  useEffect(() => {
+    const made = URL.createObjectURL(new Blob([svg], { type: "image/svg+xml" }));
+    setAddress(made);
+    return () => URL.revokeObjectURL(made);
+  }, [svg]);
+  return address === undefined ? null : <img class="plot" src={address} alt={label} />;
 }

@@ -335,6 +335,16 @@ describe("models", () => {
     expect(await page.locator(".facts").count()).toBe(0);
   });
 
+  it("say what they take before they are loaded", async () => {
+    await go({ view: "model", model: "models/lc-mix10" });
+    await page.waitForSelector(".choices");
+    await page.fill("text=Hugging Face name or address >> input", "models/lc");
+    await page.click("text=What does it take?");
+    await page.click("summary:has-text('tensors')");
+    expect(await page.locator("details .cells tr").count()).toBe(21);
+    expect(await page.textContent("p:has-text('of weights on the GPU')")).toMatch(/llama, 2 layers of 64; 2\d\d kB/);
+  });
+
   it("leave no memory behind: the same model takes as much after another", async () => {
     await go({ view: "model" });
     await page.waitForSelector(".choices");

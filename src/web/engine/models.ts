@@ -31,7 +31,9 @@ export interface Inspection {
   readonly tensors: readonly { readonly name: string; readonly dtype: string; readonly shape: readonly number[] }[];
   readonly weightBytes: number;
   readonly kvBytesPerToken: number;
-  /** What stands against loading it on this adapter. */
+  /** The largest buffer that this adapter allows; larger matrices are split. */
+  readonly bufferBytes: number;
+  /** What stands against loading it here. */
   readonly problem: string | undefined;
 }
 
@@ -71,9 +73,17 @@ export async function inspectSource(choice: FoundModel, signal: AbortSignal): Pr
       tensors,
       weightBytes: memory.weights,
       kvBytesPerToken: memory.cachePerToken,
-      problem: maxBufferSize < 1 ? "this adapter allows no buffers" : undefined,
+      bufferBytes: maxBufferSize,
+      problem: roomFor(memory.weights),
     };
   } finally {
     await checkpoint.close();
   }
+}
+
+/** Browsers say how much memory a computer has, up to 8 GB, and nothing of a GPU's. */
+function roomFor(weights: number): string | undefined {
+  const { deviceMemory } = navigator as { deviceMemory?: number };
+  if (deviceMemory === undefined || deviceMemory >= 8 || weights < 0.7e9 * deviceMemory) return undefined;
+  return `This computer has about ${deviceMemory} GB of memory, so it will hardly fit.`;
 }

@@ -95,12 +95,29 @@ export function ModelView({
   );
 }
 
-function Taken({ label, spec, weightBytes, kvBytesPerToken, problem }: ResultOf<"inspect">) {
+function Taken({ label, spec, tensors, weightBytes, kvBytesPerToken, bufferBytes, problem }: ResultOf<"inspect">) {
   return (
-    <p>
-      {label}: {spec.family}, {spec.nLayers} layers of {spec.dModel}; {bytes(weightBytes)} of weights on the GPU and{" "}
-      {bytes(kvBytesPerToken)} a token. {problem && <strong>{problem}</strong>}
-    </p>
+    <>
+      <p>
+        {label}: {spec.family}, {spec.nLayers} layers of {spec.dModel}; {bytes(weightBytes)} of weights on the GPU and{" "}
+        {bytes(kvBytesPerToken)} a token. This adapter allows buffers of {bytes(bufferBytes)}; larger matrices are
+        split. {problem && <strong>{problem}</strong>}
+      </p>
+      <details>
+        <summary>{tensors.length} tensors</summary>
+        <table class="cells">
+          <tbody>
+            {tensors.map(({ name, dtype, shape }) => (
+              <tr key={name}>
+                <th scope="row">{name}</th>
+                <td>{dtype}</td>
+                <td>[{shape.join(", ")}]</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </details>
+    </>
   );
 }
 

@@ -39,7 +39,7 @@ export const webOptions = /** @type {const} */ ({
 });
 
 /** Entries of the package besides the main one, each a folder of src/. */
-const ENTRIES = ["theory", "paper", "train", "bench"];
+const ENTRIES = ["theory", "paper", "train", "bench", "pictures"];
 
 /** What a page may import, by file in dist/. */
 const PAGE_ENTRIES = {

@@ -50,6 +50,13 @@ import { PROMPT_OPTIONS } from "../src/paper/prompts.ts";
 import { RUN_REPORT_OPTIONS } from "../src/paper/run-all.ts";
 import { RUN_FIGURE_OPTIONS } from "../src/paper/runs.ts";
 import { TRAIN_PRESET_OPTIONS } from "../src/paper/train-preset.ts";
+import { ATTENTION_VIEW_OPTIONS } from "../src/pictures/attention-view.ts";
+import { BAR_CHART_OPTIONS } from "../src/pictures/bar-chart.ts";
+import { GROUPED_BARS_OPTIONS } from "../src/pictures/grouped-bars.ts";
+import { HEAT_MAP_OPTIONS } from "../src/pictures/heat-map.ts";
+import { PLOT_AXIS } from "../src/pictures/plot-axis.ts";
+import { POINT_PLOT_OPTIONS } from "../src/pictures/point-plot.ts";
+import { TERNARY_PLOT_OPTIONS } from "../src/pictures/ternary-plot.ts";
 import type { Schema } from "../src/schema/schema.ts";
 import { CONSTRUCTION_OPTIONS } from "../src/theory/plan.ts";
 import { VERIFY_OPTIONS } from "../src/theory/verify/index.ts";
@@ -74,6 +81,7 @@ const MODEL = "src/model/runner.ts";
 const GENERATE = ["src/hooks/generate.ts", "src/model/generate.ts", "src/model/sampling.ts", INPUT];
 const EXPERIMENT = ["src/hooks/patching/experiment.ts", "src/hooks/sweep-options.ts"];
 const ATTRIBUTION = "src/hooks/attribution/";
+const PICTURES = "src/pictures/";
 const PROMPT_PAIR = "src/hooks/circuits/prompts.ts";
 const RESIDUAL = ["src/hooks/readouts/residual.ts"];
 
@@ -334,6 +342,28 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
   { calls: "`measurePrompts`", schema: MEASURE_OPTIONS, type: "MeasureOptions", files: ["src/paper/measure.ts"] },
   { calls: "`runReport`", schema: RUN_REPORT_OPTIONS, type: "RunReportOptions", files: ["src/paper/run-all.ts"] },
   { calls: "`runFigure`", schema: RUN_FIGURE_OPTIONS, type: "RunFigureOptions", files: ["src/paper/runs.ts"] },
+  { calls: "`heatMap`", schema: HEAT_MAP_OPTIONS, type: "HeatMapOptions", files: [`${PICTURES}heat-map.ts`] },
+  {
+    calls: "`attentionView`",
+    schema: ATTENTION_VIEW_OPTIONS,
+    type: "AttentionViewOptions",
+    files: [`${PICTURES}attention-view.ts`],
+  },
+  { calls: "`barChart`", schema: BAR_CHART_OPTIONS, type: "BarChartOptions", files: [`${PICTURES}bar-chart.ts`] },
+  {
+    calls: "`groupedBars`",
+    schema: GROUPED_BARS_OPTIONS,
+    type: "GroupedBarsOptions",
+    files: [`${PICTURES}grouped-bars.ts`],
+  },
+  { calls: "`pointPlot`", schema: POINT_PLOT_OPTIONS, type: "PointPlotOptions", files: [`${PICTURES}point-plot.ts`] },
+  {
+    calls: "`ternaryPlot`",
+    schema: TERNARY_PLOT_OPTIONS,
+    type: "TernaryPlotOptions",
+    files: [`${PICTURES}ternary-plot.ts`],
+  },
+  { calls: "An axis of a plot: `x`, `y`", schema: PLOT_AXIS, type: "PlotAxis", files: [`${PICTURES}plot-axis.ts`] },
   { calls: "`verify`", schema: VERIFY_OPTIONS, type: "VerifyOptions", files: ["src/theory/verify/index.ts"] },
   {
     calls: "`runBench`",

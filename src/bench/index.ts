@@ -3,7 +3,7 @@ export type {} from "../globals.ts";
 export type { Backend } from "../hosts/facts.ts";
 export type { StorageType } from "../kernels/definitions.ts";
 export { type BenchOptions, DEFAULT_OPTIONS, planTests, type TestPlan } from "./options.ts";
-export { barPlot } from "./plot.ts";
+export { barPlots } from "./plot.ts";
 export { RandomSource } from "./random-source.ts";
 export type { BenchDocument, Ceilings, LoadTimes, ModelShape, Profile, Report, TestResult } from "./report.ts";
 export { type BenchProgress, type RunOptions, runBench } from "./run.ts";

@@ -6,7 +6,7 @@
 import { adapterLine } from "../hosts/adapters.ts";
 import { requestGpu } from "../hosts/request.ts";
 import { DEFAULT_OPTIONS } from "./options.ts";
-import { barPlot } from "./plot.ts";
+import { barPlots } from "./plot.ts";
 import type { Report } from "./report.ts";
 import { type BenchProgress, runBench } from "./run.ts";
 import { SHAPE_NAMES, type SHAPES, type ShapeName } from "./shapes.ts";
@@ -163,11 +163,18 @@ function showProgress({ stage, detail }: BenchProgress): void {
 
 function showReports(): void {
   show("results", reports.length > 0);
-  element("plot").innerHTML = barPlot(reports);
   element("tables").replaceChildren(...tablesOf(reports).map(tableElement));
   element("notes").replaceChildren(...notesOf(reports).map(noteElement));
   element("json").textContent = asJson();
   element("copied").textContent = "";
+  void drawPlots();
+}
+
+/** Draws what was measured so far, unless more came in between. */
+async function drawPlots(): Promise<void> {
+  const json = asJson();
+  const drawn = await Promise.all(barPlots(reports).map((plot) => plot.svg()));
+  if (json === asJson()) element("plot").innerHTML = drawn.join("");
 }
 
 function asJson(): string {

@@ -43,6 +43,16 @@ function failureMessage(error: unknown): string {
   return `unexpected ${error.name}: ${error.message.split("\n")[0]} (SUPERLENS_DEBUG=1 shows where)`;
 }
 
+/** How stdout is read: a terminal gets colours unless NO_COLOR is set (FORCE_COLOR asks for them anywhere), and has a width. */
+export function terminal(): { colours: boolean; width: number | undefined } {
+  const { FORCE_COLOR, NO_COLOR } = process.env;
+  const { isTTY, columns } = process.stdout;
+  return {
+    colours: FORCE_COLOR ? FORCE_COLOR !== "0" : isTTY === true && !NO_COLOR,
+    width: isTTY ? columns : undefined,
+  };
+}
+
 export type Alignment = "left" | "right";
 
 /** Rows as columns of equal width, two spaces apart. The last column is not padded. */

@@ -1,5 +1,6 @@
 /** The command line as a value: every command with its options, and what is checked before any of them acts. */
 import { Command, type Option } from "commander";
+import { attentionCommand } from "./commands/attention.ts";
 import { attributeCommand } from "./commands/attribute.ts";
 import { backwardCommand } from "./commands/backward.ts";
 import { benchCommand } from "./commands/bench.ts";
@@ -8,7 +9,9 @@ import { demoCommand } from "./commands/demo.ts";
 import { forwardCommand } from "./commands/forward.ts";
 import { generateCommand } from "./commands/generate.ts";
 import { inspectCommand } from "./commands/inspect.ts";
+import { lensCommand } from "./commands/lens.ts";
 import { paperCommand } from "./commands/paper.ts";
+import { patchCommand } from "./commands/patch.ts";
 import { probsCommand } from "./commands/probs.ts";
 import { testPromptCommand } from "./commands/test-prompt.ts";
 import { tokenizeCommand } from "./commands/tokenize.ts";
@@ -31,6 +34,9 @@ const COMMANDS = [
   testPromptCommand,
   forwardCommand,
   backwardCommand,
+  lensCommand,
+  attentionCommand,
+  patchCommand,
   attributeCommand,
   trainCommand,
   constructCommand,

@@ -39,6 +39,14 @@ const FIRST_ORIGINS = 64;
 const ORIGINS_EVERY = 64;
 const GROUPS_NAMED = 4;
 
+/** How much memory calls for the next collection, when so much is alive after one. */
+function nextCollection({ bytes, buffers }: { bytes: number; buffers: number }): { bytes: number; buffers: number } {
+  return {
+    bytes: bytes + Math.max(COLLECT_AFTER.bytes, bytes / 2),
+    buffers: buffers + Math.max(COLLECT_AFTER.buffers, buffers / 2),
+  };
+}
+
 /** What the books need. */
 export interface Books {
   /** Drops what holds a collected buffer's memory. */
@@ -161,6 +169,10 @@ export class Ledger {
     if (this.#isClosed) return;
     this.#drop(entry);
     this.device.forget(entry.id);
+    // Finalizers may run long after the collection that found their buffers: it left fewer than were counted at its end.
+    const next = nextCollection(this.memory);
+    this.#collectAt.bytes = Math.min(this.#collectAt.bytes, next.bytes);
+    this.#collectAt.buffers = Math.min(this.#collectAt.buffers, next.buffers);
     if (entry.isResult) this.forgotten(entry);
   }
 
@@ -187,11 +199,7 @@ export class Ledger {
     this.#isCollecting = true;
     await collectGarbage();
     this.#isCollecting = false;
-    const { bytes, buffers } = this.memory;
-    this.#collectAt = {
-      bytes: bytes + Math.max(COLLECT_AFTER.bytes, bytes / 2),
-      buffers: buffers + Math.max(COLLECT_AFTER.buffers, buffers / 2),
-    };
+    this.#collectAt = nextCollection(this.memory);
     this.#noticeResults();
   }
 

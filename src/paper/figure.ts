@@ -3,6 +3,7 @@
  * models has the cells of each model, and one summary of all.
  */
 import type { ModelSource } from "../model/load.ts";
+import type { Picture } from "../pictures/index.ts";
 import type { Subject } from "./subjects.ts";
 
 export interface Cell {
@@ -14,7 +15,7 @@ export interface Cell {
 export interface Summary {
   /** Columns name their units. */
   readonly table: { readonly columns: readonly string[]; readonly rows: readonly (readonly (string | number)[])[] };
-  readonly plots: readonly { readonly name: string; readonly svg: string }[];
+  readonly plots: readonly { readonly name: string; readonly picture: Picture }[];
   /** What we found, in a sentence or two. */
   readonly sentence: string;
   readonly verdict: Verdict;

@@ -173,8 +173,8 @@ export async function mergeRun(figures: readonly AnyFigure[], place: string | Fi
     ),
   );
   await writeText(store, "results.csv", csvOf(summary.table));
-  for (const { name, svg } of summary.plots) await writeText(store, `${name}.svg`, svg);
-  await writeText(store, "index.html", pageOf(figure, run.settings, summary));
+  for (const { name, picture } of summary.plots) await writeText(store, `${name}.svg`, await picture.svg());
+  await writeText(store, "index.html", await pageOf(figure, run.settings, summary));
   return summary;
 }
 

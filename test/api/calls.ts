@@ -39,6 +39,7 @@ import { hooked } from "../hooks/support.ts";
 import { benchCalls } from "./bench-calls.ts";
 import { fileCalls } from "./file-calls.ts";
 import { paperCalls } from "./paper-calls.ts";
+import { pictureCalls } from "./picture-calls.ts";
 import * as api from "./public.ts";
 import { theoryCalls } from "./theory-calls.ts";
 import { MINI_CONFIG, trainCalls } from "./train-calls.ts";
@@ -400,6 +401,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
     ...trainCalls(writer),
     ...(await paperCalls(gpu)),
     ...(await benchCalls()),
+    ...pictureCalls([grid, lens, scores, composition, attribution], cache),
     { name: "resolvePoints", args: [model.spec, "*"], run: api.resolvePoints },
     { name: "pointTable", args: [model.spec], run: api.pointTable },
   ];

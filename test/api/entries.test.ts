@@ -50,7 +50,7 @@ async function inputsOf(program: string): Promise<string[]> {
 }
 
 /** What a page with the engine alone has no use for. */
-const APART = /(^|\/)(n2words|countries-list)\/|^src\/(theory|paper|train|bench|cli)\//;
+const APART = /(^|\/)(n2words|countries-list|vega[\w-]*|d3[\w-]*)\/|^src\/(theory|paper|train|bench|pictures|cli)\//;
 
 beforeAll(async () => {
   if (isStale()) await buildNode();
@@ -130,5 +130,8 @@ describe("in a page", () => {
     const bench = await inputsOf('export * from "superlens/bench";');
     expect(bench).toEqual(expect.arrayContaining(["src/bench/run.ts", "src/model/load.ts"]));
     expect(bench.filter((path) => path.startsWith("src/theory/"))).toEqual([]);
+    const pictures = await inputsOf('export * from "superlens/pictures";');
+    expect(pictures).toContain("src/pictures/heat-map.ts");
+    expect(pictures.filter((path) => /^src\/(?!pictures\/|schema\/|errors\.ts$|fnv1a\.ts$)/.test(path))).toEqual([]);
   });
 });

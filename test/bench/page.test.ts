@@ -81,7 +81,8 @@ describe("the page of bench --serve", () => {
       ["pp16", 2, "ok"],
       ["tg4", 2, "ok"],
     ]);
-    expect(await page.locator("#plot rect").count()).toBe(2);
+    await page.locator("#plot svg").nth(1).waitFor();
+    expect(await page.locator("#plot svg").count()).toBe(2);
     expect(await page.textContent("#tables table")).toContain("pp16");
     const kept = await page.evaluate<string[]>("Object.values(localStorage)"); // by the tuner, for the next visit
     expect(kept.map((entry) => Object.values(JSON.parse(entry).choices).length > 0)).toEqual([true]);

@@ -14,6 +14,9 @@ const COMMANDS = [
   "test-prompt",
   "forward",
   "backward",
+  "lens",
+  "attention",
+  "patch",
   "attribute",
   "tune",
 ];

@@ -11,6 +11,7 @@ import { type Check, expectEqual } from "./harness.ts";
 import { hookChecks } from "./hooks.ts";
 import { kernelChecks } from "./kernels.ts";
 import { lifetimeChecks } from "./lifetimes.ts";
+import { pictureChecks } from "./pictures.ts";
 import { theoryChecks } from "./theory.ts";
 import { trainingChecks } from "./training.ts";
 
@@ -89,6 +90,7 @@ export const suite: Check[] = [
   ...theoryChecks,
   ...hookChecks,
   ...lifetimeChecks,
+  ...pictureChecks,
 ];
 
 async function addVectors(device: GPUDevice, a: Float32Array, b: Float32Array): Promise<Float32Array> {

@@ -15,8 +15,8 @@ import {
   examples,
   type GlobalOptions,
   type InputOptions,
+  idsOption,
   numberBetween,
-  parseIds,
   usageError,
   wholeNumber,
 } from "../options.ts";
@@ -43,9 +43,7 @@ export function generateCommand(): Command {
     )
     .argument("<model>", "folder, address or hf:owner/name")
     .argument("[prompt]", "the text to continue; quote it for the shell")
-    .addOption(
-      new Option("--ids <ids>", 'token ids in place of a prompt, as "5 6 7"; prints ids').argParser(collect(parseIds)),
-    )
+    .addOption(idsOption("; prints ids"))
     .addOption(
       new Option("--max-new-tokens <n>", "generate at most this many tokens").argParser(wholeNumber(1)).default(100),
     )

@@ -9,7 +9,7 @@ import {
   examples,
   type GlobalOptions,
   type InputOptions,
-  parseIds,
+  idsOption,
   tokenizationOption,
   usageError,
 } from "../options.ts";
@@ -36,11 +36,7 @@ export function probsCommand(): Command {
     )
     .argument("<model>", "folder, address or hf:owner/name")
     .argument("[prompt]", "the text before the answer; quote it for the shell")
-    .addOption(
-      new Option("--ids <ids>", 'token ids in place of a prompt, as "5 6 7"; the answers are then ids too').argParser(
-        collect(parseIds),
-      ),
-    )
+    .addOption(idsOption("; the answers are then ids too"))
     .addOption(answers.argParser(collect((text) => text.split(","))).makeOptionMandatory())
     .addOption(tokenizationOption())
     .addHelpText(

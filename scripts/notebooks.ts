@@ -29,7 +29,12 @@ function cellOf(cell: string, id: string): object {
   const [mark = "", ...rest] = cell.split("\n");
   const body = rest.join("\n").trim();
   if (mark.trim() === "[markdown]")
-    return { cell_type: "markdown", id, metadata: {}, source: linesOf(body.replace(/^\/\/ ?/gm, "").replace(/\.ts\)/g, ".ipynb)")) };
+    return {
+      cell_type: "markdown",
+      id,
+      metadata: {},
+      source: linesOf(body.replace(/^\/\/ ?/gm, "").replace(/\.ts\)/g, ".ipynb)")),
+    };
   const source = linesOf(body.replace(/^export /gm, ""));
   return { cell_type: "code", id, execution_count: null, metadata: {}, outputs: [], source };
 }

@@ -20,7 +20,7 @@ import {
   pathPatch,
   previousTokenScores,
 } from "superlens";
-import { attentionView, barChart, heatMap, show } from "superlens/pictures";
+import { attentionView, barChart, heatMap } from "superlens/pictures";
 
 export const model = await loadModel(process.env.MODEL ?? "hf:openai-community/gpt2");
 
@@ -71,9 +71,8 @@ console.log("mean", average.toFixed(3));
 // %%
 export const byLayer = await directLogitAttribution(model, run, { tokens: answers });
 const meanOf = (label: string, parts: typeof byLayer) => mean(prompts.map((_, sequence) => parts.at(label, sequence)));
-await show(
-  barChart({ labels: byLayer.labels, values: byLayer.labels.map((label) => meanOf(label, byLayer)) }, { title: "part of the logit difference" }),
-);
+const parts = Object.fromEntries(byLayer.labels.map((label) => [label, meanOf(label, byLayer)]));
+await barChart(parts, { title: "part of the logit difference" }).show();
 
 // %% [markdown]
 // ## The logit lens: `cache.accumulated_resid`
@@ -81,8 +80,8 @@ await show(
 // %%
 using soFar = await accumulatedResid(model, run, { positions: [-1], applyLn: "run" });
 console.log("residuals", soFar.labels.join(" "), soFar.shape);
-using parts = await decomposeResid(model, run, { positions: [-1] });
-console.log("components", parts.labels.join(" "), parts.shape);
+using components = await decomposeResid(model, run, { positions: [-1] });
+console.log("components", components.labels.join(" "), components.shape);
 
 // %% [markdown]
 // ## Direct logit attribution: heads, `cache.stack_head_results`
@@ -93,13 +92,12 @@ const { nLayers, nHeads } = model.spec;
 const layers = Array.from({ length: nLayers }, (_, layer) => layer);
 const heads = Array.from({ length: nHeads }, (_, head) => head);
 export const headParts = layers.flatMap((layer) => heads.map((head) => meanOf(`L${layer}H${head}`, byHead)));
-await show(
-  heatMap({
-    rows: layers.map((layer) => `L${layer}`),
-    columns: heads.map((head) => `H${head}`),
-    values: headParts,
-  }),
-);
+const table = layers.map((layer) => headParts.slice(layer * nHeads, (layer + 1) * nHeads));
+await heatMap(table, {
+  title: "part of the logit difference",
+  rows: layers.map((layer) => `L${layer}`),
+  columns: heads.map((head) => `H${head}`),
+}).show();
 run.destroy();
 
 // %% [markdown]
@@ -108,7 +106,10 @@ run.destroy();
 // %%
 const order = headParts.map((value, index) => ({ value, layer: Math.floor(index / nHeads), head: index % nHeads }));
 export const movers = order.sort((a, b) => b.value - a.value).slice(0, 3);
-for (const { layer, head } of movers) await show(await attentionView(model, prompts[0] as string, { layer, heads: [head] }));
+const looked = await model.runWithCache(prompts[0] as string, { capture: "*.hook_pattern" });
+for (const { layer, head } of movers)
+  await (await attentionView(looked.cache, { layers: layer, heads: head, tokens })).show();
+looked.destroy();
 const { mean: summary } = await attentionSummary(model, prompts);
 console.log("mean distance looked back, by head:", [...summary.distance].map((value) => value.toFixed(1)).join(" "));
 
@@ -123,16 +124,16 @@ export const metrics = answers.map(([right, wrong]) => metric.logitDiff(right, w
 const options = { clean: prompts, corrupted, metric: metrics };
 export const residual = await activationPatch(model, { ...options, at: "resid_pre" });
 console.log(`clean ${residual.clean.toFixed(3)}, corrupted ${residual.corrupted.toFixed(3)}`);
-await show(heatMap(residual, { title: "residual before each block" }));
+await heatMap(residual, { title: "residual before each block" }).show();
 
 // %% [markdown]
 // Attention layers and MLPs: `get_act_patch_attn_out`, `get_act_patch_mlp_out`
 
 // %%
 export const attention = await activationPatch(model, { ...options, at: "attn_out" });
-await show(heatMap(attention, { title: "what attention writes" }));
+await heatMap(attention, { title: "what attention writes" }).show();
 export const mlps = await activationPatch(model, { ...options, at: "mlp_out" });
-await show(heatMap(mlps, { title: "what MLPs write" }));
+await heatMap(mlps, { title: "what MLPs write" }).show();
 
 // %% [markdown]
 // Heads: `get_act_patch_attn_head_out_all_pos`, and where they look or what they carry:
@@ -140,11 +141,11 @@ await show(heatMap(mlps, { title: "what MLPs write" }));
 
 // %%
 export const z = await activationPatch(model, { ...options, at: "z" });
-await show(heatMap(z, { title: "each head's output" }));
+await heatMap(z, { title: "each head's output" }).show();
 export const values = await activationPatch(model, { ...options, at: "v" });
 export const pattern = await activationPatch(model, { ...options, at: "pattern" });
-await show(heatMap(values, { title: "each head's values" }));
-await show(heatMap(pattern, { title: "each head's pattern" }));
+await heatMap(values, { title: "each head's values" }).show();
+await heatMap(pattern, { title: "each head's pattern" }).show();
 
 // %% [markdown]
 // ## Heads with a known job
@@ -158,7 +159,13 @@ for (const [job, scores] of [
   ["duplicate token", await duplicateTokenScores(model, scoring)],
   ["induction", await inductionScores(model, scoring)],
 ] as const)
-  console.log(job, scores.top(3).map(({ layer, head, score }) => `L${layer}H${head} ${score.toFixed(2)}`).join(", "));
+  console.log(
+    job,
+    scores
+      .top(3)
+      .map(({ layer, head, score }) => `L${layer}H${head} ${score.toFixed(2)}`)
+      .join(", "),
+  );
 
 // %% [markdown]
 // ## Further than the original
@@ -167,11 +174,11 @@ for (const [job, scores] of [
 
 // %%
 export const ablated = await ablate(model, { input: prompts, metric: metrics, kind: "zero", at: "z" });
-await show(heatMap(ablated, { title: "logit difference without each head" }));
+await heatMap(ablated, { title: "logit difference without each head" }).show();
 export const direct = await pathPatch(model, {
   clean: prompts[0] as string,
   corrupted: corrupted[0] as string,
   metric: metrics[0] as (typeof metrics)[number],
   senders: "all",
 });
-await show(heatMap(direct, { title: "the first prompt: corrupted output straight to the logits" }));
+await heatMap(direct, { title: "the first prompt: corrupted output straight to the logits" }).show();

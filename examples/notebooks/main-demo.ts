@@ -17,7 +17,7 @@ import {
   metric,
   repeatedRandomTokens,
 } from "superlens";
-import { attentionView, heatMap, show } from "superlens/pictures";
+import { attentionView, heatMap } from "superlens/pictures";
 
 // %% [markdown]
 // ## Load and run a model: `HookedTransformer.from_pretrained`
@@ -27,7 +27,9 @@ import { attentionView, heatMap, show } from "superlens/pictures";
 // %%
 export const model = await loadModel(process.env.MODEL ?? "hf:openai-community/gpt2");
 const { nLayers, nHeads, dModel, dHead } = model.spec;
-console.log(`${nLayers} layers of ${nHeads} heads, ${dModel} wide, heads ${dHead} wide, on ${model.gpu.host.info.name}`);
+console.log(
+  `${nLayers} layers of ${nHeads} heads, ${dModel} wide, heads ${dHead} wide, on ${model.gpu.host.adapterInfo.name}`,
+);
 
 // %% [markdown]
 // The loss is the mean of `-log p(token)` over all tokens but the first: `model(text, return_type="loss")`.
@@ -47,7 +49,7 @@ console.log("loss", loss.toFixed(4));
 const { cache } = await model.runWithCache(text, { capture: ["*.hook_pattern", "*.hook_resid_post"] });
 export const patternShape = cache.shape("blocks.0.attn.hook_pattern");
 console.log("blocks.0.attn.hook_pattern", patternShape);
-await show(await attentionView(model, text, { layer: 0 }));
+await (await attentionView(cache, { layers: 0, tokens: model.toStrTokens(text) })).show();
 cache.destroy();
 
 // %% [markdown]
@@ -94,7 +96,9 @@ const cells = points.flatMap((at) =>
   positions.map((position): Edit[] => [{ at, op: "set", value: clean.cache.at(at), positions: [position] }]),
 );
 export const swept = await model.sweep({ input: prompts.corrupted, cells, metric: difference });
-console.log(`corrupted ${swept.base[0]?.toFixed(3)}, the best of ${cells.length} patches ${Math.max(...swept.values).toFixed(3)}`);
+console.log(
+  `corrupted ${swept.base[0]?.toFixed(3)}, the best of ${cells.length} patches ${Math.max(...swept.values).toFixed(3)}`,
+);
 clean.destroy();
 
 // %% [markdown]
@@ -102,7 +106,7 @@ clean.destroy();
 
 // %%
 export const patched = await activationPatch(model, { ...prompts, metric: difference, at: "resid_pre" });
-await show(heatMap(patched));
+await heatMap(patched).show();
 
 // %% [markdown]
 // ## Induction heads: repeated random tokens
@@ -111,8 +115,13 @@ await show(heatMap(patched));
 
 // %%
 export const induction = await inductionScores(model, { length: 30, seed: 1 });
-console.log(induction.top(3).map(({ layer, head, score }) => `L${layer}H${head} ${score.toFixed(2)}`).join(", "));
-await show(heatMap(induction));
+console.log(
+  induction
+    .top(3)
+    .map(({ layer, head, score }) => `L${layer}H${head} ${score.toFixed(2)}`)
+    .join(", "),
+);
+await heatMap(induction).show();
 export const repeated = repeatedRandomTokens(model, { length: 30, seed: 1 });
 
 // %% [markdown]
@@ -148,7 +157,8 @@ export const composition = await allCompositionScores(model, { mode: "K" });
 
 // %%
 let story = "";
-for await (const { text: piece } of model.generate("After John and Mary went to the store,", { maxNewTokens: 12 })) story += piece;
+for await (const { text: piece } of model.generate("After John and Mary went to the store,", { maxNewTokens: 12 }))
+  story += piece;
 console.log(story);
 
 // %% [markdown]

@@ -4,5 +4,8 @@ import { argv } from "node:process";
 
 const [, , name, out] = argv as [string, string, string, string];
 const { model, ...values } = await import(`../../examples/notebooks/${name}.ts`);
-writeFileSync(out, JSON.stringify(values, (_, value) => (ArrayBuffer.isView(value) ? Array.from(value as Float32Array) : value)));
+writeFileSync(
+  out,
+  JSON.stringify(values, (_, value) => (ArrayBuffer.isView(value) ? Array.from(value as Float32Array) : value)),
+);
 model.destroy();

@@ -67,6 +67,20 @@ export const GRADIENT_MUTANTS: readonly Mutant[] = [
     tests: ["test/gradients/references.test.ts"],
   },
   {
+    name: "gradients: a projection of queries is read from rows of queries, keys and values",
+    file: "src/hooks/metric-gradient.ts",
+    from: "  copy(recorder, x, packed, rows);\n",
+    to: "  copy(recorder, { ...x, rowStride: width }, packed, rows);\n",
+    tests: ["test/hooks/measures.test.ts"],
+  },
+  {
+    name: "gradients: at a norm only of what the last copy reads",
+    file: "src/graph/differentiate.ts",
+    from: "op.kind === GRADIENT_OF && op.inputs.length > 1",
+    to: "op.kind === GRADIENT_OF && op.inputs.length > 99",
+    tests: ["test/gradients/points.test.ts"],
+  },
+  {
     name: "gradients: scores that no query sees are not masked",
     file: "shaders/attention_cap_gradient.wgsl",
     from: "if (key > lastVisible(entry.x, entry.y) || key < firstVisible(entry.y)) {",
@@ -167,7 +181,7 @@ export const GRADIENT_MUTANTS: readonly Mutant[] = [
   {
     name: "gradients: every part of a matrix gets the first one's",
     file: "src/kernels/gradients.ts",
-    from: "const firstRow = isLinear ? part.firstRow : 0;",
+    from: "const firstRow = isLinear ? first - row : 0;",
     to: "const firstRow = 0;",
     tests: KERNELS,
   },

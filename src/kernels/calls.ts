@@ -264,6 +264,54 @@ export function projectHeads(
   }
 }
 
+/** Some rows of a matrix, and the head that they belong to. */
+interface HeadRows {
+  readonly head: number;
+  /** With one part, which has these rows alone. */
+  readonly matrix: Matrix;
+  /** Where they begin: in the whole matrix, in the part's memory, and among the head's rows. */
+  readonly first: number;
+  readonly weightRow: number;
+  readonly place: number;
+}
+
+/** The rows of W from `firstRow` on as heads of `dHead` rows each; a head whose rows lie in two parts is there twice. */
+function headRows(W: Matrix, firstRow: number, heads: number, dHead: number): HeadRows[] {
+  return Array.from({ length: heads }, (_, head) => {
+    const start = firstRow + head * dHead;
+    return W.parts.flatMap((part) => {
+      const first = Math.max(start, part.firstRow);
+      const rows = Math.min(start + dHead, part.firstRow + part.rows) - first;
+      if (rows <= 0) return [];
+      const matrix = { ...W, parts: [{ ...part, firstRow: first, rows }] };
+      return [{ head, matrix, first, weightRow: first - part.firstRow, place: first - start }];
+    });
+  }).flat();
+}
+
+/** Each head of its own input: out[r, head] = W[head's rows] x[r, head] + bias[head's rows]; the first head's rows of W begin at `firstRow`. */
+export function projectHeadInputs(
+  recorder: Recorder,
+  x: View,
+  rows: number,
+  W: Matrix,
+  firstRow: number,
+  bias: Tensor | undefined,
+  out: View,
+): void {
+  for (const { head, matrix, first, weightRow, place } of headRows(W, firstRow, out.heads, out.width)) {
+    matmul(recorder, x.buffer, rows, matrix, out.buffer, {
+      bias,
+      weightRow,
+      rowStart: x.start + head * x.headStride,
+      rowStride: x.rowStride,
+      // Counted from the first row of W, as the part counts it.
+      outStart: out.start + head * out.headStride + place - first,
+      outStride: out.rowStride,
+    });
+  }
+}
+
 /** out[r] = sum over heads of result[r, head] + bias; result [rows, nHeads, width], out [rows, width]. */
 export function sumHeads(
   recorder: Recorder,

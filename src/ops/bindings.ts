@@ -90,6 +90,7 @@ export type HookFunction = (
   // biome-ignore lint/suspicious/noConfusingVoidType: a function that returns nothing.
 ) => Promise<HookResult | void> | HookResult | void;
 
+/** What a JavaScript hook returns: as many numbers as it got, or nothing if it changed its array in place. */
 export type HookResult = NumberList | undefined;
 
 export interface Callback {

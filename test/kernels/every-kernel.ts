@@ -50,6 +50,7 @@ export async function everyKernel(recorder: Recorder): Promise<readonly Kernel[]
   for (const way of [...tiles, byBroadcast(20, 4), byBroadcast(64, 8), byLanes(16, 4), byLanes(16, 8)])
     gradientKernels(way);
   expressionMetric.expressionKernel({ term: "p", gradient: "logP" });
+  expressionMetric.sumKernel({ term: "p" });
   for (const way of reachable(matmul).filter(isMatmul)) {
     for (const layout of way.layouts) {
       for (const storage of definitions.STORAGE_TYPES) {

@@ -50,6 +50,7 @@ export class WeightGradients {
     return this.#destroyed ? 0 : this.memory.byteLength;
   }
 
+  /** Whether the gradient of a weight is computed. */
   readonly wantsWeight = ({ name, block }: WeightRef, part?: "w" | "b"): boolean => {
     const places = part ? [`${name}.${part}`] : [name, `${name}.w`, `${name}.b`];
     return places.some((place) => this.#find(place, block) !== undefined);
@@ -115,6 +116,7 @@ export class WeightGradients {
     this.memory.destroy();
   }
 
+  /** The end of a `using` block. */
   [Symbol.dispose](): void {
     this.destroy();
   }

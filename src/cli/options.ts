@@ -48,6 +48,11 @@ export function addBosOption(command: Command): Command {
   return command.option("--no-bos", "leave out the BOS token that the tokenizer would add");
 }
 
+/** Token ids in place of a prompt. `then`: what else they change. */
+export function idsOption(then = ""): Option {
+  return new Option("--ids <ids>", `token ids in place of a prompt, as "5 6 7"${then}`).argParser(collect(parseIds));
+}
+
 /** How a prompt and its answer become tokens. */
 export function tokenizationOption(): Option {
   const meaning = "joint: tokenize prompt and answer as one text; separate: tokenize the answer alone";
@@ -60,11 +65,6 @@ export function addBatchOptions(command: Command): Command {
   return command
     .addOption(ids.argParser(collect(parseIds)).conflicts("text"))
     .addOption(new Option("--text <text>", "text; repeat it for a batch").argParser(collect(String)));
-}
-
-/** The sequences that were given. */
-export function batchOf(command: Command, { ids, text }: BatchOptions): number[][] | string[] {
-  return ids ?? text ?? usageError(command, "give token ids with --ids, or text with --text");
 }
 
 /** Parsers of options that may be repeated. */

@@ -25,6 +25,7 @@ export interface AskedPrompt {
   edits?: Edit | readonly Edit[];
 }
 
+/** Options of `answerProbabilities`. */
 export interface AnswerOptions extends LogProbsOptions {
   /** Called after each batch with the number of prompts so far, and of all. */
   onProgress?: (done: number, total: number) => void;

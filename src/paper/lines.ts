@@ -24,6 +24,7 @@ export interface Line {
   readonly probability: number;
 }
 
+/** The likeliest lines after a prompt. */
 export interface Lines {
   /** The likeliest first. */
   readonly lines: readonly Line[];
@@ -33,6 +34,7 @@ export interface Lines {
   readonly bound: number;
 }
 
+/** Options of `likeliestLines`. */
 export interface LineOptions {
   /** Whether these are all that are wanted: called with the lines of a prompt, likeliest first, until it says so. */
   enough: (lines: readonly Line[], prompt: number) => boolean;

@@ -1,7 +1,7 @@
 /** What a run says to people: a table for spreadsheets, and a page that stands alone. */
 
+import { escapeXml } from "../pictures/labels.ts";
 import { type AnyFigure, type Summary, verdictInWords } from "./figure.ts";
-import { escaped } from "./plots/svg.ts";
 
 /** RFC 4180: a cell with a comma, quote or line break is quoted. */
 export function csvOf({ columns, rows }: Summary["table"]): string {
@@ -22,22 +22,22 @@ export function cellText(value: string | number): string {
 /** The numbers, which scroll where they are wider than the page. */
 export function tableOf({ columns, rows }: Summary["table"]): string {
   const row = (values: readonly (string | number)[], tag: string) =>
-    `<tr>${values.map((value) => `<${tag}>${escaped(cellText(value))}</${tag}>`).join("")}</tr>`;
+    `<tr>${values.map((value) => `<${tag}>${escapeXml(cellText(value))}</${tag}>`).join("")}</tr>`;
   return `<div class="wide"><table>${row(columns, "th")}${rows.map((values) => row(values, "td")).join("")}</table></div>`;
 }
 
-export function pageOf(
+export async function pageOf(
   { name, asks, paper }: Pick<AnyFigure, "name" | "asks" | "paper">,
   settings: unknown,
   { table, plots, sentence, verdict }: Summary,
-): string {
+): Promise<string> {
   return [
-    `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${escaped(name)}</title><style>${STYLE}</style>`,
-    `<h1>${escaped(name)}</h1><p>${escaped(asks)}</p>`,
-    `<p><b>The paper:</b> ${escaped(paper)}</p><p><b>Ours, which ${verdictInWords(verdict)}:</b> ${escaped(sentence)}</p>`,
-    ...plots.map(({ svg }) => svg),
+    `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${escapeXml(name)}</title><style>${STYLE}</style>`,
+    `<h1>${escapeXml(name)}</h1><p>${escapeXml(asks)}</p>`,
+    `<p><b>The paper:</b> ${escapeXml(paper)}</p><p><b>Ours, which ${verdictInWords(verdict)}:</b> ${escapeXml(sentence)}</p>`,
+    ...(await Promise.all(plots.map(({ picture }) => picture.svg()))),
     tableOf(table),
-    `<details><summary>Settings</summary><pre>${escaped(JSON.stringify(settings, null, 1))}</pre></details></html>`,
+    `<details><summary>Settings</summary><pre>${escapeXml(JSON.stringify(settings, null, 1))}</pre></details></html>`,
     "",
   ].join("\n");
 }

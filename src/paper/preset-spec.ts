@@ -130,8 +130,10 @@ const SPECS = {
   "paper-bias-add": { ...PAPER, families: ["bias-add"], length: 101 * "21+43>94\n".length },
 } satisfies Record<string, Omit<PresetSpec, "name">>;
 
+/** The name of a training preset that the package brings. */
 export type TrainingPresetName = keyof typeof SPECS;
 
+/** The training presets that the package brings. */
 export const TRAINING_PRESET_NAMES = Object.keys(SPECS) as TrainingPresetName[];
 
 /** A preset by name; undefined where there is none. */

@@ -16,6 +16,7 @@ export interface RoleReport {
   readonly spread: number;
 }
 
+/** What a model answers to prompts that mix tasks, over many of them. */
 export interface MixtureReport {
   readonly prompts: number;
   readonly roles: readonly RoleReport[];

@@ -18,6 +18,7 @@ export interface ReportModels {
   readonly subjects: Subjects;
 }
 
+/** Options of `runReport`. */
 export interface RunReportOptions {
   /** Where the files go: a folder's name, or a store. */
   store: string | FileStore;

@@ -21,6 +21,7 @@ export interface Shard {
   count: number;
 }
 
+/** Options of `runFigure`. */
 export interface RunFigureOptions {
   /** Where the files go: a folder's name, or a store. */
   store: string | FileStore;
@@ -173,8 +174,8 @@ export async function mergeRun(figures: readonly AnyFigure[], place: string | Fi
     ),
   );
   await writeText(store, "results.csv", csvOf(summary.table));
-  for (const { name, svg } of summary.plots) await writeText(store, `${name}.svg`, svg);
-  await writeText(store, "index.html", pageOf(figure, run.settings, summary));
+  for (const { name, picture } of summary.plots) await writeText(store, `${name}.svg`, await picture.svg());
+  await writeText(store, "index.html", await pageOf(figure, run.settings, summary));
   return summary;
 }
 

@@ -69,6 +69,7 @@ export class SubjectList implements Subjects {
     this.#held = undefined;
   }
 
+  /** The end of a `using` block. */
   [Symbol.dispose](): void {
     this.destroy();
   }

@@ -106,7 +106,9 @@ it("writes the script of a job array where there is no Slurm, and it runs", asyn
     const env = { ...process.env, SLURM_ARRAY_TASK_ID: "1" };
     await promisify(execFile)("bash", [join(out, "shards.sh")], { env, cwd: folder });
     expect(await readdir(join(out, "cells"))).toEqual(["countries-0.json"]);
-    expect(await superlens(["paper", "merge", out])).toMatchObject(failure(1, /sbatch --array=0 .*shards\.sh\.\n$/));
+    expect(await superlens(["paper", "merge", out])).toMatchObject(
+      failure(1, /sbatch --array=0 .*shards\.sh\. \[paper\/missing-cells, .*\]\n$/),
+    );
   });
 });
 

@@ -3,6 +3,7 @@
  * Node and Chromium, wgpu in Deno) and what comes with it.
  */
 import { attributionChecks } from "./attributions.ts";
+import { chatChecks } from "./chat.ts";
 import { circuitChecks } from "./circuits.ts";
 import { editChecks } from "./edits.ts";
 import { familyChecks } from "./families.ts";
@@ -12,6 +13,7 @@ import { hookChecks } from "./hooks.ts";
 import { kernelChecks } from "./kernels.ts";
 import { lifetimeChecks } from "./lifetimes.ts";
 import { paperChecks } from "./paper.ts";
+import { pictureChecks } from "./pictures.ts";
 import { theoryChecks } from "./theory.ts";
 import { trainingChecks } from "./training.ts";
 
@@ -90,7 +92,9 @@ export const suite: Check[] = [
   ...circuitChecks,
   ...theoryChecks,
   ...hookChecks,
+  ...chatChecks,
   ...lifetimeChecks,
+  ...pictureChecks,
 ];
 
 async function addVectors(device: GPUDevice, a: Float32Array, b: Float32Array): Promise<Float32Array> {

@@ -14,6 +14,7 @@ import { mergeRun, runFigure } from "../../src/paper/runs.ts";
 import { type Subject, SubjectList } from "../../src/paper/subjects.ts";
 import { taskFamily } from "../../src/paper/tasks/index.ts";
 import { Vocabulary } from "../../src/paper/tasks/vocabulary.ts";
+import { heatMap } from "../../src/pictures/index.ts";
 import { testGpu } from "../support/gpu.ts";
 
 const MODEL = fileURLToPath(new URL("../fixtures/paper/lc-d16-l2-h2", import.meta.url));
@@ -34,7 +35,7 @@ function squares({ upTo = 5, fails = -1 } = {}) {
     },
     summarise: (_, results) => ({
       table: { columns: ["n", "a, b"], rows: results.map(({ cell, result }) => [cell.n, result]) },
-      plots: [{ name: "plot", svg: "<svg/>" }],
+      plots: [{ name: "plot", picture: heatMap([[1]]) }],
       sentence: "They are <not> negative.",
       verdict: "agrees",
     }),
@@ -242,7 +243,7 @@ describe("figures", () => {
     const summary = await runFigure(figureOf(name), subject, { store, quick: true });
     expect(summary?.table.rows.length).toBeGreaterThan(1);
     for (const row of summary?.table.rows ?? []) for (const value of row) expect(value).not.toBeNaN();
-    for (const { svg } of summary?.plots ?? []) expect(svg).not.toMatch(/NaN|undefined|Infinity/);
+    for (const { picture } of summary?.plots ?? []) expect(await picture.svg()).not.toMatch(/NaN|undefined|Infinity/);
     expect(await readText(store, "index.html")).toContain(summary?.sentence.slice(0, 20));
   });
 

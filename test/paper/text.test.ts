@@ -52,7 +52,7 @@ describe("a figure", () => {
       const { table, plots, sentence } = await summaryOf(figure);
       expect(table.rows.flat()).toContain("words");
       for (const row of table.rows) for (const value of row) expect(value).not.toBeNaN();
-      for (const { svg } of plots) expect(svg).not.toMatch(/NaN|undefined|Infinity/);
+      for (const { picture } of plots) expect(await picture.svg()).not.toMatch(/NaN|undefined|Infinity/);
       expect(sentence).toMatch(/The context had room for fewer examples: 4 instead of \d+ for words/);
     },
   );

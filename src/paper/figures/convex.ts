@@ -5,6 +5,7 @@
  * In small models a task's mean vector does nothing, so that there is nothing to combine. Beside it stand vectors of ours: the
  * residuals that the prompts of each task have for the same query, in the first layer that decides the answer alone.
  */
+import { type Picture, pointPlot } from "../../pictures/index.ts";
 import type { Figure, Summary } from "../figure.ts";
 import {
   centroidOf,
@@ -16,7 +17,6 @@ import {
   setVector,
   zeroShot,
 } from "../inside/task-vectors.ts";
-import { pointPlot } from "../plots/points.ts";
 import type { Prompt } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
 import { type FamilySet, taskFamily } from "../tasks/index.ts";
@@ -220,7 +220,7 @@ function summarise({ set, examples }: Settings, results: readonly { cell: Family
     },
     plots: all.map(({ family, path }) => ({
       name: `convex-${family}-${path.kind}-${path.tasks.join("")}`,
-      svg: plotOf(family, path, nameOf(family, path.tasks), set),
+      picture: plotOf(family, path, nameOf(family, path.tasks), set),
     })),
     sentence: `${judged
       .map(
@@ -242,23 +242,25 @@ function judgedOf(paths: readonly Path[]) {
   return { kind, task: of("task")[0]?.works ?? 0, works: of(kind)[0]?.works ?? 0, fair: of(kind).map(equal) };
 }
 
-function plotOf(family: string, { kind, layer, tasks, points }: Path, names: string, set: FamilySet): string {
+function plotOf(family: string, { kind, layer, tasks, points }: Path, names: string, set: FamilySet): Picture {
   const x = ({ weights }: Point) => weights[tasks[tasks.length === 2 ? 1 : 0] as number] as number;
   const { tasks: all } = taskFamily(family, set);
   const which = kind === "task" ? "tasks' mean vectors" : "the queries' own vectors";
-  return pointPlot({
-    title: `${family}: ${which} of ${names}, layer ${layer}`,
-    x:
-      tasks.length === 2
-        ? { label: `weight of ${all[tasks[1] as number]?.name}`, from: 0, to: 1 }
-        : { label: `weight of ${all[tasks[0] as number]?.name}; the others share the rest`, from: 0, to: 0.4 },
-    y: { label: "probability of the answer", from: 0, to: 1 },
-    series: [
+  return pointPlot(
+    [
       ...tasks.map((task) => ({
         name: all[task]?.name as string,
         line: points.map((point) => [x(point), point.probabilities[task] as number] as const),
       })),
       { name: "other", line: points.map((point) => [x(point), point.other] as const) },
     ],
-  });
+    {
+      title: `${family}: ${which} of ${names}, layer ${layer}`,
+      x:
+        tasks.length === 2
+          ? { label: `weight of ${all[tasks[1] as number]?.name}`, from: 0, to: 1 }
+          : { label: `weight of ${all[tasks[0] as number]?.name}; the others share the rest`, from: 0, to: 0.4 },
+      y: { label: "probability of the answer", from: 0, to: 1 },
+    },
+  );
 }

@@ -2,12 +2,12 @@
  * Beyond the paper, named by its authors as future work: does superposed decoding keep several tasks alive past the first token?
  * The tasks whose whole answers are among k drafts, against beam search and sampling, by what the model has to run.
  */
+
 import { fnv1a } from "../../fnv1a.ts";
+import { pointPlot } from "../../pictures/index.ts";
 import { DecodedPrompts, type Survival, WAYS, type Way } from "../decoding.ts";
 import { PaperError } from "../errors.ts";
 import type { CellResult, Figure, Summary } from "../figure.ts";
-import { axisOf } from "../plots/axes.ts";
-import { pointPlot } from "../plots/points.ts";
 import { taskFamily } from "../tasks/index.ts";
 import { meanOf } from "./asking.ts";
 import { roomNote } from "./examples.ts";
@@ -121,18 +121,17 @@ function compared({ tasks, means }: Found) {
 function plotOf({ family, tasks, means }: Found) {
   return {
     name: `decode-${family}`,
-    svg: pointPlot({
-      title: `${family}: whole answers among the drafts of a prompt of ${tasks} tasks`,
-      x: axisOf(
-        "tokens run after the prompt, mean of the prompts",
-        means.map(({ rows }) => rows),
-      ),
-      y: { label: "tasks whose answer is there, mean", from: 0, to: tasks },
-      series: WAYS.map((way) => ({
+    picture: pointPlot(
+      WAYS.map((way) => ({
         name: way,
         line: means.filter((mean) => mean.way === way).map(({ rows, alive }) => [rows, alive] as const),
       })),
-    }),
+      {
+        title: `${family}: whole answers among the drafts of a prompt of ${tasks} tasks`,
+        x: { label: "tokens run after the prompt, mean of the prompts" },
+        y: { label: "tasks whose answer is there, mean", from: 0, to: tasks },
+      },
+    ),
   };
 }
 

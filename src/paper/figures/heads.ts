@@ -3,11 +3,9 @@
  * sweeps over the heads' outputs say whether a trained model has such heads, and how well attribution patching would have found
  * them. What is measured is log P of a task's whole answer and the line break after it, by the chain rule over its tokens.
  */
+import { heatMap, pointPlot } from "../../pictures/index.ts";
 import type { Figure, Summary } from "../figure.ts";
 import { type Changes, type HeadEffects, headEffects, type OwnHead, ownHeads } from "../inside/heads.ts";
-import { axisOf } from "../plots/axes.ts";
-import { heatmap } from "../plots/heatmap.ts";
-import { pointPlot } from "../plots/points.ts";
 import type { Subject } from "../subjects.ts";
 import { taskFamily } from "../tasks/index.ts";
 import { meanOf } from "./asking.ts";
@@ -174,14 +172,14 @@ function plotsOf(
       .slice(0, MOST_ROWS)
       .sort((a, b) => a - b);
     const values = chosen.map((index) => changes[index] as number[]);
-    const svg = heatmap({
+    const picture = heatMap(values, {
       title: `${family}: ${title}`,
-      unit: "nats",
+      measure: "nats",
       rows: chosen.map(nameOf),
       columns: tasks,
-      values,
+      colours: "diverging",
     });
-    return { name: `heads-${family}-${name}`, svg };
+    return { name: `heads-${family}-${name}`, picture };
   };
   const ablated = meanChanges(effects.map((one) => one.ablated));
   // Of each task's own twin alone: what the head of a prompt of this task does for its answer.
@@ -191,23 +189,15 @@ function plotsOf(
     { name: "ablated", points: ablationsOf(effects) },
     { name: "patched", points: patchesOf(effects) },
   ];
-  const values = series.flatMap(({ points }) => points);
   return [
     table("ablated", "change of log P without a head", ablated),
     table("patched", "change of log P with a pure prompt's head", patched),
     {
       name: `heads-${family}-attribution`,
-      svg: pointPlot({
+      picture: pointPlot(series, {
         title: `${family}: changes of log P, a point a prompt, head and answer`,
-        x: axisOf(
-          "attribution patching (nats)",
-          values.map(([x]) => x),
-        ),
-        y: axisOf(
-          "exact (nats)",
-          values.map(([, y]) => y),
-        ),
-        series,
+        x: { label: "attribution patching (nats)" },
+        y: { label: "exact (nats)" },
         diagonal: true,
       }),
     },

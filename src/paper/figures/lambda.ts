@@ -1,8 +1,8 @@
 /** The paper's section 4: two tasks in one prompt, one with share lambda; do the two probabilities follow it? */
 
+import { pointPlot } from "../../pictures/index.ts";
 import type { Figure, Summary } from "../figure.ts";
 import type { Measured } from "../measure.ts";
-import { pointPlot } from "../plots/points.ts";
 import { countsOf, evaluationPrompts, type Prompt } from "../prompts.ts";
 import { type MixtureReport, mixtureReport } from "../report.ts";
 import { taskFamily } from "../tasks/index.ts";
@@ -83,20 +83,22 @@ function summarise(settings: Settings, results: readonly { cell: Mixture; result
   const meanAt = (one: (typeof measured)[number], role: number) => one.report.roles[role]?.mean as number;
   const plots = curves.map(({ family, pair, of }) => ({
     name: `lambda-${family}-${pair}`,
-    svg: pointPlot({
-      title: `${family}, ${pair === "first" ? "the first two tasks" : "random pairs"}: means and prompts; dashed: as lambda`,
-      x: { label: "lambda, the first task's part of the examples", from: 0, to: 1 },
-      y: { label: "probability of the answer", from: 0, to: 1 },
-      diagonal: true,
-      jitter: 0.02,
-      series: [0, 1].map((role) => ({
+    picture: pointPlot(
+      [0, 1].map((role) => ({
         name: role === 0 ? "first task" : "second task",
         line: of.map((one) => [one.cell.share, meanAt(one, role)] as const),
         points: of.flatMap(({ cell, result }) =>
           result.map(({ probabilities }) => [cell.share, probabilities[role] as number] as const),
         ),
       })),
-    }),
+      {
+        title: `${family}, ${pair === "first" ? "the first two tasks" : "random pairs"}: means and prompts; dashed: as lambda`,
+        x: { label: "lambda, the first task's part of the examples", from: 0, to: 1 },
+        y: { label: "probability of the answer", from: 0, to: 1 },
+        diagonal: true,
+        jitter: 0.02,
+      },
+    ),
   }));
   const found = curves.map(({ family, pair, of }) => {
     const curve = of

@@ -1,12 +1,11 @@
 /** The paper's figures 1 and 2: examples of all tasks of a family in one prompt, and the probability of each task's answer. */
 
+import { groupedBars, ternaryPlot } from "../../pictures/index.ts";
 import type { Figure, Summary } from "../figure.ts";
 import type { Measured } from "../measure.ts";
-import { barChart, OTHER } from "../plots/bars.ts";
-import { ternaryPlot } from "../plots/ternary.ts";
 import { mixtureReport } from "../report.ts";
 import { taskFamily } from "../tasks/index.ts";
-import { ask, meanOf } from "./asking.ts";
+import { ask, meanOf, OTHER } from "./asking.ts";
 import { roomNote } from "./examples.ts";
 import { type Block, blockPrompts, blocksOf, type MixedSettings, mixedSettings, roleNames } from "./mixed.ts";
 
@@ -70,25 +69,26 @@ function summarise(settings: MixedSettings, results: readonly { cell: Block; res
       meanOf(answered.map((one) => Number(one.isOverlapping))),
     ]),
   );
-  const bars = barChart({
-    title: "Mean probability of each task's answer, and its standard deviation",
-    y: { label: "probability", from: 0, to: 1 },
-    groups: families.map(({ name, roles, report, together }) => ({
+  const bars = groupedBars(
+    families.map(({ name, roles, report, together }) => ({
       name,
       bars: [
         ...report.roles.map(({ mean, spread }, role) => ({ name: roles[role] as string, value: mean, spread })),
         { name: "other", value: 1 - together, series: OTHER },
       ],
     })),
-  });
+    {
+      title: "Mean probability of each task's answer, and its standard deviation",
+      y: { label: "probability", from: 0, to: 1 },
+    },
+  );
   const triangles = families.flatMap(({ name, roles, answered }) =>
     triples(roles.length).map((triple) => ({
       name: `mixtures-${name}-${triple.join("")}`,
-      svg: ternaryPlot({
-        title: `${name}: a point a prompt`,
-        corners: triple.map((role) => roles[role] as string),
-        points: answered.map(({ probabilities }) => triple.map((role) => probabilities[role] as number)),
-      }),
+      picture: ternaryPlot(
+        answered.map(({ probabilities }) => triple.map((role) => probabilities[role] as number)),
+        { title: `${name}: a point a prompt`, corners: triple.map((role) => roles[role] as string) },
+      ),
     })),
   );
   const isMost = families.filter(({ together }) => together > 0.5).length;
@@ -98,7 +98,7 @@ function summarise(settings: MixedSettings, results: readonly { cell: Block; res
   const percent = (value: number) => `${Math.round(100 * value)}%`;
   return {
     table: { columns: COLUMNS, rows },
-    plots: [{ name: "mixtures", svg: bars }, ...triangles],
+    plots: [{ name: "mixtures", picture: bars }, ...triangles],
     sentence: `${families
       .map(
         ({ name, together, report, likeliestOther }) =>

@@ -1,10 +1,10 @@
 /** The rebuttal's figure 8: the likeliest answer that is no task's, against the tasks' answers. */
+import { groupedBars } from "../../pictures/index.ts";
 import type { Figure, Summary } from "../figure.ts";
 import { likeliestLines } from "../lines.ts";
-import { barChart, OTHER } from "../plots/bars.ts";
 import { promptInput } from "../prompts.ts";
 import { taskFamily } from "../tasks/index.ts";
-import { ask, meanOf, spreadOf } from "./asking.ts";
+import { ask, meanOf, OTHER, spreadOf } from "./asking.ts";
 import { roomNote } from "./examples.ts";
 import { type Block, blockPrompts, blocksOf, type MixedSettings, mixedSettings, roleNames } from "./mixed.ts";
 
@@ -88,17 +88,19 @@ function summarise(settings: MixedSettings, results: readonly { cell: Block; res
     plots: [
       {
         name: "others",
-        svg: barChart({
-          title: "The tasks' answers, and the likeliest answer that is no task's",
-          y: { label: "probability of the whole answer", from: 0, to: 1 },
-          groups: families.map(({ name, own, others }) => ({
+        picture: groupedBars(
+          families.map(({ name, own, others }) => ({
             name,
             bars: [
               ...own.map(({ task, values }) => ({ name: task, value: meanOf(values), spread: spreadOf(values) })),
               { name: "likeliest other", value: meanOf(others), spread: spreadOf(others), series: OTHER },
             ],
           })),
-        }),
+          {
+            title: "The tasks' answers, and the likeliest answer that is no task's",
+            y: { label: "probability of the whole answer", from: 0, to: 1 },
+          },
+        ),
       },
     ],
     sentence: `${families

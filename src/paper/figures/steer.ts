@@ -3,17 +3,18 @@
  * equal parts of all tasks: add a task's vector, boost the task's most selective head, or cut those of the others. How strong, and in
  * which layer, is chosen on prompts of their own. The construction is the control: there one number, WEIGHT, is the answer.
  */
+
 import type { Edit } from "../../hooks/index.ts";
+import { groupedBars, type Picture } from "../../pictures/index.ts";
 import { placesOf, setSpace } from "../../theory/index.ts";
 import type { Figure, Summary } from "../figure.ts";
 import { constructionOf } from "../inside/construction.ts";
 import { type Head, type HeadEffects, headEffects, headsOf, ownHeads, zOf } from "../inside/heads.ts";
 import { centroidOf, combined, lastResiduals, pureTwin, residualOf } from "../inside/task-vectors.ts";
-import { barChart, OTHER } from "../plots/bars.ts";
 import type { Prompt } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
 import { taskFamily } from "../tasks/index.ts";
-import { ask, meanOf } from "./asking.ts";
+import { ask, meanOf, OTHER } from "./asking.ts";
 import { firstTasks, roomNote } from "./examples.ts";
 import { cellOfEach, type FamilyCell, type MixedSettings, mixedPrompts, settingsOf } from "./mixed.ts";
 
@@ -289,7 +290,7 @@ function summarise(
     },
     plots: groups.map(({ name, of }) => ({
       name: `steer-${name.replaceAll(" ", "-")}`,
-      svg: plotOf(
+      picture: plotOf(
         name,
         of.map(({ outcomes }) => outcomes),
       ),
@@ -319,11 +320,9 @@ function methodsOf(cells: readonly (readonly Outcome[])[]) {
   });
 }
 
-function plotOf(name: string, cells: readonly (readonly Outcome[])[]): string {
-  return barChart({
-    title: `${name}: one task of the prompt is to run; means over tasks`,
-    y: { label: "probability", from: 0, to: 1 },
-    groups: methodsOf(cells).map(({ method, target, others, none, pure }) => ({
+function plotOf(name: string, cells: readonly (readonly Outcome[])[]): Picture {
+  return groupedBars(
+    methodsOf(cells).map(({ method, target, others, none, pure }) => ({
       name: method,
       bars: [
         { name: "its answer", value: target },
@@ -332,5 +331,9 @@ function plotOf(name: string, cells: readonly (readonly Outcome[])[]): string {
         { name: "pure prompts", value: pure, series: 3 },
       ],
     })),
-  });
+    {
+      title: `${name}: one task of the prompt is to run; means over tasks`,
+      y: { label: "probability", from: 0, to: 1 },
+    },
+  );
 }

@@ -3,6 +3,7 @@
  * prompts are shown on the two best linear discriminants of the pure ones, which come from other prompts than those shown, and
  * by t-SNE; and distances to the tasks' centres are compared with the probabilities of their answers.
  */
+import { pointPlot } from "../../pictures/index.ts";
 import type { Figure, Summary } from "../figure.ts";
 import { discriminants, distance, dot, minus } from "../inside/projections.ts";
 import {
@@ -14,8 +15,6 @@ import {
   type TaskVectors,
 } from "../inside/task-vectors.ts";
 import { tsne } from "../inside/tsne.ts";
-import { axisOf } from "../plots/axes.ts";
-import { pointPlot } from "../plots/points.ts";
 import { countsOf, evaluationPrompts, type Prompt } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
 import { type FamilySet, taskFamily } from "../tasks/index.ts";
@@ -251,37 +250,28 @@ function plotsOf({ family: name, result }: Found, set: FamilySet): Summary["plot
   const groups = [...new Set(result.shown.map((one) => nameOf(one.tasks)))].slice(0, tasks.length + 2);
   const cloud = (kind: "discriminants" | "tsne", title: string, [x, y]: [string, string]) => ({
     name: `vectors-${name}-${kind}`,
-    svg: pointPlot({
-      title: `${name}, layer ${result.search.best}: ${title}`,
-      x: axisOf(
-        x,
-        result.shown.map((one) => one[kind][0]),
-      ),
-      y: axisOf(
-        y,
-        result.shown.map((one) => one[kind][1]),
-      ),
-      series: groups.map((group) => ({
+    picture: pointPlot(
+      groups.map((group) => ({
         name: group,
         points: result.shown.filter((one) => nameOf(one.tasks) === group).map((one) => one[kind]),
       })),
-    }),
+      { title: `${name}, layer ${result.search.best}: ${title}`, x: { label: x }, y: { label: y } },
+    ),
   });
   const mixed = result.shown.filter((one) => one.tasks.length === tasks.length);
   const distances = {
     name: `vectors-${name}-distances`,
-    svg: pointPlot({
-      title: `${name}: mixed prompts' distances to the tasks' centres`,
-      x: axisOf(
-        "distance, in mean distances between centres",
-        mixed.flatMap((one) => one.distances),
-      ),
-      y: { label: "probability of the task's answer", from: 0, to: 1 },
-      series: tasks.map((task) => ({
+    picture: pointPlot(
+      tasks.map((task) => ({
         name: family.tasks[task]?.name as string,
         points: mixed.map((one) => [one.distances[task] as number, one.probabilities[task] as number] as const),
       })),
-    }),
+      {
+        title: `${name}: mixed prompts' distances to the tasks' centres`,
+        x: { label: "distance, in mean distances between centres" },
+        y: { label: "probability of the task's answer", from: 0, to: 1 },
+      },
+    ),
   };
   const plane = cloud("discriminants", "linear discriminants of pure prompts", ["first", "second"]);
   return [plane, cloud("tsne", "t-SNE", ["t-SNE 1", "t-SNE 2"]), distances];

@@ -1,6 +1,5 @@
 // Which residual, at which position, and which head carry "cat" to the end of the prompt?
 import { activationPatch, loadModel, metric } from "superlens";
-import { heatMap } from "./heat-map.ts";
 
 const model = await loadModel(process.argv[2] as string);
 const token = (word: string) => model.toSingleToken(word);
@@ -9,11 +8,7 @@ const difference = metric.logitDiff(token("cat"), token("bird"));
 
 const residual = await activationPatch(model, { ...prompts, metric: difference, at: "resid_pre" });
 console.log(`logit(cat) - logit(bird): clean ${residual.clean.toFixed(2)}, corrupted ${residual.corrupted.toFixed(2)}`);
-const restored = residual.normalized();
-console.log(residual.toTable(restored, 2));
-const [layers, positions] = [residual.rows.labels, residual.columns.labels];
-const value = (position: number, layer: number) => restored[layer * positions.length + position] as number;
-console.log(heatMap({ rows: positions, columns: layers, value }));
+console.log(residual.toTable(residual.normalized(), 2));
 
 const heads = await activationPatch(model, { ...prompts, metric: difference, at: "z", positions: [-1] });
 console.log("each head's z at the last position:");

@@ -40,6 +40,7 @@ import { SUPERPOSED_OPTIONS } from "../src/model/drafts/superposed.ts";
 import { LOAD_OPTIONS } from "../src/model/load.ts";
 import { ENCODE_OPTIONS, KV_CACHE_OPTIONS, TOKEN_POSITION_OPTIONS } from "../src/model/loaded-model.ts";
 import { LOG_PROBS_OPTIONS } from "../src/model/log-probs.ts";
+import { PROCESS_OPTIONS } from "../src/model/processed.ts";
 import { ANSWER_OPTIONS } from "../src/paper/answers.ts";
 import { BATCH_OPTIONS } from "../src/paper/batches.ts";
 import { DEFAULT_MODELS_OPTIONS } from "../src/paper/embedded.ts";
@@ -50,9 +51,17 @@ import { PROMPT_OPTIONS } from "../src/paper/prompts.ts";
 import { RUN_REPORT_OPTIONS } from "../src/paper/run-all.ts";
 import { RUN_FIGURE_OPTIONS } from "../src/paper/runs.ts";
 import { TRAIN_PRESET_OPTIONS } from "../src/paper/train-preset.ts";
+import { ATTENTION_VIEW_OPTIONS } from "../src/pictures/attention-view.ts";
+import { BAR_CHART_OPTIONS } from "../src/pictures/bar-chart.ts";
+import { GROUPED_BARS_OPTIONS } from "../src/pictures/grouped-bars.ts";
+import { HEAT_MAP_OPTIONS } from "../src/pictures/heat-map.ts";
+import { PLOT_AXIS } from "../src/pictures/plot-axis.ts";
+import { POINT_PLOT_OPTIONS } from "../src/pictures/point-plot.ts";
+import { TERNARY_PLOT_OPTIONS } from "../src/pictures/ternary-plot.ts";
 import type { Schema } from "../src/schema/schema.ts";
 import { CONSTRUCTION_OPTIONS } from "../src/theory/plan.ts";
 import { VERIFY_OPTIONS } from "../src/theory/verify/index.ts";
+import { CHAT_TEMPLATE_OPTIONS } from "../src/tokenizer/chat.ts";
 import { ADAMW_OPTIONS } from "../src/train/adamw.ts";
 import { INITIAL_WEIGHTS_OPTIONS } from "../src/train/initialise.ts";
 import { SAVE_OPTIONS } from "../src/train/save.ts";
@@ -74,6 +83,7 @@ const MODEL = "src/model/runner.ts";
 const GENERATE = ["src/hooks/generate.ts", "src/model/generate.ts", "src/model/sampling.ts", INPUT];
 const EXPERIMENT = ["src/hooks/patching/experiment.ts", "src/hooks/sweep-options.ts"];
 const ATTRIBUTION = "src/hooks/attribution/";
+const PICTURES = "src/pictures/";
 const PROMPT_PAIR = "src/hooks/circuits/prompts.ts";
 const RESIDUAL = ["src/hooks/readouts/residual.ts"];
 
@@ -124,6 +134,13 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     type: "TokenPositionOptions",
     files: ["src/model/loaded-model.ts", INPUT],
   },
+  {
+    calls: "`chat`, `applyChatTemplate`",
+    schema: CHAT_TEMPLATE_OPTIONS,
+    type: "ChatTemplateOptions",
+    files: ["src/tokenizer/chat.ts"],
+  },
+  { calls: "`processed`", schema: PROCESS_OPTIONS, type: "ProcessOptions", files: ["src/model/processed.ts"] },
   { calls: "`createKvCache`", schema: KV_CACHE_OPTIONS, type: "KvCacheOptions", files: ["src/model/loaded-model.ts"] },
   { calls: "`sweep`", schema: SWEEP_OPTIONS, type: "SweepOptions", files: EXPERIMENT },
   {
@@ -334,6 +351,28 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
   { calls: "`measurePrompts`", schema: MEASURE_OPTIONS, type: "MeasureOptions", files: ["src/paper/measure.ts"] },
   { calls: "`runReport`", schema: RUN_REPORT_OPTIONS, type: "RunReportOptions", files: ["src/paper/run-all.ts"] },
   { calls: "`runFigure`", schema: RUN_FIGURE_OPTIONS, type: "RunFigureOptions", files: ["src/paper/runs.ts"] },
+  { calls: "`heatMap`", schema: HEAT_MAP_OPTIONS, type: "HeatMapOptions", files: [`${PICTURES}heat-map.ts`] },
+  {
+    calls: "`attentionView`",
+    schema: ATTENTION_VIEW_OPTIONS,
+    type: "AttentionViewOptions",
+    files: [`${PICTURES}attention-view.ts`],
+  },
+  { calls: "`barChart`", schema: BAR_CHART_OPTIONS, type: "BarChartOptions", files: [`${PICTURES}bar-chart.ts`] },
+  {
+    calls: "`groupedBars`",
+    schema: GROUPED_BARS_OPTIONS,
+    type: "GroupedBarsOptions",
+    files: [`${PICTURES}grouped-bars.ts`],
+  },
+  { calls: "`pointPlot`", schema: POINT_PLOT_OPTIONS, type: "PointPlotOptions", files: [`${PICTURES}point-plot.ts`] },
+  {
+    calls: "`ternaryPlot`",
+    schema: TERNARY_PLOT_OPTIONS,
+    type: "TernaryPlotOptions",
+    files: [`${PICTURES}ternary-plot.ts`],
+  },
+  { calls: "An axis of a plot: `x`, `y`", schema: PLOT_AXIS, type: "PlotAxis", files: [`${PICTURES}plot-axis.ts`] },
   { calls: "`verify`", schema: VERIFY_OPTIONS, type: "VerifyOptions", files: ["src/theory/verify/index.ts"] },
   {
     calls: "`runBench`",

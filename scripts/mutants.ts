@@ -525,6 +525,28 @@ export const MUTANTS: readonly Mutant[] = [
     tests: ["test/tokenizer/differential.test.ts"],
   },
   {
+    name: "tokenizer: a chat gets special tokens around its own",
+    file: "src/tokenizer/huggingface.ts",
+    from: "if (options?.addSpecialTokens === false) return parts.idsOf(text);",
+    to: "",
+    tests: ["test/tokenizer/chat.test.ts"],
+    quick: true,
+  },
+  {
+    name: "processed: a norm's stored offset is not folded",
+    file: "src/model/weights/process.ts",
+    from: "(scales[at % spec.dModel] as number) + weightOffset",
+    to: "(scales[at % spec.dModel] as number)",
+    tests: ["test/model/processed.test.ts"],
+  },
+  {
+    name: "processed: the first value head's bias serves all query heads",
+    file: "src/model/weights/process.ts",
+    from: "ofHeads[valueHead * dHead + (at % dHead)]",
+    to: "ofHeads[at % dHead]",
+    tests: ["test/model/processed.test.ts"],
+  },
+  {
     name: "bench: only the first run is checked",
     file: "src/bench/measure.ts",
     from: "checks.push(await test.run());",

@@ -4,6 +4,8 @@
  *
  * `superlens/theory` and `superlens/bench` are entries of their own, so that a page carries only what it imports:
  * `theory/index.ts` and `bench/index.ts` for a browser, `theory.node.ts` and its like for Node and Deno.
+ *
+ * @module superlens
  */
 export * from "./checkpoint/index.ts";
 export * from "./errors.ts";
@@ -41,12 +43,15 @@ export { type LoadOptions, type ModelSource, type OpenModelOptions, openModelSou
 export type { IdsInput, KvCacheOptions, PerSequence, TokenPositionOptions } from "./model/loaded-model.ts";
 export type { AnswerLogProb, LogProbsOptions } from "./model/log-probs.ts";
 export { Logits } from "./model/logits.ts";
+export type { AbortOptions, LongCallOptions } from "./model/long-call.ts";
 export type { Model } from "./model/model.ts";
+export type { ProcessOptions } from "./model/processed.ts";
 export type { ForwardOptions, LogitsSelection } from "./model/runner.ts";
 export type { SamplingOptions } from "./model/sampling.ts";
 export type * from "./model/spec.ts";
 export type { TuningOptions } from "./model/tuning.ts";
 export type { WeightValues } from "./model/weights/read.ts";
 export type { Indices, NumberList, NumericArray } from "./schema/schema.ts";
+export type { ChatMessage, ChatTemplateOptions } from "./tokenizer/chat.ts";
 export type { Tokenizer } from "./tokenizer/index.ts";
-export type { DecodeOptions, EncodeOptions, TokenStream } from "./tokenizer/types.ts";
+export type { DecodeOptions, EncodeOptions, TextTokenizer, TokenStream } from "./tokenizer/types.ts";

@@ -1,9 +1,13 @@
-/** Benchmarks: the same measurement on every host. Imports nothing of Node's, so a page can run it. */
+/**
+ * Benchmarks: the same measurement on every host. Imports nothing of Node's, so a page can run it.
+ *
+ * @module superlens/bench
+ */
 export type {} from "../globals.ts";
 export type { Backend } from "../hosts/facts.ts";
 export type { StorageType } from "../kernels/definitions.ts";
 export { type BenchOptions, DEFAULT_OPTIONS, planTests, type TestPlan } from "./options.ts";
-export { barPlot } from "./plot.ts";
+export { barPlots } from "./plot.ts";
 export { RandomSource } from "./random-source.ts";
 export type { BenchDocument, Ceilings, LoadTimes, ModelShape, Profile, Report, TestResult } from "./report.ts";
 export { type BenchProgress, type RunOptions, runBench } from "./run.ts";

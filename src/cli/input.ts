@@ -13,6 +13,19 @@ export function oneInput(command: Command, prompt: string | undefined, options: 
   return ids[0] as number[];
 }
 
+/** The two prompts of a command that takes `--clean` and `--corrupted`, as text or with `--ids` as ids. */
+export function twoPrompts(
+  command: Command,
+  { clean, corrupted, ids }: { clean: string; corrupted: string; ids?: boolean },
+): { clean: string | number[]; corrupted: string | number[] } {
+  if (!ids) return { clean, corrupted };
+  try {
+    return { clean: parseIds(clean), corrupted: parseIds(corrupted) };
+  } catch (error) {
+    return usageError(command, `with --ids the prompts are ids. ${(error as Error).message}`);
+  }
+}
+
 /** Answers as the model takes them: text, or ids when the prompt is ids. */
 export function parseAnswers(command: Command, answers: readonly string[], asIds: boolean): (string | number[])[] {
   if (answers.some((answer) => answer === ""))

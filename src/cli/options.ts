@@ -48,6 +48,11 @@ export function addBosOption(command: Command): Command {
   return command.option("--no-bos", "leave out the BOS token that the tokenizer would add");
 }
 
+/** Token ids in place of a prompt. `then`: what else they change. */
+export function idsOption(then = ""): Option {
+  return new Option("--ids <ids>", `token ids in place of a prompt, as "5 6 7"${then}`).argParser(collect(parseIds));
+}
+
 /** How a prompt and its answer become tokens. */
 export function tokenizationOption(): Option {
   const meaning = "joint: tokenize prompt and answer as one text; separate: tokenize the answer alone";

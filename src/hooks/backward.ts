@@ -89,6 +89,7 @@ export interface BackwardResult {
   zeros: readonly string[];
   /** Frees all three. */
   destroy(): void;
+  /** The end of a `using` block. */
   [Symbol.dispose](): void;
 }
 

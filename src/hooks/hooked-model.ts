@@ -18,6 +18,7 @@ import { type LoadOptions, loadParts, type ModelSource } from "../model/load.ts"
 import { LoadedModel } from "../model/loaded-model.ts";
 import type { AnswerLogProb, LogProbsOptions } from "../model/log-probs.ts";
 import { Model } from "../model/model.ts";
+import { type ProcessOptions, processedParts } from "../model/processed.ts";
 import * as s from "../schema/schema.ts";
 import { type BackwardOptions, type BackwardResult, backward } from "./backward.ts";
 import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";
@@ -156,6 +157,27 @@ export class HookedModel extends LoadedModel {
   async backward(input: ModelInput, options: BackwardOptions): Promise<BackwardResult> {
     this.assertOpen();
     return backward(this.base, this.standing, input, options);
+  }
+
+  /**
+   * A model with the same logits whose weights are folded and centred, as TransformerLens does by default: see `ProcessOptions`.
+   * Where the unembedding is centred the logits of each position are shifted, and their probabilities are the same. Its weights
+   * are copies in float32 on this model's device. It is destroyed apart, and before a model that requested the device.
+   *
+   *     using processed = await model.processed();
+   *
+   * @throws InputError `input/processing` for a step that this architecture does not allow; HookError `hook/unsupported` in
+   * a `withEdits` scope; GpuError out of memory.
+   */
+  async processed(options: ProcessOptions = {}): Promise<HookedModel> {
+    this.assertOpen();
+    if (this.standing.length > 0) {
+      throw new HookError(
+        "hook/unsupported",
+        "processed does not apply the edits of withEdits(). Process the model itself, and edit the result.",
+      );
+    }
+    return new HookedModel(new Model(await processedParts(this, options)));
   }
 
   /** Runs many edited passes for the price of what the edits can change; see `sweep`. */

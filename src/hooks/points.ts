@@ -12,6 +12,7 @@ import type { Value } from "../ops/op.ts";
 import { nearestNames } from "../schema/nearest.ts";
 import * as s from "../schema/schema.ts";
 
+/** An axis of an activation, by TransformerLens's name. */
 export type Axis =
   | "batch"
   | "pos"

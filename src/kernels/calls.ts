@@ -166,19 +166,20 @@ export function embed(
   out: BufferSlice,
   { by, indexOffset = 0, scale = 1, tokens, positions }: EmbedOptions,
 ): void {
+  const step = table.width % 4 === 0 ? 4 : 1;
   const indices = tokens ? { indexStart: 0, indexStride: 1 } : { indexStart: by === "token" ? 3 : 1, indexStride: 4 };
   for (const part of table.parts) {
-    recorder.dispatch(kernels.EMBED[table.storage], {
+    recorder.dispatch(kernels.EMBED[table.storage][step === 4 ? "four" : "one"], {
       params: {
         rowCount: rows,
-        width: table.width,
-        tableStride: table.stride,
+        width: table.width / step,
+        tableStride: table.stride / step,
         firstRow: part.firstRow,
         tableRows: part.rows,
         ...indices,
         indexOffset,
         positionOffset: positions?.offset ?? 0,
-        positionStride: positions?.table.stride ?? 0,
+        positionStride: (positions?.table.stride ?? 0) / step,
         scale,
       },
       buffers: {
@@ -188,7 +189,7 @@ export function embed(
         rowTable,
         positions: positions?.table.parts[0] ?? recorder.gpu.zeros,
       },
-      workgroups: elementGrid(recorder, rows * table.width),
+      workgroups: elementGrid(recorder, (rows * table.width) / step),
       constants: positions ? { HAS_POSITIONS: 1 } : {},
       work: { weightBytes: (rows * table.width * ELEMENT_BYTES[table.storage]) / table.parts.length },
     });

@@ -287,7 +287,7 @@ export function addVectorGradient(
   x: View | undefined,
   vectors: number,
   width: number,
-  out: Tensor,
+  out: BufferSlice,
 ): void {
   const [own, factor] = [dy, x].map(
     (view) => view && packed(recorder, view, (vectors * width) / (view.heads * view.width)),

@@ -26,6 +26,7 @@ import type { ModelSpec } from "./spec.ts";
 
 const FORWARD_OPTIONS = s.object<ForwardOptions>("the options of forward", FORWARD_FIELDS);
 
+/** The plain model: `base` of what `loadModel` gives. */
 export class Model extends Runner {
   /**
    * Runs the model and returns logits on the GPU; read them with `await logits.read()`, free them with `destroy()`.

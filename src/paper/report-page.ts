@@ -1,7 +1,8 @@
 /** The page of a report: what came out in one table, then a section a figure with question, findings, plots and numbers. */
+
+import { escapeXml } from "../pictures/labels.ts";
 import { type Summary, verdictInWords } from "./figure.ts";
 import { STYLE, tableOf } from "./page.ts";
-import { escaped } from "./plots/svg.ts";
 import { specOf } from "./preset-spec.ts";
 
 /** A run of a report. */
@@ -46,10 +47,10 @@ export function reportPage({ figures, runs }: Report): string {
   return [
     `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>The paper, figure by figure</title><style>${STYLE}img{max-width:100%;height:auto}nav td,nav th{text-align:left}</style>`,
     `<h1>The paper, figure by figure</h1><p>${ABOUT}</p>`,
-    ...aboutModels([...new Set(runs.map(({ model }) => model))]).map((line) => `<p>${escaped(line)}</p>`),
+    ...aboutModels([...new Set(runs.map(({ model }) => model))]).map((line) => `<p>${escapeXml(line)}</p>`),
     contents(figures, runs),
     ...figures.flatMap(({ name, asks, paper }) => [
-      `<h2 id="${escaped(name)}">${escaped(name)}</h2><p>${escaped(asks)}</p><p><b>The paper:</b> ${escaped(paper)}</p>`,
+      `<h2 id="${escapeXml(name)}">${escapeXml(name)}</h2><p>${escapeXml(asks)}</p><p><b>The paper:</b> ${escapeXml(paper)}</p>`,
       ...runs.filter(({ figure }) => figure === name).map(section),
     ]),
     "</html>",
@@ -66,23 +67,23 @@ function contents(figures: Report["figures"], runs: readonly ReportRun[]): strin
   };
   const rows = figures.map(
     ({ name, asks }) =>
-      `<tr><td><a href="#${escaped(name)}">${escaped(name)}</a></td><td>${escaped(asks)}</td>${models.map((model) => cell(name, model)).join("")}</tr>`,
+      `<tr><td><a href="#${escapeXml(name)}">${escapeXml(name)}</a></td><td>${escapeXml(asks)}</td>${models.map((model) => cell(name, model)).join("")}</tr>`,
   );
-  const heads = ["figure", "question", ...models].map((name) => `<th>${escaped(name)}</th>`).join("");
+  const heads = ["figure", "question", ...models].map((name) => `<th>${escapeXml(name)}</th>`).join("");
   return `<nav class="wide"><table><tr>${heads}</tr>${rows.join("")}</table></nav>`;
 }
 
-const anchorOf = ({ figure, model }: ReportRun) => escaped(`${figure}-${model}`.replaceAll(" ", "-"));
+const anchorOf = ({ figure, model }: ReportRun) => escapeXml(`${figure}-${model}`.replaceAll(" ", "-"));
 
 function section(run: ReportRun): string {
   const { figure, model, folder, summary, reason } = run;
-  const title = `<h3 id="${anchorOf(run)}">${escaped(figure)}, ${escaped(model)}</h3>`;
-  if (!summary) return `${title}<p>Left out: ${escaped(reason ?? "")}</p>`;
+  const title = `<h3 id="${anchorOf(run)}">${escapeXml(figure)}, ${escapeXml(model)}</h3>`;
+  if (!summary) return `${title}<p>Left out: ${escapeXml(reason ?? "")}</p>`;
   const link = (file: string, words: string) => `<a href="${encodeURI(`${folder}/${file}`)}">${words}</a>`;
   return [
-    `${title}<p><b>Ours, which ${verdictInWords(summary.verdict)}:</b> ${escaped(summary.sentence)}</p>`,
+    `${title}<p><b>Ours, which ${verdictInWords(summary.verdict)}:</b> ${escapeXml(summary.sentence)}</p>`,
     ...summary.plots.map(
-      ({ name }) => `<img loading="lazy" src="${encodeURI(`${folder}/${name}.svg`)}" alt="${escaped(name)}">`,
+      ({ name }) => `<img loading="lazy" src="${encodeURI(`${folder}/${name}.svg`)}" alt="${escapeXml(name)}">`,
     ),
     `<details><summary>Numbers</summary>${tableOf(summary.table)}</details>`,
     `<p>${link("index.html", "page")} · ${link("results.json", "results as JSON")} · ${link("results.csv", "as CSV")}</p>`,

@@ -4,10 +4,11 @@ import { HookedModel } from "../hooks/index.ts";
 import * as s from "../schema/schema.ts";
 import { saveModel, type TrainStep, train } from "../train/index.ts";
 import { heldOutAccuracy } from "./held-out.ts";
-import { lossPlot } from "./plots/loss.ts";
+import { lossPlot } from "./loss-plot.ts";
 import type { PresetSpec } from "./preset-spec.ts";
 import { PRESET, type Preset, presetBatches } from "./presets.ts";
 
+/** Options of `trainPreset`. */
 export interface TrainPresetOptions {
   /** Of `loadModel(presetModel(preset), { dtype: "float32" })`; its weights change. */
   model: HookedModel;
@@ -105,7 +106,7 @@ async function save(store: FileStore, model: HookedModel, { name, spec, data }: 
   await saveModel(model, store);
   await writeText(store, "vocab.json", JSON.stringify(data.vocabulary.toJson(), null, 1));
   await writeText(store, "training.json", JSON.stringify(record));
-  await writeText(store, "loss.svg", lossPlot(name, steps));
+  await writeText(store, "loss.svg", await lossPlot(name, steps).svg());
 }
 
 function adapterOf({ gpu }: HookedModel): string {

@@ -43,7 +43,7 @@ const CEILINGS: api.Report["ceilings"] = {
 export async function benchCalls(): Promise<Call[]> {
   const report = { ...(await api.runBench({ shape: "tiny" }, SMALL)), ceilings: CEILINGS };
   const source = await api.RandomSource.create(SHAPES.tiny);
-  const ofReports = { barPlot: api.barPlot, tablesOf: api.tablesOf, notesOf: api.notesOf, markdown: api.markdown };
+  const ofReports = { barPlots: api.barPlots, tablesOf: api.tablesOf, notesOf: api.notesOf, markdown: api.markdown };
   return [
     {
       name: "runBench",

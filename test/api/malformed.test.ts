@@ -39,6 +39,7 @@ const NOT_CALLED: readonly string[] = [
     "HookError",
     "GpuError",
     "TheoryError",
+    "PictureError",
     "paper.PaperError",
   ],
   // Tested in a test of its own, since it loads.
@@ -56,7 +57,7 @@ const NOT_CALLED: readonly string[] = [
     "CircuitGraph",
     "TraceGrid",
   ],
-  ...["LogitLens", "ResidualStack"],
+  ...["LogitLens", "ResidualStack", "Picture"],
   // They read what a source gave, and the classes of a loaded model.
   ...["headerLength", "parseHeader", "sameTensor"],
   // What hosts register, and files that are read by other calls.

@@ -2,5 +2,6 @@
 export * from "../../src/bench/index.ts";
 export * from "../../src/node.ts";
 export * as paper from "../../src/paper/index.ts";
+export * from "../../src/pictures/index.ts";
 export * from "../../src/theory/index.ts";
 export * from "../../src/train/index.ts";

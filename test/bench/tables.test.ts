@@ -1,6 +1,6 @@
 /** Reports as text, Markdown and SVG: every form from the same cells. */
 import { describe, expect, it } from "vitest";
-import { barPlot, markdown, notesOf, type Report, type TestResult, tablesOf } from "../../src/bench/index.ts";
+import { barPlots, markdown, notesOf, type Report, type TestResult, tablesOf } from "../../src/bench/index.ts";
 import { significant } from "../../src/bench/tables.ts";
 import { hostFacts } from "../../src/hosts/facts.ts";
 
@@ -94,15 +94,23 @@ describe("tables", () => {
   });
 });
 
-describe("the plot", () => {
-  it("has a bar with a whisker for each result, a scale for prompts and one for decoding", () => {
-    const svg = barPlot([PLAIN, WITH_ALL]);
-    expect(svg.match(/<rect/g)).toHaveLength(3);
-    expect(svg.match(/<path/g)).toHaveLength(3);
-    expect(svg).toContain("Prompts, tokens per second");
-    expect(svg).toContain("Tiny&lt;1> pp128, node, lavapipe");
-    expect(barPlot([])).toBe("");
+it("the plots have a bar with a whisker for each result, prompts and decoding a scale each", async () => {
+  const plots = barPlots([PLAIN, WITH_ALL]);
+  expect(plots.map(({ title }) => title)).toEqual(["Prompts, tokens per second", "Decoding, tokens per second"]);
+  const bars = plots.map(({ spec }) => (spec.data as { values: Record<string, unknown>[] }).values);
+  expect(bars.map(({ length }) => length)).toEqual([2, 1]);
+  const [first] = PLAIN.tests;
+  const all = 1000 * 128;
+  expect(bars[0]?.[0]).toEqual({
+    name: "Tiny<1> pp128, node with Dawn, lavapipe",
+    value: first?.tokensPerSecond,
+    low: all / (first?.spread.maxMs as number),
+    high: all / (first?.spread.minMs as number),
   });
+  const svg = (await plots[0]?.svg()) as string;
+  expect(svg.match(/<title>/g)).toHaveLength(2);
+  expect(svg).toContain(">Tiny&lt;1> pp128, node with Dawn, lavapipe<".replace("1>", "1&gt;"));
+  expect(barPlots([])).toEqual([]);
 });
 
 describe("numbers and hosts", () => {

@@ -60,7 +60,7 @@ const saveAndLoad: Body = async (model) => {
   );
   expectSame(loaded.positions, all.cache.positions, "positions");
   for (const name of all.cache.names)
-    expectSame([...(await loaded.read(name))], [...(await all.cache.read(name))], name);
+    expectSame([...(await loaded.array(name)).toFlat()], [...(await all.cache.read(name))], name);
   return `${blob.size} bytes`;
 };
 
@@ -111,6 +111,25 @@ const sweepAsPasses: Body = async (model) => {
   const rows = [];
   for (const edits of cells) rows.push(...(await logitsOf(model, edits)).slice(-model.spec.vocabSize).slice(1, 4));
   return showWorst(checkClose(values, Float32Array.from(rows), "values"));
+};
+
+/** Folded and centred: the same probabilities from a residual stream of mean 0. */
+const processedModel: Body = async (model) => {
+  using processed = await model.processed();
+  const point = "blocks.1.hook_resid_post";
+  const run = async (each: HookedModel) => {
+    using result = await each.forward(IDS, { capture: point });
+    return { logits: await result.logits.read(), residual: await result.cache.read(point) };
+  };
+  const [raw, now] = [await run(model), await run(processed)];
+  const without = (values: Float32Array, width: number) =>
+    values.map((value, at) => {
+      const row = values.subarray(at - (at % width), at - (at % width) + width);
+      return value - row.reduce((sum, each) => sum + each, 0) / width;
+    });
+  const { vocabSize, dModel } = model.spec;
+  const logits = checkClose(now.logits, without(raw.logits, vocabSize), "logits");
+  return showWorst(Math.max(logits, checkClose(now.residual, without(raw.residual, dModel), "residual")));
 };
 
 const compileErrors: Body = async (model) => {
@@ -200,5 +219,6 @@ export const hookChecks: Check[] = [
   ...["gemma2", "gpt_neox", "bloom"].map((family) => hookCheck(family, "a sweep equals full passes", sweepAsPasses)),
   hookCheck("gemma2", "metrics of one's own, and passes that begin with a residual, equal full passes", ownMetrics),
   hookCheck("gpt2", "each head patched at each position equals full passes", headsByPosition),
+  hookCheck("gpt2", "a processed model gives the same probabilities", processedModel),
   hookCheck("gpt2", "an expression that does not compile is named, and breaks nothing", compileErrors),
 ];

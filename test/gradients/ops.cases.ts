@@ -342,8 +342,11 @@ export const CASES = [
 ] as unknown as readonly OneOp[];
 
 /** Attention of heads that take other tiles, or none: too wide for finite differences of each input. */
-export const WIDE_ATTENTIONS = [20, 64, 72, 136, 260].flatMap((dHead) =>
-  attentionCases([`heads of ${dHead}`, { dHead, scale: dHead ** -0.5, window: 12 }]).filter(
+export const WIDE_ATTENTIONS = [
+  ...[20, 64, 72, 136, 260].map((dHead): [string, AttentionCase] => [`heads of ${dHead}`, { dHead, window: 12 }]),
+  ["heads of 20, a soft cap and ALiBi", { dHead: 20, ...ATTENTIONS["a soft cap, ALiBi and a window"] }] as const,
+].flatMap(([what, attributes]) =>
+  attentionCases([what, { ...attributes, scale: (attributes.dHead as number) ** -0.5 }]).filter(
     ({ kind, outputRows }) => kind === ATTENTION && !outputRows,
   ),
 ) as unknown as readonly OneOp[];

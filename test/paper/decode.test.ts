@@ -63,7 +63,7 @@ it("has a row for each way and number of drafts, and a drawing without NaN", asy
   );
   for (const value of summary.table.rows.flat()) expect(value).not.toBeNaN();
   expect(summary.plots.map(({ name }) => name)).toEqual(["decode-number-words"]);
-  expect(summary.plots[0]?.svg).not.toMatch(/NaN|undefined|Infinity/);
+  expect(await summary.plots[0]?.picture.svg()).not.toMatch(/NaN|undefined|Infinity/);
   expect(await readText(store, "index.html")).toContain(summary.sentence.slice(0, 20));
 });
 

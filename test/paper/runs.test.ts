@@ -8,11 +8,13 @@ import { MemoryStore, readText } from "../../src/checkpoint/store.ts";
 import { type HookedModel, loadModel } from "../../src/hooks/index.ts";
 import type { AnyFigure, Comparison, Figure } from "../../src/paper/figure.ts";
 import { FIGURES, figureOf } from "../../src/paper/figures/index.ts";
+import { cellText, tableOf } from "../../src/paper/page.ts";
 import { evaluationPrompts, promptIds } from "../../src/paper/prompts.ts";
 import { mergeRun, runFigure } from "../../src/paper/runs.ts";
 import { type Subject, SubjectList } from "../../src/paper/subjects.ts";
 import { taskFamily } from "../../src/paper/tasks/index.ts";
 import { Vocabulary } from "../../src/paper/tasks/vocabulary.ts";
+import { heatMap } from "../../src/pictures/index.ts";
 import { testGpu } from "../support/gpu.ts";
 
 const MODEL = fileURLToPath(new URL("../fixtures/paper/lc-d16-l2-h2", import.meta.url));
@@ -33,7 +35,7 @@ function squares({ upTo = 5, fails = -1 } = {}) {
     },
     summarise: (_, results) => ({
       table: { columns: ["n", "a, b"], rows: results.map(({ cell, result }) => [cell.n, result]) },
-      plots: [{ name: "plot", svg: "<svg/>" }],
+      plots: [{ name: "plot", picture: heatMap([[1]]) }],
       sentence: "They are <not> negative.",
       verdict: "agrees",
     }),
@@ -106,6 +108,17 @@ describe("a run", () => {
     await expect(mergeRun([], new MemoryStore())).rejects.toMatchObject({ code: "paper/no-run" });
   });
 
+  it("goes on on another machine, where the model lies in another folder", async () => {
+    const store = new MemoryStore();
+    const { figure, ran } = squares();
+    const of = (label: string) => ({ ...figure, settings: async () => ({ upTo: 5, model: { label } }) });
+    await runFigure(of("/home/a/lc"), subject, { store, shard: { index: 0, count: 2 } });
+    await runFigure(of("D:\\models\\lc"), subject, { store });
+    expect(ran).toEqual([0, 2, 4, 1, 3]);
+    for (const other of ["/home/a/mini", "hf:a/lc"])
+      await expect(runFigure(of(other), subject, { store })).rejects.toMatchObject({ code: "paper/other-run" });
+  });
+
   it("reports progress and ends with the signal", async () => {
     const seen: number[][] = [];
     const stop = new AbortController();
@@ -170,6 +183,14 @@ const SUMS: Comparison<{ of: number }, { id: string; n: number }, number> = {
   }),
 };
 
+it("numbers of a table are short, and small ones are not 0", () => {
+  const shown = ["all <3", 7, 0, 0.12345, -0.5, 1.7e-5, Number.NaN].map(cellText);
+  expect(shown).toEqual(["all <3", "7", "0", "0.123", "-0.500", "1.7e-5", "NaN"]);
+  expect(tableOf({ columns: ["a"], rows: [["all <3"], [1.7e-5]] })).toContain(
+    "<td>all &lt;3</td></tr><tr><td>1.7e-5</td>",
+  );
+});
+
 describe("a comparison", () => {
   const figure = SUMS as unknown as AnyFigure;
   /** Which models were asked for, in order. */
@@ -222,7 +243,7 @@ describe("figures", () => {
     const summary = await runFigure(figureOf(name), subject, { store, quick: true });
     expect(summary?.table.rows.length).toBeGreaterThan(1);
     for (const row of summary?.table.rows ?? []) for (const value of row) expect(value).not.toBeNaN();
-    for (const { svg } of summary?.plots ?? []) expect(svg).not.toMatch(/NaN|undefined|Infinity/);
+    for (const { picture } of summary?.plots ?? []) expect(await picture.svg()).not.toMatch(/NaN|undefined|Infinity/);
     expect(await readText(store, "index.html")).toContain(summary?.sentence.slice(0, 20));
   });
 

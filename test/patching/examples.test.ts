@@ -24,7 +24,7 @@ const PIECES = [
 
 /** What each script prints, at the least. */
 const PRINTS: Record<string, RegExp[]> = {
-  "attention-pattern": [/hook_pattern, head \d: the last query gives "cat" \d\.\d\d/, /█/],
+  "attention-pattern": [/layer \d, head \d: the last query gives "cat" \d\.\d\d/, /^L\dH\d\n.*\n<s>( +[\d.]+){7}$/m],
   "activation-patching": [/clean -?\d/, /^L0( +-?\d+\.\d\d){7}$/m, /each head's z[\s\S]*^L2( +-?\d+\.\d\d){4}$/m],
   "attribution-patching": [
     /^resid_pre, by attribution:\n.*\nL0( +-?\d+\.\d\d){7}$/m,
@@ -45,6 +45,12 @@ const PRINTS: Record<string, RegExp[]> = {
     /^and through the values[^\n]*\n[^\n]*MLP\nL0( +-?\d+\.\d\d){5}$/m,
     /by position: (\d+\.\d +){6}\d+\.\d$/m,
     /^singular values of OV: [\s\S]*^ {2}or reads ("[^"]+" ?){5}, writes ("[^"]+" ?){5}$/m,
+  ],
+  pictures: [
+    /^Most likely next token after each layer\n +<s>/m,
+    /^Which residual carries the cat\n.*\nL0( +-?[\d.e-]+){7}$/m,
+    /^Every head\nLayer 0, head 1\n.*\n<s>( +[\d.]+){7}$/m,
+    /^Who says "cat" rather than "bird"\n.*\n\S+ +-?[\d.]+$/m,
   ],
   steering: [/^alpha 0: One day, .+/m, /^alpha 0.5: One day, .+/m],
 };
@@ -92,8 +98,7 @@ function storyTokenizer() {
 const execute = async (nodeArgs: readonly string[]) =>
   (await promisify(execFile)(process.execPath, ["--import", "tsx", ...nodeArgs], { cwd: ROOT })).stdout;
 
-/** Scripts are what has a recipe; the other files of the folder are what scripts share. */
-const scripts = readdirSync(join(ROOT, "examples")).filter((name) => name.endsWith(".ts") && name !== "heat-map.ts");
+const scripts = readdirSync(join(ROOT, "examples")).filter((name) => name.endsWith(".ts"));
 
 it("covers every script", () => {
   expect(scripts.sort()).toEqual(
@@ -125,7 +130,7 @@ describe("in one process, on one device", () => {
 });
 
 it.each(Object.keys(PRINTS))("%s is what its recipe shows", (name) => {
-  const page = readFileSync(join(ROOT, `docs/recipes/${name}.md`), "utf8");
-  const shown = /```ts\n([\s\S]*?)```/.exec(page)?.[1];
-  expect(shown).toBe(readFileSync(join(ROOT, `examples/${name}.ts`), "utf8"));
+  const page = readFileSync(join(ROOT, name === "pictures" ? "docs/pictures.md" : `docs/recipes/${name}.md`), "utf8");
+  const shown = [...page.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => code);
+  expect(shown).toContain(readFileSync(join(ROOT, `examples/${name}.ts`), "utf8"));
 });

@@ -2,6 +2,7 @@
 import { Command, Option } from "commander";
 import { checkForward } from "../../hooks/plan.ts";
 import { METHOD_NAMES, type MethodName, methodOf } from "../attribution-methods.ts";
+import { twoPrompts } from "../input.ts";
 import { type MetricOption, metricOption, resolveMetric } from "../metric-option.ts";
 import {
   addBosOption,
@@ -9,7 +10,6 @@ import {
   examples,
   type GlobalOptions,
   type InputOptions,
-  parseIds,
   refuseIdleBos,
   usageError,
   wholeNumber,
@@ -88,7 +88,7 @@ async function attribute(source: string, command: Command): Promise<void> {
     usageError(command, `--check is for --method attribution; ${options.method} is not compared with exact patching`);
   if (options.at !== undefined && method.at === undefined)
     usageError(command, `--at is for methods of one place; ${options.method} looks at every edge`);
-  const prompts = promptsOf(command, options);
+  const prompts = twoPrompts(command, options);
   if (out !== undefined) await checkWritable(out);
   const answer = await withModel(source, options, {
     prepare(facts) {
@@ -105,14 +105,4 @@ async function attribute(source: string, command: Command): Promise<void> {
   if (out === undefined) return;
   const size = await writeFileWhole(out, [new TextEncoder().encode(`${JSON.stringify(answer.json)}\n`)]);
   if (!options.json) print(`${out}: ${bytes(size)}`);
-}
-
-/** Both prompts, as text or ids. */
-function promptsOf(command: Command, { clean, corrupted, ids }: AttributeOptions) {
-  if (!ids) return { clean, corrupted };
-  try {
-    return { clean: parseIds(clean), corrupted: parseIds(corrupted) };
-  } catch (error) {
-    return usageError(command, `with --ids the prompts are ids. ${(error as Error).message}`);
-  }
 }

@@ -32,7 +32,7 @@ import {
   tokenTable,
 } from "../demo/render.ts";
 import { examples, type GlobalOptions } from "../options.ts";
-import { print, printJson } from "../output.ts";
+import { print, printJson, terminal } from "../output.ts";
 import { packageRoot } from "../package.ts";
 import { withModel } from "../session.ts";
 
@@ -107,7 +107,7 @@ async function demo(options: DemoOptions): Promise<void> {
     },
   );
   if (options.json) printJson({ model: blueprint.program.definition.name, ...story });
-  else printStory(blueprint, story, wantsColour() ? painted : plain);
+  else printStory(blueprint, story, terminal().colours ? painted : plain);
   checkDifference(Object.values(story));
 }
 
@@ -137,12 +137,6 @@ async function tell(loaded: LoadedSuperposition, [a, b]: [Prompt, Prompt]): Prom
     patched: await look(loaded, a, edits, { weight: runProgram(program, donor).weight }),
     strange: first.explained ? await look(loaded, strangePrompt(blueprint, 1)) : undefined,
   };
-}
-
-/** A terminal gets colours unless NO_COLOR is set; FORCE_COLOR asks for them anywhere. */
-function wantsColour(): boolean {
-  const { FORCE_COLOR, NO_COLOR } = process.env;
-  return FORCE_COLOR ? FORCE_COLOR !== "0" : process.stdout.isTTY === true && !NO_COLOR;
 }
 
 function checkDifference(looks: readonly (Look | undefined)[]): void {

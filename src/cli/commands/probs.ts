@@ -1,5 +1,6 @@
 /** `superlens probs`: which answer does the model expect? Answers of several tokens count by the chain rule. */
 import { Command, Option } from "commander";
+import { prefixesOf, togetherOf } from "../../model/answer-overlap.ts";
 import { type AnswerLogProb, answerTokens, type LogProbsOptions } from "../../model/log-probs.ts";
 import { oneInput, parseAnswers } from "../input.ts";
 import {
@@ -9,7 +10,7 @@ import {
   examples,
   type GlobalOptions,
   type InputOptions,
-  parseIds,
+  idsOption,
   tokenizationOption,
   usageError,
 } from "../options.ts";
@@ -38,11 +39,7 @@ export function probsCommand(): Command {
     )
     .argument("<model>", "folder, address or hf:owner/name")
     .argument("[prompt]", "the text before the answer; quote it for the shell")
-    .addOption(
-      new Option("--ids <ids>", 'token ids in place of a prompt, as "5 6 7"; the answers are then ids too').argParser(
-        collect(parseIds),
-      ),
-    )
+    .addOption(idsOption("; the answers are then ids too"))
     .addOption(promptsOption().conflicts("ids"))
     .addOption(answers.argParser(collect((text) => text.split(","))).makeOptionMandatory())
     .addOption(tokenizationOption())
@@ -123,6 +120,16 @@ function printBars(ranked: readonly Answer[]): void {
     quoted(answer),
   ]);
   print(...table([["prob", "", "log prob", "tokens", "answer"], ...rows], ["right", "left", "right", "right"]));
-  const total = ranked.reduce((sum, { probability }) => sum + probability, 0);
-  print(`together ${percent(total)}`);
+  print(...overlapsOf(ranked), `together ${percent(togetherOf(ranked))}`);
+}
+
+/** A line for each answer that begins another one; of equal answers one line. */
+function overlapsOf(ranked: readonly Answer[]): string[] {
+  const tokens = ranked.map((one) => one.tokens);
+  return prefixesOf(tokens).flatMap(([shorter, longer]) => {
+    const [first, second] = [ranked[shorter], ranked[longer]] as [Answer, Answer];
+    if (first.tokens.length < second.tokens.length)
+      return [`${quoted(first.answer)} begins ${quoted(second.answer)}: its probability includes that one's`];
+    return shorter < longer ? [`${quoted(first.answer)} and ${quoted(second.answer)} are the same tokens`] : [];
+  });
 }

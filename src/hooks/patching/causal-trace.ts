@@ -94,6 +94,7 @@ export class TraceGrid extends PatchGrid {
     super(axes.rows, axes.columns, values, corrupted, clean, corrupted);
   }
 
+  /** What `JSON.stringify` writes. */
   override toJSON(): GridJson & { clean: number; corrupted: number; corruptedSamples: number[]; noiseStd: number } {
     return { ...super.toJSON(), corruptedSamples: [...this.corruptedSamples], noiseStd: this.noiseStd };
   }

@@ -86,6 +86,7 @@ export class Grid {
       .join("\n");
   }
 
+  /** What `JSON.stringify` writes. */
   toJSON(): GridJson {
     const width = this.columns.indices.length;
     const values = this.rows.indices.map((_, row) => [...this.values.subarray(row * width, (row + 1) * width)]);
@@ -125,6 +126,7 @@ export class PatchGrid extends Grid {
     return this.values.map((value) => (value - corrupted) / (clean - corrupted));
   }
 
+  /** What `JSON.stringify` writes. */
   override toJSON(): GridJson & { clean: number; corrupted: number; prompts?: unknown[] } {
     const { clean, corrupted, prompts } = this;
     const each = prompts.length > 0 ? { prompts: prompts.map((grid) => grid.toJSON()) } : {};

@@ -1,12 +1,12 @@
 /** The rebuttal's figure 7: a task is dropped from the prompt, which keeps its length and its query; is its answer gone? */
+import { groupedBars } from "../../pictures/index.ts";
 import type { Figure, Summary } from "../figure.ts";
 import type { Measured } from "../measure.ts";
-import { barChart, OTHER } from "../plots/bars.ts";
 import { mixtureReport } from "../report.ts";
 import { taskFamily } from "../tasks/index.ts";
-import { ask, meanOf } from "./asking.ts";
+import { ask, meanOf, OTHER } from "./asking.ts";
 import { roomNote } from "./examples.ts";
-import { type Block, blocksOf, type MixedSettings, mixedPrompts, mixedSettings, roleNames } from "./mixed.ts";
+import { type Block, blockPrompts, blocksOf, type MixedSettings, mixedSettings, roleNames } from "./mixed.ts";
 
 /** Prompts of all tasks, or without one. */
 interface Dropped extends Block {
@@ -25,7 +25,7 @@ export const ABLATION: Figure<MixedSettings, Dropped, Measured[]> = {
         blocksOf(settings, `${family}-without-${without}`, { family, without }),
       ),
     ]),
-  run: (cell, settings, subject, signal) => ask(subject, mixedPrompts(settings, cell, cell.without), signal),
+  run: (cell, settings, subject, signal) => ask(subject, blockPrompts(settings, cell, cell.without), signal),
   summarise,
 };
 
@@ -108,7 +108,7 @@ function kindsOf(
     const measured = results
       .filter(({ cell }) => cell.family === family && cell.without === without)
       .flatMap(({ result }) => result);
-    const prompts = mixedPrompts(settings, { family, first: 0, count: measured.length }, without);
+    const prompts = blockPrompts(settings, { family, first: 0, count: measured.length }, without);
     return {
       family,
       roles,
@@ -125,10 +125,8 @@ const nameOf = (roles: readonly string[], without: number | undefined) =>
 function plotOf(family: string, kinds: readonly Kind[]) {
   return {
     name: `ablation-${family}`,
-    svg: barChart({
-      title: `${family}: mean probability of each answer, by the task that is dropped`,
-      y: { label: "probability", from: 0, to: 1 },
-      groups: kinds
+    picture: groupedBars(
+      kinds
         .filter((kind) => kind.family === family)
         .map(({ roles, without, tasks, other }) => ({
           name: without === undefined ? "all tasks" : `no ${roles[without]}`,
@@ -137,6 +135,10 @@ function plotOf(family: string, kinds: readonly Kind[]) {
             { name: "other", value: other, series: OTHER },
           ],
         })),
-    }),
+      {
+        title: `${family}: mean probability of each answer, by the task that is dropped`,
+        y: { label: "probability", from: 0, to: 1 },
+      },
+    ),
   };
 }

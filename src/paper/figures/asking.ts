@@ -7,6 +7,9 @@ import type { Subject } from "../subjects.ts";
 import { type FamilySet, familyNames, taskFamily } from "../tasks/index.ts";
 import { type TokenForm, Vocabulary } from "../tasks/vocabulary.ts";
 
+/** The series of bars that are none of the tasks', which gives their colour. */
+export const OTHER = 4;
+
 export interface SubjectFacts {
   readonly label: string;
   readonly layers: number;

@@ -5,6 +5,7 @@
  * In small models a task's mean vector does nothing, so that there is nothing to combine. Beside it stand vectors of ours: the
  * residuals that the prompts of each task have for the same query, in the first layer that decides the answer alone.
  */
+import { type Picture, pointPlot } from "../../pictures/index.ts";
 import type { Figure, Summary } from "../figure.ts";
 import {
   centroidOf,
@@ -12,18 +13,16 @@ import {
   doTasks,
   findTaskVectors,
   lastResiduals,
-  mixedPrompts,
   pureTwin,
   setVector,
-  tasksOf,
   zeroShot,
 } from "../inside/task-vectors.ts";
-import { pointPlot } from "../plots/points.ts";
 import type { Prompt } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
 import { type FamilySet, taskFamily } from "../tasks/index.ts";
 import { ask, meanOf } from "./asking.ts";
-import { cellOfEach, type FamilyCell, type MixedSettings, settingsOf } from "./mixed.ts";
+import { firstTasks, roomNote } from "./examples.ts";
+import { cellOfEach, type FamilyCell, type MixedSettings, mixedPrompts, settingsOf } from "./mixed.ts";
 
 /** Its prompts are of each half of those that vectors come from, and queries. */
 interface Settings extends MixedSettings {
@@ -79,7 +78,7 @@ async function followPaths(
   signal: AbortSignal | undefined,
 ): Promise<Path[]> {
   const family = taskFamily(name, set);
-  const draw = (of: number) => mixedPrompts(family, examples[name] as number, count, of);
+  const draw = (of: number) => mixedPrompts(family, { examples: examples[name] as number, count, seed: of });
   const queries = draw(seed);
   const { residuals, ...search } = await findTaskVectors(subject, draw(seed + SOURCES), draw(seed + CHOICE), signal);
   const { best, scores } = search;
@@ -96,7 +95,7 @@ async function followPaths(
   };
   const paths: Path[] = [];
   for (const kind of KINDS)
-    for (const tasks of subsets(tasksOf(family))) {
+    for (const tasks of subsets(firstTasks(family))) {
       const { of, ...facts } = vectorsOf[kind];
       const steps = pathOf(tasks, family.tasks.length, points);
       paths.push({ kind, ...facts, tasks, points: await measure(subject, queries, steps, facts.layer, of, signal) });
@@ -194,7 +193,7 @@ const COLUMNS = [
   "queries with every task at a fifth of its weight",
 ];
 
-function summarise({ set }: Settings, results: readonly { cell: FamilyCell; result: Path[] }[]): Summary {
+function summarise({ set, examples }: Settings, results: readonly { cell: FamilyCell; result: Path[] }[]): Summary {
   const nameOf = (family: string, tasks: readonly number[]) =>
     tasks.map((task) => taskFamily(family, set).tasks[task]?.name).join(" + ");
   const all = results.flatMap(({ cell, result }) => result.map((path) => ({ family: cell.family, path })));
@@ -221,14 +220,14 @@ function summarise({ set }: Settings, results: readonly { cell: FamilyCell; resu
     },
     plots: all.map(({ family, path }) => ({
       name: `convex-${family}-${path.kind}-${path.tasks.join("")}`,
-      svg: plotOf(family, path, nameOf(family, path.tasks), set),
+      picture: plotOf(family, path, nameOf(family, path.tasks), set),
     })),
     sentence: `${judged
       .map(
         ({ family, kind, works, fair, task }) =>
           `${family}: the tasks' mean vectors alone do their task in ${percent(task)} of queries; ${kind === "task" ? "of these" : `of the queries' own vectors, which do it in ${percent(works)},`} equal combinations give every task a fifth of its part in ${fair.map(percent).join(", ")} of queries`,
       )
-      .join(". ")}.`,
+      .join(". ")}.${roomNote(set, examples)}`,
     verdict: held === paths.length ? "agrees" : held === 0 ? "disagrees" : "agrees in part",
   };
 }
@@ -243,23 +242,25 @@ function judgedOf(paths: readonly Path[]) {
   return { kind, task: of("task")[0]?.works ?? 0, works: of(kind)[0]?.works ?? 0, fair: of(kind).map(equal) };
 }
 
-function plotOf(family: string, { kind, layer, tasks, points }: Path, names: string, set: FamilySet): string {
+function plotOf(family: string, { kind, layer, tasks, points }: Path, names: string, set: FamilySet): Picture {
   const x = ({ weights }: Point) => weights[tasks[tasks.length === 2 ? 1 : 0] as number] as number;
   const { tasks: all } = taskFamily(family, set);
   const which = kind === "task" ? "tasks' mean vectors" : "the queries' own vectors";
-  return pointPlot({
-    title: `${family}: ${which} of ${names}, layer ${layer}`,
-    x:
-      tasks.length === 2
-        ? { label: `weight of ${all[tasks[1] as number]?.name}`, from: 0, to: 1 }
-        : { label: `weight of ${all[tasks[0] as number]?.name}; the others share the rest`, from: 0, to: 0.4 },
-    y: { label: "probability of the answer", from: 0, to: 1 },
-    series: [
+  return pointPlot(
+    [
       ...tasks.map((task) => ({
         name: all[task]?.name as string,
         line: points.map((point) => [x(point), point.probabilities[task] as number] as const),
       })),
       { name: "other", line: points.map((point) => [x(point), point.other] as const) },
     ],
-  });
+    {
+      title: `${family}: ${which} of ${names}, layer ${layer}`,
+      x:
+        tasks.length === 2
+          ? { label: `weight of ${all[tasks[1] as number]?.name}`, from: 0, to: 1 }
+          : { label: `weight of ${all[tasks[0] as number]?.name}; the others share the rest`, from: 0, to: 0.4 },
+      y: { label: "probability of the answer", from: 0, to: 1 },
+    },
+  );
 }

@@ -3,8 +3,8 @@
  * two comparisons: with prompts of that task alone that are as long, and with ones that have as many examples of it. The second
  * shows what the others' presence costs.
  */
+import { pointPlot } from "../../pictures/index.ts";
 import type { Figure, Summary } from "../figure.ts";
-import { pointPlot } from "../plots/points.ts";
 import { taskFamily } from "../tasks/index.ts";
 import { meanOf } from "./asking.ts";
 import { roomNote } from "./examples.ts";
@@ -157,16 +157,18 @@ function plotOf(family: string, prices: readonly Price[]) {
   });
   return {
     name: `cost-${family}`,
-    svg: pointPlot({
-      title: `${family}: accuracy of the tasks, means and a point a task`,
-      x: { label: "K, tasks in the mixture", from: 0, to: Math.max(4, ...mixtures) },
-      y: { label: "accuracy", from: 0, to: 1 },
-      jitter: 0.05,
-      series: [
+    picture: pointPlot(
+      [
         series("alone, as long", ({ longAlone }) => longAlone),
         series("alone, as many", ({ alone }) => alone),
         series("in the mixture", ({ mixed }) => mixed),
       ],
-    }),
+      {
+        title: `${family}: accuracy of the tasks, means and a point a task`,
+        x: { label: "K, tasks in the mixture", from: 0, to: Math.max(4, ...mixtures) },
+        y: { label: "accuracy", from: 0, to: 1 },
+        jitter: 0.05,
+      },
+    ),
   };
 }

@@ -2,15 +2,16 @@
  * Beyond the paper, named by its authors as future work: does superposed decoding keep several tasks alive past the first token?
  * The tasks whose whole answers are among k drafts, against beam search and sampling, by what the model has to run.
  */
+
 import { fnv1a } from "../../fnv1a.ts";
+import { pointPlot } from "../../pictures/index.ts";
 import { DecodedPrompts, type Survival, WAYS, type Way } from "../decoding.ts";
 import { PaperError } from "../errors.ts";
 import type { CellResult, Figure, Summary } from "../figure.ts";
-import { axisOf } from "../plots/axes.ts";
-import { pointPlot } from "../plots/points.ts";
 import { taskFamily } from "../tasks/index.ts";
 import { meanOf } from "./asking.ts";
-import { type Block, blocksOf, type MixedSettings, mixedPrompts, mixedSettings } from "./mixed.ts";
+import { roomNote } from "./examples.ts";
+import { type Block, blockPrompts, blocksOf, type MixedSettings, mixedSettings } from "./mixed.ts";
 
 interface Settings extends MixedSettings {
   readonly drafts: readonly number[];
@@ -46,7 +47,7 @@ export const DECODE: Figure<Settings, Block, Point[]> = {
   cells: (settings) => settings.families.flatMap((family) => blocksOf(settings, family, { family })),
   async run(cell, settings, subject, signal) {
     const family = taskFamily(cell.family, settings.set);
-    using prompts = await DecodedPrompts.run(subject, family, mixedPrompts(settings, cell), {
+    using prompts = await DecodedPrompts.run(subject, family, blockPrompts(settings, cell), {
       text: settings.text,
       signal,
     });
@@ -120,18 +121,17 @@ function compared({ tasks, means }: Found) {
 function plotOf({ family, tasks, means }: Found) {
   return {
     name: `decode-${family}`,
-    svg: pointPlot({
-      title: `${family}: whole answers among the drafts of a prompt of ${tasks} tasks`,
-      x: axisOf(
-        "tokens run after the prompt, mean of the prompts",
-        means.map(({ rows }) => rows),
-      ),
-      y: { label: "tasks whose answer is there, mean", from: 0, to: tasks },
-      series: WAYS.map((way) => ({
+    picture: pointPlot(
+      WAYS.map((way) => ({
         name: way,
         line: means.filter((mean) => mean.way === way).map(({ rows, alive }) => [rows, alive] as const),
       })),
-    }),
+      {
+        title: `${family}: whole answers among the drafts of a prompt of ${tasks} tasks`,
+        x: { label: "tokens run after the prompt, mean of the prompts" },
+        y: { label: "tasks whose answer is there, mean", from: 0, to: tasks },
+      },
+    ),
   };
 }
 
@@ -164,7 +164,7 @@ function summarise(settings: Settings, results: readonly CellResult<Block, Point
       ),
     },
     plots: found.map((one) => plotOf(one)),
-    sentence: `${found.map((one) => sentenceOf(one)).join(". ")}.`,
+    sentence: `${found.map((one) => sentenceOf(one)).join(". ")}.${roomNote(settings.set, settings.examples)}`,
     verdict: kept.length === 0 ? "disagrees" : kept.length === found.length ? "agrees" : "agrees in part",
   };
 }

@@ -1,8 +1,8 @@
 /** The paper's section 4: two tasks in one prompt, one with share lambda; do the two probabilities follow it? */
 
+import { pointPlot } from "../../pictures/index.ts";
 import type { Figure, Summary } from "../figure.ts";
 import type { Measured } from "../measure.ts";
-import { pointPlot } from "../plots/points.ts";
 import { countsOf, evaluationPrompts, type Prompt } from "../prompts.ts";
 import { type MixtureReport, mixtureReport } from "../report.ts";
 import { taskFamily } from "../tasks/index.ts";
@@ -83,20 +83,22 @@ function summarise(settings: Settings, results: readonly { cell: Mixture; result
   const meanAt = (one: (typeof measured)[number], role: number) => one.report.roles[role]?.mean as number;
   const plots = curves.map(({ family, pair, of }) => ({
     name: `lambda-${family}-${pair}`,
-    svg: pointPlot({
-      title: `${family}, ${pair === "first" ? "the first two tasks" : "random pairs"}: means and prompts; dashed: as lambda`,
-      x: { label: "lambda, the first task's part of the examples", from: 0, to: 1 },
-      y: { label: "probability of the answer", from: 0, to: 1 },
-      diagonal: true,
-      jitter: 0.02,
-      series: [0, 1].map((role) => ({
+    picture: pointPlot(
+      [0, 1].map((role) => ({
         name: role === 0 ? "first task" : "second task",
         line: of.map((one) => [one.cell.share, meanAt(one, role)] as const),
         points: of.flatMap(({ cell, result }) =>
           result.map(({ probabilities }) => [cell.share, probabilities[role] as number] as const),
         ),
       })),
-    }),
+      {
+        title: `${family}, ${pair === "first" ? "the first two tasks" : "random pairs"}: means and prompts; dashed: as lambda`,
+        x: { label: "lambda, the first task's part of the examples", from: 0, to: 1 },
+        y: { label: "probability of the answer", from: 0, to: 1 },
+        diagonal: true,
+        jitter: 0.02,
+      },
+    ),
   }));
   const found = curves.map(({ family, pair, of }) => {
     const curve = of
@@ -105,7 +107,7 @@ function summarise(settings: Settings, results: readonly { cell: Mixture; result
     const middle = (of.find(({ cell }) => cell.share === 0.5) as (typeof measured)[number]).report;
     return { family, pair, off: distance(curve, LAWS.lambda), law: nearestLaw(curve), middle };
   });
-  const linear = found.filter(({ law }) => law === "lambda").length;
+  const linear = found.filter(({ law, middle }) => law === "lambda" && middle.other <= 0.5).length;
   return {
     table: {
       columns: COLUMNS,
@@ -166,8 +168,11 @@ function nearestLaw(curve: Curve): keyof typeof LAWS {
 
 /** The paper shows means. They say nothing of single prompts: a half is also what a model has that picks either task half the time. */
 function sentenceOf({ family, pair, off, law, middle }: Found): string {
+  const name = `${family}, ${pair === "first" ? "first two tasks" : "random pairs"}`;
+  if (middle.other > 0.5)
+    return `${name}: other answers have ${middle.other.toFixed(2)} at one half, more than both tasks together.`;
   const picks = middle.fair < 0.5 ? "most prompts pick one task, which the mean hides" : "most prompts have both tasks";
-  return `${family}, ${pair === "first" ? "first two tasks" : "random pairs"}: the mean is ${off.toFixed(2)} from lambda on average and nearest to ${law}; at one half ${picks} (the smaller probability is ${middle.smaller.toFixed(2)} on average, both are above 0.2 in ${Math.round(100 * middle.allAboveFifth)}% of prompts).`;
+  return `${name}: the mean is ${off.toFixed(2)} from lambda on average and nearest to ${law}; at one half ${picks} (the smaller probability is ${middle.smaller.toFixed(2)} on average, both are above 0.2 in ${Math.round(100 * middle.allAboveFifth)}% of prompts).`;
 }
 
 interface Found {

@@ -1,14 +1,13 @@
 /** The paper's figures 1 and 2: examples of all tasks of a family in one prompt, and the probability of each task's answer. */
 
+import { groupedBars, ternaryPlot } from "../../pictures/index.ts";
 import type { Figure, Summary } from "../figure.ts";
 import type { Measured } from "../measure.ts";
-import { barChart, OTHER } from "../plots/bars.ts";
-import { ternaryPlot } from "../plots/ternary.ts";
 import { mixtureReport } from "../report.ts";
 import { taskFamily } from "../tasks/index.ts";
-import { ask, meanOf } from "./asking.ts";
+import { ask, meanOf, OTHER } from "./asking.ts";
 import { roomNote } from "./examples.ts";
-import { type Block, blocksOf, type MixedSettings, mixedPrompts, mixedSettings, roleNames } from "./mixed.ts";
+import { type Block, blockPrompts, blocksOf, type MixedSettings, mixedSettings, roleNames } from "./mixed.ts";
 
 export const MIXTURES: Figure<MixedSettings, Block, Measured[]> = {
   name: "mixtures",
@@ -17,7 +16,7 @@ export const MIXTURES: Figure<MixedSettings, Block, Measured[]> = {
     "The three or four answers together take most of the probability, each of them a part that is not negligible; every model prefers some tasks to others (figures 1 and 2).",
   settings: mixedSettings,
   cells: (settings) => settings.families.flatMap((family) => blocksOf(settings, family, { family })),
-  run: (block, settings, subject, signal) => ask(subject, mixedPrompts(settings, block), signal),
+  run: (block, settings, subject, signal) => ask(subject, blockPrompts(settings, block), signal),
   summarise,
 };
 
@@ -32,6 +31,7 @@ const COLUMNS = [
   "likeliest other token",
   "entropy (nats)",
   "KL (nats)",
+  "smallest of a prompt's, mean",
   "prompts with every task at a fifth of its share",
   "prompts with all answers in the top K",
   "prompts with overlapping answers",
@@ -40,7 +40,7 @@ const COLUMNS = [
 function summarise(settings: MixedSettings, results: readonly { cell: Block; result: Measured[] }[]): Summary {
   const families = settings.families.map((name) => {
     const answered = results.filter(({ cell }) => cell.family === name).flatMap(({ result }) => result);
-    const prompts = mixedPrompts(settings, { family: name, first: 0, count: answered.length });
+    const prompts = blockPrompts(settings, { family: name, first: 0, count: answered.length });
     const roles = roleNames(taskFamily(name, settings.set));
     return {
       name,
@@ -63,30 +63,32 @@ function summarise(settings: MixedSettings, results: readonly { cell: Block; res
       likeliestOther,
       meanOf(answered.map((one) => one.entropy)),
       report.kl,
+      report.smaller,
       report.fair,
       report.topK ?? "",
       meanOf(answered.map((one) => Number(one.isOverlapping))),
     ]),
   );
-  const bars = barChart({
-    title: "Mean probability of each task's answer, and its standard deviation",
-    y: { label: "probability", from: 0, to: 1 },
-    groups: families.map(({ name, roles, report, together }) => ({
+  const bars = groupedBars(
+    families.map(({ name, roles, report, together }) => ({
       name,
       bars: [
         ...report.roles.map(({ mean, spread }, role) => ({ name: roles[role] as string, value: mean, spread })),
         { name: "other", value: 1 - together, series: OTHER },
       ],
     })),
-  });
+    {
+      title: "Mean probability of each task's answer, and its standard deviation",
+      y: { label: "probability", from: 0, to: 1 },
+    },
+  );
   const triangles = families.flatMap(({ name, roles, answered }) =>
     triples(roles.length).map((triple) => ({
       name: `mixtures-${name}-${triple.join("")}`,
-      svg: ternaryPlot({
-        title: `${name}: a point a prompt`,
-        corners: triple.map((role) => roles[role] as string),
-        points: answered.map(({ probabilities }) => triple.map((role) => probabilities[role] as number)),
-      }),
+      picture: ternaryPlot(
+        answered.map(({ probabilities }) => triple.map((role) => probabilities[role] as number)),
+        { title: `${name}: a point a prompt`, corners: triple.map((role) => roles[role] as string) },
+      ),
     })),
   );
   const isMost = families.filter(({ together }) => together > 0.5).length;
@@ -96,7 +98,7 @@ function summarise(settings: MixedSettings, results: readonly { cell: Block; res
   const percent = (value: number) => `${Math.round(100 * value)}%`;
   return {
     table: { columns: COLUMNS, rows },
-    plots: [{ name: "mixtures", svg: bars }, ...triangles],
+    plots: [{ name: "mixtures", picture: bars }, ...triangles],
     sentence: `${families
       .map(
         ({ name, together, report, likeliestOther }) =>

@@ -2,15 +2,14 @@
  * Beyond the paper: when does a model superpose within a prompt? Models that were trained on prompts of which a part of the examples
  * is of another task (the presets lc, lc-mix2, lc-mix5, lc-mix10 and lc-mix20), asked mixtures of two tasks.
  */
+import { groupedBars, type Picture, pointPlot } from "../../pictures/index.ts";
 import type { Comparison, ModelResults, Summary } from "../figure.ts";
 import type { Measured } from "../measure.ts";
-import { axisOf } from "../plots/axes.ts";
-import { barChart } from "../plots/bars.ts";
-import { pointPlot } from "../plots/points.ts";
 import { TRAINING_PRESET_NAMES } from "../preset-spec.ts";
 import { trainingPreset } from "../presets.ts";
 import { countsOf, evaluationPrompts, type Prompt } from "../prompts.ts";
 import { mixtureReport } from "../report.ts";
+import { lastPart } from "../subjects.ts";
 import { taskFamily } from "../tasks/index.ts";
 import { ask } from "./asking.ts";
 import { type Block, type MixedSettings, mixedSettings } from "./mixed.ts";
@@ -91,20 +90,22 @@ function compare(models: Results): Summary {
     plots: [
       ...families.map((family) => ({
         name: `purity-${family}`,
-        svg: pointPlot({
-          title: `${family}: the first task's mean probability; dashed: as its share`,
-          x: { label: "the first task's part of the examples", from: 0, to: 1 },
-          y: { label: "probability of the answer", from: 0, to: 1 },
-          diagonal: true,
-          series: names.map((name, model) => ({
+        picture: pointPlot(
+          names.map((name, model) => ({
             name,
             line: found
               .filter((one) => one.model === model && one.cell.family === family)
               .map(({ cell, report }) => [cell.share, report.roles[0]?.mean as number] as const),
           })),
-        }),
+          {
+            title: `${family}: the first task's mean probability; dashed: as its share`,
+            x: { label: "the first task's part of the examples", from: 0, to: 1 },
+            y: { label: "probability of the answer", from: 0, to: 1 },
+            diagonal: true,
+          },
+        ),
       })),
-      { name: "purity-smaller", svg: halvesPlot(families, names, smaller) },
+      { name: "purity-smaller", picture: halvesPlot(families, names, smaller) },
     ],
     sentence: `At one half, ${families
       .map(
@@ -130,21 +131,22 @@ function halvesPlot(
   families: readonly string[],
   names: readonly string[],
   smaller: (family: string, model: number) => number,
-): string {
+): Picture {
   const parts = names.map(impurityOf);
   if (parts.includes(undefined)) {
     const bars = (family: string) => names.map((name, model) => ({ name, value: smaller(family, model) }));
-    return barChart({ ...HALVES, groups: families.map((family) => ({ name: family, bars: bars(family) })) });
+    return groupedBars(
+      families.map((family) => ({ name: family, bars: bars(family) })),
+      { ...HALVES },
+    );
   }
   const percents = (parts as number[]).map((part) => 100 * part);
   const line = (family: string) =>
     percents.map((percent, model) => [percent, smaller(family, model)] as const).sort(([a], [b]) => a - b);
-  return pointPlot({
-    ...HALVES,
-    x: axisOf("training examples of another task (%)", percents),
-    series: families.map((family) => ({ name: family, line: line(family) })),
-  });
+  return pointPlot(
+    families.map((family) => ({ name: family, line: line(family) })),
+    { ...HALVES, x: { label: "training examples of another task (%)" } },
+  );
 }
 
-/** The last part of where the model came from. */
-const nameOf = ({ model: { label } }: MixedSettings) => label.split(/[/\\]/).filter(Boolean).at(-1) ?? label;
+const nameOf = ({ model: { label } }: MixedSettings) => lastPart(label);

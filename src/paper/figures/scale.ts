@@ -1,16 +1,16 @@
 /** The paper's section 7: do larger models do more of a prompt's tasks at once, and are they nearer to its mixture? */
+
 import { neededTensors } from "../../model/weights/needed.ts";
+import { pointPlot } from "../../pictures/index.ts";
 import type { Comparison, ModelResults, Summary } from "../figure.ts";
 import type { Measured } from "../measure.ts";
-import { axisOf } from "../plots/axes.ts";
-import { pointPlot } from "../plots/points.ts";
 import { countsOf, equalShares, evaluationPrompts, type Prompt } from "../prompts.ts";
 import { mixtureReport } from "../report.ts";
 import type { Subject } from "../subjects.ts";
 import type { TaskFamily } from "../tasks/family.ts";
 import { taskFamily } from "../tasks/index.ts";
 import { ask, meanOf } from "./asking.ts";
-import { MOST_TASKS } from "./examples.ts";
+import { MOST_TASKS, roomNote } from "./examples.ts";
 import { cellOfEach, type FamilyCell, type MixedSettings, settingsOf } from "./mixed.ts";
 
 interface Settings extends MixedSettings {
@@ -104,19 +104,21 @@ function compare(models: readonly ModelResults<Settings, FamilyCell, Measured[]>
   const families = [...new Set(points.map(({ family }) => family))];
   const lines = families.map((family) => ({ family, of: points.filter((point) => point.family === family) }));
   const plotted = (title: string, label: string, value: (point: Point) => number) =>
-    pointPlot({
-      title,
-      x: {
-        label: "parameters (power of ten)",
-        from: Math.floor(Math.min(...points.map(log10))),
-        to: Math.ceil(Math.max(...points.map(log10)) + 1e-9),
-      },
-      y: axisOf(label, points.map(value)),
-      series: lines.map(({ family, of }) => ({
+    pointPlot(
+      lines.map(({ family, of }) => ({
         name: family,
         line: of.map((point) => [log10(point), value(point)] as const),
       })),
-    });
+      {
+        title,
+        x: {
+          label: "parameters (power of ten)",
+          from: Math.floor(Math.min(...points.map(log10))),
+          to: Math.ceil(Math.max(...points.map(log10)) + 1e-9),
+        },
+        y: { label: label },
+      },
+    );
   const trends = lines.map(({ family, of }) => ({
     family,
     completed: trend(of, (point) => point.completed),
@@ -134,18 +136,24 @@ function compare(models: readonly ModelResults<Settings, FamilyCell, Measured[]>
     plots: [
       {
         name: "scale-completed",
-        svg: plotted("Tasks completed in a prompt", "answers among the K likeliest", (p) => p.completed),
+        picture: plotted("Tasks completed in a prompt", "answers among the K likeliest", (p) => p.completed),
       },
-      { name: "scale-kl", svg: plotted("Distance from the mixture of the examples", "KL (nats)", (p) => p.kl) },
+      { name: "scale-kl", picture: plotted("Distance from the mixture of the examples", "KL (nats)", (p) => p.kl) },
     ],
     sentence: `From the smallest model to the largest, over all pairs of them, ${trends
       .map(
         ({ family, completed, kl, listed }) =>
           `on ${family} the number of tasks completed ${way(completed)} (${listed((p) => p.completed)}) and KL ${way(kl)} (${listed((p) => p.kl)} nats)`,
       )
-      .join("; ")}.`,
+      .join("; ")}.${models.map(noteOf).join("")}`,
     verdict: holds === asPaper.length ? "agrees" : holds === 0 ? "disagrees" : "agrees in part",
   };
+}
+
+/** Whether a model's context has room for fewer examples. */
+function noteOf({ settings: { model, set, examples } }: ModelResults<Settings, FamilyCell, Measured[]>): string {
+  const note = roomNote(set, examples, tasksOf);
+  return note && ` ${model.label}:${note}`;
 }
 
 const log10 = ({ parameters }: Point) => Math.log10(parameters);

@@ -3,12 +3,12 @@
  * two tasks. A cell trains a model and asks it, so a run that was ended loses at most a model.
  */
 
+import { pointPlot } from "../../pictures/index.ts";
 import { train } from "../../train/index.ts";
 import { PaperError } from "../errors.ts";
 import type { Cell, Comparison, ModelResults, Summary } from "../figure.ts";
 import { heldOutAccuracy } from "../held-out.ts";
 import type { Measured } from "../measure.ts";
-import { pointPlot } from "../plots/points.ts";
 import { type Preset, presetBatches, presetModel, trainingPreset } from "../presets.ts";
 import { countsOf, evaluationPrompts, type Prompt } from "../prompts.ts";
 import { mixtureReport } from "../report.ts";
@@ -56,7 +56,7 @@ function settingsOf({ model }: Subject, quick: boolean): Settings {
   if (heads === undefined)
     throw new PaperError(
       "paper/own-models",
-      `The figure "seeds" trains models of its own and takes no other. Run it without a model.`,
+      `The figure "seeds" trains twelve models of its own, in an hour or more, and takes no other. Run it alone and without a model: superlens paper seeds.`,
     );
   return { heads: Number(heads), seed: Number(seed), quick, prompts: quick ? 10 : 100 };
 }
@@ -165,12 +165,8 @@ function compare(models: readonly ModelResults<Settings, Cell, Trained>[]): Summ
     },
     plots: families.map((family) => ({
       name: `seeds-${family}`,
-      svg: pointPlot({
-        title: `${family}: the first task's probability, a point a seed, the line their mean`,
-        x: { label: "lambda, the first task's part of the examples", from: 0, to: 1 },
-        y: { label: "probability of the answer", from: 0, to: 1 },
-        diagonal: true,
-        series: heads.map((count) => {
+      picture: pointPlot(
+        heads.map((count) => {
           const own = rows.filter((row) => row.family === family && row.heads === count);
           const meanAt = (share: number) =>
             meanOf(own.map(({ curve }) => curve.find(([at]) => at === share)?.[1] as number));
@@ -180,7 +176,13 @@ function compare(models: readonly ModelResults<Settings, Cell, Trained>[]): Summ
             points: own.flatMap(({ curve }) => curve),
           };
         }),
-      }),
+        {
+          title: `${family}: the first task's probability, a point a seed, the line their mean`,
+          x: { label: "lambda, the first task's part of the examples", from: 0, to: 1 },
+          y: { label: "probability of the answer", from: 0, to: 1 },
+          diagonal: true,
+        },
+      ),
     })),
     sentence: `With ${heads.join(", ")} heads, as means over seeds: ${groups
       .map(

@@ -3,26 +3,20 @@
  * equal parts of all tasks: add a task's vector, boost the task's most selective head, or cut those of the others. How strong, and in
  * which layer, is chosen on prompts of their own. The construction is the control: there one number, WEIGHT, is the answer.
  */
+
 import type { Edit } from "../../hooks/index.ts";
+import { groupedBars, type Picture } from "../../pictures/index.ts";
 import { placesOf, setSpace } from "../../theory/index.ts";
 import type { Figure, Summary } from "../figure.ts";
 import { constructionOf } from "../inside/construction.ts";
 import { type Head, type HeadEffects, headEffects, headsOf, ownHeads, zOf } from "../inside/heads.ts";
-import {
-  centroidOf,
-  combined,
-  lastResiduals,
-  mixedPrompts,
-  pureTwin,
-  residualOf,
-  tasksOf,
-} from "../inside/task-vectors.ts";
-import { barChart, OTHER } from "../plots/bars.ts";
+import { centroidOf, combined, lastResiduals, pureTwin, residualOf } from "../inside/task-vectors.ts";
 import type { Prompt } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
 import { taskFamily } from "../tasks/index.ts";
-import { ask, meanOf } from "./asking.ts";
-import { cellOfEach, type FamilyCell, type MixedSettings, settingsOf } from "./mixed.ts";
+import { ask, meanOf, OTHER } from "./asking.ts";
+import { firstTasks, roomNote } from "./examples.ts";
+import { cellOfEach, type FamilyCell, type MixedSettings, mixedPrompts, settingsOf } from "./mixed.ts";
 
 interface SteerCell extends FamilyCell {
   readonly isConstruction: boolean;
@@ -92,11 +86,11 @@ async function steerModel(
 ): Promise<Steered[]> {
   const family = taskFamily(name, set);
   const examples = ofFamilies[name] as number;
-  const choice = mixedPrompts(family, examples, count, seed + CHOICE);
-  const shown = mixedPrompts(family, examples, count, seed);
+  const choice = mixedPrompts(family, { examples, count, seed: seed + CHOICE });
+  const shown = mixedPrompts(family, { examples, count, seed });
   const own = await findHeads(subject, choice.slice(0, HEAD_PROMPTS), signal);
   const steered: Steered[] = [];
-  for (const target of tasksOf(family)) {
+  for (const target of firstTasks(family)) {
     const ways = {
       nothing: [{ setting: "", edits: [] }],
       "add vector": await vectorWays(subject, choice, target, signal),
@@ -228,10 +222,10 @@ async function steerConstruction(
   const construction = await constructionOf(family, CONTROL.examples, gpu);
   using _model = construction.model;
   const { blueprint } = construction;
-  const prompts = mixedPrompts(family, CONTROL.examples, Math.min(count, MOST_CONTROL), seed);
+  const prompts = mixedPrompts(family, { examples: CONTROL.examples, count: Math.min(count, MOST_CONTROL), seed });
   const shares = family.tasks.map((_, task) => (prompts[0] as Prompt).shares[task] ?? 0);
   const steered: Steered[] = [];
-  for (const target of tasksOf(family)) {
+  for (const target of firstTasks(family)) {
     const outcomes: Outcome[] = [];
     for (const part of [0, 0.5, 1]) {
       const weights = shares.map((share, task) => (1 - part) * share + part * Number(task === target));
@@ -256,7 +250,10 @@ const COLUMNS = [
   "other tasks in their pure prompts",
 ];
 
-function summarise({ set }: MixedSettings, results: readonly { cell: SteerCell; result: Steered[] }[]): Summary {
+function summarise(
+  { set, examples }: MixedSettings,
+  results: readonly { cell: SteerCell; result: Steered[] }[],
+): Summary {
   const all = results.flatMap(({ cell: { family, isConstruction }, result }) =>
     result.map(({ target, outcomes }) => ({
       group: isConstruction ? `construction of ${family}` : family,
@@ -293,7 +290,7 @@ function summarise({ set }: MixedSettings, results: readonly { cell: SteerCell; 
     },
     plots: groups.map(({ name, of }) => ({
       name: `steer-${name.replaceAll(" ", "-")}`,
-      svg: plotOf(
+      picture: plotOf(
         name,
         of.map(({ outcomes }) => outcomes),
       ),
@@ -308,7 +305,7 @@ function summarise({ set }: MixedSettings, results: readonly { cell: SteerCell; 
             )
             .join("; ")}`,
       )
-      .join(". ")}.`,
+      .join(". ")}.${roomNote(set, examples)}`,
     verdict: steered === trained.length ? "agrees" : steered === 0 ? "disagrees" : "agrees in part",
   };
 }
@@ -323,11 +320,9 @@ function methodsOf(cells: readonly (readonly Outcome[])[]) {
   });
 }
 
-function plotOf(name: string, cells: readonly (readonly Outcome[])[]): string {
-  return barChart({
-    title: `${name}: one task of the prompt is to run; means over tasks`,
-    y: { label: "probability", from: 0, to: 1 },
-    groups: methodsOf(cells).map(({ method, target, others, none, pure }) => ({
+function plotOf(name: string, cells: readonly (readonly Outcome[])[]): Picture {
+  return groupedBars(
+    methodsOf(cells).map(({ method, target, others, none, pure }) => ({
       name: method,
       bars: [
         { name: "its answer", value: target },
@@ -336,5 +331,9 @@ function plotOf(name: string, cells: readonly (readonly Outcome[])[]): string {
         { name: "pure prompts", value: pure, series: 3 },
       ],
     })),
-  });
+    {
+      title: `${name}: one task of the prompt is to run; means over tasks`,
+      y: { label: "probability", from: 0, to: 1 },
+    },
+  );
 }

@@ -1,6 +1,6 @@
 /** The rebuttal's table 2: with K tasks in the prompt, how often is a task's answer among the K likeliest? */
+import { pointPlot } from "../../pictures/index.ts";
 import type { Figure, Summary } from "../figure.ts";
-import { pointPlot } from "../plots/points.ts";
 import { taskFamily } from "../tasks/index.ts";
 import { meanOf } from "./asking.ts";
 import { roomNote } from "./examples.ts";
@@ -55,15 +55,17 @@ function summarise(settings: MixedSettings, results: readonly { cell: Several; r
     plots: [
       {
         name: "top-k",
-        svg: pointPlot({
-          title: "Answers among the K likeliest, for K tasks in the prompt",
-          x: { label: "K, tasks in the prompt", from: 0, to: Math.max(4, ...found.map(({ tasks }) => tasks)) },
-          y: { label: "part of the answers", from: 0, to: 1 },
-          series: settings.families.map((family) => ({
+        picture: pointPlot(
+          settings.families.map((family) => ({
             name: family,
             line: found.filter((one) => one.family === family).map(({ tasks, accuracy }) => [tasks, accuracy] as const),
           })),
-        }),
+          {
+            title: "Answers among the K likeliest, for K tasks in the prompt",
+            x: { label: "K, tasks in the prompt", from: 0, to: Math.max(4, ...found.map(({ tasks }) => tasks)) },
+            y: { label: "part of the answers", from: 0, to: 1 },
+          },
+        ),
       },
     ],
     sentence: `${settings.families

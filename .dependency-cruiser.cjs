@@ -90,11 +90,7 @@ module.exports = {
       severity: "error",
       comment: "Nothing Node-only may be reachable from a page's entries: use a *.node.ts file, loaded by src/node.ts.",
       from: {
-        path: [
-          "^src/index\\.ts$",
-          "^src/(theory|paper|train|bench|pictures)/index\\.ts$",
-          "^src/web/",
-        ],
+        path: ["^src/index\\.ts$", "^src/(theory|paper|train|bench|pictures)/index\\.ts$", "^src/web/"],
       },
       to: { reachable: true, path: NODE_ONLY },
     },

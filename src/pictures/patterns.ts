@@ -6,7 +6,9 @@ import { PictureError } from "./errors.ts";
 export interface PatternCache {
   readonly names: readonly string[];
   readonly positions: readonly (readonly number[])[];
+  /** The axes of a point. */
   shape(name: string): readonly number[];
+  /** A point's numbers, or those of a part. */
   read(name: string, slice?: { batch?: number; heads?: number }): Promise<Float32Array>;
 }
 

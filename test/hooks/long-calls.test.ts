@@ -12,6 +12,13 @@ import { hooked } from "./support.ts";
 /** Calls without a signal. */
 const QUICK: Readonly<Record<string, string>> = {
   "An edit": "no call",
+  "An axis of a plot: `x`, `y`": "no call",
+  ...Object.fromEntries(
+    ["attentionView", "barChart", "groupedBars", "heatMap", "pointPlot", "ternaryPlot"].map((name) => [
+      `\`${name}\``,
+      "draws numbers that are there",
+    ]),
+  ),
   "A receiver of `pathPatch`": "no call",
   "`schedule` of `train`": "no call",
   "`optimizer` of `train`": "no call",

@@ -192,10 +192,8 @@ describe("edge attribution", () => {
       code: "hook/same-prompts",
       message: expect.stringContaining("clean prompt 1 and the corrupted one"),
     });
-    await expect(refused({ metric: metric.weighted(new Float32Array(96)), method: "exact" })).rejects.toMatchObject({
-      code: "hook/metric",
-      message: expect.stringContaining("edgeAttribution by gradients"),
-    });
+    const projected = metric.project("blocks.0.hook_resid_pre", new Float32Array(model.spec.dModel).fill(1));
+    await expect(refused({ metric: projected, method: "exact" })).rejects.toMatchObject({ code: "hook/metric" });
     // Measured before the prompts differ.
     const same = faithfulness(model, none, { ...options, metricPosition: 0 });
     await expect(same).rejects.toMatchObject({ code: "hook/same-metric" });

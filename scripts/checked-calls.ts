@@ -40,6 +40,7 @@ import { SUPERPOSED_OPTIONS } from "../src/model/drafts/superposed.ts";
 import { LOAD_OPTIONS } from "../src/model/load.ts";
 import { ENCODE_OPTIONS, KV_CACHE_OPTIONS, TOKEN_POSITION_OPTIONS } from "../src/model/loaded-model.ts";
 import { LOG_PROBS_OPTIONS } from "../src/model/log-probs.ts";
+import { PROCESS_OPTIONS } from "../src/model/processed.ts";
 import { ANSWER_OPTIONS } from "../src/paper/answers.ts";
 import { BATCH_OPTIONS } from "../src/paper/batches.ts";
 import { DEFAULT_MODELS_OPTIONS } from "../src/paper/embedded.ts";
@@ -60,6 +61,7 @@ import { TERNARY_PLOT_OPTIONS } from "../src/pictures/ternary-plot.ts";
 import type { Schema } from "../src/schema/schema.ts";
 import { CONSTRUCTION_OPTIONS } from "../src/theory/plan.ts";
 import { VERIFY_OPTIONS } from "../src/theory/verify/index.ts";
+import { CHAT_TEMPLATE_OPTIONS } from "../src/tokenizer/chat.ts";
 import { ADAMW_OPTIONS } from "../src/train/adamw.ts";
 import { INITIAL_WEIGHTS_OPTIONS } from "../src/train/initialise.ts";
 import { SAVE_OPTIONS } from "../src/train/save.ts";
@@ -132,6 +134,13 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     type: "TokenPositionOptions",
     files: ["src/model/loaded-model.ts", INPUT],
   },
+  {
+    calls: "`chat`, `applyChatTemplate`",
+    schema: CHAT_TEMPLATE_OPTIONS,
+    type: "ChatTemplateOptions",
+    files: ["src/tokenizer/chat.ts"],
+  },
+  { calls: "`processed`", schema: PROCESS_OPTIONS, type: "ProcessOptions", files: ["src/model/processed.ts"] },
   { calls: "`createKvCache`", schema: KV_CACHE_OPTIONS, type: "KvCacheOptions", files: ["src/model/loaded-model.ts"] },
   { calls: "`sweep`", schema: SWEEP_OPTIONS, type: "SweepOptions", files: EXPERIMENT },
   {

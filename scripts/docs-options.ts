@@ -26,6 +26,9 @@ Every call checks its arguments before anything runs. Three kinds of options are
 
 \`undefined\` counts as absent. Where the table says "a whole number, or a list of whole numbers", \`heads: 5\` is \`heads: [5]\`. A
 single edit stands for a list of one. Lists may be arrays of a numeric type, such as \`Int32Array\`.
+
+Every call that can take more than a second takes \`signal\`, an \`AbortSignal\`, and ends with its reason. Calls of several passes also take
+\`onProgress\`, which is called after each pass and awaited. A generation and a verification tell each step as they go instead.
 `;
 
 /** The interfaces and types of a source file by name. */
@@ -63,10 +66,13 @@ function commentOf(member: ts.PropertySignature): string {
   return (comment ?? "").replace(/\s+/g, " ").trim();
 }
 
+/** Where options that many calls share are. */
+const LONG_CALLS = "src/model/long-call.ts";
+
 const row = (cells: readonly string[]) => `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
 
 function section({ calls, schema, type, files }: CheckedCall): string {
-  const comments = commentsOf(type, files);
+  const comments = commentsOf(type, [...files, LONG_CALLS]);
   const lines = Object.entries(schema.fields ?? {}).map(([name, field]) => {
     const needed = field.isRequired ? " (needed)" : "";
     return row([`\`${name}\`${needed}`, field.takes, comments.get(name) ?? ""]);

@@ -47,8 +47,22 @@ const summary = await runFigure(figureOf("lambda"), subjects, { store: "lambda",
 await runReport(FIGURES, subjects, { store: "report", names: ["mini"] });
 \`\`\`
 
-A model that was trained here is asked the tasks its vocabulary has words for. One with a tokenizer is asked the paper's own prompts.
-[cli.md](cli.md#paper) has the options, how a run is shared between machines and how it is given to Slurm.
+A model that was trained here is asked the tasks its vocabulary has words for. One with a tokenizer is asked the paper's own prompts:
+100 prompts of 60 examples for three tasks and 80 for four, operands from 10 to 99. Where its context is too short, prompts have fewer
+examples, or a family is left out; the findings say so. [cli.md](cli.md#paper) has the options, how a run is shared between machines and
+how it is given to Slurm.
+
+**On every host.** The calls are the same in Node, in Deno and in a page. The models of this package are in its folder \`weights/\`; a page
+takes them from the address under which it serves that folder. The numbers differ in the last digits, as adapters do.
+
+\`\`\`ts
+import { MemoryStore } from "superlens";
+import { defaultModels, figureOf, runFigure, SubjectList } from "superlens/paper";
+
+const figure = figureOf("mixtures");
+using models = new SubjectList(defaultModels(figure, "https://example.org/weights"));
+const summary = await runFigure(figure, models, { store: new MemoryStore(), quick: true });
+\`\`\`
 
 **What a verdict is.** The paper gives few numbers, so each figure says in its code which statement of the paper it tests, and by which
 threshold. "Agrees in part" means for some of the families. Prompts are few in \`--quick\` runs: take a share of 20 prompts as ± 0.1.

@@ -5,6 +5,7 @@ const VJP = ["test/gradients/vjp.test.ts"];
 const KERNELS = ["test/gradients/kernels.test.ts"];
 const EDITS = ["test/gradients/edits.test.ts"];
 const BAD_INPUT = ["test/gradients/bad-input.test.ts"];
+const GOLDEN = ["test/train/golden.test.ts"];
 
 export const GRADIENT_MUTANTS: readonly Mutant[] = [
   {
@@ -66,6 +67,20 @@ export const GRADIENT_MUTANTS: readonly Mutant[] = [
     tests: ["test/gradients/references.test.ts"],
   },
   {
+    name: "gradients: a projection of queries is read from rows of queries, keys and values",
+    file: "src/hooks/metric-gradient.ts",
+    from: "  copy(recorder, x, packed, rows);\n",
+    to: "  copy(recorder, { ...x, rowStride: width }, packed, rows);\n",
+    tests: ["test/hooks/measures.test.ts"],
+  },
+  {
+    name: "gradients: at a norm only of what the last copy reads",
+    file: "src/graph/differentiate.ts",
+    from: "op.kind === GRADIENT_OF && op.inputs.length > 1",
+    to: "op.kind === GRADIENT_OF && op.inputs.length > 99",
+    tests: ["test/gradients/points.test.ts"],
+  },
+  {
     name: "gradients: scores that no query sees are not masked",
     file: "shaders/attention_cap_gradient.wgsl",
     from: "if (key > lastVisible(entry.x, entry.y) || key < firstVisible(entry.y)) {",
@@ -82,8 +97,8 @@ export const GRADIENT_MUTANTS: readonly Mutant[] = [
   {
     name: "gradients: a key gets nothing of its own query",
     file: "src/ops/attention-blocks.ts",
-    from: "queries.position(seen) < position)",
-    to: "queries.position(seen) <= position)",
+    from: "queries.position(middle) < position)",
+    to: "queries.position(middle) <= position)",
     tests: KERNELS,
   },
   {
@@ -115,6 +130,20 @@ export const GRADIENT_MUTANTS: readonly Mutant[] = [
     tests: KERNELS,
   },
   {
+    name: "gradients: keys and values by lanes get those of another group's heads",
+    file: "shaders/attention_key_gradient_lanes.wgsl",
+    from: "let head = kvHead * sharing + index % sharing;",
+    to: "let head = kvHead + index % sharing * params.nKvHeads;",
+    tests: KERNELS,
+  },
+  {
+    name: "gradients: queries by lanes forget the keys after the first of each four",
+    file: "shaders/attention_query_gradient_lanes.wgsl",
+    from: "k[d] = subgroupShuffle(k[d], next);",
+    to: "k[d] = subgroupShuffle(k[d], lane);",
+    tests: KERNELS,
+  },
+  {
     name: "gradients: keys and values by tiles get those of another group's heads",
     file: "shaders/attention_key_gradient_tile.wgsl",
     from: "let head = kvHead * sharing + index % sharing;",
@@ -138,7 +167,7 @@ export const GRADIENT_MUTANTS: readonly Mutant[] = [
   {
     name: "gradients: a gate's without the slope of its activation",
     file: "shaders/gate_gradient.wgsl",
-    from: "dy[i] * x[i] * slope(before)",
+    from: "dy[i] * x[i] * slopeEach(before)",
     to: "dy[i] * x[i]",
     tests: KERNELS,
   },
@@ -152,15 +181,15 @@ export const GRADIENT_MUTANTS: readonly Mutant[] = [
   {
     name: "gradients: every part of a matrix gets the first one's",
     file: "src/kernels/gradients.ts",
-    from: "const firstRow = isLinear ? part.firstRow : 0;",
+    from: "const firstRow = isLinear ? first - row : 0;",
     to: "const firstRow = 0;",
     tests: KERNELS,
   },
   {
     name: "gradients: rows that were selected come back in the first places",
     file: "src/ops/select.ts",
-    from: "putRows(recorder, inputs[0] as View, kept, outputs[0] as View);",
-    to: "putRows(recorder, inputs[0] as View, Array.from(kept.keys()), outputs[0] as View);",
+    from: "inputs[0] as View, keptRows(attributes, bindings), rows.count",
+    to: "inputs[0] as View, [...keptRows(attributes, bindings).keys()], rows.count",
     tests: KERNELS,
   },
   {
@@ -176,6 +205,27 @@ export const GRADIENT_MUTANTS: readonly Mutant[] = [
     from: "({ alpha }) => 1 - alpha",
     to: "({ alpha }) => alpha",
     tests: EDITS,
+  },
+  {
+    name: "training: norms decay as matrices do",
+    file: "src/train/adamw.ts",
+    from: "(slot?.isMatrix ? weightDecay : 0)",
+    to: "weightDecay",
+    tests: GOLDEN,
+  },
+  {
+    name: "training: every weight moves by the first one's gradient",
+    file: "shaders/adamw.wgsl",
+    from: "gradient[i] * norm[1]",
+    to: "gradient[at] * norm[1]",
+    tests: GOLDEN,
+  },
+  {
+    name: "training: gradients lie in longer buffers than may be bound",
+    file: "src/model/weights/flat-memory.ts",
+    from: "offset + bytes > longest",
+    to: "offset > longest",
+    tests: ["test/train/limits.test.ts"],
   },
   {
     name: "gradients: a failed pass leaves its gradients behind",

@@ -15,6 +15,7 @@ const PLANS = ["test/graph/plans.test.ts"];
 const EQUIVALENCE = ["test/engine/equivalence.test.ts"];
 const SWEEPS = ["test/hooks/sweep.test.ts"];
 const PATHS = ["test/paths/path-patch.test.ts"];
+const MEASURES = ["test/hooks/measures.test.ts"];
 const BENCH = ["test/bench/reference.test.ts", "test/bench/run.test.ts"];
 
 export const MUTANTS: readonly Mutant[] = [
@@ -118,6 +119,13 @@ export const MUTANTS: readonly Mutant[] = [
     tests: HOOKS,
   },
   {
+    name: "hooks: edits of a norm miss the norms of copies",
+    file: "src/graph/hooks.ts",
+    from: "return kind === EDIT\n",
+    to: "return kind === SEED\n",
+    tests: HOOKS,
+  },
+  {
     name: "prune: what has an effect and no reader is dropped",
     file: "src/graph/prune.ts",
     from: "!op.kind.hasEffect && ",
@@ -154,14 +162,77 @@ export const MUTANTS: readonly Mutant[] = [
     to: "joins[position] as number",
     tests: REACH,
   },
+  {
+    name: "reach: an edit of a norm changes nothing at the norms of copies",
+    file: "src/graph/graph.ts",
+    from: "values.get(point)?.push(value);",
+    to: "values.get(point)?.at(0);",
+    tests: REACH,
+  },
+  {
+    name: "reach: a row joins after the block in which it is measured",
+    file: "src/graph/reach.ts",
+    from: "  start(end, from);\n",
+    to: "",
+    tests: MEASURES,
+  },
+  {
+    name: "sweeps: a projection beside logits reaches no further than the logits do",
+    file: "src/hooks/sweep-plan.ts",
+    from: '[...(logits ? ["logits"] : []), ...names]',
+    to: 'logits ? ["logits"] : names',
+    tests: MEASURES,
+  },
+  {
+    name: "sweeps: the first cell's projection for all",
+    file: "src/hooks/sweep.ts",
+    from: "[point === undefined ? row : place, output]",
+    to: "[row, output]",
+    tests: MEASURES,
+  },
+  {
+    name: "patching: the outcome of a projection is that of the patched prompt",
+    file: "src/hooks/patching/sites.ts",
+    from: 'kind === "project" && at ? [at] : []',
+    to: "kind === undefined && at ? [at] : []",
+    tests: MEASURES,
+  },
+  {
+    name: "patching: each head at each position patches every position",
+    file: "src/hooks/patching/activation-patch.ts",
+    from: "[{ ...patch, ...where, positions: [position] }]",
+    to: "[{ ...patch, ...where, ...(where.heads ? {} : { positions: [position] }) }]",
+    tests: ["test/patching/experiments.test.ts"],
+  },
   // Tracing.
+  {
+    name: "trace: a residual that is given gets positions added",
+    file: "src/model/trace.ts",
+    from: "form.startAtLayer === undefined ? this.#embedding()",
+    to: "!form.startAtLayer ? this.#embedding()",
+    tests: ["test/hooks/start.test.ts"],
+  },
   {
     name: "trace: the MLP of a parallel block reads attention's norm",
     file: "src/model/trace.ts",
-    from: "const hasOwnInput = isParallel && hasMlp && !parallelSharedNorm;",
-    to: "const hasOwnInput = isParallel && hasMlp && parallelSharedNorm;",
+    from: "const shared = parallelSharedNorm ? attentionInput : undefined;",
+    to: "const shared = attentionInput;",
     tests: REFERENCES,
     quick: true,
+  },
+  {
+    name: "trace: heads read copies that nobody changes",
+    file: "src/model/trace.ts",
+    from: "this.form.changed?.has(point) ? copy : residual",
+    to: "copy",
+    tests: REFERENCES,
+  },
+  {
+    name: "head inputs: keys and values are made with the queries' rows of W",
+    file: "src/ops/head-inputs.ts",
+    from: "parts.slice(0, part)",
+    to: "parts.slice(0, 0)",
+    tests: REFERENCES,
   },
   {
     name: "trace: the residual scale is missing",
@@ -452,6 +523,28 @@ export const MUTANTS: readonly Mutant[] = [
     from: "rank === undefined || joined[rank] !== token",
     to: "rank === undefined",
     tests: ["test/tokenizer/differential.test.ts"],
+  },
+  {
+    name: "tokenizer: a chat gets special tokens around its own",
+    file: "src/tokenizer/huggingface.ts",
+    from: "if (options?.addSpecialTokens === false) return parts.idsOf(text);",
+    to: "",
+    tests: ["test/tokenizer/chat.test.ts"],
+    quick: true,
+  },
+  {
+    name: "processed: a norm's stored offset is not folded",
+    file: "src/model/weights/process.ts",
+    from: "(scales[at % spec.dModel] as number) + weightOffset",
+    to: "(scales[at % spec.dModel] as number)",
+    tests: ["test/model/processed.test.ts"],
+  },
+  {
+    name: "processed: the first value head's bias serves all query heads",
+    file: "src/model/weights/process.ts",
+    from: "ofHeads[valueHead * dHead + (at % dHead)]",
+    to: "ofHeads[at % dHead]",
+    tests: ["test/model/processed.test.ts"],
   },
   {
     name: "bench: only the first run is checked",

@@ -3,6 +3,8 @@
 // Grid: x = ceil(targetCount * dimCount / 64), folded into y.
 
 override OP: u32 = 0u;
+// Without: the point has no heads, and heads read copies of it; h of the expression is 0.
+override HAS_HEADS: bool = true;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {
@@ -25,6 +27,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     case 2u: { x[at] = old * value; }
     case 3u: { x[at] = 0.0; }
     case 4u: { x[at] = old + entry.alpha * (value - old); }
-    default: { x[at] = expression(old, value, entry.sequence, entry.position, entry.head, d); }
+    default: {
+      let h = select(0u, entry.head, HAS_HEADS);
+      x[at] = expression(old, value, entry.sequence, entry.position, h, d);
+    }
   }
 }

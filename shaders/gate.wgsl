@@ -1,4 +1,4 @@
-// A gated MLP's hidden layer, where both of its factors are still needed: out = act(gate) * x.
+// A gated MLP's hidden layer, where both of its factors are still needed: out = act(gate) * x. Elements are numbers or four of them.
 // Grid: x = ceil(count / 64), folded into y.
 
 struct Params {
@@ -6,14 +6,14 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(1) @binding(0) var<storage, read> gate: array<f32>;
-@group(1) @binding(1) var<storage, read> x: array<f32>;
-@group(1) @binding(2) var<storage, read_write> out: array<f32>;
+@group(1) @binding(0) var<storage, read> gate: array<Element>;
+@group(1) @binding(1) var<storage, read> x: array<Element>;
+@group(1) @binding(2) var<storage, read_write> out: array<Element>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {
   let i = id.y * grid.x * 64u + id.x;
   if (i < params.count) {
-    out[i] = activate(gate[i]) * x[i];
+    out[i] = activateEach(gate[i]) * x[i];
   }
 }

@@ -1,4 +1,5 @@
 // The gradients of both factors of gate.wgsl in their place, given that of its result: gate = dy x act'(gate), x = dy act(gate).
+// Elements are numbers or four of them.
 // Grid: x = ceil(count / 64), folded into y.
 
 struct Params {
@@ -6,9 +7,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(1) @binding(0) var<storage, read> dy: array<f32>;
-@group(1) @binding(1) var<storage, read_write> gate: array<f32>;
-@group(1) @binding(2) var<storage, read_write> x: array<f32>;
+@group(1) @binding(0) var<storage, read> dy: array<Element>;
+@group(1) @binding(1) var<storage, read_write> gate: array<Element>;
+@group(1) @binding(2) var<storage, read_write> x: array<Element>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {
@@ -17,6 +18,6 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     return;
   }
   let before = gate[i];
-  gate[i] = dy[i] * x[i] * slope(before);
-  x[i] = dy[i] * activate(before);
+  gate[i] = dy[i] * x[i] * slopeEach(before);
+  x[i] = dy[i] * activateEach(before);
 }

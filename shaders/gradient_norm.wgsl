@@ -1,11 +1,11 @@
 // The norm of all gradients together, in two steps whose sums have one order.
-//   squares: partials[firstPartial + group] = the sum of squares of 4096 elements of one gradient; a workgroup each
+//   squares: partials[firstPartial + group] = the sum of squares of 4096 elements of a buffer of gradients; a workgroup each
 //   total:   result = (norm, clip factor, bad step): sqrt of the sum of all partials, and min(1, clip / (norm + 1e-6)), as
 //            PyTorch's clip_grad_norm_ has it; 1 without a clip. `bad step` is the first whose norm is no finite number, and stays:
 //            from then on no weight moves. One workgroup.
 
 struct Params {
-  count: u32, // elements of the gradient; of `total` partials
+  count: u32, // elements of the buffer; of `total` partials
   firstPartial: u32,
   clip: f32, // 0: none
   step: f32, // of `total`

@@ -2,7 +2,8 @@
 //
 // Modes: 0 logits of the listed tokens; 1 difference of the first two tokens' logits; 2 log probability and 3 probability of
 // the first token; 4 rank of the first token (0: the most likely; tokens with an equal logit do not count); 5 KL divergence
-// sum_t p(t) (log p(t) - log q(t)) of the row's distribution q from the reference p, given as logits [vocab].
+// sum_t p(t) (log p(t) - log q(t)) of the row's distribution q from the reference p, given as logits [vocab]; 6 the sum of the
+// row times the reference, of logits or of any other vectors [vocab]. 7, an expression, has metric_sum.wgsl.
 // rows [rowCount, (row of the logits, row of the outputs)]; outputs[output row * outStride + outStart + i]. logits [rows, vocab];
 // the reference begins at referenceStart. One workgroup of 64 a row, folded into y.
 
@@ -46,6 +47,14 @@ fn divergence(base: u32, thread: u32) -> f32 {
   return reduceSum(thread, sum);
 }
 
+fn product(base: u32, thread: u32) -> f32 {
+  var sum = 0.0;
+  for (var i = thread; i < params.vocab; i += 64u) {
+    sum = fma(logits[base + i], reference[params.referenceStart + i], sum);
+  }
+  return reduceSum(thread, sum);
+}
+
 @compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
@@ -72,6 +81,8 @@ fn main(
     value = rank(base, thread);
   } else if (params.mode == 5u) {
     value = divergence(base, thread);
+  } else if (params.mode == 6u) {
+    value = product(base, thread);
   } else {
     value = logits[base + tokens[0]] - logSumExp(LOGITS, base, thread);
     if (params.mode == 3u) {

@@ -7,7 +7,8 @@
 // store_kv.wgsl stores them then.
 // rowTable: vec4 (sequence, position, slot, token).
 //
-// One invocation a pair of dimensions. Grid: x = ceil(rowCount * heads * dHead / 2 / 64), folded into y.
+// Elements are numbers, or four of them where pairs (i, i + rotaryDim / 2) come in fours: widths, starts and strides are in
+// elements, and a pair is one of elements. One invocation a pair. Grid: x = ceil(rowCount * heads * dHead / 2 / 64), folded into y.
 
 struct Params {
   rowCount: u32,
@@ -28,10 +29,9 @@ override INVERSE: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(1) @binding(0) var<storage, read> rowTable: array<vec4<u32>>;
-@group(1) @binding(1) var<storage, read> ropeTable: array<vec2<f32>>;
-@group(1) @binding(2) var<storage, read_write> qkv: array<f32>;
-@group(1) @binding(3) var<storage, read_write> keys: array<f32>;
-@group(1) @binding(4) var<storage, read_write> values: array<f32>;
+@group(1) @binding(2) var<storage, read_write> qkv: array<Element>;
+@group(1) @binding(3) var<storage, read_write> keys: array<Element>;
+@group(1) @binding(4) var<storage, read_write> values: array<Element>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {
@@ -58,13 +58,11 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   var x = qkv[base + first];
   var y = qkv[base + second];
   if (rotates) {
-    var angle = ropeTable[rowTable[row].y * half + pair];
-    if (INVERSE) {
-      angle.y = -angle.y;
-    }
-    let rotated = vec2<f32>(x * angle.x - y * angle.y, y * angle.x + x * angle.y);
-    x = rotated.x;
-    y = rotated.y;
+    let angle = angleAt(rowTable[row].y * half + pair);
+    let sine = select(angle.sine, -angle.sine, INVERSE);
+    let before = x;
+    x = x * angle.cosine - y * sine;
+    y = y * angle.cosine + before * sine;
     qkv[base + first] = x;
     qkv[base + second] = y;
   }

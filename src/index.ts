@@ -4,6 +4,8 @@
  *
  * `superlens/theory` and `superlens/bench` are entries of their own, so that a page carries only what it imports:
  * `theory/index.ts` and `bench/index.ts` for a browser, `theory.node.ts` and its like for Node and Deno.
+ *
+ * @module superlens
  */
 export * from "./checkpoint/index.ts";
 export * from "./errors.ts";
@@ -28,18 +30,28 @@ export type { Draft, DraftOptions, Drafts } from "./model/drafts/drafts.ts";
 export { NgramModel, type NgramOptions } from "./model/drafts/ngrams.ts";
 export type { SuperposedOptions } from "./model/drafts/superposed.ts";
 export type { FinishReason, GenerateOptions, GenerateStep } from "./model/generate.ts";
-export type { EmbedsInput, EncodeInputOptions, ModelInput, SequenceInput, TokenInput } from "./model/input.ts";
+export type {
+  EmbedsInput,
+  EncodeInputOptions,
+  ModelInput,
+  ResidualInput,
+  SequenceInput,
+  TokenInput,
+} from "./model/input.ts";
 export { KvCache } from "./model/kv-cache.ts";
 export { type LoadOptions, type ModelSource, type OpenModelOptions, openModelSource, readSpec } from "./model/load.ts";
 export type { IdsInput, KvCacheOptions, PerSequence, TokenPositionOptions } from "./model/loaded-model.ts";
 export type { AnswerLogProb, LogProbsOptions } from "./model/log-probs.ts";
 export { Logits } from "./model/logits.ts";
+export type { AbortOptions, LongCallOptions } from "./model/long-call.ts";
 export type { Model } from "./model/model.ts";
+export type { ProcessOptions } from "./model/processed.ts";
 export type { ForwardOptions, LogitsSelection } from "./model/runner.ts";
 export type { SamplingOptions } from "./model/sampling.ts";
 export type * from "./model/spec.ts";
 export type { TuningOptions } from "./model/tuning.ts";
 export type { WeightValues } from "./model/weights/read.ts";
 export type { Indices, NumberList, NumericArray } from "./schema/schema.ts";
+export type { ChatMessage, ChatTemplateOptions } from "./tokenizer/chat.ts";
 export type { Tokenizer } from "./tokenizer/index.ts";
-export type { DecodeOptions, EncodeOptions, TokenStream } from "./tokenizer/types.ts";
+export type { DecodeOptions, EncodeOptions, TextTokenizer, TokenStream } from "./tokenizer/types.ts";

@@ -1,4 +1,8 @@
-/** Benchmarks: the same measurement on every host. Imports nothing of Node's, so a page can run it. */
+/**
+ * Benchmarks: the same measurement on every host. Imports nothing of Node's, so a page can run it.
+ *
+ * @module superlens/bench
+ */
 export type {} from "../globals.ts";
 export type { Backend } from "../hosts/facts.ts";
 export type { StorageType } from "../kernels/definitions.ts";

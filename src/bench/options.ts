@@ -3,6 +3,7 @@ import { InputError } from "../errors.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import * as s from "../schema/schema.ts";
 
+/** What a benchmark measures, and how often. */
 export interface BenchOptions {
   /** Prompt lengths; 0 for none. */
   prompts: readonly number[];
@@ -54,6 +55,7 @@ export const DEFAULT_OPTIONS: BenchOptions = {
   tune: true,
 };
 
+/** One test of a benchmark. */
 export interface TestPlan {
   /** llama-bench's: `pp128` for a prompt, `tg32` for tokens; with a batch `tg32 b8`. */
   name: string;

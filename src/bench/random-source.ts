@@ -60,6 +60,7 @@ export class RandomSource implements CheckpointSource {
     private readonly tensors: readonly RandomTensor[],
   ) {}
 
+  /** A checkpoint of random weights for a config, made as it is read. */
   static async create(config: object, label = "random model", storage: StorageType = "f32"): Promise<RandomSource> {
     const at = (schema: s.Schema, value: unknown, name: string) =>
       s.readArgument(schema, value, "RandomSource.create", name);

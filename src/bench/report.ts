@@ -34,6 +34,7 @@ export interface Report {
   profile?: Profile[];
 }
 
+/** The sizes of a model that decide how much there is to compute. */
 export interface ModelShape {
   family: string;
   layers: number;

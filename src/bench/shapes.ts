@@ -33,6 +33,8 @@ export const SHAPES = {
   },
 } as const;
 
+/** A model shape by name, for benchmarks without a checkpoint. */
 export type ShapeName = keyof typeof SHAPES;
 
+/** The shapes that a benchmark knows by name. */
 export const SHAPE_NAMES = Object.keys(SHAPES) as ShapeName[];

@@ -20,6 +20,7 @@ export interface CachedBlob extends BlobVersion {
   readonly label: string;
   /** Bytes `start` (included) to `end` (excluded). */
   read(start: number, end: number): Promise<Uint8Array>;
+  /** Ends the reading. */
   close?(): Promise<void>;
 }
 

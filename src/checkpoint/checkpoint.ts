@@ -57,6 +57,8 @@ export interface Checkpoint {
   readonly byteLength: number;
   /** The named JSON file beside the weights, such as `config.json`; undefined when there is none. */
   readJson(file: string): Promise<unknown | undefined>;
+  /** The named text file beside the weights, such as `chat_template.jinja`; undefined when there is none. */
+  readText(file: string): Promise<string | undefined>;
   /** Bytes of a tensor, or of the part from `byteStart` to `byteEnd` counted from the tensor's first byte. */
   read(name: string, byteStart?: number, byteEnd?: number): Promise<Uint8Array>;
   /** Closes the source. */
@@ -183,6 +185,11 @@ class SourceCheckpoint implements Checkpoint {
 
   async readJson(file: string): Promise<unknown | undefined> {
     return (await this.#source.exists(file)) ? readJsonFile(this.#source, file) : undefined;
+  }
+
+  async readText(file: string): Promise<string | undefined> {
+    if (!(await this.#source.exists(file))) return undefined;
+    return new TextDecoder().decode(await this.#source.readAll(file));
   }
 
   async read(name: string, byteStart = 0, byteEnd?: number): Promise<Uint8Array> {

@@ -7,6 +7,7 @@ import { CheckpointError } from "../errors.ts";
 import * as s from "../schema/schema.ts";
 import { bytesPerElement, type Dtype, isDtype } from "./dtype.ts";
 
+/** What the header of a safetensors file says about a tensor. */
 export interface TensorDescription {
   name: string;
   dtype: Dtype;

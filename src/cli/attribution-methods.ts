@@ -77,7 +77,7 @@ const METHODS = {
     at: "resid_pre",
     check(facts, question) {
       planPatch(facts, patchOf(question));
-      checkMetrics([question.metric as CheckedMetric], facts.spec.vocabSize);
+      checkMetrics([question.metric as CheckedMetric], facts.spec);
     },
     answer: async (model, question, signal) =>
       gridAnswer(await activationPatch(model, { ...patchOf(question), signal })),
@@ -125,8 +125,8 @@ function edgeMethod(method: EdgeAttributionOptions["method"], meaning: string): 
 
 /** @throws HookError `hook/metric` for a metric without a gradient */
 function checkGradient({ spec }: ModelFacts, { metric }: Question): void {
-  checkMetrics([metric as CheckedMetric], spec.vocabSize);
-  gradientModeOf(metric as CheckedMetric, spec.vocabSize);
+  checkMetrics([metric as CheckedMetric], spec);
+  gradientModeOf(metric as CheckedMetric, spec);
 }
 
 /** What the methods that patch a site take. */

@@ -67,11 +67,6 @@ export function addBatchOptions(command: Command): Command {
     .addOption(new Option("--text <text>", "text; repeat it for a batch").argParser(collect(String)));
 }
 
-/** The sequences that were given. */
-export function batchOf(command: Command, { ids, text }: BatchOptions): number[][] | string[] {
-  return ids ?? text ?? usageError(command, "give token ids with --ids, or text with --text");
-}
-
 /** Parsers of options that may be repeated. */
 const collecting = new WeakSet<object>();
 

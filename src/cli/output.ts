@@ -29,18 +29,43 @@ export function note(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
-/** Says on stderr why the command failed: the message for people, the stack for those who set SUPERLENS_DEBUG=1. */
-export function reportFailure(error: unknown): void {
-  note(`superlens: ${failureMessage(error)}`);
-  if (process.env.SUPERLENS_DEBUG === "1") note(inspect(error));
+/** Whether the command line asks for JSON: known before it is parsed, since parsing may fail. */
+export const wantsJson = (args: readonly string[]): boolean => args.includes("--json");
+
+/** An error as programs read it. */
+export interface Failure {
+  /** A code of docs/errors.md, one of the operating system, or `unexpected`. */
+  code: string;
+  message: string;
+  /** For those who set SUPERLENS_DEBUG=1. */
+  stack?: string;
 }
 
-function failureMessage(error: unknown): string {
-  if (error instanceof SuperlensError) return error.message;
-  if (!(error instanceof Error)) return String(error);
+/** Says on stderr why the command failed: one line, as text or as JSON, and the stack for those who set SUPERLENS_DEBUG=1. */
+export function reportFailure(error: unknown, asJson: boolean): void {
+  const failure = failureOf(error);
+  const { code, message } = failure;
+  const stack = process.env.SUPERLENS_DEBUG === "1" ? inspect(error) : undefined;
+  const place = code.includes("/") ? ` [${code}, see docs/errors.md#${anchorOf(code)}]` : "";
+  if (asJson) noteJson({ ...failure, ...(stack && { stack }) });
+  else for (const line of [`superlens: ${message}${place}`, ...(stack ? [stack] : [])]) note(line);
+}
+
+/** Writes an error to stderr as one line of JSON. */
+export function noteJson(error: Failure): void {
+  note(JSON.stringify({ error }));
+}
+
+/** Where docs/errors.md explains a code: `hook/no-path` has the anchor `hook-no-path`. */
+const anchorOf = (code: string) => code.replace("/", "-");
+
+function failureOf(error: unknown): Failure {
+  if (error instanceof SuperlensError) return { code: error.code, message: error.message };
+  if (!(error instanceof Error)) return { code: "unexpected", message: String(error) };
   // The system's own errors (no such folder, no space left) are clear; any other one is a bug of ours.
-  if ("syscall" in error) return error.message;
-  return `unexpected ${error.name}: ${error.message.split("\n")[0]} (SUPERLENS_DEBUG=1 shows where)`;
+  if ("syscall" in error && "code" in error) return { code: String(error.code), message: error.message };
+  const message = `unexpected ${error.name}: ${error.message.split("\n")[0]} (SUPERLENS_DEBUG=1 shows where)`;
+  return { code: "unexpected", message };
 }
 
 /** How stdout is read: a terminal gets colours unless NO_COLOR is set (FORCE_COLOR asks for them anywhere), and has a width. */

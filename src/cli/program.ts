@@ -19,7 +19,7 @@ import { trainCommand } from "./commands/train.ts";
 import { tuneCommand } from "./commands/tune.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { addGlobalOptions, examples, type GlobalOptions, usageError, watchRepeats } from "./options.ts";
-import { note } from "./output.ts";
+import { note, noteJson } from "./output.ts";
 import { packageVersion } from "./package.ts";
 
 /** Commands that read no weights of the user's, or time the reading. They refuse `--check-finite`, since they would not check. */
@@ -53,14 +53,23 @@ hf:owner/name[@revision] from the Hugging Face Hub (kept on disk after the first
 Environment: SUPERLENS_ADAPTER chooses the adapter; SUPERLENS_DEBUG=1 adds the stack to an error.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.`;
 
-/** A program for one parse: `parseAsync` runs the command. */
-export function buildProgram(): Command {
+/** What is wrong with the arguments, for people and for programs. */
+const usageAsText = (text: string, write: (text: string) => void) => write(text.replace(/^error: /, "superlens: "));
+const usageAsJson = (text: string) => noteJson({ code: "cli/usage", message: text.replace(/^error: /, "").trimEnd() });
+
+/**
+ * A program for one parse: `parseAsync` runs the command.
+ * @param asJson wrong usage is told as JSON.
+ */
+export function buildProgram(asJson = false): Command {
   const program = addGlobalOptions(new Command("superlens"))
     .description("Look inside language models on WebGPU, and change what you see.")
     .version(packageVersion(), "-V, --version", "print the version")
     .configureHelp({ showGlobalOptions: true, helpWidth: 110 })
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "superlens: ")) })
-    .showHelpAfterError("`superlens --help` lists the commands, `superlens COMMAND --help` explains one.")
+    .configureOutput({ outputError: asJson ? usageAsJson : usageAsText })
+    .showHelpAfterError(
+      asJson ? false : "`superlens --help` lists the commands, `superlens COMMAND --help` explains one.",
+    )
     .exitOverride()
     .addHelpText("after", MODELS)
     .addHelpText(

@@ -4,7 +4,7 @@
  */
 import { CommanderError } from "commander";
 import "../node.ts";
-import { reportFailure } from "./output.ts";
+import { reportFailure, wantsJson } from "./output.ts";
 import { buildProgram } from "./program.ts";
 import { stop } from "./stop.ts";
 
@@ -14,14 +14,15 @@ const WRONG_USAGE = 2;
 /** Runs what the arguments say; gives the exit code. */
 export async function run(): Promise<number> {
   stop.listen();
+  const asJson = wantsJson(process.argv);
   try {
-    await buildProgram().parseAsync();
+    await buildProgram(asJson).parseAsync();
     return stop.exitCode;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : WRONG_USAGE;
     // What is still under way, such as a request that nobody answers, is not waited for.
     if (stop.signal.aborted) process.exit(stop.exitCode);
-    reportFailure(error);
+    reportFailure(error, asJson);
     return FAILED;
   }
 }

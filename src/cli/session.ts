@@ -16,7 +16,7 @@ export type ModelFacts = Parameters<NonNullable<LoadOptions["onSpec"]>>[0];
 /** What a command does with a model. */
 export interface Work<Prepared, Result> {
   /** Checks all that needs no weights, before a GPU is requested. An error that it throws ends the command. */
-  prepare(facts: ModelFacts): Prepared;
+  prepare(facts: ModelFacts): Prepared | Promise<Prepared>;
   run(model: HookedModel, prepared: Prepared): Promise<Result>;
 }
 
@@ -27,8 +27,8 @@ export async function withModel<Prepared, Result>(
   { prepare, run }: Work<Prepared, Result>,
 ): Promise<Result> {
   let prepared: { value: Prepared } | undefined;
-  const model = await load(source, options, (facts) => {
-    prepared = { value: prepare(facts) };
+  const model = await load(source, options, async (facts) => {
+    prepared = { value: await prepare(facts) };
   });
   try {
     return await run(model, (prepared as { value: Prepared }).value);
@@ -46,7 +46,7 @@ export function whileOpening(quiet = false): Pick<LoadOptions, "signal" | "onNot
 export async function load(
   source: ModelSource,
   { adapter, quiet = false, checkFinite, tune, dtype }: GlobalOptions & Pick<LoadOptions, "dtype">,
-  onSpec?: (facts: ModelFacts) => void,
+  onSpec?: (facts: ModelFacts) => Promise<void>,
 ): Promise<HookedModel> {
   const progress = showProgress(labelOf(source), quiet);
   const tuning = showTuning(quiet);

@@ -4,6 +4,8 @@
  * second Ctrl-C waits for nothing.
  */
 
+import { note, noteJson, wantsJson } from "./output.ts";
+
 /** Exit code of a program ended by SIGINT, as shells count it: 128 + 2. */
 const INTERRUPTED = 130;
 
@@ -36,7 +38,9 @@ class Stop {
     });
     process.stdout.on("error", (error: NodeJS.ErrnoException) => {
       if (error.code === "EPIPE") return this.#end(0, "stdout was closed");
-      process.stderr.write(`superlens: stdout cannot be written: ${error.message}\n`);
+      const message = `stdout cannot be written: ${error.message}`;
+      if (wantsJson(process.argv)) noteJson({ code: error.code ?? "unexpected", message });
+      else note(`superlens: ${message}`);
       this.#end(1, "stdout cannot be written");
     });
     // Nobody is left to be told (`2>&1 | head`); the result goes on.

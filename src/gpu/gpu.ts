@@ -217,6 +217,7 @@ export class Gpu {
     this.core.destroy();
   }
 
+  /** The end of a `using` block. */
   [Symbol.dispose](): void {
     this.destroy();
   }

@@ -3,6 +3,7 @@ import { GpuError } from "../errors.ts";
 import * as s from "../schema/schema.ts";
 import { type ReadableGpu, readBuffer } from "./readback.ts";
 
+/** What a tensor holds: numbers in float32, or whole numbers. */
 export type TensorType = "f32" | "u32";
 
 /** A tensor in GPU memory. Who makes it destroys it. */
@@ -67,6 +68,7 @@ export class Tensor {
     this.free(this.buffer);
   }
 
+  /** The end of a `using` block. */
   [Symbol.dispose](): void {
     this.destroy();
   }

@@ -11,6 +11,7 @@ import { CAPTURE } from "../ops/capture.ts";
 import { GRADIENT_OF } from "../ops/gradient-of.ts";
 import { makeOp, type Op, type Value } from "../ops/op.ts";
 import { SEED } from "../ops/seed.ts";
+import { SUM_HEADS } from "../ops/sum-heads.ts";
 import { type WeightChoice, weightsIn } from "../ops/weight-ref.ts";
 import { type Graph, GraphBuilder } from "./graph.ts";
 
@@ -39,7 +40,7 @@ function seededAtOutput({ ops, output }: Graph): Graph {
 function wantedValues({ ops }: Graph, wantsWeight: WeightChoice): Set<Value> {
   const wanted = new Set<Value>();
   const marked = new Set<Value>();
-  for (const { kind, inputs } of ops) if (kind === GRADIENT_OF) marked.add(inputs[0] as Value);
+  for (const { kind, inputs } of ops) if (kind === GRADIENT_OF) for (const value of inputs) marked.add(value);
   for (const op of ops) {
     const leads = leadsOn(op, wanted, wantsWeight);
     for (const value of op.outputs) if (leads || marked.has(value)) wanted.add(value);
@@ -54,6 +55,8 @@ function leadsOn({ inputs, attributes }: Op, wanted: ReadonlySet<Value>, wantsWe
 
 class Backward extends GraphBuilder {
   readonly #grads = new Map<Value, Value>();
+  /** Marks of points with several values, until the first of them is reached: all that reads them is behind it. */
+  readonly #marks: Op[] = [];
 
   constructor(private readonly recomputation: Recomputation | undefined) {
     super();
@@ -65,17 +68,33 @@ class Backward extends GraphBuilder {
     this.#grads.set(value, before ? this.one(ADD, [before, grad], { scale: 1 }) : grad);
   }
 
+  /** The gradient of a point: the sum of those of its value and of the values that follow it, at every head. */
+  #atPoint(values: readonly Value[]): Value | undefined {
+    const [own] = values as [Value];
+    return values
+      .flatMap((value) => {
+        const grad = this.#grads.get(value);
+        if (!grad) return [];
+        return value.heads === own.heads ? [grad] : [this.one(SUM_HEADS, [grad], {})];
+      })
+      .reduce((sum: Value | undefined, grad) => (sum ? this.one(ADD, [sum, grad], { scale: 1 }) : grad), undefined);
+  }
+
+  #capture({ inputs, attributes }: Op): void {
+    const grad = this.#atPoint(inputs);
+    if (grad) this.add(CAPTURE, [grad], attributes as { index: number; headFirst: boolean });
+  }
+
   through(op: Op, wanted: ReadonlySet<Value>, wantsWeight: WeightChoice): void {
     if (op.kind === SEED) {
       this.give(op.inputs[0] as Value, op.outputs[0] as Value);
       return;
     }
     this.layer = (op.outputs[0] ?? op.inputs[0])?.layer ?? 0;
-    if (op.kind === GRADIENT_OF) {
-      const grad = this.#grads.get(op.inputs[0] as Value);
-      if (grad) this.add(CAPTURE, [grad], op.attributes as { index: number; headFirst: boolean });
-      return;
-    }
+    if (op.kind === GRADIENT_OF && op.inputs.length > 1) this.#marks.push(op);
+    else if (op.kind === GRADIENT_OF) this.#capture(op);
+    if (op.kind === GRADIENT_OF) return;
+    for (const mark of this.#marks) if (op.outputs.includes(mark.inputs[0] as Value)) this.#capture(mark);
     const grads = op.outputs.map((value) => this.#grads.get(value));
     if (!leadsOn(op, wanted, wantsWeight) || grads.every((grad) => grad === undefined)) return;
     if (!op.kind.vjp) throw new TypeError(`Ops of the kind ${op.kind.name} have no vector-Jacobian product.`);

@@ -165,6 +165,13 @@ export const FUSION_RULES: readonly FusionRule[] = [
       consumed: [rotatedQueries as Op, rotatedKeys as Op],
     };
   }),
+  rule("rotations back", ROPE, ({ inputs: [q, second], outputs, attributes }, before) => {
+    if (!attributes.inverse || second) return undefined;
+    const keys = before.unread(ROPE, (op) => op.attributes.layer === attributes.layer && op.inputs.length === 1);
+    if (!keys) return undefined;
+    const fused = made(ROPE, [q, keys.inputs[0]], [...outputs, ...keys.outputs], attributes);
+    return { fused, consumed: [keys as Op] };
+  }),
   rule("projection and store", STORE, ({ inputs: [k, v], outputs, attributes: { layer } }, before) => {
     const matmul = before.inner(MATMUL, k);
     const isOne = matmul && matmul === before.inner(MATMUL, v) && matmul.outputs.length === 3;

@@ -24,6 +24,15 @@ export function pointsOf({ ops }: Graph): Map<string, Value> {
   return points;
 }
 
+/** The same, each point's value first and then those that follow it: what an edit of the point changes. */
+export function editedValues(graph: Graph): Map<string, readonly Value[]> {
+  const values = new Map([...pointsOf(graph)].map(([point, value]) => [point, [value]]));
+  for (const { outputs } of graph.ops) {
+    for (const value of outputs) for (const point of value.follows ?? []) values.get(point)?.push(value);
+  }
+  return values;
+}
+
 /** Collects the ops of a graph as they are made. */
 export class GraphBuilder implements OpSink {
   readonly ops: Op[] = [];

@@ -5,7 +5,7 @@ import { EDIT } from "../ops/edit.ts";
 import { GRADIENT_OF } from "../ops/gradient-of.ts";
 import { makeOp, type Op, type Value } from "../ops/op.ts";
 import { SEED } from "../ops/seed.ts";
-import type { Graph } from "./graph.ts";
+import { editedValues, type Graph } from "./graph.ts";
 
 /** The points of a pass where something happens, in order; the n-th entry of each list is the n-th of the pass's hooks. */
 export interface HookPoints {
@@ -23,26 +23,53 @@ export interface HookPoints {
 export function insertHooks(graph: Graph, points: HookPoints): Graph {
   const hooks = hooksByPoint(points);
   if (hooks.size === 0) return graph;
+  const all = editedValues(graph);
   const changed = new Map<Value, Value>();
   const current = (value: Value) => changed.get(value) ?? value;
   const ops: Op[] = [];
   for (const op of graph.ops) {
     ops.push(op.inputs.some((value) => changed.has(value)) ? { ...op, inputs: op.inputs.map(current) } : op);
     for (const value of op.outputs) {
-      for (const { kind, index } of value.points.flatMap((point) => hooks.get(point) ?? [])) {
-        const before = current(value);
-        if (kind === SEED) {
-          ops.push(makeOp<object>(SEED, [before], {}) as Op);
-          continue;
+      for (const point of [...value.points, ...(value.follows ?? [])]) {
+        const edited = all.get(point) as readonly Value[];
+        for (const hook of hooks.get(point) ?? []) {
+          const made = opOf(hook, value, edited, current);
+          if (!made) continue;
+          ops.push(made);
+          const [after] = made.outputs;
+          if (after && hook.kind !== SEED) changed.set(value, after);
         }
-        const attributes = { index, headFirst: value.width === "keys" };
-        const after = kind === CAPTURE || kind === GRADIENT_OF ? undefined : { ...before };
-        ops.push({ kind, inputs: [before], outputs: after ? [after] : [], attributes } as Op);
-        if (after) changed.set(value, after);
       }
     }
   }
   return { ops, output: graph.output && current(graph.output) };
+}
+
+/**
+ * What a hook of a point does at `value`, the point's own or one that follows it, in the state `current`; undefined where it does nothing
+ * there. Edits are made at all of them, a gradient is the sum of all, and looks and calls have the point's own.
+ */
+function opOf(
+  { kind, index }: HookOp,
+  value: Value,
+  edited: readonly Value[],
+  current: (value: Value) => Value,
+): Op | undefined {
+  const before = current(value);
+  const attributes = { index, headFirst: value.width === "keys" };
+  const [own] = edited as [Value];
+  if (kind === GRADIENT_OF) {
+    const isLast = value === edited.at(-1);
+    return isLast ? ({ kind, inputs: edited.map(current), outputs: [], attributes } as Op) : undefined;
+  }
+  if (value !== own)
+    return kind === EDIT
+      ? ({ kind, inputs: [before], outputs: [{ ...before }], attributes: { index, everyHead: true } } as Op)
+      : undefined;
+  if (kind === SEED) return makeOp<object>(SEED, [before], {}) as Op;
+  const outputs = kind === CAPTURE ? [] : [{ ...before }];
+  const isFollowed = kind === CALLBACK && edited.length > 1;
+  return { kind, inputs: [before], outputs, attributes: isFollowed ? { ...attributes, isFollowed } : attributes } as Op;
 }
 
 interface HookOp {

@@ -33,9 +33,9 @@ interface Bits {
 const none = (): Bits => ({ own: false, others: false });
 const isAcross = ({ kind }: Op, index: number) => kind.acrossRows?.includes(index) ?? false;
 
-/** What the output of a pass needs of each value. */
-function neededOf({ ops, output }: Graph): Map<Value, Bits> {
-  const needed = new Map<Value, Bits>(output ? [[output, { own: true, others: false }]] : []);
+/** What the outputs of a pass need of each value. */
+function neededOf({ ops }: Graph, outputs: readonly Value[]): Map<Value, Bits> {
+  const needed = new Map<Value, Bits>(outputs.map((value) => [value, { own: true, others: false }]));
   for (const op of [...ops].reverse()) {
     const wanted = none();
     for (const value of op.outputs) {
@@ -51,9 +51,9 @@ function neededOf({ ops, output }: Graph): Map<Value, Bits> {
   return needed;
 }
 
-/** What an edit of `edited` changes of each value. */
-function changedBy({ ops }: Graph, edited: Value): Map<Value, Bits> {
-  const changed = new Map<Value, Bits>([[edited, { own: true, others: false }]]);
+/** What an edit of the values `edited` changes of each value. */
+function changedBy({ ops }: Graph, edited: readonly Value[]): Map<Value, Bits> {
+  const changed = new Map<Value, Bits>(edited.map((value) => [value, { own: true, others: false }]));
   for (const op of ops) {
     const bits = none();
     op.inputs.forEach((value, index) => {
@@ -62,12 +62,12 @@ function changedBy({ ops }: Graph, edited: Value): Map<Value, Bits> {
       bits.others ||= others || (own && isAcross(op, index));
     });
     if (!bits.own && !bits.others) continue;
-    for (const value of op.outputs) if (value !== edited) changed.set(value, bits);
+    for (const value of op.outputs) if (!edited.includes(value)) changed.set(value, bits);
   }
   return changed;
 }
 
-function reachOf(graph: Graph, needed: Map<Value, Bits>, edited: Value): Reach {
+function reachOf(graph: Graph, needed: Map<Value, Bits>, edited: readonly Value[]): Reach {
   const reach = { own: NEVER, ownAtEnd: NEVER, others: NEVER, othersAtEnd: NEVER };
   const at = (key: keyof Reach, layer: number, isReached: boolean) => {
     if (isReached) reach[key] = Math.min(reach[key], layer);
@@ -82,22 +82,23 @@ function reachOf(graph: Graph, needed: Map<Value, Bits>, edited: Value): Reach {
   return reach;
 }
 
-/** Reach of the points of a graph, each found when it is first asked for. */
+/** Reach of the points of a graph as far as `outputs`, the logits unless told; each found when it is first asked for. */
 export class Reaches {
   readonly #known = new Map<string, Reach>();
   readonly #needed: Map<Value, Bits>;
 
   constructor(
     private readonly graph: Graph,
-    private readonly points: ReadonlyMap<string, Value>,
+    private readonly points: ReadonlyMap<string, readonly Value[]>,
+    outputs: readonly Value[] = graph.output ? [graph.output] : [],
   ) {
-    this.#needed = neededOf(graph);
+    this.#needed = neededOf(graph, outputs);
   }
 
   of(point: string): Reach {
     const known = this.#known.get(point);
     if (known) return known;
-    const reach = reachOf(this.graph, this.#needed, this.points.get(point) as Value);
+    const reach = reachOf(this.graph, this.#needed, this.points.get(point) as readonly Value[]);
     this.#known.set(point, reach);
     return reach;
   }
@@ -120,6 +121,7 @@ export interface AffectedRows {
 /**
  * The rows that edits can change and logits at position `end` read, for a sequence of `length` tokens; undefined when the
  * logits cannot change. A row never reads a key that has to be computed again and is not: rows before it start no later.
+ * `from`: the block from which on the row at `end` is there in any case, since something there is measured.
  */
 export function affectedRows(
   reaches: Reaches,
@@ -127,6 +129,7 @@ export function affectedRows(
   end: number,
   length: number,
   causal: boolean,
+  from = NEVER,
 ): AffectedRows | undefined {
   const last = causal ? end : length - 1;
   const joins = new Array<number>(last + 1).fill(NEVER);
@@ -141,13 +144,14 @@ export function affectedRows(
       earliest = Math.min(earliest, position);
       start(position, position === end ? reach.ownAtEnd : reach.own);
     }
-    const from = causal ? earliest + 1 : 0;
+    const next = causal ? earliest + 1 : 0;
     if (earliest === NEVER) continue;
-    for (let position = from; position <= last; position++) {
+    for (let position = next; position <= last; position++) {
       start(position, position === end ? reach.othersAtEnd : reach.others);
     }
   }
   if (joins[end] === NEVER) return undefined;
+  start(end, from);
   if (!causal) return { first: 0, joins: new Array<number>(length).fill(Math.min(...joins)) };
   const first = joins.findIndex((layer) => layer !== NEVER);
   for (let position = end - 1; position >= first; position--) {

@@ -16,6 +16,7 @@ import { gather } from "../kernels/calls.ts";
 import { layoutOf } from "../ops/places.ts";
 import { nearestNames } from "../schema/nearest.ts";
 import * as s from "../schema/schema.ts";
+import { NdArray } from "./nd-array.ts";
 import { isHeadFirst } from "./points.ts";
 
 /** Part of an activation: batch entries, positions (as in the prompt) and heads; all when absent. */
@@ -113,10 +114,24 @@ export class ActivationCache {
 
   /** The values, row-major. A slice is cut on the GPU, so only its numbers cross to the host. */
   async read(name: string, slice?: ActivationSlice): Promise<Float32Array> {
+    return (await this.#read("read", name, slice)).data;
+  }
+
+  /** The same values with their shape: `pattern.at(batch, head, query, key)`, slices, means over axes. */
+  async array(name: string, slice?: ActivationSlice): Promise<NdArray> {
+    const { data, shape } = await this.#read("array", name, slice);
+    return new NdArray(data, shape);
+  }
+
+  async #read(
+    call: string,
+    name: string,
+    slice?: ActivationSlice,
+  ): Promise<{ data: Float32Array; shape: readonly number[] }> {
     const tensor = this.tensor(name);
-    if (slice === undefined) return tensor.read();
-    using part = await this.#cut(name, tensor, s.readOptions(ACTIVATION_SLICE, slice, "ActivationCache.read"));
-    return await part.read();
+    if (slice === undefined) return { data: await tensor.read(), shape: tensor.shape };
+    using part = await this.#cut(name, tensor, s.readOptions(ACTIVATION_SLICE, slice, `ActivationCache.${call}`));
+    return { data: await part.read(), shape: part.shape };
   }
 
   /** Index along the position axis of a position of a sequence; negative positions count from the last captured. */
@@ -239,6 +254,7 @@ export class ActivationCache {
     for (const tensor of this.tensors.values()) tensor.destroy();
   }
 
+  /** The end of a `using` block. */
   [Symbol.dispose](): void {
     this.destroy();
   }

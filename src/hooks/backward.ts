@@ -18,6 +18,7 @@ import {
 } from "../model/input.ts";
 import type { Model } from "../model/model.ts";
 import type { RunOptions } from "../model/runner.ts";
+import type { ModelSpec } from "../model/spec.ts";
 import { WeightGradients } from "../model/weights/gradients.ts";
 import { plainName, tensorsHolding } from "../model/weights/read.ts";
 import { tensorNames } from "../model/weights/tensors.ts";
@@ -30,8 +31,8 @@ import { ActivationCache } from "./activation-cache.ts";
 import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";
 import { type MetricPlan, MetricSeed, planMetric } from "./metric-gradient.ts";
 import { type CheckedMetric, METRICS, type Metric } from "./metrics.ts";
-import { checkForward, planPass } from "./plan.ts";
-import { matcher, PATTERNS, type PointPattern, TENSOR_PATTERNS } from "./points.ts";
+import { checkForward, checkReached, planPass, rowWidth } from "./plan.ts";
+import { matcher, PATTERNS, type Point, type PointPattern, reachedPoints, TENSOR_PATTERNS } from "./points.ts";
 import { zeroGradients } from "./zero-gradients.ts";
 
 /** What to differentiate, and where. */
@@ -88,6 +89,7 @@ export interface BackwardResult {
   zeros: readonly string[];
   /** Frees all three. */
   destroy(): void;
+  /** The end of a `using` block. */
   [Symbol.dispose](): void;
 }
 
@@ -108,7 +110,7 @@ export async function backward(
       "metric.loss is of the next tokens, and embeddings have none. Use metric.logProb at a position.",
     );
   return model.withInput(given, read, async (ids, run) => {
-    const plan = planMetric(ownReferences(read.metric, ids.length), ids, model.spec.vocabSize, checkPosition(read));
+    const plan = planMetric(ownReferences(read.metric, ids.length), ids, model.spec, checkPosition(read));
     const metric = await againstUnedited(model, standing, ids, run, plan);
     return runBackward(model, ids, run, metric, { ...read, edits });
   });
@@ -121,7 +123,7 @@ async function runBackward(
   metric: MetricPlan,
   read: CheckedBackwardOptions & { edits: readonly CheckedEdit[] },
 ): Promise<BackwardResult> {
-  const { gpu, spec, engine } = model;
+  const { gpu, engine } = model;
   const names = chooseWeights(model, read.weights);
   const plan = planPass(model, ids, run, {
     capture: read.at,
@@ -140,13 +142,14 @@ async function runBackward(
     held.push(grads);
     const weights = new WeightGradients(gpu, engine.weights, names);
     held.push(weights);
-    seed = new MetricSeed(gpu, metric, spec.vocabSize);
+    seed = new MetricSeed(gpu, metric);
     const logits = await model.run(ids, {
       ...run,
       ...plan.run,
-      hooks: plan.run.hooks && withGradients(plan.run.hooks, grads),
+      ...beginningAt(metric.from, model.spec, run, cache),
+      hooks: withGradients(plan.run.hooks, grads, metric.from),
       widest: widestOf(model, ids, metric, plan.run.widest),
-      logits: cache.names.includes("logits") ? "all" : metric.logits,
+      logits: cache.names.includes("logits") ? "all" : metric.from ? "none" : metric.logits,
       backward: { seed: seed.record, weights, recompute: read.recompute },
     });
     logits.destroy();
@@ -175,7 +178,7 @@ export function checkBackward(
   checkOptions(read, read.edits ?? []);
   const { addBos, at, edits } = options;
   const ids = checkForward(model, input, { addBos, capture: at, edits });
-  planMetric(read.metric, ids, model.spec.vocabSize, checkPosition(read));
+  planMetric(read.metric, ids, model.spec, checkPosition(read));
   return ids;
 }
 
@@ -286,18 +289,42 @@ function chooseWeights({ engine, spec }: Model, patterns: readonly PointPattern[
   return names.filter((name) => chosen.includes(name));
 }
 
-function withGradients(hooks: PassHooks, grads: ActivationCache): PassHooks {
+const NO_HOOKS: PassHooks = { edits: [], captures: [], callbacks: [], positions: [], allPositions: [] };
+
+/** The hooks of the pass with captures of gradients, and the point where the backward pass begins unless at the logits. */
+function withGradients(
+  hooks: PassHooks | undefined,
+  grads: ActivationCache,
+  from: Point | undefined,
+): PassHooks | undefined {
+  if (!hooks && !from) return undefined;
   const targets = grads.names.map((name): CaptureTarget => ({ name, tensor: grads.tensor(name), ofGradient: true }));
-  return { ...hooks, captures: [...hooks.captures, ...targets] };
+  const { captures, ...others } = hooks ?? NO_HOOKS;
+  return { ...others, captures: [...captures, ...targets], seedAt: from?.name };
+}
+
+/** A pass whose metric is measured inside: every row is kept there, and it ends with the block where nobody looks further. */
+function beginningAt(
+  from: Point | undefined,
+  spec: ModelSpec,
+  { startAtLayer }: RunOptions,
+  cache: ActivationCache,
+): Partial<RunOptions> {
+  if (!from) return {};
+  const stopAtLayer = from.layer === undefined ? undefined : from.layer + 1;
+  checkReached(spec, [from], { startAtLayer });
+  const reached = reachedPoints(spec, { startAtLayer, stopAtLayer });
+  return { everyRow: true, ...(cache.names.every((name) => reached.has(name)) && { stopAtLayer }) };
 }
 
 /** Elements of one row of the widest value of the backward pass. */
 export function widestOf(
   { spec }: Model,
   ids: readonly (readonly number[])[],
-  { logits }: MetricPlan,
+  { logits, from }: MetricPlan,
   widest = 0,
 ): number {
   const longest = Math.max(...ids.map(({ length }) => length));
-  return Math.max(widest, widestAttentionGradient(spec, longest), logits === "all" ? spec.vocabSize : 0);
+  const measured = from ? rowWidth(from, { spec, lengths: [1], starts: [0] }) : 0;
+  return Math.max(widest, widestAttentionGradient(spec, longest), logits === "all" ? spec.vocabSize : measured);
 }

@@ -13,7 +13,7 @@ export async function captureAlone(
   options: { positions?: readonly number[] | undefined; signal?: AbortSignal | undefined } = {},
 ): Promise<ForwardResult> {
   const captures = { ...options, capture: names, logits: names.includes("logits") ? "all" : "none" } as const;
-  const inBlocks = reachedPoints(model.spec, model.spec.nLayers);
+  const inBlocks = reachedPoints(model.spec, { stopAtLayer: model.spec.nLayers });
   if (names.some((name) => !inBlocks.has(name))) return model.forward(input, captures);
   const stopAtLayer = 1 + Math.max(-1, ...names.map((name) => resolvePoint(model.spec, name).layer ?? -1));
   try {

@@ -359,7 +359,10 @@ function cacheSource(
   entry.cache.assertAlive();
   const tensor = entry.cache.tensor(entry.name);
   const layout = layoutOf(tensor.shape, isHeadFirst(entry.name));
-  if (layout.width !== width || layout.hasHeads !== hasHeads || layout.heads !== headCount) {
+  // A residual is one vector for all heads that read it.
+  const isShared = hasHeads && !layout.hasHeads;
+  const fits = isShared || (layout.hasHeads === hasHeads && layout.heads === headCount);
+  if (layout.width !== width || !fits) {
     throw fail(
       edit,
       "hook/value-shape",
@@ -369,7 +372,7 @@ function cacheSource(
   const start = ({ sequence, position, head }: TargetPlace) => {
     const batch = entry.batch ?? (layout.batch === 1 ? 0 : sequence);
     const place = entry.cache.placeOf(batch, entry.position ?? position);
-    return layout.rowIndex(batch, place) * layout.rowStride + head * layout.headStride;
+    return layout.rowIndex(batch, place) * layout.rowStride + (isShared ? 0 : head * layout.headStride);
   };
   return { values: tensor, stride: 1, byCoordinate: true, start };
 }

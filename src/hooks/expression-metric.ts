@@ -10,6 +10,7 @@
  */
 import metricExpression from "../../shaders/metric_expression.wgsl";
 import metricExpressions from "../../shaders/metric_expressions.wgsl";
+import metricSum from "../../shaders/metric_sum.wgsl";
 import normalizer from "../../shaders/normalizer.wgsl";
 import reduce from "../../shaders/reduce.wgsl";
 import { HookError } from "../errors.ts";
@@ -20,7 +21,6 @@ import { foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { reduceConstants } from "../kernels/launch.ts";
 import type { View } from "../kernels/view.ts";
-import type { CheckedMetric } from "./metrics.ts";
 
 const PARAMS = u32("rowCount", "vocab", "logitsStart", "weightsStart");
 const BINDINGS = {
@@ -36,7 +36,12 @@ const HINT =
   "The expressions of metric.wgsl read logit, p, logP (f32), token (u32), with weights w (f32), in gradient also value (f32), and WGSL's own functions; each is an f32.";
 
 type ExpressionKernel = Kernel<keyof typeof PARAMS, keyof typeof BINDINGS>;
-type Expressions = Pick<CheckedMetric, "term" | "gradient">;
+/** A metric that is an expression: what each token adds, the gradient of its logit where it has one, and weights [vocab]. */
+export interface Expressions {
+  readonly term?: string | undefined;
+  readonly gradient?: string | undefined;
+  readonly weights?: Float32Array | undefined;
+}
 
 const kernels = new RecentMap<string, ExpressionKernel>(MOST_TRANSIENT);
 
@@ -44,9 +49,26 @@ const kernels = new RecentMap<string, ExpressionKernel>(MOST_TRANSIENT);
 export function expressionKernel({ term, gradient }: Expressions): ExpressionKernel {
   const name = `metric wgsl of term ${term}, gradient ${gradient}`;
   return kernels.getOrMake(name, () => {
-    const own = metricExpressions.replace("TERM;", () => `${term};`).replace("GRADIENT;", () => `${gradient};`);
-    const sources = [reduce, normalizer, own, metricExpression];
+    const sources = [reduce, normalizer, functionsOf({ term, gradient }), metricExpression];
     return defineKernel({ name, sources, bindings: BINDINGS, params: PARAMS, transient: true, hint: HINT });
+  });
+}
+
+const functionsOf = ({ term, gradient }: Expressions) =>
+  metricExpressions.replace("TERM;", () => `${term};`).replace("GRADIENT;", () => `${gradient};`);
+
+const SUM_PARAMS = u32("rowCount", "vocab", "weightsStart", "outStart", "outStride");
+const SUM_BINDINGS = { logits: "read", rows: "read", weights: "read", outputs: "write" } as const;
+type SumKernel = Kernel<keyof typeof SUM_PARAMS, keyof typeof SUM_BINDINGS>;
+const sumKernels = new RecentMap<string, SumKernel>(MOST_TRANSIENT);
+
+/** The kernel of the value alone, as sweeps measure it. */
+export function sumKernel({ term }: Expressions): SumKernel {
+  const name = `metric wgsl of term ${term}`;
+  return sumKernels.getOrMake(name, () => {
+    const sources = [reduce, normalizer, functionsOf({ term, gradient: "0.0" }), metricSum];
+    const shared = { transient: true, hint: HINT } as const;
+    return defineKernel({ name, sources, bindings: SUM_BINDINGS, params: SUM_PARAMS, ...shared });
   });
 }
 
@@ -66,7 +88,7 @@ export interface ExpressionCall {
 /** Numbers of the check of a row. */
 export const CHECKS = 8;
 
-export function recordExpression(recorder: Recorder, metric: CheckedMetric, call: ExpressionCall): void {
+export function recordExpression(recorder: Recorder, metric: Expressions, call: ExpressionCall): void {
   const { logits, rows, weights, weightsStart, values, checks, out } = call;
   recorder.dispatch(expressionKernel(metric), {
     params: { rowCount: rows.length, vocab: logits.width, logitsStart: logits.start, weightsStart },
@@ -78,6 +100,29 @@ export function recordExpression(recorder: Recorder, metric: CheckedMetric, call
       checks,
       out: out.buffer,
     },
+    workgroups: foldGrid(recorder.gpu, rows.length),
+    constants: { ...reduceConstants(recorder), WEIGHTED: metric.weights ? 1 : 0 },
+  });
+}
+
+/** Rows of logits [rows, vocab], and where the value of each goes. */
+export interface SumCall {
+  logits: Tensor;
+  rows: readonly (readonly [row: number, output: number])[];
+  vocab: number;
+  weights: Tensor;
+  weightsStart: number;
+  outputs: Tensor;
+  outStart: number;
+  outStride: number;
+}
+
+/** The value of a metric, without its gradient. */
+export function recordSum(recorder: Recorder, metric: Expressions, call: SumCall): void {
+  const { logits, rows, vocab, weights, weightsStart, outputs, outStart, outStride } = call;
+  recorder.dispatch(sumKernel(metric), {
+    params: { rowCount: rows.length, vocab, weightsStart, outStart, outStride },
+    buffers: { logits, rows: recorder.upload(Uint32Array.from(rows.flat())), weights, outputs },
     workgroups: foldGrid(recorder.gpu, rows.length),
     constants: { ...reduceConstants(recorder), WEIGHTED: metric.weights ? 1 : 0 },
   });

@@ -5,11 +5,20 @@
  * readback; a JavaScript hook costs one readback, one write and one split of the submission for each call.
  */
 import { HookError } from "../errors.ts";
-import { MODEL_INPUT, type ModelInput, type SequenceInput, TOKEN_INPUT, type TokenInput } from "../model/input.ts";
+import {
+  isEmbeds,
+  MODEL_INPUT,
+  type ModelInput,
+  type SequenceInput,
+  TOKEN_INPUT,
+  type TokenInput,
+  vectorsOf,
+} from "../model/input.ts";
 import { type LoadOptions, loadParts, type ModelSource } from "../model/load.ts";
 import { LoadedModel } from "../model/loaded-model.ts";
 import type { AnswerLogProb, LogProbsOptions } from "../model/log-probs.ts";
 import { Model } from "../model/model.ts";
+import { type ProcessOptions, processedParts } from "../model/processed.ts";
 import * as s from "../schema/schema.ts";
 import { type BackwardOptions, type BackwardResult, backward } from "./backward.ts";
 import { type CheckedEdit, EDITS, type Edit } from "./edit.ts";
@@ -28,7 +37,7 @@ import {
   type Hooks,
   planPass,
 } from "./plan.ts";
-import { isLarge, PATTERNS, type PointPattern, reachedPoints, resolvePoint, resolvePoints } from "./points.ts";
+import { isUsual, PATTERNS, type PointPattern, reachedPoints, resolvePoint, resolvePoints } from "./points.ts";
 import { type ForwardResult, forwardResult } from "./result.ts";
 import { type SweepResult, sweep } from "./sweep.ts";
 import type { SweepOptions } from "./sweep-options.ts";
@@ -66,12 +75,14 @@ export class HookedModel extends LoadedModel {
 
   /**
    * TransformerLens's spelling of a forward pass that captures: unless told, every point that the pass reaches but scores,
-   * pattern, result and logits.
+   * pattern, result, logits and the inputs of heads and MLPs.
    */
   async runWithCache(input: ModelInput, options: HookedForwardOptions = {}): Promise<ForwardResult> {
     const read = s.readOptions(HOOKED_FORWARD_OPTIONS, options, "runWithCache");
-    const reached = reachedPoints(this.spec, read.stopAtLayer);
-    const usual = (name: string) => !isLarge(resolvePoint(this.spec, name)) && reached.has(name);
+    const given = s.readArgument(MODEL_INPUT, input, "runWithCache", "input");
+    const { startAtLayer } = isEmbeds(given) ? vectorsOf(given) : {};
+    const reached = reachedPoints(this.spec, { startAtLayer, stopAtLayer: read.stopAtLayer });
+    const usual = (name: string) => isUsual(resolvePoint(this.spec, name)) && reached.has(name);
     return this.#forward("runWithCache", input, { ...read, capture: read.capture ?? usual }, []);
   }
 
@@ -146,6 +157,27 @@ export class HookedModel extends LoadedModel {
   async backward(input: ModelInput, options: BackwardOptions): Promise<BackwardResult> {
     this.assertOpen();
     return backward(this.base, this.standing, input, options);
+  }
+
+  /**
+   * A model with the same logits whose weights are folded and centred, as TransformerLens does by default: see `ProcessOptions`.
+   * Where the unembedding is centred the logits of each position are shifted, and their probabilities are the same. Its weights
+   * are copies in float32 on this model's device. It is destroyed apart, and before a model that requested the device.
+   *
+   *     using processed = await model.processed();
+   *
+   * @throws InputError `input/processing` for a step that this architecture does not allow; HookError `hook/unsupported` in
+   * a `withEdits` scope; GpuError out of memory.
+   */
+  async processed(options: ProcessOptions = {}): Promise<HookedModel> {
+    this.assertOpen();
+    if (this.standing.length > 0) {
+      throw new HookError(
+        "hook/unsupported",
+        "processed does not apply the edits of withEdits(). Process the model itself, and edit the result.",
+      );
+    }
+    return new HookedModel(new Model(await processedParts(this, options)));
   }
 
   /** Runs many edited passes for the price of what the edits can change; see `sweep`. */

@@ -8,12 +8,15 @@ import type { Gpu } from "../gpu/gpu.ts";
 import { defineKernel, u32 } from "../gpu/kernel.ts";
 import { foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import { copy } from "../kernels/elementwise.ts";
 import { reduceConstants } from "../kernels/launch.ts";
-import type { View } from "../kernels/view.ts";
+import { isPacked, packedView, type View } from "../kernels/view.ts";
+import type { ModelSpec } from "../model/spec.ts";
 import type { Bindings } from "../ops/bindings.ts";
 import type { RowTable } from "../ops/rows.ts";
 import { CHECKS, checkGradient, type ExpressionCall, recordExpression } from "./expression-metric.ts";
-import { type CheckedMetric, gradientModeOf } from "./metrics.ts";
+import { type CheckedMetric, gradientModeOf, numbersOf, readsLogits } from "./metrics.ts";
+import { type Point, resolvePoint } from "./points.ts";
 
 const METRIC_GRADIENT = defineKernel({
   name: "metric gradient",
@@ -38,6 +41,8 @@ const NOTHING: Entry = { mode: 0, token: 0, other: 0, weight: 0 };
 
 /** A metric of each sequence at one position, or the cross entropy of them all. */
 export interface MetricPlan {
+  /** The point where the backward pass begins; undefined: the logits. */
+  readonly from?: Point | undefined;
   /** Positions whose logits are needed. */
   readonly logits: "all" | number[];
   /** Values in the result: one a sequence, or one in all. */
@@ -45,7 +50,7 @@ export interface MetricPlan {
   entryOf(sequence: number, position: number): Entry;
   /** One for all sequences, or one each. */
   readonly metrics: readonly CheckedMetric[];
-  /** [metrics, vocab]: what `kl` compares with, the factors of `weighted`, the weights of `wgsl`. */
+  /** [metrics, vocab]: what `kl` compares with, the factors of `weighted`, the weights of `wgsl`; vectors of projections. */
   readonly references: readonly (Float32Array | undefined)[];
 }
 
@@ -56,10 +61,10 @@ export interface MetricPlan {
 export function planMetric(
   metrics: readonly CheckedMetric[],
   ids: readonly (readonly number[])[],
-  vocabSize: number,
+  spec: ModelSpec,
   position: number,
 ): MetricPlan {
-  const modes = metrics.map((metric) => gradientModeOf(metric, vocabSize));
+  const modes = metrics.map((metric) => gradientModeOf(metric, spec));
   const loss = metrics.find(({ kind }) => kind === "loss");
   if (loss) return planLoss(loss, metrics, ids);
   if (metrics.length !== 1 && metrics.length !== ids.length) {
@@ -75,10 +80,11 @@ export function planMetric(
   });
   const of = (sequence: number) => (metrics.length === 1 ? 0 : sequence);
   return {
+    from: pointOf(spec, metrics),
     logits: [position],
     values: ids.length,
     metrics,
-    references: metrics.map(({ reference, weights }) => reference ?? weights),
+    references: metrics.map((metric) => numbersOf(metric, spec)),
     entryOf(sequence, at) {
       if (at !== places[sequence]) return NOTHING;
       const index = of(sequence);
@@ -87,6 +93,18 @@ export function planMetric(
       return { mode: modes[index] as number, token: tokens[0] ?? 0, other, weight: 1 };
     },
   };
+}
+
+/** The point that all metrics project. @throws HookError `hook/metric` for metrics of several points */
+function pointOf(spec: ModelSpec, metrics: readonly CheckedMetric[]): Point | undefined {
+  const names = [...new Set(metrics.map((metric) => (readsLogits(metric) ? "logits" : (metric.at as string))))];
+  if (names.length > 1)
+    throw new HookError(
+      "hook/metric",
+      `A backward pass begins at one point, and the metrics measure ${names.join(" and ")}. Make a call for each.`,
+    );
+  const [name] = names as [string];
+  return name === "logits" ? undefined : resolvePoint(spec, name);
 }
 
 /** The mean of minus the log probability of each counted token. */
@@ -145,6 +163,15 @@ export function crossEntropy(
   };
 }
 
+/** Logits or an activation with one vector a row: a copy, where a row's heads are a part of a longer one. */
+function wholeRows(recorder: Recorder, x: View, rows: number): View {
+  const width = x.heads * x.width;
+  if (isPacked(x)) return packedView(x.buffer, width, 1, x.start);
+  const packed = packedView(recorder.temp(rows, x.heads, x.width), x.width, x.heads);
+  copy(recorder, x, packed, rows);
+  return packedView(packed.buffer, width);
+}
+
 /** Computes a plan's metric in the passes of one call. */
 export class MetricSeed {
   readonly #passes: { values: Tensor; checks: Tensor | undefined; rows: RowTable }[] = [];
@@ -153,19 +180,19 @@ export class MetricSeed {
   constructor(
     private readonly gpu: Gpu,
     private readonly plan: MetricPlan,
-    vocabSize: number,
   ) {
-    const known = plan.references.some((reference) => reference !== undefined);
-    const data = new Float32Array(known ? plan.references.length * vocabSize : 4);
+    const width = Math.max(0, ...plan.references.map((reference) => reference?.length ?? 0));
+    const data = new Float32Array(Math.max(4, plan.references.length * width));
     plan.references.forEach((reference, row) => {
-      if (reference) data.set(reference, row * vocabSize);
+      if (reference) data.set(reference, row * width);
     });
     this.#references = gpu.tensorFrom(data, [data.length], "references of a metric");
   }
 
   /** Records metric and gradient of the rows of a pass. */
-  readonly record: NonNullable<Bindings["seed"]> = (recorder, logits, rows, out) => {
+  readonly record: NonNullable<Bindings["seed"]> = (recorder, x, rows, out) => {
     const { gpu } = this;
+    const logits = wholeRows(recorder, x, rows.count);
     const values = gpu.tensor([Math.max(1, rows.count)], "values of a metric");
     const hasExpression = this.plan.metrics.some(({ kind }) => kind === "wgsl");
     const checks = hasExpression ? gpu.tensor([Math.max(1, rows.count), CHECKS], "checks of a metric") : undefined;

@@ -8,8 +8,11 @@ import { defineKernel, u32 } from "../gpu/kernel.ts";
 import { foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { indexOfNoId, TOKEN_IDS } from "../model/input.ts";
+import type { ModelSpec } from "../model/spec.ts";
 import { isOneExpression } from "../ops/edit-call.ts";
 import * as s from "../schema/schema.ts";
+import { recordSum } from "./expression-metric.ts";
+import { projectionOf } from "./projection.ts";
 
 /** What a kind of metric is. */
 interface MetricKind {
@@ -28,7 +31,9 @@ interface MetricKind {
 }
 
 /** Fields of some kinds alone. */
-const OWN_FIELDS = ["reference", "mask", "term", "gradient", "weights"] as const;
+const OWN_FIELDS = ["reference", "mask", "term", "gradient", "weights", "at", "head"] as const;
+/** The mode of an expression, which has a kernel of its own. */
+const EXPRESSION = 7;
 
 /** Every kind of metric; the functions of `metric` document them. */
 const METRIC_KINDS = {
@@ -38,9 +43,16 @@ const METRIC_KINDS = {
   prob: { mode: 3, gradientMode: 3, tokens: [1, 1], readsOnlyTokens: false },
   rank: { mode: 4, tokens: [1, 1], readsOnlyTokens: false },
   kl: { mode: 5, gradientMode: 4, tokens: [0, 0], readsOnlyTokens: false, fields: ["reference"] },
-  weighted: { gradientMode: 5, tokens: [0, 0], readsOnlyTokens: false, fields: ["reference"] },
+  weighted: { mode: 6, gradientMode: 5, tokens: [0, 0], readsOnlyTokens: false, fields: ["reference"] },
   loss: { gradientMode: 2, tokens: [0, 0], readsOnlyTokens: false, fields: ["mask"] },
-  wgsl: { gradientMode: 6, tokens: [0, 0], readsOnlyTokens: false, fields: ["term", "gradient", "weights"] },
+  wgsl: {
+    mode: EXPRESSION,
+    gradientMode: 6,
+    tokens: [0, 0],
+    readsOnlyTokens: false,
+    fields: ["term", "gradient", "weights"],
+  },
+  project: { mode: 6, gradientMode: 5, tokens: [0, 0], readsOnlyTokens: true, fields: ["reference", "at", "head"] },
 } as const satisfies Record<string, MetricKind>;
 
 const kindOf = ({ kind }: Metric): MetricKind => METRIC_KINDS[kind];
@@ -51,7 +63,7 @@ export interface Metric {
   readonly kind: keyof typeof METRIC_KINDS;
   /** The tokens it is about; none for `kl`. */
   readonly tokens: s.NumberList;
-  /** Reference logits [vocab] of `kl`; undefined: those of the unedited run. Of `weighted`: the factor of each logit. */
+  /** Reference logits [vocab] of `kl`; undefined: those of the unedited run. Of `weighted`: the factor of each logit; of `project`: the vector. */
   readonly reference?: s.NumberList | undefined;
   /** Of `loss`: for each sequence the positions whose prediction of the next token counts; undefined: all but the last. */
   readonly mask?: readonly (readonly boolean[])[] | undefined;
@@ -61,6 +73,10 @@ export interface Metric {
   readonly gradient?: string | undefined;
   /** Of `wgsl`: a number for each token [vocab], `w` in its expressions. */
   readonly weights?: s.NumberList | undefined;
+  /** Of `project`: the point that is measured. */
+  readonly at?: string | undefined;
+  /** Of `project`: the only head that counts. */
+  readonly head?: number | undefined;
 }
 
 /** A metric as it is read. */
@@ -74,8 +90,8 @@ export interface CheckedMetric extends Metric {
 export interface WgslMetric {
   /** What the token adds to the value, in `logit`, `p`, `logP` (f32), `token` (u32) and, with weights, `w`. */
   term: string;
-  /** The gradient of the token's logit, in the same names and `value`, the finished sum. */
-  gradient: string;
+  /** The gradient of the token's logit, in the same names and `value`, the finished sum. For `backward` and attributions; sweeps need none. */
+  gradient?: string;
   /** A number for each token [vocab]. */
   weights?: s.NumberList;
 }
@@ -96,7 +112,7 @@ export const metric = {
   rank: (token: number): Metric => ({ kind: "rank", tokens: [token] }),
   /** KL(reference || cell) in nats, sum of p (log p - log q); the reference is the unedited run unless logits [vocab] are given. */
   kl: (reference?: s.NumberList): Metric => ({ kind: "kl", tokens: [], reference }),
-  /** The sum of weights[t] * logit(t); weights [vocab]. Its gradient of the logits is the weights. For gradients, not for sweeps. */
+  /** The sum of weights[t] * logit(t); weights [vocab]. Its gradient of the logits is the weights. */
   weighted: (weights: s.NumberList): Metric => ({ kind: "weighted", tokens: [], reference: weights }),
   /**
    * The mean cross entropy of the next token in nats, over all sequences and positions, or those that `mask` [batch, pos]
@@ -105,9 +121,20 @@ export const metric = {
   loss: (mask?: readonly (readonly boolean[])[]): Metric => ({ kind: "loss", tokens: [], mask }),
   /**
    * The sum over the vocabulary of an expression, with its gradient: `{ term: "-p * logP", gradient: "-p * (logP + value)" }` is
-   * the entropy. For gradients, not for sweeps; the gradient is compared with finite differences of the value.
+   * the entropy. The gradient is compared with finite differences of the value; sweeps do without one.
    */
   wgsl: (expressions: WgslMetric): Metric => ({ kind: "wgsl", tokens: [], ...expressions }),
+  /**
+   * The activation of a point, at the measured position, times a vector: of all its heads [heads, dims], or of one `head` [dims].
+   * Its gradient of the activation is the vector.
+   */
+  project: (at: string, vector: s.NumberList, head?: number): Metric => ({
+    kind: "project",
+    tokens: [],
+    at,
+    reference: vector,
+    ...(head !== undefined && { head }),
+  }),
 };
 
 const metricFields = s.object<Metric, CheckedMetric>("a metric", {
@@ -118,6 +145,8 @@ const metricFields = s.object<Metric, CheckedMetric>("a metric", {
   term: s.text,
   gradient: s.text,
   weights: s.numbers,
+  at: s.text,
+  head: s.wholeFrom(0),
 });
 
 export const METRIC_SCHEMA = s.byForm<CheckedMetric>("a metric such as metric.logitDiff(a, b)", (value) =>
@@ -142,6 +171,9 @@ const METRIC = defineKernel({
 /** Whether a metric reads the logits of its tokens alone, so that no others need be computed. */
 export const readsOnlyTokens = (metric: Metric): boolean => kindOf(metric).readsOnlyTokens;
 
+/** Whether a metric reads logits; else it reads a point. */
+export const readsLogits = ({ kind }: Metric): boolean => kind !== "project";
+
 /** Columns of a metric in the result. */
 export const metricWidth = (metric: Metric): number => (kindOf(metric).isWide ? metric.tokens.length : 1);
 
@@ -150,21 +182,26 @@ const GRADIENT_CALLS =
   "backward, saliency, gradientTimesActivation, integratedGradients, and edgeAttribution by gradients";
 
 /** @throws HookError `hook/metric` for no metric, a token out of range or a reference of the wrong length. */
-export function checkMetrics(metrics: readonly CheckedMetric[], vocabSize: number): void {
+export function checkMetrics(metrics: readonly CheckedMetric[], spec: ModelSpec): void {
   if (metrics.length === 0) throw new HookError("hook/metric", "The list of metrics is empty. Give at least one.");
   for (const each of metrics) {
     if (kindOf(each).mode === undefined)
       throw new HookError(
         "hook/metric",
-        `Metric ${each.kind} is for gradients alone: ${GRADIENT_CALLS}. Sweeps and what is made of them take logit, logitDiff, logProb, prob, rank or kl.`,
+        `Metric ${each.kind} is for gradients alone: ${GRADIENT_CALLS}. Sweeps and what is made of them take all others.`,
       );
-    checkMetric(each, vocabSize);
+    checkMetric(each, spec);
   }
 }
 
 /** @throws HookError `hook/metric` as `checkMetrics`, and for metrics without a gradient or with several columns. */
-export function gradientModeOf(metric: CheckedMetric, vocabSize: number): number {
-  checkMetric(metric, vocabSize);
+export function gradientModeOf(metric: CheckedMetric, spec: ModelSpec): number {
+  checkMetric(metric, spec);
+  if (metric.kind === "wgsl" && metric.gradient === undefined)
+    throw new HookError(
+      "hook/expression",
+      "Metric wgsl has no gradient, which is needed here. Give it beside term: metric.wgsl({ term, gradient }).",
+    );
   const { gradientMode } = kindOf(metric);
   if (gradientMode === undefined) {
     throw new HookError(
@@ -180,8 +217,9 @@ export function gradientModeOf(metric: CheckedMetric, vocabSize: number): number
   return gradientMode;
 }
 
-function checkMetric(metric: CheckedMetric, vocabSize: number): void {
+function checkMetric(metric: CheckedMetric, spec: ModelSpec): void {
   const { kind, tokens, reference } = metric;
+  const { vocabSize } = spec;
   const bad = indexOfNoId(tokens, vocabSize);
   if (bad >= 0)
     throw new HookError(
@@ -199,7 +237,8 @@ function checkMetric(metric: CheckedMetric, vocabSize: number): void {
   if (kind === "weighted" && !reference)
     throw new HookError("hook/metric", "Metric weighted needs a factor for each logit: metric.weighted(weights).");
   if (kind === "wgsl") checkExpressions(metric);
-  checkLength(kind, "the reference", reference, "logits", vocabSize);
+  if (kind === "project") projectionOf(spec, metric);
+  else checkLength(kind, "the reference", reference, "logits", vocabSize);
   checkLength(kind, "weights", metric.weights, "numbers", vocabSize);
 }
 
@@ -220,14 +259,14 @@ function checkLength(
 
 /** @throws HookError `hook/expression` or `hook/no-value`, as an edit with an expression */
 function checkExpressions({ term, gradient, weights }: CheckedMetric): void {
-  for (const [name, expression] of Object.entries({ term, gradient })) {
+  for (const [name, expression] of Object.entries({ term, gradient: gradient ?? "0.0" })) {
     if (expression === undefined || !isOneExpression(expression))
       throw new HookError(
         "hook/expression",
         `Metric wgsl: ${name} must be a single WGSL expression, and is ${JSON.stringify(expression)}.`,
       );
   }
-  const reads = (name: RegExp) => [term, gradient].some((expression) => name.test(expression as string));
+  const reads = (name: RegExp) => [term, gradient].some((expression) => expression && name.test(expression));
   if (/\bvalue\b/.test(term as string))
     throw new HookError(
       "hook/expression",
@@ -240,13 +279,18 @@ function checkExpressions({ term, gradient, weights }: CheckedMetric): void {
     );
 }
 
+/** The numbers that a metric brings along: logits to compare with, weights, or a vector for what it projects. */
+export function numbersOf(metric: CheckedMetric, spec: ModelSpec): Float32Array | undefined {
+  return readsLogits(metric) ? (metric.reference ?? metric.weights) : projectionOf(spec, metric).row;
+}
+
 export interface MetricCall {
-  /** [rows, vocab]. */
+  /** [rows, vocab]; of `project` the activations, as long as its vector. */
   logits: Tensor;
   /** The rows that are measured: of the logits, and of `outputs`. */
   rows: readonly (readonly [row: number, output: number])[];
   vocab: number;
-  /** Logits that `kl` compares with, [vocab] from `referenceStart` (0) on. */
+  /** Logits that `kl` compares with, or the metric's own numbers: [vocab] from `referenceStart` (0) on. */
   reference: Tensor;
   referenceStart?: number;
   outputs: Tensor;
@@ -256,6 +300,11 @@ export interface MetricCall {
 
 export function recordMetric(recorder: Recorder, metric: Metric, call: MetricCall): void {
   const { tokens } = metric;
+  if (kindOf(metric).mode === EXPRESSION) {
+    const weights = { weights: call.reference, weightsStart: call.referenceStart ?? 0 };
+    recordSum(recorder, metric as CheckedMetric, { ...call, ...weights });
+    return;
+  }
   recorder.dispatch(METRIC, {
     params: {
       rowCount: call.rows.length,

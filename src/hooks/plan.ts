@@ -85,7 +85,8 @@ export function planPass(
   const positions = options.positions
     ? allPositions.map((list, row) => pickPositions(options.positions as number[], list, row))
     : allPositions;
-  const stopAtLayer = checkStop(spec, options);
+  const { startAtLayer } = run;
+  const stopAtLayer = checkStop(spec, options, startAtLayer);
   const edits = compileEdits(options.edits ?? [], scope);
   const captured = options.capture === undefined ? [] : resolvePoints(spec, options.capture);
   if (options.positions && captured.length === 0)
@@ -96,7 +97,7 @@ export function planPass(
     );
   const callbacks = hooks.flatMap(([pattern, call]) => resolvePoints(spec, pattern).map((point) => ({ point, call })));
   const wanted = [...captured, ...callbacks.map(({ point }) => point), ...edits.map(({ point }) => point)];
-  checkReached(spec, wanted, stopAtLayer);
+  checkReached(spec, wanted, { startAtLayer, stopAtLayer });
   checkLogits([...captured, ...callbacks.map(({ point }) => point)], options);
   const widest = Math.max(0, ...wanted.map((point) => rowWidth(point, scope)));
   checkOnePass(model, callbacks.length > 0, ids, widest);
@@ -159,8 +160,18 @@ export function pointShape(point: Point, scope: EditScope, positions: readonly (
   );
 }
 
-function checkStop({ nLayers }: ModelSpec, { stopAtLayer, kv, logits }: CheckedForwardOptions): number | undefined {
+function checkStop(
+  { nLayers }: ModelSpec,
+  { stopAtLayer, kv, logits }: CheckedForwardOptions,
+  startAtLayer: number | undefined,
+): number | undefined {
   if (stopAtLayer === undefined) return undefined;
+  if (startAtLayer !== undefined && stopAtLayer <= startAtLayer) {
+    throw new InputError(
+      "input/stop-layer",
+      `stopAtLayer is ${stopAtLayer} and startAtLayer ${startAtLayer}, so that no block would run. Raise stopAtLayer.`,
+    );
+  }
   if (!Number.isInteger(stopAtLayer) || stopAtLayer < 0 || stopAtLayer > nLayers) {
     throw new InputError(
       "input/stop-layer",
@@ -178,15 +189,23 @@ function checkStop({ nLayers }: ModelSpec, { stopAtLayer, kv, logits }: CheckedF
   return stopAtLayer;
 }
 
-function checkReached(spec: ModelSpec, wanted: readonly Point[], stopAtLayer: number | undefined): void {
-  if (stopAtLayer === undefined) return;
-  const reached = reachedPoints(spec, stopAtLayer);
+/** @throws HookError `hook/not-reached` */
+export function checkReached(
+  spec: ModelSpec,
+  wanted: readonly Point[],
+  { startAtLayer, stopAtLayer }: Pick<RunOptions, "startAtLayer" | "stopAtLayer">,
+): void {
+  if (startAtLayer === undefined && stopAtLayer === undefined) return;
+  const reached = reachedPoints(spec, { startAtLayer, stopAtLayer });
   const beyond = wanted.find(({ name }) => !reached.has(name));
-  if (beyond)
-    throw new HookError(
-      "hook/not-reached",
-      `${beyond.name} is not reached: the pass stops before block ${stopAtLayer}. Raise stopAtLayer.`,
-    );
+  if (!beyond) return;
+  const isBefore = startAtLayer !== undefined && !reachedPoints(spec, { startAtLayer }).has(beyond.name);
+  throw new HookError(
+    "hook/not-reached",
+    isBefore
+      ? `${beyond.name} is not reached: the pass starts at block ${startAtLayer}. Lower startAtLayer.`
+      : `${beyond.name} is not reached: the pass stops before block ${stopAtLayer}. Raise stopAtLayer.`,
+  );
 }
 
 function checkLogits(looked: readonly Point[], options: CheckedForwardOptions): void {

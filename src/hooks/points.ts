@@ -4,13 +4,15 @@
  * `docs/hooks.md` prints this table. Captures, edits and sweeps accept exactly these names.
  */
 import { HookError } from "../errors.ts";
-import { pointsOf } from "../graph/graph.ts";
+import { editedValues, type Graph, pointsOf } from "../graph/graph.ts";
 import { Reaches } from "../graph/reach.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { trace } from "../model/trace.ts";
+import type { Value } from "../ops/op.ts";
 import { nearestNames } from "../schema/nearest.ts";
 import * as s from "../schema/schema.ts";
 
+/** An axis of an activation, by TransformerLens's name. */
 export type Axis =
   | "batch"
   | "pos"
@@ -35,17 +37,26 @@ export interface PointKind {
   readonly formula: string;
   /** What a model must have for the point to exist; empty when every model has it. */
   readonly needs: string;
+  /** A copy of another point, which is there to be changed for one reader alone. */
+  readonly isCopy: boolean;
 }
 
 const RESIDUAL: readonly Axis[] = ["batch", "pos", "dModel"];
 const SCALE: readonly Axis[] = ["batch", "pos", "one"];
 const HEADS: readonly Axis[] = ["batch", "pos", "head", "dHead"];
 const KV_HEADS: readonly Axis[] = ["batch", "pos", "kvHead", "dHead"];
+const PER_HEAD: readonly Axis[] = ["batch", "pos", "head", "dModel"];
+const PER_KV_HEAD: readonly Axis[] = ["batch", "pos", "kvHead", "dModel"];
 const PAIRS: readonly Axis[] = ["batch", "head", "query", "key"];
 const MLP: readonly Axis[] = ["batch", "pos", "dMlp"];
 
 function point(name: string, axes: readonly Axis[], meaning: string, formula: string, needs = ""): PointKind {
-  return { name, axes, meaning, formula, needs };
+  return { name, axes, meaning, formula, needs, isCopy: false };
+}
+
+/** The residual as one reader has it. */
+function copy(name: string, axes: readonly Axis[], meaning: string, formula: string, needs = ""): PointKind {
+  return { ...point(name, axes, meaning, formula, needs), isCopy: true };
 }
 
 const LN1 = "a norm before attention";
@@ -79,6 +90,9 @@ export const POINT_KINDS: readonly PointKind[] = [
     "(resid_pre - mean) / scale; RMS norms: x / scale",
     LN1,
   ),
+  copy("blocks.{i}.hook_q_input", PER_HEAD, "residual that each head's queries read, before the norm", "resid_pre"),
+  copy("blocks.{i}.hook_k_input", PER_KV_HEAD, "residual that each head's keys read, before the norm", "resid_pre"),
+  copy("blocks.{i}.hook_v_input", PER_KV_HEAD, "residual that each head's values read, before the norm", "resid_pre"),
   point("blocks.{i}.attn.hook_q", HEADS, "queries, before q/k norm and RoPE", "W_Q x + b_Q"),
   point("blocks.{i}.attn.hook_k", KV_HEADS, "keys, before q/k norm and RoPE", "W_K x + b_K"),
   point("blocks.{i}.attn.hook_v", KV_HEADS, "values", "W_V x + b_V"),
@@ -94,7 +108,7 @@ export const POINT_KINDS: readonly PointKind[] = [
   point("blocks.{i}.attn.hook_z", HEADS, "values mixed by the pattern", "pattern v"),
   point(
     "blocks.{i}.attn.hook_result",
-    ["batch", "pos", "head", "dModel"],
+    PER_HEAD,
     "each head's part of the attention output, before the post-norm and the residual multiplier",
     "W_O[head] z[head]",
   ),
@@ -110,6 +124,13 @@ export const POINT_KINDS: readonly PointKind[] = [
     "residual stream between attention and MLP",
     "resid_pre + attn_out",
     "attention before the MLP, not beside it",
+  ),
+  copy(
+    "blocks.{i}.hook_mlp_in",
+    RESIDUAL,
+    "residual that the MLP reads, before the norm",
+    "resid_mid; parallel: resid_pre",
+    MLP_NEEDED,
   ),
   point(
     "blocks.{i}.ln2.hook_scale",
@@ -195,10 +216,13 @@ export function isHeadFirst(name: string): boolean {
 /** What the graphs of a model's passes say of its points. */
 interface PointFacts {
   readonly table: ReadonlyMap<string, Point>;
+  readonly graph: Graph;
   readonly reaches: Reaches;
   /** Points of the last block and after it whose rows may be dropped when nobody reads their logits. */
   readonly narrowed: ReadonlySet<string>;
 }
+
+const EVERY_POINT = { has: () => true };
 
 const facts = new WeakMap<ModelSpec, PointFacts>();
 
@@ -212,16 +236,15 @@ function factsOf(given: ModelSpec): PointFacts {
   const known = facts.get(spec);
   if (known) return known;
   // Rows that join make the residual before a block a value of its own, which that block computes.
-  const graph = trace(spec, { joins: true });
-  const values = pointsOf(graph);
+  const graph = trace(spec, { joins: true, changed: EVERY_POINT });
   const table = new Map<string, Point>();
-  for (const [name, { layer }] of values) {
+  for (const [name, { layer }] of pointsOf(graph)) {
     const kind = kindOf(name) as PointKind;
     table.set(name, { name, kind, layer: kind.name.includes("{i}") ? layer : undefined, order: table.size });
   }
   const narrow = pointsOf(trace(spec, { narrow: true }));
   const narrowed = new Set([...narrow].flatMap(([name, { rows }]) => (rows === "output" ? [name] : [])));
-  const made = { table, reaches: new Reaches(graph, values), narrowed };
+  const made = { table, graph, reaches: new Reaches(graph, editedValues(graph)), narrowed };
   facts.set(spec, made);
   return made;
 }
@@ -231,9 +254,21 @@ export function pointTable(spec: ModelSpec): ReadonlyMap<string, Point> {
   return factsOf(spec).table;
 }
 
-/** What edits of each point can change of the logits. */
-export function reachesOf(spec: ModelSpec): Reaches {
-  return factsOf(spec).reaches;
+/** What edits of each point can change of the logits, or of other points. */
+export function reachesOf(spec: ModelSpec, outputs: readonly string[] = ["logits"]): Reaches {
+  const { graph, reaches } = factsOf(spec);
+  if (outputs.length === 1 && outputs[0] === "logits") return reaches;
+  const values = editedValues(graph);
+  return new Reaches(
+    graph,
+    values,
+    outputs.map((name) => values.get(name)?.[0] as Value),
+  );
+}
+
+/** The block in which a pass computes a point: the first for embeddings, the last for what follows the blocks. */
+export function blockOf(spec: ModelSpec, name: string): number {
+  return (pointsOf(factsOf(spec).graph).get(name) as Value).layer;
 }
 
 /** Whether a pass may drop rows of the point that give no logits, and has to keep them where somebody looks. */
@@ -241,14 +276,22 @@ export function isNarrowed(spec: ModelSpec, { name }: Point): boolean {
   return factsOf(spec).narrowed.has(name);
 }
 
-/** The points of a pass that ends before block `stopAtLayer`, or of a whole one. */
-export function reachedPoints(spec: ModelSpec, stopAtLayer: number | undefined): ReadonlySet<string> {
-  return new Set(stopAtLayer === undefined ? pointTable(spec).keys() : pointsOf(trace(spec, { stopAtLayer })).keys());
+/** The points of a pass that begins with a block or ends before one, or of a whole one. */
+export function reachedPoints(
+  spec: ModelSpec,
+  form: { startAtLayer?: number | undefined; stopAtLayer?: number | undefined },
+): ReadonlySet<string> {
+  const isWhole = form.startAtLayer === undefined && form.stopAtLayer === undefined;
+  return new Set(isWhole ? pointTable(spec).keys() : pointsOf(trace(spec, form)).keys());
 }
 
-/** Whether one row of the point is as long as the sequence, the vocabulary or the residuals of all heads. */
-export function isLarge({ kind: { axes } }: Point): boolean {
-  return axes.includes("key") || axes.includes("vocab") || (axes.includes("head") && axes.includes("dModel"));
+/**
+ * Whether `runWithCache` captures the point unless told otherwise: no other point shows the same, and one row of it is not as long as the
+ * sequence, the vocabulary or the residuals of all heads.
+ */
+export function isUsual({ kind: { axes, isCopy } }: Point): boolean {
+  const isLarge = axes.includes("key") || axes.includes("vocab") || (axes.includes("head") && axes.includes("dModel"));
+  return !isCopy && !isLarge;
 }
 
 /** A name, a pattern in which `*` stands for anything, a regular expression, or a function of the name. */

@@ -10,6 +10,7 @@ export interface ForwardResult {
   cache: ActivationCache;
   /** Frees both. */
   destroy(): void;
+  /** The end of a `using` block. */
   [Symbol.dispose](): void;
 }
 

@@ -9,11 +9,13 @@ import { isCausal } from "../model/causality.ts";
 import type { Head } from "../model/engine.ts";
 import { toIds } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
+import type { ModelSpec } from "../model/spec.ts";
 import { widestMlp } from "../model/weights/table.ts";
 import { type CompiledEdit, compileEdits, type EditScope } from "./edit.ts";
-import { type CheckedMetric, checkMetrics, metricWidth, readsOnlyTokens } from "./metrics.ts";
+import { type CheckedMetric, checkMetrics, metricWidth, numbersOf, readsLogits, readsOnlyTokens } from "./metrics.ts";
 import { rowWidth } from "./plan.ts";
-import { reachesOf } from "./points.ts";
+import { blockOf, reachesOf } from "./points.ts";
+import { type Projection, projectionOf } from "./projection.ts";
 import type { ForwardResult } from "./result.ts";
 import type { CheckedSweepOptions, SweepModel } from "./sweep-options.ts";
 
@@ -35,13 +37,23 @@ export interface SweptPrompt {
   metrics: readonly CheckedMetric[];
   /** The metrics with tokens numbered as the columns of `SweepPlan.head`, where there is one. */
   ofHead: readonly CheckedMetric[];
-  /** Logits that each metric compares with; undefined: those of the base run. */
+  /** Logits that each metric compares with, or its own numbers; undefined: the logits of the base run. */
   references: readonly (Tensor | undefined)[];
   /** Edits of the model's `withEdits` scope, which every pass makes. */
   standing: readonly CompiledEdit[];
 }
 
+/** What of a pass the metrics read. */
+export interface Measured {
+  /** The points that metrics project, each once. */
+  readonly projections: readonly Projection[];
+  readonly logits: boolean;
+  /** Without logits: the block before which a cell's pass may end. */
+  readonly stopAtLayer: number | undefined;
+}
+
 export interface SweepPlan extends Disposable {
+  measured: Measured;
   prompts: readonly SweptPrompt[];
   /** Tokens of the longest. */
   longest: number;
@@ -73,18 +85,20 @@ export const checkpoint = (layer: number) => `blocks.${layer - 1}.hook_resid_pos
 export async function planSweep(model: SweepModel, options: CheckedSweepOptions): Promise<SweepPlan> {
   const { spec, gpu } = model;
   const all = toIds(options.input, model);
-  const metrics = metricsOf(options.metric, all.length, spec.vocabSize);
+  const metrics = metricsOf(options.metric, all.length, spec);
+  const measured = measuredOf(spec, metrics.flat());
   const columns = columnsOf(metrics);
   const { position = -1 } = options;
   const ends = all.map((ids, prompt) => metricPosition(ids, position, prompt, all.length));
   const scope = { spec, lengths: all.map(({ length }) => length), starts: all.map(() => 0) };
   const standing = compileEdits(model.standing, scope);
-  const cells = compileCells(scope, options.cells, ends);
+  const cells = compileCells(scope, options.cells, ends, measured);
   const edits = [...standing, ...cells.flatMap((cell) => cell.edits)];
   const isWhole = needsWholeSequence(model, edits);
   const lists = all.map((ids, prompt) => (isWhole ? ids : ids.slice(0, (ends[prompt] as number) + 1)));
   const longest = Math.max(...lists.map(({ length }) => length));
-  const widest = Math.max(0, ...edits.map(({ point }) => rowWidth(point, scope)));
+  const looked = [...edits, ...measured.projections].map(({ point }) => rowWidth(point, scope));
+  const widest = Math.max(0, ...looked);
   const rowLimit = rowsOfPass(model, options, longest, widest);
   const owned: { destroy(): void }[] = [];
   const own = <T extends { destroy(): void }>(resource: T): T => {
@@ -99,12 +113,14 @@ export async function planSweep(model: SweepModel, options: CheckedSweepOptions)
     const baseRows = lists.reduce((sum, { length }) => sum + length, 0);
     const capacity = baseRows + Math.min(rowLimit, cellRows);
     const kv = own(model.createKvCache({ sequences: lists.length, capacity }));
-    const base = own(await runBase(model, options, lists, isWhole ? position : -1, cells, kv));
+    const base = own(await runBase(model, options, lists, isWhole ? position : -1, cells, measured, kv));
     const outputs = own(gpu.tensor([(options.cells.length + 1) * lists.length, columns], "sweep results"));
-    const head = tokenHead(model, metrics.flat(), edits);
+    const head = measured.logits ? tokenHead(model, metrics.flat(), edits) : undefined;
     if (head) own(head);
-    const referenceOf = ({ reference }: CheckedMetric) =>
-      reference && own(gpu.tensorFrom(reference, [spec.vocabSize], "reference logits"));
+    const referenceOf = (metric: CheckedMetric) => {
+      const numbers = numbersOf(metric, spec);
+      return numbers && own(gpu.tensorFrom(numbers, [numbers.length], "reference of a metric"));
+    };
     const shared = metrics[0]?.map(referenceOf) ?? [];
     const prompts = lists.map((ids, prompt): SweptPrompt => {
       const ofPrompt = metrics[prompt] as readonly CheckedMetric[];
@@ -115,7 +131,8 @@ export async function planSweep(model: SweepModel, options: CheckedSweepOptions)
         standing: ofSequence(standing, prompt),
       };
     });
-    return { prompts, longest, cells, rowLimit, columns, kv, base, outputs, head, [Symbol.dispose]: destroy };
+    const shape = { prompts, longest, cells, rowLimit, columns, measured };
+    return { ...shape, kv, base, outputs, head, [Symbol.dispose]: destroy };
   } catch (error) {
     destroy();
     throw error;
@@ -131,13 +148,13 @@ const lengthOf = (lists: readonly (readonly number[])[], prompt: number) => (lis
 function metricsOf(
   given: CheckedSweepOptions["metric"],
   prompts: number,
-  vocabSize: number,
+  spec: ModelSpec,
 ): readonly (readonly CheckedMetric[])[] {
   const isLists = Array.isArray(given[0]);
   const lists = (
     isLists ? given : Array.from({ length: prompts }, () => given)
   ) as readonly (readonly CheckedMetric[])[];
-  for (const list of new Set(lists)) checkMetrics(list, vocabSize);
+  for (const list of new Set(lists)) checkMetrics(list, spec);
   if (lists.length !== prompts)
     throw new HookError(
       "hook/metric",
@@ -150,6 +167,18 @@ function metricsOf(
     "hook/metric",
     `The metrics of prompt 0 have ${columns[0]} columns, those of prompt ${other} ${columns[other]}. Give each prompt as many.`,
   );
+}
+
+function measuredOf(spec: ModelSpec, metrics: readonly CheckedMetric[]): Measured {
+  const projections = new Map<string, Projection>();
+  for (const metric of metrics) {
+    if (!readsLogits(metric)) projections.set(metric.at as string, projectionOf(spec, metric));
+  }
+  const logits = metrics.some(readsLogits);
+  const layers = [...projections.values()].map(({ point }) => point.layer);
+  const isInBlocks = layers.every((layer) => layer !== undefined);
+  const stopAtLayer = logits || !isInBlocks ? undefined : 1 + Math.max(...(layers as number[]));
+  return { projections: [...projections.values()], logits, stopAtLayer };
 }
 
 const columnsOf = ([first]: readonly (readonly CheckedMetric[])[]) =>
@@ -170,15 +199,12 @@ function runBase(
   lists: readonly (readonly number[])[],
   position: number,
   cells: readonly Cell[],
+  { projections }: Measured,
   kv: KvCache,
 ): Promise<ForwardResult> {
   const joins = [...new Set(cells.flatMap(({ affected }) => affected.joins))].filter((layer) => layer > 0);
-  return model.forward(lists, {
-    kv,
-    logits: [position],
-    signal,
-    ...(joins.length > 0 && { capture: joins.map(checkpoint) }),
-  });
+  const capture = [...joins.map(checkpoint), ...projections.map(({ point }) => point.name)];
+  return model.forward(lists, { kv, logits: [position], signal, ...(capture.length > 0 && { capture }) });
 }
 
 export interface TokenHead extends Head {
@@ -241,16 +267,24 @@ function needsWholeSequence({ spec, standing }: SweepModel, edits: readonly Comp
   return edits.some(({ point }) => point.kind.axes.includes("key"));
 }
 
-/** Cells of the prompts whose logits at their ends the edits can change. */
-function compileCells(scope: EditScope, cells: CheckedSweepOptions["cells"], ends: readonly number[]): Cell[] {
-  const reaches = reachesOf(scope.spec);
-  const causal = isCausal(scope.spec);
+/** Cells of the prompts at whose ends the edits can change what is measured. */
+function compileCells(
+  scope: EditScope,
+  cells: CheckedSweepOptions["cells"],
+  ends: readonly number[],
+  { projections, logits }: Measured,
+): Cell[] {
+  const { spec } = scope;
+  const names = projections.map(({ point }) => point.name);
+  const reaches = reachesOf(spec, [...(logits ? ["logits"] : []), ...names]);
+  const from = Math.min(...names.map((name) => blockOf(spec, name)));
+  const causal = isCausal(spec);
   return cells.flatMap((edits, cell) => {
     const compiled = inCell(cell, () => compileEdits(edits, scope));
     return ends.flatMap((end, prompt) => {
       const own = ends.length > 1 ? ofSequence(compiled, prompt) : compiled;
       const places = own.map(({ at, targets }) => ({ point: at, positions: targets.map(({ position }) => position) }));
-      const affected = affectedRows(reaches, places, end, scope.lengths[prompt] as number, causal);
+      const affected = affectedRows(reaches, places, end, scope.lengths[prompt] as number, causal, from);
       return affected ? [{ index: cell * ends.length + prompt, prompt, edits: own, affected }] : [];
     });
   });

@@ -15,7 +15,7 @@ import { RowTable } from "../ops/rows.ts";
 import * as s from "../schema/schema.ts";
 import { meanOverPrompts } from "./mean-over-prompts.ts";
 import { mergeEdits } from "./merge-edits.ts";
-import { metricWidth, recordMetric } from "./metrics.ts";
+import { metricWidth, readsLogits, recordMetric } from "./metrics.ts";
 import { type CheckedSweepOptions, SWEEP_OPTIONS, type SweepModel, type SweepOptions } from "./sweep-options.ts";
 import { type Cell, checkpoint, planSweep, type SweepPlan, type SweptPrompt } from "./sweep-plan.ts";
 
@@ -64,9 +64,12 @@ class SweepRun {
     const measureBase = (recorder: Recorder) =>
       this.#measure(
         recorder,
-        this.plan.base.logits.tensor,
-        false,
-        prompts.map((_, prompt) => ({ prompt, output: total + prompt })),
+        { logits: this.plan.base.logits.tensor, activations: this.plan.base.cache, isBase: true },
+        prompts.map(({ end }, prompt) => ({
+          ...{ prompt, output: total + prompt },
+          row: prompt,
+          place: prompt * this.plan.longest + end,
+        })),
       );
     await Recorder.run(this.model.gpu, "sweep base metric", measureBase, { signal });
     let done = total - cells.length;
@@ -138,10 +141,16 @@ class SweepRun {
     const edits = mergeEdits(
       batch.map(({ edits, prompt }) => [...(prompts[prompt] as SweptPrompt).standing, ...edits]),
     );
-    const hooks = { edits, captures: [], callbacks: [], positions: [], allPositions: [] };
+    const { measured } = this.plan;
+    const positions = batch.map(({ prompt }) => [(prompts[prompt] as SweptPrompt).end]);
     const tokens = this.plan.head?.W_U.outWidth ?? spec.vocabSize;
     const record = (recorder: Recorder) => {
-      const logits = recorder.temp(outputRows.length, tokens);
+      const logits = measured.logits ? recorder.temp(outputRows.length, tokens) : undefined;
+      const captures = measured.projections.map(({ point: { name }, shape }) => ({
+        name,
+        tensor: recorder.temp(batch.length, 1, ...shape),
+      }));
+      const hooks = { edits, captures, callbacks: [], positions, allPositions: positions };
       model.engine.recordPass(recorder, {
         rows,
         cache: kv,
@@ -154,14 +163,22 @@ class SweepRun {
         },
         outputRows,
         keyCount: longest,
-        logits: { tensor: logits, head: this.plan.head },
+        stopAtLayer: measured.stopAtLayer,
+        logits: logits && { tensor: logits, head: this.plan.head },
       });
-      const measured = outputRows.map((row) => ({ prompt: cellOf(row).prompt, output: cellOf(row).index }));
-      this.#measure(recorder, logits, true, measured);
+      const activations = { tensor: (name: string) => captures.find((each) => each.name === name)?.tensor as Tensor };
+      this.#measure(
+        recorder,
+        { logits, activations, isBase: false },
+        outputRows.map((row, index) => {
+          const { prompt, index: output } = cellOf(row);
+          return { prompt, output, row: index, place: rows.sequence(row) };
+        }),
+      );
     };
     await Recorder.run(gpu, "sweep", record, { signal: this.options.signal });
     this.#passes += 1;
-    this.#rowLayers += activeRows.reduce((sum, count) => sum + count, 0);
+    this.#rowLayers += activeRows.slice(0, measured.stopAtLayer).reduce((sum, count) => sum + count, 0);
   }
 
   /** The rows of a batch, those that join earlier first, the layer where each joins, and its row of the base run. */
@@ -184,32 +201,30 @@ class SweepRun {
     return { rows, joinLayers: entries.map(({ join }) => join), sources: entries.map(({ source }) => source) };
   }
 
-  /** Records metrics for logits [rows, tokens], of the base run or of cells; `measured` says whose each row is, and its row of the outputs. */
-  #measure(
-    recorder: Recorder,
-    logits: Tensor,
-    isCells: boolean,
-    measured: readonly { prompt: number; output: number }[],
-  ): void {
+  /** Records the metrics of the base run or of cells. */
+  #measure(recorder: Recorder, { logits, activations, isBase }: Found, measured: readonly MeasuredRow[]): void {
     const { prompts, outputs, columns, base } = this.plan;
     // Prompts with the same metrics share the dispatches, but for those that compare with their own base run.
-    const groups = new Map<unknown, { prompt: number; rows: [number, number][] }>();
-    measured.forEach(({ prompt, output }, row) => {
-      const { metrics, references } = prompts[prompt] as SweptPrompt;
+    const groups = new Map<unknown, MeasuredRow[]>();
+    for (const each of measured) {
+      const { metrics, references } = prompts[each.prompt] as SweptPrompt;
       const isOwn = metrics.some((metric, index) => metric.kind === "kl" && !references[index]);
-      const key = isOwn ? prompt : metrics;
-      const group = groups.get(key) ?? { prompt, rows: [] };
-      groups.set(key, group);
-      group.rows.push([row, output]);
-    });
-    const vocab = logits.shape[1] as number;
-    for (const { prompt, rows } of groups.values()) {
+      const key = isOwn ? each.prompt : metrics;
+      groups.set(key, [...(groups.get(key) ?? []), each]);
+    }
+    for (const rows of groups.values()) {
+      const [{ prompt }] = rows as [MeasuredRow];
       const { metrics, ofHead, references } = prompts[prompt] as SweptPrompt;
       let outStart = 0;
-      (isCells ? ofHead : metrics).forEach((metric, index) => {
+      (isBase ? metrics : ofHead).forEach((metric, index) => {
         const reference = references[index];
+        const point = readsLogits(metric) ? undefined : (metric.at as string);
+        const source = (point === undefined ? logits : activations.tensor(point)) as Tensor;
         recordMetric(recorder, metric, {
-          ...{ logits, rows, vocab, outputs, outStart, outStride: columns },
+          logits: source,
+          rows: rows.map(({ row, place, output }) => [point === undefined ? row : place, output]),
+          vocab: point === undefined ? (source.shape[1] as number) : (reference as Tensor).length,
+          ...{ outputs, outStart, outStride: columns },
           reference: reference ?? base.logits.tensor,
           referenceStart: reference ? 0 : prompt * this.model.spec.vocabSize,
         });
@@ -217,6 +232,21 @@ class SweepRun {
       });
     }
   }
+}
+
+/** What metrics read: logits [rows, tokens], unless none does, and the points that are projected. */
+interface Found {
+  readonly logits: Tensor | undefined;
+  readonly activations: { tensor(name: string): Tensor };
+  readonly isBase: boolean;
+}
+
+/** A row that is measured: its place in the outputs, in the logits, and in the activations. */
+interface MeasuredRow {
+  readonly prompt: number;
+  readonly output: number;
+  readonly row: number;
+  readonly place: number;
 }
 
 const startOf = ({ affected }: Cell) => Math.min(...affected.joins);

@@ -5,18 +5,22 @@
 import gradientShared from "../../shaders/attention_gradient.wgsl";
 import gradientTile from "../../shaders/attention_gradient_tile.wgsl";
 import keyGradientBroadcast from "../../shaders/attention_key_gradient_broadcast.wgsl";
+import keyGradientLanes from "../../shaders/attention_key_gradient_lanes.wgsl";
 import keyGradientTile from "../../shaders/attention_key_gradient_tile.wgsl";
 import keyRowsSource from "../../shaders/attention_key_rows.wgsl";
 import attentionParams from "../../shaders/attention_params.wgsl";
 import queryGradientBroadcast from "../../shaders/attention_query_gradient_broadcast.wgsl";
+import queryGradientLanes from "../../shaders/attention_query_gradient_lanes.wgsl";
 import queryGradientTile from "../../shaders/attention_query_gradient_tile.wgsl";
 import attentionSlots from "../../shaders/attention_slots.wgsl";
 import statisticsBroadcast from "../../shaders/attention_statistics_broadcast.wgsl";
+import statisticsLanes from "../../shaders/attention_statistics_lanes.wgsl";
 import statisticsTile from "../../shaders/attention_statistics_tile.wgsl";
 import { defineKernel } from "../gpu/kernel.ts";
 import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { Tile } from "../gpu/unroll.ts";
+import { WIDEST_UNROLLED } from "./attention.ts";
 import type { AttentionCall } from "./attention-steps.ts";
 import { ATTENTION_PARAMS } from "./definitions.ts";
 import type { DeviceFacts } from "./family.ts";
@@ -42,6 +46,8 @@ const BROADCAST_SOURCES = {
   keys: keyGradientBroadcast,
 };
 
+const LANES_SOURCES = { statistics: statisticsLanes, queries: queryGradientLanes, keys: keyGradientLanes };
+
 /** By tiles. On CPUs an invocation has a row alone. */
 export function byTiles(dHead: number, isSoftware: boolean): GradientWay {
   const D4 = dHead / 4;
@@ -58,13 +64,20 @@ export function byBroadcast(dHead: number, lanes: number): GradientWay {
   return { name: "by subgroups", rows: ROWS, shared: [], sources: BROADCAST_SOURCES, sizes, tile };
 }
 
+/** By subgroups of `lanes` invocations, of which each keeps four rows. */
+export function byLanes(dHead: number, lanes: number): GradientWay {
+  const tile = { D4: dHead / 4, SHARE: lanes, FOUR: 4 };
+  return { name: "by lanes", rows: 4 * lanes, shared: [], sources: LANES_SOURCES, sizes: { LANES: lanes }, tile };
+}
+
 /** vec4 of a head that an invocation keeps at most: with more the kernels compile for many seconds. */
 const MOST_PER = 4;
 
 export function wayOf({ adapterInfo, features }: DeviceFacts, dHead: number): GradientWay {
   const { isSoftware, subgroupMinSize: lanes } = adapterInfo;
   const canShare = features.has("subgroups") && (lanes === 4 || lanes === 8) && dHead / 4 <= MOST_PER * lanes;
-  return isSoftware && canShare ? byBroadcast(dHead, lanes) : byTiles(dHead, isSoftware);
+  if (!isSoftware || !canShare) return byTiles(dHead, isSoftware);
+  return dHead <= WIDEST_UNROLLED ? byLanes(dHead, lanes) : byBroadcast(dHead, lanes);
 }
 
 /** The kernels of one way. */

@@ -1,6 +1,7 @@
 /**
  * The family of attention kernels.
  *
+ *   lanes          prompts of narrow heads in registers, for CPUs that offer subgroups: four rows an invocation, keys go round
  *   broadcastRows  prompts in registers, for CPUs that offer subgroups: eight rows at a time, queries by subgroupBroadcast
  *   subgroupKeys   few rows, for CPUs that offer subgroups: the head's dimensions are divided among a subgroup's invocations
  *   rows           prompts without workgroup memory, for CPUs: the rows of a workgroup read the same keys
@@ -14,6 +15,7 @@ import attention from "../../shaders/attention.wgsl";
 import attentionBroadcastRows from "../../shaders/attention_broadcast_rows.wgsl";
 import attentionJoin from "../../shaders/attention_join.wgsl";
 import attentionKeys from "../../shaders/attention_keys.wgsl";
+import attentionLanes from "../../shaders/attention_lanes.wgsl";
 import attentionRows from "../../shaders/attention_rows.wgsl";
 import attentionSplit from "../../shaders/attention_split.wgsl";
 import attentionSubgroupKeys from "../../shaders/attention_subgroup_keys.wgsl";
@@ -88,7 +90,7 @@ function attentionKernel({
 
 /** What attention is put together from. */
 const SOURCES: readonly string[] = [
-  ...[attention, attentionBroadcastRows, attentionJoin, attentionKeys, attentionRows, attentionSplit],
+  ...[attention, attentionBroadcastRows, attentionJoin, attentionKeys, attentionLanes, attentionRows, attentionSplit],
   ...[attentionSubgroupKeys, attentionTiled, reduce],
   ...ATTENTION_SHARED,
 ];
@@ -187,6 +189,24 @@ const broadcastRows = oneDispatch({
     return kernelFor("broadcast rows", [attentionBroadcastRows], { D4: dHead / 4, LANES }, tile);
   },
   grid: (_, { rowCount, nHeads }) => [Math.ceil(rowCount / BROADCAST_ROWS), nHeads, 1],
+});
+
+/** The widest heads whose dimensions are all unrolled: of 64 the kernels for gradients took two minutes to compile on lavapipe. */
+export const WIDEST_UNROLLED = 16;
+/** Rows of one sequence beside each other, on average, from which a block of 4 to a lane is not mostly hidden. */
+const HALF_A_BLOCK = 16;
+
+const lanes = oneDispatch({
+  name: "lanes",
+  passes: ["prompts"],
+  expectedOn: ["software"],
+  expectedFor: ({ rowCount, runs }) => rowCount >= HALF_A_BLOCK * runs,
+  canRun: (device, shape) => canShare(device, shape) && shape.dHead <= WIDEST_UNROLLED,
+  kernel: (device, dHead) => {
+    const tile = { D4: dHead / 4, FOUR: 4 };
+    return kernelFor("lanes", [attentionLanes], { LANES: lanesOf(device) }, tile);
+  },
+  grid: (gpu, { rowCount, nHeads }) => [Math.ceil(rowCount / (4 * lanesOf(gpu.host))), nHeads, 1],
 });
 
 const subgroupKeys = oneDispatch({
@@ -301,7 +321,7 @@ function recordSteps(recorder: Recorder, call: AttentionCall, z: BufferSlice): v
   recorder.release(scores);
 }
 
-const CANDIDATES: readonly AttentionKernel[] = [broadcastRows, subgroupKeys, rows, keys, tiled, split, single];
+const CANDIDATES: readonly AttentionKernel[] = [lanes, broadcastRows, subgroupKeys, rows, keys, tiled, split, single];
 
 const reference = attentionKernel({
   name: "reference",

@@ -166,19 +166,20 @@ export function embed(
   out: BufferSlice,
   { by, indexOffset = 0, scale = 1, tokens, positions }: EmbedOptions,
 ): void {
+  const step = table.width % 4 === 0 ? 4 : 1;
   const indices = tokens ? { indexStart: 0, indexStride: 1 } : { indexStart: by === "token" ? 3 : 1, indexStride: 4 };
   for (const part of table.parts) {
-    recorder.dispatch(kernels.EMBED[table.storage], {
+    recorder.dispatch(kernels.EMBED[table.storage][step === 4 ? "four" : "one"], {
       params: {
         rowCount: rows,
-        width: table.width,
-        tableStride: table.stride,
+        width: table.width / step,
+        tableStride: table.stride / step,
         firstRow: part.firstRow,
         tableRows: part.rows,
         ...indices,
         indexOffset,
         positionOffset: positions?.offset ?? 0,
-        positionStride: positions?.table.stride ?? 0,
+        positionStride: (positions?.table.stride ?? 0) / step,
         scale,
       },
       buffers: {
@@ -188,7 +189,7 @@ export function embed(
         rowTable,
         positions: positions?.table.parts[0] ?? recorder.gpu.zeros,
       },
-      workgroups: elementGrid(recorder, rows * table.width),
+      workgroups: elementGrid(recorder, (rows * table.width) / step),
       constants: positions ? { HAS_POSITIONS: 1 } : {},
       work: { weightBytes: (rows * table.width * ELEMENT_BYTES[table.storage]) / table.parts.length },
     });
@@ -259,6 +260,54 @@ export function projectHeads(
       weightColumn: head * dHead,
       outStart: head * dModel,
       outStride: nHeads * dModel,
+    });
+  }
+}
+
+/** Some rows of a matrix, and the head that they belong to. */
+interface HeadRows {
+  readonly head: number;
+  /** With one part, which has these rows alone. */
+  readonly matrix: Matrix;
+  /** Where they begin: in the whole matrix, in the part's memory, and among the head's rows. */
+  readonly first: number;
+  readonly weightRow: number;
+  readonly place: number;
+}
+
+/** The rows of W from `firstRow` on as heads of `dHead` rows each; a head whose rows lie in two parts is there twice. */
+function headRows(W: Matrix, firstRow: number, heads: number, dHead: number): HeadRows[] {
+  return Array.from({ length: heads }, (_, head) => {
+    const start = firstRow + head * dHead;
+    return W.parts.flatMap((part) => {
+      const first = Math.max(start, part.firstRow);
+      const rows = Math.min(start + dHead, part.firstRow + part.rows) - first;
+      if (rows <= 0) return [];
+      const matrix = { ...W, parts: [{ ...part, firstRow: first, rows }] };
+      return [{ head, matrix, first, weightRow: first - part.firstRow, place: first - start }];
+    });
+  }).flat();
+}
+
+/** Each head of its own input: out[r, head] = W[head's rows] x[r, head] + bias[head's rows]; the first head's rows of W begin at `firstRow`. */
+export function projectHeadInputs(
+  recorder: Recorder,
+  x: View,
+  rows: number,
+  W: Matrix,
+  firstRow: number,
+  bias: Tensor | undefined,
+  out: View,
+): void {
+  for (const { head, matrix, first, weightRow, place } of headRows(W, firstRow, out.heads, out.width)) {
+    matmul(recorder, x.buffer, rows, matrix, out.buffer, {
+      bias,
+      weightRow,
+      rowStart: x.start + head * x.headStride,
+      rowStride: x.rowStride,
+      // Counted from the first row of W, as the part counts it.
+      outStart: out.start + head * out.headStride + place - first,
+      outStride: out.rowStride,
     });
   }
 }

@@ -4,6 +4,8 @@
  */
 import activation from "../../shaders/activation.wgsl";
 import activationSlope from "../../shaders/activation_slope.wgsl";
+import angleFour from "../../shaders/angle_four.wgsl";
+import angleOne from "../../shaders/angle_one.wgsl";
 import argmax from "../../shaders/argmax.wgsl";
 import attentionMix from "../../shaders/attention_mix.wgsl";
 import attentionParams from "../../shaders/attention_params.wgsl";
@@ -12,6 +14,8 @@ import attentionShared from "../../shaders/attention_shared.wgsl";
 import attentionSlots from "../../shaders/attention_slots.wgsl";
 import attentionSoftmax from "../../shaders/attention_softmax.wgsl";
 import combine from "../../shaders/combine.wgsl";
+import eachFour from "../../shaders/each_four.wgsl";
+import eachOne from "../../shaders/each_one.wgsl";
 import elementwise from "../../shaders/elementwise.wgsl";
 import embed from "../../shaders/embed.wgsl";
 import gate from "../../shaders/gate.wgsl";
@@ -50,10 +54,15 @@ export type StorageType = "f32" | "f16" | "bf16";
 
 export const STORAGE_SOURCE: Record<StorageType, string> = { f32: weightsF32, f16: weightsF16, bf16: weightsBf16 };
 
-function embedKernel(storage: StorageType) {
+const WEIGHT_AT = {
+  one: "alias Element = f32;\nfn weightAt(index: u32) -> Element { return weight(index); }",
+  four: "alias Element = vec4<f32>;\nfn weightAt(index: u32) -> Element { return weight4(index); }",
+};
+
+function embedKernel(storage: StorageType, step: keyof typeof WEIGHT_AT) {
   return defineKernel({
-    name: `embed ${storage}`,
-    sources: [STORAGE_SOURCE[storage], embed],
+    name: `embed ${storage} ${step}`,
+    sources: [STORAGE_SOURCE[storage], WEIGHT_AT[step], embed],
     bindings: { indices: "read", weights: "read", out: "write", rowTable: "read", positions: "read" },
     params: {
       ...u32("rowCount", "width", "tableStride", "firstRow", "tableRows"),
@@ -76,7 +85,12 @@ function packKernel(rows: "aligned" | "any") {
 
 export const PACK_ROWS = { aligned: packKernel("aligned"), any: packKernel("any") };
 
-export const EMBED = { f32: embedKernel("f32"), f16: embedKernel("f16"), bf16: embedKernel("bf16") } as const;
+const embedKernels = (storage: StorageType) => ({
+  one: embedKernel(storage, "one"),
+  four: embedKernel(storage, "four"),
+});
+
+export const EMBED = { f32: embedKernels("f32"), f16: embedKernels("f16"), bf16: embedKernels("bf16") } as const;
 
 const NORM_BINDINGS = { x: "read", weights: "read", bias: "read", out: "write" } as const;
 const NORM_PARAMS = { ...u32("rowCount", "width"), ...f32("eps", "weightOffset") };
@@ -127,12 +141,15 @@ export const QK_NORM = defineKernel({
   },
 });
 
-export const ROPE_STORE = defineKernel({
-  name: "rope and store",
-  sources: ropeStore,
-  bindings: { rowTable: "read", ropeTable: "read", qkv: "write", keys: "write", values: "write" },
-  params: u32("rowCount", "nHeads", "nKvHeads", "dHead", "rotaryDim", "start", "rowStride"),
-});
+const ropeOf = (name: string, angle: string) =>
+  defineKernel({
+    name,
+    sources: [angle, ropeStore],
+    bindings: { rowTable: "read", ropeTable: "read", qkv: "write", keys: "write", values: "write" },
+    params: u32("rowCount", "nHeads", "nKvHeads", "dHead", "rotaryDim", "start", "rowStride"),
+  });
+
+export const ROPE_STORE = { one: ropeOf("rope and store", angleOne), four: ropeOf("rope and store four", angleFour) };
 
 export const STORE_KV = defineKernel({
   name: "store keys and values",
@@ -186,19 +203,28 @@ export const SLOPE = defineKernel({
   params: { ...u32("count", "start"), ...f32("softCap") },
 });
 
-export const GATE = defineKernel({
-  name: "gate",
-  sources: [activation, gate],
-  bindings: { gate: "read", x: "read", out: "write" },
-  params: u32("count"),
-});
+const gateOf = (name: string, each: string) =>
+  defineKernel({
+    name,
+    sources: [activation, activationSlope, each, gate],
+    bindings: { gate: "read", x: "read", out: "write" },
+    params: u32("count"),
+  });
 
-export const GATE_GRADIENT = defineKernel({
-  name: "gate gradient",
-  sources: [activation, activationSlope, gateGradient],
-  bindings: { dy: "read", gate: "write", x: "write" },
-  params: u32("count"),
-});
+export const GATE = { one: gateOf("gate", eachOne), four: gateOf("gate four", eachFour) };
+
+const gateGradientOf = (name: string, each: string) =>
+  defineKernel({
+    name,
+    sources: [activation, activationSlope, each, gateGradient],
+    bindings: { dy: "read", gate: "write", x: "write" },
+    params: u32("count"),
+  });
+
+export const GATE_GRADIENT = {
+  one: gateGradientOf("gate gradient", eachOne),
+  four: gateGradientOf("gate gradient four", eachFour),
+};
 
 const combineOf = (name: string, element: string) =>
   defineKernel({

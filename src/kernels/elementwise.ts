@@ -42,10 +42,11 @@ export function elementwise(
 /** out = act(gate) * x; all packed, as many. */
 export function gated(recorder: Recorder, activation: Activation, gate: View, x: View, out: View, rows: number): void {
   const count = rows * out.heads * out.width;
-  recorder.dispatch(GATE, {
-    params: { count },
+  const step = count % 4 === 0 ? 4 : 1;
+  recorder.dispatch(step === 4 ? GATE.four : GATE.one, {
+    params: { count: count / step },
     buffers: { gate: gate.buffer, x: x.buffer, out: out.buffer },
-    workgroups: elementGrid(recorder, count),
+    workgroups: elementGrid(recorder, count / step),
     constants: { ACTIVATION: ACTIVATION_CODE[activation] },
   });
 }
@@ -60,10 +61,11 @@ export function gatedGradient(
   rows: number,
 ): void {
   const count = rows * dy.heads * dy.width;
-  recorder.dispatch(GATE_GRADIENT, {
-    params: { count },
+  const step = count % 4 === 0 ? 4 : 1;
+  recorder.dispatch(step === 4 ? GATE_GRADIENT.four : GATE_GRADIENT.one, {
+    params: { count: count / step },
     buffers: { dy: dy.buffer, gate: gate.buffer, x: x.buffer },
-    workgroups: elementGrid(recorder, count),
+    workgroups: elementGrid(recorder, count / step),
     constants: { ACTIVATION: ACTIVATION_CODE[activation] },
   });
 }
@@ -74,31 +76,60 @@ export function copy(recorder: Recorder, x: View, out: View, rows: number): void
     copyRows(recorder, x.buffer, out.buffer, rows * x.heads * x.width);
     return;
   }
-  selectRows(
+  moveRows(
     recorder,
     x,
-    Array.from({ length: rows }, (_, row) => row),
     out,
+    rowPairs(rows, (row) => [row, row]),
   );
 }
 
 /** out[i] = x[keep[i]]. */
 export function selectRows(recorder: Recorder, x: View, keep: readonly number[], out: View): void {
-  moveRows(recorder, x, out, Uint32Array.from(keep.flatMap((row, index) => [row, index])));
+  moveRows(
+    recorder,
+    x,
+    out,
+    rowPairs(keep.length, (index) => [keep[index] as number, index]),
+  );
 }
 
 /** out[keep[i]] = x[i]. */
 export function putRows(recorder: Recorder, x: View, keep: readonly number[], out: View): void {
-  moveRows(recorder, x, out, Uint32Array.from(keep.flatMap((row, index) => [index, row])));
+  moveRows(
+    recorder,
+    x,
+    out,
+    rowPairs(keep.length, (index) => [index, keep[index] as number]),
+  );
 }
 
-/** out[row] = 0 for each of the rows. */
-export function zeroRows(recorder: Recorder, rows: readonly number[], out: View): void {
-  const zeros = packedView(recorder.upload(new Float32Array(out.width)), out.width);
-  // One vector of zeros is read for every row and head.
-  const source = { ...zeros, rowStride: 0, heads: out.heads, headStride: 0 };
-  if (rows.length > 0)
-    gather(recorder, source, out, recorder.upload(Uint32Array.from(rows.flatMap((row) => [0, row]))));
+/** In place of a row of x: zeros, in gather.wgsl. */
+const NO_ROW = 0xffffffff;
+
+/** out[keep[i]] = x[i], and 0 in the other rows of `rows`. */
+export function spreadRows(recorder: Recorder, x: View, keep: readonly number[], rows: number, out: View): void {
+  const pairs = rowPairs(rows, (row) => [NO_ROW, row]);
+  for (const [index, row] of keep.entries()) pairs[2 * row] = index;
+  moveRows(recorder, x, out, pairs);
+}
+
+/** out[row] = 0 for rows 0 to `rows`. */
+export function zeroRows(recorder: Recorder, rows: number, out: View): void {
+  const zeros = packedView(recorder.gpu.zeros, out.width, out.heads);
+  moveRows(
+    recorder,
+    zeros,
+    out,
+    rowPairs(rows, (row) => [NO_ROW, row]),
+  );
+}
+
+/** Pairs of a row of x and one of out. */
+function rowPairs(count: number, pairOf: (index: number) => readonly [number, number]): Uint32Array {
+  const pairs = new Uint32Array(2 * count);
+  for (let index = 0; index < count; index++) pairs.set(pairOf(index), 2 * index);
+  return pairs;
 }
 
 /** Copies the vectors of rows, for each pair (row of x, row of out) of the list. */

@@ -141,6 +141,36 @@ export function unprojectHeads(recorder: Recorder, result: View, rows: number, W
   }
 }
 
+/** out[r, head] = dy[r, head] W[head's rows], the way back of `projectHeadInputs`; dy [rows, heads, dHead], out [rows, heads, width of W]. */
+export function unprojectHeadInputs(
+  recorder: Recorder,
+  dy: View,
+  rows: number,
+  W: Matrix,
+  firstRow: number,
+  out: View,
+): void {
+  for (let head = 0; head < out.heads; head++) {
+    const start = firstRow + head * dy.width;
+    let isSum = false;
+    for (const { matrix, column } of transposedParts(W)) {
+      const first = Math.max(start, column);
+      const width = Math.min(start + dy.width, column + matrix.width) - first;
+      if (width <= 0) continue;
+      matmul(recorder, dy.buffer, rows, matrix, out.buffer, {
+        weightColumn: first - column,
+        width,
+        combine: isSum ? "add" : undefined,
+        rowStart: dy.start + head * dy.headStride + first - start,
+        rowStride: dy.rowStride,
+        outStart: out.start + head * out.headStride,
+        outStride: out.rowStride,
+      });
+      isSum = true;
+    }
+  }
+}
+
 /** Rows as columns: [width, 4 * ceil(rows / 4)], padded with zeros. */
 function transposed(recorder: Recorder, { buffer, start, rowStride }: View, width: number, rows: number): Tensor {
   const rowCount4 = Math.ceil(rows / 4);
@@ -178,37 +208,43 @@ function packedAs(x: View, width: number): View {
 
 /** dW += dy^T x, in the layout of W; dy [rows, outWidth], x [rows, width]. */
 export function addWeightGradient(recorder: Recorder, dy: View, x: View, rows: number, dW: Matrix): void {
-  addOuter(recorder, dy, x, rows, dW, { column: 0, width: dW.width });
+  addOuter(recorder, dy, x, rows, dW, { row: 0, height: dW.outWidth, column: 0, width: dW.width });
 }
 
-/** The same for columns `column` to `column + width` of W. */
+/** The same for rows `row` to `row + height` and columns `column` to `column + width` of W. */
 function addOuter(
   recorder: Recorder,
   dy: View,
   x: View,
   rows: number,
   dW: Matrix,
-  { column, width }: { column: number; width: number },
+  { row, height, column, width }: { row: number; height: number; column: number; width: number },
 ): void {
   const isLinear = dW.layout === "linear";
   // Rows of dW in memory: those of W, or its columns.
-  const [down, downWidth] = isLinear ? [dy, dW.outWidth] : [x, width];
-  const [across, acrossWidth] = isLinear ? [x, width] : [dy, dW.outWidth];
+  const [down, downWidth] = isLinear ? [dy, height] : [x, width];
+  const [across, acrossWidth] = isLinear ? [x, width] : [dy, height];
   const { matrix, copy } = asWeights(recorder, across, acrossWidth, rows);
   const shapeOf = (count: number) => ({ rows: count, layout: matrix.layout, storage: matrix.storage });
-  const kernel = MATMUL_FAMILY.choose(recorder, shapeOf(isLinear ? (dW.parts[0] as MatrixPart).rows : width));
+  const kernel = MATMUL_FAMILY.choose(
+    recorder,
+    shapeOf(isLinear ? Math.min(height, (dW.parts[0] as MatrixPart).rows) : width),
+  );
   const columns = kernel.readsTurned ? undefined : transposed(recorder, down, downWidth, rows);
   const rowStride = columns ? (columns.shape[1] as number) : down.rowStride;
   for (const part of dW.parts) {
-    const firstRow = isLinear ? part.firstRow : 0;
-    matmul(recorder, columns ?? down.buffer, isLinear ? part.rows : width, matrix, part, {
+    const first = isLinear ? Math.max(row, part.firstRow) : 0;
+    const count = isLinear ? Math.min(row + height, part.firstRow + part.rows) - first : width;
+    if (count <= 0) continue;
+    const firstRow = isLinear ? first - row : 0;
+    matmul(recorder, columns ?? down.buffer, count, matrix, part, {
       combine: "add",
       width: rows,
       kernel,
       turned: !columns,
       rowStart: columns ? firstRow * rowStride : down.start + firstRow,
       rowStride,
-      outStart: isLinear ? column : column * dW.stride,
+      outStart: isLinear ? (first - part.firstRow) * dW.stride + column : column * dW.stride + row,
       outStride: dW.stride,
     });
   }
@@ -218,14 +254,30 @@ function addOuter(
 
 /** dW_O[head] += result[head]^T z[head]; result [rows, nHeads, dModel], z [rows, nHeads, dHead]. */
 export function addHeadWeightGradient(recorder: Recorder, result: View, z: View, rows: number, dW_O: Matrix): void {
-  const ofHead = (view: View, head: number): View => ({
-    ...packedAs(view, view.width),
-    start: view.start + head * view.headStride,
-  });
   for (let head = 0; head < z.heads; head++) {
-    const columns = { column: head * z.width, width: z.width };
-    addOuter(recorder, ofHead(result, head), ofHead(z, head), rows, dW_O, columns);
+    const part = { row: 0, height: dW_O.outWidth, column: head * z.width, width: z.width };
+    addOuter(recorder, ofHead(result, head), ofHead(z, head), rows, dW_O, part);
   }
+}
+
+/** dW[head's rows] += dy[head]^T x[head], for `projectHeadInputs`; dy [rows, heads, dHead], x [rows, heads, width of W]. */
+export function addHeadInputGradient(
+  recorder: Recorder,
+  dy: View,
+  x: View,
+  rows: number,
+  dW: Matrix,
+  firstRow: number,
+): void {
+  for (let head = 0; head < dy.heads; head++) {
+    const part = { row: firstRow + head * dy.width, height: dy.width, column: 0, width: dW.width };
+    addOuter(recorder, ofHead(dy, head), ofHead(x, head), rows, dW, part);
+  }
+}
+
+/** One head of a view. */
+function ofHead(view: View, head: number): View {
+  return { ...packedAs(view, view.width), start: view.start + head * view.headStride };
 }
 
 /** out += the sum over vectors of dy, or of dy times x; both [vectors, width]. */
@@ -235,7 +287,7 @@ export function addVectorGradient(
   x: View | undefined,
   vectors: number,
   width: number,
-  out: Tensor,
+  out: BufferSlice,
 ): void {
   const [own, factor] = [dy, x].map(
     (view) => view && packed(recorder, view, (vectors * width) / (view.heads * view.width)),

@@ -75,10 +75,19 @@ function dispatchRope(
   { rowTable, table, rotaryDim, style, inverse }: Rotation,
   { keys, values }: CacheBuffers,
 ): void {
-  recorder.dispatch(ROPE_STORE, {
-    params: { rowCount: rows, nHeads, nKvHeads, dHead: width, rotaryDim, start, rowStride },
+  // Four pairs at a time where halves, which rotate or pass, are of whole vec4.
+  const isInFours = style === "half" && [width / 2, rotaryDim / 2, start, rowStride].every((each) => each % 4 === 0);
+  const step = isInFours ? 4 : 1;
+  const lengths = {
+    dHead: width / step,
+    rotaryDim: rotaryDim / step,
+    start: start / step,
+    rowStride: rowStride / step,
+  };
+  recorder.dispatch(isInFours ? ROPE_STORE.four : ROPE_STORE.one, {
+    params: { rowCount: rows, nHeads, nKvHeads, ...lengths },
     buffers: { rowTable, ropeTable: table, qkv: buffer, keys, values },
-    workgroups: elementGrid(recorder, (rows * (nHeads + 2 * nKvHeads) * width) / 2),
+    workgroups: elementGrid(recorder, (rows * (nHeads + 2 * nKvHeads) * width) / 2 / step),
     constants: {
       STORE: store ? 1 : 0,
       ...(style === "interleaved" && { INTERLEAVED: 1 }),

@@ -5,14 +5,14 @@
  * and it is cut into parts where it exceeds what the adapter can bind at once (128 MB on many; GPT-2's embedding has 154).
  * Vectors (biases, norms) are f32: bf16 and f16 widen to f32 without loss, and vectors are too small to matter.
  */
+import type { BufferSlice } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { StorageType } from "./definitions.ts";
 
 /** How a matrix lies in memory: [out, in], as torch.nn.Linear has it, or [in, out], as GPT-2's Conv1D has it. */
 export type WeightLayout = "linear" | "conv1d";
 
-export interface MatrixPart {
-  readonly buffer: GPUBuffer;
+export interface MatrixPart extends BufferSlice {
   /** First column of the result whose weights are held here, and how many. */
   readonly firstRow: number;
   readonly rows: number;

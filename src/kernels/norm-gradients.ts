@@ -105,7 +105,7 @@ function recordNormGradient(
   else recorder.dispatch(kernels.alone, { ...call, buffers });
 }
 
-/** Of `norm`: the gradient of x in place of that of the result; `product` gets what the weight's is the sum of. */
+/** Of `norm` of each vector: the gradient of x in place of that of the result; `product` gets what the weight's is the sum of. */
 export function normGradient(
   recorder: Recorder,
   x: View,
@@ -115,8 +115,8 @@ export function normGradient(
   { w }: NormWeights,
   product?: BufferSlice,
 ): void {
-  const whole = { groups: 1, weightStride: 0, hasWeight: w !== undefined };
-  recordNormGradient(recorder, x, grad, rows, spec, w, whole, product);
+  const each = { groups: x.heads, weightStride: 0, hasWeight: w !== undefined };
+  recordNormGradient(recorder, x, grad, rows, spec, w, each, product);
 }
 
 /** Of `qkNorm`; absent weights count as zeros there. */
@@ -142,10 +142,11 @@ function recordStage(
   spec: Pick<NormSpec, "kind" | "eps">,
   out: View,
 ): void {
+  const vectors = rows * x.heads;
   recorder.dispatch(STAGES[stage], {
-    params: { rowCount: rows, width: x.width, eps: spec.eps },
+    params: { rowCount: vectors, width: x.width, eps: spec.eps },
     buffers: { x: x.buffer, scales, grad, out: out.buffer },
-    workgroups: foldGrid(recorder.gpu, rows),
+    workgroups: foldGrid(recorder.gpu, vectors),
     constants: { SUBTRACT_MEAN: spec.kind === "layer" ? 1 : 0, ...reduceConstants(recorder) },
   });
 }
@@ -163,7 +164,7 @@ export function normScaleGradient(
   recordStage(recorder, "scale", [x, s.buffer, ds.buffer], rows, spec, out);
 }
 
-/** Of the normalized vector, as far as s is concerned: out [rows] = -(dy · y) / s. */
+/** Of the normalized vector, as far as s is concerned: out [rows, heads] = -(dy · y) / s. */
 export function divisorGradient(recorder: Recorder, s: View, y: View, dy: View, rows: number, out: View) {
   recordStage(recorder, "divisor", [y, s.buffer, dy.buffer], rows, { kind: "rms", eps: 0 }, out);
 }

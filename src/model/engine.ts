@@ -40,6 +40,8 @@ export interface PassRequest {
   joining?: Joining;
   /** Rows that go through the last block's attention, its MLP and the unembedding. Undefined: all. */
   outputRows?: readonly number[] | undefined;
+  /** Begins with this block, whose residual is given in place of embeddings. */
+  startAtLayer?: number | undefined;
   /** Ends before this block. */
   stopAtLayer?: number | undefined;
   /** Where logits go, if there are to be any. */
@@ -155,7 +157,7 @@ export class Engine {
     this.assertAlive();
     recorder.needs(this);
     recorder.needs(request.cache);
-    const { rows, cache, tables, hooks, logits, joining, outputRows, stopAtLayer, backward } = request;
+    const { rows, cache, tables, hooks, logits, joining, outputRows, startAtLayer, stopAtLayer, backward } = request;
     const longest = tables?.slotStride ?? longestPresent(cache, rows);
     const keyCount = request.keyCount ?? longest;
     const causal = isCausal(this.spec);
@@ -167,6 +169,7 @@ export class Engine {
         embeds: request.inputsEmbeds !== undefined,
         joins: joining !== undefined,
         narrow: outputRows !== undefined,
+        startAtLayer,
         stopAtLayer,
         logits: wanted,
       },

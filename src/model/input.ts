@@ -11,14 +11,20 @@ export interface EmbedsInput {
   inputsEmbeds: readonly s.NumberList[];
 }
 
+/** The residual before block `startAtLayer`, for each sequence [pos, dModel]: the blocks before it do not run. */
+export interface ResidualInput {
+  residual: readonly s.NumberList[];
+  startAtLayer: number;
+}
+
 /** Text or the token ids of one sequence. */
 export type SequenceInput = string | s.NumberList;
 
 /** Text or token ids, one or a batch; sequences may differ in length. */
-export type ModelInput = SequenceInput | readonly SequenceInput[] | EmbedsInput;
+export type ModelInput = SequenceInput | readonly SequenceInput[] | EmbedsInput | ResidualInput;
 
 /** Text or token ids, one or a batch. */
-export type TokenInput = Exclude<ModelInput, EmbedsInput>;
+export type TokenInput = Exclude<ModelInput, EmbedsInput | ResidualInput>;
 
 /** How text becomes token ids. */
 export interface EncodeInputOptions {
@@ -51,6 +57,11 @@ const embeds = s.object<EmbedsInput>("embeddings", {
   inputsEmbeds: s.required(s.list("arrays of numbers [pos, dModel], one a sequence", s.numbers)),
 });
 
+const residual = s.object<ResidualInput>("a residual", {
+  residual: s.required(s.list("arrays of numbers [pos, dModel], one a sequence", s.numbers)),
+  startAtLayer: s.required(s.wholeFrom(0)),
+});
+
 const isSequence = (value: unknown): boolean => typeof value === "string" || s.isListLike(value);
 
 /** One sequence or a batch of text or ids; not embeddings. */
@@ -63,8 +74,13 @@ export const TOKEN_INPUT = s.byForm<TokenInput>("text, token ids, or a list of e
 });
 
 /** Everything a model may be given. */
-export const MODEL_INPUT = s.byForm<ModelInput>("text, token ids, a list of either, or { inputsEmbeds }", (value) =>
-  isSequence(value) ? TOKEN_INPUT : typeof value === "object" && value !== null ? embeds : undefined,
+export const MODEL_INPUT = s.byForm<ModelInput>(
+  "text, token ids, a list of either, { inputsEmbeds }, or { residual, startAtLayer }",
+  (value) => {
+    if (isSequence(value)) return TOKEN_INPUT;
+    if (typeof value !== "object" || value === null) return undefined;
+    return "residual" in value ? residual : embeds;
+  },
 );
 
 /** What a model knows of text. */
@@ -89,8 +105,18 @@ export function requireTokenizer({ tokenizer, tokenizerError }: TextModel, other
   );
 }
 
-export function isEmbeds(input: ModelInput): input is EmbedsInput {
-  return typeof input === "object" && "inputsEmbeds" in input;
+/** Whether an input is vectors, which have no tokens. */
+export function isEmbeds(input: ModelInput): input is EmbedsInput | ResidualInput {
+  return typeof input === "object" && ("inputsEmbeds" in input || "residual" in input);
+}
+
+/** The vectors of each sequence, and the block that they are before; undefined: they take the place of embeddings. */
+export function vectorsOf(input: EmbedsInput | ResidualInput): {
+  vectors: readonly s.NumberList[];
+  startAtLayer?: number;
+} {
+  if ("inputsEmbeds" in input) return { vectors: input.inputsEmbeds };
+  return { vectors: input.residual, startAtLayer: input.startAtLayer };
 }
 
 /** How text becomes ids in a call: what continues a cache gets no BOS unless it is asked for. */

@@ -171,6 +171,7 @@ export class KvCache {
     forgottenCaches.register(this, { store, sequences, origin }, this);
   }
 
+  /** What `model.createKvCache` calls. */
   static create(gpu: Gpu, shape: KvShape, sequences: number, capacity: number): KvCache {
     const empty = Array.from({ length: sequences }, (): number[] => []);
     return new KvCache(new SlotStore(gpu, shape, Math.max(1, capacity)), empty);
@@ -317,6 +318,7 @@ export class KvCache {
     endShare(this);
   }
 
+  /** The end of a `using` block. */
   [Symbol.dispose](): void {
     this.destroy();
   }

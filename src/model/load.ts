@@ -99,6 +99,7 @@ export const MODEL_SOURCE = s.byForm<ModelSource>(
 const isIterable = (value: unknown): value is Iterable<unknown> =>
   typeof value === "object" && value !== null && Symbol.iterator in value;
 
+/** Options of `openModelSource`: those of `loadModel` that concern files. */
 export type OpenModelOptions = Pick<LoadOptions, "file" | "onProgress" | "onNotice" | "signal">;
 
 /** What a model class is made of. */
@@ -208,7 +209,10 @@ export async function openTokenizer(
   { family: modelType, vocabSize }: ModelSpec,
   onNotice?: (message: string) => void,
 ): Promise<TextModel> {
-  const files = { json: (name: string) => checkpoint.readJson(name) };
+  const files = {
+    json: (name: string) => checkpoint.readJson(name),
+    text: (name: string) => checkpoint.readText(name),
+  };
   try {
     return { tokenizer: await loadTokenizer(files, { modelType, vocabSize, onNotice }) };
   } catch (error) {

@@ -8,7 +8,9 @@
 import { type ConfigError, InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import * as s from "../schema/schema.ts";
+import { CHAT_TEMPLATE_OPTIONS, type ChatMessage, type ChatTemplateOptions, MESSAGES } from "../tokenizer/chat.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
+import { chatIds } from "./chat.ts";
 import type { Engine } from "./engine.ts";
 import {
   ENCODE_FIELDS,
@@ -140,6 +142,19 @@ export class LoadedModel implements TextModel {
   }
 
   /**
+   * Token ids of a conversation by the model's chat template, for `forward` and `generate`: transformers'
+   * `apply_chat_template`. They end with what begins the answer, unless `addGenerationPrompt` is false.
+   *
+   *     for await (const { text } of model.generate(await model.chat([{ role: "user", content: "Hello" }]))) print(text);
+   *
+   * @throws as `Tokenizer.applyChatTemplate`; InputError `input/no-tokenizer`
+   */
+  async chat(messages: readonly ChatMessage[], options: ChatTemplateOptions = {}): Promise<number[]> {
+    const read = s.readArgument(MESSAGES, messages, "chat", "messages");
+    return chatIds(this, read, s.readOptions(CHAT_TEMPLATE_OPTIONS, options, "chat"));
+  }
+
+  /**
    * The id of a text that is exactly one token, without BOS: an answer to measure. Most tokens begin with a space, so that
    * " Lucy" is one where "Lucy" is several. The token's text is exactly the text given; see `Tokenizer.singleToken`.
    * @throws InputError `tokenizer/not-one-token` naming the tokens of any other text; `input/no-tokenizer`.
@@ -187,6 +202,7 @@ export class LoadedModel implements TextModel {
     if (this.ownsGpu) this.gpu.destroy();
   }
 
+  /** The end of a `using` block. */
   [Symbol.dispose](): void {
     this.destroy();
   }

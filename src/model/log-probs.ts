@@ -19,6 +19,7 @@ import { bosFor, ENCODE_FIELDS, indexOfNoId, requireTokenizer, SEQUENCE, type Te
 import type { KvCache } from "./kv-cache.ts";
 import type { Runner, RunOptions } from "./runner.ts";
 
+/** Options of `logProbs`. */
 export interface LogProbsOptions {
   /** Prepend BOS to a text prompt; default: what the model's tokenizer does. */
   addBos?: boolean;
@@ -47,6 +48,7 @@ export const LOG_PROBS_OPTIONS = s.object<LogProbsOptions>("the options of logPr
 /** The answers of `logProbs`. */
 export const ANSWERS = s.list("texts or lists of token ids", SEQUENCE);
 
+/** How likely an answer is after a prompt. */
 export interface AnswerLogProb {
   /** Natural logarithm of the probability that the answer follows the prompt. */
   logProb: number;

@@ -63,6 +63,7 @@ export class Logits {
     this.tensor.destroy();
   }
 
+  /** The end of a `using` block. */
   [Symbol.dispose](): void {
     this.destroy();
   }

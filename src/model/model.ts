@@ -8,7 +8,6 @@ import * as s from "../schema/schema.ts";
 import { GENERATE_OPTIONS, type GenerateOptions, type GenerateStep, generateSteps } from "./generate.ts";
 import {
   bosFor,
-  type EmbedsInput,
   isEmbeds,
   MODEL_INPUT,
   type ModelInput,
@@ -17,14 +16,17 @@ import {
   TOKEN_INPUT,
   type TokenInput,
   toIds,
+  vectorsOf,
 } from "./input.ts";
 import { assertFits, type KvCache } from "./kv-cache.ts";
 import { ANSWERS, type AnswerLogProb, answerLogProbs, LOG_PROBS_OPTIONS, type LogProbsOptions } from "./log-probs.ts";
 import type { Logits } from "./logits.ts";
 import { FORWARD_FIELDS, type ForwardOptions, Runner, type RunOptions, sum } from "./runner.ts";
+import type { ModelSpec } from "./spec.ts";
 
 const FORWARD_OPTIONS = s.object<ForwardOptions>("the options of forward", FORWARD_FIELDS);
 
+/** The plain model: `base` of what `loadModel` gives. */
 export class Model extends Runner {
   /**
    * Runs the model and returns logits on the GPU; read them with `await logits.read()`, free them with `destroy()`.
@@ -79,7 +81,7 @@ export class Model extends Runner {
     body: (ids: number[][], run: RunOptions) => Promise<T>,
   ): Promise<T> {
     this.engine.assertAlive();
-    const { ids, inputsEmbeds } = this.#prepare(input, options);
+    const { ids, inputsEmbeds, startAtLayer } = this.#prepare(input, options);
     let own: KvCache | undefined;
     try {
       if (options.kv) this.checkCache(options.kv, ids);
@@ -88,44 +90,64 @@ export class Model extends Runner {
         assertFits(this.spec, sequence, (before[sequence] ?? 0) + list.length);
       });
       own = options.kv ? undefined : this.createKvCache({ sequences: ids.length, capacity: sum(ids) });
-      return await body(ids, { ...options, kv: options.kv ?? (own as KvCache), inputsEmbeds });
+      return await body(ids, { ...options, kv: options.kv ?? (own as KvCache), inputsEmbeds, startAtLayer });
     } finally {
       inputsEmbeds?.destroy();
       own?.destroy();
     }
   }
 
-  #prepare(input: ModelInput, options: ForwardOptions): { ids: number[][]; inputsEmbeds?: Tensor } {
+  #prepare(
+    input: ModelInput,
+    options: ForwardOptions,
+  ): { ids: number[][]; inputsEmbeds?: Tensor; startAtLayer?: number | undefined } {
     if (!isEmbeds(input)) return { ids: toIds(input, this, bosFor(options)) };
     if (options.addBos)
       throw new InputError(
         "input/idle-option",
         "addBos does nothing before embeddings, which are taken as they are. Leave addBos out.",
       );
-    const ids = this.#embedsShape(input);
+    const { vectors, startAtLayer } = vectorsOf(input);
+    const name = startAtLayer === undefined ? "inputsEmbeds" : "residual";
+    checkStart(this.spec, startAtLayer, options);
+    const ids = this.#embedsShape(vectors, name);
     const { dModel } = this.spec;
     const packed = new Float32Array(sum(ids) * dModel);
     let at = 0;
-    for (const embeds of input.inputsEmbeds) {
+    for (const embeds of vectors) {
       packed.set(embeds, at);
       at += embeds.length;
     }
-    return { ids, inputsEmbeds: this.gpu.tensorFrom(packed, [sum(ids), dModel], "inputsEmbeds") };
+    return { ids, startAtLayer, inputsEmbeds: this.gpu.tensorFrom(packed, [sum(ids), dModel], name) };
   }
 
   /** Stand-in ids (0) for embeddings, one a position. */
-  #embedsShape({ inputsEmbeds }: EmbedsInput): number[][] {
+  #embedsShape(vectors: readonly s.NumberList[], name: string): number[][] {
     const { dModel } = this.spec;
-    if (inputsEmbeds.length === 0)
-      throw new InputError("input/empty", "inputsEmbeds holds no sequence. Give at least one.");
-    return inputsEmbeds.map((embeds, sequence) => {
+    if (vectors.length === 0) throw new InputError("input/empty", `${name} holds no sequence. Give at least one.`);
+    return vectors.map((embeds, sequence) => {
       if (embeds.length === 0 || embeds.length % dModel !== 0) {
         throw new InputError(
           "input/embeds-shape",
-          `inputsEmbeds of sequence ${sequence} has ${embeds.length} numbers; it must be [pos, ${dModel}] with at least one position.`,
+          `${name} of sequence ${sequence} has ${embeds.length} numbers; it must be [pos, ${dModel}] with at least one position.`,
         );
       }
       return new Array<number>(embeds.length / dModel).fill(0);
     });
   }
+}
+
+/** @throws InputError `input/start-layer` */
+function checkStart({ nLayers }: ModelSpec, startAtLayer: number | undefined, { kv }: ForwardOptions): void {
+  if (startAtLayer === undefined) return;
+  if (startAtLayer >= nLayers)
+    throw new InputError(
+      "input/start-layer",
+      `startAtLayer is ${startAtLayer}; the blocks go from 0 to ${nLayers - 1}. To unembed a last residual, read it through the logit lens.`,
+    );
+  if (kv)
+    throw new InputError(
+      "input/start-layer",
+      `A pass from block ${startAtLayer} on leaves no keys and values of the blocks before it, so it cannot continue a cache. Leave kv out.`,
+    );
 }

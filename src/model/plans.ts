@@ -46,7 +46,9 @@ export class Plans {
   }
 
   #plan(form: PassForm, points: HookPoints, gradients: GradientForm | undefined): Plan {
-    let graph = prune(insertHooks(trace(this.spec, form), points));
+    const wanted = points.captures.flatMap(({ name, ofGradient }) => (ofGradient ? [name] : []));
+    const changed = new Set([...points.edits, ...points.callbacks, ...wanted]);
+    let graph = prune(insertHooks(trace(this.spec, { ...form, changed }), points));
     if (gradients) {
       const whole = fuse(graph, rulesBeforeGradients(this.rules));
       graph = prune(differentiate(whole, gradients.wantsWeight, gradients));

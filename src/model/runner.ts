@@ -62,6 +62,8 @@ export interface RunOptions extends Omit<ForwardOptions, "kv" | "logits"> {
   /** End before this block; there are no logits then. */
   stopAtLayer?: number | undefined;
   inputsEmbeds?: Tensor | undefined;
+  /** `inputsEmbeds` are the residual before this block, where the pass begins. */
+  startAtLayer?: number | undefined;
   /** Where the logits go, one row after the other; the caller's, and at least that long. Without it: a tensor of their own. */
   into?: Tensor;
   /**
@@ -143,7 +145,7 @@ export class Runner extends LoadedModel {
     logits: Tensor,
     options: RunOptions,
   ): Promise<void> {
-    const { kv, hooks, stopAtLayer, everyRow = false, backward } = options;
+    const { kv, hooks, startAtLayer, stopAtLayer, everyRow = false, backward } = options;
     const wanted = selected.map((positions) => new Set(positions));
     const longest = Math.max(...kv.lengths);
     // Who looks at scores expects rows of one width, whichever sequences a chunk holds.
@@ -162,6 +164,7 @@ export class Runner extends LoadedModel {
           rows: chunk,
           cache: kv,
           hooks,
+          startAtLayer,
           stopAtLayer,
           inputsEmbeds,
           outputRows,

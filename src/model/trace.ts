@@ -12,6 +12,7 @@ import type { AttentionAttributes } from "../ops/attention-call.ts";
 import { ACTIVATION, SCALE, SOFT_CAP } from "../ops/elementwise.ts";
 import { EMBED } from "../ops/embed.ts";
 import { EMBEDS } from "../ops/embeds.ts";
+import { HEAD_PROJECTION } from "../ops/head-inputs.ts";
 import { JOIN } from "../ops/join.ts";
 import { HEAD_RESULTS, MATMUL } from "../ops/matmul.ts";
 import { MULTIPLY } from "../ops/multiply.ts";
@@ -21,7 +22,7 @@ import { QK_NORM } from "../ops/qk-norm.ts";
 import { ROPE } from "../ops/rope.ts";
 import { SELECT } from "../ops/select.ts";
 import { STORE } from "../ops/store.ts";
-import { SUM_HEADS } from "../ops/sum-heads.ts";
+import { REPEAT_HEADS, SUM_HEADS } from "../ops/sum-heads.ts";
 import { isCausal } from "./causality.ts";
 import type { LayerSpec, ModelSpec, RopeSpec } from "./spec.ts";
 import { dMlpOf } from "./weights/table.ts";
@@ -34,8 +35,15 @@ export interface PassForm {
   readonly joins?: boolean;
   /** Some rows end once their keys and values in the last block are stored; the others give the logits. */
   readonly narrow?: boolean;
+  /** Begins with this block, whose residual the caller supplies. */
+  readonly startAtLayer?: number | undefined;
   /** Ends before this block; there are no logits then. */
   readonly stopAtLayer?: number | undefined;
+  /**
+   * The points that hooks change, or whose gradients are wanted. Where heads or the MLP read a copy of the residual of their own, as those
+   * at `hook_q_input` do, they read it only if it is among these.
+   */
+  readonly changed?: { has(point: string): boolean };
   /** Of every row, of some that are picked after the final norm, or of none. */
   readonly logits?: "all" | "picked" | "none";
 }
@@ -56,8 +64,10 @@ class Tracer extends GraphBuilder {
   run(): Graph {
     const { spec, form } = this;
     const end = Math.min(form.stopAtLayer ?? spec.nLayers, spec.nLayers);
-    let residual = this.#embedding();
-    for (let layer = 0; layer < end; layer++) {
+    const start = form.startAtLayer ?? 0;
+    this.layer = start;
+    let residual = form.startAtLayer === undefined ? this.#embedding() : this.#given();
+    for (let layer = start; layer < end; layer++) {
       this.layer = layer;
       residual = this.#block(residual);
     }
@@ -90,6 +100,11 @@ class Tracer extends GraphBuilder {
     return spec.embed.norm ? this.#norm(residual, { name: "embedNorm" }) : residual;
   }
 
+  /** The residual that the caller supplies. */
+  #given(): Value {
+    return this.one(EMBEDS, [], { width: this.spec.dModel }, undefined, 0);
+  }
+
   /** The name of a point of the block. */
   #at(name: string): string {
     return `blocks.${this.layer}.${name}`;
@@ -108,9 +123,9 @@ class Tracer extends GraphBuilder {
     const isParallel = order === "parallel";
     const hasMlp = !spec.mlp.absent;
     const attentionInput = this.#inputNorm(residual, "ln1");
-    const hasOwnInput = isParallel && hasMlp && !parallelSharedNorm;
-    let mlpInput = hasOwnInput ? this.#inputNorm(residual, "ln2") : attentionInput;
-    let { q, keys, values } = this.#projections(attentionInput);
+    const shared = parallelSharedNorm ? attentionInput : undefined;
+    let mlpInput = isParallel && hasMlp ? this.#mlpInput(residual, shared) : attentionInput;
+    let { q, keys, values } = this.#projections(residual, attentionInput);
     if (this.form.narrow && layer === spec.nLayers - 1) {
       const narrowed = new Map(
         [residual, q, ...(isParallel && hasMlp ? [mlpInput] : [])].map((value) => [
@@ -125,36 +140,71 @@ class Tracer extends GraphBuilder {
     residual = this.#addBranch(residual, this.#attention(q, keys, values), "ln1Post", "hook_attn_out");
     if (!isParallel) {
       this.name(residual, this.#at("hook_resid_mid"));
-      mlpInput = hasMlp ? this.#inputNorm(residual, "ln2") : residual;
+      mlpInput = hasMlp ? this.#mlpInput(residual) : residual;
     }
     if (hasMlp) residual = this.#addBranch(residual, this.#mlp(mlpInput), "ln2Post", "hook_mlp_out");
     this.name(residual, this.#at("hook_resid_post"));
     return residual;
   }
 
-  /** What attention or the MLP reads: the normed residual, or the residual itself in blocks without a norm there. */
-  #inputNorm(x: Value, name: "ln1" | "ln2"): Value {
-    return this.spec.block.norms === "post" ? x : this.#norm(x, this.#weight(name), this.#at(name));
+  /**
+   * What attention or the MLP reads: the normed residual, or the residual itself in blocks without a norm there. The norm of a copy follows
+   * the points of the residual's own.
+   */
+  #inputNorm(x: Value, name: "ln1" | "ln2", isCopy = false): Value {
+    return this.spec.block.norms === "post" ? x : this.#norm(x, this.#weight(name), this.#at(name), isCopy);
+  }
+
+  /** What the MLP reads, through a norm of its own or the one that it shares with attention. */
+  #mlpInput(residual: Value, shared?: Value): Value {
+    const input = this.#copied(residual, "hook_mlp_in", 1);
+    if (!shared) return this.#inputNorm(input, "ln2");
+    return input === residual ? shared : this.#inputNorm(input, "ln1", true);
+  }
+
+  /** A copy of the residual for each head, where hooks change it; else the residual, and what they look at is computed apart. */
+  #copied(residual: Value, name: string, heads: number): Value {
+    const point = this.#at(name);
+    const copy = this.one(REPEAT_HEADS, [residual], { heads }, point);
+    return this.form.changed?.has(point) ? copy : residual;
   }
 
   /** x, normed; with the points `.hook_scale` and `.hook_normalized` where they have a prefix. */
-  #norm(x: Value, weights: WeightRef, points?: string): Value {
+  #norm(x: Value, weights: WeightRef, points?: string, isCopy = false): Value {
     const { norm: spec } = this.spec;
     if (spec.kind === "none") return x;
     const attributes = { spec, weights };
-    const scale = this.one(NORM_SCALE, [x], attributes, points && `${points}.hook_scale`);
-    const normalized = this.one(NORMALIZE, [x, scale], attributes, points && `${points}.hook_normalized`);
+    const at = (name: string) => {
+      if (!points) return {};
+      return isCopy ? { follows: [`${points}.${name}`] } : { points: [[`${points}.${name}`]] };
+    };
+    const [scale] = this.add(NORM_SCALE, [x], attributes, at("hook_scale")) as [Value];
+    const [normalized] = this.add(NORMALIZE, [x, scale], attributes, at("hook_normalized")) as [Value];
     return this.one(AFFINE, [normalized], attributes);
   }
 
-  /** Queries, and keys and values in the cache, [row, heads, dHead]: projected, normed and rotated. */
-  #projections(x: Value): { q: Value; keys: Value; values: Value } {
-    const { nHeads, nKvHeads, dHead, attention, layers } = this.spec;
-    const { layer } = this;
+  /** Queries, keys and values [row, heads, dHead] of what attention reads, or of the copies of the residual that heads have. */
+  #projected(residual: Value, x: Value): [Value, Value, Value] {
+    const { nHeads, nKvHeads, dHead } = this.spec;
     const parts = [nHeads, nKvHeads, nKvHeads].map((heads) => ({ heads, width: dHead }));
-    const points = ["q", "k", "v"].map((name) => [this.#at(`attn.hook_${name}`)]);
     const weights = { weight: this.#weight("qkv"), bias: this.#weight("qkvBias"), parts };
-    let [q, k, v] = this.add(MATMUL, [x], weights, { points }) as [Value, Value, Value];
+    const readers = ["q", "k", "v"].map((name, part) => ({
+      point: this.#at(`attn.hook_${name}`),
+      input: this.#copied(residual, `hook_${name}_input`, (parts[part] as { heads: number }).heads),
+    }));
+    const points = readers.map(({ point, input }) => (input === residual ? [point] : []));
+    const together = this.add(MATMUL, [x], weights, { points });
+    return readers.map(({ point, input }, part) => {
+      if (input === residual) return together[part] as Value;
+      return this.one(HEAD_PROJECTION, [this.#inputNorm(input, "ln1", true)], { ...weights, part }, point);
+    }) as [Value, Value, Value];
+  }
+
+  /** Queries, and keys and values in the cache, [row, heads, dHead]: projected, normed and rotated. */
+  #projections(residual: Value, x: Value): { q: Value; keys: Value; values: Value } {
+    const { attention, layers } = this.spec;
+    const { layer } = this;
+    let [q, k, v] = this.#projected(residual, x);
     if (attention.qkNorm !== "none" && attention.qkNormSpec.kind !== "none") {
       const norm = { spec: attention.qkNormSpec, over: attention.qkNorm };
       q = this.one(QK_NORM, [q], { ...norm, weights: this.#weight("qNorm") });

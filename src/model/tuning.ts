@@ -9,6 +9,7 @@ import type { TuneProgress } from "../kernels/tuning/tuner.ts";
 import type { ModelSpec } from "./spec.ts";
 import type { Weights } from "./weights/weights.ts";
 
+/** Whether the kernels of a device are timed for a model. */
 export interface TuningOptions {
   /**
    * `true`: take the stored choices for this adapter, time the missing classes (3 s at most) and store the result. `false`: the

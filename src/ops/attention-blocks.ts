@@ -24,8 +24,14 @@ export function queriesOf(queries: RowTable, { causal }: { causal: boolean }) {
   }
   return (sequence: number, position: number): [number, number] => {
     const { first, end } = ranges.get(sequence) ?? { first: 0, end: 0 };
-    let seen = first;
-    while (causal && seen < end && queries.position(seen) < position) seen++;
+    if (!causal) return [first, end];
+    // Positions rise from row to row.
+    let [seen, above] = [first, end];
+    while (seen < above) {
+      const middle = (seen + above) >> 1;
+      if (queries.position(middle) < position) seen = middle + 1;
+      else above = middle;
+    }
     return [seen, end];
   };
 }

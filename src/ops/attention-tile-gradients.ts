@@ -154,12 +154,19 @@ function addTo(out: Float64Array, to: number, factor: number, x: Float64Array, f
 /** Tables that the layers of a pass share. */
 const uploaded = new WeakMap<Lowering<never>["recorder"], WeakMap<RowTable, Map<string, Blocks>>>();
 
-/** The blocks of some rows; those that are not full repeat their last row. */
+/** An entry of a table for each row: so many numbers, one of which says whether the row is real. */
+interface Entries {
+  readonly size: number;
+  readonly realAt: number;
+  of(row: number): readonly number[];
+}
+
+/** The blocks of some rows; those that are not full repeat their last row, which is not real then. */
 function blocks(
   { recorder, attributes }: Pick<Lowering<AttentionAttributes>, "recorder" | "attributes">,
   rows: RowTable,
   kind: string,
-  entryOf: (row: number, isReal: 0 | 1) => readonly number[],
+  entries: () => Entries,
 ): Blocks {
   const ofPass = uploaded.get(recorder) ?? new WeakMap<RowTable, Map<string, Blocks>>();
   uploaded.set(recorder, ofPass);
@@ -167,29 +174,44 @@ function blocks(
   ofPass.set(rows, ofRows);
   const known = ofRows.get(kind);
   if (known) return known;
-  const size = wayOf(recorder.gpu.host, attributes.dHead).rows;
-  const all = blocksOf(rows, size);
-  const entries = all.flatMap(({ first, count }) =>
-    Array.from({ length: size }, (_, i) => entryOf(first + Math.min(i, count - 1), i < count ? 1 : 0)),
-  );
-  const made = { count: all.length, table: recorder.upload(Uint32Array.from(entries.flat())) };
+  const perBlock = wayOf(recorder.gpu.host, attributes.dHead).rows;
+  const all = blocksOf(rows, perBlock);
+  const made = { count: all.length, table: recorder.upload(tableOf(all, perBlock, entries())) };
   ofRows.set(kind, made);
   return made;
+}
+
+function tableOf(all: ReturnType<typeof blocksOf>, perBlock: number, { size, realAt, of }: Entries): Uint32Array {
+  const table = new Uint32Array(all.length * perBlock * size);
+  let at = 0;
+  for (const { first, count } of all) {
+    for (let i = 0; i < perBlock; i++, at += size) {
+      if (i < count) table.set(of(first + i), at);
+      else table.copyWithin(at, at - size, at);
+      table[at + realAt] = i < count ? 1 : 0;
+    }
+  }
+  return table;
 }
 
 /** (row, sequence, position, whether it is real). */
 function queryBlocks(call: Lowering<AttentionAttributes>, input: number): Blocks {
   const { rows } = call.inputRows(input);
-  return blocks(call, rows, "queries", (row, isReal) => [row, rows.sequence(row), rows.position(row), isReal]);
+  const of = (row: number) => [row, rows.sequence(row), rows.position(row), 1];
+  return blocks(call, rows, "queries", () => ({ size: 4, realAt: 3, of }));
 }
 
 /** (row, whether it is real, slot, position, first and end of the query rows). */
 function keyBlocks(call: Lowering<AttentionAttributes>): Blocks {
   const { rows, attributes } = call;
   const queries = call.inputRows(0).rows;
-  const rangeOf = queriesOf(queries, attributes);
-  return blocks(call, rows, `keys of ${queries.count} queries ${attributes.causal}`, (row, isReal) => {
-    const position = rows.position(row);
-    return [row, isReal, rows.slot(row), position, ...rangeOf(rows.sequence(row), position)];
+  return blocks(call, rows, `keys of ${queries.count} queries ${attributes.causal}`, () => {
+    const rangeOf = queriesOf(queries, attributes);
+    const of = (row: number) => {
+      const position = rows.position(row);
+      const [first, end] = rangeOf(rows.sequence(row), position);
+      return [row, 1, rows.slot(row), position, first, end];
+    };
+    return { size: 6, realAt: 1, of };
   });
 }

@@ -4,7 +4,7 @@
  * The same graph serves every pass of its form; a pass supplies its rows, the cache that it reads and fills, and what is
  * to happen at the points that people look at.
  */
-import type { Recorder } from "../gpu/recorder.ts";
+import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { Matrix } from "../kernels/matrix.ts";
 import type { View } from "../kernels/view.ts";
@@ -53,7 +53,7 @@ export interface Bindings {
 /** Gradients of weights in float32, each in the layout of its weight. */
 export interface WeightGradients {
   matrix(ref: WeightRef): Matrix;
-  vector(ref: WeightRef, part?: "w" | "b"): Tensor;
+  vector(ref: WeightRef, part?: "w" | "b"): BufferSlice;
 }
 
 /** Those of a pass that is differentiated. */
@@ -90,6 +90,7 @@ export type HookFunction = (
   // biome-ignore lint/suspicious/noConfusingVoidType: a function that returns nothing.
 ) => Promise<HookResult | void> | HookResult | void;
 
+/** What a JavaScript hook returns: as many numbers as it got, or nothing if it changed its array in place. */
 export type HookResult = NumberList | undefined;
 
 export interface Callback {

@@ -7,13 +7,20 @@ import type { Callback } from "./bindings.ts";
 import { defineOp, sameShape } from "./op.ts";
 import { layoutOf, rowPairs } from "./places.ts";
 
-export const CALLBACK = defineOp<{ index: number; headFirst: boolean }>({
+interface CallbackAttributes {
+  readonly index: number;
+  readonly headFirst: boolean;
+  /** Copies of the activation stand for it elsewhere, which a change of this one would not reach. */
+  readonly isFollowed?: boolean;
+}
+
+export const CALLBACK = defineOp<CallbackAttributes>({
   name: "callback",
   formula: "f(x), in JavaScript",
   shapes: sameShape,
   inPlace: () => [0],
   hasEffect: true,
-  lower({ recorder, attributes: { index, headFirst }, outputs, rows, bindings }) {
+  lower({ recorder, attributes: { index, headFirst, isFollowed }, outputs, rows, bindings }) {
     const hooks = bindings.hooks as NonNullable<typeof bindings.hooks>;
     const { name, shape, run } = hooks.callbacks[index] as Callback;
     const layout = layoutOf(shape, headFirst);
@@ -25,13 +32,24 @@ export const CALLBACK = defineOp<{ index: number; headFirst: boolean }>({
     gather(recorder, outputs[0] as View, target, lists.pairs);
     recorder.host(async () => {
       const activation = await packed.read();
+      const before = isFollowed && activation.slice();
       const returned = await run(activation, { name, shape });
       const after = returned === undefined ? activation : hookResult(returned, name, shape, length);
+      if (before) assertUnchanged(name, before, after);
       return () => recorder.gpu.device.queue.writeBuffer(packed.buffer, 0, after as Float32Array<ArrayBuffer>);
     });
     gather(recorder, target, outputs[0] as View, lists.reversed);
   },
 });
+
+/** @throws HookError `hook/unsupported` */
+function assertUnchanged(name: string, before: Float32Array, after: Float32Array): void {
+  if (before.every((value, i) => Object.is(value, after[i]))) return;
+  throw new HookError(
+    "hook/unsupported",
+    `The hook at ${name} changes the norm of the residual, and other hooks of this pass give heads or the MLP of the block copies with norms of their own, which it does not see. Make the change with an edit, which reaches all of them, or in another pass.`,
+  );
+}
 
 /** @throws HookError `hook/value-shape` for anything but as many numbers as the activation has. */
 function hookResult(returned: unknown, name: string, shape: readonly number[], length: number): Float32Array {

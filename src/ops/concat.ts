@@ -27,11 +27,7 @@ export const CONCAT = defineOp<ConcatAttributes>({
     eachPart(parts, (size, start, input) => {
       const out = { ...whole, start: whole.start + start, width: size };
       if (input === undefined) {
-        zeroRows(
-          recorder,
-          Array.from({ length: rows.count }, (_, row) => row),
-          out,
-        );
+        zeroRows(recorder, rows.count, out);
         return;
       }
       const x = inputs[input] as View;

@@ -66,6 +66,14 @@ export interface EditCall {
   readonly valueStride: 0 | 1;
   /** Values are indexed by dimension rather than by place in `dims`. */
   readonly byCoordinate: boolean;
+  /** The point has no heads, and heads of targets are those that have a copy of it; `h` of expressions is 0. */
+  readonly ofCopies?: boolean;
+}
+
+/** The edit, of vectors without heads, as it is made at every head of copies of them. */
+export function atEveryHead<E extends EditCall>(edit: E, heads: number): E {
+  const targets = edit.targets.flatMap((target) => Array.from({ length: heads }, (_, head) => ({ ...target, head })));
+  return { ...edit, targets, ofCopies: true };
 }
 
 /**

@@ -83,12 +83,14 @@ function selected(
 }
 
 function byFormula(
-  { at, formula }: ReferenceEdit,
+  { at, formula, ofCopies }: ReferenceEdit,
   { row, position, head }: EditTarget,
   dims: readonly number[],
   x: readonly number[],
   v: readonly number[],
 ): number[] {
   if (!formula) throw new TypeError(`Edit of ${at}: the reference needs its expression as a function.`);
-  return x.map((value, i) => formula(value, v[i] as number, { b: row, p: position, h: head, d: dims[i] as number }));
+  return x.map((value, i) =>
+    formula(value, v[i] as number, { b: row, p: position, h: ofCopies ? 0 : head, d: dims[i] as number }),
+  );
 }

@@ -12,8 +12,8 @@ import { foldGrid } from "../gpu/recorder.ts";
 import { Tensor } from "../gpu/tensor.ts";
 import { elementGrid } from "../kernels/launch.ts";
 import type { View } from "../kernels/view.ts";
-import { type EditCall, type EditTarget, editOp, gradientEdit } from "./edit-call.ts";
-import { editedRows } from "./edit-reference.ts";
+import { atEveryHead, type EditCall, type EditTarget, editOp, gradientEdit } from "./edit-call.ts";
+import { editedRows, type ReferenceEdit } from "./edit-reference.ts";
 import { defineOp, type OpKind, sameShape, type Value } from "./op.ts";
 import type { RowTable } from "./rows.ts";
 
@@ -56,8 +56,16 @@ function editKernel(expression?: string): EditKernel {
 
 export interface EditAttributes {
   readonly index: number;
+  /** The edit is of a point without heads, and made at every head of copies. */
+  readonly everyHead?: boolean;
   /** Takes the gradient of what was edited to that of what it was before. */
   readonly backward?: boolean;
+}
+
+/** The edit that an op makes; undefined where it changes nothing. */
+function editOf<E extends EditCall>({ everyHead, backward }: EditAttributes, given: E, heads: number) {
+  const edit = everyHead ? atEveryHead(given, heads) : given;
+  return backward ? gradientEdit(edit) : edit;
 }
 
 export const EDIT: OpKind<EditAttributes> = defineOp<EditAttributes>({
@@ -65,20 +73,17 @@ export const EDIT: OpKind<EditAttributes> = defineOp<EditAttributes>({
   formula: "op(x, v)",
   shapes: sameShape,
   inPlace: () => [0],
-  reference({ attributes: { index, backward }, inputs: [x], inputShapes: [shape], rows, pass }) {
-    const own = pass.edits?.[index] as EditCall;
-    const edit = backward ? gradientEdit(own) : own;
-    return [
-      edit ? editedRows(x as Float64Array, shape as { heads: number; width: number }, rows, edit) : (x as Float64Array),
-    ];
+  reference({ attributes, inputs: [x], inputShapes, rows, pass }) {
+    const [shape] = inputShapes as [{ heads: number; width: number }];
+    const edit = editOf(attributes, pass.edits?.[attributes.index] as ReferenceEdit, shape.heads);
+    return [edit ? editedRows(x as Float64Array, shape, rows, edit) : (x as Float64Array)];
   },
   vjp: ({ op: { attributes }, grads, sink }) => [sink.one(EDIT, grads as [Value], { ...attributes, backward: true })],
-  lower({ recorder, attributes: { index, backward }, outputs, rows, bindings }) {
+  lower({ recorder, attributes, outputs, rows, bindings }) {
     const { gpu } = recorder;
-    const own = bindings.hooks?.edits[index] as EditCall;
-    const edit = backward ? gradientEdit(own) : own;
-    if (!edit) return;
     const view = outputs[0] as View;
+    const edit = editOf(attributes, bindings.hooks?.edits[attributes.index] as EditCall, view.heads);
+    if (!edit) return;
     const targets = packTargets(edit.targets, rows);
     const targetCount = targets.length / TARGET_FIELDS;
     if (targetCount === 0) return;
@@ -110,6 +115,7 @@ export const EDIT: OpKind<EditAttributes> = defineOp<EditAttributes>({
         ...(code !== undefined && { OP: code }),
         LISTED_DIMS: edit.dims ? 1 : 0,
         BY_COORDINATE: edit.byCoordinate ? 1 : 0,
+        ...(edit.ofCopies && code !== undefined && { HAS_HEADS: 0 }),
       },
     });
   },

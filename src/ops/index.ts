@@ -9,6 +9,7 @@ import { ACTIVATION, SCALE, SOFT_CAP } from "./elementwise.ts";
 import { EMBED } from "./embed.ts";
 import { EMBEDS } from "./embeds.ts";
 import { GATED } from "./gated.ts";
+import { HEAD_PROJECTION } from "./head-inputs.ts";
 import { JOIN } from "./join.ts";
 import { HEAD_RESULTS, MATMUL } from "./matmul.ts";
 import { MULTIPLY } from "./multiply.ts";
@@ -17,7 +18,7 @@ import { QK_NORM } from "./qk-norm.ts";
 import { ROPE, ROPE_STORE } from "./rope.ts";
 import { SELECT } from "./select.ts";
 import { STORE } from "./store.ts";
-import { SUM_HEADS } from "./sum-heads.ts";
+import { REPEAT_HEADS, SUM_HEADS } from "./sum-heads.ts";
 
 /** What a model's formula is written in. */
 export const PRIMITIVES = [
@@ -27,6 +28,8 @@ export const PRIMITIVES = [
   NORMALIZE,
   AFFINE,
   MATMUL,
+  REPEAT_HEADS,
+  HEAD_PROJECTION,
   QK_NORM,
   ROPE,
   STORE,

@@ -9,24 +9,24 @@ import type { NormSpec } from "../kernels/norm.ts";
 import { divisorGradient, normGradient, normScaleGradient } from "../kernels/norm-gradients.ts";
 import type { View } from "../kernels/view.ts";
 import { normalized } from "./norm-reference.ts";
-import { defineOp, type Lowering, type ReferenceCall, type WeightRef } from "./op.ts";
+import { defineOp, type Lowering, type ReferenceCall, sameShape, type Value, type WeightRef } from "./op.ts";
 
 interface NormGradientAttributes {
   readonly spec: NormSpec;
   readonly weights: WeightRef;
 }
 
-/** Applies `f` to the rows of the inputs. */
+/** Applies `f` to the vectors of the inputs. */
 function byRow(
-  { inputs, inputShapes, rows }: ReferenceCall<unknown>,
+  { inputs, inputShapes }: ReferenceCall<unknown>,
   f: (...vectors: Float64Array[]) => ArrayLike<number>,
 ): Float64Array {
-  const widths = inputShapes.map(({ heads, width }) => heads * width);
   const out: number[] = [];
-  for (let row = 0; row < rows.count; row++) {
+  const count = (inputs[0] as Float64Array).length / (inputShapes[0]?.width as number);
+  for (let at = 0; at < count; at++) {
     const vectors = inputs.map((x, index) => {
-      const width = widths[index] as number;
-      return x.subarray(row * width, (row + 1) * width);
+      const { width } = inputShapes[index] as { width: number };
+      return x.subarray(at * width, (at + 1) * width);
     });
     out.push(...Array.from(f(...vectors)));
   }
@@ -48,10 +48,7 @@ export function normInputGradient(x: Float64Array, g: Float64Array, spec: NormSp
 export const NORM_GRADIENT = defineOp<NormGradientAttributes & { forWeight: boolean }>({
   name: "normGradient",
   formula: "d norm(x) / dx · dy (, dy * y)",
-  shapes: ([x], { forWeight }) => {
-    const shape = { heads: 1, width: x?.width as number };
-    return forWeight ? [shape, shape] : [shape];
-  },
+  shapes: ([x], { forWeight }) => (forWeight ? [x as Value, x as Value] : [x as Value]),
   inPlace: () => [1],
   reference(call) {
     const { spec, weights, forWeight } = call.attributes;
@@ -74,7 +71,7 @@ export const NORM_GRADIENT = defineOp<NormGradientAttributes & { forWeight: bool
 export const NORM_SCALE_GRADIENT = defineOp<NormGradientAttributes>({
   name: "normScaleGradient",
   formula: "ds (x - mean) / (width s)",
-  shapes: ([x]) => [{ heads: 1, width: x?.width as number }],
+  shapes: sameShape,
   reference: (call) => [
     byRow(call, (x, s, ds) => {
       const centre = call.attributes.spec.kind === "layer" ? mean(x) : 0;
@@ -91,7 +88,7 @@ export const NORM_SCALE_GRADIENT = defineOp<NormGradientAttributes>({
 export const DIVISOR_GRADIENT = defineOp<object>({
   name: "divisorGradient",
   formula: "-(dy · y) / s",
-  shapes: () => [{ heads: 1, width: 1 }],
+  shapes: sameShape,
   reference: (call) => [byRow(call, (s, y, dy) => [-dot(dy, y) / (s[0] as number)])],
   lower({ recorder, inputs, outputs, rows }) {
     const [s, y, dy] = inputs as [View, View, View];

@@ -1,12 +1,12 @@
 /**
- * LayerNorm and RMSNorm of a row, in the three steps that people look between, and whole: the divisor, the normed vector,
+ * LayerNorm and RMSNorm of a vector, the residual or each head's copy of it, in the three steps that people look between, and whole: the divisor, the normed vector,
  * and weight and bias. LayerNorm: Ba et al. 2016, arXiv 1607.06450; RMSNorm: Zhang and Sennrich 2019, arXiv 1910.07467.
  */
 import { type NormSpec, norm, normStages } from "../kernels/norm.ts";
 import type { View } from "../kernels/view.ts";
 import { DIVISOR_GRADIENT, NORM_GRADIENT, NORM_SCALE_GRADIENT } from "./norm-gradients.ts";
 import { affine, normalized } from "./norm-reference.ts";
-import { defineOp, type Lowering, type OpKind, type Value, type WeightRef } from "./op.ts";
+import { defineOp, type Lowering, type OpKind, sameShape, type Value, type WeightRef } from "./op.ts";
 import { VECTOR_GRADIENT } from "./weight-gradients.ts";
 
 export interface NormAttributes {
@@ -15,12 +15,14 @@ export interface NormAttributes {
   readonly weights: WeightRef;
 }
 
-const widthOf = (x: Value | undefined) => x?.width as number;
+const widthOf = ({ width }: Value) => width as number;
 
-const stages = ({ recorder, attributes, rows, weights, inputs }: Lowering<NormAttributes>) =>
-  normStages(recorder, rows.count, (inputs[0] as View).width, attributes.spec, weights.norm(attributes.weights));
+const stages = ({ recorder, attributes, rows, weights, inputs }: Lowering<NormAttributes>) => {
+  const { heads, width } = inputs[0] as View;
+  return normStages(recorder, rows.count * heads, width, attributes.spec, weights.norm(attributes.weights));
+};
 
-/** Applies `f` to each row of `width`. */
+/** Applies `f` to each vector of `width`. */
 function byRow(x: Float64Array, width: number, f: (row: Float64Array, index: number) => ArrayLike<number>) {
   const out: number[] = [];
   for (let row = 0; row < x.length / width; row++) {
@@ -32,7 +34,7 @@ function byRow(x: Float64Array, width: number, f: (row: Float64Array, index: num
 export const NORM_SCALE = defineOp<NormAttributes>({
   name: "normScale",
   formula: "sqrt(var(x) + eps); RMS norms: sqrt(mean(x^2) + eps)",
-  shapes: () => [{ heads: 1, width: 1 }],
+  shapes: ([x]) => [{ heads: x?.heads as number, width: 1 }],
   reference: ({ inputs: [x], inputShapes: [shape], attributes: { spec } }) => [
     byRow(x as Float64Array, shape?.width as number, (row) => [normalized(row, spec).scale]),
   ],
@@ -47,7 +49,7 @@ export const NORM_SCALE = defineOp<NormAttributes>({
 export const NORMALIZE: OpKind<NormAttributes> = defineOp<NormAttributes>({
   name: "normalize",
   formula: "(x - mean(x)) / scale; RMS norms: x / scale",
-  shapes: ([x]) => [{ heads: 1, width: widthOf(x) }],
+  shapes: sameShape,
   reference: ({ inputs: [x, scales], inputShapes: [shape], attributes: { spec } }) => [
     byRow(x as Float64Array, shape?.width as number, (row, index) => {
       const mean = spec.kind === "layer" ? row.reduce((sum, value) => sum + value, 0) / row.length : 0;
@@ -70,7 +72,7 @@ export const AFFINE: OpKind<NormAttributes & { withoutBias?: boolean }> = define
 >({
   name: "affine",
   formula: "x * (w + offset) + b",
-  shapes: ([x]) => [{ heads: 1, width: widthOf(x) }],
+  shapes: sameShape,
   reference: ({ inputs: [x], inputShapes: [shape], attributes: { spec, weights, withoutBias }, weight }) => [
     byRow(x as Float64Array, shape?.width as number, (row) =>
       affine(row, spec, weight(weights, "w"), withoutBias ? undefined : weight(weights, "b")),
@@ -79,8 +81,9 @@ export const AFFINE: OpKind<NormAttributes & { withoutBias?: boolean }> = define
   vjp({ op: { inputs, attributes }, grads, sink, wants, wantsWeight }) {
     const [dy] = grads as [Value];
     const { weights: weight } = attributes;
-    if (wantsWeight(weight, "w")) sink.add(VECTOR_GRADIENT, [dy, inputs[0] as Value], { weight, part: "w" });
-    if (wantsWeight(weight, "b")) sink.add(VECTOR_GRADIENT, [dy], { weight, part: "b" });
+    const width = widthOf(dy);
+    if (wantsWeight(weight, "w")) sink.add(VECTOR_GRADIENT, [dy, inputs[0] as Value], { weight, part: "w", width });
+    if (wantsWeight(weight, "b")) sink.add(VECTOR_GRADIENT, [dy], { weight, part: "b", width });
     return [wants(0) ? sink.one(AFFINE, [dy], { ...attributes, withoutBias: true }) : undefined];
   },
   lower(call) {
@@ -94,7 +97,7 @@ export const AFFINE: OpKind<NormAttributes & { withoutBias?: boolean }> = define
 export const NORM = defineOp<NormAttributes & { accumulate: boolean }>({
   name: "norm",
   formula: "norm(x) * (w + offset) + b (+ residual)",
-  shapes: ([x]) => [{ heads: 1, width: widthOf(x) }],
+  shapes: sameShape,
   inPlace: ({ accumulate }) => [accumulate ? 1 : undefined],
   reference: ({ inputs: [x, residual], inputShapes: [shape], attributes: { spec, weights, accumulate }, weight }) => {
     const out = byRow(x as Float64Array, shape?.width as number, (row) =>
@@ -106,21 +109,22 @@ export const NORM = defineOp<NormAttributes & { accumulate: boolean }>({
     const [x] = inputs as [Value];
     const [dy] = grads as [Value];
     const { spec, weights, accumulate } = attributes;
-    if (wantsWeight(weights, "b")) sink.add(VECTOR_GRADIENT, [dy], { weight: weights, part: "b" });
+    const width = widthOf(dy);
+    if (wantsWeight(weights, "b")) sink.add(VECTOR_GRADIENT, [dy], { weight: weights, part: "b", width });
     const forWeight = wantsWeight(weights, "w");
     const residual = accumulate ? dy : undefined;
     if (!wants(0) && !forWeight) return [undefined, residual];
     const [dx, product] = sink.add(NORM_GRADIENT, [x, dy], { spec, weights, forWeight });
-    if (forWeight) sink.add(VECTOR_GRADIENT, [product as Value], { weight: weights, part: "w" });
+    if (forWeight) sink.add(VECTOR_GRADIENT, [product as Value], { weight: weights, part: "w", width });
     return [dx, residual];
   },
   lower({ recorder, attributes, inputs, outputs, rows, weights }) {
-    const { buffer, width } = inputs[0] as View;
+    const { buffer, heads, width } = inputs[0] as View;
     const { spec, accumulate } = attributes;
     norm(
       recorder,
       buffer,
-      rows.count,
+      rows.count * heads,
       width,
       spec,
       weights.norm(attributes.weights),

@@ -36,6 +36,8 @@ export interface Value extends Shape {
   readonly layer: number;
   /** The names under which people look at it, in order: the residual after a block is that before the next as well. */
   readonly points: readonly string[];
+  /** Points whose edits are made here, too, at every head: the norm of a copy of the residual follows that of the residual. */
+  readonly follows?: readonly string[] | undefined;
   /** It lies in the key-value cache. */
   readonly isCached?: boolean | undefined;
 }
@@ -90,6 +92,7 @@ export interface ReferenceCall<A> {
 export interface OpPlace {
   readonly rows?: RowSet | undefined;
   readonly points?: readonly (readonly string[])[] | undefined;
+  readonly follows?: readonly string[] | undefined;
   readonly isCached?: boolean | undefined;
 }
 
@@ -173,6 +176,7 @@ export function makeOp<A>(
     rows: place.rows ?? (inputs[0]?.rows as RowSet),
     layer: place.layer ?? (inputs[0]?.layer as number),
     points: place.points?.[index] ?? [],
+    follows: place.follows,
     isCached: place.isCached,
   }));
   return { kind, inputs, outputs, attributes };

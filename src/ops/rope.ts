@@ -7,7 +7,7 @@ import { type Rotation, rope, ropeStore, storeKv } from "../kernels/heads.ts";
 import { areAdjacent, type View } from "../kernels/view.ts";
 import { rotated } from "./attention-reference.ts";
 import { type Bindings, cacheBuffers } from "./bindings.ts";
-import { defineOp, type Lowering, type OpKind, type ReferenceCall, sameShape, type Value } from "./op.ts";
+import { defineOp, type Lowering, type OpKind, type ReferenceCall, type Value } from "./op.ts";
 
 export interface RopeAttributes {
   readonly layer: number;
@@ -33,8 +33,14 @@ function turn(call: ReferenceCall<RopeAttributes>, index: number): Float64Array 
   return out;
 }
 
-function lowerRope({ recorder, attributes, rows, rowTable, bindings }: Lowering<RopeAttributes>, x: View): void {
-  rope(recorder, x, rows.count, rotationOf(attributes, rowTable, bindings), cacheBuffers(bindings, attributes.layer));
+/** What lies side by side turns in one step. */
+function lowerRope(call: Lowering<RopeAttributes>, views: readonly View[]): void {
+  const { recorder, attributes, rows, rowTable, bindings } = call;
+  const rotation = rotationOf(attributes, rowTable, bindings);
+  const cache = cacheBuffers(bindings, attributes.layer);
+  const heads = views.reduce((sum, view) => sum + view.heads, 0);
+  const asOne = areAdjacent(views) ? [{ ...(views[0] as View), heads }] : views;
+  for (const view of asOne) rope(recorder, view, rows.count, rotation, cache);
 }
 
 function rotationOf(attributes: RopeAttributes, rowTable: Tensor, { ropeTables }: Bindings): Rotation {
@@ -42,17 +48,18 @@ function rotationOf(attributes: RopeAttributes, rowTable: Tensor, { ropeTables }
   return { rowTable, table: ropeTables[rope] as Tensor, rotaryDim, style, inverse };
 }
 
+/** Of queries or keys; by fusion, of the gradients of both. */
 export const ROPE: OpKind<RopeAttributes> = defineOp<RopeAttributes>({
   name: "rope",
   formula: "RoPE(x, position)",
-  shapes: sameShape,
-  inPlace: () => [0],
+  shapes: (inputs) => inputs,
+  inPlace: () => [0, 1],
   writesViews: true,
-  reference: (call) => [turn(call, 0)],
+  reference: (call) => call.inputs.map((_, index) => turn(call, index)),
   // The transpose of a rotation turns back; of one that is scaled as well (yarn), by the same factor.
   vjp: ({ op: { attributes }, grads, sink }) => [sink.one(ROPE, grads as [Value], { ...attributes, inverse: true })],
   lower(call) {
-    lowerRope(call, call.outputs[0] as View);
+    lowerRope(call, call.outputs);
   },
 });
 
@@ -72,8 +79,7 @@ export const ROPE_STORE = defineOp<RopeAttributes>({
       ropeStore(recorder, q, k.heads, rows.count, rotationOf(attributes, rowTable, bindings), cache);
       return;
     }
-    lowerRope(call, q);
-    lowerRope(call, k);
+    lowerRope(call, [q, k]);
     storeKv(recorder, rowTable, rows.count, k, v, cache);
   },
 });

@@ -1,5 +1,5 @@
 /** Some of the rows: those that the last block computes to its end, or those that are unembedded; and back. */
-import { putRows, selectRows, zeroRows } from "../kernels/elementwise.ts";
+import { selectRows, spreadRows } from "../kernels/elementwise.ts";
 import type { View } from "../kernels/view.ts";
 import type { Bindings } from "./bindings.ts";
 import { defineOp, type ReferenceCall, sameShape, type Value } from "./op.ts";
@@ -51,10 +51,6 @@ export const UNSELECT = defineOp<SelectAttributes>({
   writesViews: true,
   reference: (call) => [sameRows(call)],
   lower({ recorder, attributes, inputs, outputs, rows, bindings }) {
-    const kept = keptRows(attributes, bindings);
-    const dropped = new Set(Array.from({ length: rows.count }, (_, row) => row));
-    for (const row of kept) dropped.delete(row);
-    putRows(recorder, inputs[0] as View, kept, outputs[0] as View);
-    zeroRows(recorder, [...dropped], outputs[0] as View);
+    spreadRows(recorder, inputs[0] as View, keptRows(attributes, bindings), rows.count, outputs[0] as View);
   },
 });

@@ -2,10 +2,10 @@
 import { sumHeads } from "../kernels/calls.ts";
 import { copy } from "../kernels/elementwise.ts";
 import type { View } from "../kernels/view.ts";
-import { defineOp, type Value, type WeightRef } from "./op.ts";
+import { defineOp, type OpKind, type Value, type WeightRef } from "./op.ts";
 import { VECTOR_GRADIENT } from "./weight-gradients.ts";
 
-export const SUM_HEADS = defineOp<{ bias: WeightRef }>({
+export const SUM_HEADS: OpKind<{ bias?: WeightRef }> = defineOp<{ bias?: WeightRef }>({
   name: "sumHeads",
   formula: "sum over heads of result + b",
   shapes: ([result]) => [{ heads: 1, width: result?.width as number }],
@@ -24,7 +24,7 @@ export const SUM_HEADS = defineOp<{ bias: WeightRef }>({
   },
   vjp({ op: { attributes, inputs }, grads, sink, wantsWeight }) {
     const [dy] = grads as [Value];
-    if (wantsWeight(attributes.bias)) sink.add(VECTOR_GRADIENT, [dy], { weight: attributes.bias });
+    if (attributes.bias && wantsWeight(attributes.bias)) sink.add(VECTOR_GRADIENT, [dy], { weight: attributes.bias });
     return [sink.one(REPEAT_HEADS, [dy], { heads: inputs[0]?.heads as number })];
   },
   lower({ recorder, attributes, inputs, outputs, rows, weights }) {
@@ -33,7 +33,7 @@ export const SUM_HEADS = defineOp<{ bias: WeightRef }>({
   },
 });
 
-/** The gradient of each head's part of a sum: that of the sum. */
+/** A copy for every head: of the residual that each reads, and of the gradient of what they add. */
 export const REPEAT_HEADS = defineOp<{ heads: number }>({
   name: "repeatHeads",
   formula: "x for every head",
@@ -47,6 +47,9 @@ export const REPEAT_HEADS = defineOp<{ heads: number }>({
       ),
     ];
   },
+  vjp: ({ op: { attributes }, grads, sink }) => [
+    attributes.heads === 1 ? grads[0] : sink.one(SUM_HEADS, grads as [Value], {}),
+  ],
   lower({ recorder, inputs, outputs, rows }) {
     const [out] = outputs as [View];
     copy(recorder, { ...(inputs[0] as View), heads: out.heads, headStride: 0 }, out, rows.count);

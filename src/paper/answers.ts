@@ -9,6 +9,7 @@
 import { MODEL } from "../hooks/call.ts";
 import { type CheckedEdit, EDITS } from "../hooks/edit.ts";
 import type { Edit, HookedModel } from "../hooks/index.ts";
+import { begins, prefixesOf, togetherOf } from "../model/answer-overlap.ts";
 import { SEQUENCE, type SequenceInput } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
 import { ANSWERS, answerTokens, type Entry, type LogProbsOptions, selectedLogProbs } from "../model/log-probs.ts";
@@ -24,6 +25,7 @@ export interface AskedPrompt {
   edits?: Edit | readonly Edit[];
 }
 
+/** Options of `answerProbabilities`. */
 export interface AnswerOptions extends LogProbsOptions {
   /** Called after each batch with the number of prompts so far, and of all. */
   onProgress?: (done: number, total: number) => void;
@@ -119,9 +121,6 @@ export async function answerProbabilities(
   return found;
 }
 
-const begins = (start: readonly number[], whole: readonly number[]) =>
-  start.length <= whole.length && start.every((id, index) => whole[index] === id);
-
 /** Answers without their last tokens, each that begins no other. */
 function stemsOf(answers: readonly (readonly number[])[]): number[][] {
   const longestFirst = answers.map((answer) => answer.slice(0, -1)).sort((a, b) => b.length - a.length);
@@ -200,27 +199,13 @@ function summed(
     const logProb = (logProbs[first] as number) + (later[index] as number);
     return { tokens, logProb, probability: Math.exp(logProb), rank: rankOf(next, first) };
   });
-  const prefixes = prefixesOf(answers);
-  const isCounted = (index: number) =>
-    !prefixes.some(
-      ([shorter, longer]) =>
-        longer === index &&
-        (shorter < index || (answers[shorter] as number[]).length < (answers[index] as number[]).length),
-    );
-  const together = measured.reduce((sum, { probability }, index) => sum + (isCounted(index) ? probability : 0), 0);
   return {
     answers: measured,
-    other: 1 - together,
+    other: 1 - togetherOf(measured),
     entropy,
     likeliestOther: likeliestOther(model, answers, logProbs),
-    prefixes,
+    prefixes: prefixesOf(answers),
   };
-}
-
-function prefixesOf(answers: readonly number[][]): [number, number][] {
-  return answers.flatMap((shorter, i) =>
-    answers.flatMap((longer, j): [number, number][] => (i !== j && begins(shorter, longer) ? [[i, j]] : [])),
-  );
 }
 
 function likeliestOther(

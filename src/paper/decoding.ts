@@ -118,6 +118,7 @@ export class DecodedPrompts {
     this.kv.destroy();
   }
 
+  /** The end of a `using` block. */
   [Symbol.dispose](): void {
     this.destroy();
   }

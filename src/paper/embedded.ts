@@ -17,6 +17,7 @@ export const EMBEDDED_MODELS = [
 /** It superposes within prompts, on two families of tasks. */
 const USUAL = "lc-mix10";
 
+/** Options of `defaultModels`. */
 export interface DefaultModelsOptions {
   /** Of the figure with fewer cells. */
   quick?: boolean;

@@ -15,6 +15,7 @@ import { SuperlensError } from "../errors.ts";
  * | `paper/no-tokenizer` | a model that has neither a tokenizer nor a vocabulary of words |
  * | `paper/shard` | a shard that does not exist |
  * | `paper/one-model` | several models for a figure about one |
+ * | `paper/own-models` | a model for a figure that trains its own |
  * | `paper/names` | a report whose models have no names, or the same |
  * | `paper/other-run` | the folder holds a figure of other settings |
  * | `paper/no-run` | the folder holds no figure |

@@ -6,6 +6,7 @@ import type { ModelSource } from "../model/load.ts";
 import type { Picture } from "../pictures/index.ts";
 import type { Subject } from "./subjects.ts";
 
+/** A piece of a figure that is computed and kept by itself. */
 export interface Cell {
   /** The name of its file: letters, digits, dots and dashes. */
   readonly id: string;
@@ -41,16 +42,20 @@ export interface Measurement<Settings, C extends Cell, Result> {
   models?(folder: string, quick: boolean): readonly ModelSource[];
   /** All that results depend on, the model included. */
   settings(subject: Subject, options: { quick: boolean; text?: string | undefined }): Promise<Settings>;
+  /** The pieces that are computed one by one. */
   cells(settings: Settings): C[];
+  /** Computes one of them. */
   run(cell: C, settings: Settings, subject: Subject, signal: AbortSignal | undefined): Promise<Result>;
 }
 
 /** A figure about one model. */
 export interface Figure<Settings = unknown, C extends Cell = Cell, Result = unknown>
   extends Measurement<Settings, C, Result> {
+  /** What all pieces together say. */
   summarise(settings: Settings, results: readonly CellResult<C, Result>[]): Summary;
 }
 
+/** A cell with what came of it. */
 export interface CellResult<C extends Cell = Cell, Result = unknown> {
   readonly cell: C;
   readonly result: Result;
@@ -59,6 +64,7 @@ export interface CellResult<C extends Cell = Cell, Result = unknown> {
 /** A figure about several models: the same measurement of each. */
 export interface Comparison<Settings = unknown, C extends Cell = Cell, Result = unknown>
   extends Measurement<Settings, C, Result> {
+  /** What the models say beside each other. */
   compare(models: readonly ModelResults<Settings, C, Result>[]): Summary;
 }
 
@@ -68,6 +74,7 @@ export interface ModelResults<Settings = unknown, C extends Cell = Cell, Result 
   readonly results: readonly CellResult<C, Result>[];
 }
 
+/** A figure about one model, or about several. */
 export type AnyFigure = Figure | Comparison;
 
 export const isComparison = (figure: AnyFigure): figure is Comparison => "compare" in figure;

@@ -1,4 +1,8 @@
-/** The paper's experiments: its tasks as data, models to train on them, and what mixed prompts show. */
+/**
+ * The paper's experiments: its tasks as data, models to train on them, and what mixed prompts show.
+ *
+ * @module superlens/paper
+ */
 export type {} from "../globals.ts";
 export type { AdamWOptions } from "../train/adamw.ts";
 export type { TrainStep } from "../train/checkpoint.ts";

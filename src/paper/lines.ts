@@ -24,13 +24,17 @@ export interface Line {
   readonly probability: number;
 }
 
+/** The likeliest lines after a prompt. */
 export interface Lines {
   /** The likeliest first. */
   readonly lines: readonly Line[];
   /** Whether no other line is likelier. False where the search took too long, as with models that have no idea. */
   readonly isExact: boolean;
+  /** No line that is not there has more, whichever way it is cut into tokens. */
+  readonly bound: number;
 }
 
+/** Options of `likeliestLines`. */
 export interface LineOptions {
   /** Whether these are all that are wanted: called with the lines of a prompt, likeliest first, until it says so. */
   enough: (lines: readonly Line[], prompt: number) => boolean;
@@ -182,7 +186,8 @@ class Search implements BatchedPrompt {
     this.#settle();
     const isExact = this.#hasEnough || this.#open.length === 0;
     if (!isExact) for (const start of this.#open) if (this.#isWhole(start)) this.#keep(start);
-    return { lines: this.#lines, isExact };
+    const left = this.#open.find((start) => isExact || !this.#isWhole(start));
+    return { lines: this.#lines, isExact, bound: Math.exp(left?.logProb ?? LEAST) };
   }
 
   /** Keeps the whole lines that are likelier than all beginnings. */

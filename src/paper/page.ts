@@ -13,12 +13,16 @@ export function csvOf({ columns, rows }: Summary["table"]): string {
 export const STYLE =
   "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}table{border-collapse:collapse;font-size:14px}td,th{padding:.2rem .6rem;text-align:right;border-bottom:1px solid #8884}td:first-child,th:first-child{text-align:left}svg{max-width:100%;height:auto}pre{overflow:auto;font-size:12px}.wide{overflow:auto}";
 
+/** A number as people read it: three digits after the point, or the power of ten of one that is too small for them. */
+export function cellText(value: string | number): string {
+  if (typeof value === "string" || Number.isInteger(value)) return String(value);
+  return Math.abs(value) < 0.0005 ? value.toExponential(1) : value.toFixed(3);
+}
+
 /** The numbers, which scroll where they are wider than the page. */
 export function tableOf({ columns, rows }: Summary["table"]): string {
-  const cell = (value: string | number) =>
-    typeof value === "number" && !Number.isInteger(value) ? value.toFixed(3) : escapeXml(String(value));
   const row = (values: readonly (string | number)[], tag: string) =>
-    `<tr>${values.map((value) => `<${tag}>${cell(value)}</${tag}>`).join("")}</tr>`;
+    `<tr>${values.map((value) => `<${tag}>${escapeXml(cellText(value))}</${tag}>`).join("")}</tr>`;
   return `<div class="wide"><table>${row(columns, "th")}${rows.map((values) => row(values, "td")).join("")}</table></div>`;
 }
 

@@ -115,6 +115,7 @@ const SPECS = {
   lc: LC,
   "lc-d16": { ...LC, size: { dModel: 16, dMlp: 32, layers: 2, heads: 2 }, lr: 6e-3 },
   "lc-d32": { ...LC, size: { dModel: 32, dMlp: 64, layers: 2, heads: 4 }, lr: 4e-3 },
+  "lc-d128": { ...LC, size: { dModel: 128, dMlp: 256, layers: 2, heads: 4 }, lr: 2e-3 },
   "lc-mix2": { ...LC, impurity: 0.02 },
   "lc-mix5": { ...LC, impurity: 0.05 },
   "lc-mix10": { ...LC, impurity: 0.1 },
@@ -129,8 +130,10 @@ const SPECS = {
   "paper-bias-add": { ...PAPER, families: ["bias-add"], length: 101 * "21+43>94\n".length },
 } satisfies Record<string, Omit<PresetSpec, "name">>;
 
+/** The name of a training preset that the package brings. */
 export type TrainingPresetName = keyof typeof SPECS;
 
+/** The training presets that the package brings. */
 export const TRAINING_PRESET_NAMES = Object.keys(SPECS) as TrainingPresetName[];
 
 /** A preset by name; undefined where there is none. */

@@ -16,6 +16,7 @@ export interface RoleReport {
   readonly spread: number;
 }
 
+/** What a model answers to prompts that mix tasks, over many of them. */
 export interface MixtureReport {
   readonly prompts: number;
   readonly roles: readonly RoleReport[];
@@ -34,15 +35,15 @@ export interface MixtureReport {
 }
 
 const PROMPTS = s.list("prompts, of evaluationPrompts()", PROMPT);
-/** The part of what was measured that is summed up. */
-type Ranked = Pick<Measured, "probabilities" | "ranks">;
+/** The part of what was measured that is summed up. Without `other`, no answer may begin another. */
+type Ranked = Pick<Measured, "probabilities" | "ranks"> & Partial<Pick<Measured, "other">>;
 
 const MEASURED = s.list("what measurePrompts() gave", s.madeObject<Ranked>("a measured prompt", "probabilities"));
 
 /** Sums up prompts with the same shares. */
 export function mixtureReport(
   prompts: readonly Prompt[],
-  measured: readonly Pick<Measured, "probabilities" | "ranks">[],
+  measured: readonly (Pick<Measured, "probabilities" | "ranks"> & Partial<Pick<Measured, "other">>)[],
 ): MixtureReport {
   const [first] = s.readArgument(PROMPTS, prompts, "mixtureReport", "prompts");
   const rows = s.readArgument(MEASURED, measured, "mixtureReport", "measured");
@@ -65,7 +66,7 @@ export function mixtureReport(
     smaller: over(({ probabilities }) => Math.min(...probabilities)),
     fair: part((row) => everyRole(row, (p, share) => p >= share / 5)),
     allAboveFifth: part((row) => everyRole(row, (p) => p > 0.2)),
-    other: over(({ probabilities }) => 1 - probabilities.reduce((sum, p) => sum + p, 0)),
+    other: over(({ probabilities, other = 1 - probabilities.reduce((sum, p) => sum + p, 0) }) => other),
     kl: over(({ probabilities }) => divergence(shares, probabilities)),
     topK: rows.some(({ ranks }) => ranks === undefined)
       ? undefined

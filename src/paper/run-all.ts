@@ -18,6 +18,7 @@ export interface ReportModels {
   readonly subjects: Subjects;
 }
 
+/** Options of `runReport`. */
 export interface RunReportOptions {
   /** Where the files go: a folder's name, or a store. */
   store: string | FileStore;
@@ -54,6 +55,7 @@ const LEAVES_OUT = [
   "paper/prompt",
   "paper/task",
   "input/too-long",
+  "input/answer-boundary",
 ];
 
 const MODELS = s.madeObject<Subjects>("models, such as a SubjectList", "count", "at");

@@ -13,7 +13,7 @@ import * as s from "../schema/schema.ts";
 import { PaperError } from "./errors.ts";
 import { type AnyFigure, type Cell, isComparison, type Summary } from "./figure.ts";
 import { csvOf, pageOf } from "./page.ts";
-import { SUBJECTS, type Subject, type Subjects } from "./subjects.ts";
+import { lastPart, SUBJECTS, type Subject, type Subjects } from "./subjects.ts";
 
 /** A part of a figure's cells. */
 export interface Shard {
@@ -21,6 +21,7 @@ export interface Shard {
   count: number;
 }
 
+/** Options of `runFigure`. */
 export interface RunFigureOptions {
   /** Where the files go: a folder's name, or a store. */
   store: string | FileStore;
@@ -217,7 +218,7 @@ interface RunFile {
 
 /** Writes down what runs here, or makes sure that it is the same. @returns the hash of the settings */
 async function begin(store: FileStore, figure: string, settings: unknown): Promise<string> {
-  const hash = fnv1a(JSON.stringify({ figure, settings })).toString(16).padStart(8, "0");
+  const hash = hashOf(figure, settings);
   const there = parsed<RunFile>(await readText(store, "run.json"), "run.json");
   if (!there) await writeText(store, "run.json", JSON.stringify({ figure, hash, settings }, null, 1));
   else if (there.hash !== hash)
@@ -226,6 +227,14 @@ async function begin(store: FileStore, figure: string, settings: unknown): Promi
       `${store.label} holds "${there.figure}" with other settings (${there.hash}, not ${hash}); see its run.json. Name another folder, or remove this one.`,
     );
   return hash;
+}
+
+/** Of all that results depend on. A model's folder may lie elsewhere on another machine: of its label the last part counts. */
+function hashOf(figure: string, settings: unknown): string {
+  const text = JSON.stringify({ figure, settings }, (key, value) =>
+    key === "label" && !String(value).startsWith("hf:") ? lastPart(String(value)) : value,
+  );
+  return fnv1a(text).toString(16).padStart(8, "0");
 }
 
 const fileOf = ({ id }: Work) => `cells/${id}.json`;

@@ -25,6 +25,9 @@ export const SUBJECTS = s.byForm<Subject | Subjects>("a model and its vocabulary
   typeof value === "object" && value !== null && "at" in value ? s.madeObject<Subjects>("models", "count") : SUBJECT,
 );
 
+/** The last part of where a model comes from: the name of its folder. */
+export const lastPart = (place: string): string => place.split(/[/\\]/).filter(Boolean).at(-1) ?? place;
+
 /** Loads models when their turn comes, and frees the one before. */
 export class SubjectList implements Subjects {
   #held: { readonly index: number; readonly subject: Subject } | undefined;
@@ -66,6 +69,7 @@ export class SubjectList implements Subjects {
     this.#held = undefined;
   }
 
+  /** The end of a `using` block. */
   [Symbol.dispose](): void {
     this.destroy();
   }

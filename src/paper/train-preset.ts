@@ -8,6 +8,7 @@ import { lossPlot } from "./loss-plot.ts";
 import type { PresetSpec } from "./preset-spec.ts";
 import { PRESET, type Preset, presetBatches } from "./presets.ts";
 
+/** Options of `trainPreset`. */
 export interface TrainPresetOptions {
   /** Of `loadModel(presetModel(preset), { dtype: "float32" })`; its weights change. */
   model: HookedModel;

@@ -257,6 +257,7 @@ export function oneOrMore<T>(entries: string, schema: Schema<T>): Schema<T[]> {
 /** Numbers in a row: an array, or one of a numeric type such as `Int32Array`. */
 export type NumberList = readonly number[] | NumericArray;
 
+/** An array of a numeric type. */
 export type NumericArray =
   | Int8Array
   | Uint8Array

@@ -18,6 +18,7 @@ export interface Stage {
   mlp?: Mlp | null;
 }
 
+/** A part of a constructed model, in the order of its layers. */
 export type StageName = "derive" | "decode" | "match" | "round" | "weigh" | "logit" | "superpose" | "log";
 
 /** A model of the `custom` family: its spec and its weights, in float64. */

@@ -1,6 +1,7 @@
 /** A task definition, as JSON has it. */
 import type { TaskMap } from "./maps.ts";
 
+/** Tasks that share a vocabulary and the form of their examples, as a JSON file has them. */
 export interface TaskDefinition {
   name: string;
   description: string;
@@ -15,12 +16,14 @@ export interface TaskDefinition {
   tasks: TaskEntry[];
 }
 
+/** One place of an example: a name, and the tokens that may stand there. */
 export interface SlotDefinition {
   name: string;
   /** Tokens that may stand here; the whole vocabulary if left out. A task is defined on these tokens only. */
   tokens?: string[];
 }
 
+/** A sum that a task speaks of: slots whose tokens have integer values. */
 export interface SumDefinition {
   /** Names of the slots that are added. */
   operands: string[];
@@ -28,6 +31,7 @@ export interface SumDefinition {
   values?: Record<string, number>;
 }
 
+/** One task: where its label comes from. */
 export interface TaskEntry {
   name: string;
   /** `{ slot }`: the token there. `sum`: the derived sum, written as a decimal number. */

@@ -1,4 +1,8 @@
-/** The constructive transformer: tasks in, an ordinary model out. Start at build.ts; docs/theory.md explains it. */
+/**
+ * The constructive transformer: tasks in, an ordinary model out. Start at build.ts; docs/theory.md explains it.
+ *
+ * @module superlens/theory
+ */
 export type {} from "../globals.ts";
 export type { AssembledModel, DenseTensor, StageName } from "./assemble.ts";
 export {

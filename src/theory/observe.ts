@@ -75,6 +75,7 @@ export interface Places {
   all: number[];
 }
 
+/** Where what the theorem speaks of lies in the tokens and the layers of a constructed model. */
 export function placesOf(blueprint: Blueprint): Places {
   const { program, examples: m } = s.readArgument(BLUEPRINT, blueprint, "placesOf", "blueprint");
   const n = program.exampleLength;

@@ -34,6 +34,7 @@ export const CONSTRUCTION_OPTIONS = s.object<ConstructionOptions>("the options o
 /** Constants that work in float32; measured in test/theory. */
 export const DEFAULT_CONSTANTS = { beta: 32, gamma: 64, bound: 30 } as const;
 
+/** How sharp attention is, and how large numbers may become, in a constructed model. */
 export interface Constants {
   beta: number;
   gamma: number;

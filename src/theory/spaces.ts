@@ -24,6 +24,7 @@ export const SPACES = {
   LOG: "log of OUT, what the unembedding reads",
 } as const;
 
+/** A named subspace of the residual stream. */
 export type SpaceName = keyof typeof SPACES;
 
 /** A subspace's place in the residual stream: dimensions `start` up to `start + size`. */

@@ -15,6 +15,7 @@ export class SparseMatrix {
     readonly shape: readonly number[],
   ) {}
 
+  /** Adds an entry; a zero is left out. */
   add(row: number, col: number, value: number): void {
     if (value === 0) return;
     this.rows.push(row);

@@ -25,6 +25,7 @@ export interface CompiledTask {
   map: Int32Array;
 }
 
+/** A sum as the construction uses it: by slots and token ids. */
 export interface CompiledSum {
   /** Operand slots. */
   operands: number[];

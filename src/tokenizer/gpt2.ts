@@ -10,11 +10,14 @@ import { showBytes, spellBytes } from "./bytes.ts";
 import { checkId, onlyToken, withBos } from "./ids.ts";
 import type { JsonObject } from "./parts.ts";
 import { streamOf } from "./stream.ts";
-import type { Tokenizer } from "./types.ts";
+import type { TextTokenizer } from "./types.ts";
 
 /** GPT-2 has one special token; it serves as BOS and as EOS. */
 const END_OF_TEXT = "<|endoftext|>";
 const END_OF_TEXT_ID = 50256;
+
+/** What it is to a chat template, where the checkpoint names no special tokens. */
+export const GPT2_SPECIAL_TOKENS = { bos_token: END_OF_TEXT, eos_token: END_OF_TEXT, unk_token: END_OF_TEXT };
 
 /** Ids in GPT-2's vocabulary: 50,000 merges, 256 bytes and `<|endoftext|>`. */
 export const GPT2_VOCAB_SIZE = 50257;
@@ -36,7 +39,7 @@ export async function loadGpt2Tokenizer(
   modelVocabSize: number,
   vocabulary: JsonObject,
   eosIds: number[] = [END_OF_TEXT_ID],
-): Promise<Tokenizer> {
+): Promise<TextTokenizer> {
   const [{ BytePairEncodingCore }, { default: ranks }] = await Promise.all([
     import("gpt-tokenizer/BytePairEncodingCore"),
     import("gpt-tokenizer/bpeRanks/r50k_base"),
@@ -50,7 +53,7 @@ export async function loadGpt2Tokenizer(
   const bytesOf = byteTable(ranks);
   checkVocabulary(vocabulary, bytesOf);
 
-  const decode: Tokenizer["decode"] = (ids, options) => {
+  const decode: TextTokenizer["decode"] = (ids, options) => {
     for (const id of ids) checkId(id, limit);
     const kept = options?.skipSpecial ? ids.filter((id) => id !== END_OF_TEXT_ID) : ids;
     return new TextDecoder("utf-8", { ignoreBOM: true }).decode(concatenate(kept.map(bytesOf)));

@@ -15,7 +15,7 @@ import { type Frame, frameOf } from "./post-processors.ts";
 import { type PreTokenizer, preTokenizerOf } from "./pretokenizers.ts";
 import { allAddedTokens, checkListedIds, namedToken, type TokenizerFiles } from "./special-names.ts";
 import { streamOf } from "./stream.ts";
-import type { Tokenizer } from "./types.ts";
+import type { TextTokenizer } from "./types.ts";
 import type { Model } from "./vocabulary.ts";
 
 /**
@@ -24,7 +24,11 @@ import type { Model } from "./vocabulary.ts";
  * @param eosIds tokens that end a generation; default the tokenizer's EOS
  * @throws ConfigError `tokenizer/broken` or `tokenizer/unsupported`, naming `tokenizer.json`
  */
-export function makeHuggingFaceTokenizer(files: TokenizerFiles, modelVocabSize: number, eosIds?: number[]): Tokenizer {
+export function makeHuggingFaceTokenizer(
+  files: TokenizerFiles,
+  modelVocabSize: number,
+  eosIds?: number[],
+): TextTokenizer {
   const parts = readParts(files);
   const { frame, idOf, tokenOf, added, normalize } = parts;
   const named = (name: string) => {
@@ -42,7 +46,7 @@ export function makeHuggingFaceTokenizer(files: TokenizerFiles, modelVocabSize: 
   const isByteLevel = hasDecoder(parts.json.decoder, "ByteLevel");
   const separatesWords = spacesBetween(parts.json.decoder);
 
-  const decode: Tokenizer["decode"] = (ids, options) => {
+  const decode: TextTokenizer["decode"] = (ids, options) => {
     for (const id of ids) checkId(id, limit);
     return parts.textOf(ids, options?.skipSpecial ?? false);
   };
@@ -69,6 +73,7 @@ export function makeHuggingFaceTokenizer(files: TokenizerFiles, modelVocabSize: 
     eosIds: eosIds ?? (eosId === undefined ? [] : [eosId]),
     decode,
     encode(text, options) {
+      if (options?.addSpecialTokens === false) return parts.idsOf(text);
       const ids = withBos(parts.idsOf(text), options?.addBos ?? addsBos, beginning);
       return [...ids, ...frame.after];
     },

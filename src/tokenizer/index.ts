@@ -4,17 +4,23 @@
  * Both are loaded on first use, so that a bundler can leave them in chunks of their own.
  */
 import { ConfigError, SuperlensError } from "../errors.ts";
-import { GPT2_VOCAB_SIZE, GPT2_VOCABULARY_MODELS, loadGpt2Tokenizer } from "./gpt2.ts";
+import * as s from "../schema/schema.ts";
+import { CHAT_TEMPLATE_OPTIONS, ChatTemplates, MESSAGES } from "./chat.ts";
+import { GPT2_SPECIAL_TOKENS, GPT2_VOCAB_SIZE, GPT2_VOCABULARY_MODELS, loadGpt2Tokenizer } from "./gpt2.ts";
 import { wholeIds } from "./ids.ts";
 import { isId, isObject, type JsonObject } from "./parts.ts";
-import type { Tokenizer } from "./types.ts";
+import type { NamingFiles, TokenizerFiles } from "./special-names.ts";
+import type { TextTokenizer, Tokenizer } from "./types.ts";
 
-export type { DecodeOptions, EncodeOptions, Tokenizer, TokenStream } from "./types.ts";
+export type { ChatMessage, ChatTemplateOptions } from "./chat.ts";
+export type { DecodeOptions, EncodeOptions, TextTokenizer, Tokenizer, TokenStream } from "./types.ts";
 
 /** Where the tokenizer's files come from. */
 export interface TokenizerSource {
   /** The parsed JSON file of that name, or undefined when the checkpoint has none. */
   json(name: string): Promise<unknown | undefined>;
+  /** The text of a file, or undefined when the checkpoint has none. Default: it has no text files. */
+  text?(name: string): Promise<string | undefined>;
 }
 
 /** What the model says about its vocabulary. */
@@ -37,23 +43,46 @@ export interface TokenizerContext {
  *   setting that would not be read as its author meant it. Both name file and setting.
  */
 export async function loadTokenizer(files: TokenizerSource, context: TokenizerContext): Promise<Tokenizer | undefined> {
-  const tokenizer = await readTokenizer(files, context);
-  return tokenizer && { ...tokenizer, encode: (text, options) => wholeIds(tokenizer.encode(text, options), text) };
+  const json = await readJson(files, "tokenizer.json");
+  const isGpt2 = GPT2_VOCABULARY_MODELS.has(context.modelType) && context.vocabSize >= GPT2_VOCAB_SIZE;
+  if (json === undefined && !isGpt2) return undefined;
+  const names = await namesOf(files);
+  const tokenizer =
+    json === undefined
+      ? await readGpt2(files, context)
+      : await readHuggingFace(files, context, { tokenizer: json, ...names });
+  const template = await files.text?.("chat_template.jinja");
+  const templates = new ChatTemplates({ ...names, template }, json === undefined ? GPT2_SPECIAL_TOKENS : {});
+  return {
+    ...tokenizer,
+    encode: (text, options) => wholeIds(tokenizer.encode(text, options), text),
+    applyChatTemplate: async (messages, options) =>
+      templates.render(
+        s.readArgument(MESSAGES, messages, "applyChatTemplate", "messages"),
+        s.readOptions(CHAT_TEMPLATE_OPTIONS, options, "applyChatTemplate"),
+      ),
+  };
 }
 
-async function readTokenizer(files: TokenizerSource, context: TokenizerContext): Promise<Tokenizer | undefined> {
-  const tokenizer = await readJson(files, "tokenizer.json");
-  if (tokenizer !== undefined) {
-    const config = await readObject(files, "tokenizer_config.json");
-    const specialTokens = await readObject(files, "special_tokens_map.json");
-    const eosIds = await configuredEos(files, context);
-    const { makeHuggingFaceTokenizer } = await import("./huggingface.ts");
-    return makeHuggingFaceTokenizer({ tokenizer, config, specialTokens }, context.vocabSize, eosIds);
-  }
-  const isGpt2 = GPT2_VOCABULARY_MODELS.has(context.modelType) && context.vocabSize >= GPT2_VOCAB_SIZE;
-  if (!isGpt2) return undefined;
+async function readHuggingFace(
+  files: TokenizerSource,
+  context: TokenizerContext,
+  parsed: TokenizerFiles,
+): Promise<TextTokenizer> {
+  const eosIds = await configuredEos(files, context);
+  const { makeHuggingFaceTokenizer } = await import("./huggingface.ts");
+  return makeHuggingFaceTokenizer(parsed, context.vocabSize, eosIds);
+}
+
+async function readGpt2(files: TokenizerSource, context: TokenizerContext): Promise<TextTokenizer> {
   const vocabulary = { ...(await readObject(files, "vocab.json")), ...(await readObject(files, "added_tokens.json")) };
   return loadGpt2Tokenizer(context.vocabSize, vocabulary, await configuredEos(files, context));
+}
+
+/** The files that name special tokens. */
+async function namesOf(files: TokenizerSource): Promise<NamingFiles> {
+  const config = await readObject(files, "tokenizer_config.json");
+  return { config, specialTokens: await readObject(files, "special_tokens_map.json") };
 }
 
 /**

@@ -7,9 +7,13 @@ import { isObject, type JsonObject, unsupported } from "./parts.ts";
 import type { Vocabulary } from "./vocabulary.ts";
 
 /** The parsed files of a checkpoint that say something about its tokenizer; absent ones are empty objects. */
-export interface TokenizerFiles {
+export interface TokenizerFiles extends NamingFiles {
   /** `tokenizer.json` */
   tokenizer: unknown;
+}
+
+/** Those that name special tokens. */
+export interface NamingFiles {
   /** `tokenizer_config.json` */
   config: JsonObject;
   /** `special_tokens_map.json` */
@@ -17,7 +21,15 @@ export interface TokenizerFiles {
 }
 
 /** Settings that name one special token, and those that list several (by place or by name). */
-const SINGLE_NAMES = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+export const SINGLE_NAMES = [
+  "bos_token",
+  "eos_token",
+  "unk_token",
+  "sep_token",
+  "pad_token",
+  "cls_token",
+  "mask_token",
+];
 const LISTS = ["additional_special_tokens", "extra_special_tokens"];
 
 /**
@@ -62,12 +74,12 @@ export function checkListedIds(
 }
 
 /** The text of a special token, such as `bos_token`. */
-export function namedToken(files: TokenizerFiles, name: string): string | undefined {
+export function namedToken(files: NamingFiles, name: string): string | undefined {
   return namedTokens(files, name)[0]?.content;
 }
 
 /** The tokens of a setting: one or several, each a text or an object. */
-function namedTokens({ config, specialTokens }: TokenizerFiles, name: string): AddedToken[] {
+function namedTokens({ config, specialTokens }: NamingFiles, name: string): AddedToken[] {
   const value = config[name] ?? specialTokens[name] ?? [];
   const isSeveral = isObject(value) && typeof value.content !== "string";
   const entries = isSeveral ? Object.values(value) : [value].flat();

@@ -3,6 +3,8 @@
  * token. Which library does the work is not visible here.
  */
 
+import type { ChatMessage, ChatTemplateOptions } from "./chat.ts";
+
 /** How to encode. */
 export interface EncodeOptions {
   /**
@@ -17,6 +19,8 @@ export interface EncodeOptions {
    * front, keeps that and gets no second. (Hugging Face doubles it.)
    */
   addBos?: boolean;
+  /** `false`: nothing before or behind the text, as text needs that spells its own special tokens. */
+  addSpecialTokens?: boolean;
 }
 
 /** How to decode. */
@@ -37,8 +41,8 @@ export interface TokenStream {
   end(): string;
 }
 
-/** A tokenizer of one checkpoint. */
-export interface Tokenizer {
+/** A tokenizer of one checkpoint: text to ids and back. */
+export interface TextTokenizer {
   /** `huggingface`: read from `tokenizer.json`; `gpt2`: the built-in byte-level BPE of GPT-2. */
   readonly kind: "huggingface" | "gpt2";
   /** Ids 0..vocabSize-1 belong to the tokenizer. The model's vocabulary is often padded beyond it, seldom shorter. */
@@ -81,4 +85,15 @@ export interface Tokenizer {
   tokenText(id: number): string;
   /** A new incremental detokenizer. */
   stream(options?: DecodeOptions): TokenStream;
+}
+
+/** A tokenizer with the chat templates of its checkpoint. */
+export interface Tokenizer extends TextTokenizer {
+  /**
+   * The text of a conversation by the checkpoint's chat template: the string of transformers' `apply_chat_template`. It has all
+   * its special tokens, so it is encoded with `addSpecialTokens: false`, as `model.chat` does.
+   * @throws InputError `tokenizer/no-chat-template`, `tokenizer/chat-role` for a role that the template does not name,
+   *   `tokenizer/chat-template` where the template refuses (`raise_exception`) or cannot be rendered.
+   */
+  applyChatTemplate(messages: readonly ChatMessage[], options?: ChatTemplateOptions): Promise<string>;
 }

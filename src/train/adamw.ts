@@ -1,14 +1,17 @@
-/** AdamW on the GPU: moments beside each weight, the clip of the gradients' norm, and a step that reads nothing back. */
+/**
+ * AdamW on the GPU: moments that lie as the gradients do, the clip of the gradients' norm, and a step that reads nothing back.
+ * Gradients lie in a few buffers, of which each takes one dispatch for its norm and one for four weights.
+ */
 import adamwSource from "../../shaders/adamw.wgsl";
 import gradientNormSource from "../../shaders/gradient_norm.wgsl";
 import reduce from "../../shaders/reduce.wgsl";
 import type { Gpu } from "../gpu/gpu.ts";
-import { defineKernel } from "../gpu/kernel.ts";
-import { foldGrid, type Recorder } from "../gpu/recorder.ts";
+import { defineKernel, f32, u32 } from "../gpu/kernel.ts";
+import { type BufferSlice, foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { STORAGE_USAGE } from "../gpu/usage.ts";
 import { elementGrid, reduceConstants } from "../kernels/launch.ts";
-import type { TrainedWeight } from "../model/weights/gradients.ts";
+import { type FlatMemory, SLICE_BYTES } from "../model/weights/flat-memory.ts";
+import type { TrainedWeight, WeightGradients } from "../model/weights/gradients.ts";
 import type { InMemory } from "../model/weights/tensors.ts";
 import * as s from "../schema/schema.ts";
 
@@ -27,21 +30,25 @@ const TOTAL = normKernel("total");
 /** As in the shader. */
 const ELEMENTS = 4096;
 
-const ADAMW = defineKernel({
-  name: "adamw",
-  sources: adamwSource,
-  bindings: { norm: "read", weights: "write", gradient: "write", m: "write", v: "write" },
-  params: {
-    count: "u32",
-    lr: "f32",
-    decay: "f32",
-    beta1: "f32",
-    beta2: "f32",
-    eps: "f32",
-    correction1: "f32",
-    rootCorrection2: "f32",
-  },
-});
+/** Weights of a dispatch: with gradients, moments and norm, eight buffers, as many as every adapter binds. */
+const WEIGHTS = ["0", "1", "2", "3"] as const;
+
+const adamwOf = (name: string, element: string) =>
+  defineKernel({
+    name,
+    sources: [`alias Element = ${element};`, adamwSource],
+    bindings: {
+      ...{ norm: "read", gradient: "write", m: "write", v: "write" },
+      ...{ weight0: "write", weight1: "write", weight2: "write", weight3: "write" },
+    },
+    params: {
+      ...f32("lr", "beta1", "beta2", "eps", "correction1", "rootCorrection2"),
+      ...u32("start0", "start1", "start2", "start3", "count0", "count1", "count2", "count3"),
+      ...f32("decay0", "decay1", "decay2", "decay3"),
+    },
+  });
+
+const ADAMW = { one: adamwOf("adamw", "f32"), four: adamwOf("adamw four", "vec4<f32>") };
 
 /** Settings of AdamW. */
 export interface AdamWOptions {
@@ -67,52 +74,65 @@ export const ADAMW_OPTIONS = s.object<AdamWOptions>("the options of AdamW", {
   clip: s.positive,
 });
 
-/** The moments of the gradients, which lie as the weights do. */
+/** The moments of the gradients, which lie as the gradients do. */
 type Moment = "m" | "v";
 
-/** A buffer of weights, with all that belongs to it. */
+/** A buffer of weights. */
 interface Slot {
-  readonly weight: GPUBuffer;
-  readonly gradient: GPUBuffer;
-  readonly m: GPUBuffer;
-  readonly v: GPUBuffer;
+  readonly weight: BufferSlice;
+  /** Elements of the gradients' buffer before its own. */
+  readonly start: number;
   readonly count: number;
   /** Whether it is of a matrix, an embedding among them. */
   readonly isMatrix: boolean;
 }
 
+/** A buffer of gradients, with all that belongs to it. */
+interface Flat {
+  readonly gradient: GPUBuffer;
+  readonly m: GPUBuffer;
+  readonly v: GPUBuffer;
+  /** The weights in the order of their gradients, as many as a dispatch takes at once. */
+  readonly groups: readonly (readonly Slot[])[];
+}
+
+function slotsIn(gradients: GPUBuffer, weights: readonly TrainedWeight[]): Slot[] {
+  return weights.flatMap(({ weight, gradient }) =>
+    gradient.slices.flatMap(({ buffer, offset = 0, size = 0 }, index) => {
+      if (buffer !== gradients) return [];
+      const own = weight.slices[index] as BufferSlice;
+      return [{ weight: own, start: offset / 4, count: size / 4, isMatrix: !weight.planned.isVector }];
+    }),
+  );
+}
+
 export class AdamW {
-  readonly #slots: readonly Slot[];
-  readonly #moments: Readonly<Record<Moment, InMemory[]>> = { m: [], v: [] };
+  readonly #flats: readonly Flat[];
+  readonly #moments: Readonly<Record<Moment, FlatMemory>>;
   readonly #partials: Tensor;
   readonly #norm: Tensor;
+  /** What is bound where a dispatch has no weight. */
+  readonly #spare: Tensor;
 
   constructor(
     private readonly gpu: Gpu,
-    weights: readonly TrainedWeight[],
+    gradients: WeightGradients,
     private readonly options: AdamWOptions,
   ) {
-    this.#slots = weights.flatMap((weight) => this.#slotsOf(weight));
-    const partials = this.#slots.reduce((sum, { count }) => sum + Math.ceil(count / ELEMENTS), 0);
+    const weights = gradients.trained();
+    const { memory } = gradients;
+    const [m, v] = [memory.like("moments m of AdamW"), memory.like("moments v of AdamW")];
+    this.#moments = { m, v };
+    this.#flats = memory.buffers.map((gradient, index) => ({
+      gradient,
+      m: m.buffers[index] as GPUBuffer,
+      v: v.buffers[index] as GPUBuffer,
+      groups: inGroups(slotsIn(gradient, weights)),
+    }));
+    const partials = this.#flats.reduce((sum, { gradient }) => sum + partialsOf(gradient), 0);
     this.#partials = gpu.tensor([partials], "sums of squares");
     this.#norm = gpu.tensor([4], "norm of the gradients");
-  }
-
-  #slotsOf({ planned, matrix, buffers, gradients }: TrainedWeight): Slot[] {
-    const moment = (name: Moment) => {
-      const held = buffers.map(({ size }) => this.gpu.createBuffer(size, STORAGE_USAGE, `moment ${name} of AdamW`));
-      this.#moments[name].push({ planned, matrix, buffers: held });
-      return held;
-    };
-    const [m, v] = [moment("m"), moment("v")];
-    return matrix.parts.map(({ bytes }, index) => ({
-      weight: buffers[index] as GPUBuffer,
-      gradient: gradients[index] as GPUBuffer,
-      m: m[index] as GPUBuffer,
-      v: v[index] as GPUBuffer,
-      count: bytes / 4,
-      isMatrix: !planned.isVector,
-    }));
+    this.#spare = gpu.tensor([(WEIGHTS.length * SLICE_BYTES) / 4], "no weights");
   }
 
   /** Of all gradients together in the last step, before it is cut; and the first step where it was not finite. Waits for the GPU. */
@@ -123,23 +143,27 @@ export class AdamW {
 
   /** The moments in memory, to be kept and restored. */
   moments(name: Moment): readonly InMemory[] {
-    return this.#moments[name];
+    return this.#moments[name].held;
   }
 
   /** Records step number `step`, from 1: every weight moves, and its gradient is zero again. */
   record(recorder: Recorder, lr: number, step: number): void {
-    const { betas: [beta1, beta2] = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, clip = 0 } = this.options;
+    this.#recordNorm(recorder, step);
+    for (const flat of this.#flats) for (const group of flat.groups) this.#move(recorder, flat, group, lr, step);
+  }
+
+  #recordNorm(recorder: Recorder, step: number): void {
+    const { clip = 0 } = this.options;
     const constants = reduceConstants(recorder);
     let firstPartial = 0;
-    for (const { gradient, count } of this.#slots) {
-      const groups = Math.ceil(count / ELEMENTS);
+    for (const { gradient } of this.#flats) {
       recorder.dispatch(SQUARES, {
-        params: { count, firstPartial, clip, step },
+        params: { count: gradient.size / 4, firstPartial, clip, step },
         buffers: { x: { buffer: gradient }, out: this.#partials },
-        workgroups: foldGrid(this.gpu, groups),
+        workgroups: foldGrid(this.gpu, partialsOf(gradient)),
         constants,
       });
-      firstPartial += groups;
+      firstPartial += partialsOf(gradient);
     }
     recorder.dispatch(TOTAL, {
       params: { count: firstPartial, firstPartial: 0, clip, step },
@@ -147,26 +171,53 @@ export class AdamW {
       workgroups: [1],
       constants,
     });
+  }
+
+  #move(recorder: Recorder, { gradient, m, v }: Flat, group: readonly Slot[], lr: number, step: number): void {
+    const { betas: [beta1, beta2] = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 } = this.options;
     const corrections = { correction1: 1 - beta1 ** step, rootCorrection2: Math.sqrt(1 - beta2 ** step) };
-    for (const { weight, gradient, m, v, count, isMatrix } of this.#slots) {
-      recorder.dispatch(ADAMW, {
-        params: { count, lr, decay: isMatrix ? weightDecay : 0, beta1, beta2, eps, ...corrections },
-        buffers: {
-          norm: this.#norm,
-          weights: { buffer: weight },
-          gradient: { buffer: gradient },
-          m: { buffer: m },
-          v: { buffer: v },
-        },
-        workgroups: elementGrid(recorder, count),
-      });
-    }
+    const width = group.every(({ count }) => count % 4 === 0) ? 4 : 1;
+    const first = (group[0] as Slot).start;
+    const last = group.at(-1) as Slot;
+    const end = last.start + last.count;
+    const of = <Name extends string, Value>(name: Name, value: (slot: Slot | undefined, index: number) => Value) =>
+      Object.fromEntries(WEIGHTS.map((n, index) => [`${name}${n}`, value(group[index], index)])) as Record<
+        `${Name}${(typeof WEIGHTS)[number]}`,
+        Value
+      >;
+    recorder.dispatch(width === 4 ? ADAMW.four : ADAMW.one, {
+      params: {
+        ...{ lr, beta1, beta2, eps, ...corrections },
+        ...of("start", (slot) => (slot?.start ?? end) / width),
+        ...of("count", (slot) => (slot?.count ?? 0) / width),
+        ...of("decay", (slot) => (slot?.isMatrix ? weightDecay : 0)),
+      },
+      buffers: {
+        norm: this.#norm,
+        gradient: { buffer: gradient },
+        m: { buffer: m },
+        v: { buffer: v },
+        ...of("weight", (slot, index) => slot?.weight ?? this.#spareSlice(index)),
+      },
+      workgroups: elementGrid(recorder, (end - first) / width),
+    });
+  }
+
+  /** No two bindings of a dispatch may write to the same memory. */
+  #spareSlice(index: number): BufferSlice {
+    return { buffer: this.#spare.buffer, offset: index * SLICE_BYTES, size: SLICE_BYTES };
   }
 
   /** Frees moments and sums. */
   destroy(): void {
-    for (const { m, v } of this.#slots) for (const buffer of [m, v]) this.gpu.destroyBuffer(buffer);
-    this.#partials.destroy();
-    this.#norm.destroy();
+    for (const each of [this.#moments.m, this.#moments.v, this.#partials, this.#norm, this.#spare]) each.destroy();
   }
+}
+
+const partialsOf = ({ size }: GPUBuffer) => Math.ceil(size / 4 / ELEMENTS);
+
+function inGroups(slots: readonly Slot[]): Slot[][] {
+  return Array.from({ length: Math.ceil(slots.length / WEIGHTS.length) }, (_, group) =>
+    slots.slice(group * WEIGHTS.length, (group + 1) * WEIGHTS.length),
+  );
 }

@@ -6,7 +6,7 @@ import * as s from "../schema/schema.ts";
 export interface TrainBatch {
   /** Sequences of T + 1 tokens: the first T are read, and each predicts the one after it. They may differ in length. */
   ids: readonly s.NumberList[];
-  /** [batch, T]: whether the prediction at position t, of the token at t + 1, counts. All when absent. */
+  /** Whether the prediction at position t, of the token at t + 1, counts, [batch, T]. All when absent. */
   mask?: readonly (readonly boolean[])[];
 }
 

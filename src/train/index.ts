@@ -1,4 +1,8 @@
-/** Training in WGSL: any model that `loadModel` loads, from what it knows or from scratch. Start at train.ts; docs/training.md explains it. */
+/**
+ * Training in WGSL: any model that `loadModel` loads, from what it knows or from scratch. Start at train.ts; docs/training.md explains it.
+ *
+ * @module superlens/train
+ */
 export type {} from "../globals.ts";
 export type { AdamWOptions } from "./adamw.ts";
 export type { TrainStep } from "./checkpoint.ts";

@@ -33,6 +33,7 @@ const INITS = {
 /** `fan-in`: what goes through a matrix keeps its size; `gpt2` and `llama`: the config's `initializer_range`, or 0.02. */
 export type Init = keyof typeof INITS;
 
+/** The initialisations there are. */
 export const INIT_NAMES = Object.keys(INITS) as Init[];
 
 /** Options of `initialWeights`. */

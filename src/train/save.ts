@@ -1,20 +1,24 @@
 /** A model as an ordinary folder, which `loadModel` and transformers load: `config.json` and `model.safetensors` in float32. */
-import { streamSafetensors } from "../checkpoint/index.ts";
+import { type LazyTensorEntry, streamSafetensors } from "../checkpoint/index.ts";
 import { type FileStore, STORE, storeOf, writeText } from "../checkpoint/store.ts";
 import { MODEL } from "../hooks/call.ts";
 import type { HookedModel } from "../hooks/index.ts";
 import { MODEL_SOURCE, type ModelSource, resolveSource } from "../model/load.ts";
+import { LONG_CALL_FIELDS, type LongCallOptions, reportProgress } from "../model/long-call.ts";
 import { weightsInMemory } from "../model/weights/tensors.ts";
 import * as s from "../schema/schema.ts";
 import { tensorEntries } from "./checkpoint.ts";
 
 /** Options of `saveModel`. */
-export interface SaveOptions {
+export interface SaveOptions extends LongCallOptions {
   /** The model that this one was trained from: its tokenizer's files are copied. */
   tokenizerFrom?: ModelSource;
 }
 
-export const SAVE_OPTIONS = s.object<SaveOptions>("the options of saveModel", { tokenizerFrom: MODEL_SOURCE });
+export const SAVE_OPTIONS = s.object<SaveOptions>("the options of saveModel", {
+  tokenizerFrom: MODEL_SOURCE,
+  ...LONG_CALL_FIELDS,
+});
 
 /** What tokenizers are kept in, ours and those of transformers, and what generation begins from. */
 const TOKENIZER_FILES = [
@@ -40,16 +44,30 @@ const DTYPE_FIELDS = ["torch_dtype", "dtype"];
 export async function saveModel(model: HookedModel, to: string | FileStore, options: SaveOptions = {}): Promise<void> {
   s.readArgument(MODEL, model, "saveModel", "model");
   const store = storeOf(s.readArgument(STORE, to, "saveModel", "to"));
-  const { tokenizerFrom } = s.readOptions(SAVE_OPTIONS, options, "saveModel");
+  const { tokenizerFrom, ...following } = s.readOptions(SAVE_OPTIONS, options, "saveModel");
   const { gpu, engine, config } = model;
   engine.assertAlive();
-  const entries = tensorEntries(gpu, engine.weights, weightsInMemory(engine.weights));
+  following.signal?.throwIfAborted();
+  const entries = followed(tensorEntries(gpu, engine.weights, weightsInMemory(engine.weights)), following);
   if (tokenizerFrom !== undefined) await copyFiles(tokenizerFrom as ModelSource, store);
   const named = Object.fromEntries(
     Object.entries(config).map(([key, value]) => [key, DTYPE_FIELDS.includes(key) ? "float32" : value]),
   );
   await writeText(store, "config.json", `${JSON.stringify(named, null, 2)}\n`);
   await store.write("model.safetensors", streamSafetensors(entries, { format: "pt" }));
+  await reportProgress(following, entries.length, entries.length);
+}
+
+/** The same tensors; when one is read, those that were read before it count as written. */
+function followed(entries: readonly LazyTensorEntry[], following: s.Read<LongCallOptions>): LazyTensorEntry[] {
+  let done = 0;
+  return entries.map((entry) => ({
+    ...entry,
+    data: async () => {
+      await reportProgress(following, done++, entries.length);
+      return typeof entry.data === "function" ? entry.data() : entry.data;
+    },
+  }));
 }
 
 async function copyFiles(from: ModelSource, store: FileStore): Promise<void> {

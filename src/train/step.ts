@@ -57,7 +57,7 @@ async function runBatch(
   const inputs = ids.map((list) => list.slice(0, -1));
   const counts = positions.map((list) => new Set(list));
   const plan = crossEntropy(ids, (sequence, position) => counts[sequence]?.has(position) ?? false, total);
-  const seed = new MetricSeed(model.gpu, plan, model.spec.vocabSize);
+  const seed = new MetricSeed(model.gpu, plan);
   try {
     await model.withInput(inputs, {}, async (rows, run) => {
       const logits = await model.run(rows, {

@@ -148,7 +148,7 @@ class Run {
     this.#store = checkpoint && storeOf(checkpoint.in);
     this.#gradients = new WeightGradients(gpu, engine.weights, tensorNames(engine.weights));
     try {
-      this.#optimizer = new AdamW(gpu, this.#gradients.trained(), optimizer);
+      this.#optimizer = new AdamW(gpu, this.#gradients, optimizer);
     } catch (error) {
       this.#gradients.destroy();
       throw error;

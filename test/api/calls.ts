@@ -33,8 +33,10 @@ import { NGRAM_OPTIONS } from "../../src/model/drafts/ngrams.ts";
 import { SUPERPOSED_OPTIONS } from "../../src/model/drafts/superposed.ts";
 import { ENCODE_OPTIONS, KV_CACHE_OPTIONS, TOKEN_POSITION_OPTIONS } from "../../src/model/loaded-model.ts";
 import { LOG_PROBS_OPTIONS } from "../../src/model/log-probs.ts";
+import { PROCESS_OPTIONS } from "../../src/model/processed.ts";
 import type { Schema } from "../../src/schema/schema.ts";
-import { loadGpt2Tokenizer } from "../../src/tokenizer/gpt2.ts";
+import { CHAT_TEMPLATE_OPTIONS } from "../../src/tokenizer/chat.ts";
+import { loadTokenizer } from "../../src/tokenizer/index.ts";
 import { hooked } from "../hooks/support.ts";
 import { benchCalls } from "./bench-calls.ts";
 import { fileCalls } from "./file-calls.ts";
@@ -69,10 +71,13 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
   const writer = await hooked("gpt2", { gpu });
   // By default scores of heads are taken on sequences as long as the model allows, up to 101 tokens.
   const short = await api.loadModel(api.initialWeights(MINI_CONFIG, { init: "gpt2", seed: 1 }), { gpu });
-  const tokenizer = await loadGpt2Tokenizer(50257, {}, undefined);
+  const chat = { chat_template: "{{ messages[0].content }}" };
+  const files = { json: async (name: string) => (name === "tokenizer_config.json" ? chat : undefined) };
+  const tokenizer = await loadTokenizer(files, { modelType: "gpt2", vocabSize: 50257 });
   for (const each of [writer, writer.base]) Object.assign(each, { tokenizer });
   const ids = [1, 2, 3];
   const { cache, logits } = await model.forward(ids, { capture: ["*hook_resid*", "*hook_pattern", "*hook_z"] });
+  const square = new api.NdArray(Float32Array.of(1, 2, 3, 4), [2, 2]);
   const kv = model.createKvCache({ sequences: 2 });
   const metric = api.metric.logitDiff(4, 5);
   const experiment = { metric };
@@ -94,10 +99,28 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
     },
     { name: "Model.weight", args: ["blocks.1.attn.W_O"], run: (name) => model.weight(name) },
     {
+      name: "Model.processed",
+      args: [{}],
+      run: async (options) => (await model.processed(options)).destroy(),
+      options: PROCESS_OPTIONS,
+    },
+    {
       name: "Model.toTokens",
       args: ["Hello", {}],
       run: (text, options) => writer.toTokens(text, options),
       options: ENCODE_OPTIONS,
+    },
+    {
+      name: "Model.chat",
+      args: [[{ role: "user", content: "Hello" }], {}],
+      run: (messages, options) => writer.chat(messages, options),
+      options: CHAT_TEMPLATE_OPTIONS,
+    },
+    {
+      name: "Tokenizer.applyChatTemplate",
+      args: [[{ role: "user", content: "Hello" }], {}],
+      run: (messages, options) => tokenizer?.applyChatTemplate(messages, options),
+      options: CHAT_TEMPLATE_OPTIONS,
     },
     { name: "Model.toText", args: [ids], run: (given) => writer.toText(given) },
     {
@@ -373,6 +396,15 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
     { name: "ActivationCache.tensor", args: [PATCHED], run: (name) => cache.shape(name) },
     { name: "ActivationCache.at", args: [PATCHED, {}], run: (name, place) => cache.at(name, place) },
     { name: "ActivationCache.read", args: [PATCHED, {}], run: (name, slice) => cache.read(name, slice) },
+    { name: "ActivationCache.array", args: [PATCHED, {}], run: (name, slice) => cache.array(name, slice) },
+    {
+      name: "NdArray",
+      args: [Float32Array.of(1, 2, 3, 4), [2, 2]],
+      run: (data, shape) => new api.NdArray(data, shape),
+    },
+    { name: "NdArray.at", args: [0, 1], run: (...index) => square.at(...index) },
+    { name: "NdArray.slice", args: [null, [0, 1]], run: (...cuts) => square.slice(...cuts) },
+    { name: "NdArray.mean", args: [0], run: (...axes) => square.mean(...axes) },
     {
       name: "a cache's entry as a value",
       args: [{ batch: 0, position: -1 }],

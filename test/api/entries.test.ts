@@ -119,6 +119,32 @@ describe("in a page", () => {
     expect(inputs.filter((path) => APART.test(path))).toEqual([]);
   });
 
+  it("tokenizers and chat templates are chunks of their own, loaded when they are needed", async () => {
+    const { metafile } = await build({
+      ...webOptions,
+      stdin: { contents: 'import { loadModel } from "superlens"; await loadModel("x");', resolveDir: ROOT },
+      splitting: true,
+      outdir: "out",
+      write: false,
+      metafile: true,
+      plugins: [SOURCES],
+    });
+    const lazy = /node_modules\/(@huggingface\/jinja|gpt-tokenizer)\/|^src\/tokenizer\/huggingface\.ts/;
+    const [page] = Object.entries(metafile.outputs).find(([, { entryPoint }]) => entryPoint) as [string, unknown];
+    const atOnce = new Set<string>();
+    const visit = (path: string) => {
+      if (atOnce.has(path)) return;
+      atOnce.add(path);
+      for (const { kind, path: next } of metafile.outputs[path]?.imports ?? [])
+        if (kind === "import-statement") visit(next);
+    };
+    visit(page);
+    const inputs = (paths: string[]) => paths.flatMap((path) => Object.keys(metafile.outputs[path]?.inputs ?? {}));
+    expect(inputs([...atOnce])).toContain("src/model/load.ts");
+    expect(inputs([...atOnce]).filter((path) => lazy.test(path))).toEqual([]);
+    expect(inputs(Object.keys(metafile.outputs)).some((path) => path.includes("@huggingface/jinja"))).toBe(true);
+  });
+
   it("each other entry brings itself and the engine", async () => {
     const theory = await inputsOf('export * from "superlens/theory";');
     expect(theory).toEqual(expect.arrayContaining(["src/theory/build.ts", "src/model/load.ts"]));

@@ -60,7 +60,9 @@ describe("on the other hosts", () => {
   it("says what fails there, as here", async () => {
     const { code, stdout, stderr } = await superlens([...SMALL, "-p", "2000", "--host", "deno", "--json"]);
     expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
-    expect(stderr).toMatch(/superlens: deno: pp2000 needs 2000 positions, and the model has 1024/);
+    expect(stderr).toMatch(
+      /\{"code":"input\/too-long","message":"deno: pp2000 needs 2000 positions, and the model has 1024/,
+    );
   });
 });
 
@@ -101,7 +103,7 @@ describe("a driver that is fast and wrong", () => {
       `${ROOT}test/bench/wrong-driver.mjs`,
     ]);
     // All at once, so that a process that was ended from outside (no code, nothing said) is told from one that ran.
-    const said = expect.stringMatching(/^superlens: tg4.*\n$/);
+    const said = expect.stringMatching(/^\{"error":\{"code":"bench\/wrong-output","message":"tg4.*\n$/);
     expect({ code, stdout, stderr }).toEqual({ code: 1, stdout: "", stderr: said });
   });
 });

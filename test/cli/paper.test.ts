@@ -66,6 +66,8 @@ describe("refuses", () => {
       ["paper", "all", "--model", "a/mini", "--model", "b/mini"],
       /two models are called mini/,
     ],
+    ["a word that no option takes", [...MIXTURES, "gpu"], /gpu belongs to no option; options of sbatch follow --/],
+    ["one beside options of sbatch", [...MIXTURES, "--slurm", "gpu", "--", "--time=10"], /gpu belongs to no option/],
     ["options for nobody", [...MIXTURES, "--", "--time=10"], /--time=10 is for sbatch: give --slurm/],
   ])("%s, as wrong usage", async (_, args, message) => {
     expect(await superlens(args)).toMatchObject(failure(2, message));
@@ -104,7 +106,9 @@ it("writes the script of a job array where there is no Slurm, and it runs", asyn
     const env = { ...process.env, SLURM_ARRAY_TASK_ID: "1" };
     await promisify(execFile)("bash", [join(out, "shards.sh")], { env, cwd: folder });
     expect(await readdir(join(out, "cells"))).toEqual(["countries-0.json"]);
-    expect(await superlens(["paper", "merge", out])).toMatchObject(failure(1, /sbatch --array=0 .*shards\.sh\.\n$/));
+    expect(await superlens(["paper", "merge", out])).toMatchObject(
+      failure(1, /sbatch --array=0 .*shards\.sh\. \[paper\/missing-cells, .*\]\n$/),
+    );
   });
 });
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { writeSafetensors } from "../../src/checkpoint/index.ts";
 import { fileWithHeader, inTempFolder } from "../checkpoint/support.ts";
-import { LLAMA, type Run, superlens } from "./support.ts";
+import { LLAMA, ROOT, type Run, superlens } from "./support.ts";
 
 const COMMANDS = [
   "inspect",
@@ -188,6 +188,51 @@ describe("a bad model is exit code 1 and one line", () => {
       const { code, stderr } = await superlens(["inspect", "no/such/folder"]);
       expect(code).toBe(1);
       expect(stderr).toMatch(/^superlens: .*\n[\s\S]*CheckpointError[\s\S]*\n\s+at /);
+    } finally {
+      delete process.env.SUPERLENS_DEBUG;
+    }
+  });
+});
+
+describe("an error names its code", () => {
+  const args = ["inspect", "no/such/folder"];
+  const message = /no\/such\/folder is not a folder/;
+
+  it("and its place in the docs", async () => {
+    const place = /\[checkpoint\/no-folder, see docs\/errors\.md#(\S+)\]\n$/;
+    const { stderr } = await superlens(args);
+    expect(stderr).toMatch(message);
+    const anchor = place.exec(stderr)?.[1];
+    expect(await readFile(`${ROOT}docs/errors.md`, "utf8")).toContain(`<a id="${anchor}"></a>`);
+  });
+
+  it("as JSON on stderr with --json", async () => {
+    const { code, stdout, stderr } = await superlens([...args, "--json"]);
+    expect({ code, stdout, lines: stderr.split("\n").length }).toEqual({ code: 1, stdout: "", lines: 2 });
+    expect(JSON.parse(stderr)).toEqual({
+      error: { code: "checkpoint/no-folder", message: expect.stringMatching(message) },
+    });
+  });
+
+  it("as JSON when the arguments are wrong", async () => {
+    const { code, stdout, stderr } = await superlens(["generate", LLAMA, "--json", "--temperature", "-1"]);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(JSON.parse(stderr)).toEqual({
+      error: { code: "cli/usage", message: expect.stringMatching(/^option '--temperature <t>'.*at least 0/) },
+    });
+  });
+
+  it("or that the error is a bug", async () => {
+    process.env.SUPERLENS_DEBUG = "1";
+    try {
+      // A process in which results cannot be printed, as no code expects.
+      const broken =
+        "data:text/javascript,const%20{stringify}=JSON;JSON.stringify=(v,r,s)=>s===2%3Fnull.x:stringify(v,r,s)";
+      const { code, stderr } = await superlens(["inspect", LLAMA, "--json"], undefined, ["--import", broken]);
+      expect(code).toBe(1);
+      const { error } = JSON.parse(stderr);
+      expect(error).toMatchObject({ code: "unexpected", message: expect.stringContaining("unexpected TypeError") });
+      expect(error.stack).toMatch(/TypeError.*\n\s+at /);
     } finally {
       delete process.env.SUPERLENS_DEBUG;
     }

@@ -43,6 +43,28 @@ const ofPyTorch: Check[] = FAMILIES.map((family) => ({
   },
 }));
 
+/** What each head and MLP reads has a gradient of its own. */
+const readers: Check = {
+  name: "gradients of the residuals that heads and MLPs read add up to that of the residual",
+  async run(context) {
+    using model = await loadModel(`${context.fixtureUrl}families/gemma2`, { gpu: await context.gpu() });
+    const inputs = ["q", "k", "v"].map((name) => `blocks.1.hook_${name}_input`);
+    const [before, middle] = ["blocks.1.hook_resid_pre", "blocks.1.hook_resid_mid"] as const;
+    using result = await model.backward([3, 14, 15, 92], { metric: metric.logit(5), at: [before, middle, ...inputs] });
+    const sum = await result.grads.read(middle);
+    const { dModel } = model.spec;
+    for (const name of inputs) {
+      const own = await result.grads.read(name);
+      const heads = own.length / sum.length;
+      own.forEach((value, i) => {
+        const at = Math.floor(i / dModel / heads) * dModel + (i % dModel);
+        sum[at] = (sum[at] as number) + value;
+      });
+    }
+    return showWorst(checkClose(sum, await result.grads.read(before), before));
+  },
+};
+
 /** The same metric as expressions, and a wrong gradient of it. */
 const ownMetric: Check = {
   name: "a metric of WGSL expressions is the one that is built in, and a wrong gradient is refused",
@@ -71,4 +93,4 @@ const ownMetric: Check = {
   },
 };
 
-export const gradientChecks: Check[] = [...ofPyTorch, ownMetric];
+export const gradientChecks: Check[] = [...ofPyTorch, ownMetric, readers];

@@ -3,6 +3,7 @@
  * Node and Chromium, wgpu in Deno) and what comes with it.
  */
 import { attributionChecks } from "./attributions.ts";
+import { chatChecks } from "./chat.ts";
 import { circuitChecks } from "./circuits.ts";
 import { editChecks } from "./edits.ts";
 import { familyChecks } from "./families.ts";
@@ -11,6 +12,7 @@ import { type Check, expectEqual } from "./harness.ts";
 import { hookChecks } from "./hooks.ts";
 import { kernelChecks } from "./kernels.ts";
 import { lifetimeChecks } from "./lifetimes.ts";
+import { paperChecks } from "./paper.ts";
 import { pictureChecks } from "./pictures.ts";
 import { theoryChecks } from "./theory.ts";
 import { trainingChecks } from "./training.ts";
@@ -85,10 +87,12 @@ export const suite: Check[] = [
   ...editChecks,
   ...gradientChecks,
   ...trainingChecks,
+  ...paperChecks,
   ...attributionChecks,
   ...circuitChecks,
   ...theoryChecks,
   ...hookChecks,
+  ...chatChecks,
   ...lifetimeChecks,
   ...pictureChecks,
 ];

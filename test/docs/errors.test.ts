@@ -36,9 +36,14 @@ function codesOfSources(): Set<string> {
 
 /** The codes in the first cells of the page's tables. */
 function codesOfPage(): Set<string> {
-  const cells = [...textOf("docs/errors.md").matchAll(/^\| (`[^|]+`) \|/gm)].map(([, cell]) => cell as string);
-  return new Set(cells.flatMap((cell) => [...cell.matchAll(/`([a-z]+\/[^`]+)`/g)].map(([, code]) => code as string)));
+  return new Set(cellsOfPage().flatMap((cell) => codesIn(cell)));
 }
+
+function cellsOfPage(): string[] {
+  return [...textOf("docs/errors.md").matchAll(/^\| (<a id[^|]+`) \|/gm)].map(([, cell]) => cell as string);
+}
+
+const codesIn = (cell: string) => [...cell.matchAll(/`([a-z]+\/[^`]+)`/g)].map(([, code]) => code as string);
 
 describe("docs/errors.md", () => {
   const [sources, page] = [codesOfSources(), codesOfPage()];
@@ -50,6 +55,12 @@ describe("docs/errors.md", () => {
 
   it("has no code that the sources do not know", () => {
     expect([...page].filter((code) => !sources.has(code)).sort()).toEqual([]);
+  });
+
+  it("has one anchor for each code, which the command line names", () => {
+    const anchors = [...textOf("docs/errors.md").matchAll(/<a id="([^"]+)"><\/a>`([^`]+)`/g)];
+    for (const [, anchor, code] of anchors) expect(anchor).toBe(code?.replace("/", "-"));
+    expect(anchors.map(([, anchor]) => anchor).sort()).toEqual([...page].map((code) => code.replace("/", "-")).sort());
   });
 
   it("knows every place that puts a code together", () => {

@@ -1,6 +1,7 @@
 /** A tokenizer whose text can be read off the ids, and what generations give when they are run to their end. */
 
 import type { GenerateStep } from "../../src/model/generate.ts";
+import { ChatTemplates } from "../../src/tokenizer/chat.ts";
 import { onlyToken } from "../../src/tokenizer/ids.ts";
 import type { Tokenizer } from "../../src/tokenizer/index.ts";
 
@@ -16,6 +17,8 @@ export const LETTERS: Tokenizer = {
     ids.map((id) => (id === 95 && skipSpecial ? "" : LETTERS.tokenText(id))).join(""),
   singleToken: (text) => onlyToken(text, LETTERS.encode(text), LETTERS.tokenText),
   tokenText: (id) => (id === 95 ? "<end>" : String.fromCharCode(id + 32)),
+  applyChatTemplate: (messages, options = {}) =>
+    new ChatTemplates({ config: {}, specialTokens: {} }).render(messages, options),
   stream: (options) => ({ push: (id) => LETTERS.decode([id], options), end: () => "" }),
 };
 

@@ -215,6 +215,28 @@ describe("the comparison with exact patching", () => {
     expect(sizes).toEqual([...sizes].sort((x, y) => y - x));
   });
 
+  it.each(["z", "pattern"] as const)(
+    "has a cell for each head and position of %s, which add up to the head's",
+    async (at) => {
+      const options = { clean, corrupted, metric: DIFF, at, byPosition: true } as const;
+      const found = await compareWithExact(model, options, { sample: 10 });
+      const [mine, exact] = [await attributionPatch(model, options), await activationPatch(model, options)];
+      expect([...found.grid.values]).toEqual([...mine.values]);
+      expect(found.cells.map(({ layer, head = -1, column }) => exact.at([layer, head], column) - exact.base)).toEqual(
+        found.cells.map(({ exact: change }) => expect.closeTo(change, 5)),
+      );
+      expect(found.cells.map(({ layer, head = -1, column }) => mine.at([layer, head], column) - mine.base)).toEqual(
+        found.cells.map(({ approximate }) => approximate),
+      );
+      const heads = await attributionPatch(model, { ...options, byPosition: false });
+      const sums = heads.values.map((_, row) => {
+        const own = mine.change().subarray(row * clean.length, (row + 1) * clean.length);
+        return own.reduce((sum, change) => sum + change, 0);
+      });
+      expect(relativeError(sums, heads.change())).toBeLessThan(1e-5);
+    },
+  );
+
   it("draws a sample from a seed: cells of the whole comparison, each once", async () => {
     const options = { clean, corrupted, metric: DIFF, at: "resid_pre" } as const;
     const { cells } = await compareWithExact(model, options);

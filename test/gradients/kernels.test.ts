@@ -67,9 +67,12 @@ describe("gradients by the kernels for hardware", () => {
 });
 
 describe("gradients of attention of wide heads", () => {
-  const [narrowest, widest] = [WIDE_ATTENTIONS[0], WIDE_ATTENTIONS.at(-1)] as [OneOp, OneOp];
-  it.each(byDay(WIDE_ATTENTIONS, [narrowest, widest]).map((op) => [op.what, op] as const))("%s", async (_, op) => {
-    for (const gpu of [await testGpu(), await gpuTakenForHardware()])
-      expect(await worst(gpu, op, [9, 1, 18], {})).toBeLessThan(TOLERANCE);
-  });
+  const [narrowest, ...others] = WIDE_ATTENTIONS as readonly [OneOp, ...OneOp[]];
+  it.each(byDay(WIDE_ATTENTIONS, [narrowest, ...others.slice(-2)]).map((op) => [op.what, op] as const))(
+    "%s",
+    async (_, op) => {
+      for (const gpu of [await testGpu(), await gpuTakenForHardware()])
+        expect(await worst(gpu, op, [9, 1, 18], {})).toBeLessThan(TOLERANCE);
+    },
+  );
 });

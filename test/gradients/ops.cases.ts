@@ -10,6 +10,7 @@ import type { EditCall } from "../../src/ops/edit-call.ts";
 import { ACTIVATION, SCALE, SOFT_CAP } from "../../src/ops/elementwise.ts";
 import { EMBED } from "../../src/ops/embed.ts";
 import { GATED } from "../../src/ops/gated.ts";
+import { HEAD_PROJECTION } from "../../src/ops/head-inputs.ts";
 import { HEAD_RESULTS, MATMUL } from "../../src/ops/matmul.ts";
 import { MULTIPLY } from "../../src/ops/multiply.ts";
 import { AFFINE, NORM, NORM_SCALE, NORMALIZE } from "../../src/ops/norm.ts";
@@ -17,7 +18,7 @@ import { QK_NORM } from "../../src/ops/qk-norm.ts";
 import { ROPE } from "../../src/ops/rope.ts";
 import { SELECT } from "../../src/ops/select.ts";
 import { STORE } from "../../src/ops/store.ts";
-import { SUM_HEADS } from "../../src/ops/sum-heads.ts";
+import { REPEAT_HEADS, SUM_HEADS } from "../../src/ops/sum-heads.ts";
 import type { OneOp } from "./one-op.ts";
 
 type Case = Omit<OneOp, "kind"> & { readonly kind: { readonly name: string } };
@@ -50,6 +51,22 @@ const norms = NORMS.flatMap((spec): Case[] => {
     { what, kind: AFFINE, attributes, inputs: [row(12)], weights },
     { what: `${what}, without weights`, kind: AFFINE, attributes, inputs: [row(12)] },
     { what, kind: NORM, attributes: { ...attributes, accumulate: false }, inputs: [row(12)], weights },
+    { what: `${what}, of 3 heads`, kind: NORM_SCALE, attributes, inputs: [row(12, 3)] },
+    {
+      what: `${what}, of 3 heads`,
+      kind: NORMALIZE,
+      attributes,
+      inputs: [row(12, 3), row(1, 3)],
+      prepare: (input, value) => (input === 1 ? 1.5 + Math.abs(value) : value),
+    },
+    { what: `${what}, of 3 heads`, kind: AFFINE, attributes, inputs: [row(12, 3)], weights },
+    {
+      what: `${what}, of 3 heads`,
+      kind: NORM,
+      attributes: { ...attributes, accumulate: false },
+      inputs: [row(12, 3)],
+      weights,
+    },
     {
       what: `${what}, without weights, of 7`,
       kind: NORM,
@@ -221,6 +238,24 @@ const projections: Case[] = [
     inputs: [row(4, 3)],
     weights: { W: [10, 12] },
   },
+  ...[0, 1, 2].map(
+    (part): Case => ({
+      what: `part ${part} of 3`,
+      kind: HEAD_PROJECTION,
+      attributes: { weight, bias, parts: [row(8, 4), row(8, 2), row(8, 2)], part },
+      inputs: [row(12, part === 0 ? 4 : 2)],
+      weights: { W: [64, 12], b: [64] },
+    }),
+  ),
+  {
+    what: "one head of 4, of 70, without a bias",
+    kind: HEAD_PROJECTION,
+    attributes: { weight, bias, parts: [row(4, 3), row(4), row(4)], part: 2 },
+    inputs: [row(70)],
+    weights: { W: [20, 70] },
+  },
+  { what: "3 times", kind: REPEAT_HEADS, attributes: { heads: 3 }, inputs: [row(12)] },
+  { what: "once", kind: REPEAT_HEADS, attributes: { heads: 1 }, inputs: [row(7)] },
   { what: "with a bias", kind: SUM_HEADS, attributes: { bias }, inputs: [row(12, 3)], weights: { b: [12] } },
   { what: "of 7, without", kind: SUM_HEADS, attributes: { bias }, inputs: [row(7, 2)] },
 ];
@@ -292,6 +327,7 @@ const edits = (["set", "add", "scale", "zero", "lerp", "project_out"] as const).
   return [
     { what: op, ...shared, edit: edit(op) },
     { what: `${op}, some dimensions`, ...shared, edit: edit(op, [4, 0, 3]) },
+    { what: `${op}, at every head`, ...shared, attributes: { index: 0, everyHead: true }, edit: edit(op) },
   ];
 });
 
@@ -306,8 +342,11 @@ export const CASES = [
 ] as unknown as readonly OneOp[];
 
 /** Attention of heads that take other tiles, or none: too wide for finite differences of each input. */
-export const WIDE_ATTENTIONS = [20, 64, 72, 136, 260].flatMap((dHead) =>
-  attentionCases([`heads of ${dHead}`, { dHead, scale: dHead ** -0.5, window: 12 }]).filter(
+export const WIDE_ATTENTIONS = [
+  ...[20, 64, 72, 136, 260].map((dHead): [string, AttentionCase] => [`heads of ${dHead}`, { dHead, window: 12 }]),
+  ["heads of 20, a soft cap and ALiBi", { dHead: 20, ...ATTENTIONS["a soft cap, ALiBi and a window"] }] as const,
+].flatMap(([what, attributes]) =>
+  attentionCases([what, { ...attributes, scale: (attributes.dHead as number) ** -0.5 }]).filter(
     ({ kind, outputRows }) => kind === ATTENTION && !outputRows,
   ),
 ) as unknown as readonly OneOp[];

@@ -6,6 +6,7 @@ import { type Evaluation, evaluate } from "../../src/graph/evaluate.ts";
 import { type Graph, pointsOf } from "../../src/graph/graph.ts";
 import { insertHooks } from "../../src/graph/hooks.ts";
 import type { ActivationCache } from "../../src/hooks/index.ts";
+import { pointTable } from "../../src/hooks/points.ts";
 import { trace } from "../../src/model/trace.ts";
 import { CAPTURE } from "../../src/ops/capture.ts";
 import type { Op } from "../../src/ops/op.ts";
@@ -77,14 +78,20 @@ export async function expectedGradients(
   changes: Record<string, unknown> = {},
 ): Promise<Expected> {
   const { spec, weight } = await fixture(family, changes);
-  const whole = trace(spec);
-  const names = [...pointsOf(whole).keys()];
-  const captures = names.map((name) => ({ name, ofGradient: true }));
-  const graph = differentiate(insertHooks(whole, { edits: [], callbacks: [], captures }));
   const rows = rowsOf(ids);
   const pass = { ...referencePass(spec, 64), seed: weightedSeed(weighted) };
-  const grads = evaluateGradients(graph, { rows, weight, pass });
-  return { rows, values: new Map([...grads].map(([index, numbers]) => [names[index] as string, numbers])) };
+  const gradientsAt = (whole: Graph, isWanted: (name: string) => boolean): [string, Float64Array][] => {
+    const names = [...pointsOf(whole).keys()].filter(isWanted);
+    const captures = names.map((name) => ({ name, ofGradient: true }));
+    const graph = differentiate(insertHooks(whole, { edits: [], callbacks: [], captures }));
+    const grads = evaluateGradients(graph, { rows, weight, pass });
+    return [...grads].map(([index, numbers]) => [names[index] as string, numbers]);
+  };
+  // Inputs of readers where each has its own, and all else where all read one residual.
+  const isCopy = (name: string) => pointTable(spec).get(name)?.kind.isCopy ?? false;
+  const ofCopies = gradientsAt(trace(spec, { changed: { has: () => true } }), isCopy);
+  const others = gradientsAt(trace(spec), (name) => !isCopy(name));
+  return { rows, values: new Map([...ofCopies, ...others]) };
 }
 
 /** How far each entry of a cache of gradients is from what it should be. Where a sequence has ended there are zeros. */

@@ -26,7 +26,13 @@ describe.each(["gemma2", "gptj", "bloom"])("edits of %s", (family) => {
   async function errorOf(ids: number[][], edits: Edit[]): Promise<number> {
     const { spec, weight } = setup;
     const rows = rowsOf(ids);
-    const edited = await withEdits(spec, trace(spec), edits, ids, EDIT_FORMULA);
+    const edited = await withEdits(
+      spec,
+      trace(spec, { changed: new Set(edits.map(({ at }) => at)) }),
+      edits,
+      ids,
+      EDIT_FORMULA,
+    );
     const pass = { ...referencePass(spec, 64), edits: edited.edits };
     const logits = evaluate(edited.graph, { rows, weight, pass }).get(edited.graph.output as never) as Float64Array;
     using run = await model.forward(ids, { edits });

@@ -44,6 +44,31 @@ describe("hooks at every point", () => {
     expect(counts(prune(graph).ops)).toEqual(counts(graph.ops));
   });
 
+  it.each(["gpt2", "gptj"])(
+    "of %s edit the norms of copies as well, once each, and look at the residual's own",
+    async (family) => {
+      const { spec } = await fixture(family);
+      const plain = trace(spec, { changed: { has: () => true } });
+      const points = [...pointsOf(plain).keys()].filter((name) => name.includes(".ln1."));
+      const captures = points.flatMap((name) => [{ name }, { name, ofGradient: true }]);
+      const { ops } = insertHooks(plain, { edits: points, callbacks: [], captures });
+      // Of queries, keys and values, and of the MLP where it shares the norm.
+      const copies = family === "gptj" ? 4 : 3;
+      for (const [index] of points.entries()) {
+        const edits = ops.filter(
+          ({ kind, attributes }) => kind.name === "edit" && (attributes as { index: number }).index === index,
+        );
+        const isCopy = edits.map(({ attributes }) => (attributes as { everyHead?: boolean }).everyHead === true);
+        expect(isCopy).toEqual([false, ...Array.from({ length: copies }, () => true)]);
+        const edited = edits.map(({ outputs }) => outputs[0]);
+        const looks = ops.filter(({ kind, inputs }) => kind.name === "capture" && inputs[0] === edited[0]);
+        const marks = ops.filter(({ kind, inputs }) => kind.name === "gradientOf" && inputs[0] === edited[0]);
+        expect(looks.map(({ inputs }) => inputs)).toEqual([[edited[0]]]);
+        expect(marks.map(({ inputs }) => inputs)).toEqual([edited]);
+      }
+    },
+  );
+
   it("keep what they capture, though nothing else reads it", async () => {
     const { spec } = await fixture("gpt2");
     const graph = trace(spec, { logits: "none" });

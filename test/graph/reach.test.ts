@@ -17,7 +17,7 @@ const END = 3;
 
 /** A pass in which the vectors of a point are changed at one position, if one is named. */
 function residuals(spec: ModelSpec, weight: Awaited<ReturnType<typeof fixture>>["weight"], edited?: [string, number]) {
-  const graph = trace(spec);
+  const graph = trace(spec, { changed: { has: () => true } });
   const rows = rowsOf([Array.from({ length: LENGTH }, (_, i) => 3 * i + 1)]);
   const disturb = (numbers: Float64Array, table: RowTable) => {
     const width = numbers.length / table.count;
@@ -31,7 +31,7 @@ function residuals(spec: ModelSpec, weight: Awaited<ReturnType<typeof fixture>>[
     pass: referencePass(spec, LENGTH),
     visit(value, numbers, table) {
       // In order: the residual after a block is seen before that ahead of the next, the same value, is changed.
-      for (const point of value.points) {
+      for (const point of [...value.points, ...(value.follows ?? [])]) {
         if (point === edited?.[0]) disturb(numbers, table);
         if (/resid_post$/.test(point)) seen.set(point, numbers.slice());
       }

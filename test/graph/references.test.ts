@@ -32,7 +32,14 @@ describe("the references of ops", () => {
     const before = fuse(whole, rulesBeforeGradients(FUSION_RULES));
     const ofGradients = evaluate(before, { rows, weight, pass }).get(before.output as never) as Float64Array;
     expect(relativeError(ofGradients, logits)).toBeLessThan(1e-12);
-    for (const { kind } of [...whole.ops, ...fused.ops, ...before.ops]) seen.add(kind.name);
+    // Every head and every MLP reads a copy of the residual.
+    const copied = prune(trace(spec, { changed: { has: () => true } }));
+    for (const graph of [copied, fuse(copied)]) {
+      const apart = evaluate(graph, { rows, weight, pass }).get(graph.output as never) as Float64Array;
+      expect(relativeError(apart, logits)).toBeLessThan(1e-12);
+    }
+    expect(copied.ops.length).toBeGreaterThan(whole.ops.length);
+    for (const { kind } of [...whole.ops, ...fused.ops, ...before.ops, ...copied.ops]) seen.add(kind.name);
     expect(fused.ops.length).toBeLessThan(0.6 * whole.ops.length);
   });
 

@@ -233,6 +233,8 @@ function over(x: Row, [scale = 1]: Row & Iterable<number>, norm: NormSpec): Floa
   return Float64Array.from(x, (value) => (value - mean) / scale);
 }
 
+const repeated = (x: Row, heads: number) => Array.from({ length: heads }, () => Array.from(x)).flat();
+
 const beforeMlp = (place: Place) => place.find("hook_resid_mid") ?? place.at("hook_resid_pre");
 
 /** By the name of the point in the table. */
@@ -245,6 +247,9 @@ export const FORMULAS: Record<string, (place: Place) => Row> = {
   "blocks.{i}.ln1.hook_scale": (place) => scaleOf(place.at("hook_resid_pre"), place.spec.norm),
   "blocks.{i}.ln1.hook_normalized": (place) =>
     over(place.at("hook_resid_pre"), place.at("ln1.hook_scale"), place.spec.norm),
+  "blocks.{i}.hook_q_input": (place) => repeated(place.at("hook_resid_pre"), place.spec.nHeads),
+  "blocks.{i}.hook_k_input": (place) => repeated(place.at("hook_resid_pre"), place.spec.nKvHeads),
+  "blocks.{i}.hook_v_input": (place) => repeated(place.at("hook_resid_pre"), place.spec.nKvHeads),
   "blocks.{i}.attn.hook_q": (place) => place.linear("attn.W_Q", place.input("ln1")),
   "blocks.{i}.attn.hook_k": (place) => place.linear("attn.W_K", place.input("ln1")),
   "blocks.{i}.attn.hook_v": (place) => place.linear("attn.W_V", place.input("ln1")),
@@ -257,6 +262,7 @@ export const FORMULAS: Record<string, (place: Place) => Row> = {
   "blocks.{i}.attn.hook_result": (place) => place.results(),
   "blocks.{i}.hook_attn_out": (place) => place.term("ln1Post", place.summedResults()),
   "blocks.{i}.hook_resid_mid": (place) => plus(place.at("hook_resid_pre"), place.at("hook_attn_out")),
+  "blocks.{i}.hook_mlp_in": (place) => beforeMlp(place),
   "blocks.{i}.ln2.hook_scale": (place) => scaleOf(beforeMlp(place), place.spec.norm),
   "blocks.{i}.ln2.hook_normalized": (place) => over(beforeMlp(place), place.at("ln2.hook_scale"), place.spec.norm),
   "blocks.{i}.mlp.hook_pre": (place) =>

@@ -11,6 +11,8 @@ const specOf = async (family: string): Promise<ModelSpec> =>
 
 const LN1 = ["ln1.hook_scale", "ln1.hook_normalized"];
 const LN2 = ["ln2.hook_scale", "ln2.hook_normalized"];
+/** What the MLP reads in a parallel block is ready before attention runs. */
+const MLP_INPUT = ["hook_mlp_in", ...LN2];
 const ROTATED = ["attn.hook_rot_q", "attn.hook_rot_k"];
 const GATE = ["mlp.hook_pre_linear"];
 const MIDDLE = ["hook_resid_mid"];
@@ -55,11 +57,10 @@ describe("the table", () => {
       const names = POINT_KINDS.flatMap(({ name }) =>
         name.startsWith("blocks.") && !lacking.includes(name.slice(11)) ? name.slice(11) : [],
       );
-      // Blocks in parallel norm for the MLP before attention runs.
-      const isLn2 = (name: string) => names.includes("hook_resid_mid") === false && LN2.includes(name);
-      const early = names.filter(isLn2);
-      const at = names.indexOf("attn.hook_q");
-      const ordered = [...names.slice(0, at), ...early, ...names.slice(at).filter((name) => !isLn2(name))];
+      const isEarly = (name: string) => !names.includes("hook_resid_mid") && MLP_INPUT.includes(name);
+      const early = names.filter(isEarly);
+      const at = names.indexOf("hook_q_input");
+      const ordered = [...names.slice(0, at), ...early, ...names.slice(at).filter((name) => !isEarly(name))];
       return ordered.map((name) => `blocks.${layer}.${name}`);
     };
     const expected = [

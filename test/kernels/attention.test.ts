@@ -1,13 +1,8 @@
 /** Attention: fused and in three steps against one reference; rotation and the write into the cache. */
 import { expect, it } from "vitest";
 import { ATTENTION_FAMILY } from "../../src/kernels/attention.ts";
-import {
-  ATTENTION_MIX,
-  ATTENTION_SCORES,
-  ATTENTION_SOFTMAX,
-  ROPE_STORE,
-  STORE_KV,
-} from "../../src/kernels/definitions.ts";
+import { ATTENTION_MIX, ATTENTION_SCORES, ATTENTION_SOFTMAX, STORE_KV } from "../../src/kernels/definitions.ts";
+import { rope, ropeStore } from "../../src/kernels/heads.ts";
 import { rotated } from "../../src/ops/attention-reference.ts";
 import { testGpu } from "../support/gpu.ts";
 import { gaussians, integer, relativeError, seeded } from "../support/numbers.ts";
@@ -93,22 +88,24 @@ interface RopeCase {
   store: boolean;
 }
 
-const rope = (name: string, changes: Partial<RopeCase> = {}): RopeCase => ({
+const ropeCase = (name: string, changes: Partial<RopeCase> = {}): RopeCase => ({
   ...{ name, rows: 7, heads: [4, 2], dHead: 8, rotaryDim: 8, style: "half", rotate: true, store: true },
   ...changes,
 });
 
 const ROPE_CASES: RopeCase[] = [
-  rope("halves"),
-  rope("neighbours", { style: "interleaved" }),
-  rope("a part of the head, halves", { dHead: 20, rotaryDim: 6 }),
-  rope("a part of the head, neighbours", { dHead: 20, rotaryDim: 6, style: "interleaved" }),
-  rope("two of the dimensions", { dHead: 4, rotaryDim: 2 }),
-  rope("rotation alone", { store: false }),
-  rope("the write alone", { rotate: false }),
-  rope("the write alone, many rows", { rotate: false, rows: 50, heads: [5, 3], dHead: 12 }),
-  rope("one row, one head", { rows: 1, heads: [1, 1], dHead: 64, rotaryDim: 64 }),
-  rope("multi-query, many rows", { rows: 50, heads: [5, 1], dHead: 12, rotaryDim: 12 }),
+  ropeCase("halves"),
+  ropeCase("neighbours", { style: "interleaved" }),
+  ropeCase("a part of the head, halves", { dHead: 20, rotaryDim: 6 }),
+  ropeCase("a part of the head, neighbours", { dHead: 20, rotaryDim: 6, style: "interleaved" }),
+  ropeCase("two of the dimensions", { dHead: 4, rotaryDim: 2 }),
+  ropeCase("rotation alone", { store: false }),
+  ropeCase("halves in fours", { dHead: 16, rotaryDim: 16, rows: 9, heads: [3, 2] }),
+  ropeCase("a part of the head, halves in fours", { dHead: 24, rotaryDim: 8 }),
+  ropeCase("the write alone", { rotate: false }),
+  ropeCase("the write alone, many rows", { rotate: false, rows: 50, heads: [5, 3], dHead: 12 }),
+  ropeCase("one row, one head", { rows: 1, heads: [1, 1], dHead: 64, rotaryDim: 64 }),
+  ropeCase("multi-query, many rows", { rows: 50, heads: [5, 1], dHead: 12, rotaryDim: 12 }),
 ];
 
 describeOnGrids("rotation and write into the cache", (gpu) => {
@@ -139,10 +136,11 @@ describeOnGrids("rotation and write into the cache", (gpu) => {
         dispatchGroups(recorder, STORE_KV, params, { rowTable, k: qkv, v: qkv, keys, values }, groups);
         return;
       }
-      const params = { rowCount: rows, nHeads, nKvHeads, dHead, rotaryDim, start: 0, rowStride: heads * dHead };
-      const constants = { STORE: store ? 1 : 0, INTERLEAVED: style === "interleaved" ? 1 : 0 };
-      const buffers = { rowTable, ropeTable, qkv, keys, values };
-      dispatchGroups(recorder, ROPE_STORE, params, buffers, Math.ceil((rows * heads * dHead) / 2 / 64), { constants });
+      const x = { buffer: qkv, start: 0, rowStride: heads * dHead, headStride: dHead, width: dHead };
+      const rotation = { rowTable, table: ropeTable, rotaryDim, style, inverse: false };
+      const cache = { keys, values };
+      if (store) ropeStore(recorder, { ...x, heads: nHeads }, nKvHeads, rows, rotation, cache);
+      else rope(recorder, { ...x, heads: nHeads + nKvHeads }, rows, rotation, cache);
     });
     const expected = {
       qkv: Float64Array.from(arrays.qkv),

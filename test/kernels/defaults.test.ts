@@ -79,6 +79,18 @@ describe.each(Object.keys(ADAPTERS) as (keyof typeof ADAPTERS)[])("%s", (name) =
     expect(taken.map((each) => each.name)).toEqual(ATTENTIONS_TAKEN[name]);
   });
 
+  it("takes four rows an invocation for narrow heads, where rows of a sequence are many", () => {
+    const shape = { rowCount: 128, keyCount: 128, nHeads: 4 };
+    const taken = [
+      { dHead: 16, runs: 8 },
+      { dHead: 16, runs: 9 },
+      { dHead: 20, runs: 8 },
+    ].map((each) => ATTENTION_FAMILY.defaultFor(device, { ...shape, ...each }).name);
+    const otherwise = ATTENTIONS_TAKEN[name][0] as string;
+    const narrow = device.features.has("subgroups") && name !== "hardware" ? "lanes" : otherwise;
+    expect(taken).toEqual([narrow, otherwise, otherwise]);
+  });
+
   it("norms widths of whole vec4 by row where it is software, all others by workgroup", () => {
     const taken = [768, 767].map((width) => NORM_FAMILY.defaultFor(device, { rows: 3, width }).name);
     expect(taken).toEqual([name === "hardware" ? "by workgroup" : "by row", "by workgroup"]);

@@ -45,10 +45,12 @@ const modules = async () => ({
 /** All of them. `recorder` is for kernels that are made when they are recorded; it is not submitted. */
 export async function everyKernel(recorder: Recorder): Promise<readonly Kernel[]> {
   const { matmul, attention, attentionTileGradients, definitions, expressionMetric } = await modules();
-  const { byBroadcast, byTiles, gradientKernels } = attentionTileGradients;
+  const { byBroadcast, byLanes, byTiles, gradientKernels } = attentionTileGradients;
   const tiles = [16, 128, 256].flatMap((dHead) => [true, false].map((isSoftware) => byTiles(dHead, isSoftware)));
-  for (const way of [...tiles, byBroadcast(16, 4), byBroadcast(64, 8)]) gradientKernels(way);
+  for (const way of [...tiles, byBroadcast(20, 4), byBroadcast(64, 8), byLanes(16, 4), byLanes(16, 8)])
+    gradientKernels(way);
   expressionMetric.expressionKernel({ term: "p", gradient: "logP" });
+  expressionMetric.sumKernel({ term: "p" });
   for (const way of reachable(matmul).filter(isMatmul)) {
     for (const layout of way.layouts) {
       for (const storage of definitions.STORAGE_TYPES) {

@@ -6,6 +6,7 @@ import { MemoryStore } from "../../src/checkpoint/index.ts";
 import { HookedModel, loadModel } from "../../src/hooks/index.ts";
 import { familiesOf } from "../../src/paper/figures/asking.ts";
 import { examplesOf, roomNote } from "../../src/paper/figures/examples.ts";
+import { settingsOf } from "../../src/paper/figures/mixed.ts";
 import {
   evaluationPrompts,
   figureOf,
@@ -161,6 +162,11 @@ describe("examples of a prompt", () => {
     for (const { examples } of longest) expect(examples).toHaveLength(fewer);
     expect(fewer).toBeGreaterThanOrEqual(27);
     expect(fewer * 9.56 + 12).toBeLessThan(300);
+    // Some thirty letters a line of number words are too many for four of them.
+    const room = examplesOf({ ...read, model: withPositions(text, 120) }, ["number-words", "words"]);
+    expect(room).toEqual({ "number-words": 0, words: expect.toSatisfy((count: number) => count >= 4 && count < 12) });
+    expect(roomNote("pretrained", room)).toMatch(/: 0 instead of 80 for number-words, which is left out; \d+ instead/);
+    expect((await settingsOf({ ...read, model: withPositions(text, 120) }, 20)).families).not.toContain("number-words");
   });
 });
 

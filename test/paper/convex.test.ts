@@ -3,15 +3,9 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { MemoryStore } from "../../src/checkpoint/store.ts";
 import { ask } from "../../src/paper/figures/asking.ts";
 import { figureOf } from "../../src/paper/figures/index.ts";
+import { mixedPrompts } from "../../src/paper/figures/mixed.ts";
 import { type Construction, constructionOf } from "../../src/paper/inside/construction.ts";
-import {
-  combined,
-  lastResiduals,
-  mixedPrompts,
-  pureTwin,
-  setVector,
-  zeroShot,
-} from "../../src/paper/inside/task-vectors.ts";
+import { combined, lastResiduals, pureTwin, setVector, zeroShot } from "../../src/paper/inside/task-vectors.ts";
 import { type Prompt, promptIds } from "../../src/paper/prompts.ts";
 import { runFigure } from "../../src/paper/runs.ts";
 import { taskFamily } from "../../src/paper/tasks/index.ts";
@@ -27,7 +21,7 @@ describe("two tasks of the construction, combined after their shares became logi
 
   it("have the probabilities sigmoid(B (1 - 2 t)) and sigmoid(B (2 t - 1)), as B and -B are the logits of 1 and 0", async () => {
     const { blueprint } = subject;
-    const [prompt] = mixedPrompts(WHEEL, 6, 1, 4) as [Prompt];
+    const [prompt] = mixedPrompts(WHEEL, { examples: 6, count: 1, seed: 4 }) as [Prompt];
     const layer = blueprint.stages.logit as number;
     const vectors = (await lastResiduals(subject, [pureTwin(prompt, 0), pureTwin(prompt, 1)], undefined))[layer] ?? [];
     const ts = [0, 0.45, 0.48, 0.5, 0.52, 0.55, 1];
@@ -60,7 +54,7 @@ describe("paths of a trained model", () => {
       ([family, kind, , , tasks]) => `${family} ${kind} ${tasks}` === "countries query capital + upper",
     );
     const [, , layer] = rows[0] as [string, string, number];
-    const queries = mixedPrompts(taskFamily("countries"), 20, 8, 0);
+    const queries = mixedPrompts(taskFamily("countries"), { examples: 20, count: 8, seed: 0 });
     const at = `blocks.${layer}.hook_resid_post`;
     let sum = 0;
     for (const query of queries) {

@@ -4,9 +4,10 @@
  */
 import { describe, expect, it } from "vitest";
 import { activationPatch, attributionPatch, type Edit, type HookedModel, metric } from "../../src/hooks/index.ts";
+import { mixedPrompts } from "../../src/paper/figures/mixed.ts";
 import { constructionOf } from "../../src/paper/inside/construction.ts";
 import { headEffects, ownHeads } from "../../src/paper/inside/heads.ts";
-import { mixedPrompts, pureTwin } from "../../src/paper/inside/task-vectors.ts";
+import { pureTwin } from "../../src/paper/inside/task-vectors.ts";
 import { type Prompt, promptIds } from "../../src/paper/prompts.ts";
 import { taskFamily } from "../../src/paper/tasks/index.ts";
 import { testGpu } from "../support/gpu.ts";
@@ -18,7 +19,7 @@ describe("heads of the construction", () => {
     using _model = subject.model;
     const { stages } = subject.blueprint;
     const K = WHEEL.tasks.length;
-    const [prompt] = mixedPrompts(WHEEL, 6, 1, 0) as [Prompt];
+    const [prompt] = mixedPrompts(WHEEL, { examples: 6, count: 1, seed: 0 }) as [Prompt];
     const effects = await headEffects(subject, prompt, undefined);
     const shareOf = [1 / 3, 1 / 3, 1 / 3];
     for (const k of [0, 1, 2]) {
@@ -51,7 +52,7 @@ describe("heads of a trained model", () => {
     const subject = await trained();
     const { model, vocabulary } = subject;
     using _model = model;
-    const [prompt] = mixedPrompts(taskFamily("countries"), 12, 1, 0) as [Prompt];
+    const [prompt] = mixedPrompts(taskFamily("countries"), { examples: 12, count: 1, seed: 0 }) as [Prompt];
     const effects = await headEffects(subject, prompt, undefined);
     const task = 1;
     const [token] = vocabulary.answerIds(prompt.answers[task] as string);
@@ -94,7 +95,7 @@ describe("heads of a model that spells its answers", () => {
   it("change the probability of the whole answer, also where two answers share their first token", async () => {
     const { model, vocabulary } = await trained("number-chars-d32-l2-h4");
     using _model = model;
-    const prompts = mixedPrompts(taskFamily("number-words"), 8, 20, 0);
+    const prompts = mixedPrompts(taskFamily("number-words"), { examples: 8, count: 20, seed: 0 });
     const tokensOf = (one: Prompt) => one.answers.map((answer) => vocabulary.answerIds(answer));
     const sharesFirst = (one: Prompt) => new Set(tokensOf(one).map(([first]) => first)).size < one.answers.length;
     const prompt = prompts.find(sharesFirst) as Prompt;

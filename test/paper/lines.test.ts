@@ -16,33 +16,12 @@ import {
   trainingPreset,
   Vocabulary,
 } from "../../src/paper/index.ts";
-import type { Tokenizer } from "../../src/tokenizer/index.ts";
-import { LETTERS } from "../generate/support.ts";
 import { loadChanged, loadFixture } from "../support/fixtures.ts";
 import { testGpu } from "../support/gpu.ts";
 import "../support/host.ts";
+import { LINES, nextOf } from "./support.ts";
 
 const FOLDER = fileURLToPath(new URL("../fixtures/paper/lc-d16-l2-h2", import.meta.url));
-
-/** Letters, of which one is the line break, and one stands for all that others have. */
-const LINES: Tokenizer = {
-  ...LETTERS,
-  encode: (text) => Array.from(text, (c) => (c === "\n" ? 94 : c < "~" && c >= " " ? c.charCodeAt(0) - 32 : 93)),
-  decode: (ids) => ids.map((id) => LINES.tokenText(id)).join(""),
-  tokenText: (id) => (id === 94 ? "\n" : LETTERS.tokenText(id)),
-};
-
-/** Probabilities of what follows each of some sequences, in doubles. */
-async function nextOf(model: HookedModel, sequences: readonly number[][]): Promise<number[][]> {
-  using run = await model.forward(sequences, { logits: "last" });
-  return Promise.all(
-    sequences.map(async (_, row) => {
-      const logits = [...(await run.logits.at(row, -1))];
-      const total = logits.reduce((sum, logit) => sum + Math.exp(logit), 0);
-      return logits.map((logit) => Math.exp(logit) / total);
-    }),
-  );
-}
 
 it("of one token are the likeliest tokens that end a line", async () => {
   using model = await loadModel(FOLDER, { gpu: await testGpu() });
@@ -85,6 +64,9 @@ it("of several tokens are the best of all lines that there are", async () => {
   expect(found?.isExact).toBe(true);
   expect(found?.lines.map(({ text }) => text)).toEqual(best.map(({ text }) => text));
   expect(best.some(({ text }) => text.length > 1)).toBe(true);
+  // The search was not ended at the sixth: what is left is as likely as that at least, and no likelier than the fifth.
+  expect(found?.bound).toBeGreaterThanOrEqual((all[5]?.probability as number) * (1 - 1e-4));
+  expect(found?.bound).toBeLessThanOrEqual((best[4]?.probability as number) * (1 + 1e-4));
   for (const [place, { probability }] of best.entries())
     expect(found?.lines[place]?.probability).toBeCloseTo(probability, 5);
 });

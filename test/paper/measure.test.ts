@@ -161,6 +161,9 @@ it("a report tells a model that mixes in every prompt from one that picks a task
   expect(mixes.smaller).toBeCloseTo(0.45 - 0.0125 + 0.0125);
   expect(picks.smaller).toBeCloseTo(0.02);
   expect(mixes.other).toBeCloseTo(0.075);
+  // Of answers that begin others the sum says too much; what was measured beside them is right.
+  const overlapping = rows([[0.9, 0.8]]).map((row) => ({ ...row, other: 0.1 }));
+  expect(mixtureReport(prompts.slice(0, 1), overlapping).other).toBeCloseTo(0.1);
   expect(mixes.roles[0]?.spread).toBeCloseTo(0.025);
   expect(picks.roles[0]?.spread).toBeCloseTo(Math.sqrt((0.475 ** 2 + 0.465 ** 2 + 0.415 ** 2 + 0.425 ** 2) / 4));
   const kl = (a: number, b: number) => 0.5 * Math.log(0.5 / a) + 0.5 * Math.log(0.5 / b);

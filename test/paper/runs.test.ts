@@ -8,6 +8,7 @@ import { MemoryStore, readText } from "../../src/checkpoint/store.ts";
 import { type HookedModel, loadModel } from "../../src/hooks/index.ts";
 import type { AnyFigure, Comparison, Figure } from "../../src/paper/figure.ts";
 import { FIGURES, figureOf } from "../../src/paper/figures/index.ts";
+import { cellText, tableOf } from "../../src/paper/page.ts";
 import { evaluationPrompts, promptIds } from "../../src/paper/prompts.ts";
 import { mergeRun, runFigure } from "../../src/paper/runs.ts";
 import { type Subject, SubjectList } from "../../src/paper/subjects.ts";
@@ -107,6 +108,17 @@ describe("a run", () => {
     await expect(mergeRun([], new MemoryStore())).rejects.toMatchObject({ code: "paper/no-run" });
   });
 
+  it("goes on on another machine, where the model lies in another folder", async () => {
+    const store = new MemoryStore();
+    const { figure, ran } = squares();
+    const of = (label: string) => ({ ...figure, settings: async () => ({ upTo: 5, model: { label } }) });
+    await runFigure(of("/home/a/lc"), subject, { store, shard: { index: 0, count: 2 } });
+    await runFigure(of("D:\\models\\lc"), subject, { store });
+    expect(ran).toEqual([0, 2, 4, 1, 3]);
+    for (const other of ["/home/a/mini", "hf:a/lc"])
+      await expect(runFigure(of(other), subject, { store })).rejects.toMatchObject({ code: "paper/other-run" });
+  });
+
   it("reports progress and ends with the signal", async () => {
     const seen: number[][] = [];
     const stop = new AbortController();
@@ -170,6 +182,14 @@ const SUMS: Comparison<{ of: number }, { id: string; n: number }, number> = {
     verdict: "agrees",
   }),
 };
+
+it("numbers of a table are short, and small ones are not 0", () => {
+  const shown = ["all <3", 7, 0, 0.12345, -0.5, 1.7e-5, Number.NaN].map(cellText);
+  expect(shown).toEqual(["all <3", "7", "0", "0.123", "-0.500", "1.7e-5", "NaN"]);
+  expect(tableOf({ columns: ["a"], rows: [["all <3"], [1.7e-5]] })).toContain(
+    "<td>all &lt;3</td></tr><tr><td>1.7e-5</td>",
+  );
+});
 
 describe("a comparison", () => {
   const figure = SUMS as unknown as AnyFigure;

@@ -1,7 +1,8 @@
 /** Steering: the construction does what its WEIGHT says, and a trained model's numbers are those of plain edited passes. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { mixedPrompts } from "../../src/paper/figures/mixed.ts";
 import { STEER } from "../../src/paper/figures/steer.ts";
-import { mixedPrompts, pureTwin } from "../../src/paper/inside/task-vectors.ts";
+import { pureTwin } from "../../src/paper/inside/task-vectors.ts";
 import { type Prompt, promptIds } from "../../src/paper/prompts.ts";
 import { taskFamily } from "../../src/paper/tasks/index.ts";
 import { trained } from "./support.ts";
@@ -48,14 +49,14 @@ describe("a trained model", () => {
       return run.cache.read(at);
     };
     const value = new Float32Array(16);
-    for (const prompt of mixedPrompts(family, examples, count, 1)) {
+    for (const prompt of mixedPrompts(family, { examples, count, seed: 1 })) {
       const [pure, mixed] = [await residual(pureTwin(prompt, target)), await residual(prompt)];
       for (const dim of value.keys())
         value[dim] = (value[dim] as number) + ((pure[dim] as number) - (mixed[dim] as number)) / count;
     }
     const edits = [{ at, op: "add" as const, positions: [-1], value, alpha: Number(alpha) }];
     let sum = 0;
-    for (const prompt of mixedPrompts(family, examples, count, 0)) {
+    for (const prompt of mixedPrompts(family, { examples, count, seed: 0 })) {
       using run = await model.forward(promptIds(vocabulary, prompt), { logits: "last", edits });
       const logits = await run.logits.read();
       const [id] = vocabulary.answerIds(prompt.answers[target] as string);

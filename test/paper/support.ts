@@ -5,6 +5,8 @@ import { fileURLToPath } from "node:url";
 import { type HookedModel, loadModel } from "../../src/hooks/index.ts";
 import { lookUp, type TaskFamily } from "../../src/paper/tasks/family.ts";
 import { Vocabulary } from "../../src/paper/tasks/vocabulary.ts";
+import type { Tokenizer } from "../../src/tokenizer/index.ts";
+import { LETTERS } from "../generate/support.ts";
 import { testGpu } from "../support/gpu.ts";
 
 /** A trained model with its vocabulary; the caller destroys it. */
@@ -24,3 +26,23 @@ export const WHEEL: TaskFamily = {
   inputs: [{ values: COLOURS, after: ">" }],
   tasks: [0, 1, 2].map((by) => lookUp(`next ${by}`, shifted(by), ([colour = ""]) => colour)),
 };
+
+/** Letters, of which one is the line break, and one stands for all that others have. */
+export const LINES: Tokenizer = {
+  ...LETTERS,
+  encode: (text) => Array.from(text, (c) => (c === "\n" ? 94 : c < "~" && c >= " " ? c.charCodeAt(0) - 32 : 93)),
+  decode: (ids) => ids.map((id) => LINES.tokenText(id)).join(""),
+  tokenText: (id) => (id === 94 ? "\n" : LETTERS.tokenText(id)),
+};
+
+/** Probabilities of what follows each of some sequences, in doubles. */
+export async function nextOf(model: HookedModel, sequences: readonly number[][]): Promise<number[][]> {
+  using run = await model.forward(sequences, { logits: "last" });
+  return Promise.all(
+    sequences.map(async (_, row) => {
+      const logits = [...(await run.logits.at(row, -1))];
+      const total = logits.reduce((sum, logit) => sum + Math.exp(logit), 0);
+      return logits.map((logit) => Math.exp(logit) / total);
+    }),
+  );
+}

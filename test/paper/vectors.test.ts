@@ -5,11 +5,12 @@
 import { describe, expect, it } from "vitest";
 import { HookedModel } from "../../src/hooks/index.ts";
 import { answerProbabilities } from "../../src/paper/answers.ts";
+import { mixedPrompts } from "../../src/paper/figures/mixed.ts";
 import { constructionOf, definitionOf } from "../../src/paper/inside/construction.ts";
 import { discriminants, dot, minus } from "../../src/paper/inside/projections.ts";
-import { findTaskVectors, lastResiduals, mixedPrompts, pureTwin } from "../../src/paper/inside/task-vectors.ts";
+import { findTaskVectors, lastResiduals, pureTwin } from "../../src/paper/inside/task-vectors.ts";
 import { divergence, neighbourWeights, tsne } from "../../src/paper/inside/tsne.ts";
-import { promptIds } from "../../src/paper/prompts.ts";
+import { type Prompt, promptIds } from "../../src/paper/prompts.ts";
 import { taskFamily } from "../../src/paper/tasks/index.ts";
 import { compileTasks } from "../../src/theory/index.ts";
 import { answerOf } from "../../src/theory/prompts.ts";
@@ -112,7 +113,10 @@ describe("the construction of a family", () => {
   it("is a subject: its residuals carry places, so that a vector answers its own query or nothing", async () => {
     const subject = await constructionOf(WHEEL, 6, await testGpu());
     using _model = subject.model;
-    const [sources, queries] = [mixedPrompts(WHEEL, 6, 4, 1), mixedPrompts(WHEEL, 6, 4, 2)] as const;
+    const [sources, queries] = [1, 2].map((seed) => mixedPrompts(WHEEL, { examples: 6, count: 4, seed })) as [
+      Prompt[],
+      Prompt[],
+    ];
     const { scores, withExamples } = await findTaskVectors(subject, sources, queries, undefined);
     expect(withExamples).toBe(1);
     // Before the shares are there nothing tells a task; then the query's own token comes along with them.
@@ -131,7 +135,10 @@ describe("task vectors of a trained model", () => {
     const { model, vocabulary } = subject;
     using _model = model;
     const family = taskFamily("countries");
-    const [sources, queries] = [mixedPrompts(family, 10, 3, 1), mixedPrompts(family, 10, 3, 2)] as const;
+    const [sources, queries] = [1, 2].map((seed) => mixedPrompts(family, { examples: 10, count: 3, seed })) as [
+      Prompt[],
+      Prompt[],
+    ];
     const { scores, residuals } = await findTaskVectors(subject, sources, queries, undefined);
     const own = (await lastResiduals(subject, [pureTwin(sources[1] as (typeof sources)[0], 2)], undefined))[0]?.[0];
     expect(residuals[0]?.[2]?.[1]).toEqual(own);

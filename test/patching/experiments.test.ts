@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Edit, type HookedModel, metric } from "../../src/hooks/index.ts";
 import { ablate, activationPatch, causalTrace, injectAtLayers, type Site } from "../../src/hooks/patching/index.ts";
 import { gaussianNoise } from "../../src/hooks/patching/noise.ts";
+import { failureOf } from "../hooks/support.ts";
 import { byDay } from "../support/nightly.ts";
 import { gaussians, seeded } from "../support/numbers.ts";
 import { furthest, hooked, largest, logitsOf, measure, promptPair } from "./support.ts";
@@ -85,6 +86,57 @@ describe.each(byDay(["gpt2", "llama", "gpt_neox"], ["gpt2", "llama"]))("%s", (fa
       expect(furthest(grid.values, await loop(cells), scale)).toBeLessThan(TOLERANCE);
       expect(grid.columns.name).toBe("head");
     }
+  });
+
+  it.each<[Site, string]>([
+    ["z", "attn.hook_z"],
+    ["k", "attn.hook_k"],
+    ["pattern", "attn.hook_pattern"],
+  ])("patches %s for every head at every position", async (site, point) => {
+    const heads = [1, 0];
+    using run = await model.forward(clean, { capture: `*.${point}` });
+    const positions = [4, 1, 8];
+    const cells = [2, 1].flatMap((layer) =>
+      heads.flatMap((head) =>
+        positions.map((position): Edit[] => [
+          {
+            at: at(layer, point),
+            op: "set",
+            heads: [head],
+            positions: [position],
+            value: run.cache.at(at(layer, point)),
+          },
+        ]),
+      ),
+    );
+    const options = { clean, corrupted, metric: DIFF, at: site, heads, layers: [2, 1], byPosition: true };
+    const grid = await activationPatch(model, { ...options, positions: [4, 1, -1] });
+    const expected = await loop(cells);
+    expect(furthest(grid.values, expected, scale)).toBeLessThan(TOLERANCE);
+    expect(grid.rows.labels).toEqual(["L2H1", "L2H0", "L1H1", "L1H0"]);
+    expect([grid.columns.name, grid.columns.indices]).toEqual(["position", positions]);
+    expect(grid.at([1, 1], 8)).toBe(grid.values[8]);
+    for (const row of [[1, 2], [0, 1], [1], 2] as [number, number][])
+      expect(await failureOf(() => grid.at(row, 8))).toMatch(
+        /hook\/not-in-grid: The grid has no row .*L2H1, L2H0, L1H1, L1H0/,
+      );
+    expect(await failureOf(() => grid.at([1, 1], 2))).toMatch(/The grid has no position 2; it has 4, 1, 8\./);
+    const all = await activationPatch(model, { ...options, layers: [1], heads: [1] });
+    expect(all.values.length).toBe(clean.length);
+    expect(furthest([all.at([1, 1], 4)], [grid.at([1, 1], 4)], scale)).toBeLessThan(TOLERANCE);
+  });
+
+  it("refuses byPosition where cells are positions, and pairs of several lengths", async () => {
+    const shared = { metric: DIFF, byPosition: true } as const;
+    expect(await failureOf(() => activationPatch(model, { clean, corrupted, ...shared, at: "mlp_out" }))).toMatch(
+      /hook\/head-range: blocks\.0\.hook_mlp_out has no heads, and its cells are positions already\. Leave byPosition out\./,
+    );
+    const other = promptPair(1, 5);
+    const pairs = { clean: [clean, other.clean], corrupted: [corrupted, other.corrupted] };
+    expect(await failureOf(() => activationPatch(model, { ...pairs, ...shared, at: "z" }))).toMatch(
+      /hook\/patch-length: The pairs have 9 and 5 tokens/,
+    );
+    expect((await activationPatch(model, { ...pairs, ...shared, byPosition: false, at: "z" })).prompts).toHaveLength(2);
   });
 
   it("restores the clean metric from the clean first residual, and measures kl against the clean run", async () => {

@@ -111,6 +111,65 @@ describe.each(["gemma2", "gptj"])("in %s", (family) => {
   });
 });
 
+/**
+ * The residual that the receiver reads of the sender's run is the clean one and what the sender's output changes: set as the input of the
+ * receiver alone, in an ordinary pass, it gives the patched path.
+ */
+describe.each(["gpt2", "llama", "gptj", "gemma2"])("in %s", (family) => {
+  it("equals an edit of the input that a head or an MLP reads", async () => {
+    const model = kept(new HookedModel(await loadFixture(family)));
+    const prompts = promptPair(4, 6);
+    const isParallel = model.spec.block.residual === "parallel";
+    const capture = [
+      "*.hook_z",
+      "blocks.1.hook_resid_pre",
+      "blocks.1.hook_resid_mid",
+      "*.hook_attn_out",
+      "*.hook_mlp_out",
+    ];
+    const points = capture.filter((name) => !isParallel || !name.includes("mid"));
+    using clean = await model.forward([prompts.clean], { capture: points });
+    using other = await model.forward([prompts.corrupted], { capture: points });
+    const base = await logitsOf(model, prompts.clean);
+    // MLPs send, so that what is sent is a difference of the residual.
+    const sent = async (name: string) => {
+      const [before, after] = [await clean.cache.read(name), await other.cache.read(name)];
+      return after.map((value, i) => value - (before[i] as number));
+    };
+    const change = await sent("blocks.0.hook_mlp_out");
+    const receivers = [
+      [{ at: "q", layer: 1, heads: [1] }, "hook_q_input"],
+      [{ at: "k", layer: 1, heads: [0] }, "hook_k_input"],
+      [{ at: "v", layer: 1 }, "hook_v_input"],
+      [{ at: "mlp", layer: 1 }, "hook_mlp_in"],
+    ] as const;
+    const changes: number[] = [];
+    for (const [receiver, input] of receivers) {
+      const grid = await pathPatch(model, {
+        ...prompts,
+        senders: "mlps",
+        receivers: receiver,
+        metric: METRIC,
+        layers: 0,
+      });
+      const residual = `blocks.1.${input === "hook_mlp_in" && !isParallel ? "hook_resid_mid" : "hook_resid_pre"}`;
+      const value = (await clean.cache.read(residual)).map((x, i) => x + (change[i] as number));
+      const at = `blocks.1.${input}`;
+      const edits: Edit[] = ("heads" in receiver ? receiver.heads : [0, 1, 2, 3]).flatMap((head): Edit[] => {
+        if (input === "hook_mlp_in") return head === 0 ? [{ at, op: "set", value }] : [];
+        return head < (input === "hook_q_input" ? model.spec.nHeads : model.spec.nKvHeads)
+          ? [{ at, op: "set", value, heads: [head] }]
+          : [];
+      });
+      const expected = measure(METRIC, await logitsOf(model, prompts.clean, edits));
+      expect(furthest([grid.at(0)], [expected], largest(base)), input).toBeLessThan(1e-5);
+      changes.push(Math.abs(expected - measure(METRIC, base)));
+    }
+    // Not all paths carry much in a model that was not trained.
+    expect(changes.filter((change) => change > 1e-4 * largest(base)).length).toBeGreaterThan(1);
+  });
+});
+
 describe("in a model without norms", () => {
   const loading = plainModel("relu").then(kept);
   const prompts = { clean: [1, 4, 2, 8, 5], corrupted: [1, 7, 2, 3, 5] };

@@ -13,21 +13,21 @@ import {
   addBatchOptions,
   addBosOption,
   type BatchOptions,
-  batchOf,
   bosOption,
   collect,
   examples,
   type GlobalOptions,
-  refuseIdleBos,
   usageError,
   wholeNumber,
 } from "../options.ts";
 import { bytes, print, printJson, table } from "../output.ts";
+import { promptsOption, readBatch } from "../prompts.ts";
 import { withModel } from "../session.ts";
 import { stop } from "../stop.ts";
 import { checkWritable, writeFileWhole } from "../write-file.ts";
 
 interface BackwardCommandOptions extends GlobalOptions, BatchOptions {
+  prompts?: string;
   metric: MetricOption;
   position?: number;
   at?: string[];
@@ -38,6 +38,7 @@ interface BackwardCommandOptions extends GlobalOptions, BatchOptions {
 
 export function backwardCommand(): Command {
   return addBatchOptions(addBosOption(new Command("backward")))
+    .addOption(promptsOption())
     .summary("write the gradients of a metric at points, and of weights, to a file")
     .description(
       "Runs MODEL forwards and backwards and writes `value` [batch], the gradient of the metric at each point under its name, and that of each weight as weight:NAME, to a safetensors file (F32). The gradient is that of the sum over the batch; of loss, the mean cross entropy of the next token, that of the mean.",
@@ -89,8 +90,7 @@ export function backwardCommand(): Command {
 
 async function backward(source: string, command: Command): Promise<void> {
   const options = command.optsWithGlobals<BackwardCommandOptions>();
-  const input = batchOf(command, options);
-  refuseIdleBos(command, options, options.ids);
+  const input = await readBatch(command, options);
   refuseContradictions(command, options);
   await checkWritable(options.out);
   const edits = await readEdits(options.edit ?? []);

@@ -12,20 +12,20 @@ import {
   addBatchOptions,
   addBosOption,
   type BatchOptions,
-  batchOf,
   bosOption,
   collect,
   examples,
   type GlobalOptions,
-  refuseIdleBos,
   usageError,
 } from "../options.ts";
 import { bytes, print, printJson, table } from "../output.ts";
+import { promptsOption, readBatch } from "../prompts.ts";
 import { withModel } from "../session.ts";
 import { stop } from "../stop.ts";
 import { checkWritable, writeFileWhole } from "../write-file.ts";
 
 interface ForwardCommandOptions extends GlobalOptions, BatchOptions {
+  prompts?: string;
   capture?: string[];
   edit?: EditOption[];
   last?: boolean;
@@ -34,6 +34,7 @@ interface ForwardCommandOptions extends GlobalOptions, BatchOptions {
 
 export function forwardCommand(): Command {
   return addBatchOptions(addBosOption(new Command("forward")))
+    .addOption(promptsOption())
     .summary("run a forward pass and write logits and activations to a file")
     .description(
       "Runs MODEL on token ids or text, and writes `logits` [batch, pos, vocab] and each captured activation, under its name, to a safetensors file (F32). Sequences shorter than the longest have zeros at their end.",
@@ -69,8 +70,7 @@ export function forwardCommand(): Command {
 
 async function forward(source: string, command: Command): Promise<void> {
   const options = command.optsWithGlobals<ForwardCommandOptions>();
-  const input = batchOf(command, options);
-  refuseIdleBos(command, options, options.ids);
+  const input = await readBatch(command, options);
   await checkWritable(options.out);
   const edits = await readEdits(options.edit ?? []);
   const logits = options.last ? "last" : "all";

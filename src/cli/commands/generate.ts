@@ -1,5 +1,6 @@
 /** `superlens generate`: a model continues a prompt. Text goes to stdout as it is generated; its speed goes to stderr. */
 import { Command, Option } from "commander";
+import { chatIds } from "../../model/chat.ts";
 import {
   type CheckedGenerateOptions,
   checkGenerate,
@@ -7,6 +8,7 @@ import {
   type GenerateStep,
 } from "../../model/generate.ts";
 import type { Model } from "../../model/model.ts";
+import type { ChatMessage } from "../../tokenizer/chat.ts";
 import { oneInput } from "../input.ts";
 import {
   addBosOption,
@@ -33,6 +35,8 @@ interface GenerateCommandOptions extends GlobalOptions, InputOptions {
   repetitionPenalty?: number;
   seed?: number;
   stop?: string[];
+  chat?: boolean;
+  system?: string;
 }
 
 export function generateCommand(): Command {
@@ -44,6 +48,8 @@ export function generateCommand(): Command {
     .argument("<model>", "folder, address or hf:owner/name")
     .argument("[prompt]", "the text to continue; quote it for the shell")
     .addOption(idsOption("; prints ids"))
+    .option("--chat", "PROMPT is a user's message to a chat model; prints the answer alone")
+    .addOption(new Option("--system <text>", "with --chat: the system message before it"))
     .addOption(
       new Option("--max-new-tokens <n>", "generate at most this many tokens").argParser(wholeNumber(1)).default(100),
     )
@@ -74,6 +80,7 @@ export function generateCommand(): Command {
         ['generate ./model "Once upon a time"', "greedy, 100 tokens"],
         ['generate ./model "Once upon a time" --temperature 0.8 --top-p 0.95 --seed 1', "sampled, repeatable"],
         ["generate ./model $'Q: Who?\\nA:' --stop $'\\n' --max-new-tokens 20", "one line"],
+        ['generate ./model "Name three rivers." --chat --system "Be brief."', "a chat model answers"],
         ['generate ./model --ids "5 6 7" --json', "ids in, one object out, with timings"],
       ),
     )
@@ -96,17 +103,35 @@ interface Outcome {
 async function generate(source: string, prompt: string | undefined, command: Command): Promise<void> {
   const options = command.optsWithGlobals<GenerateCommandOptions>();
   const input = oneInput(command, prompt, options);
+  const messages = messagesOf(command, input, options);
   checkSampling(command, options);
   const settings: CheckedGenerateOptions = { ...settingsOf(options), signal: stop.signal };
   await withModel(source, options, {
-    prepare: (facts) => checkGenerate(facts, input, { ...settings, ...bosOption(options) })[0] as number[],
+    async prepare(facts) {
+      const given = messages ? await chatIds(facts, messages) : input;
+      return checkGenerate(facts, given, { ...settings, ...bosOption(options) })[0] as number[];
+    },
     async run({ base }, promptIds) {
-      const shown = typeof input === "string" ? input : undefined;
+      const shown = messages ? "" : typeof input === "string" ? input : undefined;
       const outcome = await run(base, promptIds, settings, options.json ? undefined : streamOf(shown, promptIds));
       if (options.json) return printJson(asJson(outcome));
       if (!options.quiet) note(summary(outcome));
     },
   });
+}
+
+/** The conversation of a chat; undefined for a prompt to be continued. */
+function messagesOf(
+  command: Command,
+  input: string | number[],
+  { chat, system, bos }: GenerateCommandOptions,
+): ChatMessage[] | undefined {
+  if (!chat && system !== undefined) usageError(command, "--system is for a chat: add --chat");
+  if (!chat) return undefined;
+  if (typeof input !== "string") return usageError(command, "--chat is for a prompt of text, not for --ids");
+  if (!bos) usageError(command, "--no-bos is not for --chat: the chat template decides about BOS");
+  const before = system === undefined ? [] : [{ role: "system", content: system }];
+  return [...before, { role: "user", content: input }];
 }
 
 /** Settings of sampling do nothing without a temperature. Whoever gives one expects an effect, so it is refused. */

@@ -15,7 +15,7 @@ import { embeddedFolder } from "../package.ts";
 import { allCommand } from "../paper/report.ts";
 import { shardOption } from "../paper/shard.ts";
 import { show } from "../paper/show.ts";
-import { DEFAULT_TASKS, resubmission, slurmOptions, submitArray, tasksOf } from "../paper/slurm.ts";
+import { DEFAULT_TASKS, resubmission, slurmOptions, splitArguments, submitArray, tasksOf } from "../paper/slurm.ts";
 import { showWork } from "../progress.ts";
 import { load } from "../session.ts";
 import { stop } from "../stop.ts";
@@ -95,9 +95,13 @@ async function readText(name: string): Promise<string> {
   });
 }
 
-async function run(figure: AnyFigure, sbatch: readonly string[], command: Command): Promise<void> {
+/** @param words operands: none but those after `--` */
+async function run(figure: AnyFigure, words: readonly string[], command: Command): Promise<void> {
   const options = command.optsWithGlobals<PaperOptions>();
   const { model, out = `paper-${figure.name}`, quick = false, shard, quiet = false, slurm, tasks } = options;
+  const { sbatch } = splitArguments();
+  if (words.length > sbatch.length)
+    usageError(command, `${words[0]} belongs to no option; options of sbatch follow --, beside --slurm`);
   if (!slurm && sbatch.length > 0) usageError(command, `${sbatch.join(" ")} is for sbatch: give --slurm, too`);
   if (!slurm && tasks !== undefined) usageError(command, "--tasks is for --slurm");
   const text = options.text === undefined ? undefined : await readText(options.text);

@@ -91,7 +91,7 @@ async function patch(source: string, command: Command): Promise<void> {
       const metric = resolveMetric(options.metric, facts);
       const question = { clean, corrupted, metric, at, direction, metricPosition };
       planPatch(facts, question);
-      checkMetrics([metric as CheckedMetric], facts.spec.vocabSize);
+      checkMetrics([metric as CheckedMetric], facts.spec);
       return question;
     },
     run: (model, question) => activationPatch(model, { ...question, signal: stop.signal }),

@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { REPORTED_MODELS } from "../../paper/embedded.ts";
 import type { AnyFigure } from "../../paper/figure.ts";
+import { lastPart } from "../../paper/subjects.ts";
 import { embeddedFolder } from "../package.ts";
 
 /** Folders of the models that a report asks. */
@@ -15,5 +16,4 @@ export function ownModels(figure: AnyFigure, quick: boolean): string[] | undefin
 }
 
 /** What a model is called in a report: the last part of its folder or address. */
-export const nameOf = (source: string): string =>
-  (source.split(/[\\/]/).filter(Boolean).at(-1) as string).replace(/[^\w.-]/g, "-");
+export const nameOf = (source: string): string => lastPart(source).replace(/[^\w.-]/g, "-");

@@ -1,5 +1,6 @@
 /** What a figure's command prints: its numbers, and what was found. */
 import { type Summary, verdictInWords } from "../../paper/figure.ts";
+import { cellText } from "../../paper/page.ts";
 import type { GlobalOptions } from "../options.ts";
 import { print, printJson, table } from "../output.ts";
 
@@ -9,9 +10,7 @@ export function show(summary: Summary, out: string, { json }: GlobalOptions): vo
     printJson({ out, sentence: summary.sentence, verdict: summary.verdict, table: summary.table });
     return;
   }
-  const shown = rows.map((row) =>
-    row.map((value) => (typeof value === "number" && !Number.isInteger(value) ? value.toFixed(3) : String(value))),
-  );
+  const shown = rows.map((row) => row.map(cellText));
   print(
     ...columns.map((name, column) => `(${column + 1}) ${name}`),
     "",

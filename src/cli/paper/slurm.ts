@@ -57,8 +57,15 @@ export async function submitArray(job: ArrayJob): Promise<Submitted> {
 /** The command that runs here, without `paper` and what follows it. */
 const ourselves = () => [process.execPath, ...process.execArgv, process.argv[1] as string];
 
+/** The arguments of this process before `--`, and those after it, which are for sbatch. */
+export function splitArguments(): { own: string[]; sbatch: string[] } {
+  const all = process.argv.slice(2);
+  const end = all.indexOf("--");
+  return end < 0 ? { own: all, sbatch: [] } : { own: all.slice(0, end), sbatch: all.slice(end + 1) };
+}
+
 function arrayScript({ figure, out, tasks, sbatch: options }: ArrayJob): string {
-  const command = [...ourselves(), ...withoutSlurm(process.argv.slice(2))];
+  const command = [...ourselves(), ...withoutSlurm(splitArguments().own)];
   return `${[
     "#!/bin/bash",
     `# The figure "${figure}" in ${tasks} shards, each a task. Shard 2 again: sbatch --array=2 ${shellWords([resolve(out, SCRIPT)])}`,
@@ -72,10 +79,8 @@ function arrayScript({ figure, out, tasks, sbatch: options }: ArrayJob): string 
   ].join("\n")}\n`;
 }
 
-/** Arguments without the options above and without what is for sbatch. */
-function withoutSlurm(args: readonly string[]): string[] {
-  const end = args.indexOf("--");
-  const own = end < 0 ? args : args.slice(0, end);
+/** Arguments without the options above. */
+function withoutSlurm(own: readonly string[]): string[] {
   const options = slurmOptions();
   const isValue = (index: number) => options.some(({ long, required }) => required && own[index - 1] === long);
   return own.filter(

@@ -22,7 +22,15 @@ import * as s from "../../schema/schema.ts";
 import type { ActivationCache } from "../activation-cache.ts";
 import { readCall } from "../call.ts";
 import type { HookedModel } from "../hooked-model.ts";
-import { type CheckedMetric, checkMetrics, gradientModeOf, type Metric, recordMetric } from "../metrics.ts";
+import {
+  type CheckedMetric,
+  checkMetrics,
+  gradientModeOf,
+  type Metric,
+  numbersOf,
+  readsLogits,
+  recordMetric,
+} from "../metrics.ts";
 import {
   type ActivationPatchOptions,
   PATCH_FIELDS,
@@ -79,11 +87,12 @@ export async function approximate(
   const { site, positions, end, target, source, denoising } = plan;
   const { signal } = options;
   using run = await model.forward([source], { capture: site.names, positions, logits: [end], signal });
-  const measured = denoising ? await againstClean(metric, run.logits) : metric;
+  const measured = (denoising ? await againstClean(metric, run.logits) : metric) as CheckedMetric;
   const at = site.names;
   using passed = await model.backward([target], { metric: measured, position: end, at, positions, signal });
   const ofTarget = passed.value[0] as number;
-  const { rows, ofSource } = await reduceRows(model, plan, measured, run, passed, signal);
+  const { rows, ofLogits } = await reduceRows(model, plan, measured, run, passed, signal);
+  const ofSource = readsLogits(measured) ? ofLogits : await measuredAlone(model, source, measured, end, signal);
   const values = Float32Array.from(cellsOf(plan, run.cache, rows), (change) => ofTarget + change);
   return patchGrid(plan, values, ofTarget, ofSource);
 }
@@ -91,8 +100,8 @@ export async function approximate(
 /** @throws HookError `hook/metric` */
 function checkMetric({ spec }: HookedModel, { denoising }: PatchPlan, metric: Metric): CheckedMetric {
   const checked = metric as CheckedMetric;
-  checkMetrics([checked], spec.vocabSize);
-  gradientModeOf(checked, spec.vocabSize);
+  checkMetrics([checked], spec);
+  gradientModeOf(checked, spec);
   if (denoising || checked.kind !== "kl" || checked.reference) return checked;
   throw new HookError(
     "hook/metric",
@@ -100,15 +109,27 @@ function checkMetric({ spec }: HookedModel, { denoising }: PatchPlan, metric: Me
   );
 }
 
-/** (source - target) · gradient of every captured row, [layers, rows of a layer], and the metric of the source. */
-async function reduceRows(
-  { gpu }: HookedModel,
-  { site }: PatchPlan,
+/** The metric of a prompt as it is. */
+async function measuredAlone(
+  model: HookedModel,
+  ids: readonly number[],
   metric: Metric,
+  position: number,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  const { base } = await model.sweep({ input: [...ids], cells: [], metric, position, ...(signal && { signal }) });
+  return base[0] as number;
+}
+
+/** (source - target) · gradient of every captured row, [layers, rows of a layer], and the metric of the source if it is of logits. */
+async function reduceRows(
+  { gpu, spec }: HookedModel,
+  { site }: PatchPlan,
+  metric: CheckedMetric,
   source: { cache: ActivationCache; logits: Logits },
   target: { cache: ActivationCache; grads: ActivationCache },
   signal: AbortSignal | undefined,
-): Promise<{ rows: Float32Array[]; ofSource: number }> {
+): Promise<{ rows: Float32Array[]; ofLogits: number }> {
   const widths = site.names.map((name) => source.cache.shape(name).at(-1) as number);
   const rowCount = source.cache.tensor(site.names[0] as string).length / (widths[0] as number);
   const count = rowCount * site.names.length;
@@ -127,30 +148,37 @@ async function reduceRows(
         constants: reduceConstants(recorder),
       });
     });
-    measureInto(recorder, metric, source.logits, out, count);
+    if (readsLogits(metric)) measureInto(recorder, metric, source.logits, numbersOf(metric, spec), out, count);
   };
   await Recorder.run(gpu, "attributions", record, { signal });
   const all = await out.read();
   const rows = site.names.map((_, index) => all.subarray(index * rowCount, (index + 1) * rowCount));
-  return { rows, ofSource: all[count] as number };
+  return { rows, ofLogits: all[count] as number };
 }
 
 /** The metric of the only row of logits. */
-function measureInto(recorder: Recorder, metric: Metric, logits: Logits, outputs: Tensor, outStart: number) {
+function measureInto(
+  recorder: Recorder,
+  metric: Metric,
+  logits: Logits,
+  numbers: Float32Array | undefined,
+  outputs: Tensor,
+  outStart: number,
+) {
   recordMetric(recorder, metric, {
     logits: logits.tensor,
     rows: [[0, 0]],
     vocab: logits.tensor.shape[1] as number,
-    reference: metric.reference ? recorder.upload(Float32Array.from(metric.reference)) : logits.tensor,
+    reference: numbers ? recorder.upload(numbers) : logits.tensor,
     outputs,
     outStart,
     outStride: 1,
   });
 }
 
-/** Cells [layers, columns] of rows: a row each, or for each head the sum over the positions that are patched together. */
+/** Cells of rows: a row each, or for each head the sum over the positions that are patched together. */
 function cellsOf(
-  { site, heads, positions }: PatchPlan,
+  { site, heads, positions, columns }: PatchPlan,
   cache: ActivationCache,
   rows: readonly Float32Array[],
 ): number[] {
@@ -160,6 +188,7 @@ function cellsOf(
     const rowAt = (place: number, head: number) =>
       rows[layer]?.[(rowIndex(0, place) * rowStride + head * headStride) / width] as number;
     if (heads.length === 0) return places.map((place) => rowAt(place, 0));
+    if (columns.name === "position") return heads.flatMap((head) => places.map((place) => rowAt(place, head)));
     return heads.map((head) => [...new Set(places)].reduce((sum, place) => sum + rowAt(place, head), 0));
   });
 }

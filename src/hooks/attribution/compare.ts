@@ -14,7 +14,7 @@ import {
   sweepPatches,
 } from "../patching/activation-patch.ts";
 import { EXPERIMENT_FIELDS } from "../patching/experiment.ts";
-import type { PatchGrid } from "../patching/grid.ts";
+import type { GridAxis, PatchGrid } from "../patching/grid.ts";
 import { type AttributionPatchOptions, approximate } from "./attribution-patch.ts";
 
 /** What both are asked: options of `attributionPatch`, and of the exact sweep. */
@@ -48,6 +48,8 @@ export interface ComparedCell {
   readonly layer: number;
   /** The number of the position or head. */
   readonly column: number;
+  /** The head, where columns are its positions (`byPosition`). */
+  readonly head?: number;
   /** The change of the metric as attribution patching has it. */
   readonly approximate: number;
   /** The change as it is. */
@@ -103,13 +105,20 @@ export async function compareWithExact(
   const cells = chosen.map(
     (index, place): ComparedCell => ({
       index,
-      layer: grid.rows.indices[Math.floor(index / columns.length)] as number,
+      ...rowOf(grid.rows, Math.floor(index / columns.length)),
       column: columns[index % columns.length] as number,
       approximate: changes[index] as number,
       exact: (values[place] as number) - ofTarget,
     }),
   );
   return { grid, cells, ...statistics(cells) };
+}
+
+/** The layer of a row, and the head where rows are heads. */
+function rowOf({ indices, pairs }: GridAxis, row: number): Pick<ComparedCell, "layer" | "head"> {
+  if (!pairs) return { layer: indices[row] as number };
+  const [layer, head] = pairs[row] as readonly [number, number];
+  return { layer, head };
 }
 
 /** What is to be said of the cells together. */

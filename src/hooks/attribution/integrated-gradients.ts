@@ -11,6 +11,7 @@
  */
 import { HookError } from "../../errors.ts";
 import { isEmbeds, MODEL_INPUT, type ModelInput, toIds } from "../../model/input.ts";
+import { LONG_CALL_FIELDS, type LongCallOptions, reportProgress } from "../../model/long-call.ts";
 import * as s from "../../schema/schema.ts";
 import type { BackwardResult } from "../backward.ts";
 import { readCall } from "../call.ts";
@@ -31,7 +32,7 @@ import {
 } from "./token-scores.ts";
 
 /** Options of `integratedGradients`. */
-export interface IntegratedGradientsOptions extends TokenScoreOptions {
+export interface IntegratedGradientsOptions extends TokenScoreOptions, LongCallOptions {
   /**
    * Where the path begins: a prompt as long as `input`, whose activation at the point is taken, or embeddings
    * `{ inputsEmbeds }`. Default: an activation of zeros.
@@ -45,6 +46,7 @@ export const INTEGRATED_GRADIENTS_OPTIONS = s.object<IntegratedGradientsOptions>
   ...TOKEN_SCORE_FIELDS,
   baseline: MODEL_INPUT,
   steps: s.wholeFrom(1),
+  ...LONG_CALL_FIELDS,
 });
 
 /** Attributions of a prompt's tokens, and whether they are complete. */
@@ -93,7 +95,7 @@ export async function integratedGradients(
           edits: shares.map((alpha, batch): Edit => ({ at, op: "lerp", alpha, value: baseline.value, batch })),
         },
       );
-    return { at, positions: wholeAxis(model, ids), ...(await integrate(pass, at, steps, ids.length)) };
+    return { at, positions: wholeAxis(model, ids), ...(await integrate(pass, at, steps, ids.length, options)) };
   } finally {
     baseline.destroy();
   }
@@ -102,7 +104,7 @@ export async function integratedGradients(
 /** @throws HookError `hook/metric` */
 function checkMetric({ spec }: HookedModel, metric: Metric): void {
   assertOneColumn(metric);
-  gradientModeOf(metric as CheckedMetric, spec.vocabSize);
+  gradientModeOf(metric as CheckedMetric, spec);
   if (metric.kind === "loss")
     throw new HookError(
       "hook/metric",
@@ -150,6 +152,7 @@ async function integrate(
   at: string,
   steps: number,
   length: number,
+  options: s.Read<LongCallOptions>,
 ): Promise<Omit<IntegratedGradients, "at" | "positions">> {
   const middles = Array.from({ length: steps }, (_, step) => (step + 0.5) / steps);
   const perPass = Math.max(1, Math.floor(ROWS_PER_PASS / length));
@@ -164,6 +167,7 @@ async function integrate(
     using part = await pass(middles.slice(first, first + perPass));
     for (const [index, gradient] of (await part.grads.read(at)).entries())
       sums[index % size] = (sums[index % size] as number) + gradient;
+    await reportProgress(options, Math.min(first + perPass, steps), steps);
   }
   const attributions = sums.map((gradient, index) =>
     weigh((activations[index] as number) - (activations[size + index] as number), gradient / steps),

@@ -11,6 +11,7 @@
  * A node's score is that of all its edges together: to first order their sum; `exact` patches its whole output.
  */
 import { HookError } from "../../errors.ts";
+import { LONG_CALL_FIELDS, type LongCallOptions, reportProgress } from "../../model/long-call.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
 import type { Edit } from "../edit.ts";
@@ -31,14 +32,14 @@ import {
 import { pointsOf, projectedChange, type Reader, readersOf, residualGradient } from "./readers.ts";
 
 /** Options of `edgeAttribution`. */
-export interface EdgeAttributionOptions extends PromptPairOptions {
+export interface EdgeAttributionOptions extends PromptPairOptions, LongCallOptions {
   /** How edges are scored. Default "eap-ig-inputs". */
   method?: "eap" | "eap-ig-inputs" | "eap-ig-activations" | "exact";
   /** Gradients along the path of the eap-ig methods, at the middles of as many equal parts. Default 5. */
   steps?: number;
 }
 
-type CheckedAttributionOptions = CheckedPairOptions & Pick<EdgeAttributionOptions, "method" | "steps">;
+type CheckedAttributionOptions = CheckedPairOptions & Pick<EdgeAttributionOptions, "method" | "steps" | "onProgress">;
 
 export const EDGE_ATTRIBUTION_OPTIONS = s.object<EdgeAttributionOptions, CheckedAttributionOptions>(
   "the options of edgeAttribution",
@@ -46,6 +47,7 @@ export const EDGE_ATTRIBUTION_OPTIONS = s.object<EdgeAttributionOptions, Checked
     ...PROMPT_PAIR_FIELDS,
     method: s.oneOf("eap", "eap-ig-inputs", "eap-ig-activations", "exact"),
     steps: s.wholeFrom(1),
+    ...LONG_CALL_FIELDS,
   } satisfies s.Fields<EdgeAttributionOptions>,
 );
 
@@ -75,7 +77,7 @@ export async function edgeAttribution(model: HookedModel, given: EdgeAttribution
   if (steps !== undefined && !isPath)
     s.refuseIdle("edgeAttribution", "steps", `beside method "${method}", which has no path`);
   refuseMetrics(options.metric, method);
-  if (method === "exact") checkMetrics(options.metric, model.spec.vocabSize);
+  if (method === "exact") checkMetrics(options.metric, model.spec);
   const pair = await runPair(model, options);
   try {
     const graph = CircuitGraph.of(model.spec);
@@ -88,7 +90,7 @@ export async function edgeAttribution(model: HookedModel, given: EdgeAttribution
       scores: new Map(),
     };
     if (method === "exact") await scoreExactly(attribution);
-    else for (const point of pathOf(attribution, method, steps ?? 5)) await scoreByGradient(attribution, point);
+    else await scoreByGradients(attribution, [...pathOf(attribution, method, steps ?? 5)]);
     const { scores } = attribution;
     const scored = graph.withScores(
       ({ name }) => scores.get(name) ?? 0,
@@ -152,6 +154,14 @@ function* pathOf({ model, pair }: Attribution, method: string, steps: number): G
     const value = pair.corrupted.cache.at(point);
     for (let step = 0; step < steps; step++)
       yield { edits: [{ at: point, op: "lerp", value, alpha: (step + 0.5) / steps }], sources, weight: 1 / steps };
+  }
+}
+
+/** One run after the other along the path. */
+async function scoreByGradients(attribution: Attribution, path: readonly PathPoint[]): Promise<void> {
+  for (const [index, point] of path.entries()) {
+    await scoreByGradient(attribution, point);
+    await reportProgress(attribution.options, index + 1, path.length);
   }
 }
 
@@ -229,6 +239,7 @@ async function scoreExactly({ model, options, pair, readers, differences, edges,
       const gain = (values[index] as number) - (base[0] as number);
       scores.set(name, (scores.get(name) ?? 0) + gain / pair.cleanIds.length);
     });
+    await reportProgress(options, sequence + 1, pair.cleanIds.length);
   }
 }
 

@@ -56,7 +56,7 @@ export async function faithfulness(
   const options = readCall("faithfulness", model, FAITHFULNESS_OPTIONS, given);
   s.readArgument(CIRCUIT_GRAPH, circuit, "faithfulness", "circuit");
   checkShape(model.spec, circuit);
-  checkMetrics(options.metric, model.spec.vocabSize);
+  checkMetrics(options.metric, model.spec);
   const pair = await runPair(model, options);
   try {
     using run = await runCircuit(model, circuit, pair, options.signal);

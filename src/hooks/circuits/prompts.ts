@@ -3,7 +3,7 @@ import { HookError } from "../../errors.ts";
 import { type TokenInput, toIds } from "../../model/input.ts";
 import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
-import { type CheckedMetric, METRICS, type Metric, metric } from "../metrics.ts";
+import { type CheckedMetric, METRICS, type Metric, metric, readsLogits } from "../metrics.ts";
 import { checkPair, PROMPT } from "../patching/experiment.ts";
 import { lastResidual, metricEnd } from "../patching/sites.ts";
 import type { ForwardResult } from "../result.ts";
@@ -68,6 +68,11 @@ export async function runPair(model: HookedModel, options: CheckedPairOptions): 
     throw new HookError(
       "hook/metric",
       `There are ${given.length} metrics for ${cleanIds.length} sequences. Give one for all of them, or one for each.`,
+    );
+  if (!given.every(readsLogits))
+    throw new HookError(
+      "hook/metric",
+      "A circuit's graph ends at the logits, and metric.project measures a point inside. Take a metric of the logits.",
     );
   const ends = cleanIds.map(({ length }) => metricEnd(options.metricPosition, length));
   const { signal } = options;

@@ -110,6 +110,7 @@ export class AblationGrid extends Grid {
     super(rows, columns, values, base);
   }
 
+  /** What `JSON.stringify` writes. */
   override toJSON(): GridJson & { kind: AblationKind; draws: readonly (readonly number[])[]; prompts?: unknown[] } {
     const each = this.prompts.length > 0 ? { prompts: this.prompts.map((grid) => grid.toJSON()) } : {};
     return { ...super.toJSON(), kind: this.kind, draws: this.draws, ...each };

@@ -27,10 +27,11 @@ import {
 import { type GridAxis, PatchGrid } from "./grid.ts";
 import {
   headAxis,
-  lastResidual,
   layerAxis,
+  layerHeadAxis,
   metricEnd,
   outcomeCell,
+  outcomePoints,
   pickHeads,
   pickPositions,
   positionAxis,
@@ -58,6 +59,8 @@ export interface ActivationPatchOptions extends Omit<ExperimentOptions, "metric"
   layers?: s.Indices;
   /** Only for sites with heads. Default all. */
   heads?: s.Indices;
+  /** Of sites with heads: each head at each position is a cell, [layers x heads, positions]. */
+  byPosition?: boolean;
 }
 
 /** Which prompts, and what is patched between them. */
@@ -69,6 +72,7 @@ export const PATCH_FIELDS = {
   positions: s.indices,
   layers: s.indices,
   heads: s.indices,
+  byPosition: s.flag,
 } as const satisfies s.Fields<Omit<ActivationPatchOptions, keyof ExperimentOptions>>;
 
 type CheckedPatchOptions = Omit<s.Read<ActivationPatchOptions>, "metric"> & { metric: readonly Metric[] };
@@ -102,10 +106,10 @@ export async function activationPatch(model: HookedModel, given: ActivationPatch
 function checkColumns(plans: readonly PatchPlan[]): void {
   const [first] = plans as [PatchPlan];
   const other = plans.find(({ target }) => target.length !== first.target.length);
-  if (!other || first.heads.length > 0) return;
+  if (!other || first.columns.name !== "position") return;
   throw new HookError(
     "hook/patch-length",
-    `The pairs have ${first.target.length} and ${other.target.length} tokens, and the grid's columns are positions. Give pairs of one length, or patch heads (at "z").`,
+    `The pairs have ${first.target.length} and ${other.target.length} tokens, and the grid's columns are positions. Give pairs of one length, or patch heads (at "z") without byPosition.`,
   );
 }
 
@@ -139,7 +143,7 @@ export interface PatchPlan {
 
 type PlannedOptions = Pick<
   CheckedPatchOptions,
-  "at" | "direction" | "positions" | "layers" | "heads" | "metricPosition"
+  "at" | "direction" | "positions" | "layers" | "heads" | "byPosition" | "metricPosition"
 >;
 
 /** Checks options against a model, whose weights it does not need. @throws HookError, InputError */
@@ -163,8 +167,14 @@ function planPair(
   const heads = pickHeads(site, options.heads);
   const positions = pickPositions(options.positions, target.length);
   const end = metricEnd(options.metricPosition, target.length);
-  const rows = layerAxis(site.layers);
-  const columns = heads.length > 0 ? headAxis(heads) : positionAxis(model, target, positions);
+  const { byPosition = false } = options;
+  if (byPosition && heads.length === 0)
+    throw new HookError(
+      "hook/head-range",
+      `${site.names[0]} has no heads, and its cells are positions already. Leave byPosition out.`,
+    );
+  const rows = byPosition ? layerHeadAxis(site.layers, heads) : layerAxis(site.layers);
+  const columns = heads.length > 0 && !byPosition ? headAxis(heads) : positionAxis(model, target, positions);
   return { denoising, target, source, site, heads, positions, end, rows, columns };
 }
 
@@ -191,10 +201,11 @@ export async function sweepPatches(
 ): Promise<PatchResult[]> {
   const [plan] = plans as [PatchPlan];
   const { metricPosition: end = -1, positions, signal } = options;
+  const outcome = outcomePoints(model.spec, metrics);
   using run = await model.forward(
     plans.map(({ source }) => source),
     {
-      capture: [...plan.site.names, lastResidual(model.spec)],
+      capture: [...plan.site.names, ...outcome],
       ...(positions && { positions: [...positions, end] }),
       logits: [end],
       signal,
@@ -202,7 +213,7 @@ export async function sweepPatches(
   );
   const all = patchCells(plan, run, positions);
   const cells = chosen ? chosen.map((cell) => all[cell] as Edit[]) : all;
-  cells.push(outcomeCell(model.spec, run.cache, end));
+  cells.push(outcomeCell(outcome, run.cache, end));
   const measured = metrics.map(async (own, pair) => [plan.denoising ? await againstClean(own, run.logits, pair) : own]);
   const { prompts } = await model.sweep({
     ...sweepOptions(options),
@@ -219,14 +230,17 @@ export async function sweepPatches(
 
 /** `chosen`: positions that heads are patched at, as they were given; all when absent. */
 function patchCells(
-  { site, heads, positions }: PatchPlan,
+  { site, heads, positions, columns }: PatchPlan,
   { cache }: ForwardResult,
   chosen: readonly number[] | undefined,
 ): Edit[][] {
   return site.names.flatMap((at): Edit[][] => {
     const patch = { at, op: "set" as const, value: cache.at(at) };
+    const atEach = (where: Pick<Edit, "heads">) =>
+      positions.map((position) => [{ ...patch, ...where, positions: [position] }]);
+    if (heads.length > 0 && columns.name === "position") return heads.flatMap((head) => atEach({ heads: [head] }));
     if (heads.length > 0)
       return heads.map((head) => [{ ...patch, ...(chosen && { positions: chosen }), heads: [head] }]);
-    return positions.map((position) => [{ ...patch, positions: [position] }]);
+    return atEach({});
   });
 }

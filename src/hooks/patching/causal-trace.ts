@@ -25,10 +25,10 @@ import { embeddingStd, gaussianNoise } from "./noise.ts";
 import {
   LAYER_SITE,
   type LayerSite,
-  lastResidual,
   layerAxis,
   metricEnd,
   outcomeCell,
+  outcomePoints,
   pickPositions,
   positionAxis,
   type ResolvedSite,
@@ -94,6 +94,7 @@ export class TraceGrid extends PatchGrid {
     super(axes.rows, axes.columns, values, corrupted, clean, corrupted);
   }
 
+  /** What `JSON.stringify` writes. */
   override toJSON(): GridJson & { clean: number; corrupted: number; corruptedSamples: number[]; noiseStd: number } {
     return { ...super.toJSON(), corruptedSamples: [...this.corruptedSamples], noiseStd: this.noiseStd };
   }
@@ -117,14 +118,15 @@ export async function causalTrace(model: HookedModel, given: CausalTraceOptions)
   const prompts = options.embeddingsOf === undefined ? [ids] : toIds(options.embeddingsOf, model);
   const noiseStd = noise * (await embeddingStd(model, prompts, options.signal));
 
+  const outcome = outcomePoints(model.spec, [options.metric]);
   using clean = await model.forward([ids], {
-    capture: [...names, lastResidual(model.spec)],
+    capture: [...names, ...outcome],
     positions: [...positions, end],
     logits: [end],
     signal: options.signal,
   });
   const cells = restoreCells(site, windows, positions, clean);
-  cells.push(outcomeCell(model.spec, clean.cache, end));
+  cells.push(outcomeCell(outcome, clean.cache, end));
   const metric = await againstClean(options.metric, clean.logits);
   const noises = Array.from({ length: samples }, (_, sample) =>
     gaussianNoise(seed, sample, subject.length * model.spec.dModel, noiseStd),

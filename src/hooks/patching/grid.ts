@@ -1,17 +1,19 @@
 /**
  * What an experiment returns: one number for each (layer, column), with the names of both axes. A column is a position,
- * a head, or the whole layer.
+ * a head, or the whole layer; where columns are positions, a row may be a head.
  */
 import { HookError } from "../../errors.ts";
 import * as s from "../../schema/schema.ts";
 
 /** The rows or columns of a grid: what they are, and which. */
 export interface GridAxis {
-  readonly name: "layer" | "position" | "head" | "node" | "whole";
-  /** Layer, position or head numbers, in the grid's order; of nodes: heads, then the MLP as one more. */
+  readonly name: "layer" | "position" | "head" | "node" | "whole" | "layerHead";
+  /** Layer, position or head numbers, in the grid's order; of nodes: heads, then the MLP as one more; of heads of layers: their count. */
   readonly indices: readonly number[];
-  /** One text for each: `L0`, `H3`, `5:Lily`, `MLP`, `all`. */
+  /** One text for each: `L0`, `H3`, `L0H3`, `5:Lily`, `MLP`, `all`. */
   readonly labels: readonly string[];
+  /** Of heads of layers: both numbers of each. */
+  readonly pairs?: readonly (readonly [layer: number, head: number])[];
 }
 
 const DIGITS = s.simple<number>("a whole number from 0 to 100", (value) => s.isWhole(value, 0, 100));
@@ -22,6 +24,12 @@ export interface GridJson {
   columns: GridAxis;
   values: number[][];
   base: number;
+}
+
+/** The place of a row, or -1. */
+function rowOf({ indices, pairs }: GridAxis, row: number | readonly number[]): number {
+  if (!Array.isArray(row)) return pairs ? -1 : indices.indexOf(row as number);
+  return pairs?.findIndex(([layer, head]) => row.length === 2 && layer === row[0] && head === row[1]) ?? -1;
 }
 
 /** The result of an experiment: one number for each row and column. */
@@ -38,17 +46,20 @@ export class Grid {
   ) {}
 
   /**
-   * The value for a layer and a position or head, by their numbers.
+   * The value for a layer and a position or head, by their numbers; `at([layer, head], position)` where rows are heads.
    * @throws HookError `hook/not-in-grid` for numbers the grid does not have.
    */
-  at(layer: number, column = 0): number {
-    const row = this.rows.indices.indexOf(layer);
+  at(layer: number | readonly [layer: number, head: number], column = 0): number {
+    const row = rowOf(this.rows, layer);
     const place = this.columns.indices.indexOf(column);
     if (row >= 0 && place >= 0) return this.values[row * this.columns.indices.length + place] as number;
-    const [axis, wanted] = row < 0 ? [this.rows, layer] : [this.columns, column];
+    const { name, indices, labels, pairs } = row < 0 ? this.rows : this.columns;
+    const wanted = row < 0 ? JSON.stringify(layer) : String(column);
     throw new HookError(
       "hook/not-in-grid",
-      `The grid has no ${axis.name} ${String(wanted)}; it has ${axis.indices.join(", ")}.`,
+      pairs
+        ? `The grid has no row ${wanted}; rows are [layer, head] of ${labels.join(", ")}.`
+        : `The grid has no ${name} ${wanted}; it has ${indices.join(", ")}.`,
     );
   }
 
@@ -74,6 +85,7 @@ export class Grid {
       .join("\n");
   }
 
+  /** What `JSON.stringify` writes. */
   toJSON(): GridJson {
     const width = this.columns.indices.length;
     const values = this.rows.indices.map((_, row) => [...this.values.subarray(row * width, (row + 1) * width)]);
@@ -113,6 +125,7 @@ export class PatchGrid extends Grid {
     return this.values.map((value) => (value - corrupted) / (clean - corrupted));
   }
 
+  /** What `JSON.stringify` writes. */
   override toJSON(): GridJson & { clean: number; corrupted: number; prompts?: unknown[] } {
     const { clean, corrupted, prompts } = this;
     const each = prompts.length > 0 ? { prompts: prompts.map((grid) => grid.toJSON()) } : {};

@@ -5,6 +5,7 @@ import type { ModelSpec } from "../../model/spec.ts";
 import * as s from "../../schema/schema.ts";
 import type { ActivationCache } from "../activation-cache.ts";
 import type { Edit } from "../edit.ts";
+import type { Metric } from "../metrics.ts";
 import { resolvePoint } from "../points.ts";
 import type { GridAxis } from "./grid.ts";
 
@@ -103,13 +104,19 @@ export function lastResidual({ nLayers }: ModelSpec): string {
   return `blocks.${nLayers - 1}.hook_resid_post`;
 }
 
+/** The points that decide the outcomes of metrics: those that are projected, and the last residual. */
+export function outcomePoints(spec: ModelSpec, metrics: readonly Metric[]): string[] {
+  return [
+    ...new Set([...metrics.flatMap(({ kind, at }) => (kind === "project" && at ? [at] : [])), lastResidual(spec)]),
+  ];
+}
+
 /**
- * A cell that has the outcome of another run, whose last residual at `end` is in the cache. Its metric so comes with the
+ * A cell that has the outcome of another run, whose `outcomePoints` at `end` are in the cache. Its metric so comes with the
  * sweep; setting the logits instead would make every cell compute all of them.
  */
-export function outcomeCell(spec: ModelSpec, cache: ActivationCache, end: number): Edit[] {
-  const at = lastResidual(spec);
-  return [{ at, op: "set", positions: [end], value: cache.at(at) }];
+export function outcomeCell(points: readonly string[], cache: ActivationCache, end: number): Edit[] {
+  return points.map((at) => ({ at, op: "set", positions: [end], value: cache.at(at) }));
 }
 
 export function layerAxis(layers: readonly number[]): GridAxis {
@@ -118,6 +125,13 @@ export function layerAxis(layers: readonly number[]): GridAxis {
 
 export function headAxis(heads: readonly number[]): GridAxis {
   return { name: "head", indices: heads, labels: heads.map((head) => `H${head}`) };
+}
+
+/** The heads of each layer, `L0H3`. */
+export function layerHeadAxis(layers: readonly number[], heads: readonly number[]): GridAxis {
+  const pairs = layers.flatMap((layer) => heads.map((head) => [layer, head] as const));
+  const labels = pairs.map(([layer, head]) => `L${layer}H${head}`);
+  return { name: "layerHead", indices: pairs.map((_, index) => index), labels, pairs };
 }
 
 /** Positions with their tokens, `5:Lily`. */

@@ -8,6 +8,7 @@
  * |A B C D|^2 = trace(A^T A (B C) D D^T (B C)^T), of matrices [dHead, dHead], so that nothing [dModel, dModel] is made.
  */
 import { HookError } from "../../errors.ts";
+import { LONG_CALL_FIELDS, type LongCallOptions, reportProgress } from "../../model/long-call.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
 import type { HookedModel } from "../hooked-model.ts";
@@ -15,25 +16,20 @@ import { type FactoredMatrix, layerCircuits } from "./factored.ts";
 import type { Columns } from "./low-rank-svd.ts";
 
 /** Options of `allCompositionScores`. */
-export interface CompositionOptions {
+export interface CompositionOptions extends LongCallOptions {
   /** What of the later head reads: its queries (`"Q"`), keys (`"K"`) or values (`"V"`). */
   mode: "Q" | "K" | "V";
-  /** Called after each pair of layers, and awaited. */
-  onProgress?: (progress: { done: number; total: number }) => void | Promise<void>;
-  /** Ends the call with `signal.reason`, before the next pair of layers. */
-  signal?: AbortSignal;
 }
 
 export const COMPOSITION_OPTIONS = s.object<CompositionOptions>("the options of allCompositionScores", {
   mode: s.required(s.oneOf<"Q" | "K" | "V">("Q", "K", "V")),
-  onProgress: s.callback,
-  signal: s.signal,
+  ...LONG_CALL_FIELDS,
 });
 
 /** A score for each pair of heads; 0 unless the reader's layer comes after the writer's. */
 export class CompositionScores {
   constructor(
-    /** [layer, head, layer, head]: first the writer, then the reader. */
+    /** First the writer, then the reader: [layer, head, layer, head]. */
     readonly shape: readonly [number, number, number, number],
     /** Row-major. */
     readonly data: Float64Array,
@@ -68,7 +64,7 @@ type Square = readonly Float64Array[];
  * folded, so scores differ from those of a `HookedTransformer` with folded norms. In float64 on the CPU.
  */
 export async function allCompositionScores(model: HookedModel, given: CompositionOptions): Promise<CompositionScores> {
-  const { mode, onProgress, signal } = readCall("allCompositionScores", model, COMPOSITION_OPTIONS, given);
+  const { mode, ...following } = readCall("allCompositionScores", model, COMPOSITION_OPTIONS, given);
   model.assertOpen();
   const { nLayers, nHeads } = model.spec;
   const shape = [nLayers, nHeads, nLayers, nHeads] as const;
@@ -79,17 +75,16 @@ export async function allCompositionScores(model: HookedModel, given: Compositio
   for (let reader = 0; reader < nLayers; reader++) {
     const readers = await readersOf(model, reader, mode);
     for (const [writer, heads] of writers.entries()) {
-      signal?.throwIfAborted();
       for (const [h, left] of heads.entries())
         for (const [k, right] of readers.entries())
           data[((writer * nHeads + h) * nLayers + reader) * nHeads + k] = compositionScore(left, right);
       done += 1;
-      await onProgress?.({ done, total });
       await new Promise((resolve) => setTimeout(resolve, 0)); // lets a signal come in between
+      await reportProgress(following, done, total);
     }
     writers.push((await layerCircuits(model, reader, "OV")).map(reduced));
   }
-  signal?.throwIfAborted();
+  following.signal?.throwIfAborted();
   return new CompositionScores(shape, data);
 }
 

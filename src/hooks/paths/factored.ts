@@ -2,6 +2,9 @@
  * A head's circuits as factored matrices: OV = W_V W_O and QK = W_Q W_K^T are [dModel, dModel] but of rank dHead, so they are
  * kept as two thin factors, A [dModel, dHead] and B [dHead, dModel], in float64. TransformerLens's `FactoredMatrix`.
  */
+
+import { abortable } from "../../abort.ts";
+import { ABORT_FIELDS, type AbortOptions } from "../../model/long-call.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
 import type { HookedModel } from "../hooked-model.ts";
@@ -44,7 +47,7 @@ export class FactoredMatrix {
 }
 
 /** Options of `headCircuit`. */
-export interface HeadCircuitOptions {
+export interface HeadCircuitOptions extends AbortOptions {
   /** The block. */
   layer: number;
   /** The head; its keys and values are those of its group. */
@@ -57,6 +60,7 @@ export const HEAD_CIRCUIT_FIELDS = {
   layer: s.required(s.whole),
   head: s.required(s.whole),
   circuit: s.required(s.oneOf<CircuitKind>("OV", "QK")),
+  ...ABORT_FIELDS,
 } as const;
 
 export const HEAD_CIRCUIT_OPTIONS = s.object<HeadCircuitOptions>("the options of headCircuit", HEAD_CIRCUIT_FIELDS);
@@ -67,10 +71,10 @@ export const HEAD_CIRCUIT_OPTIONS = s.object<HeadCircuitOptions>("the options of
  * @throws HookError `hook/layer-range`, `hook/head-range`
  */
 export async function headCircuit(model: HookedModel, given: HeadCircuitOptions): Promise<FactoredMatrix> {
-  const { layer, head, circuit } = readCall("headCircuit", model, HEAD_CIRCUIT_OPTIONS, given);
+  const { layer, head, circuit, signal } = readCall("headCircuit", model, HEAD_CIRCUIT_OPTIONS, given);
   model.assertOpen();
   pickHeads(resolveSite(model.spec, "z", [layer]), [head]);
-  return (await layerCircuits(model, layer, circuit, [head]))[0] as FactoredMatrix;
+  return (await abortable(layerCircuits(model, layer, circuit, [head]), signal))[0] as FactoredMatrix;
 }
 
 /** The circuits of heads of a layer, by default of all. */

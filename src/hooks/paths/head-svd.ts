@@ -6,6 +6,7 @@
  * (Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; Millidge and Black 2022, "The Singular Value
  * Decompositions of Transformer Weight Matrices are Highly Interpretable").
  */
+import { abortable } from "../../abort.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
 import type { HookedModel } from "../hooked-model.ts";
@@ -47,19 +48,19 @@ export interface HeadSvd {
  * @throws HookError `hook/layer-range`, `hook/head-range`, `hook/top-k`
  */
 export async function headSvd(model: HookedModel, given: HeadSvdOptions): Promise<HeadSvd> {
-  const { layer, head, circuit, topTokens } = readCall("headSvd", model, HEAD_SVD_OPTIONS, given);
+  const { layer, head, circuit, topTokens, signal } = readCall("headSvd", model, HEAD_SVD_OPTIONS, given);
   model.assertOpen();
   const { spec } = model;
   pickHeads(resolveSite(spec, "z", [layer]), [head]);
-  const [matrix] = (await layerCircuits(model, layer, circuit, [head])) as [FactoredMatrix];
+  const [matrix] = (await abortable(layerCircuits(model, layer, circuit, [head]), signal)) as [FactoredMatrix];
   const svd = lowRankSvd(matrix.columns, matrix.rows);
   if (topTokens === undefined) return svd;
   const { W_E, W_U } = model.base.engine.weights;
   const read = async (vectors: Columns) =>
     directionTokens(model, W_E, await beforeNorm(model, layer, vectors), topTokens);
   const write = async (vectors: Columns) => directionTokens(model, W_U, await afterNorm(model, vectors), topTokens);
-  const leftTokens = await read(svd.left);
-  return { ...svd, leftTokens, rightTokens: await (circuit === "OV" ? write : read)(svd.right) };
+  const leftTokens = await abortable(read(svd.left), signal);
+  return { ...svd, leftTokens, rightTokens: await abortable((circuit === "OV" ? write : read)(svd.right), signal) };
 }
 
 /** Directions of what attention reads as directions of the residual: u · norm(x) = u' · x / scale, but for the bias. */

@@ -4,12 +4,12 @@
  * A row of it is a backward pass that begins at the later point, with 1 at one entry and 0 elsewhere. A block of rows is one
  * pass over copies of the sequence, each copy with an entry of its own, that stops at the block of the later point.
  */
-import { abortable } from "../../abort.ts";
 import { HookError } from "../../errors.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
 import { gather } from "../../kernels/calls.ts";
 import { packedView, type View } from "../../kernels/view.ts";
 import type { TokenInput } from "../../model/input.ts";
+import { LONG_CALL_FIELDS, type LongCallOptions, reportProgress } from "../../model/long-call.ts";
 import type { RowTable } from "../../ops/rows.ts";
 import * as s from "../../schema/schema.ts";
 import { refuseUnknownGradients } from "../backward.ts";
@@ -22,7 +22,7 @@ import { type Point, resolvePoint } from "../points.ts";
 import { type CopiesPass, copiesPerPass, oneCopy, runCopies } from "./copies.ts";
 
 /** Options of `jacobian`. */
-export interface JacobianOptions {
+export interface JacobianOptions extends LongCallOptions {
   /** One sequence. */
   input: TokenInput;
   /** The earlier point: what the columns stand for. */
@@ -35,10 +35,6 @@ export interface JacobianOptions {
   fromPosition?: number | "all";
   /** Entries of the later activation, flat over heads and dimensions; all when absent. Each costs a backward pass. */
   rows?: s.Indices;
-  /** Called after each block of rows with the rows done. */
-  onProgress?: (progress: { done: number; total: number }) => void;
-  /** Ends the call with `signal.reason`; what the GPU has begun, it finishes. */
-  signal?: AbortSignal;
 }
 
 export const JACOBIAN_OPTIONS = s.object<JacobianOptions>("the options of jacobian", {
@@ -50,8 +46,7 @@ export const JACOBIAN_OPTIONS = s.object<JacobianOptions>("the options of jacobi
     typeof value === "number" ? s.whole : typeof value === "string" ? s.oneOf("all") : undefined,
   ),
   rows: s.indices,
-  onProgress: s.callback,
-  signal: s.signal,
+  ...LONG_CALL_FIELDS,
 });
 
 /** d (activation `to` at one position) / d (activation `from`), for the model with its edits. */
@@ -97,7 +92,7 @@ export async function jacobian(model: HookedModel, given: JacobianOptions): Prom
     using grads = await runCopies(model, edits, passFor(entries));
     data.set(await grads.read(from.name), done * positions.length * columns);
     done += entries.length;
-    await abortable(Promise.resolve(options.onProgress?.({ done, total: rows.length })), options.signal);
+    await reportProgress(options, done, rows.length);
   }
   return { shape: [rows.length, ...(fromPosition === "all" ? [positions.length] : []), columns], data, rows };
 }

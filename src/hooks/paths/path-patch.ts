@@ -28,10 +28,10 @@ import {
 import { type GridAxis, PatchGrid } from "../patching/grid.ts";
 import {
   headAxis,
-  lastResidual,
   layerAxis,
   metricEnd,
   outcomeCell,
+  outcomePoints,
   pickHeads,
   pickPositions,
   resolveSite,
@@ -110,7 +110,7 @@ export async function pathPatch(model: HookedModel, given: PathPatchOptions): Pr
 
   const { signal } = options;
   const residuals = receivers.filter(({ isResidual }) => isResidual).map(({ point }) => point.name);
-  const sent = [...new Set(upstream.map(({ at }) => at)), lastResidual(model.spec)];
+  const sent = [...new Set([...upstream.map(({ at }) => at), ...outcomePoints(model.spec, [options.metric])])];
   using source = await captureAlone(model, [corrupted], sent, { signal });
   using clean = await captureAlone(model, [ids], [...frozenPoints(model.spec, last), ...residuals], { signal });
   const paths = { ids, receivers, positions, end, last, source: source.cache, clean: clean.cache };
@@ -172,7 +172,7 @@ class PathRun {
     const edits = senders.map((sender) => compileEdits(this.#send(sender), scope));
     using sent = await runCopies(model, edits, this.#pass);
     const cells = senders.map((_, copy) => receive(receivers, sent, copy, clean, end));
-    cells.push(outcomeCell(model.spec, source, end));
+    cells.push(outcomeCell(outcomePoints(model.spec, [options.metric]), source, end));
     const { onProgress: _, ...rest } = sweepOptions(options);
     return await model.sweep({ ...rest, input: [...ids], cells, metric: options.metric });
   }

@@ -6,7 +6,8 @@
 import { HookError } from "../../errors.ts";
 import { Recorder } from "../../gpu/recorder.ts";
 import { isCausal } from "../../model/causality.ts";
-import { isEmbeds, type ModelInput, toIds } from "../../model/input.ts";
+import { isEmbeds, type ModelInput, toIds, vectorsOf } from "../../model/input.ts";
+import { LONG_CALL_FIELDS, type LongCallOptions, reportProgress } from "../../model/long-call.ts";
 import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { ATTENTION_SUM_NAMES, type AttentionSum, attentionSums, NO_QUERY, topK } from "./kernels.ts";
@@ -17,7 +18,7 @@ const DEFAULT_BUDGET = 256 << 20;
 const SUMMARIZED = ["entropy", "distance", "first"] as const;
 
 /** Options of `attentionSummary`. */
-export interface AttentionSummaryOptions {
+export interface AttentionSummaryOptions extends LongCallOptions {
   /** Blocks; negative from the last. All when absent. */
   layers?: s.Indices;
   /** How many of the most attended positions to give for each query; default 3. */
@@ -30,6 +31,7 @@ export const ATTENTION_SUMMARY_OPTIONS = s.object<AttentionSummaryOptions>("the 
   layers: s.indices,
   topK: s.ranged("a whole number of at least 1"),
   memoryBudget: s.positive,
+  ...LONG_CALL_FIELDS,
 });
 
 /** Arrays are [layer, head, batch, query], row-major; zeros for queries a shorter sequence does not have. */
@@ -46,7 +48,7 @@ export interface AttentionSummary {
   distance: Float32Array;
   /** Attention on position 0, where models that begin with BOS have it. */
   first: Float32Array;
-  /** [layer, head, batch, query, topK]: the most attended positions, most first, and the attention on each. */
+  /** The most attended positions, most first, and the attention on each: [layer, head, batch, query, topK]. */
   topPositions: Uint32Array;
   /** Attention on each of `topPositions`. */
   topWeights: Float32Array;
@@ -70,7 +72,8 @@ export async function attentionSummary(
   if (!Number.isInteger(wanted) || wanted < 1)
     throw new HookError("hook/top-k", `topK is ${wanted}; it must be a whole number from 1 on.`);
   const parts: LayerSums[] = [];
-  const request = { topK: wanted, memoryBudget: options.memoryBudget };
+  const { memoryBudget, onProgress, signal } = options;
+  const request = { topK: wanted, memoryBudget, onProgress, signal };
   await eachPattern(model, source, layers, request, (part) => parts.push(part));
   const { batch, queries, top, positions } = parts[0] as LayerSums;
   const { nHeads } = model.spec;
@@ -102,7 +105,7 @@ export interface LayerSums {
   top: number;
 }
 
-export interface PatternRequest {
+export interface PatternRequest extends s.Read<LongCallOptions> {
   topK: number;
   /** Tokens of each sequence, for duplicate and induction sums. */
   ids?: readonly (readonly number[])[];
@@ -119,11 +122,15 @@ export async function eachPattern(
   request: PatternRequest,
   visit: (sums: LayerSums, layer: number) => void,
 ): Promise<void> {
+  let done = 0;
   for (const group of layerGroups(model, source, layers, request.memoryBudget)) {
     const points = group.map((layer) => `blocks.${layer}.attn.hook_pattern`);
-    await withActivations(model, source, { points: () => points }, async (activations) => {
-      for (const [index, point] of points.entries())
+    await withActivations(model, source, { points: () => points, signal: request.signal }, async (activations) => {
+      for (const [index, point] of points.entries()) {
         visit(await readSums(model, activations, point, request), group[index] as number);
+        done += 1;
+        await reportProgress(request, done, layers.length);
+      }
     });
   }
 }
@@ -144,7 +151,7 @@ function layerGroups(
 }
 
 function lengthsOf(model: HookedModel, input: ModelInput): number[] {
-  if (isEmbeds(input)) return input.inputsEmbeds.map((embeds) => Math.ceil(embeds.length / model.spec.dModel));
+  if (isEmbeds(input)) return vectorsOf(input).vectors.map((embeds) => Math.ceil(embeds.length / model.spec.dModel));
   return toIds(input, model).map((ids) => ids.length);
 }
 

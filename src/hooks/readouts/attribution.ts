@@ -6,6 +6,7 @@ import { HookError } from "../../errors.ts";
 import type { Readback } from "../../gpu/readback.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { TOKEN_IDS } from "../../model/input.ts";
+import { ABORT_FIELDS, type AbortOptions } from "../../model/long-call.ts";
 import { nearestNames } from "../../schema/nearest.ts";
 import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
@@ -23,7 +24,7 @@ const TARGETS = s.byForm<AttributionOptions["tokens"]>(TARGETS_TAKE, (value) => 
 });
 
 /** Options of `directLogitAttribution`. */
-export interface AttributionOptions {
+export interface AttributionOptions extends AbortOptions {
   /** A token: its logit. [a] the same, [a, b]: logit(a) - logit(b). A list of such lists: one for each entry of the batch. */
   tokens: number | s.NumberList | readonly s.NumberList[];
   /** Position whose logits are explained; negative from the end of each sequence. Default -1. */
@@ -39,6 +40,7 @@ export const ATTRIBUTION_OPTIONS = s.object<AttributionOptions>("the options of 
   tokens: s.required(TARGETS),
   position: s.whole,
   by: s.oneOf("component", "head", "neuron"),
+  ...ABORT_FIELDS,
 });
 
 /** What each component adds to a logit, or to the difference of two. The contributions add up to `total` less `remainder`. */
@@ -48,9 +50,9 @@ export interface LogitAttribution {
   /** [component, batch]; a component's contribution in units of the logit. */
   values: Float64Array;
   batch: number;
-  /** [batch]: the logit or logit difference of the run, before the soft cap. */
+  /** The logit or logit difference of the run, before the soft cap, [batch]. */
   total: Float64Array;
-  /** [batch]: total minus the sum of the values. Rounding, unless the run had edits of the residual itself, which no component explains. */
+  /** Total minus the sum of the values, [batch]. Rounding, unless the run had edits of the residual itself, which no component explains. */
   remainder: Float64Array;
   /** The unembedding's soft cap: the model's logit is cap * tanh(logit / cap), of which `total` explains the inside. */
   softCap: number | null;
@@ -76,14 +78,14 @@ export async function directLogitAttribution(
 ): Promise<LogitAttribution> {
   const { source, options } = readSource("directLogitAttribution", model, from, ATTRIBUTION_OPTIONS, given);
   const { spec } = model;
-  const { by = "component", position = -1 } = options;
+  const { by = "component", position = -1, signal } = options;
   const listed = targetLists(options.tokens);
   const directions = await logitDirections(model, listed.targets);
   const parts = { layer: spec.nLayers, heads: by === "head", mlps: by !== "neuron" };
   const plan = new Decomposition(spec, model.engine.weights, parts);
   const also = [...readPoints(model), ...(by === "neuron" ? neuronPoints(model) : [])];
   const points: Need["points"] = (held) => [...plan.points(held), ...also];
-  return withActivations(model, source, { points, positions: [position] }, async (activations) => {
+  return withActivations(model, source, { points, positions: [position], signal }, async (activations) => {
     const { batch } = activations;
     const targets = targetOfEntry(listed, batch);
     const ofRow = targets.map((target) => directions[target] as LogitDirection);

@@ -4,6 +4,7 @@
  */
 import { HookError, InputError } from "../../errors.ts";
 import { isEmbeds, type ModelInput, TOKEN_INPUT, toIds } from "../../model/input.ts";
+import { LONG_CALL_FIELDS, type LongCallOptions } from "../../model/long-call.ts";
 import { RandomStream } from "../../model/random.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
@@ -29,7 +30,7 @@ export interface HeadScores {
 }
 
 /** Options of `headScores`. */
-export interface HeadScoreOptions {
+export interface HeadScoreOptions extends LongCallOptions {
   /** Layers to score; all when absent. */
   layers?: s.Indices;
   /** Leave out attention to position 0, in numerator and denominator. */
@@ -45,6 +46,7 @@ export const HEAD_SCORE_OPTIONS = s.object<HeadScoreOptions>("the options of hea
   excludeFirst: s.flag,
   excludeCurrent: s.flag,
   memoryBudget: s.positive,
+  ...LONG_CALL_FIELDS,
 });
 
 const KIND = s.oneOf<HeadKind>("previous", "duplicate", "induction");
@@ -102,7 +104,7 @@ export interface RandomTokensOptions {
 }
 
 /** The random sequences that scores are measured on, and which layers. */
-export interface RepeatedTokensOptions extends RandomTokensOptions {
+export interface RepeatedTokensOptions extends RandomTokensOptions, LongCallOptions {
   /** Layers to score; all when absent. */
   layers?: s.Indices;
   /** As for `attentionSummary`. */
@@ -126,6 +128,7 @@ export const REPEATED_TOKENS_OPTIONS = s.object<RepeatedTokensOptions>("the opti
   ...RANDOM_TOKENS_FIELDS,
   layers: s.indices,
   memoryBudget: s.positive,
+  ...LONG_CALL_FIELDS,
 });
 
 /**
@@ -213,13 +216,13 @@ async function repeatedScores(
 async function scoreLayers(
   model: HookedModel,
   ids: number[][],
-  { layers: chosen, excludeFirst, excludeCurrent, memoryBudget }: s.Read<HeadScoreOptions>,
+  { layers: chosen, ...options }: s.Read<HeadScoreOptions>,
   score: (part: LayerSums, nHeads: number) => Float64Array,
 ): Promise<HeadScores> {
   const { nHeads } = model.spec;
   const layers = chosenLayers(chosen, model.spec.nLayers - 1);
   const values = new Float32Array(layers.length * nHeads);
-  await eachPattern(model, ids, layers, { topK: 0, ids, excludeFirst, excludeCurrent, memoryBudget }, (part, layer) => {
+  await eachPattern(model, ids, layers, { topK: 0, ids, ...options }, (part, layer) => {
     values.set(score(part, nHeads), layers.indexOf(layer) * nHeads);
   });
   return scores(layers, nHeads, values);

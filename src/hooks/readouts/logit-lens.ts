@@ -8,6 +8,7 @@ import type { Tensor } from "../../gpu/tensor.ts";
 import { copyRows, gather, matmul } from "../../kernels/calls.ts";
 import * as kernels from "../../kernels/definitions.ts";
 import { packedView } from "../../kernels/view.ts";
+import { LONG_CALL_FIELDS, type LongCallOptions, reportProgress } from "../../model/long-call.ts";
 import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { metric, recordMetric } from "../metrics.ts";
@@ -18,7 +19,7 @@ import { normed, repeatScales } from "./norms.ts";
 import { type Activations, chosenLayers, type ReadoutSource, readSource, withActivations } from "./source.ts";
 
 /** Options of `logitLens`. */
-export interface LogitLensOptions {
+export interface LogitLensOptions extends LongCallOptions {
   /** Places in depth: l is the residual before block l, nLayers after the last (also -1). All when absent. */
   layers?: s.Indices;
   /** Positions of each sequence, negative from the end; all when absent. */
@@ -43,6 +44,7 @@ export const LOGIT_LENS_OPTIONS = s.object<LogitLensOptions>("the options of log
   topK: s.ranged("a whole number of at least 1"),
   tokens: s.indices,
   full: s.flag,
+  ...LONG_CALL_FIELDS,
 });
 
 /** A token that a layer of the lens predicts. */
@@ -67,7 +69,7 @@ export class LogitLens {
     readonly labels: readonly string[],
     /** For each sequence the positions on the pos axis, ascending. */
     readonly positions: readonly (readonly number[])[],
-    /** [layer, batch, pos, k]: the axes of `tokens`, `logits` and `logProbs`; padded positions are zero. */
+    /** The axes [layer, batch, pos, k] of `tokens`, `logits` and `logProbs`; padded positions are zero. */
     readonly shape: readonly [number, number, number, number],
     /** Token ids, the most likely first unless tokens were chosen. */
     readonly tokens: Uint32Array,
@@ -110,6 +112,7 @@ export class LogitLens {
     this.full?.destroy();
   }
 
+  /** The end of a `using` block. */
   [Symbol.dispose](): void {
     this.destroy();
   }
@@ -137,7 +140,8 @@ export async function logitLens(
       : undefined;
   const points = [...residuals, ...(scale ? [scale] : [])];
   const labels = layers.map((layer) => (layer === spec.nLayers ? "final_post" : `${layer}_pre`));
-  return withActivations(model, source, { points: () => points, positions: options.positions }, async (activations) => {
+  const { positions: chosen, signal } = options;
+  return withActivations(model, source, { points: () => points, positions: chosen, signal }, async (activations) => {
     const { batch, width, rows, positions } = activations;
     const shape = [layers.length, batch, width, count] as const;
     const choices = new Choices(shape, options.tokens);
@@ -149,7 +153,7 @@ export async function logitLens(
       await model.engine.record("lens residuals", (recorder) =>
         recordNormed(recorder, model, activations, residuals, scale, stack),
       );
-      await readChoices(model, stack, places, choices, full);
+      await readChoices(model, stack, places, choices, full, options);
       const text = (token: number) => model.tokenizer?.tokenText(token);
       const { tokens, logits, logProbs } = choices;
       return new LogitLens(labels, positions, shape, tokens, logits, logProbs, full, text);
@@ -247,6 +251,7 @@ async function readChoices(
   places: readonly number[],
   choices: Choices,
   full: Tensor | undefined,
+  options: s.Read<LongCallOptions>,
 ): Promise<void> {
   const { vocabSize } = model.spec;
   const { W_U, b_U } = model.engine.weights;
@@ -262,6 +267,7 @@ async function readChoices(
       return recordChoices(recorder, logits, rows, choices);
     });
     choices.store(places.slice(first, first + rows), read.chosen.bytes, new Float32Array(read.normalizers.bytes));
+    await reportProgress(options, first + rows, places.length);
   }
 }
 

@@ -7,6 +7,7 @@ import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { gather } from "../../kernels/calls.ts";
 import { packedView } from "../../kernels/view.ts";
+import { ABORT_FIELDS, type AbortOptions } from "../../model/long-call.ts";
 import type { ModelSpec } from "../../model/spec.ts";
 import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
@@ -17,7 +18,7 @@ import { type Activations, checkLayer, type Need, type ReadoutSource, readSource
 import { ResidualStack } from "./stack.ts";
 
 /** What the functions that take the residual stream apart have in common. */
-export interface ResidualOptions {
+export interface ResidualOptions extends AbortOptions {
   /** The residual before block `layer`; `nLayers` (default) or -1: after the last block. */
   layer?: number;
   /** At the MLP of block `layer` instead: `layer`'s attention included. Not in parallel blocks. */
@@ -30,6 +31,7 @@ const RESIDUAL_FIELDS = {
   layer: s.ranged("a whole number"),
   mlpInput: s.flag,
   positions: s.indices,
+  ...ABORT_FIELDS,
 } as const satisfies s.Fields<ResidualOptions>;
 
 /** Options of `accumulatedResid`. */
@@ -66,7 +68,8 @@ export async function accumulatedResid(
   const norm = options.applyLn && residualNormAt(spec, model.engine.weights, layer, mlpInput);
   const scale = norm && requiredScale(model, norm);
   const points = [...stages.map(({ point }) => point), ...(options.applyLn === "run" ? [scale as string] : [])];
-  return withActivations(model, source, { points: () => points, positions: options.positions }, (activations) =>
+  const { positions, signal } = options;
+  return withActivations(model, source, { points: () => points, positions, signal }, (activations) =>
     buildStack(
       model,
       activations,
@@ -144,7 +147,7 @@ export async function decomposeResid(
   const norm = options.applyLn
     ? residualNormAt(model.spec, model.engine.weights, place.layer, place.mlpInput)
     : undefined;
-  return decompose(model, source, { ...place, heads: options.heads ?? false }, options.positions, norm);
+  return decompose(model, source, { ...place, heads: options.heads ?? false }, options, norm);
 }
 
 /** Options of `headResults`. */
@@ -153,6 +156,7 @@ export type HeadResultsOptions = Omit<ResidualOptions, "mlpInput">;
 export const HEAD_RESULTS_OPTIONS = s.object<HeadResultsOptions>("the options of headResults", {
   layer: RESIDUAL_FIELDS.layer,
   positions: RESIDUAL_FIELDS.positions,
+  ...ABORT_FIELDS,
 });
 
 /**
@@ -170,7 +174,7 @@ export async function headResults(
   const { source, options } = readSource("headResults", model, from, HEAD_RESULTS_OPTIONS, given);
   const { layer } = residualPlace(model.spec, options);
   const plan = { layer, heads: true, headBias: false, embeds: false, mlps: false };
-  return decompose(model, source, plan, options.positions, undefined);
+  return decompose(model, source, plan, options, undefined);
 }
 
 /** @throws HookError for a layer that does not exist, or an MLP input where nothing lies between attention and MLP. */
@@ -192,14 +196,14 @@ async function decompose(
   model: HookedModel,
   source: ReadoutSource,
   options: DecompositionOptions,
-  positions: readonly number[] | undefined,
+  { positions, signal }: Pick<Need, "positions" | "signal">,
   norm: ResidualNorm | undefined,
 ): Promise<ResidualStack> {
   const { spec } = model;
   const scale = norm && requiredScale(model, norm);
   const plan = new Decomposition(spec, model.engine.weights, options);
   const points: Need["points"] = (held) => [...plan.points(held), ...(scale ? [scale] : [])];
-  return withActivations(model, source, { points, positions }, (activations) => {
+  return withActivations(model, source, { points, positions, signal }, (activations) => {
     const labels = norm?.weights.b ? [...plan.labels, "ln_bias"] : plan.labels;
     return buildStack(model, activations, labels, (recorder, stack) => {
       plan.record(recorder, activations, stack);

@@ -69,6 +69,8 @@ export interface Need {
   points: (held: ReadonlySet<string> | undefined) => readonly string[];
   /** Positions of each sequence, negative from the end (of a cache: of what it captured). All when absent. */
   positions?: readonly number[] | undefined;
+  /** Ends the pass. */
+  signal?: AbortSignal | undefined;
 }
 
 /** Activations of the chosen rows. */
@@ -143,14 +145,16 @@ export async function withActivations<T>(
   body: (activations: Activations) => Promise<T>,
 ): Promise<T> {
   model.assertOpen();
+  const { positions, signal } = need;
+  signal?.throwIfAborted();
   const cache = cacheOf(source);
   if (cache) {
     cache.assertAlive();
     const points = need.points(new Set(cache.names)).map((name) => resolvePoint(model.spec, name));
     checkCache(model, cache, points);
-    return body(new Activations(cache, need.positions));
+    return body(new Activations(cache, positions));
   }
-  using result = await captureAlone(model, source as ModelInput, need.points(undefined), { positions: need.positions });
+  using result = await captureAlone(model, source as ModelInput, need.points(undefined), { positions, signal });
   return await body(new Activations(result.cache, undefined));
 }
 

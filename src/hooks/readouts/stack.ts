@@ -43,6 +43,7 @@ export class ResidualStack {
     this.tensor.destroy();
   }
 
+  /** The end of a `using` block. */
   [Symbol.dispose](): void {
     this.destroy();
   }

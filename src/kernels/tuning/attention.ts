@@ -121,6 +121,7 @@ export class AttentionOperands {
     return resultOf(this.gpu, kernel.name, shape, record, this.signal);
   }
 
+  /** The end of a `using` block. */
   [Symbol.dispose](): void {
     for (const tensor of [...Object.values(this.#made ?? {}), ...this.#rowTables.values()]) tensor.destroy();
   }

@@ -91,6 +91,7 @@ export class MatmulOperands {
     return weights;
   }
 
+  /** The end of a `using` block. */
   [Symbol.dispose](): void {
     for (const tensor of [this.#x, this.#out, ...[...this.#weights.values()].flat()]) tensor.destroy();
   }

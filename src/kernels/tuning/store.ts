@@ -11,9 +11,11 @@ import { matmulText } from "../matmul.ts";
 /** Names of kernels by class. */
 export type Choices = Record<string, string>;
 
+/** Where the tuner's choices are kept between runs, by adapter. */
 export interface TuningStore {
   /** Undefined when there is nothing under the key, or nothing that can be read. */
   read(key: string): Promise<Choices | undefined>;
+  /** Keeps choices, in the place of those under the key. */
   write(key: string, choices: Choices): Promise<void>;
 }
 

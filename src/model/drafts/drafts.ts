@@ -11,11 +11,12 @@ import { assertCausal } from "../causality.ts";
 import { assertIds, assertRunnable } from "../engine.ts";
 import { bosFor, ENCODE_FIELDS, type TokenInput, toIds } from "../input.ts";
 import { assertFits, KvCache } from "../kv-cache.ts";
+import { LONG_CALL_FIELDS, type LongCallOptions, reportProgress } from "../long-call.ts";
 import type { Runner } from "../runner.ts";
 import { likeliest, logSoftmax } from "./log-softmax.ts";
 
 /** How drafts are made. */
-export interface DraftOptions {
+export interface DraftOptions extends LongCallOptions {
   /** How many are kept in each step. */
   drafts: number;
   /** Tokens of a draft at most. */
@@ -26,8 +27,6 @@ export interface DraftOptions {
   addBos?: boolean;
   /** What comes before the input in each sequence. It stays as it is, and n-grams do not see it. */
   kv?: KvCache;
-  /** Ends the call with `signal.reason`, before the next pass. */
-  signal?: AbortSignal;
 }
 
 export const DRAFT_FIELDS = {
@@ -36,7 +35,7 @@ export const DRAFT_FIELDS = {
   maxNewTokens: s.required(s.wholeFrom(1)),
   eos: s.indices,
   kv: s.instance("a KvCache, made by createKvCache()", KvCache),
-  signal: s.signal,
+  ...LONG_CALL_FIELDS,
 } as const satisfies s.Fields<DraftOptions>;
 
 /** A continuation of a prompt. */
@@ -118,10 +117,10 @@ export async function growDrafts(
     const first = await readNext(model, prompts, kv, { signal });
     let growing = first.map((next, prompt) => continued(prompt, ROOT, next, 0));
     const rows = prompts.map(() => 0);
+    await reportProgress(options, 1, maxNewTokens);
     for (let step = 1; step < maxNewTokens; step++) {
       const live = growing.map((list) => list.filter(({ ended }) => !ended));
       if (live.every((list) => list.length === 0)) break;
-      signal?.throwIfAborted();
       const next = await reader.next(live);
       growing = growing.map((list, prompt) => {
         const alive = live[prompt] as Growing[];
@@ -131,6 +130,7 @@ export async function growDrafts(
         );
         return best([...list.filter(({ ended }) => ended), ...grown], count);
       });
+      await reportProgress(options, step + 1, maxNewTokens);
     }
     return growing.map((list, prompt) => ({
       drafts: list.map((draft) => finished(model, draft)),

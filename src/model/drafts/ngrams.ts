@@ -30,6 +30,7 @@ interface Followers {
   readonly counts: Map<number, number>;
 }
 
+/** How often tokens follow tokens in some texts: what `superposedDecode` weighs its drafts by. */
 export class NgramModel {
   readonly vocabSize: number;
   readonly order: number;

@@ -4,26 +4,29 @@
  */
 import { InputError } from "../../errors.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { Tensor } from "../../gpu/tensor.ts";
-import { STORAGE_USAGE } from "../../gpu/usage.ts";
+import type { BufferSlice } from "../../gpu/recorder.ts";
 import type { Matrix } from "../../kernels/matrix.ts";
 import type { WeightRef } from "../../ops/op.ts";
 import { nearestNames } from "../../schema/nearest.ts";
+import { FlatMemory } from "./flat-memory.ts";
 import { inFloat32 } from "./plan.ts";
 import { type InMemory, piecesOf, type Region, readTensor, regionsOf, weightsInMemory } from "./tensors.ts";
 import type { Weights } from "./weights.ts";
 
-/** A weight in memory, in float32, with buffers for its gradient that lie as its own do. */
-export interface TrainedWeight extends InMemory {
-  readonly gradients: readonly GPUBuffer[];
+/** A weight in memory, in float32, with its gradient, which lies in slices of the same lengths. */
+export interface TrainedWeight {
+  readonly weight: InMemory;
+  readonly gradient: InMemory;
 }
 
 const keyOf = (place: string, layer: number | undefined) => `${layer ?? ""}.${place}`;
 
 /** Gradients of some tensors, zero until a pass adds to them. Works with `using`. */
 export class WeightGradients {
-  readonly #held = new Map<string, InMemory>();
+  readonly #byPlace: ReadonlyMap<string, InMemory>;
   #destroyed = false;
+  /** Where they lie. */
+  readonly memory: FlatMemory;
   /** Tells one choice of tensors from another. */
   readonly weights: string;
 
@@ -34,31 +37,20 @@ export class WeightGradients {
     readonly names: readonly string[],
   ) {
     const chosen = new Set(names);
-    try {
-      for (const planned of model.planned) {
-        if (planned.pieces.some(({ info }) => chosen.has(info.name))) this.#hold(planned);
-      }
-    } catch (error) {
-      this.destroy();
-      throw error;
-    }
-    this.weights = [...this.#held.keys()].join();
-  }
-
-  #hold(planned: InMemory["planned"]): void {
-    const matrix = inFloat32(planned, this.gpu.limits);
-    const label = `gradient of ${planned.pieces[0]?.info.name}`;
-    const buffers: GPUBuffer[] = [];
-    // Held before the rest is there, so that `destroy` frees what there is when memory runs out in the middle.
-    this.#held.set(keyOf(planned.place, planned.layer), { planned, matrix, buffers });
-    for (const { bytes } of matrix.parts) buffers.push(this.gpu.createBuffer(bytes, STORAGE_USAGE, label));
+    const tensors = model.planned
+      .filter(({ pieces }) => pieces.some(({ info }) => chosen.has(info.name)))
+      .map((planned) => ({ planned, matrix: inFloat32(planned, gpu.limits) }));
+    this.memory = FlatMemory.for(gpu, tensors, "gradients of weights");
+    this.#byPlace = new Map(this.memory.held.map((held) => [keyOf(held.planned.place, held.planned.layer), held]));
+    this.weights = [...this.#byPlace.keys()].join();
   }
 
   /** Bytes on the GPU. */
   get byteLength(): number {
-    return [...this.#held.values()].flatMap(({ buffers }) => buffers).reduce((sum, { size }) => sum + size, 0);
+    return this.#destroyed ? 0 : this.memory.byteLength;
   }
 
+  /** Whether the gradient of a weight is computed. */
   readonly wantsWeight = ({ name, block }: WeightRef, part?: "w" | "b"): boolean => {
     const places = part ? [`${name}.${part}`] : [name, `${name}.w`, `${name}.b`];
     return places.some((place) => this.#find(place, block) !== undefined);
@@ -66,29 +58,28 @@ export class WeightGradients {
 
   /** The gradient of a matrix, to be added to. */
   matrix({ name, block }: WeightRef): Matrix {
-    const { matrix, buffers } = this.#find(name, block) as InMemory;
-    return { ...matrix, parts: matrix.parts.map((part, index) => ({ ...part, buffer: buffers[index] as GPUBuffer })) };
+    const { matrix, slices } = this.#find(name, block) as InMemory;
+    return { ...matrix, parts: matrix.parts.map((part, index) => ({ ...part, ...(slices[index] as BufferSlice) })) };
   }
 
   /** The gradient of a vector; `part`: of a norm's weight or bias. */
-  vector({ name, block }: WeightRef, part?: "w" | "b"): Tensor {
-    const { matrix, buffers } = this.#find(part ? `${name}.${part}` : name, block) as InMemory;
-    return new Tensor(this.gpu, buffers[0] as GPUBuffer, [matrix.outWidth * matrix.width]);
+  vector({ name, block }: WeightRef, part?: "w" | "b"): BufferSlice {
+    return (this.#find(part ? `${name}.${part}` : name, block) as InMemory).slices[0] as BufferSlice;
   }
 
   /** A tied unembedding is the embedding. */
   #find(place: string, block: number | undefined): InMemory | undefined {
     const isTied = place === "W_U" && this.model.W_U === this.model.W_E;
-    return this.#held.get(keyOf(isTied ? "W_E" : place, block));
+    return this.#byPlace.get(keyOf(isTied ? "W_E" : place, block));
   }
 
   /** The weights on the GPU with their gradients. @throws InputError `train/storage` for weights that are not float32. */
   trained(): TrainedWeight[] {
     return weightsInMemory(this.model).flatMap((weight) => {
       const { planned, matrix } = weight;
-      const gradient = this.#held.get(keyOf(planned.place, planned.layer));
+      const gradient = this.#byPlace.get(keyOf(planned.place, planned.layer));
       if (!gradient) return [];
-      if (matrix.storage === "f32") return [{ ...weight, gradients: gradient.buffers }];
+      if (matrix.storage === "f32") return [{ weight, gradient }];
       throw new InputError(
         "train/storage",
         `${planned.pieces[0]?.info.name} is stored as ${matrix.storage}, and weights are trained in float32. Load the model with loadModel(source, { dtype: "float32" }).`,
@@ -114,7 +105,7 @@ export class WeightGradients {
   #piecesOf(name: string) {
     if (this.#destroyed)
       throw new InputError("input/gradients-destroyed", "These gradients were destroyed. Read them before.");
-    if (this.names.includes(name)) return piecesOf([...this.#held.values()], name);
+    if (this.names.includes(name)) return piecesOf(this.memory.held, name);
     const near = nearestNames(name, this.names, 3).join(", ");
     throw new InputError("input/no-weight", `There is no gradient of "${name}" here. Nearest: ${near}.`);
   }
@@ -122,10 +113,10 @@ export class WeightGradients {
   /** Frees the GPU memory. Calling it twice is allowed. */
   destroy(): void {
     this.#destroyed = true;
-    for (const buffer of [...this.#held.values()].flatMap(({ buffers }) => buffers)) this.gpu.destroyBuffer(buffer);
-    this.#held.clear();
+    this.memory.destroy();
   }
 
+  /** The end of a `using` block. */
   [Symbol.dispose](): void {
     this.destroy();
   }

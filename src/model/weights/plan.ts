@@ -28,7 +28,7 @@ export interface PlannedMatrix extends Omit<Matrix, "parts"> {
   readonly parts: readonly PlannedPart[];
 }
 
-export interface PlannedPart extends Omit<MatrixPart, "buffer"> {
+export interface PlannedPart extends Pick<MatrixPart, "firstRow" | "rows"> {
   readonly bytes: number;
 }
 

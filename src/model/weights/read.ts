@@ -24,10 +24,10 @@ export interface WeightValues {
 }
 
 /** A model whose weights are on the GPU. */
-type Loaded = Pick<Engine, "gpu" | "spec" | "weights" | "assertAlive">;
+export type Loaded = Pick<Engine, "gpu" | "spec" | "weights" | "assertAlive">;
 
 /** A weight that a model has. */
-interface Found {
+export interface Found {
   name: WeightName;
   layer: number;
   /** What it lies in, perhaps stacked with others. */
@@ -67,10 +67,21 @@ export async function readWeight(model: Loaded, given: string): Promise<WeightVa
   const name = plainName(given);
   const found = table.get(name);
   if (!found) throw noWeight(spec, given, table);
-  const shape = shapeOf(axesOf(spec, found.name).lens, spec, found.layer);
+  return { name, ...(await readFound(model, found, "lens")) };
+}
+
+/** The numbers of a weight, in TransformerLens's axes or as it is stored: [out, in] of a matrix. */
+export async function readFound(
+  model: Loaded,
+  found: Found,
+  order: "lens" | "stored",
+): Promise<Pick<WeightValues, "shape" | "data">> {
+  model.assertAlive();
+  const axes = axesOf(model.spec, found.name)[order];
+  const shape = shapeOf(axes, model.spec, found.layer);
   const data = new Float32Array(shape.reduce((product, size) => product * size, 1));
-  await fill(data, model, found);
-  return { name, shape, data };
+  await fill(data, model, found, axes.flat());
+  return { shape, data };
 }
 
 /** A name of TransformerLens's state dict as the table has it. */
@@ -93,11 +104,15 @@ export function tensorsHolding(
   });
 }
 
-/** Reads what is stored as [out, in] or [in, out] into an array of TransformerLens's axes. */
-async function fill(data: Float32Array, model: Loaded, { name, layer, value }: Found): Promise<void> {
+/** Reads what is stored as [out, in] or [in, out] into an array of `axes`. */
+async function fill(
+  data: Float32Array,
+  model: Loaded,
+  { name, layer, value }: Found,
+  axes: readonly string[],
+): Promise<void> {
   const { spec } = model;
-  const axes = axesOf(spec, name);
-  const [out = [], inner = []] = axes.stored.map((group) => offsetsAlong(group, axes.lens.flat(), spec, layer));
+  const [out = [], inner = []] = axesOf(spec, name).stored.map((group) => offsetsAlong(group, axes, spec, layer));
   const matrix = value instanceof Tensor ? asMatrix(value, Math.max(1, inner.length)) : value;
   const along = inner.length === 0 ? [0] : inner;
   const firstOut = firstRowOf(spec, name, layer);

@@ -4,16 +4,17 @@
  */
 import type { Gpu } from "../../gpu/gpu.ts";
 import { readBuffer } from "../../gpu/readback.ts";
+import type { BufferSlice } from "../../gpu/recorder.ts";
 import { Tensor } from "../../gpu/tensor.ts";
 import type { Matrix } from "../../kernels/matrix.ts";
 import type { Piece, PlannedMatrix, PlannedWeight } from "./plan.ts";
 import type { Weights } from "./weights.ts";
 
-/** What was planned, or its gradient, in memory; `buffers` by the parts of `matrix`. */
+/** What was planned, or its gradient, in memory; `slices` by the parts of `matrix`. */
 export interface InMemory {
   readonly planned: PlannedWeight;
   readonly matrix: PlannedMatrix;
-  readonly buffers: readonly GPUBuffer[];
+  readonly slices: readonly BufferSlice[];
 }
 
 /** The weights of a model. */
@@ -22,11 +23,7 @@ export function weightsInMemory(weights: Weights): InMemory[] {
     const { place, layer, matrix } = planned;
     const holder: unknown = layer === undefined ? weights : weights.blocks[layer];
     const value = place.split(".").reduce((at, key) => (at as Record<string, unknown>)[key], holder) as Matrix | Tensor;
-    return {
-      planned,
-      matrix,
-      buffers: value instanceof Tensor ? [value.buffer] : value.parts.map(({ buffer }) => buffer),
-    };
+    return { planned, matrix, slices: value instanceof Tensor ? [value] : value.parts };
   });
 }
 
@@ -52,17 +49,18 @@ export interface Region {
 }
 
 /** Where in memory the numbers of a piece lie. */
-export function regionsOf({ at, width, runs }: Piece, { matrix, buffers }: InMemory): Region[] {
+export function regionsOf({ at, width, runs }: Piece, { matrix, slices }: InMemory): Region[] {
   const { layout, stride } = matrix;
   const end = at + runs.reduce((sum, { count }) => sum + count, 0);
   return matrix.parts.flatMap(({ firstRow, rows: held }, index): Region[] => {
     const first = Math.max(at, firstRow) - firstRow;
     const count = Math.min(end, firstRow + held) - firstRow - first;
     if (count <= 0) return [];
-    const buffer = buffers[index] as GPUBuffer;
+    const { buffer, offset = 0 } = slices[index] as BufferSlice;
+    const start = offset / 4 + first * (layout === "linear" ? stride : 1);
     return layout === "linear"
-      ? [{ buffer, start: first * stride, rows: count, width, stride }]
-      : [{ buffer, start: first, rows: width, width: count, stride }];
+      ? [{ buffer, start, rows: count, width, stride }]
+      : [{ buffer, start, rows: width, width: count, stride }];
   });
 }
 
@@ -75,9 +73,10 @@ export async function readTensor(gpu: Gpu, pieces: readonly { piece: Piece; held
 }
 
 /** Puts a piece's rows where they were cut from. */
-async function putPiece(gpu: Gpu, data: Float32Array, piece: Piece, { matrix, buffers }: InMemory): Promise<void> {
+async function putPiece(gpu: Gpu, data: Float32Array, piece: Piece, { matrix, slices }: InMemory): Promise<void> {
   for (const [index, part] of matrix.parts.entries()) {
-    const values = new Float32Array(await readBuffer(gpu, buffers[index] as GPUBuffer, 0, part.bytes));
+    const { buffer, offset = 0 } = slices[index] as BufferSlice;
+    const values = new Float32Array(await readBuffer(gpu, buffer, offset, part.bytes));
     eachNumber(piece, matrix, part, (inTensor, inPart) => {
       data[inTensor] = values[inPart] as number;
     });
@@ -87,7 +86,7 @@ async function putPiece(gpu: Gpu, data: Float32Array, piece: Piece, { matrix, bu
 /** The other way: fills memory in float32 from tensors as `readTensor` gives them. */
 export async function writeTensors(
   gpu: Gpu,
-  { planned, matrix, buffers }: InMemory,
+  { planned, matrix, slices }: InMemory,
   tensorOf: (name: string) => Promise<Float32Array>,
 ): Promise<void> {
   const names = new Set(planned.pieces.map(({ info }) => info.name));
@@ -101,7 +100,8 @@ export async function writeTensors(
         values[inPart] = data[inTensor] as number;
       });
     }
-    gpu.device.queue.writeBuffer(buffers[index] as GPUBuffer, 0, values);
+    const { buffer, offset = 0 } = slices[index] as BufferSlice;
+    gpu.device.queue.writeBuffer(buffer, offset, values);
   }
 }
 

@@ -6,7 +6,7 @@ import { mixtureReport } from "../report.ts";
 import { taskFamily } from "../tasks/index.ts";
 import { ask, meanOf, OTHER } from "./asking.ts";
 import { roomNote } from "./examples.ts";
-import { type Block, blocksOf, type MixedSettings, mixedPrompts, mixedSettings, roleNames } from "./mixed.ts";
+import { type Block, blockPrompts, blocksOf, type MixedSettings, mixedSettings, roleNames } from "./mixed.ts";
 
 /** Prompts of all tasks, or without one. */
 interface Dropped extends Block {
@@ -25,7 +25,7 @@ export const ABLATION: Figure<MixedSettings, Dropped, Measured[]> = {
         blocksOf(settings, `${family}-without-${without}`, { family, without }),
       ),
     ]),
-  run: (cell, settings, subject, signal) => ask(subject, mixedPrompts(settings, cell, cell.without), signal),
+  run: (cell, settings, subject, signal) => ask(subject, blockPrompts(settings, cell, cell.without), signal),
   summarise,
 };
 
@@ -108,7 +108,7 @@ function kindsOf(
     const measured = results
       .filter(({ cell }) => cell.family === family && cell.without === without)
       .flatMap(({ result }) => result);
-    const prompts = mixedPrompts(settings, { family, first: 0, count: measured.length }, without);
+    const prompts = blockPrompts(settings, { family, first: 0, count: measured.length }, without);
     return {
       family,
       roles,

@@ -13,17 +13,16 @@ import {
   doTasks,
   findTaskVectors,
   lastResiduals,
-  mixedPrompts,
   pureTwin,
   setVector,
-  tasksOf,
   zeroShot,
 } from "../inside/task-vectors.ts";
 import type { Prompt } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
 import { type FamilySet, taskFamily } from "../tasks/index.ts";
 import { ask, meanOf } from "./asking.ts";
-import { cellOfEach, type FamilyCell, type MixedSettings, settingsOf } from "./mixed.ts";
+import { firstTasks, roomNote } from "./examples.ts";
+import { cellOfEach, type FamilyCell, type MixedSettings, mixedPrompts, settingsOf } from "./mixed.ts";
 
 /** Its prompts are of each half of those that vectors come from, and queries. */
 interface Settings extends MixedSettings {
@@ -79,7 +78,7 @@ async function followPaths(
   signal: AbortSignal | undefined,
 ): Promise<Path[]> {
   const family = taskFamily(name, set);
-  const draw = (of: number) => mixedPrompts(family, examples[name] as number, count, of);
+  const draw = (of: number) => mixedPrompts(family, { examples: examples[name] as number, count, seed: of });
   const queries = draw(seed);
   const { residuals, ...search } = await findTaskVectors(subject, draw(seed + SOURCES), draw(seed + CHOICE), signal);
   const { best, scores } = search;
@@ -96,7 +95,7 @@ async function followPaths(
   };
   const paths: Path[] = [];
   for (const kind of KINDS)
-    for (const tasks of subsets(tasksOf(family))) {
+    for (const tasks of subsets(firstTasks(family))) {
       const { of, ...facts } = vectorsOf[kind];
       const steps = pathOf(tasks, family.tasks.length, points);
       paths.push({ kind, ...facts, tasks, points: await measure(subject, queries, steps, facts.layer, of, signal) });
@@ -194,7 +193,7 @@ const COLUMNS = [
   "queries with every task at a fifth of its weight",
 ];
 
-function summarise({ set }: Settings, results: readonly { cell: FamilyCell; result: Path[] }[]): Summary {
+function summarise({ set, examples }: Settings, results: readonly { cell: FamilyCell; result: Path[] }[]): Summary {
   const nameOf = (family: string, tasks: readonly number[]) =>
     tasks.map((task) => taskFamily(family, set).tasks[task]?.name).join(" + ");
   const all = results.flatMap(({ cell, result }) => result.map((path) => ({ family: cell.family, path })));
@@ -228,7 +227,7 @@ function summarise({ set }: Settings, results: readonly { cell: FamilyCell; resu
         ({ family, kind, works, fair, task }) =>
           `${family}: the tasks' mean vectors alone do their task in ${percent(task)} of queries; ${kind === "task" ? "of these" : `of the queries' own vectors, which do it in ${percent(works)},`} equal combinations give every task a fifth of its part in ${fair.map(percent).join(", ")} of queries`,
       )
-      .join(". ")}.`,
+      .join(". ")}.${roomNote(set, examples)}`,
     verdict: held === paths.length ? "agrees" : held === 0 ? "disagrees" : "agrees in part",
   };
 }

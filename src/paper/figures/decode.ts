@@ -10,7 +10,8 @@ import { PaperError } from "../errors.ts";
 import type { CellResult, Figure, Summary } from "../figure.ts";
 import { taskFamily } from "../tasks/index.ts";
 import { meanOf } from "./asking.ts";
-import { type Block, blocksOf, type MixedSettings, mixedPrompts, mixedSettings } from "./mixed.ts";
+import { roomNote } from "./examples.ts";
+import { type Block, blockPrompts, blocksOf, type MixedSettings, mixedSettings } from "./mixed.ts";
 
 interface Settings extends MixedSettings {
   readonly drafts: readonly number[];
@@ -46,7 +47,7 @@ export const DECODE: Figure<Settings, Block, Point[]> = {
   cells: (settings) => settings.families.flatMap((family) => blocksOf(settings, family, { family })),
   async run(cell, settings, subject, signal) {
     const family = taskFamily(cell.family, settings.set);
-    using prompts = await DecodedPrompts.run(subject, family, mixedPrompts(settings, cell), {
+    using prompts = await DecodedPrompts.run(subject, family, blockPrompts(settings, cell), {
       text: settings.text,
       signal,
     });
@@ -163,7 +164,7 @@ function summarise(settings: Settings, results: readonly CellResult<Block, Point
       ),
     },
     plots: found.map((one) => plotOf(one)),
-    sentence: `${found.map((one) => sentenceOf(one)).join(". ")}.`,
+    sentence: `${found.map((one) => sentenceOf(one)).join(". ")}.${roomNote(settings.set, settings.examples)}`,
     verdict: kept.length === 0 ? "disagrees" : kept.length === found.length ? "agrees" : "agrees in part",
   };
 }

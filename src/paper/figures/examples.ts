@@ -22,10 +22,15 @@ const wanted = (set: FamilySet, tasks: number) => (set === "pretrained" ? 20 * t
 /** How many tasks a prompt of all tasks has. */
 export const tasksAtOnce = ({ tasks }: TaskFamily): number => (tasks.length > MOST_TASKS ? 3 : tasks.length);
 
+/** Numbers of the first tasks, as many as a prompt of all tasks has. Figures that look inside a model ask these. */
+export const firstTasks = (family: TaskFamily): number[] =>
+  Array.from({ length: tasksAtOnce(family) }, (_, task) => task);
+
 /**
  * Examples for prompts of each family.
  * @param tasksOf how many tasks a prompt has
- * @throws PaperError `paper/prompt` where the context has no room for an example of each
+ * @returns 0 for a family of which the context has no room for an example of each task
+ * @throws PaperError `paper/prompt` where that is so of all
  */
 export function examplesOf(
   subject: Subject,
@@ -33,27 +38,27 @@ export function examplesOf(
   tasksOf: (family: TaskFamily) => number = tasksAtOnce,
 ): Examples {
   const set = setOf(subject);
-  return Object.fromEntries(
-    families.map((name) => {
-      const family = taskFamily(name, set);
-      const tasks = tasksOf(family);
-      const examples = Math.min(wanted(set, tasks), roomFor(subject, family));
-      if (examples >= tasks) return [name, examples];
-      throw new PaperError(
-        "paper/prompt",
-        `${subject.model.label} has positions for ${subject.model.spec.maxPositions} tokens, which hold ${examples} examples of ${name}: too few for its ${tasks} tasks. Use a model with a longer context.`,
-      );
-    }),
-  );
+  const found = families.map((name) => {
+    const family = taskFamily(name, set);
+    const tasks = tasksOf(family);
+    const most = Math.min(wanted(set, tasks), roomFor(subject, family));
+    return { name, tasks, most, examples: most < tasks ? 0 : most };
+  });
+  if (found.every(({ examples }) => examples === 0))
+    throw new PaperError(
+      "paper/prompt",
+      `${subject.model.label} has positions for ${subject.model.spec.maxPositions} tokens, which is too few for an example of each task: they hold ${found.map(({ name, tasks, most }) => `${most} of ${name}, which has ${tasks} tasks`).join("; ")}. Use a model with a longer context: --model.`,
+    );
+  return Object.fromEntries(found.map(({ name, examples }) => [name, examples]));
 }
 
 /** Says for which families the prompts are shorter than they should be; otherwise nothing. */
 export function roomNote(set: FamilySet, examples: Examples, tasksOf = tasksAtOnce): string {
   const fewer = Object.entries(examples).flatMap(([name, count]) => {
     const most = wanted(set, tasksOf(taskFamily(name, set)));
-    return count < most ? [`${count} instead of ${most} for ${name}`] : [];
+    return count < most ? [`${count} instead of ${most} for ${name}${count === 0 ? ", which is left out" : ""}`] : [];
   });
-  return fewer.length === 0 ? "" : ` The context had room for fewer examples: ${fewer.join(", ")}.`;
+  return fewer.length === 0 ? "" : ` The context had room for fewer examples: ${fewer.join("; ")}.`;
 }
 
 /** Lines that are drawn to see how long they are. */

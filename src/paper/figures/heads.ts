@@ -6,11 +6,11 @@
 import { heatMap, pointPlot } from "../../pictures/index.ts";
 import type { Figure, Summary } from "../figure.ts";
 import { type Changes, type HeadEffects, headEffects, type OwnHead, ownHeads } from "../inside/heads.ts";
-import { mixedPrompts, tasksOf } from "../inside/task-vectors.ts";
 import type { Subject } from "../subjects.ts";
 import { taskFamily } from "../tasks/index.ts";
 import { meanOf } from "./asking.ts";
-import { type FamilyCell, type MixedSettings, settingsOf } from "./mixed.ts";
+import { firstTasks, roomNote } from "./examples.ts";
+import { type FamilyCell, type MixedSettings, mixedPrompts, settingsOf } from "./mixed.ts";
 
 interface Block extends FamilyCell {
   readonly first: number;
@@ -44,7 +44,7 @@ async function sweepHeads(
   signal: AbortSignal | undefined,
 ): Promise<HeadEffects[]> {
   const family = taskFamily(name, set);
-  const prompts = mixedPrompts(family, examples[name] as number, BLOCK, seed, first);
+  const prompts = mixedPrompts(family, { examples: examples[name] as number, count: BLOCK, seed, first });
   const found: HeadEffects[] = [];
   for (const prompt of prompts) found.push(await headEffects(subject, prompt, signal));
   return found;
@@ -92,11 +92,14 @@ const COLUMNS = [
   "prompts",
 ];
 
+/** A task takes part from a fifth of its share up, as in every report. One that does not has nothing that a head could carry. */
+const takesPart = ({ probability }: OwnHead, tasks: number) => probability >= 1 / tasks / 5;
+
 /** Without its head a task keeps less than a fifth, as one that does not count as done elsewhere; each other one keeps half. */
-const isOwn = ({ keeps, others }: OwnHead) => keeps < 0.2 && others >= 0.5;
+const isOwn = (head: OwnHead, tasks: number) => takesPart(head, tasks) && head.keeps < 0.2 && head.others >= 0.5;
 
 function summarise(
-  { model, set, families, prompts }: MixedSettings,
+  { model, set, families, prompts, examples }: MixedSettings,
   results: readonly { cell: Block; result: HeadEffects[] }[],
 ): Summary {
   const nameOf = (index: number) => `L${Math.floor(index / model.heads)}H${index % model.heads}`;
@@ -107,8 +110,8 @@ function summarise(
     return [{ family, effects, own: ownHeads(effects), correlations }];
   });
   const taskNames = (family: string) => {
-    const { tasks } = taskFamily(family, set);
-    return tasksOf({ ...taskFamily(family, set) }).map((task) => tasks[task]?.name as string);
+    const asked = taskFamily(family, set);
+    return firstTasks(asked).map((task) => asked.tasks[task]?.name as string);
   };
   const rows = all.flatMap(({ family, effects, own, correlations }) =>
     own.map((head, task) => {
@@ -122,7 +125,7 @@ function summarise(
         nameOf(head.index),
         head.keeps,
         head.others,
-        isOwn(head) ? "yes" : "no",
+        isOwn(head, own.length) ? "yes" : "no",
         nameOf(raises.indexOf(best)),
         best,
         correlations.ablated,
@@ -131,18 +134,21 @@ function summarise(
       ];
     }),
   );
-  const heads = all.flatMap(({ own }) => own);
-  const [owned, tasks] = [heads.filter(isOwn).length, heads.length];
+  const count = (holds: typeof isOwn) => (own: readonly OwnHead[]) =>
+    own.filter((head) => holds(head, own.length)).length;
+  const [owned, taking] = [count(isOwn), count(takesPart)].map((of) =>
+    all.reduce((sum, { own }) => sum + of(own), 0),
+  ) as [number, number];
   return {
     table: { columns: COLUMNS, rows },
     plots: all.flatMap((found) => plotsOf(found, taskNames(found.family), nameOf)),
     sentence: `${all
       .map(
         ({ family, own, correlations }) =>
-          `${family}: ${own.filter(isOwn).length} of ${own.length} tasks have a head of their own; attribution patching has the correlation ${correlations.ablated.toFixed(2)} with exact ablations and ${correlations.patched.toFixed(2)} with exact patches`,
+          `${family}: ${count(isOwn)(own)} of ${count(takesPart)(own)} tasks${count(takesPart)(own) < own.length ? " that take part" : ""} have a head of their own; attribution patching has the correlation ${correlations.ablated.toFixed(2)} with exact ablations and ${correlations.patched.toFixed(2)} with exact patches`,
       )
-      .join(". ")}. (${prompts} prompts.)`,
-    verdict: tasks > 0 && owned === tasks ? "agrees" : owned === 0 ? "disagrees" : "agrees in part",
+      .join(". ")}. (${prompts} prompts.)${roomNote(set, examples)}`,
+    verdict: taking > 0 && owned === taking ? "agrees" : owned === 0 ? "disagrees" : "agrees in part",
   };
 }
 

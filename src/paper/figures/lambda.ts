@@ -107,7 +107,7 @@ function summarise(settings: Settings, results: readonly { cell: Mixture; result
     const middle = (of.find(({ cell }) => cell.share === 0.5) as (typeof measured)[number]).report;
     return { family, pair, off: distance(curve, LAWS.lambda), law: nearestLaw(curve), middle };
   });
-  const linear = found.filter(({ law }) => law === "lambda").length;
+  const linear = found.filter(({ law, middle }) => law === "lambda" && middle.other <= 0.5).length;
   return {
     table: {
       columns: COLUMNS,
@@ -168,8 +168,11 @@ function nearestLaw(curve: Curve): keyof typeof LAWS {
 
 /** The paper shows means. They say nothing of single prompts: a half is also what a model has that picks either task half the time. */
 function sentenceOf({ family, pair, off, law, middle }: Found): string {
+  const name = `${family}, ${pair === "first" ? "first two tasks" : "random pairs"}`;
+  if (middle.other > 0.5)
+    return `${name}: other answers have ${middle.other.toFixed(2)} at one half, more than both tasks together.`;
   const picks = middle.fair < 0.5 ? "most prompts pick one task, which the mean hides" : "most prompts have both tasks";
-  return `${family}, ${pair === "first" ? "first two tasks" : "random pairs"}: the mean is ${off.toFixed(2)} from lambda on average and nearest to ${law}; at one half ${picks} (the smaller probability is ${middle.smaller.toFixed(2)} on average, both are above 0.2 in ${Math.round(100 * middle.allAboveFifth)}% of prompts).`;
+  return `${name}: the mean is ${off.toFixed(2)} from lambda on average and nearest to ${law}; at one half ${picks} (the smaller probability is ${middle.smaller.toFixed(2)} on average, both are above 0.2 in ${Math.round(100 * middle.allAboveFifth)}% of prompts).`;
 }
 
 interface Found {

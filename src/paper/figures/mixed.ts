@@ -8,7 +8,7 @@ import type { Subject } from "../subjects.ts";
 import type { TaskFamily } from "../tasks/family.ts";
 import { type FamilySet, taskFamily } from "../tasks/index.ts";
 import { factsOf, familiesOf, type SubjectFacts, setOf } from "./asking.ts";
-import { type Examples, examplesOf, tasksAtOnce } from "./examples.ts";
+import { type Examples, examplesOf, firstTasks, tasksAtOnce } from "./examples.ts";
 
 export interface MixedSettings {
   readonly model: SubjectFacts;
@@ -24,7 +24,7 @@ export interface MixedSettings {
 const BLOCK = 20;
 
 /**
- * Of as many prompts of each family that the model can be asked.
+ * Of as many prompts of each family that the model can be asked and has room for.
  * @param tasksOf how many tasks a prompt has
  */
 export async function settingsOf(
@@ -32,8 +32,8 @@ export async function settingsOf(
   prompts: number,
   tasksOf?: (family: TaskFamily) => number,
 ): Promise<MixedSettings> {
-  const families = familiesOf(subject);
-  const examples = examplesOf(subject, families, tasksOf);
+  const examples = examplesOf(subject, familiesOf(subject), tasksOf);
+  const families = Object.keys(examples).filter((name) => examples[name] !== 0);
   return { model: await factsOf(subject), set: setOf(subject), families, examples, prompts, seed: 0 };
 }
 
@@ -77,22 +77,41 @@ export function roleNames(family: TaskFamily): string[] {
   return Array.from({ length: tasksAtOnce(family) }, (_, role) => `role ${role + 1}`);
 }
 
-/** Prompts of all tasks, or of all but one, with as many examples and the same queries. */
-export function mixedPrompts(
-  { set, seed, examples }: MixedSettings,
-  { family: name, first, count }: Omit<Block, "id">,
-  without?: number,
-): Prompt[] {
-  const family = taskFamily(name, set);
+/** Which prompts of a family. */
+export interface Mixed {
+  readonly examples: number;
+  readonly count: number;
+  readonly seed: number;
+  readonly first?: number;
+  /** The role that has no examples. */
+  readonly without?: number | undefined;
+  /** Whether a family with more tasks than a prompt holds has others in each; if not, they are its first. */
+  readonly areDrawn?: boolean;
+}
+
+/** Prompts of all tasks in equal parts, or of all but one, with as many examples and the same queries. */
+export function mixedPrompts(family: TaskFamily, mixed: Mixed): Prompt[] {
+  const { examples, count, seed, first = 0, without, areDrawn = false } = mixed;
   const roles = tasksAtOnce(family);
   const shares = without === undefined ? equalShares(roles) : equalShares(roles - 1).toSpliced(without, 0, 0);
+  const tasks = areDrawn && !isWhole(family) ? undefined : firstTasks(family);
   return evaluationPrompts(family, {
-    counts: countsOf(shares, examples[name] as number),
+    counts: countsOf(shares, examples),
     count,
     first,
     seed,
-    ...(isWhole(family) && { tasks: family.tasks.map(({ name }) => name) }),
+    ...(tasks && { tasks }),
   });
+}
+
+/** Those of a cell. */
+export function blockPrompts(
+  { set, seed, examples }: MixedSettings,
+  { family, first, count }: Omit<Block, "id">,
+  without?: number,
+): Prompt[] {
+  const own = { examples: examples[family] as number, count, seed, first, without, areDrawn: true };
+  return mixedPrompts(taskFamily(family, set), own);
 }
 
 /** Prompts of `tasks` tasks, drawn for each. */

@@ -7,7 +7,7 @@ import { mixtureReport } from "../report.ts";
 import { taskFamily } from "../tasks/index.ts";
 import { ask, meanOf, OTHER } from "./asking.ts";
 import { roomNote } from "./examples.ts";
-import { type Block, blocksOf, type MixedSettings, mixedPrompts, mixedSettings, roleNames } from "./mixed.ts";
+import { type Block, blockPrompts, blocksOf, type MixedSettings, mixedSettings, roleNames } from "./mixed.ts";
 
 export const MIXTURES: Figure<MixedSettings, Block, Measured[]> = {
   name: "mixtures",
@@ -16,7 +16,7 @@ export const MIXTURES: Figure<MixedSettings, Block, Measured[]> = {
     "The three or four answers together take most of the probability, each of them a part that is not negligible; every model prefers some tasks to others (figures 1 and 2).",
   settings: mixedSettings,
   cells: (settings) => settings.families.flatMap((family) => blocksOf(settings, family, { family })),
-  run: (block, settings, subject, signal) => ask(subject, mixedPrompts(settings, block), signal),
+  run: (block, settings, subject, signal) => ask(subject, blockPrompts(settings, block), signal),
   summarise,
 };
 
@@ -31,6 +31,7 @@ const COLUMNS = [
   "likeliest other token",
   "entropy (nats)",
   "KL (nats)",
+  "smallest of a prompt's, mean",
   "prompts with every task at a fifth of its share",
   "prompts with all answers in the top K",
   "prompts with overlapping answers",
@@ -39,7 +40,7 @@ const COLUMNS = [
 function summarise(settings: MixedSettings, results: readonly { cell: Block; result: Measured[] }[]): Summary {
   const families = settings.families.map((name) => {
     const answered = results.filter(({ cell }) => cell.family === name).flatMap(({ result }) => result);
-    const prompts = mixedPrompts(settings, { family: name, first: 0, count: answered.length });
+    const prompts = blockPrompts(settings, { family: name, first: 0, count: answered.length });
     const roles = roleNames(taskFamily(name, settings.set));
     return {
       name,
@@ -62,6 +63,7 @@ function summarise(settings: MixedSettings, results: readonly { cell: Block; res
       likeliestOther,
       meanOf(answered.map((one) => one.entropy)),
       report.kl,
+      report.smaller,
       report.fair,
       report.topK ?? "",
       meanOf(answered.map((one) => Number(one.isOverlapping))),

@@ -6,7 +6,7 @@ import { promptInput } from "../prompts.ts";
 import { taskFamily } from "../tasks/index.ts";
 import { ask, meanOf, OTHER, spreadOf } from "./asking.ts";
 import { roomNote } from "./examples.ts";
-import { type Block, blocksOf, type MixedSettings, mixedPrompts, mixedSettings, roleNames } from "./mixed.ts";
+import { type Block, blockPrompts, blocksOf, type MixedSettings, mixedSettings, roleNames } from "./mixed.ts";
 
 /** A prompt's answers with their line breaks, and the likeliest line that is none of them. */
 interface Compared {
@@ -23,7 +23,7 @@ export const OTHERS: Figure<MixedSettings, Block, Compared[]> = {
   settings: mixedSettings,
   cells: (settings) => settings.families.flatMap((family) => blocksOf(settings, family, { family })),
   async run(block, settings, subject, signal) {
-    const prompts = mixedPrompts(settings, block);
+    const prompts = blockPrompts(settings, block);
     const isOther = (prompt: number, text: string) => !prompts[prompt]?.answers.includes(text);
     const measured = await ask(subject, prompts, signal, { wholeLines: true });
     const found = await likeliestLines(
@@ -32,9 +32,10 @@ export const OTHERS: Figure<MixedSettings, Block, Compared[]> = {
       prompts.map((prompt) => promptInput(subject.vocabulary, prompt)),
       { enough: (lines, prompt) => lines.some(({ text }) => isOther(prompt, text)), ...(signal && { signal }) },
     );
-    return found.map(({ lines, isExact }, prompt) => ({
+    return found.map(({ lines, isExact, bound }, prompt) => ({
       answers: measured[prompt]?.probabilities ?? [],
-      other: lines.find(({ text }) => isOther(prompt, text)) ?? { text: "", probability: 0 },
+      // Where the search found none, there may be one with the bound.
+      other: lines.find(({ text }) => isOther(prompt, text)) ?? { text: "(none found)", probability: bound },
       isExact,
     }));
   },

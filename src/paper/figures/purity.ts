@@ -9,6 +9,7 @@ import { TRAINING_PRESET_NAMES } from "../preset-spec.ts";
 import { trainingPreset } from "../presets.ts";
 import { countsOf, evaluationPrompts, type Prompt } from "../prompts.ts";
 import { mixtureReport } from "../report.ts";
+import { lastPart } from "../subjects.ts";
 import { taskFamily } from "../tasks/index.ts";
 import { ask } from "./asking.ts";
 import { type Block, type MixedSettings, mixedSettings } from "./mixed.ts";
@@ -148,5 +149,4 @@ function halvesPlot(
   );
 }
 
-/** The last part of where the model came from. */
-const nameOf = ({ model: { label } }: MixedSettings) => label.split(/[/\\]/).filter(Boolean).at(-1) ?? label;
+const nameOf = ({ model: { label } }: MixedSettings) => lastPart(label);

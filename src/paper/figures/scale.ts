@@ -10,7 +10,7 @@ import type { Subject } from "../subjects.ts";
 import type { TaskFamily } from "../tasks/family.ts";
 import { taskFamily } from "../tasks/index.ts";
 import { ask, meanOf } from "./asking.ts";
-import { MOST_TASKS } from "./examples.ts";
+import { MOST_TASKS, roomNote } from "./examples.ts";
 import { cellOfEach, type FamilyCell, type MixedSettings, settingsOf } from "./mixed.ts";
 
 interface Settings extends MixedSettings {
@@ -145,9 +145,15 @@ function compare(models: readonly ModelResults<Settings, FamilyCell, Measured[]>
         ({ family, completed, kl, listed }) =>
           `on ${family} the number of tasks completed ${way(completed)} (${listed((p) => p.completed)}) and KL ${way(kl)} (${listed((p) => p.kl)} nats)`,
       )
-      .join("; ")}.`,
+      .join("; ")}.${models.map(noteOf).join("")}`,
     verdict: holds === asPaper.length ? "agrees" : holds === 0 ? "disagrees" : "agrees in part",
   };
+}
+
+/** Whether a model's context has room for fewer examples. */
+function noteOf({ settings: { model, set, examples } }: ModelResults<Settings, FamilyCell, Measured[]>): string {
+  const note = roomNote(set, examples, tasksOf);
+  return note && ` ${model.label}:${note}`;
 }
 
 const log10 = ({ parameters }: Point) => Math.log10(parameters);

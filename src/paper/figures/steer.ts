@@ -10,20 +10,13 @@ import { placesOf, setSpace } from "../../theory/index.ts";
 import type { Figure, Summary } from "../figure.ts";
 import { constructionOf } from "../inside/construction.ts";
 import { type Head, type HeadEffects, headEffects, headsOf, ownHeads, zOf } from "../inside/heads.ts";
-import {
-  centroidOf,
-  combined,
-  lastResiduals,
-  mixedPrompts,
-  pureTwin,
-  residualOf,
-  tasksOf,
-} from "../inside/task-vectors.ts";
+import { centroidOf, combined, lastResiduals, pureTwin, residualOf } from "../inside/task-vectors.ts";
 import type { Prompt } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
 import { taskFamily } from "../tasks/index.ts";
 import { ask, meanOf, OTHER } from "./asking.ts";
-import { cellOfEach, type FamilyCell, type MixedSettings, settingsOf } from "./mixed.ts";
+import { firstTasks, roomNote } from "./examples.ts";
+import { cellOfEach, type FamilyCell, type MixedSettings, mixedPrompts, settingsOf } from "./mixed.ts";
 
 interface SteerCell extends FamilyCell {
   readonly isConstruction: boolean;
@@ -93,11 +86,11 @@ async function steerModel(
 ): Promise<Steered[]> {
   const family = taskFamily(name, set);
   const examples = ofFamilies[name] as number;
-  const choice = mixedPrompts(family, examples, count, seed + CHOICE);
-  const shown = mixedPrompts(family, examples, count, seed);
+  const choice = mixedPrompts(family, { examples, count, seed: seed + CHOICE });
+  const shown = mixedPrompts(family, { examples, count, seed });
   const own = await findHeads(subject, choice.slice(0, HEAD_PROMPTS), signal);
   const steered: Steered[] = [];
-  for (const target of tasksOf(family)) {
+  for (const target of firstTasks(family)) {
     const ways = {
       nothing: [{ setting: "", edits: [] }],
       "add vector": await vectorWays(subject, choice, target, signal),
@@ -229,10 +222,10 @@ async function steerConstruction(
   const construction = await constructionOf(family, CONTROL.examples, gpu);
   using _model = construction.model;
   const { blueprint } = construction;
-  const prompts = mixedPrompts(family, CONTROL.examples, Math.min(count, MOST_CONTROL), seed);
+  const prompts = mixedPrompts(family, { examples: CONTROL.examples, count: Math.min(count, MOST_CONTROL), seed });
   const shares = family.tasks.map((_, task) => (prompts[0] as Prompt).shares[task] ?? 0);
   const steered: Steered[] = [];
-  for (const target of tasksOf(family)) {
+  for (const target of firstTasks(family)) {
     const outcomes: Outcome[] = [];
     for (const part of [0, 0.5, 1]) {
       const weights = shares.map((share, task) => (1 - part) * share + part * Number(task === target));
@@ -257,7 +250,10 @@ const COLUMNS = [
   "other tasks in their pure prompts",
 ];
 
-function summarise({ set }: MixedSettings, results: readonly { cell: SteerCell; result: Steered[] }[]): Summary {
+function summarise(
+  { set, examples }: MixedSettings,
+  results: readonly { cell: SteerCell; result: Steered[] }[],
+): Summary {
   const all = results.flatMap(({ cell: { family, isConstruction }, result }) =>
     result.map(({ target, outcomes }) => ({
       group: isConstruction ? `construction of ${family}` : family,
@@ -309,7 +305,7 @@ function summarise({ set }: MixedSettings, results: readonly { cell: SteerCell; 
             )
             .join("; ")}`,
       )
-      .join(". ")}.`,
+      .join(". ")}.${roomNote(set, examples)}`,
     verdict: steered === trained.length ? "agrees" : steered === 0 ? "disagrees" : "agrees in part",
   };
 }

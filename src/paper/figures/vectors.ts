@@ -11,17 +11,16 @@ import {
   doTasks,
   findTaskVectors,
   lastResiduals,
-  mixedPrompts,
   pureTwin,
   type TaskVectors,
-  tasksOf,
 } from "../inside/task-vectors.ts";
 import { tsne } from "../inside/tsne.ts";
 import { countsOf, evaluationPrompts, type Prompt } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
 import { type FamilySet, taskFamily } from "../tasks/index.ts";
 import { ask, meanOf } from "./asking.ts";
-import { cellOfEach, type FamilyCell, type MixedSettings, settingsOf } from "./mixed.ts";
+import { firstTasks, roomNote } from "./examples.ts";
+import { cellOfEach, type FamilyCell, type MixedSettings, mixedPrompts, settingsOf } from "./mixed.ts";
 
 /** A prompt that is shown. */
 interface Shown {
@@ -65,10 +64,11 @@ async function lookInside(
   signal: AbortSignal | undefined,
 ): Promise<Result> {
   const family = taskFamily(name, set);
-  const tasks = tasksOf(family);
+  const tasks = firstTasks(family);
   const examples = ofFamilies[name] as number;
-  const sources = mixedPrompts(family, examples, count, seed + SOURCES);
-  const queries = mixedPrompts(family, examples, count, seed + QUERIES);
+  const draw = (of: number) => mixedPrompts(family, { examples, count, seed: of });
+  const sources = draw(seed + SOURCES);
+  const queries = draw(seed + QUERIES);
   const { residuals, ...search } = await findTaskVectors(subject, sources, queries, signal);
   const groups = residuals[search.best] as readonly (readonly Float32Array[])[];
   const plane = discriminants(groups);
@@ -76,7 +76,7 @@ async function lookInside(
   const pairs = pairsOf(tasks);
   const scale = meanOf(pairs.map(([a, b]) => distance(centres[a] as Float32Array, centres[b] as Float32Array)));
 
-  const mixed = mixedPrompts(family, examples, count, seed);
+  const mixed = draw(seed);
   const shown = [
     ...tasks.flatMap((task) => mixed.map((prompt) => ({ tasks: [task], prompt: pureTwin(prompt, task) }))),
     ...mixed.map((prompt) => ({ tasks, prompt })),
@@ -187,9 +187,12 @@ const COLUMNS = [
   "by chance",
 ];
 
-function summarise({ set }: MixedSettings, results: readonly { cell: FamilyCell; result: Result }[]): Summary {
+function summarise(
+  { set, examples }: MixedSettings,
+  results: readonly { cell: FamilyCell; result: Result }[],
+): Summary {
   const all = results.map(({ cell, result }) => foundIn(cell.family, result));
-  const taskCount = ({ family }: Found) => tasksOf(taskFamily(family, set)).length;
+  const taskCount = ({ family }: Found) => firstTasks(taskFamily(family, set)).length;
   const percent = (value: number) => `${Math.round(100 * value)}%`;
   const claims = all.flatMap((found) => claimsOf(found, set, taskCount(found)));
   const held = claims.filter(Boolean).length;
@@ -222,7 +225,7 @@ function summarise({ set }: MixedSettings, results: readonly { cell: FamilyCell;
         (found) =>
           `${found.family}: with the best layer's vectors (${found.result.search.best}) ${percent(found.bestScore.mean)} of queries are answered without examples (${percent(found.result.search.without)} without a vector); prompts of two tasks lie at ${found.along.toFixed(2)} of the way between their centres; distance and probability have the correlation ${found.correlation.toFixed(2)}, and the nearest centre's task is the likeliest in ${percent(found.nearest)} of mixed prompts`,
       )
-      .join(". ")}.`,
+      .join(". ")}.${roomNote(set, examples)}`,
     verdict: held === claims.length ? "agrees" : held === 0 ? "disagrees" : "agrees in part",
   };
 }
@@ -240,7 +243,7 @@ function claimsOf(
 
 function plotsOf({ family: name, result }: Found, set: FamilySet): Summary["plots"][number][] {
   const family = taskFamily(name, set);
-  const tasks = tasksOf(family);
+  const tasks = firstTasks(family);
   const nameOf = (members: readonly number[]) =>
     members.length === tasks.length ? "all" : members.map((task) => family.tasks[task]?.name).join(" + ");
   // One pair of tasks is enough to see; there is a colour for each of six groups.

@@ -178,6 +178,8 @@ export interface OwnHead {
   readonly keeps: number;
   /** The least part that another task keeps. */
   readonly others: number;
+  /** Mean probability of the task's answer with all heads. */
+  readonly probability: number;
 }
 
 /** The head of each task. */
@@ -195,7 +197,8 @@ export function ownHeads(effects: readonly HeadEffects[]): OwnHead[] {
     kept
       .map((parts, index): OwnHead => {
         const others = Math.min(...parts.filter((_, other) => other !== task));
-        return { index, keeps: parts[task] as number, others };
+        const before = meanOf(effects.map((one) => probability(one, task)));
+        return { index, keeps: parts[task] as number, others, probability: before };
       })
       .reduce((a, b) => (selectivity(b) > selectivity(a) ? b : a)),
   );

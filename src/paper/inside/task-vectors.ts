@@ -7,29 +7,10 @@ import { captureAlone } from "../../hooks/capture.ts";
 import type { Edit } from "../../hooks/index.ts";
 import { answerProbabilities } from "../answers.ts";
 import { meanOf } from "../figures/asking.ts";
-import { tasksAtOnce } from "../figures/examples.ts";
 import { askedOf } from "../measure.ts";
 import { BATCH_TOKENS } from "../passes.ts";
-import { countsOf, equalShares, evaluationPrompts, type Prompt } from "../prompts.ts";
+import type { Prompt } from "../prompts.ts";
 import type { Subject } from "../subjects.ts";
-import type { TaskFamily } from "../tasks/family.ts";
-
-/** Numbers of the tasks that are looked at: all, or the first of many. */
-export function tasksOf(family: TaskFamily): number[] {
-  return Array.from({ length: tasksAtOnce(family) }, (_, task) => task);
-}
-
-/** Prompts with equal parts of all tasks looked at; their answers differ. `seed` tells prompts to choose by from those to show. */
-export function mixedPrompts(family: TaskFamily, examples: number, count: number, seed: number, first = 0): Prompt[] {
-  const tasks = tasksOf(family);
-  return evaluationPrompts(family, {
-    counts: countsOf(equalShares(tasks.length), examples),
-    tasks,
-    count,
-    seed,
-    first,
-  });
-}
 
 /** The same prompt with every example answered by the task of `role`. */
 export function pureTwin(prompt: Prompt, role: number): Prompt {

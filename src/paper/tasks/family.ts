@@ -8,6 +8,7 @@ import { PaperError } from "../errors.ts";
 /** One of the answers to a family's inputs. */
 export interface Task {
   readonly name: string;
+  /** The answer to inputs. */
   readonly answer: (inputs: readonly string[]) => string;
   /** All that it ever answers. */
   readonly answers: readonly string[];
@@ -20,6 +21,7 @@ export interface InputSlot {
   readonly after: string;
 }
 
+/** Tasks on the same inputs, such as the sum and the difference of two numbers. */
 export interface TaskFamily {
   readonly name: string;
   readonly inputs: readonly InputSlot[];

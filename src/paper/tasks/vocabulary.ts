@@ -15,12 +15,14 @@ export const LINE_BREAK = "\n";
 /** What the tokens of a vocabulary are. */
 export const TOKEN_FORMS = ["words", "characters"] as const;
 
+/** Whether a token is a word or a character. */
 export type TokenForm = (typeof TOKEN_FORMS)[number];
 
 const TOKENS = s.list("tokens", s.text);
 const INPUTS = s.list("inputs", s.text);
 const FORM = s.oneOf<TokenForm>("words", "characters");
 
+/** Tokens and their ids, for models that are trained on tasks alone. */
 export class Vocabulary {
   readonly #ids: ReadonlyMap<string, number>;
   readonly form: TokenForm;

@@ -12,8 +12,10 @@ const PRESETS = {
   plus: async () => (await import("./plus.ts")).plus(),
 } satisfies Record<string, () => Promise<TaskDefinition>>;
 
+/** The name of a task definition that the package brings. */
 export type PresetName = keyof typeof PRESETS;
 
+/** The task definitions that the package brings. */
 export const PRESET_NAMES = Object.keys(PRESETS) as PresetName[];
 
 /** The definition of a preset with its default sizes. Throws `theory/definition` for an unknown name. */

@@ -3,10 +3,13 @@
 /** The parts of a verification, in the order in which they run; docs/theory.md has a section for each. */
 export const GROUPS = ["exactness", "resources", "causality", "heads", "robustness"] as const;
 
+/** A part of the verification. */
 export type Group = (typeof GROUPS)[number];
 
+/** How a measured number should lie to its bound. */
 export type Relation = "<=" | ">=" | "=";
 
+/** A statement about a constructed model, and what was measured. */
 export interface Claim {
   group: Group;
   name: string;

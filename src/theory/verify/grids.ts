@@ -76,8 +76,10 @@ const GRIDS = {
   },
 } as const satisfies Record<string, Grid>;
 
+/** How much a verification covers. */
 export type GridName = keyof typeof GRIDS;
 
+/** The grids that a verification can run on. */
 export const GRID_NAMES = Object.keys(GRIDS) as GridName[];
 
 export function gridOf(name: GridName): Grid {

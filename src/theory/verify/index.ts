@@ -23,6 +23,7 @@ const PARTS: Record<Group, Part> = {
   robustness: verifyRobustness,
 };
 
+/** Options of `verify`. */
 export interface VerifyOptions {
   /** Default `quick`. */
   grid?: GridName;

@@ -8,12 +8,22 @@
  *
  * Entries of one group share chunks, so that there is one of each class, whichever entries a program imports.
  *
- * `bench/page.js` is the program of `bench/index.html`, which `superlens bench --serve` shows.
+ * `page/` is the page that `superlens serve` shows.
  *
  * Shaders are bundled as text. `dist/types/` gets the declarations from tsc.
  */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -99,16 +109,29 @@ async function buildWeb() {
   await build({ ...options, entryPoints: hostEntries("deno"), external: ["node:*"], chunkNames: "deno/[name]-[hash]" });
 }
 
-/** The program of the benchmark's page. */
-export async function buildPage() {
+/**
+ * The page that `superlens serve` shows, in dist/page: static files that any static host can serve from any folder. The worker
+ * with the engine is a program of its own.
+ */
+export async function buildSite() {
   const { build } = await loadEsbuild();
+  const to = join(dist, "page");
   await build({
     ...webOptions,
-    entryPoints: ["src/bench/page.ts"],
-    outfile: join(dist, "bench/page.js"),
+    entryPoints: { page: "src/web/main.tsx", engine: "src/web/engine/worker.ts" },
+    outdir: to,
+    splitting: true,
+    chunkNames: "chunks/[name]-[hash]",
     minify: true,
+    jsx: "automatic",
+    jsxImportSource: "preact",
   });
+  for (const name of ["index.html", "page.css"]) cpSync(join(root, "src/web", name), join(to, name));
+  for (const name of PAGE_MODELS) cpSync(join(root, "weights", name), join(to, "models", name), { recursive: true });
 }
+
+/** Models of weights/ that lie beside the page (`src/web/models.ts` names them). */
+const PAGE_MODELS = ["lc", "lc-mix10", "superposition"];
 
 function buildTypes() {
   const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
@@ -135,6 +158,6 @@ function modified(path) {
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
   rmSync(dist, { recursive: true, force: true });
-  await Promise.all([buildNode(), buildWeb(), buildPage()]);
+  await Promise.all([buildNode(), buildWeb(), buildSite()]);
   buildTypes();
 }

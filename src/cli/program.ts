@@ -13,6 +13,7 @@ import { lensCommand } from "./commands/lens.ts";
 import { paperCommand } from "./commands/paper.ts";
 import { patchCommand } from "./commands/patch.ts";
 import { probsCommand } from "./commands/probs.ts";
+import { serveCommand } from "./commands/serve.ts";
 import { testPromptCommand } from "./commands/test-prompt.ts";
 import { tokenizeCommand } from "./commands/tokenize.ts";
 import { trainCommand } from "./commands/train.ts";
@@ -23,7 +24,7 @@ import { note, noteJson } from "./output.ts";
 import { packageVersion } from "./package.ts";
 
 /** Commands that read no weights of the user's, or time the reading. They refuse `--check-finite`, since they would not check. */
-const READ_NO_WEIGHTS = ["tokenize", "construct", "verify", "bench"];
+const READ_NO_WEIGHTS = ["tokenize", "construct", "verify", "serve", "bench"];
 
 const COMMANDS = [
   demoCommand,
@@ -42,6 +43,7 @@ const COMMANDS = [
   constructCommand,
   verifyCommand,
   paperCommand,
+  serveCommand,
   benchCommand,
   tuneCommand,
 ];

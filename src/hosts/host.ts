@@ -14,7 +14,7 @@
  * | writes folders     | no                 | yes                     | yes                                 |
  * | keeps downloads in | its storage (OPFS) | the cache folder        | the cache folder                    |
  * | Hub, token         | what options say   | `hub-environment.node.ts` | `hub-environment.node.ts`         |
- * | keeps tuning in    | `localStorage`     | the cache folder, if it may | the cache folder                |
+ * | keeps tuning in    | `localStorage`; in a worker the Cache API | the cache folder, if it may | the cache folder                |
  */
 import {
   type CheckpointSource,

@@ -68,6 +68,13 @@ export class Picture {
     return `${[this.title, ...shown].join("\n")}\n`;
   }
 
+  /** Shows it where one is: as a picture in a notebook of Deno, elsewhere as text on the console. */
+  async show(): Promise<void> {
+    const { Deno } = globalThis as { Deno?: { jupyter?: { display(shown: unknown): Promise<void> } } };
+    if (Deno?.jupyter) await Deno.jupyter.display(this);
+    else console.log(this.text());
+  }
+
   /** What a notebook shows: the richest form that its viewer knows. */
   async [JUPYTER_DISPLAY](): Promise<Record<string, unknown>> {
     const svg = await this.svg();

@@ -2,9 +2,9 @@
 import { connect } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { serve } from "../../scripts/hosts/serve.ts";
-import { servePage } from "../../src/cli/bench-page.ts";
 import type { LocalServer } from "../../src/cli/local-server.ts";
 import { startLocalServer } from "../../src/cli/local-server.ts";
+import { serveSite } from "../../src/cli/site.ts";
 import { LLAMA } from "./support.ts";
 
 /** Sends bytes as they are; gives all that came back until the server or, after `hangUp`, this side closed. */
@@ -60,7 +60,7 @@ const status = (answer: string) => Number(/^HTTP\/1\.1 (\d+) /.exec(answer)?.[1]
 let page: LocalServer;
 let folders: LocalServer;
 beforeAll(async () => {
-  page = await servePage(0);
+  page = await serveSite(0);
   folders = await serve({ "/model/": LLAMA });
 });
 afterAll(() => Promise.all([page.close(), folders.close()]));

@@ -16,12 +16,12 @@ import {
 } from "../../bench/index.ts";
 import { STORAGE_TYPES, type StorageType } from "../../kernels/definitions.ts";
 import { benchOn, type HostRun, type Target, withShapeFolder } from "../bench-hosts.ts";
-import { servePage } from "../bench-page.ts";
 import { commitName } from "../commit.ts";
 import { checkAdapter, HOSTS, type Host } from "../elsewhere.ts";
 import { examples, type GlobalOptions, usageError, wholeNumber } from "../options.ts";
 import { note, print, printJson, table } from "../output.ts";
-import { stop } from "../stop.ts";
+import { untilInterrupted } from "../served-page.ts";
+import { serveSite } from "../site.ts";
 
 interface BenchCommandOptions extends GlobalOptions {
   shape?: ShapeName;
@@ -105,7 +105,7 @@ export function benchCommand(): Command {
 async function bench(model: string | undefined, command: Command): Promise<void> {
   const options = command.optsWithGlobals<BenchCommandOptions>();
   checkUsage(model, options, command);
-  if (options.serve) return serve(options);
+  if (options.serve) return untilInterrupted(await serveSite(options.port), "#view=bench", options.quiet);
   if (model !== undefined) return runAll({ model, label: model, isRandom: false }, options);
   const target = { shape: options.shape ?? DEFAULT_SHAPE, dtype: options.dtype ?? "f32" };
   if (!options.cold) return runAll(target, options);
@@ -192,15 +192,6 @@ function showStages(host: Host, quiet: boolean): Stages {
     },
     end: () => undefined,
   };
-}
-
-/** Serves the page until the command is interrupted. */
-async function serve({ port, quiet }: BenchCommandOptions): Promise<void> {
-  const page = await servePage(port);
-  print(`${page.origin}/`);
-  if (!quiet) note("superlens: open this address in a browser with WebGPU; Ctrl-C ends the server");
-  await new Promise<void>((resolve) => stop.signal.addEventListener("abort", () => resolve(), { once: true }));
-  await page.close();
 }
 
 /** A parser for "a,b,c". */

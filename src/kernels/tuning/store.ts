@@ -1,7 +1,7 @@
 /**
  * Where the tuner's choices are kept between runs. The key is the adapter, its driver, the host and the version of the kernels,
  * so a change of any of them makes the benchmarks run again. Node and Deno keep files (`store.node.ts`), a page uses
- * `localStorage`. Where there is neither, nothing is kept.
+ * `localStorage`, a worker of a page the Cache API. Where there is none of these, nothing is kept.
  */
 import { fnv1a } from "../../fnv1a.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
@@ -28,7 +28,7 @@ export function registerTuningStore(store: TuningStore | undefined): void {
 
 /** The store of this host, or undefined where nothing is kept. */
 export function tuningStore(): TuningStore | undefined {
-  return registered ?? pageStore();
+  return registered ?? pageStore() ?? workerStore();
 }
 
 /** What choices depend on, as text. */
@@ -78,4 +78,21 @@ function pageStore(): TuningStore | undefined {
   } catch {
     return undefined;
   }
+}
+
+const CACHE = "superlens tuning";
+
+/** The Cache API, which workers of pages that are secure have. It keeps answers by address, so a key becomes one. */
+function workerStore(): TuningStore | undefined {
+  if (!("WorkerGlobalScope" in globalThis && "caches" in globalThis)) return undefined;
+  const addressOf = (key: string) => `https://superlens.invalid/${encodeURIComponent(key)}`;
+  return {
+    read: async (key) => {
+      const kept = await (await caches.open(CACHE)).match(addressOf(key)).catch(() => undefined);
+      return kept && parseEntry(await kept.text(), key);
+    },
+    write: async (key, choices) => {
+      await (await caches.open(CACHE)).put(addressOf(key), new Response(entryText(key, choices)));
+    },
+  };
 }

@@ -1,0 +1,124 @@
+/**
+ * The worker's state: one device, and the one model that the page looks at. Loading another ends the first, so that the GPU never
+ * holds two. A device that was lost is replaced at the next load.
+ */
+import type { CheckpointProgress } from "../../checkpoint/index.ts";
+import { InputError } from "../../errors.ts";
+import { Gpu } from "../../gpu/gpu.ts";
+import { type HookedModel, loadModel } from "../../hooks/index.ts";
+import { requestGpu } from "../../hosts/request.ts";
+import { type LoadOptions, type ModelSource, openModelSource } from "../../model/load.ts";
+import { type Blueprint, readBlueprint } from "../../theory/index.ts";
+import type { Running } from "../protocol.ts";
+import { blueprintWords, tokenizerWords, vocabularyWords, type Words } from "./words.ts";
+
+/** The model that is loaded, and what the page needs beside it. */
+export interface Loaded {
+  readonly model: HookedModel;
+  readonly words: Words | undefined;
+  /** What a constructed transformer was built to compute. */
+  readonly blueprint: Blueprint | undefined;
+  /** Things a person should know, such as tensors that the model leaves out. */
+  readonly notices: readonly string[];
+}
+
+let device: Promise<Gpu> | undefined;
+let loaded: Loaded | undefined;
+
+/** The device, requested when it is first needed. @throws GpuError where there is no WebGPU */
+export function gpu(): Promise<Gpu> {
+  device ??= requestGpu().then(
+    (host) => {
+      const made = new Gpu(host);
+      made.core.whenLost(forgetDevice);
+      return made;
+    },
+    (error: unknown) => {
+      forgetDevice();
+      throw error;
+    },
+  );
+  return device;
+}
+
+function forgetDevice(): void {
+  device = undefined;
+}
+
+/** @throws InputError `page/no-model` before a model is loaded */
+export function current(): Loaded {
+  if (loaded) return loaded;
+  throw new InputError("page/no-model", "No model is loaded. Choose one in the Model view.");
+}
+
+/** The ids of a text. @throws InputError for a model that takes none */
+export function idsOf(text: string): number[] {
+  const { words, model } = current();
+  if (!words)
+    throw new InputError(
+      "input/no-tokenizer",
+      `${model.label} has no tokenizer${model.tokenizerError ? `: ${model.tokenizerError.message}` : ""}. Load a folder with tokenizer.json.`,
+    );
+  const ids = words.encode(text);
+  if (ids.length === 0) throw new InputError("input/empty", "The prompt is empty. Type some text.");
+  return ids;
+}
+
+/** A token as the page shows it. */
+export const labelOf = (id: number): string => current().words?.label(id) ?? `${id}`;
+
+/** Loads a model in place of the one before. */
+export async function load(
+  source: ModelSource,
+  { signal, onProgress }: Running,
+  { dtype }: Pick<LoadOptions, "dtype"> = {},
+): Promise<Loaded> {
+  unload();
+  const notices: string[] = [];
+  const onNotice = (message: string) => notices.push(message);
+  const report = ({ loaded: done, total, tensor }: CheckpointProgress) =>
+    onProgress({ done, total, ...(tensor !== undefined && { what: tensor }) });
+  const shared = await gpu();
+  const model = await loadModel(source, { gpu: shared, signal, onNotice, onProgress: report, ...(dtype && { dtype }) });
+  const facts = await beside(source, signal).catch((error: unknown) => {
+    model.destroy();
+    throw error;
+  });
+  const words = model.tokenizer ? tokenizerWords(model) : facts.words;
+  loaded = { model, words, blueprint: facts.blueprint, notices };
+  return loaded;
+}
+
+/** A second model with a vocabulary of words, for one question. The caller ends it. */
+export async function openBeside(
+  source: ModelSource,
+  signal: AbortSignal,
+): Promise<{ model: HookedModel; encode: (text: string) => number[]; label: (id: number) => string }> {
+  const { words } = await beside(source, signal);
+  const model = await loadModel(source, { gpu: await gpu(), signal, onNotice: () => {} });
+  return { model, encode: (text) => words?.encode(text) ?? [], label: (id) => words?.label(id) ?? `${id}` };
+}
+
+export function unload(): void {
+  loaded?.model.destroy();
+  loaded = undefined;
+}
+
+/** What stands beside a model without a tokenizer: a vocabulary, or the construction. */
+async function beside(source: ModelSource, signal: AbortSignal): Promise<Pick<Loaded, "words" | "blueprint">> {
+  const checkpoint = await openModelSource(source, { signal, onNotice: () => {} });
+  try {
+    const config = (await checkpoint.readJson("config.json")) as { superposition?: unknown } | undefined;
+    if (config?.superposition !== undefined) {
+      const blueprint = await readBlueprint(source, { signal });
+      return { words: blueprintWords(blueprint), blueprint };
+    }
+    const vocabulary = await checkpoint.readJson("vocab.json");
+    return {
+      words: vocabulary === undefined ? undefined : vocabularyWords(vocabulary as Record<string, number>),
+      blueprint: undefined,
+    };
+  } finally {
+    await checkpoint.close();
+  }
+}

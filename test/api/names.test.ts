@@ -27,6 +27,8 @@ const INTERNAL = new Set([
     "Matrix",
     "Region",
     "TrainedWeight",
+    "FlatMemory",
+    "BufferSlice",
     "LoadedModel",
   ],
 ]);

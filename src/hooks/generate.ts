@@ -1,4 +1,4 @@
-/** Generation with hooks: edits in the prompt's pass, in every new token's pass, or in both, and captures of each pass. */
+/** Generation with hooks: edits in the prompt's pass, in every new token's pass, or in both, and captures and functions in each pass. */
 import { HookError } from "../errors.ts";
 import {
   type CheckedGenerateOptions,
@@ -13,7 +13,7 @@ import type { Model } from "../model/model.ts";
 import * as s from "../schema/schema.ts";
 import { ActivationCache } from "./activation-cache.ts";
 import { EDIT_FIELDS, type Edit } from "./edit.ts";
-import { planPass } from "./plan.ts";
+import { HOOKS, type Hook, type Hooks, planPass } from "./plan.ts";
 import { PATTERNS, type PointPattern } from "./points.ts";
 
 /** An edit, and the passes it is made in. */
@@ -31,6 +31,8 @@ export interface HookedGenerateOptions extends GenerateOptions {
   edits?: GenerateEdit | readonly GenerateEdit[];
   /** Points to capture in every pass. */
   capture?: PointPattern | readonly PointPattern[];
+  /** JavaScript functions, called in every pass as by `runWithHooks`, with the positions that the pass computes. */
+  hooks?: Hooks;
 }
 
 /** An edit of a generation as it is read. */
@@ -43,6 +45,7 @@ const GENERATE_EDIT = s.object<GenerateEdit>("an edit", {
 
 /** The options of `HookedModel.generate` as they are read. */
 interface CheckedHookedOptions extends CheckedGenerateOptions, Pick<HookedGenerateOptions, "capture"> {
+  hooks?: readonly Hook[];
   edits?: readonly CheckedGenerateEdit[];
 }
 
@@ -52,6 +55,7 @@ export const HOOKED_GENERATE_OPTIONS = s.object<HookedGenerateOptions, CheckedHo
     ...GENERATE_FIELDS,
     edits: s.oneOrMore("edits", GENERATE_EDIT),
     capture: PATTERNS,
+    hooks: HOOKS,
   },
 );
 
@@ -67,19 +71,19 @@ export async function* generateHooked(
   input: TokenInput,
   options: CheckedHookedOptions,
 ): AsyncGenerator<HookedGenerateStep> {
-  const { edits = [], capture } = options;
+  const { edits = [], capture, hooks = [] } = options;
   checkPasses(edits);
   const empty = new ActivationCache(model.gpu, new Map(), []);
   let cache = empty;
   const hooksFor: HooksFor = ({ kind, inputs, kv }) => {
     cache.destroy();
     const here = edits.filter((edit) => isDuring(edit, kind));
-    const plan = planPass(model, inputs, { kv }, { edits: here, logits: "last", capture });
+    const plan = planPass(model, inputs, { kv }, { edits: here, logits: "last", capture }, hooks);
     cache = plan.cache;
     return plan.run;
   };
   // Where nobody looks, tokens may be decoded ahead of the host.
-  const isPlain = edits.length === 0 && capture === undefined;
+  const isPlain = edits.length === 0 && capture === undefined && hooks.length === 0;
   try {
     for await (const step of generateSteps(model, input, options, isPlain ? undefined : hooksFor))
       yield { ...step, cache };

@@ -4,13 +4,11 @@ import { PictureError } from "./errors.ts";
 
 /** What is read of an activation cache. */
 export interface PatternCache {
-  /** The captured points. */
   readonly names: readonly string[];
-  /** For each sequence the positions that were captured. */
   readonly positions: readonly (readonly number[])[];
-  /** The shape of a capture. */
+  /** The axes of a point. */
   shape(name: string): readonly number[];
-  /** The numbers of a capture, or of one prompt and head. */
+  /** A point's numbers, or those of a part. */
   read(name: string, slice?: { batch?: number; heads?: number }): Promise<Float32Array>;
 }
 

@@ -20,7 +20,7 @@ const POLICY = "default-src 'none'; style-src 'unsafe-inline'";
 const STYLE =
   "body{font:15px/1.5 system-ui,sans-serif;margin:1.5rem;color-scheme:light dark;color:CanvasText;background:Canvas}.superlens{color:inherit!important;background:none!important;max-width:none}path:hover{stroke:currentColor;stroke-width:1.5}table{border-collapse:collapse;font-size:13px}td,th{padding:.15rem .6rem;text-align:right;border-bottom:1px solid #8884}td:first-child,th:first-child{text-align:left}.wide{overflow:auto}";
 
-/** A picture: what `heatMap` and the other calls give. */
+/** What `heatMap` and the others give: numbers as a picture, in every form. */
 export class Picture {
   #svg: Promise<string> | undefined;
 

@@ -54,7 +54,8 @@ export class Grid {
     const place = this.columns.indices.indexOf(column);
     if (row >= 0 && place >= 0) return this.values[row * this.columns.indices.length + place] as number;
     const { name, indices, labels, pairs } = row < 0 ? this.rows : this.columns;
-    const wanted = row < 0 ? JSON.stringify(layer) : String(column);
+    const wanted =
+      row >= 0 ? String(column) : Array.isArray(layer) ? `[${layer.map(String).join(", ")}]` : String(layer);
     throw new HookError(
       "hook/not-in-grid",
       pairs

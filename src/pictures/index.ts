@@ -1,4 +1,8 @@
-/** Pictures of results: heat maps, attention, bars, points and triangles, as SVG, pages, Vega-Lite, or by themselves in a notebook. */
+/**
+ * Pictures of results: heat maps, attention, bars, points and triangles, as SVG, pages, Vega-Lite, or by themselves in a notebook.
+ *
+ * @module superlens/pictures
+ */
 export { type AttentionViewOptions, attentionView } from "./attention-view.ts";
 export { type BarChartOptions, barChart } from "./bar-chart.ts";
 export { PictureError } from "./errors.ts";

@@ -118,7 +118,7 @@ describe("the page's server", () => {
         child.kill("SIGINT");
       });
     });
-    expect(stdout).toMatch(/^http:\/\/localhost:\d+\/\n$/);
+    expect(stdout).toMatch(/^http:\/\/localhost:\d+\/#view=bench\n$/);
     expect({ code, seen }).toEqual({ code: 130, seen: [{ status: 200, policy: "same-origin" }] });
   });
 });

@@ -369,6 +369,50 @@ describe("models", () => {
   });
 });
 
+describe("what goes wrong", () => {
+  it("a sweep that is stopped keeps the rows it has, and the next one is whole", async () => {
+    await go({ view: "patch" });
+    await page.waitForSelector("button:text-is('Sweep'):enabled");
+    // The worker's answers wait behind a page that is told to stop at once: the first row may be there or not.
+    await page.evaluate(`{
+      const button = (name) => [...document.querySelectorAll("button")].find((each) => each.textContent === name);
+      button("Sweep").click();
+      const stop = setInterval(() => { if (button("Stop")) { button("Stop").click(); clearInterval(stop); } }, 1);
+    }`);
+    await rests();
+    expect(await page.locator(".grid .cell").count()).toBeLessThan(2 * CLEAN_IDS.length);
+    await page.click("button:text-is('Sweep')");
+    await expect.poll(() => page.locator(".grid .cell").count(), { timeout: WAIT }).toBe(2 * CLEAN_IDS.length);
+  });
+
+  it("a device that is lost is named with its remedy, and loading again takes a new one", async () => {
+    const other = await browser.newPage();
+    const losing = `{
+      const { requestDevice } = GPUAdapter.prototype;
+      GPUAdapter.prototype.requestDevice = async function (...given) {
+        const device = await requestDevice.apply(this, given);
+        new BroadcastChannel("lose").onmessage = () => device.destroy();
+        return device;
+      };
+    }`;
+    await other.route("**/engine.js", async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, body: losing + (await response.text()) });
+    });
+    await other.goto(`${server.origin}/#${new URLSearchParams({ ...BASE, view: "prompt" })}`);
+    await other.waitForSelector(".bars tbody tr", { timeout: WAIT });
+    await other.evaluate("new BroadcastChannel('lose').postMessage('now')");
+    await other.locator(".token").first().click();
+    await other.waitForSelector(".problem:has-text('gpu/device-lost')");
+    await other.click("nav >> text=Model");
+    await other.click(".choices >> text=trained on mixed prompts");
+    await other.click("nav >> text=Prompt");
+    await other.waitForSelector(".bars tbody tr", { timeout: WAIT });
+    expect(await other.locator(".problem").count()).toBe(0);
+    await other.close();
+  });
+});
+
 describe("the page itself", () => {
   it("goes back and forward, and a link shows what one sees", async () => {
     await go({ view: "prompt" });

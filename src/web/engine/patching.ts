@@ -15,6 +15,8 @@ export interface PatchArgs {
   readonly at: "resid_pre" | "attn_out" | "mlp_out" | "z";
   readonly metric: MetricChoice;
   readonly edits: readonly Edit[];
+  /** Tells sweeps apart that are asked alike, as after one that was stopped. */
+  readonly run: number;
 }
 
 /** Rows that are done, from layer 0 on. */

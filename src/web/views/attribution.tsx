@@ -1,6 +1,6 @@
 /** Who wrote the answer: direct logit attribution as bars, and attribution patching beside the exact sweep. */
 import { useState } from "preact/hooks";
-import type { ResultOf } from "../client.ts";
+import type { ArgumentsOf, ResultOf } from "../client.ts";
 import { Downloads } from "../download.tsx";
 import { activeEdits } from "../state.ts";
 import { useCall } from "../use-call.ts";
@@ -102,7 +102,7 @@ function Comparison({
     metric: answers,
     edits: activeEdits(state),
   };
-  const [asked, setAsked] = useState<typeof args>();
+  const [asked, setAsked] = useState<ArgumentsOf<"patch">>();
   const first = useCall(engine, "attribution", asked);
   const exact = useCall(engine, "patch", asked);
   const sweep = (exact.result ?? exact.progress?.part) as ResultOf<"patch"> | undefined;
@@ -110,7 +110,12 @@ function Comparison({
     <Card title="To first order, and exactly">
       <div class="row">
         <Choice label="activation" value={at} options={SITES} onChange={(value) => setting("patch.at", value)} />
-        <button type="button" class="main" disabled={!args || state.corrupted === ""} onClick={() => setAsked(args)}>
+        <button
+          type="button"
+          class="main"
+          disabled={!args || state.corrupted === ""}
+          onClick={() => args && setAsked({ ...args, run: (asked?.run ?? 0) + 1 })}
+        >
           Compare
         </button>
       </div>

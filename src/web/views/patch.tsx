@@ -1,7 +1,7 @@
 /** Activation patching: which activation of the clean prompt brings its answer back into the run of the corrupted one. */
 import { useState } from "preact/hooks";
 import type { Edit } from "../../hooks/index.ts";
-import type { ResultOf } from "../client.ts";
+import type { ArgumentsOf, ResultOf } from "../client.ts";
 import { signedColour } from "../colours.ts";
 import { Downloads } from "../download.tsx";
 import { activeEdits } from "../state.ts";
@@ -30,7 +30,7 @@ export function PatchView(props: ViewProps) {
     edits: activeEdits(state),
   };
   // What was swept stays until the next sweep, whatever changes meanwhile: a click on a cell changes the edits.
-  const [asked, setAsked] = useState<typeof args>();
+  const [asked, setAsked] = useState<ArgumentsOf<"patch">>();
   const patch = useCall(engine, "patch", asked);
   const grid = (patch.result ?? patch.progress?.part) as ResultOf<"patch"> | undefined;
   return (
@@ -40,7 +40,12 @@ export function PatchView(props: ViewProps) {
         <div class="row">
           <Choice label="activation" value={at} options={SITES} onChange={(value) => setting("patch.at", value)} />
           <Answers {...props} chosen={answers} />
-          <button type="button" class="main" disabled={!args || state.corrupted === ""} onClick={() => setAsked(args)}>
+          <button
+            type="button"
+            class="main"
+            disabled={!args || state.corrupted === ""}
+            onClick={() => args && setAsked({ ...args, run: (asked?.run ?? 0) + 1 })}
+          >
             Sweep
           </button>
         </div>
@@ -53,7 +58,7 @@ export function PatchView(props: ViewProps) {
               change({
                 edits: [
                   ...state.edits,
-                  { edit: zeroEdit((asked as NonNullable<typeof asked>).at, layer, column), isOn: true },
+                  { edit: zeroEdit((asked as ArgumentsOf<"patch">).at, layer, column), isOn: true },
                 ],
               })
             }

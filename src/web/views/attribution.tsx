@@ -1,12 +1,11 @@
 /** Who wrote the answer: direct logit attribution as bars, and attribution patching beside the exact sweep. */
-import { useState } from "preact/hooks";
-import type { ArgumentsOf, ResultOf } from "../client.ts";
+import type { ResultOf } from "../client.ts";
 import { Downloads } from "../download.tsx";
 import { activeEdits } from "../state.ts";
 import { useCall } from "../use-call.ts";
 import { CallStatus, Card, Choice } from "../widgets.tsx";
 import { Answers, useAnswers } from "./answers.tsx";
-import { GridDownloads, PairOfPrompts, PatchTable, SITES, type Site } from "./patch.tsx";
+import { GridDownloads, PairOfPrompts, PatchTable, usePatching } from "./patch.tsx";
 import type { ViewProps } from "./view.ts";
 
 export function AttributionView(props: ViewProps) {
@@ -87,37 +86,17 @@ function SignedBars({ labels, values, total }: ResultOf<"contributions">) {
   );
 }
 
-function Comparison({
-  engine,
-  state,
-  setting,
-  model,
-  answers,
-}: ViewProps & { answers: ReturnType<typeof useAnswers> }) {
-  const at = (state.settings["patch.at"] ?? "resid_pre") as Site;
-  const args = answers && {
-    clean: state.text,
-    corrupted: state.corrupted,
-    at,
-    metric: answers,
-    edits: activeEdits(state),
-  };
-  const [asked, setAsked] = useState<ArgumentsOf<"patch">>();
+function Comparison({ answers, ...props }: ViewProps & { answers: ReturnType<typeof useAnswers> }) {
+  const { engine, model } = props;
+  const { asked, choose, button } = usePatching(props, answers);
   const first = useCall(engine, "attribution", asked);
   const exact = useCall(engine, "patch", asked);
   const sweep = (exact.result ?? exact.progress?.part) as ResultOf<"patch"> | undefined;
   return (
     <Card title="To first order, and exactly">
       <div class="row">
-        <Choice label="activation" value={at} options={SITES} onChange={(value) => setting("patch.at", value)} />
-        <button
-          type="button"
-          class="main"
-          disabled={!args || state.corrupted === ""}
-          onClick={() => args && setAsked({ ...args, run: (asked?.run ?? 0) + 1 })}
-        >
-          Compare
-        </button>
+        {choose}
+        {button("Compare")}
       </div>
       <CallStatus call={first} what="One backward pass" />
       <CallStatus call={exact} what="The exact sweep" />

@@ -10,27 +10,38 @@ import { CallStatus, Card, Choice, visible } from "../widgets.tsx";
 import { Answers, useAnswers } from "./answers.tsx";
 import type { ViewProps } from "./view.ts";
 
-export const SITES = [
+const SITES = [
   ["resid_pre", "residual before each block"],
   ["attn_out", "what attention adds"],
   ["mlp_out", "what the MLP adds"],
   ["z", "each head's output"],
 ] as const;
-export type Site = (typeof SITES)[number][0];
+type Site = (typeof SITES)[number][0];
+
+/** Which patching is chosen, and which was asked for last: what was swept stays until the next sweep, whatever changes meanwhile. */
+export function usePatching({ state, setting }: ViewProps, answers: ReturnType<typeof useAnswers>) {
+  const at = (state.settings["patch.at"] ?? "resid_pre") as Site;
+  const [asked, setAsked] = useState<ArgumentsOf<"patch">>();
+  const { text: clean, corrupted } = state;
+  const ask = () => {
+    const run = (asked?.run ?? 0) + 1;
+    if (answers) setAsked({ clean, corrupted, at, metric: answers, edits: activeEdits(state), run });
+  };
+  const choose = (
+    <Choice label="activation" value={at} options={SITES} onChange={(value) => setting("patch.at", value)} />
+  );
+  const button = (label: string) => (
+    <button type="button" class="main" disabled={!answers || corrupted === ""} onClick={ask}>
+      {label}
+    </button>
+  );
+  return { asked, choose, button };
+}
 
 export function PatchView(props: ViewProps) {
-  const { engine, state, setting, change } = props;
-  const at = (state.settings["patch.at"] ?? "resid_pre") as Site;
+  const { engine, state, change } = props;
   const answers = useAnswers(props);
-  const args = answers && {
-    clean: state.text,
-    corrupted: state.corrupted,
-    at,
-    metric: answers,
-    edits: activeEdits(state),
-  };
-  // What was swept stays until the next sweep, whatever changes meanwhile: a click on a cell changes the edits.
-  const [asked, setAsked] = useState<ArgumentsOf<"patch">>();
+  const { asked, choose, button } = usePatching(props, answers);
   const patch = useCall(engine, "patch", asked);
   const grid = (patch.result ?? patch.progress?.part) as ResultOf<"patch"> | undefined;
   return (
@@ -38,16 +49,9 @@ export function PatchView(props: ViewProps) {
       <PairOfPrompts {...props} />
       <Card title="Patch">
         <div class="row">
-          <Choice label="activation" value={at} options={SITES} onChange={(value) => setting("patch.at", value)} />
+          {choose}
           <Answers {...props} chosen={answers} />
-          <button
-            type="button"
-            class="main"
-            disabled={!args || state.corrupted === ""}
-            onClick={() => args && setAsked({ ...args, run: (asked?.run ?? 0) + 1 })}
-          >
-            Sweep
-          </button>
+          {button("Sweep")}
         </div>
         <CallStatus call={patch as CallState<unknown>} what="Patching" />
         {grid && (

@@ -2,8 +2,9 @@
 // # The main demo of TransformerLens, in superlens
 //
 // Cell by cell, with the original's names in `code`. It runs as a notebook (Deno's Jupyter kernel: `deno jupyter --install`,
-// in a folder with `npm install superlens`) and as a script: `npx tsx main-demo.ts`, in Deno `deno run -A main-demo.ts`.
-// `MODEL` in the environment is another model: a folder, an address or `hf:owner/name`.
+// in a folder with `npm install superlens`) and as a script, in a package of `"type": "module"`: `npx tsx main-demo.ts`, in Deno `deno run -A main-demo.ts`.
+// `MODEL` in the environment is another model: a folder, an address or `hf:owner/name`. Names in its prompts have to be single tokens,
+// with a space before them, as in GPT-2's vocabulary.
 
 // %%
 import {
@@ -46,11 +47,11 @@ console.log("loss", loss.toFixed(4));
 // `cache.read` gives the numbers and `cache.shape` their axes. A pattern is [batch, head, query, key].
 
 // %%
-const { cache } = await model.runWithCache(text, { capture: ["*.hook_pattern", "*.hook_resid_post"] });
+const { cache, destroy } = await model.runWithCache(text, { capture: ["*.hook_pattern", "*.hook_resid_post"] });
 export const patternShape = cache.shape("blocks.0.attn.hook_pattern");
 console.log("blocks.0.attn.hook_pattern", patternShape);
-await (await attentionView(cache, { layers: 0, tokens: model.toStrTokens(text) })).show();
-cache.destroy();
+await (await attentionView(cache, { layers: 0, heads: 0, tokens: model.toStrTokens(text) })).show();
+destroy();
 
 // %% [markdown]
 // ## Change an activation: `run_with_hooks`
@@ -106,7 +107,7 @@ clean.destroy();
 
 // %%
 export const patched = await activationPatch(model, { ...prompts, metric: difference, at: "resid_pre" });
-await heatMap(patched).show();
+await heatMap(patched, { show: "normalized" }).show();
 
 // %% [markdown]
 // ## Induction heads: repeated random tokens

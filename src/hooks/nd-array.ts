@@ -33,6 +33,11 @@ export class NdArray {
     this.#offset = place?.offset ?? 0;
   }
 
+  /** All numbers in the order of the axes, row-major: what an edit takes as its value, and what pictures read beside `shape`. */
+  get data(): Float32Array {
+    return this.toFlat();
+  }
+
   /** The number at an index for each axis. @throws InputError `input/array` for an index that does not exist */
   at(...index: readonly number[]): number {
     if (index.length !== this.shape.length)

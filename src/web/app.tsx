@@ -1,7 +1,7 @@
 /** The page: a model, a prompt, edits, and views of them. Its state is the address. */
 
 import type { ComponentType } from "preact";
-import { useCallback, useEffect, useState } from "preact/hooks";
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import type { Engine, ResultOf } from "./client.ts";
 import type { SourceChoice } from "./engine/models.ts";
 import { EMBEDDED } from "./models.ts";
@@ -29,8 +29,11 @@ const CONTENTS: Record<Exclude<ViewName, "model" | "train" | "bench">, Component
   superposition: SuperpositionView,
 };
 
+/** What is to be different, or how it follows from the state. */
+type Change = Partial<PageState> | ((state: PageState) => Partial<PageState>);
+
 /** The state in the address: read at the start and after back and forward, written with every change. */
-function useAddress(): { state: PageState; change: (part: Partial<PageState>) => void; problem: Error | undefined } {
+function useAddress(): { state: PageState; change: (part: Change) => void; problem: Error | undefined } {
   const read = () => {
     try {
       return { state: fromHash(location.hash), problem: undefined };
@@ -48,11 +51,15 @@ function useAddress(): { state: PageState; change: (part: Partial<PageState>) =>
       removeEventListener("hashchange", listen);
     };
   }, []);
-  const change = useCallback((part: Partial<PageState>) => {
-    const next = { ...fromHash(location.hash), ...part };
+  // Of several changes in one event each begins where the one before ended.
+  const latest = useRef(state);
+  latest.current = state;
+  const change = useCallback((part: Change) => {
+    const next = { ...latest.current, ...(typeof part === "function" ? part(latest.current) : part) };
     // A step of history for what people call going somewhere; typing and sliding replace the step they are in.
-    const isStep = part.view !== undefined || part.model !== undefined;
+    const isStep = next.view !== latest.current.view || (next.model !== latest.current.model && next.model !== "");
     history[isStep ? "pushState" : "replaceState"](undefined, "", toHash(next));
+    latest.current = next;
     setNow({ state: next, problem: undefined });
   }, []);
   return { state, change, problem };
@@ -72,10 +79,9 @@ export function App({ engine }: { engine: Engine }) {
   const model = useCall(engine, "load", source && { source, attempt }, { isFresh: true });
   const setting = useCallback(
     (name: string, value: string) => {
-      const settings = { ...fromHash(location.hash).settings };
-      if (value === "") delete settings[name];
-      else settings[name] = value;
-      change({ settings });
+      change(({ settings: { [name]: _, ...others } }) => ({
+        settings: value === "" ? others : { ...others, [name]: value },
+      }));
     },
     [change],
   );
@@ -98,7 +104,9 @@ export function App({ engine }: { engine: Engine }) {
     setLocal(undefined);
     change({ model: "" });
   };
-  const View = CONTENTS[state.view as keyof typeof CONTENTS] as ComponentType<ViewProps> | undefined;
+  const View: ComponentType<ViewProps> | undefined = Object.hasOwn(CONTENTS, state.view)
+    ? CONTENTS[state.view as keyof typeof CONTENTS]
+    : undefined;
   return (
     <>
       <header>
@@ -152,7 +160,9 @@ export function App({ engine }: { engine: Engine }) {
               setting={setting}
               model={model.result}
             />
-            {state.view !== "superposition" && <EditList state={state} change={change} />}
+            {state.view !== "superposition" && (
+              <EditList engine={engine} state={state} change={change} model={model.result} />
+            )}
           </>
         )}
       </main>

@@ -32,16 +32,16 @@ export class Engine {
   readonly #worker: Worker;
   readonly #waiting = new Map<number, Waiting>();
   #calls = 0;
+  /** Why the worker answers no more. */
+  #end: Failure | undefined;
 
   constructor(worker: Worker) {
     this.#worker = worker;
     worker.onmessage = ({ data }: MessageEvent<Reply>) => this.#receive(data);
     worker.onerror = ({ message }) => {
-      const failure = {
-        name: "Error",
-        message: `The engine has stopped: ${message}. Reload the page.`,
-        code: undefined,
-      };
+      const reason = message ? `has stopped: ${message}` : "could not be loaded";
+      const failure = { name: "Error", message: `The engine ${reason}. Reload the page.`, code: undefined };
+      this.#end = failure;
       for (const id of [...this.#waiting.keys()]) this.#receive({ id, failure });
     };
   }
@@ -50,6 +50,7 @@ export class Engine {
   call<Name extends CallName>(name: Name, args: ArgumentsOf<Name>, options: CallOptions = {}): Promise<ResultOf<Name>> {
     const { signal, onProgress } = options;
     if (signal?.aborted) return Promise.reject(signal.reason);
+    if (this.#end) return Promise.reject(new EngineError(this.#end));
     const id = this.#calls++;
     return new Promise<ResultOf<Name>>((resolve, reject) => {
       const abort = () => {

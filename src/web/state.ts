@@ -66,14 +66,14 @@ export function fromHash(hash: string): PageState {
 }
 
 function viewOf(value: string): ViewName {
-  if (value in VIEWS) return value as ViewName;
+  if (Object.hasOwn(VIEWS, value)) return value as ViewName;
   throw new Error(`The address asks for the view "${value}"; there are ${Object.keys(VIEWS).join(", ")}.`);
 }
 
 function editsOf(text: string): ListedEdit[] {
   try {
     const listed = JSON.parse(text) as (Edit | { off: Edit })[];
-    return listed.map((each) => ("off" in each ? { edit: each.off, isOn: false } : { edit: each, isOn: true }));
+    return listed.map((each) => ("off" in each ? { edit: each.off, isOn: false } : { edit: each, isOn: true })); // throws for what is no object
   } catch {
     throw new Error("The address has edits that are no JSON list. Remove &edits=… from it.");
   }

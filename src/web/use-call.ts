@@ -13,7 +13,8 @@ export interface CallState<Result> {
 
 /**
  * Runs a call whenever `args` change in value, and stops the one before. `undefined` as arguments runs nothing. The last result
- * stays until there is another, so that a view does not flicker; not so with `isFresh`, for results that end with the next call.
+ * stays until there is another, so that a view does not flicker; not so with `isFresh`, for what must not be taken for an answer to
+ * other arguments.
  */
 export function useCall<Name extends CallName>(
   engine: Engine,
@@ -22,12 +23,13 @@ export function useCall<Name extends CallName>(
   { isFresh = false }: { isFresh?: boolean } = {},
 ): CallState<ResultOf<Name>> {
   type Now = Omit<CallState<ResultOf<Name>>, "stop">;
-  const [now, setNow] = useState<Now>({ result: undefined, error: undefined, progress: undefined, isRunning: false });
+  const nothing: Now = { result: undefined, error: undefined, progress: undefined, isRunning: false };
+  const [{ of, ...now }, setNow] = useState<Now & { of: string | undefined }>({ ...nothing, of: undefined });
   const running = useRef<AbortController>(undefined);
   const key = args === undefined ? undefined : JSON.stringify(args);
   useEffect(() => {
     if (key === undefined || args === undefined) {
-      setNow({ result: undefined, error: undefined, progress: undefined, isRunning: false });
+      setNow({ ...nothing, of: undefined });
       return;
     }
     const controller = new AbortController();
@@ -36,7 +38,7 @@ export function useCall<Name extends CallName>(
     const change = (part: Partial<Now>) => {
       if (!signal.aborted) setNow((before) => ({ ...before, ...part }));
     };
-    change({ error: undefined, progress: undefined, isRunning: true, ...(isFresh && { result: undefined }) });
+    setNow((before) => ({ ...nothing, isRunning: true, result: isFresh ? undefined : before.result, of: key }));
     engine.call(name, args, { signal, onProgress: (progress) => change({ progress }) }).then(
       (result) => change({ result, progress: undefined, isRunning: false }),
       (error: Error) => change({ error, result: undefined, progress: undefined, isRunning: false }),
@@ -45,7 +47,9 @@ export function useCall<Name extends CallName>(
   }, [engine, name, key]);
   const stop = useCallback(() => {
     running.current?.abort();
-    setNow((before) => ({ ...before, progress: undefined, isRunning: false }));
+    setNow((before) => ({ ...before, isRunning: false })); // what progress has shown stays
   }, []);
+  // Between a change of the arguments and the effect that follows it, what is known is of the call before.
+  if (isFresh && of !== key) return { ...nothing, isRunning: key !== undefined, stop };
   return { ...now, stop };
 }

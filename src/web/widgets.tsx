@@ -120,7 +120,7 @@ export const bytes = (count: number): string => {
   const units = ["bytes", "kB", "MB", "GB"];
   let value = count;
   let unit = 0;
-  while (value >= 1000 && unit < units.length - 1) {
+  while (value >= 999.5 && unit < units.length - 1) {
     value /= 1000;
     unit++;
   }

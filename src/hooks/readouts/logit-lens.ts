@@ -12,7 +12,7 @@ import { LONG_CALL_FIELDS, type LongCallOptions, reportProgress } from "../../mo
 import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { metric, recordMetric } from "../metrics.ts";
-import { resolvePoint } from "../points.ts";
+import { resolvePoint, resolvePoints } from "../points.ts";
 import { checkTokens } from "./directions.ts";
 import { topK } from "./kernels.ts";
 import { normed, repeatScales } from "./norms.ts";
@@ -120,7 +120,8 @@ export class LogitLens {
 
 /**
  * Reads the residual before each block, and after the last, through the final norm and the unembedding.
- * @throws HookError for layers, positions or tokens that do not exist, or a cache that lacks what is read.
+ * @throws HookError for layers, positions or tokens that do not exist, or a cache that lacks what is read; `hook/unsupported` in the
+ *   scope of an edit of `ln_final.*` or `logits`.
  */
 export async function logitLens(
   model: HookedModel,
@@ -129,6 +130,7 @@ export async function logitLens(
 ): Promise<LogitLens> {
   const { source, options } = readSource("logitLens", model, from, LOGIT_LENS_OPTIONS, given);
   const { spec } = model;
+  refuseEditedEnd(model);
   const layers = lensLayers(spec.nLayers, options.layers);
   const count = choiceCount(options, spec.vocabSize);
   const residuals = layers.map((layer) =>
@@ -162,6 +164,17 @@ export async function logitLens(
       throw error;
     }
   });
+}
+
+/** The lens makes the end of the pass itself, from residuals: edits of that end would not be in it. */
+function refuseEditedEnd({ spec, standing }: HookedModel): void {
+  const edited = standing.flatMap(({ at }) => resolvePoints(spec, at));
+  const point = edited.find(({ name }) => name === "logits" || name.startsWith("ln_final."));
+  if (!point) return;
+  throw new HookError(
+    "hook/unsupported",
+    `The lens applies the final norm and the unembedding itself, so that the edit of ${point.name} would not be in it. Leave that edit out, or read the edited logits with forward().`,
+  );
 }
 
 function lensLayers(nLayers: number, chosen: readonly number[] | undefined): number[] {

@@ -20,7 +20,7 @@ import type { BenchArgs } from "./benchmark.ts";
 import { figure } from "./figures.ts";
 import { describeModel, type FoundModel, inspectSource, type SourceChoice, sourceOf } from "./models.ts";
 import { columnsOf, type GridPart, type MetricChoice, metricOf, type PatchArgs, patchByLayer } from "./patching.ts";
-import { current, gpu, idsOf, labelOf, load, openBeside, unload } from "./session.ts";
+import { current, gpu, idsOf, labelOf, load, openBeside } from "./session.ts";
 import { superposition } from "./superposition.ts";
 import type { TrainArgs, TrainingState } from "./training.ts";
 
@@ -45,15 +45,13 @@ async function adapter(_args: object) {
 
 /** Loads a model in place of the one before, and says what it is. */
 async function loadModel({ source }: { source: SourceChoice; attempt: number }, running: Running) {
-  return describeModel("trained" in source ? current() : await load(sourceOf(source), running));
+  if (!("trained" in source)) return describeModel(await load(sourceOf(source), running));
+  (await import("./training.ts")).assertTrained(source.trained);
+  return describeModel(current());
 }
 
 /** What a model is and what it will take, from its headers alone. */
 const inspect = ({ source }: { source: FoundModel }, { signal }: Running) => inspectSource(source, signal);
-
-async function unloadModel(_args: object) {
-  unload();
-}
 
 /** The tokens of a text. */
 async function tokens({ text }: { text: string }) {
@@ -85,6 +83,7 @@ async function generate(
     edits,
     options,
   }: TextArgs & {
+    run: number;
     options: Pick<
       GenerateOptions,
       "maxNewTokens" | "temperature" | "topK" | "topP" | "minP" | "repetitionPenalty" | "seed"
@@ -176,7 +175,7 @@ function weigh(
   const lengthOf = (head: number, key: number) =>
     lengths[key * nKvHeads + Math.floor((head * nKvHeads) / nHeads)] as number;
   for (let head = 0; head < nHeads; head++) {
-    const longest = Math.max(...Array.from({ length: keys }, (_, key) => lengthOf(head, key)));
+    const longest = Math.max(...Array.from({ length: keys }, (_, key) => lengthOf(head, key))) || 1; // or all are 0
     for (let place = 0; place < keys * keys; place++)
       (weights[head * keys * keys + place] as number) *= lengthOf(head, place % keys) / longest;
   }
@@ -194,7 +193,6 @@ async function heads({ text, edits }: TextArgs) {
     ];
     return {
       entropy: mean.entropy,
-      distance: mean.distance,
       first: mean.first,
       previous: previous.values,
       induction: induction.values,
@@ -216,6 +214,7 @@ async function attribution({ clean, corrupted, at, metric: choice, edits }: Patc
       metric: metricOf(choice),
     });
     return {
+      at,
       columns: columnsOf(grid, ids),
       values: grid.toJSON().values,
       clean: grid.clean,
@@ -293,7 +292,6 @@ export const CALLS = {
   adapter,
   load: loadModel,
   inspect,
-  unload: unloadModel,
   tokens,
   next,
   generate,

@@ -17,7 +17,9 @@ export interface ModelFacts {
   readonly spec: ModelSpec;
   readonly points: readonly string[];
   readonly notices: readonly string[];
-  /** Whether text can be given; else why not. */
+  /** Whether a script can give it text; other models of the page take text here alone, and ids elsewhere. */
+  readonly hasTokenizer: boolean;
+  /** Whether text can be given here; else why not. */
   readonly takesText: true | string;
   readonly weightBytes: number;
   /** What a constructed transformer was built for. */
@@ -52,6 +54,7 @@ export function describeModel({ model, words, blueprint, notices }: Loaded): Mod
     spec: model.spec,
     points: model.pointNames(),
     notices,
+    hasTokenizer: model.tokenizer !== undefined,
     takesText: words ? true : (model.tokenizerError?.message ?? "it has no tokenizer.json"),
     weightBytes: model.gpu.memory.bytes,
     construction: blueprint && { tasks: blueprint.program.tasks.map(({ name }) => name), examples: blueprint.examples },

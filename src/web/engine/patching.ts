@@ -21,6 +21,8 @@ export interface PatchArgs {
 
 /** Rows that are done, from layer 0 on. */
 export interface GridPart {
+  /** The activation that was patched. */
+  readonly at: PatchArgs["at"];
   readonly columns: readonly string[];
   readonly values: readonly (readonly number[])[];
   readonly clean: number;
@@ -46,7 +48,7 @@ export async function patchByLayer(args: PatchArgs, { signal, onProgress }: Runn
       const options = { clean, corrupted, at: args.at, metric: metricOf(args.metric), layers: layer, signal };
       const grid = await activationPatch(edited, options);
       const values: readonly (readonly number[])[] = [...(part?.values ?? []), ...grid.toJSON().values];
-      part = { columns: columnsOf(grid, clean), values, clean: grid.clean, corrupted: grid.corrupted };
+      part = { at: args.at, columns: columnsOf(grid, clean), values, clean: grid.clean, corrupted: grid.corrupted };
       onProgress({ done: layer + 1, total, part });
     }
     return part as GridPart;

@@ -84,6 +84,11 @@ export async function load(
     model.destroy();
     throw error;
   });
+  if (signal.aborted) {
+    model.destroy();
+    throw signal.reason;
+  }
+  unload(); // another load may have come to its end meanwhile
   const words = model.tokenizer ? tokenizerWords(model) : facts.words;
   loaded = { model, words, blueprint: facts.blueprint, notices };
   return loaded;

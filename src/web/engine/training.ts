@@ -19,7 +19,7 @@ import {
   trainPreset,
 } from "../../paper/index.ts";
 import type { Running } from "../protocol.ts";
-import { load } from "./session.ts";
+import { current, load } from "./session.ts";
 
 export interface TrainArgs {
   readonly preset: string;
@@ -55,21 +55,27 @@ const EXAMPLES = 16;
 const PROMPTS = 16;
 
 /** What a stopped run goes on from. */
-let kept: { readonly name: string; readonly store: MemoryStore } | undefined;
+let kept: { readonly name: string; readonly store: MemoryStore; state: TrainingState } | undefined;
+
+const NOTHING: TrainingState = { steps: [], curve: [], curveStep: 0, accuracy: undefined };
+
+/** The run whose model is loaded, by its number. */
+let trained: { readonly run: number; readonly model: HookedModel } | undefined;
 
 export async function train(
-  { preset: name, steps, every, resume }: TrainArgs,
+  { preset: name, steps, every, resume, run }: TrainArgs,
   running: Running,
 ): Promise<TrainingState> {
   const named = trainingPreset(name);
   const preset = steps === undefined ? named : trainingPreset({ ...(named.spec as PresetSpec), steps });
-  if (!resume || kept?.name !== name) kept = { name, store: new MemoryStore(`training of ${name}`) };
-  const { store } = kept;
+  if (!resume || kept?.name !== name) kept = { name, store: new MemoryStore(`training of ${name}`), state: NOTHING };
+  const mine = kept;
+  const { store } = mine;
   const { model } = await load(presetModel(preset), running, { dtype: "float32" });
-  let state: TrainingState = { steps: [], curve: [], curveStep: 0, accuracy: undefined };
+  trained = { run, model };
   const report = (part: Partial<TrainingState>) => {
-    state = { ...state, ...part };
-    running.onProgress({ done: state.steps.at(-1)?.step ?? 0, total: preset.training.steps, part: state });
+    mine.state = { ...mine.state, ...part };
+    running.onProgress({ done: mine.state.steps.at(-1)?.step ?? 0, total: preset.training.steps, part: mine.state });
   };
   const { accuracy } = await trainPreset({
     model,
@@ -79,12 +85,18 @@ export async function train(
     checkpointEvery: every,
     signal: running.signal,
     onStep: async ({ step, loss }) => {
-      report({ steps: [...state.steps, { step, loss }] });
+      report({ steps: [...mine.state.steps.filter((before) => before.step < step), { step, loss }] });
       if (step % every === 0) report({ curve: await curveOf(model, preset), curveStep: step });
     },
   });
   report({ accuracy, curve: await curveOf(model, preset), curveStep: preset.training.steps });
-  return state;
+  return mine.state;
+}
+
+/** @throws InputError `page/not-trained` where the model of that run is no longer the page's */
+export function assertTrained(run: number): void {
+  if (trained?.run === run && trained.model === current().model) return;
+  throw new InputError("page/not-trained", "The model of that run is gone, since another was loaded. Train it again.");
 }
 
 /** The two first tasks of the preset's first family in one prompt, in five shares. */

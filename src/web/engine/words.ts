@@ -23,9 +23,11 @@ export function tokenizerWords(model: HookedModel): Words {
   };
 }
 
-/** The longest token that fits comes first, which is the only way to cut a line of such a vocabulary. */
+/** The longest token that fits comes first: in the vocabularies of `superlens/paper` no token goes on after the end of another. */
 export function vocabularyWords(vocabulary: Readonly<Record<string, number>>): Words {
-  const tokens = Object.entries(vocabulary).sort(([a], [b]) => b.length - a.length);
+  const tokens = Object.entries(vocabulary)
+    .filter(([token]) => token !== "")
+    .sort(([a], [b]) => b.length - a.length);
   const texts = new Map(tokens.map(([token, id]) => [id, token]));
   const encode = (text: string) => {
     const ids: number[] = [];

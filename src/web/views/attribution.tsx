@@ -4,7 +4,7 @@ import { Downloads } from "../download.tsx";
 import { activeEdits } from "../state.ts";
 import { useCall } from "../use-call.ts";
 import { CallStatus, Card, Choice } from "../widgets.tsx";
-import { Answers, useAnswers } from "./answers.tsx";
+import { type AnswerChoice, Answers, useAnswers } from "./answers.tsx";
 import { GridDownloads, PairOfPrompts, PatchTable, usePatching } from "./patch.tsx";
 import type { ViewProps } from "./view.ts";
 
@@ -16,7 +16,7 @@ export function AttributionView(props: ViewProps) {
   const parts = useCall(
     engine,
     "contributions",
-    answers && state.text !== "" ? { text: state.text, edits, metric: answers, by } : undefined,
+    answers.chosen && state.text !== "" ? { text: state.text, edits, metric: answers.chosen, by } : undefined,
   );
   return (
     <>
@@ -31,7 +31,7 @@ export function AttributionView(props: ViewProps) {
             ]}
             onChange={(value) => setting("attribution.by", value)}
           />
-          <Answers {...props} chosen={answers} />
+          <Answers {...props} answers={answers} />
         </div>
         <CallStatus call={parts} what="Attributing" />
         {parts.result && <SignedBars {...parts.result} />}
@@ -86,11 +86,11 @@ function SignedBars({ labels, values, total }: ResultOf<"contributions">) {
   );
 }
 
-function Comparison({ answers, ...props }: ViewProps & { answers: ReturnType<typeof useAnswers> }) {
+function Comparison({ answers, ...props }: ViewProps & { answers: AnswerChoice }) {
   const { engine, model } = props;
   const { asked, choose, button } = usePatching(props, answers);
-  const first = useCall(engine, "attribution", asked);
-  const exact = useCall(engine, "patch", asked);
+  const first = useCall(engine, "attribution", asked, { isFresh: true });
+  const exact = useCall(engine, "patch", asked, { isFresh: true });
   const sweep = (exact.result ?? exact.progress?.part) as ResultOf<"patch"> | undefined;
   return (
     <Card title="To first order, and exactly">

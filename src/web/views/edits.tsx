@@ -2,10 +2,14 @@
 import { useState } from "preact/hooks";
 import type { Edit } from "../../hooks/index.ts";
 import { activeEdits, type ListedEdit, type PageState } from "../state.ts";
+import { useCall } from "../use-call.ts";
 import { Card } from "../widgets.tsx";
+import type { ViewProps } from "./view.ts";
 
-export function EditList({ state, change }: { state: PageState; change: (part: Partial<PageState>) => void }) {
+export function EditList({ engine, state, change, model }: Pick<ViewProps, "engine" | "state" | "change" | "model">) {
   const { edits } = state;
+  const isAsked = !model.hasTokenizer && model.takesText === true && state.text !== "";
+  const tokens = useCall(engine, "tokens", isAsked ? { text: state.text } : undefined);
   const [typed, setTyped] = useState("");
   const [error, setError] = useState<string>();
   const put = (next: readonly ListedEdit[]) => change({ edits: next });
@@ -18,6 +22,7 @@ export function EditList({ state, change }: { state: PageState; change: (part: P
   const add = () => {
     try {
       const read = JSON.parse(typed) as Edit | Edit[];
+      if (![read].flat().every((edit) => typeof edit === "object" && edit !== null)) throw new Error("no edit");
       put([...edits, ...[read].flat().map((edit) => ({ edit, isOn: true }))]);
       setTyped("");
       setError(undefined);
@@ -72,21 +77,22 @@ export function EditList({ state, change }: { state: PageState; change: (part: P
       )}
       <details>
         <summary>The script that does the same</summary>
-        <pre>{scriptOf(state)}</pre>
+        <pre>{scriptOf(state, isAsked ? (tokens.result ?? []).map(({ id }) => id) : state.text)}</pre>
       </details>
     </Card>
   );
 }
 
-/** Ten lines that run the prompt with the edits that are on. */
-export function scriptOf(state: PageState): string {
-  const source = state.model === "" ? "./model" : state.model;
+/** Lines that run the prompt with the edits that are on: a text, or the ids of a model without a tokenizer. */
+function scriptOf(state: PageState, prompt: string | number[]): string {
+  const isElsewhere = /^(hf:|https?:)/.test(state.model);
+  const source = state.model === "" ? "./model" : isElsewhere ? state.model : new URL(state.model, location.href).href;
   return [
     'import { loadModel } from "superlens";',
     "",
     `const model = await loadModel(${JSON.stringify(source)});`,
     `const edits = ${JSON.stringify(activeEdits(state), undefined, 2)};`,
-    `const { logits } = await model.forward(${JSON.stringify(state.text)}, { edits, logits: "last" });`,
+    `const { logits } = await model.forward(${JSON.stringify(prompt)}, { edits, logits: "last" });`,
     "const last = await logits.at(0, -1);",
     "console.log(last.indexOf(Math.max(...last)));",
     "model.destroy();",

@@ -7,7 +7,7 @@ import { Downloads } from "../download.tsx";
 import { activeEdits } from "../state.ts";
 import { type CallState, useCall } from "../use-call.ts";
 import { CallStatus, Card, Choice, visible } from "../widgets.tsx";
-import { Answers, useAnswers } from "./answers.tsx";
+import { type AnswerChoice, Answers, useAnswers } from "./answers.tsx";
 import type { ViewProps } from "./view.ts";
 
 const SITES = [
@@ -19,19 +19,19 @@ const SITES = [
 type Site = (typeof SITES)[number][0];
 
 /** Which patching is chosen, and which was asked for last: what was swept stays until the next sweep, whatever changes meanwhile. */
-export function usePatching({ state, setting }: ViewProps, answers: ReturnType<typeof useAnswers>) {
+export function usePatching({ state, setting }: ViewProps, { chosen }: AnswerChoice) {
   const at = (state.settings["patch.at"] ?? "resid_pre") as Site;
   const [asked, setAsked] = useState<ArgumentsOf<"patch">>();
   const { text: clean, corrupted } = state;
   const ask = () => {
     const run = (asked?.run ?? 0) + 1;
-    if (answers) setAsked({ clean, corrupted, at, metric: answers, edits: activeEdits(state), run });
+    if (chosen) setAsked({ clean, corrupted, at, metric: chosen, edits: activeEdits(state), run });
   };
   const choose = (
     <Choice label="activation" value={at} options={SITES} onChange={(value) => setting("patch.at", value)} />
   );
   const button = (label: string) => (
-    <button type="button" class="main" disabled={!answers || corrupted === ""} onClick={ask}>
+    <button type="button" class="main" disabled={!chosen || corrupted === ""} onClick={ask}>
       {label}
     </button>
   );
@@ -42,7 +42,7 @@ export function PatchView(props: ViewProps) {
   const { engine, state, change } = props;
   const answers = useAnswers(props);
   const { asked, choose, button } = usePatching(props, answers);
-  const patch = useCall(engine, "patch", asked);
+  const patch = useCall(engine, "patch", asked, { isFresh: true });
   const grid = (patch.result ?? patch.progress?.part) as ResultOf<"patch"> | undefined;
   return (
     <>
@@ -50,7 +50,7 @@ export function PatchView(props: ViewProps) {
       <Card title="Patch">
         <div class="row">
           {choose}
-          <Answers {...props} chosen={answers} />
+          <Answers {...props} answers={answers} />
           {button("Sweep")}
         </div>
         <CallStatus call={patch as CallState<unknown>} what="Patching" />
@@ -60,10 +60,7 @@ export function PatchView(props: ViewProps) {
             rows={props.model.spec.nLayers}
             choose={(layer, column) =>
               change({
-                edits: [
-                  ...state.edits,
-                  { edit: zeroEdit((asked as ArgumentsOf<"patch">).at, layer, column), isOn: true },
-                ],
+                edits: [...state.edits, { edit: zeroEdit(grid.at, layer, column), isOn: true }],
               })
             }
           />

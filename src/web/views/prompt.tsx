@@ -78,7 +78,6 @@ const SAMPLING = [
 ] as const;
 
 function Generation({ engine, state, setting, change }: ViewProps) {
-  const [asked, setAsked] = useState<number>();
   const options: Record<string, number> = { maxNewTokens: Number(state.settings["prompt.tokens"] ?? 20) };
   for (const [name, off] of SAMPLING) {
     const value = Number(state.settings[`prompt.${name}`] ?? off);
@@ -90,8 +89,8 @@ function Generation({ engine, state, setting, change }: ViewProps) {
     edits: activeEdits(state),
     options: isDrawn ? { ...options, seed: Number(state.settings["prompt.seed"] ?? 0) } : options,
   };
-  const [frozen, setFrozen] = useState<typeof args>();
-  const generation = useCall(engine, "generate", asked === undefined ? undefined : frozen);
+  const [asked, setAsked] = useState<typeof args & { run: number }>();
+  const generation = useCall(engine, "generate", asked, { isFresh: true });
   const written = (generation.result ?? generation.progress?.part ?? "") as string;
   return (
     <Card title="Continue">
@@ -123,20 +122,17 @@ function Generation({ engine, state, setting, change }: ViewProps) {
           type="button"
           class="main"
           disabled={state.text === ""}
-          onClick={() => {
-            setFrozen(args);
-            setAsked((asked ?? 0) + 1);
-          }}
+          onClick={() => setAsked({ ...args, run: (asked?.run ?? 0) + 1 })}
         >
           Generate
         </button>
-        <button type="button" disabled={written === ""} onClick={() => change({ text: state.text + written })}>
+        <button type="button" disabled={written === ""} onClick={() => change({ text: `${asked?.text}${written}` })}>
           Take it as the prompt
         </button>
       </div>
       <CallStatus call={generation} what="Generating" />
       <pre class="written" aria-live="polite">
-        {frozen?.text}
+        {asked?.text}
         <mark>{written}</mark>
       </pre>
     </Card>

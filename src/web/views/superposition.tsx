@@ -18,9 +18,8 @@ export function SuperpositionView(props: ViewProps) {
 
 function Construction({ engine, state, setting, model }: ViewProps) {
   const plan = model.construction as NonNullable<typeof model.construction>;
-  const counts = (
-    state.settings["superposition.counts"]?.split(",").map(Number) ?? evenly(plan.tasks.length, plan.examples)
-  ).slice(0, plan.tasks.length);
+  const counts =
+    countsOf(state.settings["superposition.counts"], plan.tasks.length) ?? evenly(plan.tasks.length, plan.examples);
   const seed = Number(state.settings["superposition.seed"] ?? 0);
   const own = state.settings["superposition.text"];
   const weight = state.settings["superposition.weight"]?.split(",").map(Number);
@@ -58,11 +57,11 @@ function Construction({ engine, state, setting, model }: ViewProps) {
           <summary>A prompt of your own</summary>
           <textarea
             rows={8}
-            value={draft ?? look.result?.text ?? ""}
+            value={draft ?? own ?? look.result?.text ?? ""}
             aria-label="A prompt of your own"
             onInput={(event) => setDraft(event.currentTarget.value)}
           />
-          <button type="button" onClick={() => setting("superposition.text", draft ?? look.result?.text ?? "")}>
+          <button type="button" onClick={() => setting("superposition.text", draft ?? own ?? look.result?.text ?? "")}>
             Use it
           </button>
           <button type="button" disabled={own === undefined} onClick={() => setting("superposition.text", "")}>
@@ -81,6 +80,14 @@ function Construction({ engine, state, setting, model }: ViewProps) {
       {look.result && <Trained engine={engine} text={look.result.text} />}
     </>
   );
+}
+
+/** The counts of an address, where it has one whole number for each task. */
+function countsOf(text: string | undefined, tasks: number): number[] | undefined {
+  const counts = text?.split(",").map(Number);
+  return counts?.length === tasks && counts.every((count) => Number.isInteger(count) && count >= 0)
+    ? counts
+    : undefined;
 }
 
 const evenly = (tasks: number, examples: number) =>
@@ -114,7 +121,7 @@ function Weights({
         <thead>
           <tr>
             <th>task</th>
-            <th>share of the examples</th>
+            <th>examples</th>
             <th>WEIGHT, to be dragged</th>
             <th>attention of its head</th>
             <th>answer</th>
@@ -164,7 +171,7 @@ function Mixture({ tokens, largestDifference }: ResultOf<"superposition">) {
         <thead>
           <tr>
             <th>answer</th>
-            <th>counted</th>
+            <th>expected</th>
             <th>computed</th>
           </tr>
         </thead>

@@ -27,16 +27,14 @@ export function TrainView({
   const steps = Number(state.settings["train.steps"] ?? 400);
   const every = Number(state.settings["train.every"] ?? 50);
   const [asked, setAsked] = useState<{ preset: string; steps: number; every: number; resume: boolean; run: number }>();
-  const training = useCall(engine, "train", asked);
+  const training = useCall(engine, "train", asked, { isFresh: true });
   const now = (training.result ?? training.progress?.part) as ResultOf<"train"> | undefined;
-  const [seen, setSeen] = useState<ResultOf<"train">>();
-  if (now && now !== seen) setSeen(now); // what a stopped run has shown stays
-  const shown = now ?? seen;
   const start = (resume: boolean) => {
     begin();
     setAsked({ preset, steps, every, resume, run: (asked?.run ?? 0) + 1 });
   };
-  const isStopped = asked !== undefined && !training.isRunning && training.result === undefined;
+  const isStopped =
+    asked?.preset === preset && asked.steps === steps && !training.isRunning && training.result === undefined;
   const download = async () => {
     for (const { name, blob } of await engine.call("trained", {})) save(name, blob);
   };
@@ -82,8 +80,8 @@ export function TrainView({
         </div>
         <CallStatus call={training} what="Training" />
       </Card>
-      {shown && <Loss engine={engine} training={shown} />}
-      {shown && shown.curve.length > 0 && <Curve engine={engine} training={shown} />}
+      {now && <Loss engine={engine} training={now} />}
+      {now && now.curve.length > 0 && <Curve engine={engine} training={now} />}
     </>
   );
 }

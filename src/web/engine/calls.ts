@@ -60,8 +60,11 @@ async function tokens({ text }: { text: string }) {
 }
 
 /** The most likely tokens after a position. */
-async function next({ text, edits, position, k }: TextArgs & { position: number; k: number }): Promise<Likely[]> {
-  using result = await current().model.forward(idsOf(text), { edits, logits: [position] });
+async function next(
+  { text, edits, position, k }: TextArgs & { position: number; k: number },
+  { signal }: Running,
+): Promise<Likely[]> {
+  using result = await current().model.forward(idsOf(text), { edits, logits: [position], signal });
   return likeliest(await result.logits.at(0, position), k);
 }
 
@@ -109,12 +112,12 @@ async function generate(
 }
 
 /** The logit lens: for each depth and position the most likely tokens and, if asked for, KL(last depth || this one) in nats. */
-async function lens({ text, edits, k, kl }: TextArgs & { k: number; kl: boolean }) {
+async function lens({ text, edits, k, kl }: TextArgs & { k: number; kl: boolean }, { signal }: Running) {
   const { model } = current();
   const ids = idsOf(text);
   const topK = Math.min(k, model.spec.vocabSize);
   return model.withEdits([...edits], async (edited) => {
-    using found = await logitLens(edited, ids, { topK, full: kl });
+    using found = await logitLens(edited, ids, { topK, full: kl, signal });
     const rows = found.labels.map((label) => ids.map((_, position) => likelyAt(found.at(label, position))));
     const far = found.full && divergences(await found.full.read(), found.labels.length * ids.length, ids.length);
     return { depths: found.labels, tokens: ids.map(labelOf), rows, kl: far };
@@ -146,13 +149,16 @@ function logSoftmax(logits: Float32Array): Float64Array {
 export type AttentionKind = "pattern" | "attn_scores" | "value_weighted";
 
 /** Attention of one layer, [head, query, key]. */
-async function attention({ text, edits, layer, kind }: TextArgs & { layer: number; kind: AttentionKind }) {
+async function attention(
+  { text, edits, layer, kind }: TextArgs & { layer: number; kind: AttentionKind },
+  { signal }: Running,
+) {
   const { model } = current();
   const ids = idsOf(text);
   const point = (name: string) => `blocks.${layer}.attn.hook_${name}`;
   const isWeighted = kind === "value_weighted";
   const capture = isWeighted ? [point("pattern"), point("v")] : point(kind);
-  using run = await model.forward(ids, { edits, logits: "none", capture });
+  using run = await model.forward(ids, { edits, logits: "none", capture, signal });
   const values = await run.cache.read(point(isWeighted ? "pattern" : kind));
   const { nHeads, nKvHeads, dHead } = model.spec;
   if (isWeighted)
@@ -182,14 +188,14 @@ function weigh(
 }
 
 /** Numbers by which heads are sorted, each [layer, head]. */
-async function heads({ text, edits }: TextArgs) {
+async function heads({ text, edits }: TextArgs, { signal }: Running) {
   const { model } = current();
   const ids = idsOf(text);
   return model.withEdits([...edits], async (edited) => {
-    const { mean } = await attentionSummary(edited, [ids]);
+    const { mean } = await attentionSummary(edited, [ids], { signal });
     const [previous, induction] = [
-      await headScores(edited, [ids], "previous"),
-      await headScores(edited, [ids], "induction"),
+      await headScores(edited, [ids], "previous", { signal }),
+      await headScores(edited, [ids], "induction", { signal }),
     ];
     return {
       entropy: mean.entropy,
@@ -276,8 +282,8 @@ async function trained(_args: object) {
 }
 
 /** Activations of the points that match, as a safetensors file. */
-async function activations({ text, edits, points }: TextArgs & { points: string }): Promise<Blob> {
-  using run = await current().model.forward(idsOf(text), { edits, logits: "none", capture: points });
+async function activations({ text, edits, points }: TextArgs & { points: string }, { signal }: Running): Promise<Blob> {
+  using run = await current().model.forward(idsOf(text), { edits, logits: "none", capture: points, signal });
   return new Blob([(await run.cache.save()) as BlobPart]);
 }
 

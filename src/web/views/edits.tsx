@@ -61,15 +61,21 @@ export function EditList({ engine, state, change, model }: Pick<ViewProps, "engi
           </li>
         ))}
       </ol>
-      <div class="row">
+      <form
+        class="row"
+        onSubmit={(event) => {
+          event.preventDefault();
+          add();
+        }}
+      >
         <label class="field wide">
           add an edit, or a list of them, as JSON
           <input value={typed} onInput={(event) => setTyped(event.currentTarget.value)} />
         </label>
-        <button type="button" disabled={typed === ""} onClick={add}>
+        <button type="submit" disabled={typed === ""}>
           Add
         </button>
-      </div>
+      </form>
       {error && (
         <p class="problem" role="alert">
           {error}

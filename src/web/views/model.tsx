@@ -25,6 +25,7 @@ export function ModelView({
   const folder = useRef<HTMLInputElement>(null);
   const pick = (list: FileList | null | undefined) => {
     if (list && list.length > 0) load({ files: [...list] });
+    for (const input of [files.current, folder.current]) if (input) input.value = ""; // so that the same can be picked again
   };
   return (
     // biome-ignore lint/a11y/noStaticElementInteractions: dropping files is beside the two buttons that choose them

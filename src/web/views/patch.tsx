@@ -159,16 +159,20 @@ export function PatchTable({
                 const style = { background: signedColour(share, 1) };
                 const text = share.toFixed(2);
                 return (
-                  <td key={label}>
-                    <button
-                      type="button"
-                      class="cell"
-                      style={style}
-                      aria-label={`layer ${layer}, ${visible(label)}: ${text}`}
-                      onClick={() => choose?.(layer, column)}
-                    >
-                      {text}
-                    </button>
+                  <td key={label} style={choose ? {} : style}>
+                    {choose ? (
+                      <button
+                        type="button"
+                        class="cell"
+                        style={style}
+                        aria-label={`layer ${layer}, ${visible(label)}: ${text}`}
+                        onClick={() => choose(layer, column)}
+                      >
+                        {text}
+                      </button>
+                    ) : (
+                      text
+                    )}
                   </td>
                 );
               })}

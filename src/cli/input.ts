@@ -1,6 +1,7 @@
 /** The input of a command: a prompt as text, or token ids for models without a tokenizer, but not both. */
-import type { Command } from "commander";
-import { type InputOptions, parseIds, refuseIdleBos, usageError } from "./options.ts";
+import { type Command, Option } from "commander";
+import { metricOption } from "./metric-option.ts";
+import { type InputOptions, parseIds, refuseIdleBos, usageError, wholeNumber } from "./options.ts";
 
 /** The one sequence of a command that takes `[prompt]` or `--ids`. */
 export function oneInput(command: Command, prompt: string | undefined, options: InputOptions): string | number[] {
@@ -11,6 +12,20 @@ export function oneInput(command: Command, prompt: string | undefined, options: 
   refuseIdleBos(command, options, ids);
   if (ids.length > 1) usageError(command, "--ids may be given once here; `superlens forward` takes a batch");
   return ids[0] as number[];
+}
+
+/** What a command compares two prompts by: `twoPrompts` reads them, `resolveMetric` the metric. */
+export function addPairOptions(command: Command): Command {
+  return command
+    .requiredOption("--clean <text>", "the prompt whose answer counts")
+    .requiredOption("--corrupted <text>", "the prompt it is compared with, of as many tokens")
+    .option("--ids", 'both prompts are token ids, as "5 6 7"')
+    .addOption(metricOption(["logit", "logitDiff", "logProb", "prob", "kl"]))
+    .addOption(
+      new Option("--position <n>", "whose logits are measured; negative from the end (default: -1)").argParser(
+        wholeNumber(),
+      ),
+    );
 }
 
 /** The two prompts of a command that takes `--clean` and `--corrupted`, as text or with `--ids` as ids. */

@@ -23,6 +23,19 @@ export function samplePrompt(
   );
 }
 
+/** A prompt with so many examples of each task, in shuffled order. See `promptOfTasks`. */
+export function promptOfCounts(program: Program, counts: readonly number[], random: Random): Prompt {
+  const tasks = counts.flatMap((count, k) => new Array<number>(count).fill(k));
+  return promptOfTasks(program, shuffled(tasks, random), random);
+}
+
+function shuffled<T>(items: readonly T[], random: Random): T[] {
+  return items
+    .map((item) => ({ item, key: random() }))
+    .sort((a, b) => a.key - b.key)
+    .map(({ item }) => item);
+}
+
 /**
  * A prompt whose example j shows task `tasks[j]`. Inputs are drawn uniformly from the slots' tokens until the task has
  * an answer; the query until some task answers it.

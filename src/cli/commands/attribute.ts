@@ -2,8 +2,8 @@
 import { Command, Option } from "commander";
 import { checkForward } from "../../hooks/plan.ts";
 import { METHOD_NAMES, type MethodName, methodOf } from "../attribution-methods.ts";
-import { twoPrompts } from "../input.ts";
-import { type MetricOption, metricOption, resolveMetric } from "../metric-option.ts";
+import { addPairOptions, twoPrompts } from "../input.ts";
+import { type MetricOption, resolveMetric } from "../metric-option.ts";
 import {
   addBosOption,
   bosOption,
@@ -34,21 +34,12 @@ interface AttributeOptions extends GlobalOptions, Omit<InputOptions, "ids"> {
 const SITES = "resid_pre, resid_mid, resid_post, attn_out, mlp_out, mlp_post, q, k, v, z or pattern";
 
 export function attributeCommand(): Command {
-  return addBosOption(new Command("attribute"))
+  return addPairOptions(addBosOption(new Command("attribute")))
     .summary("say which parts of a model make the difference between two prompts")
     .description(
       "Runs a clean and a corrupted prompt of as many tokens, whose METRIC differs, and says which activations carry the difference: how far the metric moves from the corrupted run (0) to the clean one (1) when one of them gets its clean value.",
     )
     .argument("<model>", "folder, address or hf:owner/name")
-    .requiredOption("--clean <text>", "the prompt whose answer counts")
-    .requiredOption("--corrupted <text>", "the prompt it is compared with, of as many tokens")
-    .option("--ids", 'both prompts are token ids, as "5 6 7"')
-    .addOption(metricOption(["logit", "logitDiff", "logProb", "prob", "kl"]))
-    .addOption(
-      new Option("--position <n>", "whose logits are measured; negative from the end (default: -1)").argParser(
-        wholeNumber(),
-      ),
-    )
     .addOption(
       new Option("--method <method>", METHOD_NAMES.map((name) => `${name}: ${methodOf(name).meaning}`).join("; "))
         .choices(METHOD_NAMES)

@@ -16,9 +16,9 @@ import {
   readBlueprint,
   setSpace,
 } from "../../theory/index.ts";
+import { type Look, look } from "../../theory/look.ts";
 import { runProgram } from "../../theory/mixture.ts";
 import { inputIds, pointOf } from "../../theory/observe.ts";
-import { type Look, look } from "../demo/look.ts";
 import { mixedPrompt, strangePrompt } from "../demo/prompts.ts";
 import {
   indented,

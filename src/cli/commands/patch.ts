@@ -7,17 +7,9 @@ import { SITE } from "../../hooks/patching/sites.ts";
 import { checkForward } from "../../hooks/plan.ts";
 import * as s from "../../schema/schema.ts";
 import { heatTable } from "../heat-table.ts";
-import { twoPrompts } from "../input.ts";
-import { type MetricOption, metricOption, resolveMetric } from "../metric-option.ts";
-import {
-  addBosOption,
-  bosOption,
-  examples,
-  type GlobalOptions,
-  type InputOptions,
-  refuseIdleBos,
-  wholeNumber,
-} from "../options.ts";
+import { addPairOptions, twoPrompts } from "../input.ts";
+import { type MetricOption, resolveMetric } from "../metric-option.ts";
+import { addBosOption, bosOption, examples, type GlobalOptions, type InputOptions, refuseIdleBos } from "../options.ts";
 import { print, printJson, terminal } from "../output.ts";
 import { addPictureOptions, checkPictureFiles, type PictureOptions, writePictures } from "../picture-files.ts";
 import { withModel } from "../session.ts";
@@ -36,21 +28,12 @@ interface PatchOptions extends GlobalOptions, Omit<InputOptions, "ids">, Picture
 const DIRECTIONS = ["denoising", "noising"] as const;
 
 export function patchCommand(): Command {
-  return addPictureOptions(addBosOption(new Command("patch")))
+  return addPairOptions(addPictureOptions(addBosOption(new Command("patch"))))
     .summary("patch activations of one prompt into another, and show how far the answer follows")
     .description(
       "Runs a clean and a corrupted prompt of as many tokens, whose METRIC differs, and gives one activation after the other its value in the other run. A cell says how far the metric moves from the corrupted run (0) to the clean one (1).",
     )
     .argument("<model>", "folder, address or hf:owner/name")
-    .requiredOption("--clean <text>", "the prompt whose answer counts")
-    .requiredOption("--corrupted <text>", "the prompt it is compared with, of as many tokens")
-    .option("--ids", 'both prompts are token ids, as "5 6 7"')
-    .addOption(metricOption(["logit", "logitDiff", "logProb", "prob", "kl"]))
-    .addOption(
-      new Option("--position <n>", "whose logits are measured; negative from the end (default: -1)").argParser(
-        wholeNumber(),
-      ),
-    )
     .option(
       "--at <site>",
       "what is patched: resid_pre, resid_mid, resid_post, attn_out, mlp_out, mlp_post, q, k, v, z or pattern",

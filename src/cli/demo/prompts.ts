@@ -1,7 +1,7 @@
 /** Prompts worth showing: they mix several tasks in known shares, and no task can be mistaken for another. */
 import { type Blueprint, type Prompt, promptIds } from "../../theory/index.ts";
 import { runProgram } from "../../theory/mixture.ts";
-import { promptOfTasks, type Random, unexplainedPrompt } from "../../theory/sampling.ts";
+import { promptOfCounts, unexplainedPrompt } from "../../theory/sampling.ts";
 import { seeded as seededRandom } from "../../theory/verify/random-tasks.ts";
 
 /** More draws than a clear prompt has ever taken; a model without one gets an unclear one. */
@@ -14,12 +14,11 @@ const MOST_DRAWS = 200;
 export function mixedPrompt(blueprint: Blueprint, seed: number, reversed = false): Prompt {
   const { program, examples } = blueprint;
   const random = seededRandom(seed);
-  const counts = sharesOf(program.tasks.length, examples);
-  const tasks = (reversed ? counts.reverse() : counts).flatMap((count, k) => new Array<number>(count).fill(k));
-  let prompt = promptOfTasks(program, shuffled(tasks, random), random);
-  for (let draw = 0; draw < MOST_DRAWS && !isClear(blueprint, prompt); draw++) {
-    prompt = promptOfTasks(program, shuffled(tasks, random), random);
-  }
+  const shares = sharesOf(program.tasks.length, examples);
+  const counts = reversed ? shares.reverse() : shares;
+  let prompt = promptOfCounts(program, counts, random);
+  for (let draw = 0; draw < MOST_DRAWS && !isClear(blueprint, prompt); draw++)
+    prompt = promptOfCounts(program, counts, random);
   return prompt;
 }
 
@@ -41,11 +40,4 @@ function sharesOf(tasks: number, examples: number): number[] {
 function isClear({ program, examples }: Blueprint, prompt: Prompt): boolean {
   const { overlapping, answers } = runProgram(program, promptIds(program, examples, prompt));
   return overlapping === 0 && !answers.includes(-1) && new Set(answers).size === answers.length;
-}
-
-function shuffled<T>(items: readonly T[], random: Random): T[] {
-  return items
-    .map((item) => ({ item, key: random() }))
-    .sort((a, b) => a.key - b.key)
-    .map(({ item }) => item);
 }

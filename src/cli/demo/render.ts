@@ -1,6 +1,7 @@
 /** The demo's pages in the terminal: columns and bars, in colour where stdout is a terminal that wants it. */
+
+import type { Look } from "../../theory/look.ts";
 import { bar } from "../output.ts";
-import type { Look } from "./look.ts";
 
 const BAR = 24;
 

@@ -14,6 +14,7 @@ import {
   logitLens,
 } from "../../hooks/index.ts";
 import { adapterLine } from "../../hosts/adapters.ts";
+import { likeliest, logSoftmax } from "../../model/drafts/log-softmax.ts";
 import type { GenerateOptions } from "../../model/generate.ts";
 import type { Running } from "../protocol.ts";
 import type { BenchArgs } from "./benchmark.ts";
@@ -37,10 +38,10 @@ interface TextArgs {
   readonly edits: readonly Edit[];
 }
 
-/** Which adapter runs, or the error that says why none does. */
+/** Which adapter runs, in words, or the error that says why none does. */
 async function adapter(_args: object) {
   const { host } = await gpu();
-  return { line: adapterLine(host.adapterInfo), isSoftware: host.adapterInfo.isSoftware };
+  return { line: adapterLine(host.adapterInfo) };
 }
 
 /** Loads a model in place of the one before, and says what it is. */
@@ -65,13 +66,12 @@ async function next(
   { signal }: Running,
 ): Promise<Likely[]> {
   using result = await current().model.forward(idsOf(text), { edits, logits: [position], signal });
-  return likeliest(await result.logits.at(0, position), k);
+  return likelyTokens(await result.logits.at(0, position), k);
 }
 
-function likeliest(logits: Float32Array, k: number, label = labelOf): Likely[] {
+function likelyTokens(logits: Float32Array, k: number, label = labelOf): Likely[] {
   const logProbs = logSoftmax(logits);
-  const order = Array.from(logits, (_, id) => id).sort((a, b) => (logits[b] as number) - (logits[a] as number));
-  return order.slice(0, k).map((id) => ({
+  return likeliest(logProbs, k).map((id) => ({
     id,
     label: label(id),
     logit: logits[id] as number,
@@ -137,12 +137,6 @@ function divergences(logits: Float32Array, rows: number, positions: number): num
     const end = logProbs[rows - positions + (index % positions)] as Float64Array;
     return end.reduce((sum, logProb, token) => sum + Math.exp(logProb) * (logProb - (row[token] as number)), 0);
   });
-}
-
-function logSoftmax(logits: Float32Array): Float64Array {
-  const largest = logits.reduce((most, logit) => Math.max(most, logit), Number.NEGATIVE_INFINITY);
-  const norm = largest + Math.log(logits.reduce((total, logit) => total + Math.exp(logit - largest), 0));
-  return Float64Array.from(logits, (logit) => logit - norm);
 }
 
 /** What is shown of attention: the weights, the scores before the softmax, or weights times the lengths of the values. */
@@ -255,7 +249,7 @@ async function beside(
   const other = await openBeside(sourceOf({ address }), signal);
   try {
     using result = await other.model.forward(other.encode(text), { logits: "last" });
-    return likeliest(await result.logits.at(0, -1), k, other.label);
+    return likelyTokens(await result.logits.at(0, -1), k, other.label);
   } finally {
     other.model.destroy();
   }

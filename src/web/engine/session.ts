@@ -80,7 +80,7 @@ export async function load(
     onProgress({ done, total, ...(tensor !== undefined && { what: tensor }) });
   const shared = await gpu();
   const model = await loadModel(source, { gpu: shared, signal, onNotice, onProgress: report, ...(dtype && { dtype }) });
-  const facts = await beside(source, signal).catch((error: unknown) => {
+  const facts = await factsBeside(model, source, signal).catch((error: unknown) => {
     model.destroy();
     throw error;
   });
@@ -89,8 +89,7 @@ export async function load(
     throw signal.reason;
   }
   unload(); // another load may have come to its end meanwhile
-  const words = model.tokenizer ? tokenizerWords(model) : facts.words;
-  loaded = { model, words, blueprint: facts.blueprint, notices };
+  loaded = { model, notices, ...facts };
   return loaded;
 }
 
@@ -99,7 +98,7 @@ export async function openBeside(
   source: ModelSource,
   signal: AbortSignal,
 ): Promise<{ model: HookedModel; encode: (text: string) => number[]; label: (id: number) => string }> {
-  const { words } = await beside(source, signal);
+  const words = await wordsBeside(source, signal);
   const model = await loadModel(source, { gpu: await gpu(), signal, onNotice: () => {} });
   return { model, encode: (text) => words?.encode(text) ?? [], label: (id) => words?.label(id) ?? `${id}` };
 }
@@ -109,20 +108,25 @@ export function unload(): void {
   loaded = undefined;
 }
 
-/** What stands beside a model without a tokenizer: a vocabulary, or the construction. */
-async function beside(source: ModelSource, signal: AbortSignal): Promise<Pick<Loaded, "words" | "blueprint">> {
+/** The words of a model: of its tokenizer, or what stands beside its weights. Only a model without one has its folder read again. */
+async function factsBeside(
+  model: HookedModel,
+  source: ModelSource,
+  signal: AbortSignal,
+): Promise<Pick<Loaded, "words" | "blueprint">> {
+  if (model.tokenizer) return { words: tokenizerWords(model), blueprint: undefined };
+  if (model.config.superposition === undefined)
+    return { words: await wordsBeside(source, signal), blueprint: undefined };
+  const blueprint = await readBlueprint(source, { signal });
+  return { words: blueprintWords(blueprint), blueprint };
+}
+
+/** The words of the `vocab.json` beside a model, if there is one. */
+async function wordsBeside(source: ModelSource, signal: AbortSignal): Promise<Words | undefined> {
   const checkpoint = await openModelSource(source, { signal, onNotice: () => {} });
   try {
-    const config = (await checkpoint.readJson("config.json")) as { superposition?: unknown } | undefined;
-    if (config?.superposition !== undefined) {
-      const blueprint = await readBlueprint(source, { signal });
-      return { words: blueprintWords(blueprint), blueprint };
-    }
     const vocabulary = await checkpoint.readJson("vocab.json");
-    return {
-      words: vocabulary === undefined ? undefined : vocabularyWords(vocabulary as Record<string, number>),
-      blueprint: undefined,
-    };
+    return vocabulary === undefined ? undefined : vocabularyWords(vocabulary as Record<string, number>);
   } finally {
     await checkpoint.close();
   }

@@ -1,8 +1,8 @@
 /** The constructed transformer for the page: the mixture counted from the examples, and the one that the running model computes. */
 import { InputError } from "../../errors.ts";
-import { formatExample, observe, type Prompt, parsePrompt, placesOf, promptIds, setSpace } from "../../theory/index.ts";
-import { largestDifference, runProgram } from "../../theory/mixture.ts";
-import { promptOfTasks } from "../../theory/sampling.ts";
+import { type Blueprint, type Prompt, parsePrompt, placesOf, setSpace } from "../../theory/index.ts";
+import { type Look, look } from "../../theory/look.ts";
+import { promptOfCounts } from "../../theory/sampling.ts";
 import { seeded } from "../../theory/verify/random-tasks.ts";
 import { current } from "./session.ts";
 
@@ -18,76 +18,25 @@ export interface SuperpositionArgs {
   readonly weight?: readonly number[];
 }
 
-/** What the view shows. */
-export interface SuperpositionLook {
-  readonly prompt: readonly string[];
-  readonly text: string;
-  readonly tasks: readonly {
-    readonly name: string;
-    readonly explains: number;
-    readonly weight: number;
-    readonly answer: string | undefined;
-    /** Attention of the task's head in the last layer: the weight in the running model. */
-    readonly attention: number;
-  }[];
-  readonly tokens: readonly { readonly token: string; readonly exact: number; readonly model: number }[];
-  readonly largestDifference: number;
-}
-
-const WORTH_SHOWING = 1e-3;
-
-export async function superposition({ counts, text, seed, weight }: SuperpositionArgs): Promise<SuperpositionLook> {
+export async function superposition({ counts, text, seed, weight }: SuperpositionArgs): Promise<Look> {
   const { model, blueprint } = current();
   if (!blueprint)
     throw new InputError(
       "page/not-constructed",
       "This model was not constructed. Load the constructed transformer in the Model view.",
     );
-  const { program, examples } = blueprint;
-  const vocabulary = [...program.definition.vocabulary, "BOS"];
-  const prompt = text === undefined ? drawn(counts ?? [], seed) : parsePrompt(program, text);
-  const ids = promptIds(program, examples, prompt);
-  const state = runProgram(program, ids, weight ? { weight } : {});
-  const edits = weight ? [setSpace(blueprint, "WEIGHT", [placesOf(blueprint).last], [...weight])] : [];
-  const { probabilities, attention } = await observe({ model, blueprint }, ids, edits);
-  const lines = [...prompt.examples, prompt.query].map((words) => formatExample(program, words));
-  return {
-    prompt: lines,
-    text: lines.join("\n"),
-    tasks: program.tasks.map(({ name }, k) => ({
-      name,
-      explains: state.counts[k] as number,
-      weight: state.weight[k] as number,
-      answer: vocabulary[state.answers[k] as number],
-      attention: attention[k] as number,
-    })),
-    tokens: vocabulary
-      .map((token, id) => ({ token, exact: state.probabilities[id] as number, model: probabilities[id] as number }))
-      .filter((each) => Math.max(each.exact, each.model) > WORTH_SHOWING)
-      .sort((a, b) => b.exact - a.exact || b.model - a.model),
-    largestDifference: largestDifference(probabilities, state.probabilities),
-  };
-
-  function drawn(each: readonly number[], from: number): Prompt {
-    const total = each.reduce((sum, count) => sum + count, 0);
-    if (each.length !== program.tasks.length || total !== examples)
-      throw new InputError(
-        "page/examples",
-        `The model was built for ${examples} examples of ${program.tasks.length} tasks; the sliders give ${total}.`,
-      );
-    const random = seeded(from);
-    return promptOfTasks(
-      program,
-      shuffled(
-        each.flatMap((count, k) => new Array<number>(count).fill(k)),
-        random,
-      ),
-      random,
-    );
-  }
+  const prompt = text === undefined ? drawn(blueprint, counts ?? [], seed) : parsePrompt(blueprint.program, text);
+  if (!weight) return look({ model, blueprint }, prompt);
+  const edit = setSpace(blueprint, "WEIGHT", [placesOf(blueprint).last], [...weight]);
+  return look({ model, blueprint }, prompt, [edit], { weight });
 }
 
-function shuffled<T>(items: T[], random: () => number): T[] {
-  const from = [...items];
-  return items.map(() => from.splice(Math.floor(random() * from.length), 1)[0] as T);
+function drawn({ program, examples }: Blueprint, counts: readonly number[], seed: number): Prompt {
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  if (counts.length === program.tasks.length && total === examples)
+    return promptOfCounts(program, counts, seeded(seed));
+  throw new InputError(
+    "page/examples",
+    `The model was built for ${examples} examples of ${program.tasks.length} tasks; the sliders give ${total}.`,
+  );
 }

@@ -57,11 +57,14 @@ function Construction({ engine, state, setting, model }: ViewProps) {
           <summary>A prompt of your own</summary>
           <textarea
             rows={8}
-            value={draft ?? own ?? look.result?.text ?? ""}
+            value={draft ?? own ?? look.result?.prompt.join("\n") ?? ""}
             aria-label="A prompt of your own"
             onInput={(event) => setDraft(event.currentTarget.value)}
           />
-          <button type="button" onClick={() => setting("superposition.text", draft ?? own ?? look.result?.text ?? "")}>
+          <button
+            type="button"
+            onClick={() => setting("superposition.text", draft ?? own ?? look.result?.prompt.join("\n") ?? "")}
+          >
             Use it
           </button>
           <button type="button" disabled={own === undefined} onClick={() => setting("superposition.text", "")}>
@@ -77,7 +80,7 @@ function Construction({ engine, state, setting, model }: ViewProps) {
         />
       )}
       {look.result && <Mixture {...look.result} />}
-      {look.result && <Trained engine={engine} text={look.result.text} />}
+      {look.result && <Trained engine={engine} text={look.result.prompt.join("\n")} />}
     </>
   );
 }
@@ -128,7 +131,7 @@ function Weights({
           </tr>
         </thead>
         <tbody>
-          {look.tasks.map(({ name, explains, attention, answer }, task) => (
+          {look.tasks.map(({ task: name, explains, attention, answer }, task) => (
             <tr key={name}>
               <th scope="row">{name}</th>
               <td>{explains}</td>

@@ -1,7 +1,9 @@
-/** One run of a constructed model for the demo: the exact mixture, and the running model's numbers. */
-import type { Edit } from "../../hooks/index.ts";
-import { formatExample, type LoadedSuperposition, observe, type Prompt, promptIds } from "../../theory/index.ts";
-import { largestDifference, type Overrides, type ProgramState, runProgram } from "../../theory/mixture.ts";
+/** One run of a constructed model, for the demo and the page: the exact mixture, and the running model's numbers. */
+import type { Edit } from "../hooks/index.ts";
+import { largestDifference, type Overrides, type ProgramState, runProgram } from "./mixture.ts";
+import type { LoadedSuperposition } from "./model-folder.ts";
+import { observe } from "./observe.ts";
+import { formatExample, type Prompt, promptIds } from "./prompts.ts";
 
 /** A task in a run: `weight` is its exact share of the examples, `attention` its head's weight in the running model. */
 export interface TaskLine {

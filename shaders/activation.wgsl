@@ -1,5 +1,5 @@
 // The MLP's activation functions, chosen when the pipeline is built. Joined to the kernels that apply one.
-// Codes: 0 identity, 1 relu, 2 silu, 3 gelu (erf), 4 gelu (tanh approximation), 5 gelu (sigmoid approximation).
+// Codes: 0 identity, 1 relu, 2 silu, 3 gelu (erf), 4 gelu (tanh approximation), 5 gelu (sigmoid approximation), 6 sigmoid.
 
 override ACTIVATION: u32 = 0u;
 
@@ -38,6 +38,7 @@ fn activate(x: f32) -> f32 {
     case 3u: { return 0.5 * x * erfc(-x * 0.70710678); }
     case 4u: { return 0.5 * x * (1.0 + safeTanh(0.79788456 * fma(0.044715 * x * x, x, x))); }
     case 5u: { return x * sigmoid(1.702 * x); }
+    case 6u: { return sigmoid(x); }
     default: { return x; }
   }
 }

@@ -18,6 +18,7 @@ fn slope(x: f32) -> f32 {
     case 3u: { return 0.5 * erfc(-x * 0.70710678) + 0.39894228 * x * exp(-0.5 * x * x); }
     case 4u: { return geluTanhSlope(x); }
     case 5u: { return sigmoidSlope(x, 1.702); }
+    case 6u: { return sigmoid(x) * sigmoid(-x); }
     default: { return 1.0; }
   }
 }

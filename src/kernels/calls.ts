@@ -15,7 +15,7 @@ import { ELEMENT_BYTES, type Matrix } from "./matrix.ts";
 import type { View } from "./view.ts";
 
 /** `gelu`: exact, with erf; `gelu_tanh`: the tanh approximation; `gelu_quick`: x * sigmoid(1.702 x). */
-export type Activation = "relu" | "silu" | "gelu" | "gelu_tanh" | "gelu_quick" | "identity";
+export type Activation = "relu" | "silu" | "gelu" | "gelu_tanh" | "gelu_quick" | "sigmoid" | "identity";
 
 /** Code of each activation in `shaders/activation.wgsl`. */
 export const ACTIVATION_CODE: Record<Activation, number> = {
@@ -25,6 +25,7 @@ export const ACTIVATION_CODE: Record<Activation, number> = {
   gelu: 3,
   gelu_tanh: 4,
   gelu_quick: 5,
+  sigmoid: 6,
 };
 
 export interface MatmulOptions {

@@ -34,6 +34,25 @@ const rope = object({
 const rows = object({ groups: count, groupSize: count, start: index, count });
 const tensorSource = object({ tensor: s.text }, { transpose: flag, rows, optional: flag });
 
+const groups = object({ count, chosen: count, by: oneOf("max", "topTwo") });
+const routing = object(
+  { scores: oneOf("softmax", "sigmoid", "sparsemixer"), scale: finite },
+  {
+    tolerance: atLeastZero,
+    choiceBias: flag,
+    groups,
+    normalize: object({ plus: atLeastZero, atLeast: atLeastZero }),
+  },
+);
+const experts = object(
+  { count, perToken: count, dExpert: count, routing },
+  {
+    weighsInput: flag,
+    clamp: object({ limit: positive, plus: finite }),
+    shared: object({ dMlp: count, gate: flag }),
+  },
+);
+
 /** The form of a whole spec. Whether its numbers fit together is `validateSpec`'s to say. */
 const SPEC = object({
   family: s.text,
@@ -66,11 +85,11 @@ const SPEC = object({
   mlp: object(
     {
       kind: oneOf("plain", "gated"),
-      activation: oneOf("relu", "silu", "gelu", "gelu_tanh", "gelu_quick", "identity"),
+      activation: oneOf("relu", "silu", "gelu", "gelu_tanh", "gelu_quick", "sigmoid", "identity"),
     },
-    { absent: flag },
+    { absent: flag, experts },
   ),
-  layers: list(object({ window: nullable(count), rope: nullable(index) }, { attentionScale: finite, dMlp: count })),
+  layers: list(object({ window: nullable(count), rope: nullable(index) }, { attentionScale: finite, dMlp: count, dense: flag })),
   ropes: list(rope),
   unembed: object({ tied: flag, scale: finite, softCap: nullable(positive) }),
   weights: object({}, Object.fromEntries(WEIGHT_NAMES.map((name) => [name, tensorSource]))),

@@ -9,9 +9,11 @@ import { type Graph, GraphBuilder } from "../graph/graph.ts";
 import { ADD } from "../ops/add.ts";
 import { MIX, SCORES, SOFTMAX } from "../ops/attention.ts";
 import type { AttentionAttributes } from "../ops/attention-call.ts";
+import { CLAMP } from "../ops/clamp.ts";
 import { ACTIVATION, SCALE, SOFT_CAP } from "../ops/elementwise.ts";
 import { EMBED } from "../ops/embed.ts";
 import { EMBEDS } from "../ops/embeds.ts";
+import { EXPERT_MATMUL } from "../ops/experts.ts";
 import { HEAD_PROJECTION } from "../ops/head-inputs.ts";
 import { JOIN } from "../ops/join.ts";
 import { HEAD_RESULTS, MATMUL } from "../ops/matmul.ts";
@@ -20,12 +22,14 @@ import { AFFINE, NORM_SCALE, NORMALIZE } from "../ops/norm.ts";
 import type { Shape, Value, WeightRef } from "../ops/op.ts";
 import { QK_NORM } from "../ops/qk-norm.ts";
 import { ROPE } from "../ops/rope.ts";
+import { ROUTE } from "../ops/route.ts";
 import { SELECT } from "../ops/select.ts";
 import { STORE } from "../ops/store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "../ops/sum-heads.ts";
+import { WEIGH } from "../ops/weigh.ts";
 import { isCausal } from "./causality.ts";
-import type { LayerSpec, ModelSpec, RopeSpec } from "./spec.ts";
-import { dMlpOf } from "./weights/table.ts";
+import type { ExpertsSpec, LayerSpec, ModelSpec, RopeSpec } from "./spec.ts";
+import { dMlpOf, isSparse } from "./weights/table.ts";
 
 /** What the graph of a pass depends on, besides the spec. */
 export interface PassForm {
@@ -142,7 +146,7 @@ class Tracer extends GraphBuilder {
       this.name(residual, this.#at("hook_resid_mid"));
       mlpInput = hasMlp ? this.#mlpInput(residual) : residual;
     }
-    if (hasMlp) residual = this.#addBranch(residual, this.#mlp(mlpInput), "ln2Post", "hook_mlp_out");
+    if (hasMlp) residual = this.#addBranch(residual, this.#mlpOrExperts(mlpInput), "ln2Post", "hook_mlp_out");
     this.name(residual, this.#at("hook_resid_post"));
     return residual;
   }
@@ -240,20 +244,77 @@ class Tracer extends GraphBuilder {
     return this.one(SUM_HEADS, [result], { bias: this.#weight("b_O") });
   }
 
-  /** The MLP of a block, [row, dModel], before post-norm and multiplier. */
-  #mlp(x: Value): Value {
+  /** What the MLP of a block adds, [row, dModel], before post-norm and multiplier. */
+  #mlpOrExperts(x: Value): Value {
     const { spec, layer } = this;
+    if (!isSparse(spec, layer)) return this.#mlp(x, "", dMlpOf(spec, layer));
+    const { shared } = spec.mlp.experts as ExpertsSpec;
+    const routed = this.#experts(x, spec.mlp.experts as ExpertsSpec);
+    if (!shared) return routed;
+    let own = this.#mlp(x, "shared_", shared.dMlp);
+    if (shared.gate) {
+      const parts = [{ heads: 1, width: 1 }];
+      const gate = this.one(MATMUL, [x], { weight: this.#weight("W_shared_weight"), parts });
+      own = this.one(WEIGH, [own, this.one(ACTIVATION, [gate], { activation: "sigmoid" })], {});
+    }
+    this.name(own, this.#at("mlp.hook_shared_out"));
+    return this.one(ADD, [routed, own], { scale: 1 });
+  }
+
+  /** What the chosen experts of each row give, weighed and summed: [row, dModel]. */
+  #experts(x: Value, { count, perToken, dExpert, routing, weighsInput, clamp }: ExpertsSpec): Value {
+    const { activation, kind } = this.spec.mlp;
+    const router = {
+      weight: this.#weight("W_router"),
+      bias: this.#weight("b_router"),
+      parts: [{ heads: 1, width: count }],
+    };
+    const logits = this.one(MATMUL, [x], router, this.#at("mlp.hook_router_logits"));
+    const bias = routing.choiceBias ? this.#weight("b_choice") : undefined;
+    const points = ["indices", "weights"].map((name) => [this.#at(`mlp.hook_expert_${name}`)]);
+    const [indices, weights] = this.add(ROUTE, [logits], { routing, chosen: perToken, bias }, { points }) as [
+      Value,
+      Value,
+    ];
+    const project = (name: string, input: Value, width: number, point: string) => {
+      const weight = this.#weight(`W_experts_${name}`);
+      const attributes = { weight, bias: this.#weight(`b_experts_${name}`), experts: count, width };
+      return this.one(EXPERT_MATMUL, [input, indices], attributes, this.#at(`mlp.hook_expert_${point}`));
+    };
+    const input = weighsInput ? this.one(WEIGH, [x, weights], {}) : x;
+    const isGated = kind === "gated";
+    const pre = project(isGated ? "gate" : "in", input, dExpert, "pre");
+    const gate = clamp ? this.one(CLAMP, [pre], { most: clamp.limit, plus: 0 }) : pre;
+    let post = this.one(ACTIVATION, [gate], { activation });
+    if (isGated) {
+      const linear = project("in", input, dExpert, "pre_linear");
+      const { limit = 0, plus = 0 } = clamp ?? {};
+      post = this.one(
+        MULTIPLY,
+        [post, clamp ? this.one(CLAMP, [linear], { least: -limit, most: limit, plus }) : linear],
+        {},
+      );
+    }
+    this.name(post, this.#at("mlp.hook_expert_post"));
+    const out = project("out", post, this.spec.dModel, "out");
+    return this.one(SUM_HEADS, [weighsInput ? out : this.one(WEIGH, [out, weights], {})], {});
+  }
+
+  /** One MLP, [row, dModel]: the block's, or the one that all rows go through beside their experts. */
+  #mlp(x: Value, own: "" | "shared_", width: number): Value {
+    const { spec } = this;
     const { activation, kind } = spec.mlp;
-    const hidden = [{ heads: 1, width: dMlpOf(spec, layer) }];
+    const hidden = [{ heads: 1, width }];
     const project = (name: string, input: Value, parts: readonly Shape[], point?: string) => {
-      const attributes = { weight: this.#weight(`W_${name}`), bias: this.#weight(`b_${name}`), parts };
+      const attributes = { weight: this.#weight(`W_${own}${name}`), bias: this.#weight(`b_${own}${name}`), parts };
       return this.one(MATMUL, [input], attributes, point && this.#at(point));
     };
+    const at = (name: string) => `mlp.hook_${own}${name}`;
     const isGated = kind === "gated";
-    const pre = project(isGated ? "gate" : "in", x, hidden, "mlp.hook_pre");
+    const pre = project(isGated ? "gate" : "in", x, hidden, at("pre"));
     let post = this.one(ACTIVATION, [pre], { activation });
-    if (isGated) post = this.one(MULTIPLY, [post, project("in", x, hidden, "mlp.hook_pre_linear")], {});
-    this.name(post, this.#at("mlp.hook_post"));
+    if (isGated) post = this.one(MULTIPLY, [post, project("in", x, hidden, at("pre_linear"))], {});
+    this.name(post, this.#at(at("post")));
     return project("out", post, [{ heads: 1, width: spec.dModel }]);
   }
 

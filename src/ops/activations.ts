@@ -28,6 +28,7 @@ export const ACTIVATIONS: Record<Activation, (x: number) => number> = {
   gelu: (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)),
   gelu_tanh: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
   gelu_quick: (x) => x * sigmoid(1.702 * x),
+  sigmoid,
 };
 
 /** Their derivatives. relu's at 0 is 0, as in PyTorch. */
@@ -41,6 +42,7 @@ export const ACTIVATION_SLOPES: Record<Activation, (x: number) => number> = {
     return 0.5 * (1 + tanh) + 0.5 * x * (1 - tanh * tanh) * Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * x * x);
   },
   gelu_quick: (x) => sigmoid(1.702 * x) * (1 + 1.702 * x * sigmoid(-1.702 * x)),
+  sigmoid: (x) => sigmoid(x) * sigmoid(-x),
 };
 
 export const ACTIVATION_NAMES = Object.keys(ACTIVATIONS) as Activation[];

@@ -3,11 +3,13 @@ import { ADD } from "./add.ts";
 import { ATTENTION, MIX, SCORES, SOFTMAX } from "./attention.ts";
 import { CALLBACK } from "./callback.ts";
 import { CAPTURE } from "./capture.ts";
+import { CLAMP } from "./clamp.ts";
 import { COPY } from "./copy.ts";
 import { EDIT } from "./edit.ts";
 import { ACTIVATION, SCALE, SOFT_CAP } from "./elementwise.ts";
 import { EMBED } from "./embed.ts";
 import { EMBEDS } from "./embeds.ts";
+import { EXPERT_MATMUL } from "./experts.ts";
 import { GATED } from "./gated.ts";
 import { HEAD_PROJECTION } from "./head-inputs.ts";
 import { JOIN } from "./join.ts";
@@ -16,9 +18,11 @@ import { MULTIPLY } from "./multiply.ts";
 import { AFFINE, NORM, NORM_SCALE, NORMALIZE } from "./norm.ts";
 import { QK_NORM } from "./qk-norm.ts";
 import { ROPE, ROPE_STORE } from "./rope.ts";
+import { ROUTE } from "./route.ts";
 import { SELECT } from "./select.ts";
 import { STORE } from "./store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "./sum-heads.ts";
+import { WEIGH, WEIGHED_SUM } from "./weigh.ts";
 
 /** What a model's formula is written in. */
 export const PRIMITIVES = [
@@ -40,6 +44,10 @@ export const PRIMITIVES = [
   SUM_HEADS,
   ACTIVATION,
   MULTIPLY,
+  ROUTE,
+  EXPERT_MATMUL,
+  CLAMP,
+  WEIGH,
   SCALE,
   SOFT_CAP,
   ADD,
@@ -51,4 +59,4 @@ export const PRIMITIVES = [
 export const HOOKS = [EDIT, CALLBACK, CAPTURE] as const;
 
 /** What fusion and the plan of memory make of them. */
-export const FUSED = [NORM, ROPE_STORE, ATTENTION, GATED, COPY] as const;
+export const FUSED = [NORM, ROPE_STORE, ATTENTION, GATED, WEIGHED_SUM, COPY] as const;

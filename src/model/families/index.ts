@@ -22,6 +22,7 @@ import { gptj } from "./gptj.ts";
 import { granite } from "./granite.ts";
 import { llama } from "./llama.ts";
 import { mistral } from "./mistral.ts";
+import { mixtral } from "./mixtral.ts";
 import { olmo2 } from "./olmo2.ts";
 import { opt } from "./opt.ts";
 import { otherKind } from "./other-kinds.ts";
@@ -50,6 +51,7 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
   ["granite", granite],
   ["llama", llama],
   ["mistral", mistral],
+  ["mixtral", mixtral],
   ["olmo2", olmo2],
   ["opt", opt],
   ["phi", phi],

@@ -1,7 +1,8 @@
 /** The tensors that a spec is loaded from: what a checkpoint made for it holds. */
 import type { ModelSpec, WeightName } from "../spec.ts";
+import { tensorOf } from "../families/resolve.ts";
 import { tensorShape } from "./find.ts";
-import { isPerBlock, weightShape } from "./table.ts";
+import { expertsIn, isPerBlock, isWeightOf, weightShape } from "./table.ts";
 
 /** A tensor of a checkpoint. Packed ones hold several weights of a kind: queries, keys and values. */
 export interface NeededTensor {
@@ -20,9 +21,10 @@ export function neededTensors(spec: ModelSpec): Map<string, NeededTensor> {
     const weight = key as WeightName;
     const layers = isPerBlock(weight) ? spec.nLayers : 1;
     for (let layer = 0; layer < layers; layer++) {
-      const name = source.tensor.replaceAll("{i}", String(layer));
+      if (!isWeightOf(spec, weight, layer)) continue;
       const inputs = weightShape(spec, weight, layer)[1];
-      tensors.set(name, { weight, shape: tensorShape(spec, weight, layer), inputs });
+      const needed = { weight, shape: tensorShape(spec, weight, layer), inputs };
+      for (const expert of Array(expertsIn(spec, weight) || 1).keys()) tensors.set(tensorOf(source, layer, expert), needed);
     }
   }
   return tensors;

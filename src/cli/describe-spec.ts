@@ -71,6 +71,7 @@ function describeAttention({ nHeads, nKvHeads, dHead, attention }: ModelSpec): s
     `scale ${short(attention.scale)}`,
     qkNorm,
     cap,
+    attention.sinks === true && "a sink a head",
   );
 }
 

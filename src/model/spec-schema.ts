@@ -80,7 +80,7 @@ const SPEC = object({
       qkNorm: oneOf("none", "head", "perHead", "full"),
       qkNormSpec: norm,
     },
-    { causal: flag },
+    { causal: flag, sinks: flag },
   ),
   mlp: object(
     {

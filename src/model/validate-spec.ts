@@ -10,7 +10,19 @@ import { expertsIn, isPerBlock, isSparse, type WeightName, weightShape, weightUs
 /** One rule: the problems it finds, each a sentence without its full stop. */
 type Rule = (spec: ModelSpec) => string[];
 
-const RULES: Rule[] = [sizes, layers, experts, ropes, positions, block, missingWeights, surplusWeights, tensorNames, rowCuts];
+const RULES: Rule[] = [
+  sizes,
+  layers,
+  experts,
+  ropes,
+  positions,
+  sinks,
+  block,
+  missingWeights,
+  surplusWeights,
+  tensorNames,
+  rowCuts,
+];
 
 /**
  * Returns `spec`, typed. Throws `ConfigError` `config/spec` that names the file (`label`) and the first thing that is
@@ -103,6 +115,12 @@ function positions({ positions, nHeads }: ModelSpec): string[] {
   if (positions.kind !== "alibi") return [];
   const { length } = positions.slopes;
   return problems([length !== nHeads, `positions.slopes has ${length} entries, but nHeads = ${nHeads}`]);
+}
+
+/** Kernels read one number a head: its slope or its sink. */
+function sinks({ attention, positions }: ModelSpec): string[] {
+  const both = attention.sinks === true && positions.kind === "alibi";
+  return problems([both, 'attention.sinks needs positions other than "alibi"']);
 }
 
 function block({ block, embed, norm }: ModelSpec): string[] {

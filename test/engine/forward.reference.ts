@@ -155,6 +155,7 @@ export class ReferenceDecoder {
       lengths: attention.causal === false ? [inputs.length] : undefined,
       scale: settings.attentionScale ?? attention.scale,
       softCap: attention.softCap,
+      sinks: attention.sinks ? (this.weights("attn.sinks", layer)?.[0] as unknown as number[]) : null,
       slopes: spec.positions.kind === "alibi" ? spec.positions.slopes : null,
     });
     const width = nHeads * dHead;

@@ -113,6 +113,8 @@ const ATTENTIONS: Record<string, AttentionCase> = {
   "both ways in a window": { causal: false, window: 2 },
   "a soft cap": { softCap: 1.5 },
   ALiBi: { alibi: true, slopes: [0.5, 0.25, 0.125, 0.0625] },
+  sinks: { sinks: { name: "sinks" } },
+  "sinks, both ways in a window, a soft cap": { sinks: { name: "sinks" }, softCap: 1.5, causal: false, window: 2 },
   "a soft cap, ALiBi and a window": { alibi: true, slopes: [0.5, 0.25, 0.125, 0.0625], softCap: 0.8, window: 3 },
 };
 
@@ -139,6 +141,7 @@ function attentionCases([what, { slopes, ...changes }]: [string, AttentionCase])
   const [q, kv, keys] = [row(dHead, nHeads), row(dHead, nKvHeads), { heads: nHeads, width: "keys" as const }];
   const ofScores: NonNullable<Case["prepare"]> = (input, value, place) =>
     input < 0 ? hidden(0)(input, value, place) : value;
+  const weights = changes.sinks && { weights: { sinks: [nHeads] } };
   const each = { attributes, ...(slopes && { slopes }) };
   const narrow = { rows: "output" as const };
   return [
@@ -154,6 +157,7 @@ function attentionCases([what, { slopes, ...changes }]: [string, AttentionCase])
     },
     {
       ...each,
+      ...weights,
       what,
       kind: SOFTMAX,
       inputs: [keys],
@@ -167,9 +171,10 @@ function attentionCases([what, { slopes, ...changes }]: [string, AttentionCase])
       cached: { v: 1 },
       prepare: (input, value, place) => (input === 0 ? hidden(0)(input, value, place) : value),
     },
-    { ...each, what, kind: ATTENTION, inputs: [q, kv, kv], cached: { k: 1, v: 2 } },
+    { ...each, ...weights, what, kind: ATTENTION, inputs: [q, kv, kv], cached: { k: 1, v: 2 } },
     {
       ...each,
+      ...weights,
       what: `${what}, some rows`,
       kind: ATTENTION,
       inputs: [{ ...q, ...narrow }, kv, kv],
@@ -344,6 +349,10 @@ export const CASES = [
 /** Attention of heads that take other tiles, or none: too wide for finite differences of each input. */
 export const WIDE_ATTENTIONS = [
   ...[20, 64, 72, 136, 260].map((dHead): [string, AttentionCase] => [`heads of ${dHead}`, { dHead, window: 12 }]),
+  ...[20, 64, 260].map((dHead): [string, AttentionCase] => [
+    `heads of ${dHead}, sinks`,
+    { dHead, sinks: { name: "sinks" } },
+  ]),
   ["heads of 20, a soft cap and ALiBi", { dHead: 20, ...ATTENTIONS["a soft cap, ALiBi and a window"] }] as const,
 ].flatMap(([what, attributes]) =>
   attentionCases([what, { ...attributes, scale: (attributes.dHead as number) ** -0.5 }]).filter(

@@ -63,7 +63,7 @@ export async function everyKernel(recorder: Recorder): Promise<readonly Kernel[]
   const params = Object.fromEntries(Object.keys(definitions.ATTENTION_PARAMS).map((name) => [name, 4]));
   const { zeros } = recorder.gpu;
   const inputs = Object.fromEntries(
-    ["rowTable", "slotTable", "alibiSlopes", "queries", "keys", "values"].map((name) => [name, zeros]),
+    ["rowTable", "slotTable", "headNumbers", "queries", "keys", "values"].map((name) => [name, zeros]),
   );
   for (const way of reachable(attention).filter(isAttention)) {
     for (const dHead of [16, 64, 128]) {

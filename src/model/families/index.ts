@@ -20,6 +20,7 @@ import { gptNeox } from "./gpt_neox.ts";
 import { gpt2 } from "./gpt2.ts";
 import { gptj } from "./gptj.ts";
 import { granite } from "./granite.ts";
+import { graniteSwa } from "./granite_swa.ts";
 import { llama } from "./llama.ts";
 import { mistral } from "./mistral.ts";
 import { mixtral } from "./mixtral.ts";
@@ -49,6 +50,7 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
   ["gpt_neox", gptNeox],
   ["gptj", gptj],
   ["granite", granite],
+  ["granite_swa", graniteSwa],
   ["llama", llama],
   ["mistral", mistral],
   ["mixtral", mixtral],

@@ -6,7 +6,7 @@
 const KINDS: Record<string, string> = {
   "a dense decoder that superlens has no family for yet":
     "apertus arcee baichuan bitnet biogpt codegen cohere2 ctrl cwm diffllama doge ernie4_5 exaone exaone4 gemma4_text glm glm4 " +
-    "gpt_bigcode gpt_neox_japanese granite_swa helium hunyuan_v1_dense hyperclovax internlm2 internlm3 jais jais2 minicpm " +
+    "gpt_bigcode gpt_neox_japanese helium hunyuan_v1_dense hyperclovax internlm2 internlm3 jais jais2 minicpm " +
     "ministral ministral3 modernbert-decoder mpt nanochat nemotron olmo olmo3 openai-gpt persimmon qwen RefinedWeb RefinedWebModel " +
     "seed_oss vaultgemma xglm",
   "a mixture of experts: each token goes through some of many MLPs":

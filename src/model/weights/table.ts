@@ -132,6 +132,13 @@ const ROWS = {
   ...linear("attn", "V", "(kvHead dHead) dModel -> kvHead dModel dHead", always, QKV),
   ...norm("attn.qNorm", "blocks.{i}.attn.q_norm", "qNorm", normsQk, qkNormAxes("head")),
   ...norm("attn.kNorm", "blocks.{i}.attn.k_norm", "kNorm", normsQk, qkNormAxes("kvHead")),
+  "attn.sinks": {
+    lens: "blocks.{i}.attn.sinks",
+    place: "sinks",
+    axes: "head",
+    form: "vector",
+    when: ({ attention }) => attention.sinks === true,
+  },
   ...linear("attn", "O", "dModel (head dHead) -> head dHead dModel", always),
   ...norm("ln1Post", "blocks.{i}.ln1_post", "ln1Post", normsAfter),
   ...norm("ln2", "blocks.{i}.ln2", "ln2", (spec) => normsBefore(spec) && hasMlpNorm(spec)),

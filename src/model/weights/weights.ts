@@ -13,6 +13,8 @@ export interface BlockWeights {
   qkvBias?: Tensor;
   qNorm?: NormWeights;
   kNorm?: NormWeights;
+  /** [nHeads]. */
+  sinks?: Tensor;
   W_O: Matrix;
   b_O?: Tensor;
   /** [dMlp, dModel]; the gate in gated MLPs alone, the others in those that have one. */

@@ -32,6 +32,14 @@ import { phi3 } from "./phi3.ts";
 import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
 import { smollm3 } from "./smollm3.ts";
+import { dots1, glm4Moe } from "./deepseek_like.ts";
+import { ernie45Moe } from "./ernie4_5_moe.ts";
+import { gptOss } from "./gpt_oss.ts";
+import { graniteMoe, graniteMoeShared } from "./granitemoe.ts";
+import { minimaxM2 } from "./minimax_m2.ts";
+import { flexOlmo, olmoe } from "./olmoe.ts";
+import { phimoe } from "./phimoe.ts";
+import { qwen2Moe, qwen3Moe } from "./qwen_moe.ts";
 import { stablelm } from "./stablelm.ts";
 import { starcoder2 } from "./starcoder2.ts";
 
@@ -40,26 +48,38 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
   ["bloom", bloom],
   ["cohere", cohere],
   ["custom", custom],
+  ["dots1", dots1],
+  ["ernie4_5_moe", ernie45Moe],
   ["falcon", falcon],
+  ["flex_olmo", flexOlmo],
   ["gemma", gemma],
   ["gemma2", gemma2],
   ["gemma3", gemma3],
   ["gemma3_text", gemma3Text],
+  ["glm4_moe", glm4Moe],
   ["gpt2", gpt2],
   ["gpt_neo", gptNeo],
   ["gpt_neox", gptNeox],
+  ["gpt_oss", gptOss],
   ["gptj", gptj],
   ["granite", granite],
   ["granite_swa", graniteSwa],
+  ["granitemoe", graniteMoe],
+  ["granitemoeshared", graniteMoeShared],
   ["llama", llama],
+  ["minimax_m2", minimaxM2],
   ["mistral", mistral],
   ["mixtral", mixtral],
   ["olmo2", olmo2],
+  ["olmoe", olmoe],
   ["opt", opt],
   ["phi", phi],
   ["phi3", phi3],
+  ["phimoe", phimoe],
   ["qwen2", qwen2],
+  ["qwen2_moe", qwen2Moe],
   ["qwen3", qwen3],
+  ["qwen3_moe", qwen3Moe],
   ["smollm3", smollm3],
   ["stablelm", stablelm],
   ["starcoder2", starcoder2],

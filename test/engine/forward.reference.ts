@@ -3,9 +3,10 @@
  * another, every sum in order. The fixtures of transformers vouch for it, and it vouches for specs they do not cover.
  */
 import type { TensorEntry } from "../../src/checkpoint/index.ts";
-import { resolveWeight } from "../../src/model/families/resolve.ts";
+import { resolveWeight, tensorOf } from "../../src/model/families/resolve.ts";
 import { ropeTable } from "../../src/model/rope.ts";
 import type { LayerSpec, ModelSpec, NormSpec, TensorSource, WeightName } from "../../src/model/spec.ts";
+import { expertsIn, isSparse, WEIGHTS } from "../../src/model/weights/table.ts";
 import { ACTIVATIONS, softCapped } from "../../src/ops/activations.ts";
 import { rotated } from "../../src/ops/attention-reference.ts";
 import { normReference } from "../../src/ops/norm-reference.ts";
@@ -23,9 +24,33 @@ export function lookupIn(spec: ModelSpec, tensors: readonly TensorEntry[]): Look
   const has = (name: string) => byName.has(name);
   return (name, layer = 0) => {
     const source = spec.weights[name];
+    if (source && expertsIn(spec, name) > 0) return ofExperts(spec, byName, name, layer);
     const tensor = byName.get(resolveWeight(spec, name, layer, has) ?? "");
     return tensor && rowsOf(tensor, source ?? { tensor: tensor.name });
   };
+}
+
+/** The rows of all experts, whether they have a tensor each or share one. */
+function ofExperts(
+  spec: ModelSpec,
+  tensors: ReadonlyMap<string, TensorEntry>,
+  name: WeightName,
+  layer: number,
+): Vector[] | undefined {
+  const source = spec.weights[name] as TensorSource;
+  const count = expertsIn(spec, name);
+  if (!isSparse(spec, layer)) return undefined;
+  const parts = Array.from({ length: count }, (_, expert): Vector[] => {
+    const found = tensors.get(tensorOf(source, layer, expert)) as TensorEntry;
+    if (source.tensor.includes("{e}")) return rowsOf(found, source);
+    const values = valuesOf(found);
+    const size = values.length / count;
+    const data = values.slice(expert * size, (expert + 1) * size);
+    return rowsOf({ ...found, dtype: "F32", shape: found.shape.slice(1), data }, source);
+  });
+  return WEIGHTS[name].form === "vector"
+    ? [Float32Array.from(parts.flatMap(([row]) => [...(row as Vector)]))]
+    : parts.flat();
 }
 
 function rowsOf(tensor: TensorEntry, { transpose, rows }: TensorSource): Vector[] {

@@ -72,8 +72,8 @@ function expectedShape(model: HookedModel, name: string, batch: number, length: 
     kvHead: spec.nKvHeads,
     vocab: spec.vocabSize,
   };
-  const all = { ...sizes, dHead: spec.dHead, dModel: spec.dModel, dMlp: spec.dMlp };
-  return (pointTable(spec).get(name)?.kind.axes ?? []).map((axis) => all[axis]);
+  const all: Partial<Record<Axis, number>> = { ...sizes, dHead: spec.dHead, dModel: spec.dModel, dMlp: spec.dMlp };
+  return (pointTable(spec).get(name)?.kind.axes ?? []).map((axis) => all[axis] as number);
 }
 
 it("has a formula for each point of the table, and no other", () => {

@@ -169,7 +169,7 @@ export const POINT_KINDS: readonly PointKind[] = [
     MLP,
     "the part of a gated MLP that is not activated",
     "W_in x + b_in",
-    "a gated MLP in the block",
+    "a gated MLP",
   ),
   point(
     "blocks.{i}.mlp.hook_post",
@@ -241,7 +241,13 @@ export const POINT_KINDS: readonly PointKind[] = [
     "as mlp.hook_pre_linear",
     SHARED_MLP,
   ),
-  point("blocks.{i}.mlp.hook_shared_post", SHARED, "hidden layer of it after the activation", "as mlp.hook_post", SHARED_MLP),
+  point(
+    "blocks.{i}.mlp.hook_shared_post",
+    SHARED,
+    "hidden layer of it after the activation",
+    "as mlp.hook_post",
+    SHARED_MLP,
+  ),
   point(
     "blocks.{i}.mlp.hook_shared_out",
     RESIDUAL,

@@ -89,7 +89,9 @@ const SPEC = object({
     },
     { absent: flag, experts },
   ),
-  layers: list(object({ window: nullable(count), rope: nullable(index) }, { attentionScale: finite, dMlp: count, dense: flag })),
+  layers: list(
+    object({ window: nullable(count), rope: nullable(index) }, { attentionScale: finite, dMlp: count, dense: flag }),
+  ),
   ropes: list(rope),
   unembed: object({ tied: flag, scale: finite, softCap: nullable(positive) }),
   weights: object({}, Object.fromEntries(WEIGHT_NAMES.map((name) => [name, tensorSource]))),

@@ -88,7 +88,10 @@ function groupProblems(
   return [
     [count % groups !== 0, `mlp.experts.routing.groups.count = ${groups} does not divide count = ${count}`],
     [chosen > groups, `mlp.experts.routing.groups.chosen = ${chosen} is more than its count = ${groups}`],
-    [by === "topTwo" && count / groups < 2, 'mlp.experts.routing.groups.by "topTwo" needs groups of two experts at least'],
+    [
+      by === "topTwo" && count / groups < 2,
+      'mlp.experts.routing.groups.by "topTwo" needs groups of two experts at least',
+    ],
   ];
 }
 
@@ -152,7 +155,10 @@ function tensorNames(spec: ModelSpec): string[] {
       [tensor === "", `weights["${name}"].tensor is empty`],
       [isPerBlock(name) && !tensor.includes("{i}"), `weights["${name}"].tensor = "${tensor}" lacks {i}, the layer`],
       [!isPerBlock(name) && tensor.includes("{i}"), `weights["${name}"].tensor = "${tensor}" has {i}, but no layer`],
-      [expertsIn(spec, name) === 0 && tensor.includes("{e}"), `weights["${name}"].tensor = "${tensor}" has {e}, but no expert`],
+      [
+        expertsIn(spec, name) === 0 && tensor.includes("{e}"),
+        `weights["${name}"].tensor = "${tensor}" has {e}, but no expert`,
+      ],
       [optional === true && uses.get(name) === "required", `weights["${name}"].optional is true, but it is needed`],
     ),
   );

@@ -21,7 +21,11 @@ export interface ExpertMatmulAttributes {
 }
 
 /** A pair of a row and a slot: where its vector of an input begins, and its expert. */
-function* pairsOf({ inputs, inputShapes, rows, attributes }: ReferenceCall<{ experts: number }>, x: number, choice: number) {
+function* pairsOf(
+  { inputs, inputShapes, rows, attributes }: ReferenceCall<{ experts: number }>,
+  x: number,
+  choice: number,
+) {
   const { heads, width } = inputShapes[x] as { heads: number; width: number };
   const slots = inputShapes[choice]?.width as number;
   for (let row = 0; row < rows.count; row++) {

@@ -5,7 +5,13 @@ import { defineOp, type OpKind, type ReferenceCall, type Value } from "./op.ts";
 import { SUM_HEADS } from "./sum-heads.ts";
 
 /** x[row, head, d]; one vector may stand for all heads. */
-function at({ inputs, inputShapes }: ReferenceCall<unknown>, input: number, row: number, head: number, d: number): number {
+function at(
+  { inputs, inputShapes }: ReferenceCall<unknown>,
+  input: number,
+  row: number,
+  head: number,
+  d: number,
+): number {
   const { heads, width } = inputShapes[input] as { heads: number; width: number };
   return (inputs[input] as Float64Array)[(row * heads + (heads === 1 ? 0 : head)) * width + d] as number;
 }

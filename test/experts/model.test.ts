@@ -43,7 +43,10 @@ describe("mixtral", () => {
         expect([...indices.subarray(2 * row, 2 * row + 2)]).toEqual(expected.indices);
         expect(relativeError(weights.subarray(2 * row, 2 * row + 2), expected.weights)).toBeLessThan(1e-6);
         const sum = Float32Array.from({ length: 32 }, (_, d) =>
-          [0, 1].reduce((all, slot) => all + (weights[2 * row + slot] as number) * (out[(2 * row + slot) * 32 + d] as number), 0),
+          [0, 1].reduce(
+            (all, slot) => all + (weights[2 * row + slot] as number) * (out[(2 * row + slot) * 32 + d] as number),
+            0,
+          ),
         );
         expect(relativeError(added.subarray(32 * row, 32 * row + 32), sum)).toBeLessThan(1e-5);
       }
@@ -68,8 +71,12 @@ describe("mixtral", () => {
     const silent: Edit[] = [{ at: at(0, "expert_out"), op: "zero", heads: [1] }];
     const nothing: Edit[] = [{ at: at(0, "expert_weights"), op: "zero" }];
     const noMlp: Edit[] = [{ at: "blocks.0.hook_mlp_out", op: "zero" }];
-    expect(relativeError(await logitsOf(model, IDS, { edits: without }), await logitsOf(model, IDS, { edits: silent }))).toBeLessThan(1e-6);
-    expect(relativeError(await logitsOf(model, IDS, { edits: nothing }), await logitsOf(model, IDS, { edits: noMlp }))).toBeLessThan(1e-6);
+    expect(
+      relativeError(await logitsOf(model, IDS, { edits: without }), await logitsOf(model, IDS, { edits: silent })),
+    ).toBeLessThan(1e-6);
+    expect(
+      relativeError(await logitsOf(model, IDS, { edits: nothing }), await logitsOf(model, IDS, { edits: noMlp })),
+    ).toBeLessThan(1e-6);
   });
 
   it("reads the matrices of the experts that an edit names", async () => {
@@ -129,14 +136,39 @@ interface Probe {
 const PROBES: Record<string, readonly Probe[]> = {
   "../types/mixtral": [
     { tensor: "model.layers.1.block_sparse_moe.gate.weight", weight: "W_router", inTensor: 37, inWeight: 37 },
-    { tensor: "model.layers.1.block_sparse_moe.experts.2.w1.weight", weight: "W_experts_gate", inTensor: 70, inWeight: 2 * 768 + 70 },
-    { tensor: "model.layers.1.block_sparse_moe.experts.0.w2.weight", weight: "W_experts_out", inTensor: 5, inWeight: 5 },
+    {
+      tensor: "model.layers.1.block_sparse_moe.experts.2.w1.weight",
+      weight: "W_experts_gate",
+      inTensor: 70,
+      inWeight: 2 * 768 + 70,
+    },
+    {
+      tensor: "model.layers.1.block_sparse_moe.experts.0.w2.weight",
+      weight: "W_experts_out",
+      inTensor: 5,
+      inWeight: 5,
+    },
   ],
   // [expert, in, (gate, up) by turns]: gate 3 of input 2 of expert 1, and its bias.
   "../types/gpt_oss": [
-    { tensor: "model.layers.1.mlp.experts.gate_up_proj", weight: "W_experts_gate", inTensor: 1024 + 2 * 32 + 6, inWeight: 512 + 3 * 32 + 2 },
-    { tensor: "model.layers.1.mlp.experts.gate_up_proj", weight: "W_experts_in", inTensor: 1024 + 2 * 32 + 7, inWeight: 512 + 3 * 32 + 2 },
-    { tensor: "model.layers.1.mlp.experts.gate_up_proj_bias", weight: "b_experts_in", inTensor: 32 + 7, inWeight: 16 + 3 },
+    {
+      tensor: "model.layers.1.mlp.experts.gate_up_proj",
+      weight: "W_experts_gate",
+      inTensor: 1024 + 2 * 32 + 6,
+      inWeight: 512 + 3 * 32 + 2,
+    },
+    {
+      tensor: "model.layers.1.mlp.experts.gate_up_proj",
+      weight: "W_experts_in",
+      inTensor: 1024 + 2 * 32 + 7,
+      inWeight: 512 + 3 * 32 + 2,
+    },
+    {
+      tensor: "model.layers.1.mlp.experts.gate_up_proj_bias",
+      weight: "b_experts_in",
+      inTensor: 32 + 7,
+      inWeight: 16 + 3,
+    },
     { tensor: "model.layers.1.mlp.router.bias", weight: "b_router", inTensor: 2, inWeight: 2 },
   ],
   "../types/phimoe": [

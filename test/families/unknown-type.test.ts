@@ -16,10 +16,10 @@ function failure(type: string): ConfigError {
 
 describe("an unknown model type", () => {
   it.each<[string, string]>([
-    ["brain", "is not known. Supported: bloom, cohere, custom, falcon"],
+    ["brain", "is not known. Supported: bloom, cohere, custom, dots1"],
     ["lama", 'Did you mean "llama"?'],
     ["GPT-NeoX", 'Did you mean "gpt_neox"?'],
-    ["qwen2_moe", '"qwen2_moe" is a mixture of experts'],
+    ["jetmoe", '"jetmoe" is a mixture of experts'],
     ["t5", '"t5" is an encoder-decoder'],
     ["bert", '"bert" is an encoder,'],
     ["mamba", '"mamba" is a state-space'],

@@ -1,10 +1,11 @@
 /** Every kind of op that has a vector-Jacobian product, with attributes of each sort, for tests of one op. */
+
+import type { RoutingSpec } from "../../src/kernels/routing.ts";
 import { ropeTable } from "../../src/model/rope.ts";
 import { ACTIVATION_NAMES } from "../../src/ops/activations.ts";
 import { ADD } from "../../src/ops/add.ts";
 import { ATTENTION, MIX, SCORES, SOFTMAX } from "../../src/ops/attention.ts";
 import type { AttentionAttributes } from "../../src/ops/attention-call.ts";
-import type { RoutingSpec } from "../../src/kernels/routing.ts";
 import { CLAMP } from "../../src/ops/clamp.ts";
 import { COPY } from "../../src/ops/copy.ts";
 import { EDIT } from "../../src/ops/edit.ts";
@@ -358,8 +359,10 @@ const ROUTINGS: Record<string, RoutingSpec> = {
 };
 
 /** Three slots of four experts; an expert may come twice. */
-const expertsOf = (indices: number) => (input: number, value: number, { row, at }: Place) =>
-  input === indices ? (row * 3 + at * (1 + (row % 2))) % 4 : value;
+const expertsOf =
+  (indices: number) =>
+  (input: number, value: number, { row, at }: Place) =>
+    input === indices ? (row * 3 + at * (1 + (row % 2))) % 4 : value;
 
 const experts: Case[] = [
   ...Object.entries(ROUTINGS).map(
@@ -379,7 +382,9 @@ const experts: Case[] = [
       prepare: expertsOf(1),
     }),
   ),
-  ...[1, 3].map((heads): Case => ({ what: `${heads} vectors`, kind: WEIGH, attributes: {}, inputs: [row(5, heads), row(3)] })),
+  ...[1, 3].map(
+    (heads): Case => ({ what: `${heads} vectors`, kind: WEIGH, attributes: {}, inputs: [row(5, heads), row(3)] }),
+  ),
   {
     ...{ what: "both sides", kind: CLAMP, attributes: { least: -0.7, most: 0.7, plus: 1 }, inputs: [row(13)] },
     prepare: (_, value) => (Math.abs(Math.abs(value) - 0.7) < 1e-3 ? 0 : value),

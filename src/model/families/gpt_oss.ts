@@ -27,7 +27,10 @@ const YARN = {
 };
 
 export const gptOss: Family = (given) => {
-  const config = given.has("rope_parameters") || given.has("rope_scaling") ? given : given.with(ConfigReader.from({ rope_parameters: YARN }, given.label));
+  const config =
+    given.has("rope_parameters") || given.has("rope_scaling")
+      ? given
+      : given.with(ConfigReader.from({ rope_parameters: YARN }, given.label));
   // The gate's gain is what the quick GELU has.
   config.requireFixed({ swiglu_alpha: 1.702 });
   const spec = llamaLike(config, "gpt_oss", DEFAULTS, {

@@ -1,6 +1,7 @@
 /** The tensors that a spec is loaded from: what a checkpoint made for it holds. */
-import type { ModelSpec, WeightName } from "../spec.ts";
+
 import { tensorOf } from "../families/resolve.ts";
+import type { ModelSpec, WeightName } from "../spec.ts";
 import { tensorShape } from "./find.ts";
 import { expertsIn, isPerBlock, isWeightOf, weightShape } from "./table.ts";
 
@@ -24,7 +25,8 @@ export function neededTensors(spec: ModelSpec): Map<string, NeededTensor> {
       if (!isWeightOf(spec, weight, layer)) continue;
       const inputs = weightShape(spec, weight, layer)[1];
       const needed = { weight, shape: tensorShape(spec, weight, layer), inputs };
-      for (const expert of Array(expertsIn(spec, weight) || 1).keys()) tensors.set(tensorOf(source, layer, expert), needed);
+      for (const expert of Array(expertsIn(spec, weight) || 1).keys())
+        tensors.set(tensorOf(source, layer, expert), needed);
     }
   }
   return tensors;

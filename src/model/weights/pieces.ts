@@ -53,7 +53,9 @@ export class PieceReader {
         const rows = Math.min(perRead, run.count - done);
         const start = (run.first + done) * rowBytes;
         const end = start + rows * rowBytes;
-        const bytes = whole ? whole.subarray(start, end) : await this.checkpoint.read(info.name, before + start, before + end);
+        const bytes = whole
+          ? whole.subarray(start, end)
+          : await this.checkpoint.read(info.name, before + start, before + end);
         this.options.signal?.throwIfAborted();
         if (this.options.checkFinite) assertFinite(bytes, info);
         yield { firstRow, bytes, dtype: info.dtype };

@@ -139,7 +139,11 @@ function matrixOf(name: WeightName, pieces: readonly Piece[], outWidth: number, 
     const part = { firstRow: 0, rows: outWidth, bytes: outWidth * width * 4 };
     return { ...matrix, layout: "linear", stride: width, parts: [part] };
   }
-  const isTransposed = isPerBlock(name) && !WEIGHTS[name].perExpert && pieces.every(({ source }) => source.transpose) && new Set(dtypes).size === 1;
+  const isTransposed =
+    isPerBlock(name) &&
+    !WEIGHTS[name].perExpert &&
+    pieces.every(({ source }) => source.transpose) &&
+    new Set(dtypes).size === 1;
   return laidOut(matrix, isTransposed, limits);
 }
 

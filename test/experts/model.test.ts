@@ -2,13 +2,19 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { evaluate } from "../../src/graph/evaluate.ts";
 import { prune } from "../../src/graph/prune.ts";
-import { type Edit, type HookedModel, metric } from "../../src/hooks/index.ts";
+import {
+  directLogitAttribution,
+  type Edit,
+  edgeAttribution,
+  type HookedModel,
+  metric,
+} from "../../src/hooks/index.ts";
 import { generateSteps } from "../../src/model/generate.ts";
 import { trace } from "../../src/model/trace.ts";
 import { routed } from "../../src/ops/route-reference.ts";
 import { collect } from "../generate/support.ts";
 import { fixture, referencePass, rowsOf } from "../graph/support.ts";
-import { captured, hooked, logitsOf, withForward } from "../hooks/support.ts";
+import { captured, failureOf, hooked, logitsOf, withForward } from "../hooks/support.ts";
 import { relativeError } from "../support/numbers.ts";
 
 const IDS = [5, 17, 40, 3, 90, 61, 22, 8];
@@ -207,5 +213,21 @@ describe.each(Object.entries(PROBES))("gradients of %s", (name, probes) => {
       expect(Math.abs(own - slope), `${tensor}: ${own}, ${slope}`).toBeLessThan(1e-3 * Math.abs(slope) + 1e-6);
     }
     destroy();
+  });
+});
+
+describe("what a model with experts cannot", () => {
+  it.each<[string, (model: HookedModel) => Promise<unknown>, string]>([
+    ["neurons", (model) => directLogitAttribution(model, IDS, { tokens: 5, by: "neuron" }), "belong to experts"],
+    [
+      "edges",
+      (model) =>
+        edgeAttribution(model, { clean: IDS, corrupted: IDS.toReversed(), metric: metric.logit(5), method: "eap" }),
+      "reads goes to a router",
+    ],
+    ["processed weights", (model) => model.processed(), "experts are not processed"],
+  ])("%s, says so", async (_, call, message) => {
+    using model = await hooked("../types/mixtral");
+    expect(await failureOf(() => call(model))).toContain(message);
   });
 });

@@ -28,7 +28,7 @@ import {
   type HookedGenerateOptions,
   type HookedGenerateStep,
 } from "./generate.ts";
-import type { Dictionary } from "./modules/dictionary.ts";
+import { type Dictionary, weightsOf } from "./modules/dictionary.ts";
 import { assertUsable, DICTIONARIES, SPLICE_OPTIONS, type SpliceOptions, splicedSpec } from "./modules/splice.ts";
 import {
   type CheckedForwardOptions,
@@ -204,7 +204,7 @@ export class HookedModel extends LoadedModel {
     const { base } = this;
     for (const each of all) assertUsable(each, base.gpu);
     const spec = splicedSpec(base.spec, all, error);
-    const weights = { ...base.engine.weights, modules: all.flatMap((each) => each.weights) };
+    const weights = { ...base.engine.weights, modules: all.flatMap(weightsOf) };
     const parts = { ...base, spec, weights, ownsGpu: false };
     return new HookedModel(new Model(parts, [base.engine, ...all]), this.standing, this);
   }

@@ -7,6 +7,13 @@ import type { ModuleWeights } from "../../model/weights/weights.ts";
 /** One block's part of a dictionary. */
 export type DictionaryModule = Omit<ModuleSpec, "group" | "error">;
 
+const weightsByDictionary = new WeakMap<Dictionary, readonly ModuleWeights[]>();
+
+/** The weights of a dictionary's modules, for passes. */
+export function weightsOf(dictionary: Dictionary): readonly ModuleWeights[] {
+  return weightsByDictionary.get(dictionary) as readonly ModuleWeights[];
+}
+
 /** A loaded dictionary. Works with `using`; views that have it spliced in end with it. */
 export class Dictionary {
   #destroyed = false;
@@ -21,10 +28,11 @@ export class Dictionary {
     readonly config: Readonly<Record<string, unknown>>,
     /** One for each block that it reads. */
     readonly modules: readonly DictionaryModule[],
-    /** Their weights, for passes. */
-    readonly weights: readonly ModuleWeights[],
+    weights: readonly unknown[],
     private readonly buffers: readonly GPUBuffer[],
-  ) {}
+  ) {
+    weightsByDictionary.set(this, weights as readonly ModuleWeights[]);
+  }
 
   /** The point that it reads; of the first block where it reads several. */
   get hook(): string {

@@ -1,17 +1,23 @@
 /** Loading a dictionary: where it is, which format it has, its settings and tensors, and its weights on the GPU. */
 import { abortable } from "../../abort.ts";
-import { type CheckpointProgress, type CheckpointSource, openCheckpoint } from "../../checkpoint/index.ts";
+import type { CheckpointProgress, CheckpointSource } from "../../checkpoint/index.ts";
 import { readJsonFile } from "../../checkpoint/json-file.ts";
+import { readNpz } from "../../checkpoint/npz.ts";
+import { readHeader } from "../../checkpoint/read-header.ts";
 import { obeying } from "../../checkpoint/source-abortable.ts";
 import { CheckpointError } from "../../errors.ts";
-import { MODEL_SOURCE, type ModelSource, resolveSource } from "../../model/load.ts";
+import { MODEL_SOURCE, type ModelSource } from "../../model/load.ts";
 import type { ModuleWeights } from "../../model/weights/weights.ts";
 import * as s from "../../schema/schema.ts";
 import { MODEL } from "../call.ts";
 import type { HookedModel } from "../hooked-model.ts";
+import { type BlockHooks, blockHooks, readCrossLayer, readTranscoders } from "./circuit-tracer.ts";
 import { Dictionary } from "./dictionary.ts";
 import { dtypeOf, type FoundDictionary, type FoundTensor, Tensors } from "./found.ts";
+import { readGemmaScope } from "./gemma-scope.ts";
+import { openPlace } from "./place.ts";
 import { readSaeLens } from "./sae-lens.ts";
+import { readSparsify } from "./sparsify.ts";
 import { checkModule, type KnownDictionary } from "./splice.ts";
 import { loadModuleWeights } from "./weights.ts";
 
@@ -38,6 +44,9 @@ export const DICTIONARY_OPTIONS = s.object<DictionaryOptions>("the options of lo
  * Loads a dictionary for a model: a folder, an address, `hf:owner/name/path`, or files of
  *
  * - SAELens: `cfg.json` and `sae_weights.safetensors`
+ * - Gemma Scope: `params.npz`
+ * - sparsify: `cfg.json` and `sae.safetensors`
+ * - circuit-tracer: `layer_i.safetensors`, or across layers `W_enc_i.safetensors` and `W_dec_i.safetensors`
  *
  * Its hooks and shapes are checked against the model. Its weights keep their type; NaN and infinity are refused.
  *
@@ -79,10 +88,10 @@ async function withFiles<T>(
   const place = s.readArgument(MODEL_SOURCE, source, "loadDictionary", "source");
   const { signal } = options;
   signal?.throwIfAborted();
-  const opened = await abortable(resolveSource(place, options), signal);
-  const files = obeying(opened.source, signal);
+  const { source: opened, file } = await abortable(openPlace(place, options), signal);
+  const files = obeying(opened, signal);
   try {
-    return await body(await readFormat(files, options));
+    return await body(await readFormat(files, file, options));
   } finally {
     await files.close?.();
   }
@@ -123,14 +132,58 @@ function bytesOf({ modules }: FoundDictionary): number {
   return sizes.reduce((sum, { byteLength }) => sum + byteLength, 0);
 }
 
-async function readFormat(files: CheckpointSource, options: DictionaryOptions): Promise<FoundDictionary> {
+/** The layers of a model at most, where files are numbered by them and cannot be listed. */
+const MOST_LAYERS = 512;
+
+async function readFormat(
+  files: CheckpointSource,
+  chosen: string | undefined,
+  options: DictionaryOptions,
+): Promise<FoundDictionary> {
   const { label } = files;
+  if (chosen !== undefined) return readFile(files, chosen, options);
   if (await files.exists("sae_weights.safetensors"))
     return readSaeLens(label, await settingsOf(files), await tensorsIn(files, "sae_weights.safetensors"), options);
+  if (await files.exists("sae.safetensors"))
+    return readSparsify(label, await settingsOf(files), await tensorsIn(files, "sae.safetensors"), options);
+  if (await files.exists("params.npz")) return readFile(files, "params.npz", options);
+  if (await files.exists("W_enc_0.safetensors"))
+    return readCrossLayer(label, await crossLayers(files), await hooksOfBlocks(files, options));
+  const layers = await layersOf(files);
+  if (layers.size > 0) return readTranscoders(label, layers, await hooksOfBlocks(files, options));
   throw new CheckpointError(
     "module/format",
-    `${label} is no dictionary of a format that is read here: it has no sae_weights.safetensors (SAELens).`,
+    `${label} is no dictionary of a format that is read here. It has no sae_weights.safetensors (SAELens), sae.safetensors (sparsify), params.npz (Gemma Scope), layer_0.safetensors or W_enc_0.safetensors (circuit-tracer). Name the folder that has one.`,
   );
+}
+
+/** One file that was named: an archive of Gemma Scope, or one of circuit-tracer's layers. */
+async function readFile(files: CheckpointSource, file: string, options: DictionaryOptions): Promise<FoundDictionary> {
+  if (file.endsWith(".npz")) return readGemmaScope(files.label, await arraysIn(files, file), options);
+  const layer = /^layer_(\d+)\.safetensors$/.exec(file)?.[1];
+  if (layer === undefined) return readFormat(files, undefined, options);
+  const layers = new Map([[Number(layer), await tensorsIn(files, file)]]);
+  return readTranscoders(`${files.label}/${file}`, layers, await hooksOfBlocks(files, options));
+}
+
+async function hooksOfBlocks(files: CheckpointSource, options: DictionaryOptions): Promise<BlockHooks> {
+  const isThere = await files.exists("config.yaml");
+  const yaml = isThere ? new TextDecoder().decode(await files.readAll("config.yaml")) : undefined;
+  return blockHooks(files.label, yaml, options);
+}
+
+async function layersOf(files: CheckpointSource): Promise<Map<number, Tensors>> {
+  const layers = new Map<number, Tensors>();
+  for (let layer = 0; layer < MOST_LAYERS && (await files.exists(`layer_${layer}.safetensors`)); layer++)
+    layers.set(layer, await tensorsIn(files, `layer_${layer}.safetensors`));
+  return layers;
+}
+
+async function crossLayers(files: CheckpointSource): Promise<Tensors[]> {
+  const layers: Tensors[] = [];
+  for (let layer = 0; layer < MOST_LAYERS && (await files.exists(`W_enc_${layer}.safetensors`)); layer++)
+    layers.push(await tensorsIn(files, `W_enc_${layer}.safetensors`, `W_dec_${layer}.safetensors`));
+  return layers;
 }
 
 async function settingsOf(files: CheckpointSource): Promise<unknown> {
@@ -141,27 +194,30 @@ async function settingsOf(files: CheckpointSource): Promise<unknown> {
   );
 }
 
-/** The tensors of a safetensors file. */
-async function tensorsIn(files: CheckpointSource, file: string): Promise<Tensors> {
-  // A checkpoint closes its source, which is closed here.
-  const checkpoint = await openCheckpoint({ ...bound(files) }, { file });
-  const tensors = [...checkpoint.tensors].map(([name, info]): [string, FoundTensor] => [
-    name,
-    {
-      ...{ name, file: info.file, shape: info.shape, byteLength: info.byteLength },
-      dtype: dtypeOf(files.label, name, info.dtype),
-      read: (start, end) => checkpoint.read(name, start, end),
-    },
-  ]);
-  return new Tensors(`${files.label}/${file}`, new Map(tensors));
+/** The tensors of safetensors files. */
+async function tensorsIn(files: CheckpointSource, ...names: readonly string[]): Promise<Tensors> {
+  const found = new Map<string, FoundTensor>();
+  for (const file of names) {
+    const { tensors } = await readHeader(files, file);
+    for (const { name, shape, dtype, byteStart, byteLength } of tensors) {
+      found.set(name, {
+        ...{ name, file, shape, byteLength, dtype: dtypeOf(files.label, name, dtype) },
+        read: (start, end) => files.read(file, byteStart + start, byteStart + end),
+      });
+    }
+  }
+  return new Tensors(`${files.label}/${names[0]}`, found);
 }
 
-function bound(files: CheckpointSource): CheckpointSource {
-  return {
-    label: files.label,
-    exists: (file) => files.exists(file),
-    size: (file) => files.size(file),
-    read: (file, start, end) => files.read(file, start, end),
-    readAll: (file, maxBytes) => files.readAll(file, maxBytes),
-  };
+/** The arrays of an archive, which has to be unpacked whole. */
+async function arraysIn(files: CheckpointSource, file: string): Promise<Tensors> {
+  const arrays = await readNpz(files, file);
+  const found = arrays.map(({ name, dtype, shape, bytes }): [string, FoundTensor] => [
+    name,
+    {
+      ...{ name, file, shape, dtype, byteLength: bytes.length },
+      read: async (start, end) => bytes.subarray(start, end),
+    },
+  ]);
+  return new Tensors(`${files.label}/${file}`, new Map(found));
 }

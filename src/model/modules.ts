@@ -20,6 +20,7 @@ import { MATMUL } from "../ops/matmul.ts";
 import { AFFINE } from "../ops/norm.ts";
 import type { Op, Value } from "../ops/op.ts";
 import { SELECT } from "../ops/select.ts";
+import { ROW_STATISTICS, STANDARDIZE, UNSTANDARDIZE } from "../ops/standardize.ts";
 
 /** How pre-activations become the activations of features. */
 export type FeatureActivation =
@@ -45,6 +46,8 @@ export interface ModuleSpec {
   dSae: number;
   dOut: number;
   activation: FeatureActivation;
+  /** How what it reads is brought to a standard place and spread; `givesBack`: what it gives is brought back. */
+  normalize?: { kind: "layer_norm" | "constant_norm_rescale"; givesBack: boolean } | undefined;
   /** Subtracts the decoder's bias from what it reads. */
   subtractsDecoderBias: boolean;
   /** A linear map beside the features (`W_skip`). */
@@ -77,14 +80,22 @@ export function spliceModules(
   return new Splicing(graph, modules, changed).run();
 }
 
+/** SAELens's of `layer_norm`; `constant_norm_rescale` has none. */
+const LAYER_NORM_EPS = 1e-5;
+
+/** What an encoder made: the activations of features, and where its rows lay before they were standardized. */
+interface Encoded {
+  readonly acts: Value;
+  readonly statistics: Value | undefined;
+}
+
 /** What a module has read, until it writes. */
 interface Reading {
   /** As the model has it, at every head. */
   readonly read: Value;
-  /** What the decoder gets. */
-  readonly acts: Value;
-  /** The activations that nobody has edited; made when they are needed apart. */
-  clean: Value | undefined;
+  readonly edited: Encoded;
+  /** The same where nobody has edited anything inside; made when it is needed apart. */
+  clean: Encoded | undefined;
 }
 
 class Splicing extends GraphBuilder {
@@ -162,7 +173,7 @@ class Splicing extends GraphBuilder {
     // Who changes what the dictionary reads does not change the activation.
     const input = !isFresh && this.#isChanged(module) ? this.one(COPY, [x], {}) : x;
     this.#named(input, module, MODULE_POINTS.input);
-    this.#readings[index] = { read, acts: this.#encode(index, input, true), clean: undefined };
+    this.#readings[index] = { read, edited: this.#encode(index, input, true), clean: undefined };
   }
 
   #flat({ isOfHeads }: ModuleSpec, x: Value): Value {
@@ -174,22 +185,26 @@ class Splicing extends GraphBuilder {
   }
 
   /** Activations of features [row, dSae]; with the points on the way, or without. */
-  #encode(index: number, input: Value, isNamed: boolean): Value {
+  #encode(index: number, input: Value, isNamed: boolean): Encoded {
     const module = this.#module(index);
-    const { activation, dSae } = module;
+    const { activation, dSae, normalize } = module;
     const name = (value: Value, point: string) => (isNamed ? this.#named(value, module, point) : value);
-    const x = module.subtractsDecoderBias ? this.#affine(index, input, "inputShift") : input;
+    const isCentred = normalize?.kind === "layer_norm";
+    const statistics = normalize && this.one(ROW_STATISTICS, [input], { isCentred });
+    const eps = isCentred ? LAYER_NORM_EPS : 0;
+    const standard = statistics ? this.one(STANDARDIZE, [input, statistics], { eps }) : input;
+    const x = module.subtractsDecoderBias ? this.#affine(index, standard, "inputShift") : standard;
     const parts = [{ heads: 1, width: dSae }];
     const encoder = { weight: this.#weight(index, "W_enc"), parts };
     if (activation.kind === "gated") {
       const both = this.one(MATMUL, [x], encoder);
       const magnitude = name(this.#affine(index, both, "magnitude"), MODULE_POINTS.actsPre);
       const gate = this.#affine(index, both, "gate");
-      return name(this.one(GATED_RELU, [magnitude, gate], {}), MODULE_POINTS.actsPost);
+      return { acts: name(this.one(GATED_RELU, [magnitude, gate], {}), MODULE_POINTS.actsPost), statistics };
     }
     const bias = this.#weight(index, "b_enc");
     const pre = name(this.one(MATMUL, [x], { ...encoder, bias }), MODULE_POINTS.actsPre);
-    return name(this.#activate(index, pre), MODULE_POINTS.actsPost);
+    return { acts: name(this.#activate(index, pre), MODULE_POINTS.actsPost), statistics };
   }
 
   #activate(index: number, pre: Value): Value {
@@ -232,18 +247,26 @@ class Splicing extends GraphBuilder {
     const sum = terms.reduce((total, term) => this.one(ADD, [total, term], { scale: 1 }));
     let recons = this.#affine(own, sum, "outputShift");
     if (isNamed) this.#named(recons, module, MODULE_POINTS.recons);
+    const { statistics } = this.#encoded(own, isNamed);
+    if (statistics && module.normalize?.givesBack)
+      recons = this.one(UNSTANDARDIZE, [recons, this.#atRows(statistics, y)], {});
     if (module.isOfHeads) recons = this.one(RESHAPE, [recons], { heads: y.heads, width: y.width });
     return module.hasSkip ? this.one(ADD, [recons, this.#skip(own, y)], { scale: 1 }) : recons;
   }
 
   #decoded(index: number, point: string, y: Value, isEdited: boolean): Value {
     const module = this.#module(index);
-    const reading = this.#readings[index] as Reading;
-    if (!isEdited) reading.clean ??= this.#encode(index, this.#flat(module, reading.read), false);
-    const acts = isEdited ? reading.acts : (reading.clean as Value);
+    const { acts } = this.#encoded(index, isEdited);
     const decoder = module.hookOut === point ? "W_dec" : decoderFor(module, point);
     const attributes = { weight: this.#weight(index, decoder), width: module.dOut };
     return this.one(DECODE, [this.#atRows(acts, y)], attributes, undefined, y.rows);
+  }
+
+  #encoded(index: number, isEdited: boolean): Encoded {
+    const reading = this.#readings[index] as Reading;
+    if (isEdited) return reading.edited;
+    reading.clean ??= this.#encode(index, this.#flat(this.#module(index), reading.read), false);
+    return reading.clean;
   }
 
   #skip(index: number, y: Value): Value {

@@ -29,6 +29,8 @@ const modules = async () => ({
   matmul: await import("../../src/kernels/matmul.ts"),
   attention: await import("../../src/kernels/attention.ts"),
   gradients: await import("../../src/kernels/gradients.ts"),
+  dictionary: await import("../../src/kernels/dictionary.ts"),
+  standardize: await import("../../src/kernels/standardize.ts"),
   normGradients: await import("../../src/kernels/norm-gradients.ts"),
   attentionGradients: await import("../../src/kernels/attention-gradients.ts"),
   attentionTileGradients: await import("../../src/kernels/attention-tile-gradients.ts"),

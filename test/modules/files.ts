@@ -43,7 +43,7 @@ export function npy(
   extra = "",
 ): Uint8Array {
   const dict = `{'descr': '${descr}', 'fortran_order': False, 'shape': (${shape.join(", ")}${shape.length === 1 ? "," : ""}), ${extra}}`;
-  const padded = dict.padEnd(64 * Math.ceil((dict.length + 11) / 64) - 11) + "\n";
+  const padded = `${dict.padEnd(64 * Math.ceil((dict.length + 11) / 64) - 11)}\n`;
   const head = Uint8Array.from([
     0x93,
     ...new TextEncoder().encode("NUMPY"),

@@ -115,6 +115,23 @@ describe("SAELens", () => {
     expectSeen(await seen(folder(flat, { ...arrays, ...ones })), acts, linear(acts, arrays.W_dec!, arrays.b_dec!.data));
   });
 
+  it.each(["layer_norm", "constant_norm_rescale"])("brings rows to a standard spread and back: %s", async (name) => {
+    const found = await seen(folder({ ...flat, normalize_activations: name }));
+    const statistics = Array.from({ length: found.input.length / WIDTH }, (_, row) => {
+      const x = found.input.subarray(row * WIDTH, (row + 1) * WIDTH);
+      const mean = name === "layer_norm" ? x.reduce((sum, value) => sum + value, 0) / WIDTH : 0;
+      const squares = x.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+      const [spread, eps] =
+        name === "layer_norm" ? [Math.sqrt(squares / (WIDTH - 1)), 1e-5] : [Math.sqrt(squares / WIDTH), 0];
+      return { mean, spread: spread!, eps: eps! };
+    });
+    const at = (i: number) => statistics[Math.floor(i / WIDTH)]!;
+    const standard = found.input.map((value, i) => (value - at(i).mean) / (at(i).spread + at(i).eps));
+    const acts = relu(encoded(standard));
+    const out = linear(acts, arrays.W_dec!, arrays.b_dec!.data).map((value, i) => value * at(i).spread + at(i).mean);
+    expectSeen(found, acts, out);
+  });
+
   it("is of all heads' vectors as one at hook_z", async () => {
     const config = { ...flat, hook_point: "blocks.1.attn.hook_z" };
     const found = await seen(folder(config));

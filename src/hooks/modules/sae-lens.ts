@@ -5,6 +5,7 @@
  * and often the settings of its training as well. A BatchTopK dictionary is saved as a JumpReLU one.
  */
 import { ConfigError } from "../../errors.ts";
+import type { ModuleSpec } from "../../model/modules.ts";
 import type { FoundDictionary, FoundModule, Tensors } from "./found.ts";
 import { Settings } from "./settings.ts";
 
@@ -21,6 +22,8 @@ const ARCHITECTURES = {
   jumprelu_skip_transcoder: { activation: "jumprelu", isTranscoder: true, hasSkip: true },
 } as const;
 const NAMES = Object.keys(ARCHITECTURES) as (keyof typeof ARCHITECTURES)[];
+
+const NORMALIZATIONS = ["none", "expected_average_only_in", "constant_norm_rescale", "layer_norm"] as const;
 
 /** Of how it was stored, trained and published: nothing that a pass computes. */
 const INERT = [
@@ -96,15 +99,15 @@ export function readSaeLens(label: string, config: unknown, tensors: Tensors, gi
   const dIn = settings.count("d_in");
   const dSae = settings.count("d_sae");
   const dOut = settings.has("d_out") ? settings.count("d_out") : dIn;
+  const { scale, normalize } = normalization(settings, isTranscoder);
   const spec: FoundModule["spec"] = {
-    ...{ hookIn, hookOut, writes: [], dIn, dSae, dOut, hasSkip },
+    ...{ normalize, hookIn, hookOut, writes: [], dIn, dSae, dOut, hasSkip },
     activation: activation === "topk" ? { kind: activation, k: kOf(settings) } : { kind: activation },
     subtractsDecoderBias: settings.flag("apply_b_dec_to_input", !isTranscoder),
     isOfHeads:
       settings.oneOf("reshape_activations", ["none", "hook_z"], hookIn.endsWith("hook_z") ? "hook_z" : "none") ===
       "hook_z",
   };
-  const scale = normalization(settings);
   if (isTranscoder && spec.subtractsDecoderBias)
     throw settings.refuse(
       "apply_b_dec_to_input",
@@ -164,17 +167,23 @@ function hooksOf(
 }
 
 /**
- * The factor of what is read. `expected_average_only_in` has one that training found; SAELens folds it into the weights that it saves,
- * and older files may name it.
+ * How what is read is brought to a standard spread: by a factor that training found (`expected_average_only_in`; SAELens folds it into the
+ * weights that it saves, and older files may name it), or row by row. Transcoders do not bring back what they give.
  */
-function normalization(settings: Settings): number {
+function normalization(
+  settings: Settings,
+  isTranscoder: boolean,
+): { scale: number; normalize: ModuleSpec["normalize"] } {
   const given = settings.get("normalize_activations");
-  const isOn = given === true || given === "expected_average_only_in";
-  if (!isOn && given !== undefined && given !== false && given !== "none")
-    throw settings.refuse("normalize_activations", "What can be computed here: none, expected_average_only_in.");
+  const name = given === true ? "expected_average_only_in" : given || "none";
+  if (!NORMALIZATIONS.includes(name as (typeof NORMALIZATIONS)[number]))
+    throw settings.refuse("normalize_activations", `What can be computed here: ${NORMALIZATIONS.join(", ")}.`);
+  const isByRow = name === "layer_norm" || name === "constant_norm_rescale";
+  const normalize = isByRow ? ({ kind: name, givesBack: !isTranscoder } as const) : undefined;
   const factor = settings.get("scaling_factor");
-  if (factor === undefined || factor === false) return 1;
-  if (isOn && typeof factor === "number" && factor > 0) return factor;
+  if (factor === undefined || factor === false) return { scale: 1, normalize };
+  if (name === "expected_average_only_in" && typeof factor === "number" && factor > 0)
+    return { scale: factor, normalize };
   throw settings.refuse(
     "scaling_factor",
     "It is a number above 0, and goes with normalize_activations expected_average_only_in.",

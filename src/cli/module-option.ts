@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { Option } from "commander";
 import { type Dictionary, type HookedModel, inspectDictionary, loadDictionary } from "../hooks/index.ts";
 import { splicedSpec } from "../hooks/modules/splice.ts";
-import { collect } from "./options.ts";
+import { collect, usageError } from "./options.ts";
 import type { ModelFacts } from "./session.ts";
 import { stop } from "./stop.ts";
 
@@ -23,6 +23,11 @@ export function addModuleOptions(command: Command): Command {
       "--no-error",
       "let the reconstruction of --module go on alone, without the error that keeps the pass as it was",
     );
+}
+
+export function checkModuleOptions(command: Command, { module, error }: ModuleOptions): void {
+  if (!error && !module)
+    usageError(command, "--no-error is about the dictionary that --module splices in; give one, or leave it out");
 }
 
 /** The model with its dictionaries, before either has weights. */

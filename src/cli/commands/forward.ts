@@ -8,7 +8,13 @@ import type { ForwardResult, HookedModel } from "../../hooks/index.ts";
 import { checkForward } from "../../hooks/plan.ts";
 import { resolvePoints } from "../../hooks/points.ts";
 import { checkEach, type EditOption, editOption, readEdits } from "../edit-option.ts";
-import { addModuleOptions, type ModuleOptions, moduleFacts, withDictionaries } from "../module-option.ts";
+import {
+  addModuleOptions,
+  checkModuleOptions,
+  type ModuleOptions,
+  moduleFacts,
+  withDictionaries,
+} from "../module-option.ts";
 import {
   addBatchOptions,
   addBosOption,
@@ -75,6 +81,7 @@ export function forwardCommand(): Command {
 
 async function forward(source: string, command: Command): Promise<void> {
   const options = command.optsWithGlobals<ForwardCommandOptions>();
+  checkModuleOptions(command, options);
   const input = await readBatch(command, options);
   await checkWritable(options.out);
   const edits = await readEdits(options.edit ?? []);

@@ -108,7 +108,12 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     type: "BackwardOptions",
     files: ["src/hooks/backward.ts", INPUT],
   },
-  { calls: "`model.withModules`", schema: SPLICE_OPTIONS, type: "SpliceOptions", files: ["src/hooks/modules/splice.ts"] },
+  {
+    calls: "`model.withModules`",
+    schema: SPLICE_OPTIONS,
+    type: "SpliceOptions",
+    files: ["src/hooks/modules/splice.ts"],
+  },
   {
     calls: "`loadDictionary`, `inspectDictionary`",
     schema: DICTIONARY_OPTIONS,

@@ -28,6 +28,7 @@ import { STORE } from "../ops/store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "../ops/sum-heads.ts";
 import { WEIGH } from "../ops/weigh.ts";
 import { isCausal } from "./causality.ts";
+import { spliceModules, writtenBy } from "./modules.ts";
 import type { ExpertsSpec, LayerSpec, ModelSpec, RopeSpec } from "./spec.ts";
 import { dMlpOf, isSparse } from "./weights/table.ts";
 
@@ -54,7 +55,11 @@ export interface PassForm {
 
 /** The graph of a pass: its ops, with a point's name on each value that has one. */
 export function trace(spec: ModelSpec, form: PassForm = {}): Graph {
-  return new Tracer(spec, form).run();
+  const { modules = [] } = spec;
+  if (modules.length === 0) return new Tracer(spec, form).run();
+  const isWritten = (point: string) => modules.some((module) => writtenBy(module, point));
+  const changed = { has: (point: string) => isWritten(point) || (form.changed?.has(point) ?? false) };
+  return spliceModules(new Tracer(spec, { ...form, changed }).run(), modules, form.changed);
 }
 
 class Tracer extends GraphBuilder {
@@ -126,8 +131,9 @@ class Tracer extends GraphBuilder {
     this.name(residual, this.#at("hook_resid_pre"));
     const isParallel = order === "parallel";
     const hasMlp = !spec.mlp.absent;
-    const attentionInput = this.#inputNorm(residual, "ln1");
-    const shared = parallelSharedNorm ? attentionInput : undefined;
+    const normed = this.#inputNorm(residual, "ln1");
+    const shared = parallelSharedNorm ? normed : undefined;
+    const attentionInput = this.#readAt("attn.hook_in", normed, residual, shared);
     let mlpInput = isParallel && hasMlp ? this.#mlpInput(residual, shared) : attentionInput;
     let { q, keys, values } = this.#projections(residual, attentionInput);
     if (this.form.narrow && layer === spec.nLayers - 1) {
@@ -162,8 +168,16 @@ class Tracer extends GraphBuilder {
   /** What the MLP reads, through a norm of its own or the one that it shares with attention. */
   #mlpInput(residual: Value, shared?: Value): Value {
     const input = this.#copied(residual, "hook_mlp_in", 1);
-    if (!shared) return this.#inputNorm(input, "ln2");
-    return input === residual ? shared : this.#inputNorm(input, "ln1", true);
+    const isOwn = !shared || input !== residual;
+    const normed = isOwn ? this.#inputNorm(input, shared ? "ln1" : "ln2", shared !== undefined) : shared;
+    return this.#readAt("mlp.hook_in", normed, input, shared);
+  }
+
+  /** What attention or the MLP reads, under its name; a copy where others read it as well and hooks change it. */
+  #readAt(name: string, x: Value, residual: Value, shared?: Value): Value {
+    if (x === residual || x === shared) return this.#copied(x, name, 1);
+    this.name(x, this.#at(name));
+    return x;
   }
 
   /** A copy of the residual for each head, where hooks change it; else the residual, and what they look at is computed apart. */
@@ -200,7 +214,9 @@ class Tracer extends GraphBuilder {
     const together = this.add(MATMUL, [x], weights, { points });
     return readers.map(({ point, input }, part) => {
       if (input === residual) return together[part] as Value;
-      return this.one(HEAD_PROJECTION, [this.#inputNorm(input, "ln1", true)], { ...weights, part }, point);
+      const normed = this.#inputNorm(input, "ln1", true);
+      this.follow(normed, this.#at("attn.hook_in"));
+      return this.one(HEAD_PROJECTION, [normed], { ...weights, part }, point);
     }) as [Value, Value, Value];
   }
 
@@ -242,15 +258,21 @@ class Tracer extends GraphBuilder {
     const pattern = this.one(SOFTMAX, [scores], attributes, this.#at("attn.hook_pattern"));
     const z = this.one(MIX, [pattern, values], attributes, this.#at("attn.hook_z"));
     const result = this.one(HEAD_RESULTS, [z], { weight: this.#weight("W_O"), dModel }, this.#at("attn.hook_result"));
-    return this.one(SUM_HEADS, [result], { bias: this.#weight("b_O") });
+    return this.one(SUM_HEADS, [result], { bias: this.#weight("b_O") }, this.#at("attn.hook_out"));
   }
 
   /** What the MLP of a block adds, [row, dModel], before post-norm and multiplier. */
   #mlpOrExperts(x: Value): Value {
     const { spec, layer } = this;
     if (!isSparse(spec, layer)) return this.#mlp(x, "", dMlpOf(spec, layer));
-    const { shared } = spec.mlp.experts as ExpertsSpec;
-    const routed = this.#experts(x, spec.mlp.experts as ExpertsSpec);
+    const experts = spec.mlp.experts as ExpertsSpec;
+    const out = this.#besideShared(x, this.#experts(x, experts), experts);
+    this.name(out, this.#at("mlp.hook_out"));
+    return out;
+  }
+
+  /** What experts give, and what the MLP that all rows go through adds. */
+  #besideShared(x: Value, routed: Value, { shared }: ExpertsSpec): Value {
     if (!shared) return routed;
     let own = this.#mlp(x, "shared_", shared.dMlp);
     if (shared.gate) {
@@ -316,7 +338,7 @@ class Tracer extends GraphBuilder {
     let post = this.one(ACTIVATION, [pre], { activation });
     if (isGated) post = this.one(MULTIPLY, [post, project("in", x, hidden, at("pre_linear"))], {});
     this.name(post, this.#at(at("post")));
-    return project("out", post, [{ heads: 1, width: spec.dModel }]);
+    return project("out", post, [{ heads: 1, width: spec.dModel }], own === "" ? "mlp.hook_out" : undefined);
   }
 
   /** The residual and what attention or the MLP adds to it, through the block's post-norm and multiplier. */

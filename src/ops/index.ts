@@ -5,6 +5,7 @@ import { CALLBACK } from "./callback.ts";
 import { CAPTURE } from "./capture.ts";
 import { CLAMP } from "./clamp.ts";
 import { COPY } from "./copy.ts";
+import { DECODE, GATED_RELU, JUMP_RELU, RESHAPE, TOP_K } from "./dictionary.ts";
 import { EDIT } from "./edit.ts";
 import { ACTIVATION, SCALE, SOFT_CAP } from "./elementwise.ts";
 import { EMBED } from "./embed.ts";
@@ -20,6 +21,7 @@ import { QK_NORM } from "./qk-norm.ts";
 import { ROPE, ROPE_STORE } from "./rope.ts";
 import { ROUTE } from "./route.ts";
 import { SELECT } from "./select.ts";
+import { ROW_STATISTICS, STANDARDIZE, UNSTANDARDIZE } from "./standardize.ts";
 import { STORE } from "./store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "./sum-heads.ts";
 import { WEIGH, WEIGHED_SUM } from "./weigh.ts";
@@ -53,6 +55,18 @@ export const PRIMITIVES = [
   ADD,
   SELECT,
   JOIN,
+] as const;
+
+/** What dictionaries of features are written in, besides. */
+export const MODULES = [
+  RESHAPE,
+  ROW_STATISTICS,
+  STANDARDIZE,
+  JUMP_RELU,
+  GATED_RELU,
+  TOP_K,
+  DECODE,
+  UNSTANDARDIZE,
 ] as const;
 
 /** What people put into a graph: changes, looks, calls. */

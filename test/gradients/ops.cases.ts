@@ -8,6 +8,7 @@ import { ATTENTION, MIX, SCORES, SOFTMAX } from "../../src/ops/attention.ts";
 import type { AttentionAttributes } from "../../src/ops/attention-call.ts";
 import { CLAMP } from "../../src/ops/clamp.ts";
 import { COPY } from "../../src/ops/copy.ts";
+import { DECODE, GATED_RELU, JUMP_RELU, RESHAPE, TOP_K } from "../../src/ops/dictionary.ts";
 import { EDIT } from "../../src/ops/edit.ts";
 import type { EditCall } from "../../src/ops/edit-call.ts";
 import { ACTIVATION, SCALE, SOFT_CAP } from "../../src/ops/elementwise.ts";
@@ -22,6 +23,7 @@ import { QK_NORM } from "../../src/ops/qk-norm.ts";
 import { ROPE } from "../../src/ops/rope.ts";
 import { ROUTE } from "../../src/ops/route.ts";
 import { SELECT } from "../../src/ops/select.ts";
+import { ROW_STATISTICS, STANDARDIZE, UNSTANDARDIZE } from "../../src/ops/standardize.ts";
 import { STORE } from "../../src/ops/store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "../../src/ops/sum-heads.ts";
 import { WEIGH } from "../../src/ops/weigh.ts";
@@ -323,6 +325,50 @@ const plain: Case[] = [
   ),
 ];
 
+/** Away from the places where features switch on and off. */
+const awayFrom = (value: number) => 2 * value + Math.sign(value) * 1e-2;
+const ofDictionaries: Case[] = [
+  {
+    what: "thresholds",
+    kind: JUMP_RELU,
+    attributes: { threshold: { name: "t" } },
+    inputs: [row(13)],
+    weights: { t: [13] },
+    prepare: (_, value) => awayFrom(awayFrom(value)),
+  },
+  {
+    what: "gates",
+    kind: GATED_RELU,
+    attributes: {},
+    inputs: [row(13), row(13)],
+    prepare: (_, value) => awayFrom(value),
+  },
+  ...[1, 4, 13].map((k): Case => ({ what: `${k}`, kind: TOP_K, attributes: { k }, inputs: [row(13)] })),
+  {
+    what: "to 7",
+    kind: DECODE,
+    attributes: { weight: { name: "W" }, width: 7 },
+    inputs: [row(13)],
+    weights: { W: [13, 7] },
+  },
+  { what: "heads as one", kind: RESHAPE, attributes: row(24), inputs: [row(8, 3)] },
+  { what: "one as heads", kind: RESHAPE, attributes: row(8, 3), inputs: [row(24)] },
+  ...[true, false].flatMap((isCentred): Case[] => [
+    { what: isCentred ? "centred" : "squares", kind: ROW_STATISTICS, attributes: { isCentred }, inputs: [row(13)] },
+  ]),
+  ...[
+    { kind: STANDARDIZE, attributes: { eps: 0.1 } },
+    { kind: UNSTANDARDIZE, attributes: {} },
+  ].map(
+    (each): Case => ({
+      what: "rows",
+      ...each,
+      inputs: [row(13), row(2)],
+      prepare: (input, value) => (input === 1 ? 1.5 + Math.abs(value) : value),
+    }),
+  ),
+];
+
 /** An edit of some vectors of [row, 2, 6]; where a pass has no such row, there is nothing to change. */
 const edit = (op: EditCall["op"], dims?: readonly number[]): EditCall => ({
   ...{ at: "x", op, dims, expression: undefined, width: 6, byCoordinate: false },
@@ -403,6 +449,7 @@ export const CASES = [
   ...tables,
   ...plain,
   ...experts,
+  ...ofDictionaries,
   ...edits,
 ] as unknown as readonly OneOp[];
 

@@ -31,6 +31,8 @@ const modules = async () => ({
   experts: await import("../../src/kernels/experts.ts"),
   routing: await import("../../src/kernels/routing.ts"),
   gradients: await import("../../src/kernels/gradients.ts"),
+  dictionary: await import("../../src/kernels/dictionary.ts"),
+  standardize: await import("../../src/kernels/standardize.ts"),
   normGradients: await import("../../src/kernels/norm-gradients.ts"),
   attentionGradients: await import("../../src/kernels/attention-gradients.ts"),
   attentionTileGradients: await import("../../src/kernels/attention-tile-gradients.ts"),

@@ -48,6 +48,9 @@ export interface BlockWeights {
   W_shared_weight?: Matrix;
 }
 
+/** The weights of a dictionary, by the names that `model/modules.ts` has for them. */
+export type ModuleWeights = Readonly<Record<string, Matrix | Tensor | NormWeights>>;
+
 export interface Weights {
   W_E: Matrix;
   W_pos?: Matrix;
@@ -56,6 +59,8 @@ export interface Weights {
   lnFinal?: NormWeights;
   W_U: Matrix;
   b_U?: Tensor;
+  /** Of the dictionaries that are spliced in, by index; they own them. */
+  modules?: readonly ModuleWeights[];
   /** What they were made of. */
   planned: readonly PlannedWeight[];
 }

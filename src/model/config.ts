@@ -86,6 +86,11 @@ export class ConfigReader {
     return this.read(keys, "a string", (value) => typeof value === "string", fallback);
   }
 
+  /** A string; undefined when it is missing or null. */
+  nullableText(key: string): string | undefined {
+    return this.has(key) ? this.text(key) : undefined;
+  }
+
   /** A list; null counts as missing. */
   list(key: string, fallback: unknown[]): unknown[] {
     return this.raw[key] === null ? fallback : this.read(key, "a list", Array.isArray, fallback);
@@ -120,6 +125,11 @@ export class ConfigReader {
   /** These settings, and those of `other` in place of the same ones. */
   with(other: ConfigReader | undefined): ConfigReader {
     return new ConfigReader({ ...this.raw, ...other?.raw }, this.label, this.path);
+  }
+
+  /** These settings, and one in place of what it was. */
+  set(key: string, value: unknown): ConfigReader {
+    return new ConfigReader({ ...this.raw, [key]: value }, this.label, this.path);
   }
 
   /** The MLP's activation, from whichever key holds it. */

@@ -12,11 +12,12 @@ const PREFIXES = [
   "language_model.",
   "transformer.",
   "gpt_neox.",
+  "biogpt.",
   "model.",
   "module.",
 ];
 
-const HEAD_NAMES = ["lm_head.weight", "embed_out.weight"];
+const HEAD_NAMES = ["lm_head.weight", "embed_out.weight", "output_projection.weight", "output.weight"];
 /** Tensors that go by several names. */
 const ALIASES = [HEAD_NAMES, ["lm_head.bias", "embed_out.bias"]];
 

@@ -20,6 +20,8 @@ export interface RopeDefaults {
   partial: number | null;
   /** Name of the share outside `rope_parameters`; `partial_rotary_factor` when absent. */
   partialName?: string;
+  /** Another name of the type "default". */
+  plainName?: string;
   /** The scalings transformers accepts for this family; all of them when absent. */
   kinds?: readonly RopeScaling["kind"][];
 }
@@ -108,11 +110,31 @@ export function readRope(config: ConfigReader, defaults: RopeDefaults): RopeSpec
   });
 }
 
+/**
+ * [full attention, window]: the RoPEs of two kinds of layers, from `rope_parameters` by layer type. `rope_scaling`, the older key,
+ * changes the first of the two; what stands in `rope_parameters` beside the types changes nothing.
+ */
+export function typedRopes(
+  config: ConfigReader,
+  { dHead, maxPositions }: Pick<RopeDefaults, "dHead" | "maxPositions">,
+  thetas: { full: number; sliding: number },
+): RopeSpec[] {
+  const parameters = config.child("rope_parameters");
+  const none = config.empty("rope_parameters");
+  const defaults = { dHead, maxPositions, style: "half" as const, partial: null };
+  const full = (parameters?.child("full_attention") ?? none).with(config.child("rope_scaling"));
+  const sliding = parameters?.child("sliding_attention") ?? none;
+  return [
+    ropeFrom(config, full, { ...defaults, theta: thetas.full }),
+    ropeFrom(config, sliding, { ...defaults, theta: thetas.sliding }),
+  ];
+}
+
 /** One RoPE from its own settings; `defaults.theta` holds when they have none. */
 export function ropeFrom(config: ConfigReader, settings: ConfigReader, defaults: RopeDefaults): RopeSpec {
   const typeKey = settings.has("rope_type") ? "rope_type" : "type";
   const type = settings.text(typeKey, "default");
-  const scaling = SCALINGS.get(type);
+  const scaling = SCALINGS.get(type === defaults.plainName ? "default" : type);
   const kinds = defaults.kinds ?? [...SCALINGS.values()].map(({ kind }) => kind);
   if (!scaling || !kinds.includes(scaling.kind)) {
     const supported = [...SCALINGS].filter(([, { kind }]) => kinds.includes(kind)).map(([name]) => name);

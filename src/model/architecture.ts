@@ -85,6 +85,10 @@ export interface AttentionSpec {
   qkNorm: "none" | "head" | "perHead" | "full";
   /** Norm kind and eps for q and k; read when qkNorm is not "none". */
   qkNormSpec: NormSpec;
+  /** The norm of q and k comes after RoPE (hunyuan, nanochat). False when absent. */
+  qkNormAfterRope?: boolean;
+  /** Queries, keys and values are kept within ±clamp, right after their projection (olmo, mpt). No clamp when absent. */
+  clamp?: number;
   /** False: a query also sees the keys after it, to the end of its sequence (models of embeddings). True when absent. */
   causal?: boolean;
   /**
@@ -109,10 +113,19 @@ export interface LayerSpec {
   window: number | null;
   /** Index into `ropes`, or null for a layer without RoPE (smollm3). */
   rope: number | null;
+  /** Multiplies queries by a function of their position (ministral3, llama4). */
+  queryScale?: QueryScale;
   /** Overrides `attention.scale` for this layer (gpt2's scale_attn_by_inverse_layer_idx). */
   attentionScale?: number;
   /** Overrides the spec's `dMlp` for this layer. Ask `dMlpOf` (weights/table.ts), which knows both. */
   dMlp?: number;
+}
+
+/** The query at position p is multiplied by 1 + factor * log(1 + floor((p + shift) / span)), after norm and RoPE. */
+export interface QueryScale {
+  factor: number;
+  span: number;
+  shift: number;
 }
 
 /** A rotary position embedding: which dimensions turn, and how fast. */
@@ -123,6 +136,8 @@ export interface RopeSpec {
   rotaryDim: number;
   /** `half`: dimension i pairs with i + rotaryDim/2 (neox, llama); `interleaved`: 2i with 2i+1 (gptj, cohere). */
   style: "half" | "interleaved";
+  /** Turns the other way (nanochat): by minus the angle. */
+  reversed?: boolean;
   scaling: RopeScaling;
 }
 
@@ -143,6 +158,15 @@ export type RopeScaling =
       /** Multiplies cos and sin. */
       attentionFactor: number;
       truncate: boolean;
+    }
+  | {
+      /** Each frequency has divisors of its own: `longFactors` in passes over sequences beyond the original length. */
+      kind: "longrope";
+      shortFactors: number[];
+      longFactors: number[];
+      originalMaxPositions: number;
+      /** Multiplies cos and sin. */
+      attentionFactor: number;
     };
 
 /** From the last residual to logits. */

@@ -43,6 +43,9 @@ const ACTIVATIONS: ReadonlyMap<string, MlpSpec["activation"]> = new Map([
   ["gelu_python_tanh", "gelu_tanh"],
   ["quick_gelu", "gelu_quick"],
   ["linear", "identity"],
+  ...(["relu2", "gelu_10", "laplace", "leaky_relu", "mish", "relu6", "sigmoid", "tanh"] as const).map(
+    (name) => [name, name] as const,
+  ),
 ]);
 
 /** One key, or all the names of one setting. */
@@ -94,6 +97,11 @@ export class ConfigReader {
   /** A list; null counts as missing. */
   list(key: string, fallback: unknown[]): unknown[] {
     return this.raw[key] === null ? fallback : this.read(key, "a list", Array.isArray, fallback);
+  }
+
+  /** A list of numbers. */
+  numbers(key: string): number[] {
+    return this.read(key, "a list of numbers", (value) => Array.isArray(value) && value.every(Number.isFinite));
   }
 
   /** A number, or null when the config says null ("off"); `fallback` only when the key is missing. */

@@ -9,6 +9,7 @@ import { type Graph, GraphBuilder } from "../graph/graph.ts";
 import { ADD } from "../ops/add.ts";
 import { MIX, SCORES, SOFTMAX } from "../ops/attention.ts";
 import type { AttentionAttributes } from "../ops/attention-call.ts";
+import { CLAMP } from "../ops/clamp.ts";
 import { ACTIVATION, SCALE, SOFT_CAP } from "../ops/elementwise.ts";
 import { EMBED } from "../ops/embed.ts";
 import { EMBEDS } from "../ops/embeds.ts";
@@ -18,13 +19,14 @@ import { HEAD_RESULTS, MATMUL } from "../ops/matmul.ts";
 import { MULTIPLY } from "../ops/multiply.ts";
 import { AFFINE, NORM_SCALE, NORMALIZE } from "../ops/norm.ts";
 import type { Shape, Value, WeightRef } from "../ops/op.ts";
+import { POSITION_SCALE } from "../ops/position-scale.ts";
 import { QK_NORM } from "../ops/qk-norm.ts";
 import { ROPE } from "../ops/rope.ts";
 import { SELECT } from "../ops/select.ts";
 import { STORE } from "../ops/store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "../ops/sum-heads.ts";
 import { isCausal } from "./causality.ts";
-import type { LayerSpec, ModelSpec, RopeSpec } from "./spec.ts";
+import type { LayerSpec, ModelSpec, NormSpec, RopeSpec } from "./spec.ts";
 import { dMlpOf } from "./weights/table.ts";
 
 /** What the graph of a pass depends on, besides the spec. */
@@ -52,6 +54,11 @@ export interface PassForm {
 export function trace(spec: ModelSpec, form: PassForm = {}): Graph {
   return new Tracer(spec, form).run();
 }
+
+type Triple = [Value, Value, Value];
+
+/** Of norms without weights: weights that are absent are read as zeros, and with an offset of 1 they change nothing. */
+const withoutWeights = (spec: NormSpec): NormSpec => (spec.affine === false ? { ...spec, weightOffset: 1 } : spec);
 
 class Tracer extends GraphBuilder {
   constructor(
@@ -204,20 +211,31 @@ class Tracer extends GraphBuilder {
   #projections(residual: Value, x: Value): { q: Value; keys: Value; values: Value } {
     const { attention, layers } = this.spec;
     const { layer } = this;
+    const { clamp, qkNormAfterRope } = attention;
     let [q, k, v] = this.#projected(residual, x);
-    if (attention.qkNorm !== "none" && attention.qkNormSpec.kind !== "none") {
-      const norm = { spec: attention.qkNormSpec, over: attention.qkNorm };
-      q = this.one(QK_NORM, [q], { ...norm, weights: this.#weight("qNorm") });
-      k = this.one(QK_NORM, [k], { ...norm, weights: this.#weight("kNorm") });
-    }
-    const rope = layers[layer]?.rope ?? null;
+    if (clamp !== undefined) [q, k, v] = [q, k, v].map((each) => this.one(CLAMP, [each], { limit: clamp })) as Triple;
+    if (!qkNormAfterRope) [q, k] = this.#normedHeads(q, k);
+    const { rope = null, queryScale } = layers[layer] as LayerSpec;
     if (rope !== null) {
       const { rotaryDim, style } = this.spec.ropes[rope] as RopeSpec;
       q = this.one(ROPE, [q], { layer, rope, rotaryDim, style }, this.#at("attn.hook_rot_q"));
       k = this.one(ROPE, [k], { layer, rope, rotaryDim, style }, this.#at("attn.hook_rot_k"));
     }
+    if (qkNormAfterRope) [q, k] = this.#normedHeads(q, k);
+    if (queryScale) q = this.one(POSITION_SCALE, [q], queryScale);
     const [keys, values] = this.add(STORE, [k, v], { layer }, { isCached: true }) as [Value, Value];
     return { q, keys, values };
+  }
+
+  /** Queries and keys through their norm, where they have one. */
+  #normedHeads(q: Value, k: Value): [Value, Value] {
+    const { qkNorm: over, qkNormSpec } = this.spec.attention;
+    if (over === "none" || qkNormSpec.kind === "none") return [q, k];
+    const norm = { spec: withoutWeights(qkNormSpec), over };
+    return [
+      this.one(QK_NORM, [q], { ...norm, weights: this.#weight("qNorm") }),
+      this.one(QK_NORM, [k], { ...norm, weights: this.#weight("kNorm") }),
+    ];
   }
 
   /** Queries to what attention makes of them, [row, dModel], before post-norm and multiplier. */

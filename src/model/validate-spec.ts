@@ -58,7 +58,12 @@ function ropes(spec: ModelSpec): string[] {
 
 function ropeProblems({ rotaryDim, scaling, theta }: RopeSpec, path: string, dHead: number): string[] {
   const isLlama3 = scaling.kind === "llama3";
+  const factors = scaling.kind === "longrope" ? ([scaling.shortFactors, scaling.longFactors] as const) : [];
   return problems(
+    [
+      factors.some(({ length }) => length !== rotaryDim / 2),
+      `${path}.scaling has ${factors.map(({ length }) => length).join(" and ")} factors for ${rotaryDim / 2} frequencies`,
+    ],
     [rotaryDim % 2 !== 0, `${path}.rotaryDim = ${rotaryDim} is odd`],
     [rotaryDim > dHead, `${path}.rotaryDim = ${rotaryDim} is more than dHead = ${dHead}`],
     [theta === 1 && scaling.kind === "yarn", `${path}.theta = 1 leaves YaRN without a range of frequencies`],

@@ -4,6 +4,7 @@ import { ACTIVATION_NAMES } from "../../src/ops/activations.ts";
 import { ADD } from "../../src/ops/add.ts";
 import { ATTENTION, MIX, SCORES, SOFTMAX } from "../../src/ops/attention.ts";
 import type { AttentionAttributes } from "../../src/ops/attention-call.ts";
+import { CLAMP } from "../../src/ops/clamp.ts";
 import { COPY } from "../../src/ops/copy.ts";
 import { EDIT } from "../../src/ops/edit.ts";
 import type { EditCall } from "../../src/ops/edit-call.ts";
@@ -14,6 +15,7 @@ import { HEAD_PROJECTION } from "../../src/ops/head-inputs.ts";
 import { HEAD_RESULTS, MATMUL } from "../../src/ops/matmul.ts";
 import { MULTIPLY } from "../../src/ops/multiply.ts";
 import { AFFINE, NORM, NORM_SCALE, NORMALIZE } from "../../src/ops/norm.ts";
+import { POSITION_SCALE } from "../../src/ops/position-scale.ts";
 import { QK_NORM } from "../../src/ops/qk-norm.ts";
 import { ROPE } from "../../src/ops/rope.ts";
 import { SELECT } from "../../src/ops/select.ts";
@@ -303,6 +305,13 @@ const plain: Case[] = [
     }),
   ),
   { what: "by 0.3", kind: SCALE, attributes: { scale: 0.3 }, inputs: [row(13)] },
+  { what: "at 0.8", kind: CLAMP, attributes: { limit: 0.8 }, inputs: [row(8, 3)] },
+  {
+    what: "from position 2 on",
+    kind: POSITION_SCALE,
+    attributes: { factor: 0.3, span: 2, shift: 1 },
+    inputs: [row(8, 3)],
+  },
   { what: "at 1.5", kind: SOFT_CAP, attributes: { softCap: 1.5 }, inputs: [row(13)] },
   { what: "two", kind: MULTIPLY, attributes: {}, inputs: [row(13), row(13)] },
   ...(["silu", "gelu"] as const).map(

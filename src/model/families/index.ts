@@ -7,6 +7,7 @@ import { likelyTypo } from "../../schema/nearest.ts";
 import { ConfigReader } from "../config.ts";
 import type { ModelSpec } from "../spec.ts";
 import { validateSpec } from "../validate-spec.ts";
+import { arcee } from "./arcee.ts";
 import { biogpt } from "./biogpt.ts";
 import { bloom } from "./bloom.ts";
 import { codegen } from "./codegen.ts";
@@ -31,16 +32,23 @@ import { granite } from "./granite.ts";
 import { graniteSwa } from "./granite_swa.ts";
 import { graniteMoeHybrid } from "./granitemoehybrid.ts";
 import { helium } from "./helium.ts";
+import { hunyuanV1Dense } from "./hunyuan_v1_dense.ts";
 import { hyperclovax } from "./hyperclovax.ts";
 import { internlm2 } from "./internlm2.ts";
+import { jais2 } from "./jais2.ts";
 import { llama } from "./llama.ts";
 import { ministral } from "./ministral.ts";
+import { ministral3 } from "./ministral3.ts";
 import { mistral } from "./mistral.ts";
 import { mpt } from "./mpt.ts";
+import { nanochat } from "./nanochat.ts";
+import { nemotron } from "./nemotron.ts";
+import { olmo } from "./olmo.ts";
 import { olmo2 } from "./olmo2.ts";
 import { olmo3 } from "./olmo3.ts";
 import { opt } from "./opt.ts";
 import { otherKind } from "./other-kinds.ts";
+import { persimmon } from "./persimmon.ts";
 import { phi } from "./phi.ts";
 import { phi3 } from "./phi3.ts";
 import { qwen2Vl, qwen3Vl, qwen25Vl } from "./qwen_vl.ts";
@@ -79,6 +87,14 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
   ["qwen3", qwen3],
   ["smollm3", smollm3],
   ["stablelm", stablelm],
+  ["olmo", olmo],
+  ["nemotron", nemotron],
+  ["arcee", arcee],
+  ["jais2", jais2],
+  ["persimmon", persimmon],
+  ["hunyuan_v1_dense", hunyuanV1Dense],
+  ["ministral3", ministral3],
+  ["nanochat", nanochat],
   ["starcoder2", starcoder2],
   ["biogpt", biogpt],
   ["codegen", codegen],

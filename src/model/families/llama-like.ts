@@ -94,6 +94,14 @@ function gatedMlp(bias: boolean): Weights {
   };
 }
 
+/** A plain MLP under the names of the gated one's projections. */
+export function plainUpDown(bias: boolean): Weights {
+  return {
+    ...linear("mlp.in", `${BLOCK}.mlp.up_proj`, { bias }),
+    ...linear("mlp.out", `${BLOCK}.mlp.down_proj`, { bias }),
+  };
+}
+
 /** A gated MLP whose tensor `module.weight` holds the gate's rows, then those of the other projection. */
 export function fusedGateUp(module: string, dMlp: number): Weights {
   const half = (start: number) => ({ bias: false, rows: { groups: 1, groupSize: 2 * dMlp, start, count: dMlp } });

@@ -21,6 +21,7 @@ export const mpt: Family = (config) => {
   refuseOthers(config, settings);
   const tied = config.boolean("tie_word_embeddings", true);
   const base = baseSpec("mpt", sizes, layerNorm(config.number("layer_norm_epsilon", 1e-5)), { tied });
+  const clamp = settings.nullableNumber("clip_qkv", null);
   const block = "transformer.blocks.{i}";
   const bias = { bias: false };
   return {
@@ -29,6 +30,7 @@ export const mpt: Family = (config) => {
     attention: {
       ...base.attention,
       scale: settings.nullableNumber("softmax_scale", null) ?? 1 / Math.sqrt(dHead),
+      ...(clamp !== null && { clamp }),
     },
     mlp: { kind: "plain", activation: "gelu" },
     weights: {
@@ -45,13 +47,13 @@ export const mpt: Family = (config) => {
   };
 };
 
-/** Settings that MPT's first code had. transformers reads them and computes as if they were off. */
+/**
+ * Settings of MPT's first code that would change the computation. transformers computes as if they were off, too, and like it superlens
+ * reads neither `qk_ln` nor `no_bias`: tensors that belong to them are reported as unused.
+ */
 function refuseOthers(config: ConfigReader, settings: ConfigReader): void {
-  config.requireFixed({ no_bias: true, logit_scale: undefined });
-  settings.requireFixed({
-    ...{ alibi: true, attn_type: "multihead_attention", clip_qkv: undefined },
-    ...{ prefix_lm: false, qk_ln: false },
-  });
+  config.requireFixed({ logit_scale: undefined });
+  settings.requireFixed({ alibi: true, attn_type: "multihead_attention", prefix_lm: false });
 }
 
 /** A slope a head, as MPT orders them where heads are no power of two: every second of the next one first. */

@@ -14,7 +14,6 @@ export const opt: Family = (config) => {
     do_layer_norm_before: true,
     word_embed_proj_dim: sizes.dModel,
     _remove_final_layer_norm: false,
-    layer_norm_elementwise_affine: true,
   });
   const bias = config.boolean("enable_bias", true);
   const tied = config.boolean("tie_word_embeddings", true);

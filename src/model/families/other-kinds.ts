@@ -5,9 +5,9 @@
 
 const KINDS: Record<string, string> = {
   "a dense decoder that superlens has no family for yet":
-    "apertus arcee baichuan bitnet ctrl diffllama doge exaone gemma4_text " +
-    "gpt_neox_japanese hunyuan_v1_dense internlm3 jais jais2 minicpm " +
-    "ministral3 modernbert-decoder nanochat nemotron olmo openai-gpt persimmon qwen RefinedWeb RefinedWebModel " +
+    "apertus baichuan bitnet ctrl diffllama doge exaone gemma4_text " +
+    "gpt_neox_japanese internlm3 jais minicpm " +
+    "modernbert-decoder openai-gpt qwen RefinedWeb RefinedWebModel " +
     "xglm",
   "a mixture of experts: each token goes through some of many MLPs":
     "arctic dbrx deepseek deepseek_v2 deepseek_v3 deepseek_v32 dots1 ernie4_5_moe flex_olmo glm4_moe glm4_moe_lite gpt_oss " +

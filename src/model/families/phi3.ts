@@ -1,4 +1,4 @@
-/** Phi 3 and 4 (short context): Llama with q, k, v in one tensor and the MLP's gate and up projections in another. */
+/** Phi 3 and 4: Llama with q, k, v in one tensor and the MLP's gate and up projections in another. */
 import { type Family, packedQkv, rmsNorm, uniformLayers } from "./common.ts";
 import { BLOCK, fusedGateUp, llamaLike } from "./llama-like.ts";
 
@@ -8,8 +8,13 @@ export const phi3: Family = (config) => {
   const spec = llamaLike(config, "phi3", DEFAULTS, {
     norm: rmsNorm(config.number("rms_norm_eps", 1e-5)),
     qkvBias: false,
-    // transformers takes "yarn" and "su" for LongRoPE here, and knows no other scaling.
-    rope: { partial: 1, kinds: ["none"] },
+    // The first configs call LongRoPE by other names; transformers knows no other scaling here.
+    rope: {
+      partial: 1,
+      kinds: ["none", "longrope"],
+      aliases: { su: "longrope", yarn: "longrope" },
+      originalMaxPositions: 4096,
+    },
   });
   const { nHeads, nKvHeads, dHead, dMlp } = spec;
   const qkv = { groups: 1, q: nHeads * dHead, k: nKvHeads * dHead, v: nKvHeads * dHead };

@@ -31,17 +31,17 @@ const DEFAULTS_3 = {
 };
 
 /** "mrope" was the name of the plain type while the sections stood beside it. */
-const plainName = "mrope";
+const aliases = { mrope: "default" };
 
 function qwen2Text(config: ConfigReader): ModelSpec {
   const norm = { kind: "rms", eps: config.number("rms_norm_eps", 1e-5), weightOffset: 0 } as const;
-  const options = { norm, qkvBias: true, outBias: false, rope: { theta: 1e6, plainName } };
+  const options = { norm, qkvBias: true, outBias: false, rope: { theta: 1e6, aliases } };
   const spec = llamaLike(config, "qwen2_vl", DEFAULTS_2, options);
   return { ...spec, layers: qwenLayers(config, spec.nLayers, 80) };
 }
 
 function qwen3Text(config: ConfigReader): ModelSpec {
-  const spec = llamaLike(config, "qwen3_vl", DEFAULTS_3, { rope: { theta: 500000, plainName } });
+  const spec = llamaLike(config, "qwen3_vl", DEFAULTS_3, { rope: { theta: 500000, aliases } });
   return {
     ...spec,
     attention: { ...spec.attention, qkNorm: "head" },

@@ -32,11 +32,12 @@ export interface WeightRow {
 const always: Condition = () => true;
 const hasMlp: Condition = ({ mlp }) => mlp.absent !== true;
 const isGated: Condition = (spec) => hasMlp(spec) && spec.mlp.kind === "gated";
-const hasNorms: Condition = ({ norm }) => norm.kind !== "none";
+const hasWeights = ({ kind, affine }: Architecture["norm"]) => kind !== "none" && affine !== false;
+const hasNorms: Condition = ({ norm }) => hasWeights(norm);
 const normsBefore: Condition = (spec) => hasNorms(spec) && spec.block.norms !== "post";
 const normsAfter: Condition = (spec) => hasNorms(spec) && spec.block.norms !== "pre";
 const hasMlpNorm: Condition = (spec) => hasMlp(spec) && !spec.block.parallelSharedNorm;
-const normsQk: Condition = ({ attention }) => attention.qkNorm !== "none" && attention.qkNormSpec.kind !== "none";
+const normsQk: Condition = ({ attention }) => attention.qkNorm !== "none" && hasWeights(attention.qkNormSpec);
 
 /** A matrix of a block and its bias. */
 function linear<Room extends string, Part extends string>(

@@ -43,6 +43,11 @@ export interface EmbedSpec {
   scale: number;
   /** A norm right after the embedding (bloom); uses `embed.norm.w|b`. */
   norm: boolean;
+  /**
+   * Width of the embedding where it is not dModel (opt-350m): `embed.W_proj` [dModel, width] takes it to the residual, and
+   * `unembed.W_proj` [width, dModel] the last residual back to it. dModel when absent.
+   */
+  width?: number;
 }
 
 /** How positions come in, RoPE apart. */
@@ -57,10 +62,13 @@ export type PositionSpec =
 /** Where norms and additions stand in a block. */
 export interface BlockSpec {
   /**
-   * `pre`: x + f(norm(x)); `post`: x + norm(f(x)) (olmo2); `sandwich`: x + normPost(f(norm(x))) (gemma2, gemma3).
+   * `pre`: x + f(norm(x)); `post`: x + norm(f(x)) (olmo2); `sandwich`: x + normPost(f(norm(x))) (gemma2, gemma3); `added`:
+   * normPost(x + f(x)), after the addition (the first GPT, opt-350m).
    * The norms are `ln1` (before attention), `ln1Post` (after), `ln2` (before the MLP), `ln2Post` (after).
    */
-  norms: "pre" | "post" | "sandwich";
+  norms: "pre" | "post" | "sandwich" | "added";
+  /** Attention and MLP are added to what they read, norm(x), rather than to x (some BLOOMs); `pre` and sequential blocks only. */
+  normedResidual?: boolean;
   /**
    * `sequential`: attention is added before the MLP reads. `parallel`: both read the residual before the block,
    * with `ln1` and `ln2` (gpt_neox) or with `ln1` for both (`parallelSharedNorm`: gptj, phi, falcon, cohere).
@@ -176,4 +184,6 @@ export interface UnembedSpec {
   /** Multiplies the logits before the soft cap (cohere: logit_scale; granite: 1 / logits_scaling). */
   scale: number;
   softCap: number | null;
+  /** False: no norm between the last block and the unembedding (the first GPT). True when absent. */
+  norm?: boolean;
 }

@@ -59,15 +59,18 @@ const SPEC = object({
   dMlp: index,
   vocabSize: count,
   maxPositions: count,
-  embed: object({ scale: finite, norm: flag }),
+  embed: object({ scale: finite, norm: flag }, { width: count }),
   positions: variants({ none: {}, learned: { offset: index }, alibi: { slopes: list(finite) } }),
   norm,
-  block: object({
-    norms: oneOf("pre", "post", "sandwich"),
-    residual: oneOf("sequential", "parallel"),
-    parallelSharedNorm: flag,
-    residualScale: finite,
-  }),
+  block: object(
+    {
+      norms: oneOf("pre", "post", "sandwich", "added"),
+      residual: oneOf("sequential", "parallel"),
+      parallelSharedNorm: flag,
+      residualScale: finite,
+    },
+    { normedResidual: flag },
+  ),
   attention: object(
     {
       scale: finite,
@@ -86,7 +89,7 @@ const SPEC = object({
   ),
   layers: list(layer),
   ropes: list(rope),
-  unembed: object({ tied: flag, scale: finite, softCap: nullable(positive) }),
+  unembed: object({ tied: flag, scale: finite, softCap: nullable(positive) }, { norm: flag }),
   weights: object({}, Object.fromEntries(WEIGHT_NAMES.map((name) => [name, tensorSource]))),
 });
 

@@ -87,10 +87,7 @@ class Tracer extends GraphBuilder {
   #embedding(): Value {
     const { spec, form } = this;
     const width = spec.dModel;
-    const table = { name: "W_E" };
-    const tokens = form.embeds
-      ? this.one(EMBEDS, [], { width }, "hook_embed", 0)
-      : this.one(EMBED, [], { table, width, by: "token", offset: 0, scale: spec.embed.scale }, "hook_embed", 0);
+    const tokens = form.embeds ? this.one(EMBEDS, [], { width }, "hook_embed", 0) : this.#tokenEmbedding();
     const { positions } = spec;
     let residual = tokens;
     if (positions.kind === "learned") {
@@ -105,6 +102,26 @@ class Tracer extends GraphBuilder {
       residual = this.one(ADD, [tokens, learned], { scale: 1 });
     }
     return spec.embed.norm ? this.#norm(residual, { name: "embedNorm" }) : residual;
+  }
+
+  /** Tokens to rows of the embedding, taken to the residual's width where they have another. */
+  #tokenEmbedding(): Value {
+    const { embed, dModel } = this.spec;
+    const { scale, width = dModel } = embed;
+    const attributes = { table: { name: "W_E" }, width, by: "token", offset: 0, scale } as const;
+    if (embed.width === undefined) return this.one(EMBED, [], attributes, "hook_embed", 0);
+    const narrow = this.one(EMBED, [], attributes, undefined, 0);
+    return this.#project(narrow, "embedProjection", dModel, "hook_embed");
+  }
+
+  /** x through a matrix of the model without a bias. */
+  #project(x: Value, name: string, width: number, point?: string): Value {
+    return this.one(
+      MATMUL,
+      [x],
+      { weight: { name }, bias: { name: `${name}Bias` }, parts: [{ heads: 1, width }] },
+      point,
+    );
   }
 
   /** The residual that the caller supplies. */
@@ -124,7 +141,7 @@ class Tracer extends GraphBuilder {
   /** One block: residual [row, dModel] to residual. */
   #block(before: Value): Value {
     const { spec, layer } = this;
-    const { residual: order, parallelSharedNorm } = spec.block;
+    const { residual: order, parallelSharedNorm, normedResidual } = spec.block;
     let residual = this.form.joins && layer > 0 ? this.one(JOIN, [before], { layer }, undefined, layer) : before;
     this.name(residual, this.#at("hook_resid_pre"));
     const isParallel = order === "parallel";
@@ -133,6 +150,7 @@ class Tracer extends GraphBuilder {
     const shared = parallelSharedNorm ? attentionInput : undefined;
     let mlpInput = isParallel && hasMlp ? this.#mlpInput(residual, shared) : attentionInput;
     let { q, keys, values } = this.#projections(residual, attentionInput);
+    if (normedResidual) residual = attentionInput;
     if (this.form.narrow && layer === spec.nLayers - 1) {
       const narrowed = new Map(
         [residual, q, ...(isParallel && hasMlp ? [mlpInput] : [])].map((value) => [
@@ -148,6 +166,7 @@ class Tracer extends GraphBuilder {
     if (!isParallel) {
       this.name(residual, this.#at("hook_resid_mid"));
       mlpInput = hasMlp ? this.#mlpInput(residual) : residual;
+      if (normedResidual) residual = mlpInput;
     }
     if (hasMlp) residual = this.#addBranch(residual, this.#mlp(mlpInput), "ln2Post", "hook_mlp_out");
     this.name(residual, this.#at("hook_resid_post"));
@@ -159,7 +178,9 @@ class Tracer extends GraphBuilder {
    * the points of the residual's own.
    */
   #inputNorm(x: Value, name: "ln1" | "ln2", isCopy = false): Value {
-    return this.spec.block.norms === "post" ? x : this.#norm(x, this.#weight(name), this.#at(name), isCopy);
+    return ["post", "added"].includes(this.spec.block.norms)
+      ? x
+      : this.#norm(x, this.#weight(name), this.#at(name), isCopy);
   }
 
   /** What the MLP reads, through a norm of its own or the one that it shares with attention. */
@@ -279,10 +300,12 @@ class Tracer extends GraphBuilder {
   /** The residual and what attention or the MLP adds to it, through the block's post-norm and multiplier. */
   #addBranch(residual: Value, branch: Value, postNorm: "ln1Post" | "ln2Post", point: string): Value {
     const { norms, residualScale: scale } = this.spec.block;
-    let term = norms === "pre" ? branch : this.#norm(branch, this.#weight(postNorm));
+    const after = (x: Value) => this.#norm(x, this.#weight(postNorm));
+    let term = norms === "post" || norms === "sandwich" ? after(branch) : branch;
     if (scale !== 1) term = this.one(SCALE, [term], { scale });
     this.name(term, this.#at(point));
-    return this.one(ADD, [residual, term], { scale: 1 });
+    const sum = this.one(ADD, [residual, term], { scale: 1 });
+    return norms === "added" ? after(sum) : sum;
   }
 
   #select(x: Value, rows: "output" | "picked"): Value {
@@ -291,9 +314,10 @@ class Tracer extends GraphBuilder {
 
   /** Final norm and unembedding: logits [row, vocab] = cap((norm(residual) W_U^T + b_U) * scale). */
   #unembedding(residual: Value): Value {
-    const { unembed, vocabSize } = this.spec;
-    let x = this.#norm(residual, { name: "lnFinal" }, "ln_final");
+    const { unembed, vocabSize, embed } = this.spec;
+    let x = unembed.norm === false ? residual : this.#norm(residual, { name: "lnFinal" }, "ln_final");
     if (this.form.logits === "picked") x = this.#select(x, "picked");
+    if (embed.width !== undefined) x = this.#project(x, "unembedProjection", embed.width);
     const parts = [{ heads: 1, width: vocabSize }];
     let logits = this.one(MATMUL, [x], { weight: { name: "W_U" }, bias: { name: "b_U" }, parts });
     if (unembed.scale !== 1) logits = this.one(SCALE, [logits], { scale: unembed.scale });

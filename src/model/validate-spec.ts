@@ -5,7 +5,7 @@
 import { ConfigError } from "../errors.ts";
 import type { ModelSpec, RopeSpec, TensorSource } from "./spec.ts";
 import { checkSpecForm } from "./spec-schema.ts";
-import { isPerBlock, type WeightName, weightShape, weightUses } from "./weights/table.ts";
+import { isPerBlock, isPerHead, type WeightName, weightShape, weightUses } from "./weights/table.ts";
 
 /** One rule: the problems it finds, each a sentence without its full stop. */
 type Rule = (spec: ModelSpec) => string[];
@@ -93,6 +93,10 @@ function block({ block, embed, norm }: ModelSpec): string[] {
   return problems(
     [block.parallelSharedNorm && !isParallel, 'block.parallelSharedNorm needs block.residual "parallel"'],
     [isParallel && block.norms !== "pre", `block.residual "parallel" needs block.norms "pre", not "${block.norms}"`],
+    [
+      block.normedResidual === true && (isParallel || block.norms !== "pre"),
+      'block.normedResidual needs block.residual "sequential" and block.norms "pre"',
+    ],
     [embed.norm && norm.kind === "none", 'embed.norm is true, but norm.kind is "none"'],
   );
 }
@@ -115,6 +119,10 @@ function tensorNames(spec: ModelSpec): string[] {
   return sources(spec).flatMap(([name, { tensor, optional }]) =>
     problems(
       [tensor === "", `weights["${name}"].tensor is empty`],
+      [
+        tensor.includes("{h}") && !isPerHead(spec, name),
+        `weights["${name}"].tensor = "${tensor}" has {h}, but no heads`,
+      ],
       [isPerBlock(name) && !tensor.includes("{i}"), `weights["${name}"].tensor = "${tensor}" lacks {i}, the layer`],
       [!isPerBlock(name) && tensor.includes("{i}"), `weights["${name}"].tensor = "${tensor}" has {i}, but no layer`],
       [optional === true && uses.get(name) === "required", `weights["${name}"].optional is true, but it is needed`],

@@ -46,6 +46,7 @@ import { nemotron } from "./nemotron.ts";
 import { olmo } from "./olmo.ts";
 import { olmo2 } from "./olmo2.ts";
 import { olmo3 } from "./olmo3.ts";
+import { openaiGpt } from "./openai-gpt.ts";
 import { opt } from "./opt.ts";
 import { otherKind } from "./other-kinds.ts";
 import { persimmon } from "./persimmon.ts";
@@ -96,6 +97,7 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
   ["ministral3", ministral3],
   ["nanochat", nanochat],
   ["starcoder2", starcoder2],
+  ["openai-gpt", openaiGpt],
   ["biogpt", biogpt],
   ["codegen", codegen],
   ["cohere2", cohere2],

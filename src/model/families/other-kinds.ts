@@ -7,7 +7,7 @@ const KINDS: Record<string, string> = {
   "a dense decoder that superlens has no family for yet":
     "apertus baichuan bitnet ctrl diffllama doge exaone gemma4_text " +
     "gpt_neox_japanese internlm3 jais minicpm " +
-    "modernbert-decoder openai-gpt qwen RefinedWeb RefinedWebModel " +
+    "modernbert-decoder qwen RefinedWeb RefinedWebModel " +
     "xglm",
   "a mixture of experts: each token goes through some of many MLPs":
     "arctic dbrx deepseek deepseek_v2 deepseek_v3 deepseek_v32 dots1 ernie4_5_moe flex_olmo glm4_moe glm4_moe_lite gpt_oss " +

@@ -52,9 +52,10 @@ export function resolveWeight(
   name: WeightName,
   layer: number,
   has: (name: string) => boolean,
+  head = 0,
 ): string | undefined {
   if (name === "embed.W_E" || (name === "unembed.W_U" && spec.unembed.tied)) return resolveEmbedding(spec, has);
-  const tensor = spec.weights[name]?.tensor.replaceAll("{i}", String(layer));
+  const tensor = spec.weights[name]?.tensor.replaceAll("{i}", String(layer)).replaceAll("{h}", String(head));
   if (tensor === undefined) return undefined;
   return firstResolved([tensor, ...(ALIASES.find((names) => names.includes(tensor)) ?? [])], has);
 }

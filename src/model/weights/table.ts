@@ -34,8 +34,9 @@ const hasMlp: Condition = ({ mlp }) => mlp.absent !== true;
 const isGated: Condition = (spec) => hasMlp(spec) && spec.mlp.kind === "gated";
 const hasWeights = ({ kind, affine }: Architecture["norm"]) => kind !== "none" && affine !== false;
 const hasNorms: Condition = ({ norm }) => hasWeights(norm);
-const normsBefore: Condition = (spec) => hasNorms(spec) && spec.block.norms !== "post";
+const normsBefore: Condition = (spec) => hasNorms(spec) && !["post", "added"].includes(spec.block.norms);
 const normsAfter: Condition = (spec) => hasNorms(spec) && spec.block.norms !== "pre";
+const isProjected: Condition = ({ embed }) => embed.width !== undefined;
 const hasMlpNorm: Condition = (spec) => hasMlp(spec) && !spec.block.parallelSharedNorm;
 const normsQk: Condition = ({ attention }) => attention.qkNorm !== "none" && hasWeights(attention.qkNormSpec);
 
@@ -81,10 +82,21 @@ function norm<Name extends string>(
 const qkNormAxes = (head: string) => (spec: Architecture) =>
   ({ none: "", head: "dHead", perHead: `${head} dHead`, full: `(${head} dHead)` })[spec.attention.qkNorm];
 
+/** Axes of a table of the vocabulary, which may be narrower than the residual. */
+const ofEmbedding = (axes: string) => (spec: Architecture) =>
+  isProjected(spec) ? axes.replaceAll("dModel", "dEmbed") : axes;
+
 const QKV: [string, string] = ["qkv", "qkvBias"];
 
 const ROWS = {
-  "embed.W_E": { lens: "W_E", place: "W_E", axes: "vocab dModel", form: "matrix", when: always },
+  "embed.W_E": { lens: "W_E", place: "W_E", axes: ofEmbedding("vocab dModel"), form: "matrix", when: always },
+  "embed.W_proj": {
+    lens: "embed.W_proj",
+    place: "embedProjection",
+    axes: "dModel dEmbed -> dEmbed dModel",
+    form: "matrix",
+    when: isProjected,
+  },
   "embed.W_pos": {
     lens: "W_pos",
     place: "W_pos",
@@ -114,11 +126,18 @@ const ROWS = {
   ...linear("mlp", "in", "dMlp dModel -> dModel dMlp", hasMlp),
   ...linear("mlp", "out", "dModel dMlp -> dMlp dModel", hasMlp),
   ...norm("ln2Post", "blocks.{i}.ln2_post", "ln2Post", (spec) => normsAfter(spec) && hasMlpNorm(spec)),
-  ...norm("lnFinal", "ln_final", "lnFinal", hasNorms),
+  ...norm("lnFinal", "ln_final", "lnFinal", (spec) => hasNorms(spec) && spec.unembed.norm !== false),
+  "unembed.W_proj": {
+    lens: "unembed.W_proj",
+    place: "unembedProjection",
+    axes: "dEmbed dModel -> dModel dEmbed",
+    form: "matrix",
+    when: isProjected,
+  },
   "unembed.W_U": {
     lens: "W_U",
     place: "W_U",
-    axes: "vocab dModel -> dModel vocab",
+    axes: ofEmbedding("vocab dModel -> dModel vocab"),
     form: "matrix",
     when: ({ unembed }) => !unembed.tied,
   },
@@ -133,6 +152,10 @@ export const WEIGHT_NAMES = Object.keys(WEIGHTS) as WeightName[];
 
 /** Whether each block has its own. */
 export const isPerBlock = (name: WeightName): boolean => WEIGHTS[name].lens.includes("{i}");
+
+/** Whether each head has its own, so that each may be a tensor. */
+export const isPerHead = ({ attention }: Architecture, name: WeightName): boolean =>
+  attention.qkNorm === "perHead" && /^attn\.[qk]Norm\./.test(name);
 
 /** What a spec makes of the weights it knows; names that do not appear are unused. */
 export function weightUses(spec: Architecture): Map<WeightName, "required" | "optional"> {
@@ -152,6 +175,7 @@ export function widestMlp(spec: Architecture): number {
 
 const SIZES: Readonly<Record<string, (spec: Architecture, layer: number) => number>> = {
   dModel: ({ dModel }) => dModel,
+  dEmbed: ({ embed, dModel }) => embed.width ?? dModel,
   vocab: ({ vocabSize }) => vocabSize,
   pos: ({ maxPositions }) => maxPositions,
   head: ({ nHeads }) => nHeads,

@@ -23,6 +23,12 @@ export function lookupIn(spec: ModelSpec, tensors: readonly TensorEntry[]): Look
   const has = (name: string) => byName.has(name);
   return (name, layer = 0) => {
     const source = spec.weights[name];
+    if (source?.tensor.includes("{h}")) {
+      const heads = Array.from({ length: name.includes("qNorm") ? spec.nHeads : spec.nKvHeads }, (_, head) =>
+        byName.get(resolveWeight(spec, name, layer, has, head) ?? ""),
+      );
+      return heads.flatMap((tensor) => (tensor ? rowsOf(tensor, { tensor: tensor.name }) : []));
+    }
     const tensor = byName.get(resolveWeight(spec, name, layer, has) ?? "");
     return tensor && rowsOf(tensor, source ?? { tensor: tensor.name });
   };

@@ -327,7 +327,7 @@ describe("a cache", () => {
       const held = 3 * (3 * 32 + 3 * 16) * 4;
       expect(cache.byteLength).toBe(held);
       expect(await failureOf(() => cache.read("blocks.0.hook_resid_mid"))).toBe(
-        'HookError hook/not-captured: "blocks.0.hook_resid_mid" is not in this cache. Nearest: blocks.0.hook_resid_pre, blocks.1.hook_resid_pre, blocks.2.hook_resid_pre.',
+        'HookError hook/not-captured: "blocks.0.hook_resid_mid" is not in this cache. Nearest: blocks.0.hook_resid_pre, blocks.1.hook_resid_pre, blocks.2.hook_resid_pre. To have a point, name it in `capture`.',
       );
       cache.destroy();
       cache.destroy();

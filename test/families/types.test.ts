@@ -10,7 +10,6 @@ import { HookedModel } from "../../src/hooks/hooked-model.ts";
 import { specFromConfig } from "../../src/model/families/index.ts";
 import { loadParts } from "../../src/model/load.ts";
 import { Model } from "../../src/model/model.ts";
-import { TYPES as ON_EVERY_HOST } from "../cross-host/types.ts";
 import { lookupIn, ReferenceDecoder } from "../engine/forward.reference.ts";
 import { goldenIn, readLogits, tensorsOf } from "../support/fixtures.ts";
 import { testGpu } from "../support/gpu.ts";
@@ -18,10 +17,6 @@ import { relativeError } from "../support/numbers.ts";
 
 const ROOT = fileURLToPath(new URL("../fixtures/types/", import.meta.url));
 const TYPES = readdirSync(ROOT);
-
-it("is what every host runs: test/cross-host/types.ts lists the folders", () => {
-  expect([...ON_EVERY_HOST].sort()).toEqual([...TYPES].sort());
-});
 
 describe.each(TYPES)("%s", (name) => {
   it("gives transformers' logits, residuals and patterns", async () => {

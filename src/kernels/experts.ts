@@ -2,7 +2,6 @@
  * Matmuls of a mixture of experts: each pair of a row and a slot has the matrix of an expert of its own. The matrices of all
  * experts lie stacked, [experts * outWidth, width]; see expert_rows.wgsl.
  */
-import clampSource from "../../shaders/clamp.wgsl";
 import expertMatmul from "../../shaders/expert_matmul.wgsl";
 import expertMatmulTransposed from "../../shaders/expert_matmul_transposed.wgsl";
 import expertRows from "../../shaders/expert_rows.wgsl";
@@ -11,7 +10,7 @@ import headDotsSource from "../../shaders/head_dots.wgsl";
 import rowsAligned from "../../shaders/rows_aligned.wgsl";
 import rowsAny from "../../shaders/rows_any.wgsl";
 import weighSource from "../../shaders/weigh.wgsl";
-import { defineKernel, f32, u32 } from "../gpu/kernel.ts";
+import { defineKernel, u32 } from "../gpu/kernel.ts";
 import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
 import { foldGrid } from "../gpu/recorder.ts";
 import { STORAGE_SOURCE, STORAGE_TYPES, type StorageType } from "./definitions.ts";
@@ -255,28 +254,5 @@ export function headDots(recorder: Recorder, a: View, b: View, rows: number, out
     },
     buffers: { a: a.buffer, b: b.buffer, out: out.buffer },
     workgroups: elementGrid(recorder, count),
-  });
-}
-
-const CLAMP = defineKernel({
-  name: "clamp",
-  sources: clampSource,
-  bindings: { x: "write" },
-  params: { ...u32("count", "start"), ...f32("least", "most", "plus") },
-});
-
-/** x = min(max(x, least), most) + plus in place, or its slope; x packed. */
-export function clampTo(
-  recorder: Recorder,
-  x: View,
-  rows: number,
-  { least, most, plus, isSlope }: { least: number; most: number; plus: number; isSlope: boolean },
-): void {
-  const count = rows * x.heads * x.width;
-  recorder.dispatch(CLAMP, {
-    params: { count, start: x.start, least, most, plus },
-    buffers: { x: x.buffer },
-    workgroups: elementGrid(recorder, count),
-    constants: isSlope ? { SLOPE: 1 } : {},
   });
 }

@@ -5,7 +5,15 @@
 import { ConfigError } from "../errors.ts";
 import type { ExpertsSpec, ModelSpec, RopeSpec, RoutingSpec, TensorSource } from "./spec.ts";
 import { checkSpecForm } from "./spec-schema.ts";
-import { expertsIn, isPerBlock, isSparse, type WeightName, weightShape, weightUses } from "./weights/table.ts";
+import {
+  expertsIn,
+  isPerBlock,
+  isPerHead,
+  isSparse,
+  type WeightName,
+  weightShape,
+  weightUses,
+} from "./weights/table.ts";
 
 /** One rule: the problems it finds, each a sentence without its full stop. */
 type Rule = (spec: ModelSpec) => string[];
@@ -101,7 +109,12 @@ function ropes(spec: ModelSpec): string[] {
 
 function ropeProblems({ rotaryDim, scaling, theta }: RopeSpec, path: string, dHead: number): string[] {
   const isLlama3 = scaling.kind === "llama3";
+  const factors = scaling.kind === "longrope" ? ([scaling.shortFactors, scaling.longFactors] as const) : [];
   return problems(
+    [
+      factors.some(({ length }) => length !== rotaryDim / 2),
+      `${path}.scaling has ${factors.map(({ length }) => length).join(" and ")} factors for ${rotaryDim / 2} frequencies`,
+    ],
     [rotaryDim % 2 !== 0, `${path}.rotaryDim = ${rotaryDim} is odd`],
     [rotaryDim > dHead, `${path}.rotaryDim = ${rotaryDim} is more than dHead = ${dHead}`],
     [theta === 1 && scaling.kind === "yarn", `${path}.theta = 1 leaves YaRN without a range of frequencies`],
@@ -131,6 +144,10 @@ function block({ block, embed, norm }: ModelSpec): string[] {
   return problems(
     [block.parallelSharedNorm && !isParallel, 'block.parallelSharedNorm needs block.residual "parallel"'],
     [isParallel && block.norms !== "pre", `block.residual "parallel" needs block.norms "pre", not "${block.norms}"`],
+    [
+      block.normedResidual === true && (isParallel || block.norms !== "pre"),
+      'block.normedResidual needs block.residual "sequential" and block.norms "pre"',
+    ],
     [embed.norm && norm.kind === "none", 'embed.norm is true, but norm.kind is "none"'],
   );
 }
@@ -153,6 +170,10 @@ function tensorNames(spec: ModelSpec): string[] {
   return sources(spec).flatMap(([name, { tensor, optional }]) =>
     problems(
       [tensor === "", `weights["${name}"].tensor is empty`],
+      [
+        tensor.includes("{h}") && !isPerHead(spec, name),
+        `weights["${name}"].tensor = "${tensor}" has {h}, but no heads`,
+      ],
       [isPerBlock(name) && !tensor.includes("{i}"), `weights["${name}"].tensor = "${tensor}" lacks {i}, the layer`],
       [!isPerBlock(name) && tensor.includes("{i}"), `weights["${name}"].tensor = "${tensor}" has {i}, but no layer`],
       [

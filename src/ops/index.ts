@@ -17,6 +17,7 @@ import { JOIN } from "./join.ts";
 import { HEAD_RESULTS, MATMUL } from "./matmul.ts";
 import { MULTIPLY } from "./multiply.ts";
 import { AFFINE, NORM, NORM_SCALE, NORMALIZE } from "./norm.ts";
+import { POSITION_SCALE } from "./position-scale.ts";
 import { QK_NORM } from "./qk-norm.ts";
 import { ROPE, ROPE_STORE } from "./rope.ts";
 import { ROUTE } from "./route.ts";
@@ -36,8 +37,10 @@ export const PRIMITIVES = [
   MATMUL,
   REPEAT_HEADS,
   HEAD_PROJECTION,
+  CLAMP,
   QK_NORM,
   ROPE,
+  POSITION_SCALE,
   STORE,
   SCORES,
   SOFTMAX,
@@ -48,7 +51,6 @@ export const PRIMITIVES = [
   MULTIPLY,
   ROUTE,
   EXPERT_MATMUL,
-  CLAMP,
   WEIGH,
   SCALE,
   SOFT_CAP,

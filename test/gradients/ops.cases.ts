@@ -19,6 +19,7 @@ import { HEAD_PROJECTION } from "../../src/ops/head-inputs.ts";
 import { HEAD_RESULTS, MATMUL } from "../../src/ops/matmul.ts";
 import { MULTIPLY } from "../../src/ops/multiply.ts";
 import { AFFINE, NORM, NORM_SCALE, NORMALIZE } from "../../src/ops/norm.ts";
+import { POSITION_SCALE } from "../../src/ops/position-scale.ts";
 import { QK_NORM } from "../../src/ops/qk-norm.ts";
 import { ROPE } from "../../src/ops/rope.ts";
 import { ROUTE } from "../../src/ops/route.ts";
@@ -311,6 +312,13 @@ const plain: Case[] = [
     }),
   ),
   { what: "by 0.3", kind: SCALE, attributes: { scale: 0.3 }, inputs: [row(13)] },
+  { what: "at 0.8", kind: CLAMP, attributes: { least: -0.8, most: 0.8 }, inputs: [row(8, 3)] },
+  {
+    what: "from position 2 on",
+    kind: POSITION_SCALE,
+    attributes: { factor: 0.3, span: 2, shift: 1 },
+    inputs: [row(8, 3)],
+  },
   { what: "at 1.5", kind: SOFT_CAP, attributes: { softCap: 1.5 }, inputs: [row(13)] },
   { what: "two", kind: MULTIPLY, attributes: {}, inputs: [row(13), row(13)] },
   ...(["silu", "gelu"] as const).map(

@@ -38,6 +38,7 @@ const modules = async () => ({
   attentionTileGradients: await import("../../src/kernels/attention-tile-gradients.ts"),
   expressionMetric: await import("../../src/hooks/expression-metric.ts"),
   metricGradient: await import("../../src/hooks/metric-gradient.ts"),
+  headElements: await import("../../src/kernels/head-elements.ts"),
   adamw: await import("../../src/train/adamw.ts"),
   edits: await import("../../src/ops/edit.ts"),
   metrics: await import("../../src/hooks/metrics.ts"),

@@ -2,7 +2,7 @@
 import type { ConfigReader } from "../config.ts";
 import type { ModelSpec } from "../spec.ts";
 import { type Family, rmsNorm, type SizeDefaults } from "./common.ts";
-import { llamaLike } from "./llama-like.ts";
+import { type LlamaLike, llamaLike } from "./llama-like.ts";
 
 const DEFAULTS = { nLayers: 32, dModel: 4096, nHeads: 32, dMlp: 11008, vocabSize: 32000, maxPositions: 2048 };
 
@@ -13,12 +13,13 @@ export function graniteLike(
   config: ConfigReader,
   family: string,
   defaults: SizeDefaults,
-  { eps, tied }: { eps: number; tied: boolean },
+  { eps, tied, names }: { eps: number; tied: boolean } & Pick<LlamaLike, "names">,
 ): ModelSpec {
   const spec = llamaLike(config, family, defaults, {
     norm: rmsNorm(config.number("rms_norm_eps", eps)),
     mlpBias: config.boolean("mlp_bias", false),
     tied,
+    ...(names && { names }),
   });
   return {
     ...spec,

@@ -22,13 +22,13 @@ export function findWeight(
   checkpoint: Checkpoint,
   name: WeightName,
   layer = 0,
-  expert = 0,
+  member = 0,
 ): FloatTensor | undefined {
   const source = spec.weights[name];
   if (source === undefined) return undefined;
-  const found = resolveWeight(spec, name, layer, (candidate) => checkpoint.tensors.has(candidate), expert);
+  const found = resolveWeight(spec, name, layer, (candidate) => checkpoint.tensors.has(candidate), member);
   if (found === undefined && source.optional) return undefined;
-  if (found === undefined) throw missing(spec, checkpoint, name, layer, expert);
+  if (found === undefined) throw missing(spec, checkpoint, name, layer, member);
   const info = checkpoint.tensors.get(found) as TensorInfo;
   checkShape(spec, name, layer, info);
   return asFloat(info);
@@ -47,10 +47,10 @@ function missing(
   { label, tensors, absent }: Checkpoint,
   name: WeightName,
   layer: number,
-  expert: number,
+  member: number,
 ): CheckpointError {
-  const tensor = tensorOf(spec.weights[name] as TensorSource, layer, expert);
-  const promised = resolveWeight(spec, name, layer, (candidate) => absent.has(candidate), expert);
+  const tensor = tensorOf(spec.weights[name] as TensorSource, layer, member);
+  const promised = resolveWeight(spec, name, layer, (candidate) => absent.has(candidate), member);
   if (promised !== undefined) {
     const message = `${label}: the index says tensor ${promised} is in ${absent.get(promised)}, which lacks it, and the model needs it.`;
     return new CheckpointError(
@@ -78,10 +78,17 @@ function checkShape(spec: ModelSpec, name: WeightName, layer: number, { file, na
   );
 }
 
+/** How many tensors, or parts of one, a weight consists of: one for each expert, or each head where those have names. */
+export function membersOf(spec: ModelSpec, name: WeightName, layer = 0): number {
+  if (spec.weights[name]?.tensor.includes("{h}")) return weightShape(spec, name, layer)[0] as number;
+  return expertsIn(spec, name) || 1;
+}
+
 /** Shape of the checkpoint tensor a weight is cut from: before `rows` are taken, and as stored (`transpose`). */
 export function tensorShape(spec: ModelSpec, name: WeightName, layer = 0): number[] {
   const [all = 0, ...inner] = weightShape(spec, name, layer);
   const { rows, transpose, tensor = "" } = spec.weights[name] ?? {};
+  if (tensor.includes("{h}")) return inner; // of one head
   const experts = expertsIn(spec, name);
   const own = [rows ? rows.groups * rows.groupSize : all / (experts || 1), ...inner];
   const whole = transpose && own.length === 2 ? own.toReversed() : own;

@@ -2,8 +2,8 @@
 
 import { tensorOf } from "../families/resolve.ts";
 import type { ModelSpec, WeightName } from "../spec.ts";
-import { tensorShape } from "./find.ts";
-import { expertsIn, isPerBlock, isWeightOf, weightShape } from "./table.ts";
+import { membersOf, tensorShape } from "./find.ts";
+import { isPerBlock, isWeightOf, weightShape } from "./table.ts";
 
 /** A tensor of a checkpoint. Packed ones hold several weights of a kind: queries, keys and values. */
 export interface NeededTensor {
@@ -25,8 +25,8 @@ export function neededTensors(spec: ModelSpec): Map<string, NeededTensor> {
       if (!isWeightOf(spec, weight, layer)) continue;
       const inputs = weightShape(spec, weight, layer)[1];
       const needed = { weight, shape: tensorShape(spec, weight, layer), inputs };
-      for (const expert of Array(expertsIn(spec, weight) || 1).keys())
-        tensors.set(tensorOf(source, layer, expert), needed);
+      for (const member of Array(membersOf(spec, weight, layer)).keys())
+        tensors.set(tensorOf(source, layer, member), needed);
     }
   }
   return tensors;

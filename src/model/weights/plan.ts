@@ -6,9 +6,9 @@
 import type { Checkpoint } from "../../checkpoint/index.ts";
 import { ELEMENT_BYTES, type Matrix, type MatrixPart } from "../../kernels/matrix.ts";
 import type { ModelSpec, TensorSource } from "../spec.ts";
-import { type FloatTensor, findWeight } from "./find.ts";
+import { type FloatTensor, findWeight, membersOf } from "./find.ts";
 import { commonStorage } from "./storage.ts";
-import { expertsIn, isPerBlock, isWeightOf, WEIGHT_NAMES, WEIGHTS, type WeightName, weightShape } from "./table.ts";
+import { isPerBlock, isWeightOf, WEIGHT_NAMES, WEIGHTS, type WeightName, weightShape } from "./table.ts";
 
 /** A checkpoint tensor with the rows wanted of it. */
 export interface Piece {
@@ -91,11 +91,11 @@ function planOne(
   let rows = 0;
   for (const name of names) {
     const [all = 0, width = 1] = weightShape(spec, name, layer);
-    const experts = expertsIn(spec, name) || 1;
-    const taken = all / experts;
-    for (let expert = 0; expert < experts; expert++) {
-      const info = findWeight(spec, checkpoint, name, layer, expert);
-      if (info) pieces.push({ ...pieceOf(info, spec.weights[name] as TensorSource, taken, width, expert), at: rows });
+    const members = membersOf(spec, name, layer);
+    const taken = all / members;
+    for (let member = 0; member < members; member++) {
+      const info = findWeight(spec, checkpoint, name, layer, member);
+      if (info) pieces.push({ ...pieceOf(info, spec.weights[name] as TensorSource, taken, width, member), at: rows });
       rows += taken;
     }
   }
@@ -110,7 +110,7 @@ function pieceOf(
   source: TensorSource,
   taken: number,
   width: number,
-  expert: number,
+  member: number,
 ): Omit<Piece, "at"> {
   const { groups, groupSize, ...cut } = source.rows ?? { groups: 1, groupSize: taken, start: 0, count: taken };
   const runs = Array.from({ length: groups }, (_, group) => ({
@@ -118,7 +118,7 @@ function pieceOf(
     count: cut.count,
   }));
   const rows = groups * groupSize;
-  const start = source.tensor.includes("{e}") ? 0 : expert * rows * width;
+  const start = /\{[eh]\}/.test(source.tensor) ? 0 : member * rows * width;
   return { info, source, rows, width, start, runs };
 }
 

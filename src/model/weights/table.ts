@@ -48,11 +48,13 @@ const hasShared: Condition = ({ mlp }) => mlp.experts?.shared !== undefined;
 const gatesShared: Condition = (spec) => hasShared(spec) && spec.mlp.kind === "gated";
 const hasDense: Condition = (spec) => hasMlp(spec) && spec.layers.some((_, layer) => !isSparse(spec, layer));
 const gatesDense: Condition = (spec) => hasDense(spec) && spec.mlp.kind === "gated";
-const hasNorms: Condition = ({ norm }) => norm.kind !== "none";
-const normsBefore: Condition = (spec) => hasNorms(spec) && spec.block.norms !== "post";
+const hasWeights = ({ kind, affine }: Architecture["norm"]) => kind !== "none" && affine !== false;
+const hasNorms: Condition = ({ norm }) => hasWeights(norm);
+const normsBefore: Condition = (spec) => hasNorms(spec) && !["post", "added"].includes(spec.block.norms);
 const normsAfter: Condition = (spec) => hasNorms(spec) && spec.block.norms !== "pre";
+const isProjected: Condition = ({ embed }) => embed.width !== undefined;
 const hasMlpNorm: Condition = (spec) => hasMlp(spec) && !spec.block.parallelSharedNorm;
-const normsQk: Condition = ({ attention }) => attention.qkNorm !== "none" && attention.qkNormSpec.kind !== "none";
+const normsQk: Condition = ({ attention }) => attention.qkNorm !== "none" && hasWeights(attention.qkNormSpec);
 
 /** A matrix of a block and its bias. */
 function linear<Room extends string, Part extends string>(
@@ -113,10 +115,21 @@ function norm<Name extends string>(
 const qkNormAxes = (head: string) => (spec: Architecture) =>
   ({ none: "", head: "dHead", perHead: `${head} dHead`, full: `(${head} dHead)` })[spec.attention.qkNorm];
 
+/** Axes of a table of the vocabulary, which may be narrower than the residual. */
+const ofEmbedding = (axes: string) => (spec: Architecture) =>
+  isProjected(spec) ? axes.replaceAll("dModel", "dEmbed") : axes;
+
 const QKV: [string, string] = ["qkv", "qkvBias"];
 
 const ROWS = {
-  "embed.W_E": { lens: "W_E", place: "W_E", axes: "vocab dModel", form: "matrix", when: always },
+  "embed.W_E": { lens: "W_E", place: "W_E", axes: ofEmbedding("vocab dModel"), form: "matrix", when: always },
+  "embed.W_proj": {
+    lens: "embed.W_proj",
+    place: "embedProjection",
+    axes: "dModel dEmbed -> dEmbed dModel",
+    form: "matrix",
+    when: isProjected,
+  },
   "embed.W_pos": {
     lens: "W_pos",
     place: "W_pos",
@@ -169,11 +182,18 @@ const ROWS = {
     inBlock: isSparse,
   },
   ...norm("ln2Post", "blocks.{i}.ln2_post", "ln2Post", (spec) => normsAfter(spec) && hasMlpNorm(spec)),
-  ...norm("lnFinal", "ln_final", "lnFinal", hasNorms),
+  ...norm("lnFinal", "ln_final", "lnFinal", (spec) => hasNorms(spec) && spec.unembed.norm !== false),
+  "unembed.W_proj": {
+    lens: "unembed.W_proj",
+    place: "unembedProjection",
+    axes: "dEmbed dModel -> dModel dEmbed",
+    form: "matrix",
+    when: isProjected,
+  },
   "unembed.W_U": {
     lens: "W_U",
     place: "W_U",
-    axes: "vocab dModel -> dModel vocab",
+    axes: ofEmbedding("vocab dModel -> dModel vocab"),
     form: "matrix",
     when: ({ unembed }) => !unembed.tied,
   },
@@ -200,6 +220,10 @@ export function expertsIn({ mlp }: Architecture, name: WeightName): number {
   return WEIGHTS[name]?.perExpert ? (mlp.experts?.count ?? 0) : 0;
 }
 
+/** Whether each head has its own, so that each may be a tensor. */
+export const isPerHead = ({ attention }: Architecture, name: WeightName): boolean =>
+  attention.qkNorm === "perHead" && /^attn\.[qk]Norm\./.test(name);
+
 /** What a spec makes of the weights it knows; names that do not appear are unused. */
 export function weightUses(spec: Architecture): Map<WeightName, "required" | "optional"> {
   const used = WEIGHT_NAMES.filter((name) => WEIGHTS[name].when(spec));
@@ -225,6 +249,7 @@ export function widestMlp(spec: Architecture): number {
 
 const SIZES: Readonly<Record<string, (spec: Architecture, layer: number) => number>> = {
   dModel: ({ dModel }) => dModel,
+  dEmbed: ({ embed, dModel }) => embed.width ?? dModel,
   vocab: ({ vocabSize }) => vocabSize,
   pos: ({ maxPositions }) => maxPositions,
   head: ({ nHeads }) => nHeads,

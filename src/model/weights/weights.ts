@@ -55,6 +55,9 @@ export interface Weights {
   W_E: Matrix;
   W_pos?: Matrix;
   embedNorm?: NormWeights;
+  /** [dModel, dEmbed] and [dEmbed, dModel], where the embedding is not as wide as the residual. */
+  embedProjection?: Matrix;
+  unembedProjection?: Matrix;
   blocks: BlockWeights[];
   lnFinal?: NormWeights;
   W_U: Matrix;

@@ -253,7 +253,8 @@ class Tracer extends GraphBuilder {
     const { layer } = this;
     const { clamp, qkNormAfterRope } = attention;
     let [q, k, v] = this.#projected(residual, x);
-    if (clamp !== undefined) [q, k, v] = [q, k, v].map((each) => this.one(CLAMP, [each], { least: -clamp, most: clamp })) as Triple;
+    if (clamp !== undefined)
+      [q, k, v] = [q, k, v].map((each) => this.one(CLAMP, [each], { least: -clamp, most: clamp })) as Triple;
     if (!qkNormAfterRope) [q, k] = this.#normedHeads(q, k);
     const { rope = null, queryScale } = layers[layer] as LayerSpec;
     if (rope !== null) {

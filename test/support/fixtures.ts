@@ -24,7 +24,17 @@ export const FAMILIES: readonly string[] = readdirSync(ROOT);
 
 /** Fixtures of further types of models, by the names that functions here take: those with experts. */
 export const EXPERT_TYPES: readonly string[] = [
-  ...["dots1", "ernie4_5_moe", "flex_olmo", "glm4_moe", "gpt_oss", "granitemoe", "granitemoeshared", "minimax_m2"],
+  ...[
+    "dots1",
+    "ernie4_5_moe",
+    "flex_olmo",
+    "glm4_moe",
+    "gpt_oss",
+    "granitemoe",
+    "granitemoeshared",
+    "hunyuan_v1_moe",
+    "minimax_m2",
+  ],
   ...["mixtral", "olmoe", "phimoe", "qwen2_moe", "qwen3_moe"],
 ].map((name) => `../types/${name}`);
 

@@ -15,10 +15,10 @@ import { cohere } from "./cohere.ts";
 import { cohere2 } from "./cohere2.ts";
 import { type Family, FIXED_EVERYWHERE, withCausality } from "./common.ts";
 import { custom } from "./custom.ts";
-import { dots1, glm4Moe } from "./deepseek_like.ts";
-import { ernie45Moe } from "./ernie4_5_moe.ts";
 import { cwm } from "./cwm.ts";
+import { dots1, glm4Moe } from "./deepseek_like.ts";
 import { ernie45 } from "./ernie4_5.ts";
+import { ernie45Moe } from "./ernie4_5_moe.ts";
 import { exaone4 } from "./exaone4.ts";
 import { falcon } from "./falcon.ts";
 import { gemma } from "./gemma.ts";
@@ -34,25 +34,26 @@ import { gptj } from "./gptj.ts";
 import { granite } from "./granite.ts";
 import { graniteSwa } from "./granite_swa.ts";
 import { graniteMoe, graniteMoeShared } from "./granitemoe.ts";
-import { llama } from "./llama.ts";
-import { minimaxM2 } from "./minimax_m2.ts";
-import { mistral } from "./mistral.ts";
-import { mixtral } from "./mixtral.ts";
-import { olmo2 } from "./olmo2.ts";
-import { flexOlmo, olmoe } from "./olmoe.ts";
 import { graniteMoeHybrid } from "./granitemoehybrid.ts";
 import { helium } from "./helium.ts";
 import { hunyuanV1Dense } from "./hunyuan_v1_dense.ts";
+import { hunyuanV1Moe } from "./hunyuan_v1_moe.ts";
 import { hyperclovax } from "./hyperclovax.ts";
 import { internlm2 } from "./internlm2.ts";
 import { jais2 } from "./jais2.ts";
+import { llama } from "./llama.ts";
+import { minimaxM2 } from "./minimax_m2.ts";
 import { ministral } from "./ministral.ts";
 import { ministral3 } from "./ministral3.ts";
+import { mistral } from "./mistral.ts";
+import { mixtral } from "./mixtral.ts";
 import { mpt } from "./mpt.ts";
 import { nanochat } from "./nanochat.ts";
 import { nemotron } from "./nemotron.ts";
 import { olmo } from "./olmo.ts";
+import { olmo2 } from "./olmo2.ts";
 import { olmo3 } from "./olmo3.ts";
+import { flexOlmo, olmoe } from "./olmoe.ts";
 import { openaiGpt } from "./openai-gpt.ts";
 import { opt } from "./opt.ts";
 import { otherKind } from "./other-kinds.ts";
@@ -116,6 +117,7 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
   ["jais2", jais2],
   ["persimmon", persimmon],
   ["hunyuan_v1_dense", hunyuanV1Dense],
+  ["hunyuan_v1_moe", hunyuanV1Moe],
   ["ministral3", ministral3],
   ["nanochat", nanochat],
   ["starcoder2", starcoder2],

@@ -9,8 +9,10 @@ const OLMOE = { nLayers: 16, dModel: 2048, nHeads: 16, dMlp: 2048, vocabSize: 50
 const FLEX_OLMO = { nLayers: 32, dModel: 4096, nHeads: 32, dMlp: 11008, vocabSize: 100352, maxPositions: 4096 };
 
 export const olmoe: Family = (config) => {
-  config.requireFixed({ clip_qkv: undefined });
   const spec = llamaLike(config, "olmoe", OLMOE, { norm: rmsNorm(config.number("rms_norm_eps", 1e-5)) });
+  const clamp = config.nullableNumber("clip_qkv", null);
+  if (clamp !== null)
+    config.refuse("clip_qkv", "is not supported with norms of q and k, after which it cuts them (only null is)");
   return olmoExperts(config, spec, { count: 64, perToken: 8 });
 };
 

@@ -14,7 +14,7 @@ export type { WeightName };
 
 /** What a model computes, and where its weights lie in a checkpoint. */
 export interface ModelSpec extends Architecture {
-  /** Where each weight comes from. Keys are `WeightName`s; `{i}` in a tensor name stands for the layer. */
+  /** Where each weight comes from. Keys are `WeightName`s; `{i}` in a tensor name stands for the layer, and `{h}` for the head, where each has a q/k norm of its own. */
   weights: Partial<Record<WeightName, TensorSource>>;
   /** Dictionaries that every pass has spliced in; of a view that `withModules` made, and of no config. */
   modules?: readonly ModuleSpec[];

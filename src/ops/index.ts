@@ -3,6 +3,7 @@ import { ADD } from "./add.ts";
 import { ATTENTION, MIX, SCORES, SOFTMAX } from "./attention.ts";
 import { CALLBACK } from "./callback.ts";
 import { CAPTURE } from "./capture.ts";
+import { CLAMP } from "./clamp.ts";
 import { COPY } from "./copy.ts";
 import { DECODE, GATED_RELU, JUMP_RELU, RESHAPE, TOP_K } from "./dictionary.ts";
 import { EDIT } from "./edit.ts";
@@ -15,6 +16,7 @@ import { JOIN } from "./join.ts";
 import { HEAD_RESULTS, MATMUL } from "./matmul.ts";
 import { MULTIPLY } from "./multiply.ts";
 import { AFFINE, NORM, NORM_SCALE, NORMALIZE } from "./norm.ts";
+import { POSITION_SCALE } from "./position-scale.ts";
 import { QK_NORM } from "./qk-norm.ts";
 import { ROPE, ROPE_STORE } from "./rope.ts";
 import { SELECT } from "./select.ts";
@@ -32,8 +34,10 @@ export const PRIMITIVES = [
   MATMUL,
   REPEAT_HEADS,
   HEAD_PROJECTION,
+  CLAMP,
   QK_NORM,
   ROPE,
+  POSITION_SCALE,
   STORE,
   SCORES,
   SOFTMAX,

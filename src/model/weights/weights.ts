@@ -13,6 +13,8 @@ export interface BlockWeights {
   qkvBias?: Tensor;
   qNorm?: NormWeights;
   kNorm?: NormWeights;
+  /** [nHeads]. */
+  sinks?: Tensor;
   W_O: Matrix;
   b_O?: Tensor;
   /** [dMlp, dModel]; the gate in gated MLPs alone, the others in those that have one. */
@@ -32,6 +34,9 @@ export interface Weights {
   W_E: Matrix;
   W_pos?: Matrix;
   embedNorm?: NormWeights;
+  /** [dModel, dEmbed] and [dEmbed, dModel], where the embedding is not as wide as the residual. */
+  embedProjection?: Matrix;
+  unembedProjection?: Matrix;
   blocks: BlockWeights[];
   lnFinal?: NormWeights;
   W_U: Matrix;

@@ -108,11 +108,7 @@ export async function openCheckpoint(source: CheckpointSource, options: Checkpoi
   }
 }
 
-type ReadContents = (
-  source: CheckpointSource,
-  file: string,
-  onNotice: (message: string) => void,
-) => Promise<Contents>;
+type ReadContents = (source: CheckpointSource, file: string, onNotice: (message: string) => void) => Promise<Contents>;
 
 /** What reads a file: by its name, as people and tools go by it. */
 function readerOf(file: string): ReadContents {

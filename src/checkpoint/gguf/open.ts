@@ -161,7 +161,8 @@ function headsOf(module: string, [rows = 0]: readonly number[], metadata: Metada
   return count > 0 && rows % (2 * count) === 0 ? count : 0;
 }
 
-const inGigabytes = (bytes: number): string => `${(bytes / 1e9).toPrecision(2)} GB`;
+const inUnits = (bytes: number): string =>
+  bytes < 1e9 ? `${(bytes / 1e6).toPrecision(2)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 
 /** What becomes of weights in blocks, and the memory that it takes. */
 function blocksNotice(tensors: readonly Placed[]): string | undefined {
@@ -170,5 +171,5 @@ function blocksNotice(tensors: readonly Placed[]): string | undefined {
   const types = [...new Set(packed.map(({ type }) => type))].join(", ");
   const stored = packed.reduce((sum, { byteStart, byteEnd }) => sum + byteEnd - byteStart, 0);
   const unpacked = packed.reduce((sum, { info }) => sum + info.byteLength, 0);
-  return `${packed.length} tensors are quantized (${types}). They are unpacked to float32 as they are loaded: ${inGigabytes(stored)} become ${inGigabytes(unpacked)} on the GPU.`;
+  return `${packed.length} tensors are quantized (${types}). They are unpacked to float32 as they are loaded: ${inUnits(stored)} become ${inUnits(unpacked)} on the GPU.`;
 }

@@ -55,10 +55,12 @@ function statedScaling(settings: Settings): RopeScaling | undefined {
   };
 }
 
-/** Of all Llama 3 models: 3.1, 3.2 and 3.3. */
-const LLAMA3 = { low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 };
+/** Those of all Llama 3 models. */
+const LOW = 1;
+const HIGH = 4;
+const LLAMA3_LENGTH = 8192;
 
-/** The settings of which `divisors`, `[dHead / 2]`, follow; undefined where all are 1. */
+/** The settings from which `divisors`, `[dHead / 2]`, follow; undefined where all are 1. */
 function llama3Scaling(
   divisors: Float32Array,
   dHead: number,
@@ -66,19 +68,29 @@ function llama3Scaling(
   refuse: () => never,
 ): RopeScaling | undefined {
   const factor = divisors.reduce((most, each) => Math.max(most, each), 0);
-  const fits = divisors.length === dHead / 2 && divisors.every((each, i) => isNear(each, divisor(i)));
-  if (!fits) refuse();
-  return factor === 1 ? undefined : { rope_type: "llama3", factor, ...LLAMA3 };
-
-  /** Long waves are stretched by `factor`, short ones not, and between the two the frequencies are mixed. */
-  function divisor(i: number): number {
-    const wave = 2 * Math.PI * theta ** ((2 * i) / dHead);
-    const { low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: length } = LLAMA3;
-    if (wave < length / high) return 1;
-    if (wave > length / low) return factor;
-    const share = (length / wave - low) / (high - low);
-    return 1 / ((1 - share) / factor + share);
-  }
+  const waves = Array.from(divisors, (_, i) => 2 * Math.PI * theta ** ((2 * i) / dHead));
+  const fits = (length: number) =>
+    divisors.every((each, i) => Math.abs(each - divisorOf(waves[i] as number, factor, length)) <= 1e-4 * each);
+  const length = lengthsOf(divisors, waves, factor).find(fits);
+  if (divisors.length !== dHead / 2 || length === undefined) return refuse();
+  if (factor === 1) return undefined;
+  const bands = { low_freq_factor: LOW, high_freq_factor: HIGH };
+  return { rope_type: "llama3", factor, ...bands, original_max_position_embeddings: length };
 }
 
-const isNear = (a: number, b: number): boolean => Math.abs(a - b) <= 1e-4 * b;
+/** Waves longer than the trained length are stretched by `factor`, short ones not; between the two they are mixed. */
+function divisorOf(wave: number, factor: number, length: number): number {
+  if (wave < length / HIGH) return 1;
+  if (wave > length / LOW) return factor;
+  const share = (length / wave - LOW) / (HIGH - LOW);
+  return 1 / ((1 - share) / factor + share);
+}
+
+/** Trained lengths to try. A mixed wave tells it; where none is mixed, all lengths that fit give the same frequencies. */
+function lengthsOf(divisors: Float32Array, waves: readonly number[], factor: number): number[] {
+  const mixed = divisors.findIndex((each) => each > 1.001 && each < 0.999 * factor);
+  const share = (1 / (divisors[mixed] as number) - 1 / factor) / (1 - 1 / factor);
+  const told = Math.round((waves[mixed] as number) * (share * (HIGH - LOW) + LOW));
+  const longestWhole = waves.filter((_, i) => divisors[i] === 1).at(-1) ?? 0;
+  return mixed >= 0 ? [told] : [LLAMA3_LENGTH, Math.ceil(HIGH * longestWhole) + 1];
+}

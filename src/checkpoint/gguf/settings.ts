@@ -50,7 +50,9 @@ export class Settings {
 
   refuse(key: string, why: string): never {
     const name = this.#prefix + key;
-    const value = JSON.stringify(this.facts.metadata.get(name), (_, each) => (typeof each === "bigint" ? `${each}` : each));
+    const value = JSON.stringify(this.facts.metadata.get(name), (_, each) =>
+      typeof each === "bigint" ? `${each}` : each,
+    );
     throw new ConfigError(
       "config/unsupported",
       `${this.facts.label}: ${name} is ${value.length > 80 ? `${value.slice(0, 80)}...` : value}, and ${why}. ` +

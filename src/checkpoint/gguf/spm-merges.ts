@@ -9,10 +9,7 @@
  * @param pieces by id; undefined for tokens that no merge makes
  * @param scores by id
  */
-export function mergesByScore(
-  pieces: readonly (string | undefined)[],
-  scores: readonly number[],
-): [string, string][] {
+export function mergesByScore(pieces: readonly (string | undefined)[], scores: readonly number[]): [string, string][] {
   const ids = new Map(pieces.flatMap((piece, id): [string, number][] => (piece === undefined ? [] : [[piece, id]])));
   const order = [...ids.values()].sort((a, b) => (scores[b] as number) - (scores[a] as number) || a - b);
   return order.flatMap((id) => cutsOf(pieces[id] as string, ids));

@@ -178,7 +178,10 @@ function byteLevel(tokens: Tokens): unknown {
   const { pattern, digits, ignoreMerges, addsBos, normalizer } = tokens.cut;
   const bytes = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true };
   const split = { type: "Split", pattern: { Regex: pattern }, behavior: "Isolated", invert: false };
-  const before = [...(digits ? [{ type: "Digits", individual_digits: true }] : []), ...(pattern === null ? [] : [split])];
+  const before = [
+    ...(digits ? [{ type: "Digits", individual_digits: true }] : []),
+    ...(pattern === null ? [] : [split]),
+  ];
   return {
     version: "1.0",
     added_tokens: tokens.added(),
@@ -252,7 +255,9 @@ function tokenizerConfig(facts: Facts): unknown {
   }
   const template = metadata.get("tokenizer.chat_template");
   const named = [...metadata].flatMap(([key, value]) =>
-    key.startsWith("tokenizer.chat_template.") ? [{ name: key.slice("tokenizer.chat_template.".length), template: value }] : [],
+    key.startsWith("tokenizer.chat_template.")
+      ? [{ name: key.slice("tokenizer.chat_template.".length), template: value }]
+      : [],
   );
   if (named.length > 0 && template !== undefined) named.unshift({ name: "default", template });
   if (named.length > 0) config.chat_template = named;

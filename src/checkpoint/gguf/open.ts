@@ -14,7 +14,7 @@ import { type GgufHeader, type GgufTensor, HeaderGoesOn, parseGguf } from "./hea
 import { type Placed, rowReader } from "./read-rows.ts";
 import { ggufTokenizer } from "./tokenizer.ts";
 
-/** Read at once; a header that goes on is read anew with four times as many bytes. Vocabularies take some megabytes. */
+/** Read at once; of a header that goes on, four times as much. Vocabularies take some megabytes. */
 const FIRST_READ_BYTES = 256 << 10;
 /** The largest vocabularies take some 20 MB. */
 const MOST_HEADER_BYTES = 256 << 20;
@@ -104,14 +104,23 @@ function checkSplit(metadata: Metadata, headers: readonly GgufHeader[], file: st
 function readGgufHeader(source: CheckpointSource, file: string): Promise<GgufHeader> {
   return renewing(source, file, async () => {
     const size = await source.size(file);
+    let bytes = new Uint8Array(0);
     for (let length = Math.min(size, FIRST_READ_BYTES); ; length = Math.min(size, 4 * length)) {
-      const header = tryParse(await source.read(file, 0, length), size, file);
+      bytes = joined(bytes, await source.read(file, bytes.length, length));
+      const header = tryParse(bytes, size, file);
       if (header) return header;
       if (length < MOST_HEADER_BYTES) continue;
       const message = `${file}: the header is longer than ${MOST_HEADER_BYTES} bytes. The file is damaged: download it again.`;
       throw new CheckpointError("checkpoint/header-too-long", message);
     }
   });
+}
+
+function joined(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer> {
+  const both = new Uint8Array(a.length + b.length);
+  both.set(a);
+  both.set(b, a.length);
+  return both;
 }
 
 function tryParse(bytes: Uint8Array, size: number, file: string): GgufHeader | undefined {

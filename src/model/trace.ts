@@ -155,11 +155,13 @@ class Tracer extends GraphBuilder {
     const isParallel = order === "parallel";
     const hasMlp = !spec.mlp.absent;
     const normed = this.#inputNorm(residual, "ln1");
-    const shared = parallelSharedNorm ? normed : undefined;
+    // Others read it too: the MLP, or the residual itself.
+    const shared = parallelSharedNorm || normedResidual ? normed : undefined;
     const attentionInput = this.#readAt("attn.hook_in", normed, residual, shared);
-    let mlpInput = isParallel && hasMlp ? this.#mlpInput(residual, shared) : attentionInput;
+    let mlpInput =
+      isParallel && hasMlp ? this.#mlpInput(residual, shared, parallelSharedNorm ? "ln1" : "ln2") : attentionInput;
     let { q, keys, values } = this.#projections(residual, attentionInput);
-    if (normedResidual) residual = attentionInput;
+    if (normedResidual) residual = normed;
     if (this.form.narrow && layer === spec.nLayers - 1) {
       const narrowed = new Map(
         [residual, q, ...(isParallel && hasMlp ? [mlpInput] : [])].map((value) => [
@@ -174,8 +176,9 @@ class Tracer extends GraphBuilder {
     residual = this.#addBranch(residual, this.#attention(q, keys, values), "ln1Post", "hook_attn_out");
     if (!isParallel) {
       this.name(residual, this.#at("hook_resid_mid"));
-      mlpInput = hasMlp ? this.#mlpInput(residual) : residual;
-      if (normedResidual) residual = mlpInput;
+      const own = normedResidual && hasMlp ? this.#inputNorm(residual, "ln2") : undefined;
+      mlpInput = hasMlp ? this.#mlpInput(residual, own) : residual;
+      residual = own ?? residual;
     }
     if (hasMlp) residual = this.#addBranch(residual, this.#mlpOrExperts(mlpInput), "ln2Post", "hook_mlp_out");
     this.name(residual, this.#at("hook_resid_post"));
@@ -192,11 +195,11 @@ class Tracer extends GraphBuilder {
       : this.#norm(x, this.#weight(name), this.#at(name), isCopy);
   }
 
-  /** What the MLP reads, through a norm of its own or the one that it shares with attention. */
-  #mlpInput(residual: Value, shared?: Value): Value {
+  /** What the MLP reads, through a norm of its own or one that is there since others read it: attention, or the residual. */
+  #mlpInput(residual: Value, shared?: Value, name: "ln1" | "ln2" = "ln2"): Value {
     const input = this.#copied(residual, "hook_mlp_in", 1);
     const isOwn = !shared || input !== residual;
-    const normed = isOwn ? this.#inputNorm(input, shared ? "ln1" : "ln2", shared !== undefined) : shared;
+    const normed = isOwn ? this.#inputNorm(input, name, shared !== undefined) : shared;
     return this.#readAt("mlp.hook_in", normed, input, shared);
   }
 

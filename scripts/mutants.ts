@@ -5,6 +5,7 @@
  * expression in a shader needs no mutant: every kernel is compared with its reference on many shapes.
  */
 import type { Mutant } from "./mutant.ts";
+import { EXPERT_MUTANTS } from "./mutants-experts.ts";
 import { GRADIENT_MUTANTS } from "./mutants-gradients.ts";
 
 const PLACE = ["test/graph/place.test.ts"];
@@ -215,7 +216,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "trace: the MLP of a parallel block reads attention's norm",
     file: "src/model/trace.ts",
-    from: "const shared = parallelSharedNorm ? normed : undefined;",
+    from: "const shared = parallelSharedNorm || normedResidual ? normed : undefined;",
     to: "const shared = normed;",
     tests: REFERENCES,
     quick: true,
@@ -554,4 +555,5 @@ export const MUTANTS: readonly Mutant[] = [
     tests: BENCH,
   },
   ...GRADIENT_MUTANTS,
+  ...EXPERT_MUTANTS,
 ];

@@ -57,7 +57,11 @@ export type PositionSpec =
   /** `embed.W_pos[position + offset]` is added (gpt2: 0, opt: 2). */
   | { kind: "learned"; offset: number }
   /** `slope[head] * key position` is added to the scores after scaling. Equal to `slope * (key - query)` under softmax. */
-  | { kind: "alibi"; slopes: number[] };
+  /**
+   * With `roundedScale` it is that times `slope[head] * key position` rounded to bfloat16, which no shift of the query's position
+   * leaves the same (falcon).
+   */
+  | { kind: "alibi"; slopes: number[]; roundedScale?: number };
 
 /** Where norms and additions stand in a block. */
 export interface BlockSpec {

@@ -60,7 +60,11 @@ const SPEC = object({
   vocabSize: count,
   maxPositions: count,
   embed: object({ scale: finite, norm: flag }, { width: count }),
-  positions: variants({ none: {}, learned: { offset: index }, alibi: { slopes: list(finite) } }),
+  positions: variants({
+    none: {},
+    learned: { offset: index },
+    alibi: { slopes: list(finite), roundedScale: s.optional(positive) },
+  }),
   norm,
   block: object(
     {

@@ -271,6 +271,7 @@ class Tracer extends GraphBuilder {
       window: settings.window,
       causal: isCausal(spec),
       alibi: spec.positions.kind === "alibi",
+      ...("roundedScale" in spec.positions && { alibiScale: spec.positions.roundedScale }),
       ...(spec.attention.sinks && { sinks: this.#weight("sinks") }),
     };
     const scores = this.one(SCORES, [q, keys], attributes, this.#at("attn.hook_attn_scores"));

@@ -35,14 +35,15 @@ export function lookupIn(spec: ModelSpec, tensors: readonly TensorEntry[]): Look
 }
 
 function rowsOf(tensor: TensorEntry, { transpose, rows }: TensorSource): Vector[] {
-  const values = valuesOf(tensor);
+  // Tests that take differences give numbers in float64.
+  const values: Vector = tensor.data instanceof Float64Array ? tensor.data : valuesOf(tensor);
   const [outer = 1, inner = 1] = tensor.shape;
   const isVector = tensor.shape.length === 1;
   const all = isVector
-    ? [...values].map((value) => Float32Array.of(value))
+    ? [...values].map((value) => Float64Array.of(value))
     : transpose
       ? Array.from({ length: inner }, (_, i) =>
-          Float32Array.from({ length: outer }, (_, o) => values[o * inner + i] as number),
+          Float64Array.from({ length: outer }, (_, o) => values[o * inner + i] as number),
         )
       : Array.from({ length: outer }, (_, o) => values.slice(o * inner, (o + 1) * inner));
   const taken = rows
@@ -51,7 +52,7 @@ function rowsOf(tensor: TensorEntry, { transpose, rows }: TensorSource): Vector[
         return within >= rows.start && within < rows.start + rows.count;
       })
     : all;
-  return isVector ? [Float32Array.from(taken, ([value]) => value as number)] : taken;
+  return isVector ? [Float64Array.from(taken, ([value]) => value as number)] : taken;
 }
 
 const dot = (a: ArrayLike<number>, b: ArrayLike<number>) =>
@@ -176,6 +177,7 @@ export class ReferenceDecoder {
       scale: settings.attentionScale ?? attention.scale,
       softCap: attention.softCap,
       sinks: attention.sinks ? (this.weights("attn.sinks", layer)?.[0] as unknown as number[]) : null,
+      alibiScale: "roundedScale" in spec.positions ? spec.positions.roundedScale : undefined,
       slopes: spec.positions.kind === "alibi" ? spec.positions.slopes : null,
     });
     const width = nHeads * dHead;

@@ -56,6 +56,8 @@ export type PositionSpec =
   | { kind: "none" }
   /** `embed.W_pos[position + offset]` is added (gpt2: 0, opt: 2). */
   | { kind: "learned"; offset: number }
+  /** Sines, then cosines, of (position + offset) times frequencies from 1 to 1 / 10000 are added to the embedding (xglm). */
+  | { kind: "sinusoidal"; offset: number }
   /** `slope[head] * key position` is added to the scores after scaling. Equal to `slope * (key - query)` under softmax. */
   /**
    * With `roundedScale` it is that times `slope[head] * key position` rounded to bfloat16, which no shift of the query's position

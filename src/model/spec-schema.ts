@@ -63,6 +63,7 @@ const SPEC = object({
   positions: variants({
     none: {},
     learned: { offset: index },
+    sinusoidal: { offset: index },
     alibi: { slopes: list(finite), roundedScale: s.optional(positive) },
   }),
   norm,

@@ -23,6 +23,7 @@ import { POSITION_SCALE } from "../ops/position-scale.ts";
 import { QK_NORM } from "../ops/qk-norm.ts";
 import { ROPE } from "../ops/rope.ts";
 import { SELECT } from "../ops/select.ts";
+import { SINUSOIDS } from "../ops/sinusoids.ts";
 import { STORE } from "../ops/store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "../ops/sum-heads.ts";
 import { isCausal } from "./causality.ts";
@@ -100,6 +101,10 @@ class Tracer extends GraphBuilder {
       } as const;
       const learned = this.one(EMBED, [], attributes, "hook_pos_embed", 0);
       residual = this.one(ADD, [tokens, learned], { scale: 1 });
+    }
+    if (positions.kind === "sinusoidal") {
+      const fixed = this.one(SINUSOIDS, [], { width, offset: positions.offset }, "hook_pos_embed", 0);
+      residual = this.one(ADD, [tokens, fixed], { scale: 1 });
     }
     return spec.embed.norm ? this.#norm(residual, { name: "embedNorm" }) : residual;
   }

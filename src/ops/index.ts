@@ -19,6 +19,7 @@ import { POSITION_SCALE } from "./position-scale.ts";
 import { QK_NORM } from "./qk-norm.ts";
 import { ROPE, ROPE_STORE } from "./rope.ts";
 import { SELECT } from "./select.ts";
+import { SINUSOIDS } from "./sinusoids.ts";
 import { STORE } from "./store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "./sum-heads.ts";
 
@@ -26,6 +27,7 @@ import { REPEAT_HEADS, SUM_HEADS } from "./sum-heads.ts";
 export const PRIMITIVES = [
   EMBED,
   EMBEDS,
+  SINUSOIDS,
   NORM_SCALE,
   NORMALIZE,
   AFFINE,

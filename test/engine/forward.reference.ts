@@ -9,6 +9,7 @@ import type { LayerSpec, ModelSpec, NormSpec, TensorSource, WeightName } from ".
 import { ACTIVATIONS, softCapped } from "../../src/ops/activations.ts";
 import { rotated } from "../../src/ops/attention-reference.ts";
 import { normReference } from "../../src/ops/norm-reference.ts";
+import { sinusoid } from "../../src/ops/sinusoids.ts";
 import { attentionReference } from "../kernels/attention.reference.ts";
 import { valuesOf } from "../support/fixtures.ts";
 
@@ -93,6 +94,7 @@ export class ReferenceDecoder {
     if (spec.positions.kind === "learned") {
       x = plus(x, this.weights("embed.W_pos")?.[position + spec.positions.offset] as Vector);
     }
+    if (spec.positions.kind === "sinusoidal") x = plus(x, sinusoid(position + spec.positions.offset, spec.dModel));
     return spec.embed.norm ? this.#norm("embed.norm", x) : x;
   }
 

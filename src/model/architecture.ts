@@ -106,8 +106,8 @@ export interface AttentionSpec {
   /** False: a query also sees the keys after it, to the end of its sequence (models of embeddings). True when absent. */
   causal?: boolean;
   /**
-   * Each head has a sink, `attn.sinks` [nHeads]: a score beside those of the keys in the softmax, of a key without a value, so
-   * that a row of the pattern adds up to less than 1 (gpt_oss, granite_swa). Not together with ALiBi.
+   * Each head has a sink (`attn.sinks`, a number a head). It is a score beside those of the keys in the softmax, of a key without a
+   * value, so that a row of the pattern adds up to less than 1 (gpt_oss, granite_swa). Not together with ALiBi.
    */
   sinks?: boolean;
 }

@@ -78,7 +78,7 @@ describe("settings", () => {
       num_attention_heads: 2,
       num_key_value_heads: 2,
       head_dim: 8,
-      rms_norm_eps: Math.fround(1e-5),
+      rms_norm_eps: 1e-5,
       rope_theta: 10000,
       vocab_size: 10,
       tie_word_embeddings: true,

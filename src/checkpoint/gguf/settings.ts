@@ -44,8 +44,10 @@ export class Settings {
     return this.refuse(key, "differs from layer to layer, which the family cannot do");
   }
 
-  require(key: string): void {
-    if (!this.facts.metadata.has(this.#prefix + key)) throw missing(this.facts.label, this.#prefix + key);
+  require(key: string): GgufValue {
+    const value = this.take(key);
+    if (value === undefined) throw missing(this.facts.label, this.#prefix + key);
+    return value;
   }
 
   /** A number; undefined where there is none. */

@@ -5,6 +5,7 @@
  * expression in a shader needs no mutant: every kernel is compared with its reference on many shapes.
  */
 import type { Mutant } from "./mutant.ts";
+import { GGUF_MUTANTS } from "./mutants-gguf.ts";
 import { GRADIENT_MUTANTS } from "./mutants-gradients.ts";
 
 const PLACE = ["test/graph/place.test.ts"];
@@ -554,4 +555,5 @@ export const MUTANTS: readonly Mutant[] = [
     tests: BENCH,
   },
   ...GRADIENT_MUTANTS,
+  ...GGUF_MUTANTS,
 ];

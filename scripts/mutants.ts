@@ -6,6 +6,7 @@
  */
 import type { Mutant } from "./mutant.ts";
 import { EXPERT_MUTANTS } from "./mutants-experts.ts";
+import { GGUF_MUTANTS } from "./mutants-gguf.ts";
 import { GRADIENT_MUTANTS } from "./mutants-gradients.ts";
 
 const PLACE = ["test/graph/place.test.ts"];
@@ -556,4 +557,5 @@ export const MUTANTS: readonly Mutant[] = [
   },
   ...GRADIENT_MUTANTS,
   ...EXPERT_MUTANTS,
+  ...GGUF_MUTANTS,
 ];

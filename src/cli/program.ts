@@ -6,6 +6,7 @@ import { backwardCommand } from "./commands/backward.ts";
 import { benchCommand } from "./commands/bench.ts";
 import { constructCommand } from "./commands/construct.ts";
 import { demoCommand } from "./commands/demo.ts";
+import { featuresCommand } from "./commands/features.ts";
 import { forwardCommand } from "./commands/forward.ts";
 import { generateCommand } from "./commands/generate.ts";
 import { inspectCommand } from "./commands/inspect.ts";
@@ -36,6 +37,7 @@ const COMMANDS = [
   forwardCommand,
   backwardCommand,
   lensCommand,
+  featuresCommand,
   attentionCommand,
   patchCommand,
   attributeCommand,

@@ -1,6 +1,7 @@
 /** What a dictionary's features need beyond matmuls: which of them are active. */
 import bitsSource from "../../shaders/active_bits.wgsl";
 import wordsSource from "../../shaders/active_words.wgsl";
+import columnSource from "../../shaders/column_counts.wgsl";
 import compactSource from "../../shaders/compact_active.wgsl";
 import decodeSource from "../../shaders/decode_active.wgsl";
 import keepSource from "../../shaders/keep.wgsl";
@@ -138,5 +139,21 @@ export function compactActive(
     buffers: { x, starts, out: pairs },
     workgroups: foldGrid(recorder.gpu, rows),
     constants: { WRITE: 1 },
+  });
+}
+
+const COLUMN_COUNTS = defineKernel({
+  name: "column counts",
+  sources: columnSource,
+  bindings: { x: "read", out: "write" },
+  params: u32("rowCount", "width"),
+});
+
+/** counts [width] += the rows of x [rows, width] in which a number is above 0. */
+export function countColumns(recorder: Recorder, x: Tensor, rows: number, width: number, counts: Tensor): void {
+  recorder.dispatch(COLUMN_COUNTS, {
+    params: { rowCount: rows, width },
+    buffers: { x, out: counts },
+    workgroups: elementGrid(recorder, width),
   });
 }

@@ -13,4 +13,5 @@ export {
   type MaxActivatingOptions,
   maxActivating,
 } from "./max-activating.ts";
+export { saveDictionary } from "./save.ts";
 export type { KnownDictionary, SpliceOptions } from "./splice.ts";

@@ -1,6 +1,6 @@
 /** A `ModelSpec` in words: one labelled line per aspect, leaving out what the model does not have. */
-import type { LayerSpec, ModelSpec, NormSpec, RopeSpec } from "../model/spec.ts";
-import { dMlpOf } from "../model/weights/table.ts";
+import type { ExpertsSpec, LayerSpec, ModelSpec, NormSpec, RopeSpec } from "../model/spec.ts";
+import { dMlpOf, isSparse } from "../model/weights/table.ts";
 import { grouped } from "./output.ts";
 
 type Line = [label: string, text: string];
@@ -41,7 +41,11 @@ function describeResidual({ block }: ModelSpec): string {
     block.residual === "sequential"
       ? "MLP after attention"
       : `MLP beside attention (parallel${block.parallelSharedNorm ? ", one norm for both" : ""})`;
-  return joined(order, block.residualScale !== 1 && `each scaled by ${short(block.residualScale)}`);
+  return joined(
+    order,
+    block.normedResidual === true && "added to what they read",
+    block.residualScale !== 1 && `each scaled by ${short(block.residualScale)}`,
+  );
 }
 
 function describeEmbedding({ embed, positions }: ModelSpec): string {
@@ -54,6 +58,7 @@ function describeEmbedding({ embed, positions }: ModelSpec): string {
   return joined(
     kinds[positions.kind],
     offset,
+    embed.width !== undefined && `${embed.width} wide, projected to the residual`,
     embed.scale !== 1 && `scaled by ${short(embed.scale)}`,
     embed.norm && "then a norm",
   );
@@ -69,8 +74,10 @@ function describeAttention({ nHeads, nKvHeads, dHead, attention }: ModelSpec): s
     sharing,
     bothWays,
     `scale ${short(attention.scale)}`,
-    qkNorm,
+    attention.clamp !== undefined && `q, k and v kept within ±${short(attention.clamp)}`,
+    qkNorm && `${qkNorm}${attention.qkNormAfterRope ? " after RoPE" : ""}`,
     cap,
+    attention.sinks === true && "a sink a head",
   );
 }
 
@@ -110,12 +117,24 @@ function describeRope(rope: RopeSpec, where: readonly number[], nLayers: number)
 function describeMlp(spec: ModelSpec): string {
   const { mlp, layers } = spec;
   if (mlp.absent) return "none";
-  const widths = layers.map((_, layer) => grouped(dMlpOf(spec, layer)));
+  const widths = layers.flatMap((_, layer) => (isSparse(spec, layer) ? [] : [grouped(dMlpOf(spec, layer))]));
   const same = new Set(widths).size === 1;
+  const sparse = layers.flatMap((_, layer) => (isSparse(spec, layer) ? [layer] : []));
   return joined(
-    `${same ? widths[0] : `${widths.join(", then ")}`} wide`,
+    mlp.experts !== undefined && `${describeExperts(mlp.experts)} ${inLayers(sparse, layers.length)}`,
+    mlp.experts !== undefined && sparse.length < layers.length && "one MLP in the others",
+    sparse.length < layers.length && `${same ? widths[0] : `${widths.join(", then ")}`} wide`,
     mlp.activation,
     mlp.kind === "gated" && "gated",
+  );
+}
+
+function describeExperts({ count, perToken, dExpert, routing, shared }: ExpertsSpec): string {
+  return joined(
+    `${perToken} of ${count} experts for each token, each ${grouped(dExpert)} wide`,
+    `chosen by ${routing.scores}${routing.choiceBias ? " and a bias" : ""}`,
+    routing.groups !== undefined && `within ${routing.groups.chosen} of ${routing.groups.count} groups`,
+    shared !== undefined && `beside an MLP ${grouped(shared.dMlp)} wide${shared.gate ? " with a gate" : ""}`,
   );
 }
 
@@ -130,9 +149,11 @@ function describeNorms({ norm, block }: ModelSpec): string {
     pre: "before attention and MLP",
     post: "after attention and MLP",
     sandwich: "before and after attention and MLP",
+    added: "after each addition to the residual",
   };
   return joined(
     `${normName(norm)} ${places[block.norms]}`,
+    norm.affine === false && "without weights",
     norm.weightOffset !== 0 && `weights stored less ${norm.weightOffset}`,
   );
 }

@@ -16,7 +16,7 @@ import { isCausal } from "./causality.ts";
 import { indexOfNoId } from "./input.ts";
 import { assertFits, type KvCache } from "./kv-cache.ts";
 import { type GradientForm, Plans } from "./plans.ts";
-import { ropeTable } from "./rope.ts";
+import { dependsOnLength, ropeTable } from "./rope.ts";
 import type { ModelSpec, RopeSpec } from "./spec.ts";
 import { widestMlp } from "./weights/table.ts";
 import { type Weights, weightBuffers } from "./weights/weights.ts";
@@ -238,12 +238,12 @@ export class Engine {
   }
 
   /**
-   * RoPE tables long enough for `positions`, on the GPU. Tables double and are kept; dynamic scaling depends on the
-   * length, so its table belongs to the pass.
+   * RoPE tables long enough for `positions`, on the GPU. Tables double and are kept; those that depend on the length
+   * belong to the pass.
    */
   #tablesFor(recorder: Recorder, positions: number): Tensor[] {
     return this.spec.ropes.map((rope, index) => {
-      if (rope.scaling.kind === "dynamic") return recorder.upload(ropePairs(rope, positions));
+      if (dependsOnLength(rope)) return recorder.upload(ropePairs(rope, positions));
       const known = this.#ropeTables[index];
       if (known && known.positions >= positions) return known.tensor;
       if (known) this.#outgrown.push(known.tensor);

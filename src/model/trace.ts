@@ -9,24 +9,29 @@ import { type Graph, GraphBuilder } from "../graph/graph.ts";
 import { ADD } from "../ops/add.ts";
 import { MIX, SCORES, SOFTMAX } from "../ops/attention.ts";
 import type { AttentionAttributes } from "../ops/attention-call.ts";
+import { CLAMP } from "../ops/clamp.ts";
 import { ACTIVATION, SCALE, SOFT_CAP } from "../ops/elementwise.ts";
 import { EMBED } from "../ops/embed.ts";
 import { EMBEDS } from "../ops/embeds.ts";
+import { EXPERT_MATMUL } from "../ops/experts.ts";
 import { HEAD_PROJECTION } from "../ops/head-inputs.ts";
 import { JOIN } from "../ops/join.ts";
 import { HEAD_RESULTS, MATMUL } from "../ops/matmul.ts";
 import { MULTIPLY } from "../ops/multiply.ts";
 import { AFFINE, NORM_SCALE, NORMALIZE } from "../ops/norm.ts";
 import type { Shape, Value, WeightRef } from "../ops/op.ts";
+import { POSITION_SCALE } from "../ops/position-scale.ts";
 import { QK_NORM } from "../ops/qk-norm.ts";
 import { ROPE } from "../ops/rope.ts";
+import { ROUTE } from "../ops/route.ts";
 import { SELECT } from "../ops/select.ts";
 import { STORE } from "../ops/store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "../ops/sum-heads.ts";
+import { WEIGH } from "../ops/weigh.ts";
 import { isCausal } from "./causality.ts";
 import { spliceModules, writtenBy } from "./modules.ts";
-import type { LayerSpec, ModelSpec, RopeSpec } from "./spec.ts";
-import { dMlpOf } from "./weights/table.ts";
+import type { ExpertsSpec, LayerSpec, ModelSpec, NormSpec, RopeSpec } from "./spec.ts";
+import { dMlpOf, isSparse } from "./weights/table.ts";
 
 /** What the graph of a pass depends on, besides the spec. */
 export interface PassForm {
@@ -58,6 +63,11 @@ export function trace(spec: ModelSpec, form: PassForm = {}): Graph {
   return spliceModules(new Tracer(spec, { ...form, changed }).run(), modules, form.changed);
 }
 
+type Triple = [Value, Value, Value];
+
+/** Of norms without weights: weights that are absent are read as zeros, and with an offset of 1 they change nothing. */
+const withoutWeights = (spec: NormSpec): NormSpec => (spec.affine === false ? { ...spec, weightOffset: 1 } : spec);
+
 class Tracer extends GraphBuilder {
   constructor(
     private readonly spec: ModelSpec,
@@ -85,10 +95,7 @@ class Tracer extends GraphBuilder {
   #embedding(): Value {
     const { spec, form } = this;
     const width = spec.dModel;
-    const table = { name: "W_E" };
-    const tokens = form.embeds
-      ? this.one(EMBEDS, [], { width }, "hook_embed", 0)
-      : this.one(EMBED, [], { table, width, by: "token", offset: 0, scale: spec.embed.scale }, "hook_embed", 0);
+    const tokens = form.embeds ? this.one(EMBEDS, [], { width }, "hook_embed", 0) : this.#tokenEmbedding();
     const { positions } = spec;
     let residual = tokens;
     if (positions.kind === "learned") {
@@ -103,6 +110,26 @@ class Tracer extends GraphBuilder {
       residual = this.one(ADD, [tokens, learned], { scale: 1 });
     }
     return spec.embed.norm ? this.#norm(residual, { name: "embedNorm" }) : residual;
+  }
+
+  /** Tokens to rows of the embedding, taken to the residual's width where they have another. */
+  #tokenEmbedding(): Value {
+    const { embed, dModel } = this.spec;
+    const { scale, width = dModel } = embed;
+    const attributes = { table: { name: "W_E" }, width, by: "token", offset: 0, scale } as const;
+    if (embed.width === undefined) return this.one(EMBED, [], attributes, "hook_embed", 0);
+    const narrow = this.one(EMBED, [], attributes, undefined, 0);
+    return this.#project(narrow, "embedProjection", dModel, "hook_embed");
+  }
+
+  /** x through a matrix of the model without a bias. */
+  #project(x: Value, name: string, width: number, point?: string): Value {
+    return this.one(
+      MATMUL,
+      [x],
+      { weight: { name }, bias: { name: `${name}Bias` }, parts: [{ heads: 1, width }] },
+      point,
+    );
   }
 
   /** The residual that the caller supplies. */
@@ -122,16 +149,19 @@ class Tracer extends GraphBuilder {
   /** One block: residual [row, dModel] to residual. */
   #block(before: Value): Value {
     const { spec, layer } = this;
-    const { residual: order, parallelSharedNorm } = spec.block;
+    const { residual: order, parallelSharedNorm, normedResidual } = spec.block;
     let residual = this.form.joins && layer > 0 ? this.one(JOIN, [before], { layer }, undefined, layer) : before;
     this.name(residual, this.#at("hook_resid_pre"));
     const isParallel = order === "parallel";
     const hasMlp = !spec.mlp.absent;
     const normed = this.#inputNorm(residual, "ln1");
-    const shared = parallelSharedNorm ? normed : undefined;
+    // Others read it too: the MLP, or the residual itself.
+    const shared = parallelSharedNorm || normedResidual ? normed : undefined;
     const attentionInput = this.#readAt("attn.hook_in", normed, residual, shared);
-    let mlpInput = isParallel && hasMlp ? this.#mlpInput(residual, shared) : attentionInput;
+    let mlpInput =
+      isParallel && hasMlp ? this.#mlpInput(residual, shared, parallelSharedNorm ? "ln1" : "ln2") : attentionInput;
     let { q, keys, values } = this.#projections(residual, attentionInput);
+    if (normedResidual) residual = normed;
     if (this.form.narrow && layer === spec.nLayers - 1) {
       const narrowed = new Map(
         [residual, q, ...(isParallel && hasMlp ? [mlpInput] : [])].map((value) => [
@@ -146,9 +176,11 @@ class Tracer extends GraphBuilder {
     residual = this.#addBranch(residual, this.#attention(q, keys, values), "ln1Post", "hook_attn_out");
     if (!isParallel) {
       this.name(residual, this.#at("hook_resid_mid"));
-      mlpInput = hasMlp ? this.#mlpInput(residual) : residual;
+      const own = normedResidual && hasMlp ? this.#inputNorm(residual, "ln2") : undefined;
+      mlpInput = hasMlp ? this.#mlpInput(residual, own) : residual;
+      residual = own ?? residual;
     }
-    if (hasMlp) residual = this.#addBranch(residual, this.#mlp(mlpInput), "ln2Post", "hook_mlp_out");
+    if (hasMlp) residual = this.#addBranch(residual, this.#mlpOrExperts(mlpInput), "ln2Post", "hook_mlp_out");
     this.name(residual, this.#at("hook_resid_post"));
     return residual;
   }
@@ -158,14 +190,16 @@ class Tracer extends GraphBuilder {
    * the points of the residual's own.
    */
   #inputNorm(x: Value, name: "ln1" | "ln2", isCopy = false): Value {
-    return this.spec.block.norms === "post" ? x : this.#norm(x, this.#weight(name), this.#at(name), isCopy);
+    return ["post", "added"].includes(this.spec.block.norms)
+      ? x
+      : this.#norm(x, this.#weight(name), this.#at(name), isCopy);
   }
 
-  /** What the MLP reads, through a norm of its own or the one that it shares with attention. */
-  #mlpInput(residual: Value, shared?: Value): Value {
+  /** What the MLP reads, through a norm of its own or one that is there since others read it: attention, or the residual. */
+  #mlpInput(residual: Value, shared?: Value, name: "ln1" | "ln2" = "ln2"): Value {
     const input = this.#copied(residual, "hook_mlp_in", 1);
     const isOwn = !shared || input !== residual;
-    const normed = isOwn ? this.#inputNorm(input, shared ? "ln1" : "ln2", shared !== undefined) : shared;
+    const normed = isOwn ? this.#inputNorm(input, name, shared !== undefined) : shared;
     return this.#readAt("mlp.hook_in", normed, input, shared);
   }
 
@@ -220,20 +254,32 @@ class Tracer extends GraphBuilder {
   #projections(residual: Value, x: Value): { q: Value; keys: Value; values: Value } {
     const { attention, layers } = this.spec;
     const { layer } = this;
+    const { clamp, qkNormAfterRope } = attention;
     let [q, k, v] = this.#projected(residual, x);
-    if (attention.qkNorm !== "none" && attention.qkNormSpec.kind !== "none") {
-      const norm = { spec: attention.qkNormSpec, over: attention.qkNorm };
-      q = this.one(QK_NORM, [q], { ...norm, weights: this.#weight("qNorm") });
-      k = this.one(QK_NORM, [k], { ...norm, weights: this.#weight("kNorm") });
-    }
-    const rope = layers[layer]?.rope ?? null;
+    if (clamp !== undefined)
+      [q, k, v] = [q, k, v].map((each) => this.one(CLAMP, [each], { least: -clamp, most: clamp })) as Triple;
+    if (!qkNormAfterRope) [q, k] = this.#normedHeads(q, k);
+    const { rope = null, queryScale } = layers[layer] as LayerSpec;
     if (rope !== null) {
       const { rotaryDim, style } = this.spec.ropes[rope] as RopeSpec;
       q = this.one(ROPE, [q], { layer, rope, rotaryDim, style }, this.#at("attn.hook_rot_q"));
       k = this.one(ROPE, [k], { layer, rope, rotaryDim, style }, this.#at("attn.hook_rot_k"));
     }
+    if (qkNormAfterRope) [q, k] = this.#normedHeads(q, k);
+    if (queryScale) q = this.one(POSITION_SCALE, [q], queryScale);
     const [keys, values] = this.add(STORE, [k, v], { layer }, { isCached: true }) as [Value, Value];
     return { q, keys, values };
+  }
+
+  /** Queries and keys through their norm, where they have one. */
+  #normedHeads(q: Value, k: Value): [Value, Value] {
+    const { qkNorm: over, qkNormSpec } = this.spec.attention;
+    if (over === "none" || qkNormSpec.kind === "none") return [q, k];
+    const norm = { spec: withoutWeights(qkNormSpec), over };
+    return [
+      this.one(QK_NORM, [q], { ...norm, weights: this.#weight("qNorm") }),
+      this.one(QK_NORM, [k], { ...norm, weights: this.#weight("kNorm") }),
+    ];
   }
 
   /** Queries to what attention makes of them, [row, dModel], before post-norm and multiplier. */
@@ -248,6 +294,7 @@ class Tracer extends GraphBuilder {
       window: settings.window,
       causal: isCausal(spec),
       alibi: spec.positions.kind === "alibi",
+      ...(spec.attention.sinks && { sinks: this.#weight("sinks") }),
     };
     const scores = this.one(SCORES, [q, keys], attributes, this.#at("attn.hook_attn_scores"));
     const pattern = this.one(SOFTMAX, [scores], attributes, this.#at("attn.hook_pattern"));
@@ -256,30 +303,95 @@ class Tracer extends GraphBuilder {
     return this.one(SUM_HEADS, [result], { bias: this.#weight("b_O") }, this.#at("attn.hook_out"));
   }
 
-  /** The MLP of a block, [row, dModel], before post-norm and multiplier. */
-  #mlp(x: Value): Value {
+  /** What the MLP of a block adds, [row, dModel], before post-norm and multiplier. */
+  #mlpOrExperts(x: Value): Value {
     const { spec, layer } = this;
+    if (!isSparse(spec, layer)) return this.#mlp(x, "", dMlpOf(spec, layer));
+    const experts = spec.mlp.experts as ExpertsSpec;
+    const out = this.#besideShared(x, this.#experts(x, experts), experts);
+    this.name(out, this.#at("mlp.hook_out"));
+    return out;
+  }
+
+  /** What experts give, and what the MLP that all rows go through adds. */
+  #besideShared(x: Value, routed: Value, { shared }: ExpertsSpec): Value {
+    if (!shared) return routed;
+    let own = this.#mlp(x, "shared_", shared.dMlp);
+    if (shared.gate) {
+      const parts = [{ heads: 1, width: 1 }];
+      const gate = this.one(MATMUL, [x], { weight: this.#weight("W_shared_weight"), parts });
+      own = this.one(WEIGH, [own, this.one(ACTIVATION, [gate], { activation: "sigmoid" })], {});
+    }
+    this.name(own, this.#at("mlp.hook_shared_out"));
+    return this.one(ADD, [routed, own], { scale: 1 });
+  }
+
+  /** What the chosen experts of each row give, weighed and summed: [row, dModel]. */
+  #experts(x: Value, { count, perToken, dExpert, routing, weighsInput, clamp }: ExpertsSpec): Value {
+    const { activation, kind } = this.spec.mlp;
+    const router = {
+      weight: this.#weight("W_router"),
+      bias: this.#weight("b_router"),
+      parts: [{ heads: 1, width: count }],
+    };
+    const logits = this.one(MATMUL, [x], router, this.#at("mlp.hook_router_logits"));
+    const bias = routing.choiceBias ? this.#weight("b_choice") : undefined;
+    const points = ["indices", "weights"].map((name) => [this.#at(`mlp.hook_expert_${name}`)]);
+    const [indices, weights] = this.add(ROUTE, [logits], { routing, chosen: perToken, bias }, { points }) as [
+      Value,
+      Value,
+    ];
+    const project = (name: string, input: Value, width: number, point: string) => {
+      const weight = this.#weight(`W_experts_${name}`);
+      const attributes = { weight, bias: this.#weight(`b_experts_${name}`), experts: count, width };
+      return this.one(EXPERT_MATMUL, [input, indices], attributes, this.#at(`mlp.hook_expert_${point}`));
+    };
+    const input = weighsInput ? this.one(WEIGH, [x, weights], {}) : x;
+    const isGated = kind === "gated";
+    const pre = project(isGated ? "gate" : "in", input, dExpert, "pre");
+    const gate = clamp ? this.one(CLAMP, [pre], { most: clamp.limit, plus: 0 }) : pre;
+    let post = this.one(ACTIVATION, [gate], { activation });
+    if (isGated) {
+      const linear = project("in", input, dExpert, "pre_linear");
+      const { limit = 0, plus = 0 } = clamp ?? {};
+      post = this.one(
+        MULTIPLY,
+        [post, clamp ? this.one(CLAMP, [linear], { least: -limit, most: limit, plus }) : linear],
+        {},
+      );
+    }
+    this.name(post, this.#at("mlp.hook_expert_post"));
+    const out = project("out", post, this.spec.dModel, "out");
+    return this.one(SUM_HEADS, [weighsInput ? out : this.one(WEIGH, [out, weights], {})], {});
+  }
+
+  /** One MLP, [row, dModel]: the block's, or the one that all rows go through beside their experts. */
+  #mlp(x: Value, own: "" | "shared_", width: number): Value {
+    const { spec } = this;
     const { activation, kind } = spec.mlp;
-    const hidden = [{ heads: 1, width: dMlpOf(spec, layer) }];
+    const hidden = [{ heads: 1, width }];
     const project = (name: string, input: Value, parts: readonly Shape[], point?: string) => {
-      const attributes = { weight: this.#weight(`W_${name}`), bias: this.#weight(`b_${name}`), parts };
+      const attributes = { weight: this.#weight(`W_${own}${name}`), bias: this.#weight(`b_${own}${name}`), parts };
       return this.one(MATMUL, [input], attributes, point && this.#at(point));
     };
+    const at = (name: string) => `mlp.hook_${own}${name}`;
     const isGated = kind === "gated";
-    const pre = project(isGated ? "gate" : "in", x, hidden, "mlp.hook_pre");
+    const pre = project(isGated ? "gate" : "in", x, hidden, at("pre"));
     let post = this.one(ACTIVATION, [pre], { activation });
-    if (isGated) post = this.one(MULTIPLY, [post, project("in", x, hidden, "mlp.hook_pre_linear")], {});
-    this.name(post, this.#at("mlp.hook_post"));
-    return project("out", post, [{ heads: 1, width: spec.dModel }], "mlp.hook_out");
+    if (isGated) post = this.one(MULTIPLY, [post, project("in", x, hidden, at("pre_linear"))], {});
+    this.name(post, this.#at(at("post")));
+    return project("out", post, [{ heads: 1, width: spec.dModel }], own === "" ? "mlp.hook_out" : undefined);
   }
 
   /** The residual and what attention or the MLP adds to it, through the block's post-norm and multiplier. */
   #addBranch(residual: Value, branch: Value, postNorm: "ln1Post" | "ln2Post", point: string): Value {
     const { norms, residualScale: scale } = this.spec.block;
-    let term = norms === "pre" ? branch : this.#norm(branch, this.#weight(postNorm));
+    const after = (x: Value) => this.#norm(x, this.#weight(postNorm));
+    let term = norms === "post" || norms === "sandwich" ? after(branch) : branch;
     if (scale !== 1) term = this.one(SCALE, [term], { scale });
     this.name(term, this.#at(point));
-    return this.one(ADD, [residual, term], { scale: 1 });
+    const sum = this.one(ADD, [residual, term], { scale: 1 });
+    return norms === "added" ? after(sum) : sum;
   }
 
   #select(x: Value, rows: "output" | "picked"): Value {
@@ -288,9 +400,10 @@ class Tracer extends GraphBuilder {
 
   /** Final norm and unembedding: logits [row, vocab] = cap((norm(residual) W_U^T + b_U) * scale). */
   #unembedding(residual: Value): Value {
-    const { unembed, vocabSize } = this.spec;
-    let x = this.#norm(residual, { name: "lnFinal" }, "ln_final");
+    const { unembed, vocabSize, embed } = this.spec;
+    let x = unembed.norm === false ? residual : this.#norm(residual, { name: "lnFinal" }, "ln_final");
     if (this.form.logits === "picked") x = this.#select(x, "picked");
+    if (embed.width !== undefined) x = this.#project(x, "unembedProjection", embed.width);
     const parts = [{ heads: 1, width: vocabSize }];
     let logits = this.one(MATMUL, [x], { weight: { name: "W_U" }, bias: { name: "b_U" }, parts });
     if (unembed.scale !== 1) logits = this.one(SCALE, [logits], { scale: unembed.scale });

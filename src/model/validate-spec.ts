@@ -3,14 +3,34 @@
  * together, and the spec has every weight that the model needs, of the right size, and no other.
  */
 import { ConfigError } from "../errors.ts";
-import type { ModelSpec, RopeSpec, TensorSource } from "./spec.ts";
+import type { ExpertsSpec, ModelSpec, RopeSpec, RoutingSpec, TensorSource } from "./spec.ts";
 import { checkSpecForm } from "./spec-schema.ts";
-import { isPerBlock, type WeightName, weightShape, weightUses } from "./weights/table.ts";
+import {
+  expertsIn,
+  isPerBlock,
+  isPerHead,
+  isSparse,
+  type WeightName,
+  weightShape,
+  weightUses,
+} from "./weights/table.ts";
 
 /** One rule: the problems it finds, each a sentence without its full stop. */
 type Rule = (spec: ModelSpec) => string[];
 
-const RULES: Rule[] = [sizes, layers, ropes, positions, block, missingWeights, surplusWeights, tensorNames, rowCuts];
+const RULES: Rule[] = [
+  sizes,
+  layers,
+  experts,
+  ropes,
+  positions,
+  sinks,
+  block,
+  missingWeights,
+  surplusWeights,
+  tensorNames,
+  rowCuts,
+];
 
 /**
  * Returns `spec`, typed. Throws `ConfigError` `config/spec` that names the file (`label`) and the first thing that is
@@ -24,10 +44,12 @@ export function validateSpec(spec: unknown, label: string): ModelSpec {
   throw new ConfigError("config/spec", `${label}: ${problems.map((problem) => `spec.${problem}.`).join(" ")}`);
 }
 
-function sizes({ nHeads, nKvHeads, dMlp, mlp }: ModelSpec): string[] {
+function sizes(spec: ModelSpec): string[] {
+  const { nHeads, nKvHeads, dMlp, mlp, layers } = spec;
+  const hasDense = mlp.absent !== true && layers.some((_, layer) => !isSparse(spec, layer));
   return problems(
     [nHeads % nKvHeads !== 0, `nHeads = ${nHeads} is not a multiple of nKvHeads = ${nKvHeads}`],
-    [dMlp === 0 && mlp.absent !== true, "dMlp = 0, but the blocks have an MLP (mlp.absent is not true)"],
+    [dMlp === 0 && hasDense, "dMlp = 0, but the blocks have an MLP (mlp.absent is not true)"],
   );
 }
 
@@ -41,13 +63,58 @@ function layers({ nLayers, layers, ropes }: ModelSpec): string[] {
   );
 }
 
+/** As many as fit in the workgroup memory of route.wgsl. */
+const MOST_EXPERTS = 1024;
+
+function experts({ mlp, layers }: ModelSpec): string[] {
+  const dense = layers.findIndex((layer) => layer.dense !== undefined);
+  const { experts } = mlp;
+  if (!experts) return problems([dense >= 0, `layers[${dense}].dense needs mlp.experts`]);
+  const { count, perToken, routing, clamp } = experts;
+  const { groups, scores } = routing;
+  const isSparsemixer = scores === "sparsemixer";
+  return problems(
+    [mlp.absent === true, "mlp.experts and mlp.absent exclude each other"],
+    [count > MOST_EXPERTS, `mlp.experts.count = ${count} is more than ${MOST_EXPERTS}`],
+    [perToken > count, `mlp.experts.perToken = ${perToken} is more than count = ${count}`],
+    [clamp !== undefined && mlp.kind !== "gated", 'mlp.experts.clamp needs mlp.kind "gated"'],
+    [isSparsemixer && perToken !== 2, "mlp.experts.perToken must be 2 with sparsemixer"],
+    [isSparsemixer && routing.tolerance === undefined, "mlp.experts.routing.tolerance is missing"],
+    [!isSparsemixer && routing.tolerance !== undefined, "mlp.experts.routing.tolerance is sparsemixer's"],
+    [
+      isSparsemixer && (routing.choiceBias === true || groups !== undefined || routing.normalize !== undefined),
+      "mlp.experts.routing has choiceBias, groups or normalize, which sparsemixer has not",
+    ],
+    ...(groups ? groupProblems(groups, experts) : []),
+  );
+}
+
+function groupProblems(
+  { count: groups, chosen, by }: NonNullable<RoutingSpec["groups"]>,
+  { count }: ExpertsSpec,
+): Problem[] {
+  return [
+    [count % groups !== 0, `mlp.experts.routing.groups.count = ${groups} does not divide count = ${count}`],
+    [chosen > groups, `mlp.experts.routing.groups.chosen = ${chosen} is more than its count = ${groups}`],
+    [
+      by === "topTwo" && count / groups < 2,
+      'mlp.experts.routing.groups.by "topTwo" needs groups of two experts at least',
+    ],
+  ];
+}
+
 function ropes(spec: ModelSpec): string[] {
   return spec.ropes.flatMap((rope, i) => ropeProblems(rope, `ropes[${i}]`, spec.dHead));
 }
 
 function ropeProblems({ rotaryDim, scaling, theta }: RopeSpec, path: string, dHead: number): string[] {
   const isLlama3 = scaling.kind === "llama3";
+  const factors = scaling.kind === "longrope" ? ([scaling.shortFactors, scaling.longFactors] as const) : [];
   return problems(
+    [
+      factors.some(({ length }) => length !== rotaryDim / 2),
+      `${path}.scaling has ${factors.map(({ length }) => length).join(" and ")} factors for ${rotaryDim / 2} frequencies`,
+    ],
     [rotaryDim % 2 !== 0, `${path}.rotaryDim = ${rotaryDim} is odd`],
     [rotaryDim > dHead, `${path}.rotaryDim = ${rotaryDim} is more than dHead = ${dHead}`],
     [theta === 1 && scaling.kind === "yarn", `${path}.theta = 1 leaves YaRN without a range of frequencies`],
@@ -66,11 +133,21 @@ function positions({ positions, nHeads }: ModelSpec): string[] {
   return problems([length !== nHeads, `positions.slopes has ${length} entries, but nHeads = ${nHeads}`]);
 }
 
+/** Kernels read one number a head: its slope or its sink. */
+function sinks({ attention, positions }: ModelSpec): string[] {
+  const both = attention.sinks === true && positions.kind === "alibi";
+  return problems([both, 'attention.sinks needs positions other than "alibi"']);
+}
+
 function block({ block, embed, norm }: ModelSpec): string[] {
   const isParallel = block.residual === "parallel";
   return problems(
     [block.parallelSharedNorm && !isParallel, 'block.parallelSharedNorm needs block.residual "parallel"'],
     [isParallel && block.norms !== "pre", `block.residual "parallel" needs block.norms "pre", not "${block.norms}"`],
+    [
+      block.normedResidual === true && (isParallel || block.norms !== "pre"),
+      'block.normedResidual needs block.residual "sequential" and block.norms "pre"',
+    ],
     [embed.norm && norm.kind === "none", 'embed.norm is true, but norm.kind is "none"'],
   );
 }
@@ -93,8 +170,16 @@ function tensorNames(spec: ModelSpec): string[] {
   return sources(spec).flatMap(([name, { tensor, optional }]) =>
     problems(
       [tensor === "", `weights["${name}"].tensor is empty`],
+      [
+        tensor.includes("{h}") && !isPerHead(spec, name),
+        `weights["${name}"].tensor = "${tensor}" has {h}, but no heads`,
+      ],
       [isPerBlock(name) && !tensor.includes("{i}"), `weights["${name}"].tensor = "${tensor}" lacks {i}, the layer`],
       [!isPerBlock(name) && tensor.includes("{i}"), `weights["${name}"].tensor = "${tensor}" has {i}, but no layer`],
+      [
+        expertsIn(spec, name) === 0 && tensor.includes("{e}"),
+        `weights["${name}"].tensor = "${tensor}" has {e}, but no expert`,
+      ],
       [optional === true && uses.get(name) === "required", `weights["${name}"].optional is true, but it is needed`],
     ),
   );
@@ -106,11 +191,12 @@ function rowCuts(spec: ModelSpec): string[] {
     const { groups, groupSize, start, count } = rows;
     const layers = isPerBlock(name) ? spec.layers.map((_, layer) => layer) : [0];
     const needed = new Set(layers.map((layer) => weightShape(spec, name, layer)[0] as number));
+    const experts = expertsIn(spec, name) || 1;
     return problems(
       [start + count > groupSize, `weights["${name}"].rows ends at ${start + count} in a group of ${groupSize}`],
       ...[...needed].map((rowsNeeded): Problem => {
-        const isOff = groups * count !== rowsNeeded;
-        return [isOff, `weights["${name}"].rows takes ${groups * count} rows, but ${rowsNeeded} are needed`];
+        const own = rowsNeeded / experts;
+        return [groups * count !== own, `weights["${name}"].rows takes ${groups * count} rows, but ${own} are needed`];
       }),
     );
   });

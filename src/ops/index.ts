@@ -3,24 +3,29 @@ import { ADD } from "./add.ts";
 import { ATTENTION, MIX, SCORES, SOFTMAX } from "./attention.ts";
 import { CALLBACK } from "./callback.ts";
 import { CAPTURE } from "./capture.ts";
+import { CLAMP } from "./clamp.ts";
 import { COPY } from "./copy.ts";
 import { DECODE, GATED_RELU, JUMP_RELU, RESHAPE, TOP_K } from "./dictionary.ts";
 import { EDIT } from "./edit.ts";
 import { ACTIVATION, SCALE, SOFT_CAP } from "./elementwise.ts";
 import { EMBED } from "./embed.ts";
 import { EMBEDS } from "./embeds.ts";
+import { EXPERT_MATMUL } from "./experts.ts";
 import { GATED } from "./gated.ts";
 import { HEAD_PROJECTION } from "./head-inputs.ts";
 import { JOIN } from "./join.ts";
 import { HEAD_RESULTS, MATMUL } from "./matmul.ts";
 import { MULTIPLY } from "./multiply.ts";
 import { AFFINE, NORM, NORM_SCALE, NORMALIZE } from "./norm.ts";
+import { POSITION_SCALE } from "./position-scale.ts";
 import { QK_NORM } from "./qk-norm.ts";
 import { ROPE, ROPE_STORE } from "./rope.ts";
+import { ROUTE } from "./route.ts";
 import { SELECT } from "./select.ts";
 import { ROW_STATISTICS, STANDARDIZE, UNSTANDARDIZE } from "./standardize.ts";
 import { STORE } from "./store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "./sum-heads.ts";
+import { WEIGH, WEIGHED_SUM } from "./weigh.ts";
 
 /** What a model's formula is written in. */
 export const PRIMITIVES = [
@@ -32,8 +37,10 @@ export const PRIMITIVES = [
   MATMUL,
   REPEAT_HEADS,
   HEAD_PROJECTION,
+  CLAMP,
   QK_NORM,
   ROPE,
+  POSITION_SCALE,
   STORE,
   SCORES,
   SOFTMAX,
@@ -42,6 +49,9 @@ export const PRIMITIVES = [
   SUM_HEADS,
   ACTIVATION,
   MULTIPLY,
+  ROUTE,
+  EXPERT_MATMUL,
+  WEIGH,
   SCALE,
   SOFT_CAP,
   ADD,
@@ -65,4 +75,4 @@ export const MODULES = [
 export const HOOKS = [EDIT, CALLBACK, CAPTURE] as const;
 
 /** What fusion and the plan of memory make of them. */
-export const FUSED = [NORM, ROPE_STORE, ATTENTION, GATED, COPY] as const;
+export const FUSED = [NORM, ROPE_STORE, ATTENTION, GATED, WEIGHED_SUM, COPY] as const;

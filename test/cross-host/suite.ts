@@ -17,6 +17,7 @@ import { paperChecks } from "./paper.ts";
 import { pictureChecks } from "./pictures.ts";
 import { theoryChecks } from "./theory.ts";
 import { trainingChecks } from "./training.ts";
+import { typeChecks } from "./types.ts";
 
 const ADD_VECTORS = `
   @group(0) @binding(0) var<storage, read> a: array<f32>;
@@ -85,6 +86,7 @@ export const suite: Check[] = [
   },
   ...kernelChecks,
   ...familyChecks,
+  ...typeChecks,
   ...editChecks,
   ...gradientChecks,
   ...trainingChecks,

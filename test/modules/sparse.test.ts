@@ -66,6 +66,26 @@ describe("active features", () => {
     },
   );
 
+  it("are the k largest above 0, of equal ones the first", async () => {
+    const gpu = await testGpu();
+    const rows = [
+      [0.5, 0.5, 0.5, 0.5, 2, -1, 0.5, 0],
+      [-1, -2, 3, -4, 0, 0, 0, 1e-30],
+      [1, 2, 3, 4, 5, 6, 7, 8],
+    ];
+    using x = gpu.tensorFrom(Float32Array.from(rows.flat()), [3, 8], "x");
+    await Recorder.run(gpu, "keep", (recorder) => keepLargest(recorder, packedView(x, 8), 3, 3));
+    expect([...(await x.read())]).toEqual(
+      [
+        [0.5, 0.5, 0, 0, 2, 0, 0, 0],
+        [0, 0, 3, 0, 0, 0, 0, 1e-30],
+        [0, 0, 0, 0, 0, 6, 7, 8],
+      ]
+        .flat()
+        .map(Math.fround),
+    );
+  });
+
   it("are listed in order, each once", async () => {
     const gpu = await testGpu();
     const [rows, width] = [4, 1003];

@@ -98,9 +98,7 @@ async function features(source: string, prompt: string | undefined, command: Com
   await withModel(source, options, {
     async prepare(facts) {
       splicedSpec(facts.spec, [await inspectDictionary(options.sae, { signal: stop.signal })], true);
-      const ids = lines
-        ? toIds(lines, facts, bosOption(options))
-        : checkForward(facts, input, bosOption(options));
+      const ids = lines ? toIds(lines, facts, bosOption(options)) : checkForward(facts, input, bosOption(options));
       return { ids, metric: options.metric && resolveMetric(options.metric, facts) };
     },
     async run(model, { ids, metric }) {

@@ -13,6 +13,8 @@ export interface BlockWeights {
   qkvBias?: Tensor;
   qNorm?: NormWeights;
   kNorm?: NormWeights;
+  /** [nHeads]. */
+  sinks?: Tensor;
   W_O: Matrix;
   b_O?: Tensor;
   /** [dMlp, dModel]; the gate in gated MLPs alone, the others in those that have one. */
@@ -23,6 +25,27 @@ export interface BlockWeights {
   /** [dModel, dMlp]. */
   W_out?: Matrix;
   b_out?: Tensor;
+  /** Of a mixture of experts: [experts, dModel], and what is added to scores where experts are chosen by. */
+  W_router?: Matrix;
+  b_router?: Tensor;
+  b_choice?: Tensor;
+  /** [experts * dExpert, dModel]. */
+  W_experts_gate?: Matrix;
+  b_experts_gate?: Tensor;
+  W_experts_in?: Matrix;
+  b_experts_in?: Tensor;
+  /** [experts * dModel, dExpert]. */
+  W_experts_out?: Matrix;
+  b_experts_out?: Tensor;
+  /** As those of one MLP. */
+  W_shared_gate?: Matrix;
+  b_shared_gate?: Tensor;
+  W_shared_in?: Matrix;
+  b_shared_in?: Tensor;
+  W_shared_out?: Matrix;
+  b_shared_out?: Tensor;
+  /** [1, dModel]. */
+  W_shared_weight?: Matrix;
 }
 
 /** The weights of a dictionary, by the names that `model/modules.ts` has for them. */
@@ -32,6 +55,9 @@ export interface Weights {
   W_E: Matrix;
   W_pos?: Matrix;
   embedNorm?: NormWeights;
+  /** [dModel, dEmbed] and [dEmbed, dModel], where the embedding is not as wide as the residual. */
+  embedProjection?: Matrix;
+  unembedProjection?: Matrix;
   blocks: BlockWeights[];
   lnFinal?: NormWeights;
   W_U: Matrix;

@@ -206,6 +206,35 @@ export const MUTANTS: readonly Mutant[] = [
     to: "[{ ...patch, ...where, ...(where.heads ? {} : { positions: [position] }) }]",
     tests: ["test/patching/experiments.test.ts"],
   },
+  // Dictionaries.
+  {
+    name: "modules: the error is that of edited features",
+    file: "src/model/modules.ts",
+    from: "const clean = isChanged ? this.#reconstruct(writers, own, point, y, false) : recons;",
+    to: "const clean = recons;",
+    tests: ["test/modules/fixtures.test.ts"],
+  },
+  {
+    name: "modules: rows of the last block are those of the block before",
+    file: "src/model/modules.ts",
+    from: 'if (y.rows !== "output" || x.rows === "output") return x;',
+    to: "return x;",
+    tests: ["test/modules/formats.test.ts"],
+  },
+  {
+    name: "dictionary: of equal features too many stay",
+    file: "shaders/keep_largest.wgsl",
+    from: "if (seen > staying) {",
+    to: "if (seen > equals) {",
+    tests: ["test/modules/sparse.test.ts"],
+  },
+  {
+    name: "npz: pickled objects are read as numbers",
+    file: "src/checkpoint/npz.ts",
+    from: 'if (descr.includes("O"))',
+    to: 'if (descr.includes("pickle"))',
+    tests: ["test/modules/formats.test.ts"],
+  },
   // Tracing.
   {
     name: "trace: a residual that is given gets positions added",

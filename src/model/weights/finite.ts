@@ -1,4 +1,5 @@
 /** Finds NaN and infinity in weights by their bits: an exponent of all ones, in every float type. */
+import { dequantize, isBlockType, type TensorType } from "../../checkpoint/blocks.ts";
 import { bytesPerElement, type Dtype } from "../../checkpoint/index.ts";
 import { CheckpointError } from "../../errors.ts";
 
@@ -12,18 +13,26 @@ const EXPONENT_MASK: Partial<Record<Dtype, number>> = {
 };
 
 /** @throws CheckpointError `checkpoint/not-finite` naming the tensor, for the first NaN or infinite element. */
-export function assertFinite(bytes: Uint8Array, info: { name: string; file: string; dtype: Dtype }): void {
-  const size = bytesPerElement(info.dtype);
-  const mask = EXPONENT_MASK[info.dtype];
+export function assertFinite(bytes: Uint8Array, info: { name: string; file: string; dtype: TensorType }): void {
+  const isBroken = isBlockType(info.dtype)
+    ? dequantize(bytes, info.dtype).some((value) => !Number.isFinite(value))
+    : hasBrokenElement(bytes, info.dtype);
+  if (!isBroken) return;
+  throw new CheckpointError(
+    "checkpoint/not-finite",
+    `${info.file}: tensor ${info.name} has a NaN or infinite element. The file is damaged, or training diverged: take another copy; without checkFinite it is loaded as it is.`,
+  );
+}
+
+function hasBrokenElement(bytes: Uint8Array, dtype: Dtype): boolean {
+  const size = bytesPerElement(dtype);
+  const mask = EXPONENT_MASK[dtype];
   for (let at = 0; at < bytes.length; at += size) {
     const top = bytes[at + size - 1] as number;
     const bits = size === 1 ? top : (top << 8) | (bytes[at + size - 2] as number);
     // F8_E4M3 has no infinity; its NaN is all ones but the sign.
     const broken = mask === undefined ? (bits & 0x7f) === 0x7f : (bits & mask) === mask;
-    if (!broken) continue;
-    throw new CheckpointError(
-      "checkpoint/not-finite",
-      `${info.file}: tensor ${info.name} has a NaN or infinite element. The file is damaged, or training diverged: take another copy; without checkFinite it is loaded as it is.`,
-    );
+    if (broken) return true;
   }
+  return false;
 }

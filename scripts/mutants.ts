@@ -215,8 +215,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "trace: the MLP of a parallel block reads attention's norm",
     file: "src/model/trace.ts",
-    from: "const shared = parallelSharedNorm ? attentionInput : undefined;",
-    to: "const shared = attentionInput;",
+    from: "const shared = parallelSharedNorm ? normed : undefined;",
+    to: "const shared = normed;",
     tests: REFERENCES,
     quick: true,
   },

@@ -83,10 +83,11 @@ fn main(
     }
     workgroupBarrier();
   }
+  let divisor = divisorOf(total, head, largest);
   let base = index * params.dHead + slice;
   for (var part = 0u; part < 4u; part++) {
     if (slice + part * 64u < params.dHead) {
-      z[base + part * 64u] = sums[part] / total;
+      z[base + part * 64u] = sums[part] / divisor;
     }
   }
 }

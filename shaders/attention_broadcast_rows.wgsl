@@ -120,7 +120,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
     }
   }
   for (var r = 0u; r < ROWS; r++) {
-    let total = subgroupAdd(totals[r]);
+    let total = divisorOf(subgroupAdd(totals[r]), head, largest[r]);
     for (var p = 0u; p < PER; p++) {
       let d = p * LANES + lane;
       if (firstRow + r < params.rowCount && d < D4) {

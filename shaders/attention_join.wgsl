@@ -6,11 +6,15 @@ struct Params {
   count: u32, // rowCount * nHeads
   dHead: u32,
   splits: u32,
+  nHeads: u32,
 }
+
+override HAS_SINKS: bool = false; // as in attention_params.wgsl
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(1) @binding(0) var<storage, read> parts: array<f32>;
-@group(1) @binding(1) var<storage, read_write> z: array<f32>;
+@group(1) @binding(1) var<storage, read> sinks: array<f32>;
+@group(1) @binding(2) var<storage, read_write> z: array<f32>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {
@@ -31,6 +35,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     let share = exp(parts[at + params.dHead] - largest);
     sum = fma(share, parts[at + index % params.dHead], sum);
     total = fma(share, parts[at + params.dHead + 1u], total);
+  }
+  if (HAS_SINKS) {
+    total += exp(min(sinks[(index / params.dHead) % params.nHeads] - largest, 80.0));
   }
   z[index] = sum / total;
 }

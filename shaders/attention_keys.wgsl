@@ -93,6 +93,6 @@ fn main(
       sum = fma(vec4<f32>(share), partSums[i][d], sum);
       weights = fma(share, partTotals[i], weights);
     }
-    z[index * D4 + d] = sum / weights;
+    z[index * D4 + d] = sum / divisorOf(weights, head, overall);
   }
 }

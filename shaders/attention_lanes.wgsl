@@ -107,8 +107,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
   for (var c = 0u; c < FOUR; c++) {
     if (block + 4u * lane + c < params.rowCount) {
       let to = (row[c] * params.nHeads + head) * D4;
+      let divisor = divisorOf(total[c], head, largest[c]);
       for (var d = 0u; d < D4; d++) {
-        z[to + d] = vec4<f32>(sums[4u * d][c], sums[4u * d + 1u][c], sums[4u * d + 2u][c], sums[4u * d + 3u][c]) / total[c];
+        z[to + d] = vec4<f32>(sums[4u * d][c], sums[4u * d + 1u][c], sums[4u * d + 2u][c], sums[4u * d + 3u][c]) / divisor;
       }
     }
   }

@@ -19,6 +19,8 @@ struct Params {
 override CAUSAL: bool = true;
 override HAS_SOFT_CAP: bool = false;
 override HAS_ALIBI: bool = false;
+// Each head has a sink: a score beside those of its keys, of a key without a value.
+override HAS_SINKS: bool = false;
 
 @group(0) @binding(0) var<uniform> params: Params;
 
@@ -41,4 +43,13 @@ fn cappedScore(product: f32) -> f32 {
     return params.softCap * tanh(clamp(score / params.softCap, -10.0, 10.0));
   }
   return score;
+}
+
+// The sum of exp(score - largest) with that of the sink. A sink so far above all scores that the sum overflows takes all but
+// exp(-80) of the pattern.
+fn withSink(total: f32, sink: f32, largest: f32) -> f32 {
+  if (HAS_SINKS) {
+    return total + exp(min(sink - largest, 80.0));
+  }
+  return total;
 }

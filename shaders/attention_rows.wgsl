@@ -66,8 +66,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
         + weights.w * values[at.w + d];
     }
   }
+  let divisor = divisorOf(total, head, largest);
   let out = (row * params.nHeads + head) * D4;
   for (var d = 0u; d < dHead4; d++) {
-    z[out + d] = sums[d] / total;
+    z[out + d] = sums[d] / divisor;
   }
 }

@@ -1,4 +1,5 @@
-// Scores to pattern in place: x[row, head, key] = softmax over the keys the query can see, 0 for the others.
+// Scores to pattern in place: x[row, head, key] = softmax over the keys the query can see, 0 for the others. With a
+// sink they add up to less than 1.
 // What is written at masked keys has no effect: causality and the window are not the scores' to change.
 // One workgroup a (row, head), folded into y.
 
@@ -27,7 +28,7 @@ fn main(
   for (var key = first + thread; key <= last; key += THREADS) {
     sum += exp(x[start + key] - largest);
   }
-  let total = reduceSum(thread, sum);
+  let total = divisorOf(reduceSum(thread, sum), index % params.nHeads, largest);
   for (var key = thread; key < params.keyCount; key += THREADS) {
     let visible = key >= first && key <= last;
     x[start + key] = select(0.0, exp(x[start + key] - largest) / total, visible);

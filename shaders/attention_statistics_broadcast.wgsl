@@ -6,7 +6,7 @@
 enable subgroups;
 
 @group(1) @binding(0) var<storage, read> rows: array<vec4<u32>>;
-@group(1) @binding(2) var<storage, read> alibiSlopes: array<f32>;
+@group(1) @binding(2) var<storage, read> headNumbers: array<f32>;
 @group(1) @binding(3) var<storage, read> queries: array<vec4<f32>>;
 @group(1) @binding(4) var<storage, read> keys: array<vec4<f32>>;
 @group(1) @binding(5) var<storage, read> values: array<vec4<f32>>;
@@ -24,7 +24,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
   let sequence = rows[block].y;
   var slope = 0.0;
   if (HAS_ALIBI) {
-    slope = alibiSlopes[head];
+    slope = headNumbers[head];
   }
   var queryAt: array<u32, PARTS>;
   var gradAt: array<u32, PARTS>;
@@ -88,7 +88,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
     let entry = rows[block + r];
     let most = subgroupMax(largest[r]);
     let correction = exp(largest[r] - most);
-    let total = subgroupAdd(totals[r] * correction);
+    let total = withSink(subgroupAdd(totals[r] * correction), headNumbers[head], most);
     let along = subgroupAdd(alongs[r] * correction);
     if (lane == 0u && entry.w == 1u) {
       let at = entry.x * params.nHeads + head;

@@ -6,7 +6,7 @@
 enable subgroups;
 
 @group(1) @binding(0) var<storage, read> rows: array<vec4<u32>>;
-@group(1) @binding(2) var<storage, read> alibiSlopes: array<f32>;
+@group(1) @binding(2) var<storage, read> headNumbers: array<f32>;
 @group(1) @binding(3) var<storage, read> queries: array<vec4<f32>>;
 @group(1) @binding(4) var<storage, read> keys: array<vec4<f32>>;
 @group(1) @binding(5) var<storage, read> values: array<vec4<f32>>;
@@ -24,7 +24,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
   let sequence = rows[block].y;
   var slope = 0.0;
   if (HAS_ALIBI) {
-    slope = alibiSlopes[head];
+    slope = headNumbers[head];
   }
   var row: vec4<u32>;
   var position: vec4<u32>;
@@ -87,7 +87,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
   }
   for (var c = 0u; c < FOUR; c++) {
     if (isReal[c] == 1u) {
-      statistics[entryAt[c]] = vec4<f32>(largest[c] + log(total[c]), along[c] / total[c], slope, f32(position[c]));
+      let divisor = withSink(total[c], headNumbers[head], largest[c]);
+      statistics[entryAt[c]] = vec4<f32>(largest[c] + log(divisor), along[c] / divisor, slope, f32(position[c]));
     }
   }
 }

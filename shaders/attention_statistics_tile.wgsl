@@ -1,11 +1,12 @@
 // Of each query and head what its gradients need of all its keys: (log of the sum of exp(score) over the keys it sees, sum of
-// pattern * dPattern, ALiBi slope, position). The second is dz · z as well, but so it belongs to the very pattern and dPattern
-// that the other kernels compute: the gradients of a query's scores add up to zero.
+// pattern * dPattern, ALiBi slope, position). A sink counts among the keys of the first, and adds nothing to the second. The
+// second is dz · z as well, but so it belongs to the very pattern and dPattern that the other kernels compute: the gradients
+// of a query's scores add up to zero.
 // rows: (row, sequence, position, 1) by blocks of ROWS rows of one sequence, ascending; a block that is not full repeats its last
 // row with a 0. Grid: x = blocks, y = nHeads.
 
 @group(1) @binding(0) var<storage, read> rows: array<vec4<u32>>;
-@group(1) @binding(2) var<storage, read> alibiSlopes: array<f32>;
+@group(1) @binding(2) var<storage, read> headNumbers: array<f32>;
 @group(1) @binding(3) var<storage, read> queries: array<vec4<f32>>;
 @group(1) @binding(4) var<storage, read> keys: array<vec4<f32>>;
 @group(1) @binding(5) var<storage, read> values: array<vec4<f32>>;
@@ -30,7 +31,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let position = entry.z;
   var slope = 0.0;
   if (HAS_ALIBI) {
-    slope = alibiSlopes[head];
+    slope = headNumbers[head];
   }
   let at = entry.x * params.nHeads + head;
   var query: array<vec4<f32>, D4>;
@@ -93,6 +94,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       along = along * correction.x + other.z * correction.y;
       largest = newLargest;
     }
+    total = withSink(total, headNumbers[head], largest);
     statistics[at] = vec4<f32>(largest + log(total), along / total, slope, f32(position));
   }
 }

@@ -77,9 +77,10 @@ fn main(
       }
     }
   }
+  let divisor = divisorOf(total, head, largest);
   for (var p = 0u; p < PER; p++) {
     if (p * LANES + lane < D4) {
-      z[index * D4 + p * LANES + lane] = sums[p] / total;
+      z[index * D4 + p * LANES + lane] = sums[p] / divisor;
     }
   }
 }

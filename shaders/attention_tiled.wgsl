@@ -112,10 +112,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
   }
   if (firstRow + own < params.rowCount) {
+    let divisor = divisorOf(total, head, largest);
     let out = (row * params.nHeads + head) * dHead4 + group.z * D4;
     for (var i = 0u; i < OWN4; i++) {
       if (lane + i * SHARE < D4) {
-        z[out + lane + i * SHARE] = sums[i] / total;
+        z[out + lane + i * SHARE] = sums[i] / divisor;
       }
     }
   }

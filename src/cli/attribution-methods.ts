@@ -53,6 +53,8 @@ interface Method {
   meaning: string;
   /** What `at` is unless told; undefined: the method has no place to choose. */
   at?: string;
+  /** What `at` names. */
+  takes?: "site" | "point";
   /** All that needs no weights. What it throws ends the command. */
   check(facts: ModelFacts, question: Question): void;
   answer(model: HookedModel, question: Question, signal: AbortSignal): Promise<Answer>;
@@ -62,6 +64,7 @@ const METHODS = {
   attribution: {
     meaning: "the linear estimate of exact, from one backward pass; --check says how good it is",
     at: "resid_pre",
+    takes: "site",
     check(facts, question) {
       planPatch(facts, patchOf(question));
       checkGradient(facts, question);
@@ -75,6 +78,7 @@ const METHODS = {
   exact: {
     meaning: "every activation is patched",
     at: "resid_pre",
+    takes: "site",
     check(facts, question) {
       planPatch(facts, patchOf(question));
       checkMetrics([question.metric as CheckedMetric], facts.spec);
@@ -85,6 +89,7 @@ const METHODS = {
   ig: {
     meaning: "integrated gradients of the clean prompt's embeddings, from the corrupted ones on",
     at: "hook_embed",
+    takes: "point",
     check(facts, question) {
       promptPair(facts, question);
       resolvePoint(facts.spec, question.at ?? "hook_embed");

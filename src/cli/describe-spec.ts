@@ -41,7 +41,11 @@ function describeResidual({ block }: ModelSpec): string {
     block.residual === "sequential"
       ? "MLP after attention"
       : `MLP beside attention (parallel${block.parallelSharedNorm ? ", one norm for both" : ""})`;
-  return joined(order, block.residualScale !== 1 && `each scaled by ${short(block.residualScale)}`);
+  return joined(
+    order,
+    block.normedResidual === true && "added to what they read",
+    block.residualScale !== 1 && `each scaled by ${short(block.residualScale)}`,
+  );
 }
 
 function describeEmbedding({ embed, positions }: ModelSpec): string {
@@ -54,6 +58,7 @@ function describeEmbedding({ embed, positions }: ModelSpec): string {
   return joined(
     kinds[positions.kind],
     offset,
+    embed.width !== undefined && `${embed.width} wide, projected to the residual`,
     embed.scale !== 1 && `scaled by ${short(embed.scale)}`,
     embed.norm && "then a norm",
   );
@@ -69,8 +74,10 @@ function describeAttention({ nHeads, nKvHeads, dHead, attention }: ModelSpec): s
     sharing,
     bothWays,
     `scale ${short(attention.scale)}`,
-    qkNorm,
+    attention.clamp !== undefined && `q, k and v kept within ±${short(attention.clamp)}`,
+    qkNorm && `${qkNorm}${attention.qkNormAfterRope ? " after RoPE" : ""}`,
     cap,
+    attention.sinks === true && "a sink a head",
   );
 }
 
@@ -130,9 +137,11 @@ function describeNorms({ norm, block }: ModelSpec): string {
     pre: "before attention and MLP",
     post: "after attention and MLP",
     sandwich: "before and after attention and MLP",
+    added: "after each addition to the residual",
   };
   return joined(
     `${normName(norm)} ${places[block.norms]}`,
+    norm.affine === false && "without weights",
     norm.weightOffset !== 0 && `weights stored less ${norm.weightOffset}`,
   );
 }

@@ -6,6 +6,7 @@ import { backwardCommand } from "./commands/backward.ts";
 import { benchCommand } from "./commands/bench.ts";
 import { constructCommand } from "./commands/construct.ts";
 import { demoCommand } from "./commands/demo.ts";
+import { familiesCommand } from "./commands/families.ts";
 import { forwardCommand } from "./commands/forward.ts";
 import { generateCommand } from "./commands/generate.ts";
 import { inspectCommand } from "./commands/inspect.ts";
@@ -24,11 +25,12 @@ import { note, noteJson } from "./output.ts";
 import { packageVersion } from "./package.ts";
 
 /** Commands that read no weights of the user's, or time the reading. They refuse `--check-finite`, since they would not check. */
-const READ_NO_WEIGHTS = ["tokenize", "construct", "verify", "serve", "bench"];
+const READ_NO_WEIGHTS = ["tokenize", "families", "construct", "verify", "serve", "bench"];
 
 const COMMANDS = [
   demoCommand,
   inspectCommand,
+  familiesCommand,
   tokenizeCommand,
   generateCommand,
   probsCommand,

@@ -190,7 +190,7 @@ export class Ledger {
     this.#hasReported = true;
     const origin = found.find((entry) => entry.origin)?.origin;
     this.device.notice(
-      `the garbage collector found ${found.length} results that nobody had destroyed: ${groupsOf(found)}. It finds them late. Call destroy(), or declare them with \`using\`.${origin ? ` One was made\n${origin}` : ""}`,
+      `the garbage collector found ${found.length === 1 ? "one result" : `${found.length} results`} that nobody had destroyed: ${groupsOf(found)}. It finds such results late. Call destroy(), or declare them with \`using\`.${origin ? ` One was made\n${origin}` : ""}`,
     );
   }
 
@@ -222,7 +222,7 @@ export class Ledger {
     const results = [...this.#alive].filter(({ isResult }) => isResult);
     const largest = results.filter(({ origin }) => origin).sort((a, b) => b.size - a.size)[0];
     const where = largest ? `; ${largest.label} was made\n${largest.origin}\n` : "";
-    return `${sizeOf(bytesOf(results))} in ${results.length} buffers (${groupsOf(results)}${where})`;
+    return `${sizeOf(bytesOf(results))} in ${results.length === 1 ? "one buffer" : `${results.length} buffers`} (${groupsOf(results)}${where})`;
   }
 
   /** The device ends: nothing is counted, collected or said any more. */

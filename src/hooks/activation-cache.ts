@@ -98,7 +98,7 @@ export class ActivationCache {
       const near = nearestNames(name, this.tensors.keys(), 3).join(", ");
       throw new HookError(
         "hook/not-captured",
-        `"${name}" is not in this cache. ${near ? `Nearest: ${near}.` : "The cache is empty."}`,
+        `"${name}" is not in this cache. ${near ? `Nearest: ${near}.` : "The cache is empty."} To have a point, name it in \`capture\`.`,
       );
     }
     return tensor;

@@ -2,6 +2,7 @@
  * The plan of a sweep: its cells, checked, with the rows that they affect, and the base run that stores keys, values and
  * residuals for them.
  */
+
 import { HookError, InputError } from "../errors.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { type AffectedRows, affectedRows } from "../graph/reach.ts";
@@ -9,6 +10,7 @@ import { isCausal } from "../model/causality.ts";
 import type { Head } from "../model/engine.ts";
 import { toIds } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
+import { dependsOnLength } from "../model/rope.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { widestMlp } from "../model/weights/table.ts";
 import { type CompiledEdit, compileEdits, type EditScope } from "./edit.ts";
@@ -262,8 +264,7 @@ function metricPosition(ids: readonly number[], position: number, prompt: number
  * have an axis of keys, edits of a `withEdits` scope count positions from the end, and dynamic RoPE depends on the length.
  */
 function needsWholeSequence({ spec, standing }: SweepModel, edits: readonly CompiledEdit[]): boolean {
-  if (!isCausal(spec) || standing.length > 0 || spec.ropes.some(({ scaling }) => scaling.kind === "dynamic"))
-    return true;
+  if (!isCausal(spec) || standing.length > 0 || spec.ropes.some(dependsOnLength)) return true;
   return edits.some(({ point }) => point.kind.axes.includes("key"));
 }
 

@@ -2,6 +2,8 @@
 import capGradientSource from "../../shaders/attention_cap_gradient.wgsl";
 import mixTransposedSource from "../../shaders/attention_mix_transposed.wgsl";
 import patternGradientSource from "../../shaders/attention_pattern_gradient.wgsl";
+import sinkGradientSource from "../../shaders/attention_sink_gradient.wgsl";
+import sinkGradientByPatternSource from "../../shaders/attention_sink_gradient_by_pattern.wgsl";
 import softmaxGradientSource from "../../shaders/attention_softmax_gradient.wgsl";
 import reduce from "../../shaders/reduce.wgsl";
 import { defineKernel, u32 } from "../gpu/kernel.ts";
@@ -33,6 +35,20 @@ const CAP_GRADIENT = defineKernel({
   params: ATTENTION_PARAMS,
 });
 
+const SINK_GRADIENT = defineKernel({
+  name: "attention sink gradient",
+  sources: sinkGradientSource,
+  bindings: { statistics: "read", sinks: "read", out: "write" },
+  params: u32("count", "nHeads"),
+});
+
+const SINK_GRADIENT_BY_PATTERN = defineKernel({
+  name: "attention sink gradient by pattern",
+  sources: [...ATTENTION_SHARED, reduce, sinkGradientByPatternSource],
+  bindings: { ...ATTENTION_TABLES, pattern: "read", grad: "read", out: "write" },
+  params: ATTENTION_PARAMS,
+});
+
 const MIX_TRANSPOSED = defineKernel({
   name: "attention mix transposed",
   sources: mixTransposedSource,
@@ -48,11 +64,11 @@ export function patternGradient(
   lengths: Tensor,
   out: BufferSlice,
 ): void {
-  const { rowTable, slotTable, alibiSlopes, values } = buffers;
+  const { rowTable, slotTable, headNumbers, values } = buffers;
   recorder.dispatch(PATTERN_GRADIENT, {
     params,
     constants,
-    buffers: { rowTable, slotTable, alibiSlopes, dz, values, lengths, out },
+    buffers: { rowTable, slotTable, headNumbers, dz, values, lengths, out },
     workgroups: elementGrid(recorder, params.rowCount * params.nHeads * params.keyCount),
   });
 }
@@ -64,11 +80,11 @@ export function softmaxGradient(
   pattern: BufferSlice,
   grad: BufferSlice,
 ): void {
-  const { rowTable, slotTable, alibiSlopes } = buffers;
+  const { rowTable, slotTable, headNumbers } = buffers;
   recorder.dispatch(SOFTMAX_GRADIENT, {
     params,
     constants: { ...constants, ...reduceConstants(recorder) },
-    buffers: { rowTable, slotTable, alibiSlopes, pattern, grad },
+    buffers: { rowTable, slotTable, headNumbers, pattern, grad },
     workgroups: foldGrid(recorder.gpu, params.rowCount * params.nHeads),
   });
 }
@@ -80,12 +96,43 @@ export function capGradient(
   scores: BufferSlice,
   grad: BufferSlice,
 ): void {
-  const { rowTable, slotTable, alibiSlopes } = buffers;
+  const { rowTable, slotTable, headNumbers } = buffers;
   recorder.dispatch(CAP_GRADIENT, {
     params,
     constants,
-    buffers: { rowTable, slotTable, alibiSlopes, scores, grad },
+    buffers: { rowTable, slotTable, headNumbers, scores, grad },
     workgroups: elementGrid(recorder, params.rowCount * params.nHeads * params.keyCount),
+  });
+}
+
+/** out [rows, nHeads]: what each query gives to the gradient of its head's sink, of its statistics. */
+export function sinkGradient(
+  recorder: Recorder,
+  { params: { rowCount, nHeads }, buffers: { headNumbers: sinks } }: AttentionCall,
+  statistics: BufferSlice,
+  out: BufferSlice,
+): void {
+  const count = rowCount * nHeads;
+  recorder.dispatch(SINK_GRADIENT, {
+    params: { count, nHeads },
+    buffers: { statistics, sinks, out },
+    workgroups: elementGrid(recorder, count),
+  });
+}
+
+/** The same of the pattern and its gradient, [rows, nHeads, keys]. */
+export function sinkGradientByPattern(
+  recorder: Recorder,
+  { params, constants = {}, buffers }: AttentionCall,
+  { pattern, grad }: { pattern: BufferSlice; grad: BufferSlice },
+  out: BufferSlice,
+): void {
+  const { rowTable, slotTable, headNumbers } = buffers;
+  recorder.dispatch(SINK_GRADIENT_BY_PATTERN, {
+    params,
+    constants: { ...constants, ...reduceConstants(recorder) },
+    buffers: { rowTable, slotTable, headNumbers, pattern, grad, out },
+    workgroups: foldGrid(recorder.gpu, params.rowCount * params.nHeads),
   });
 }
 

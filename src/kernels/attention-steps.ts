@@ -19,11 +19,11 @@ export type AttentionCall = Omit<Dispatch<AttentionParam, AttentionInput>, "work
 
 export function attentionScores(recorder: Recorder, call: AttentionCall, scores: BufferSlice): void {
   const { rowCount, nHeads, keyCount } = call.params;
-  const { rowTable, slotTable, alibiSlopes, queries, keys } = call.buffers;
+  const { rowTable, slotTable, headNumbers, queries, keys } = call.buffers;
   const masked = recorder.upload(new Float32Array([Number.NEGATIVE_INFINITY]));
   recorder.dispatch(ATTENTION_SCORES, {
     ...call,
-    buffers: { rowTable, slotTable, alibiSlopes, queries, keys, masked, scores },
+    buffers: { rowTable, slotTable, headNumbers, queries, keys, masked, scores },
     workgroups: elementGrid(recorder, rowCount * nHeads * keyCount),
   });
 }
@@ -34,11 +34,11 @@ export function attentionSoftmax(
   { params, constants = {}, buffers }: AttentionCall,
   x: BufferSlice,
 ) {
-  const { rowTable, slotTable, alibiSlopes } = buffers;
+  const { rowTable, slotTable, headNumbers } = buffers;
   recorder.dispatch(ATTENTION_SOFTMAX, {
     params,
     constants: { ...constants, ...reduceConstants(recorder) },
-    buffers: { rowTable, slotTable, alibiSlopes, x },
+    buffers: { rowTable, slotTable, headNumbers, x },
     workgroups: foldGrid(recorder.gpu, params.rowCount * params.nHeads),
   });
 }
@@ -49,11 +49,11 @@ export function attentionMix(
   pattern: BufferSlice,
   z: BufferSlice,
 ): void {
-  const { rowTable, slotTable, alibiSlopes, values } = buffers;
+  const { rowTable, slotTable, headNumbers, values } = buffers;
   recorder.dispatch(ATTENTION_MIX, {
     params,
     constants,
-    buffers: { rowTable, slotTable, alibiSlopes, pattern, values, z },
+    buffers: { rowTable, slotTable, headNumbers, pattern, values, z },
     workgroups: elementGrid(recorder, (params.rowCount * params.nHeads * params.dHead) / 4),
   });
 }

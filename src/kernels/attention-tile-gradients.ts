@@ -93,7 +93,7 @@ export function gradientKernels({ name, shared, sources, sizes, tile }: Gradient
       bindings: {
         rows: "read",
         slotTable: "read",
-        alibiSlopes: "read",
+        headNumbers: "read",
         queries: "read",
         keys: "read",
         values: "read",
@@ -158,11 +158,11 @@ export function attentionStatistics(
   dz: BufferSlice,
   statistics: BufferSlice,
 ): void {
-  const { slotTable, alibiSlopes, queries, keys, values } = buffers;
+  const { slotTable, headNumbers, queries, keys, values } = buffers;
   recorder.dispatch(kernelsFor(recorder, params.dHead).statistics, {
     params,
     constants,
-    buffers: { rows: rows.table, slotTable, alibiSlopes, queries, keys, values, dz, statistics },
+    buffers: { rows: rows.table, slotTable, headNumbers, queries, keys, values, dz, statistics },
     workgroups: [rows.count, params.nHeads],
   });
 }

@@ -141,12 +141,12 @@ function oneDispatch({ kernel, grid, ...attention }: AttentionText): AttentionKe
   return attentionKernel({
     ...attention,
     record: (recorder, { params, buffers, constants, work }, z) => {
-      const { rowTable, slotTable, alibiSlopes, queries, keys, values } = buffers;
+      const { rowTable, slotTable, headNumbers, queries, keys, values } = buffers;
       recorder.dispatch(kernelOf(recorder.gpu.host, params.dHead), {
         params,
         constants: constants ?? {},
         work: work ?? {},
-        buffers: { rowTable, slotTable, alibiSlopes, queries, keys, values, z },
+        buffers: { rowTable, slotTable, headNumbers, queries, keys, values, z },
         workgroups: grid(recorder.gpu, params),
       });
     },
@@ -268,8 +268,8 @@ const SPLIT = defineKernel({
 const JOIN = defineKernel({
   name: "attention join",
   sources: attentionJoin,
-  bindings: { parts: "read", z: "write" },
-  params: u32("count", "dHead", "splits"),
+  bindings: { parts: "read", sinks: "read", z: "write" },
+  params: u32("count", "dHead", "splits", "nHeads"),
 });
 
 /** Least keys of a split, and most splits: more keep no GPU busier, and the second kernel reads them one by one. */
@@ -303,8 +303,9 @@ const split = attentionKernel({
       workgroups: [count, splits, Math.ceil(dHead / 256)],
     });
     recorder.dispatch(JOIN, {
-      params: { count, dHead, splits },
-      buffers: { parts, z },
+      params: { count, dHead, splits, nHeads },
+      constants: { HAS_SINKS: call.constants?.HAS_SINKS ?? 0 },
+      buffers: { parts, sinks: call.buffers.headNumbers, z },
       workgroups: elementGrid(recorder, count * dHead),
     });
     recorder.release(parts);

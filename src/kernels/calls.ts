@@ -16,7 +16,9 @@ import { ELEMENT_BYTES } from "./storage.ts";
 import type { View } from "./view.ts";
 
 /** `gelu`: exact, with erf; `gelu_tanh`: the tanh approximation; `gelu_quick`: x * sigmoid(1.702 x). */
-export type Activation = "relu" | "silu" | "gelu" | "gelu_tanh" | "gelu_quick" | "identity";
+export type Activation =
+  | ("relu" | "silu" | "gelu" | "gelu_tanh" | "gelu_quick" | "identity")
+  | ("relu2" | "gelu_10" | "laplace" | "leaky_relu" | "mish" | "relu6" | "sigmoid" | "tanh");
 
 /** Code of each activation in `shaders/activation.wgsl`. */
 export const ACTIVATION_CODE: Record<Activation, number> = {
@@ -26,6 +28,14 @@ export const ACTIVATION_CODE: Record<Activation, number> = {
   gelu: 3,
   gelu_tanh: 4,
   gelu_quick: 5,
+  relu2: 6,
+  gelu_10: 7,
+  laplace: 8,
+  leaky_relu: 9,
+  mish: 10,
+  relu6: 11,
+  sigmoid: 12,
+  tanh: 13,
 };
 
 export interface MatmulOptions {

@@ -157,7 +157,7 @@ export const ATTENTION_PARAMS = {
 
 /** What all kernels of attention begin with, and its bindings. */
 export const ATTENTION_SHARED: readonly string[] = [attentionParams, attentionSlots, attentionShared];
-export const ATTENTION_TABLES = { rowTable: "read", slotTable: "read", alibiSlopes: "read" } as const;
+export const ATTENTION_TABLES = { rowTable: "read", slotTable: "read", headNumbers: "read" } as const;
 
 export const ATTENTION_SCORES = defineKernel({
   name: "attention scores",

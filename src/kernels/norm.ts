@@ -23,6 +23,8 @@ export interface NormSpec {
   eps: number;
   /** Added to the stored weight before it multiplies (gemma stores w - 1: offset 1). */
   weightOffset: number;
+  /** False: it has neither weight nor bias (olmo, nanochat). True when absent. */
+  affine?: boolean;
 }
 
 /** What a kernel is chosen for. */

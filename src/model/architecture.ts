@@ -43,6 +43,11 @@ export interface EmbedSpec {
   scale: number;
   /** A norm right after the embedding (bloom); uses `embed.norm.w|b`. */
   norm: boolean;
+  /**
+   * Width of the embedding where it is not dModel (opt-350m): `embed.W_proj` [dModel, width] takes it to the residual, and
+   * `unembed.W_proj` [width, dModel] the last residual back to it. dModel when absent.
+   */
+  width?: number;
 }
 
 /** How positions come in, RoPE apart. */
@@ -57,10 +62,13 @@ export type PositionSpec =
 /** Where norms and additions stand in a block. */
 export interface BlockSpec {
   /**
-   * `pre`: x + f(norm(x)); `post`: x + norm(f(x)) (olmo2); `sandwich`: x + normPost(f(norm(x))) (gemma2, gemma3).
+   * `pre`: x + f(norm(x)); `post`: x + norm(f(x)) (olmo2); `sandwich`: x + normPost(f(norm(x))) (gemma2, gemma3); `added`:
+   * normPost(x + f(x)), after the addition (the first GPT, opt-350m).
    * The norms are `ln1` (before attention), `ln1Post` (after), `ln2` (before the MLP), `ln2Post` (after).
    */
-  norms: "pre" | "post" | "sandwich";
+  norms: "pre" | "post" | "sandwich" | "added";
+  /** Attention and MLP are added to what they read, norm(x), rather than to x (some BLOOMs); `pre` and sequential blocks only. */
+  normedResidual?: boolean;
   /**
    * `sequential`: attention is added before the MLP reads. `parallel`: both read the residual before the block,
    * with `ln1` and `ln2` (gpt_neox) or with `ln1` for both (`parallelSharedNorm`: gptj, phi, falcon, cohere).
@@ -85,8 +93,17 @@ export interface AttentionSpec {
   qkNorm: "none" | "head" | "perHead" | "full";
   /** Norm kind and eps for q and k; read when qkNorm is not "none". */
   qkNormSpec: NormSpec;
+  /** The norm of q and k comes after RoPE (hunyuan, nanochat). False when absent. */
+  qkNormAfterRope?: boolean;
+  /** Queries, keys and values are kept within ±clamp, right after their projection (olmo, mpt). No clamp when absent. */
+  clamp?: number;
   /** False: a query also sees the keys after it, to the end of its sequence (models of embeddings). True when absent. */
   causal?: boolean;
+  /**
+   * Each head has a sink, `attn.sinks` [nHeads]: a score beside those of the keys in the softmax, of a key without a value, so
+   * that a row of the pattern adds up to less than 1 (gpt_oss, granite_swa). Not together with ALiBi.
+   */
+  sinks?: boolean;
 }
 
 /** The MLP of every block. */
@@ -104,10 +121,19 @@ export interface LayerSpec {
   window: number | null;
   /** Index into `ropes`, or null for a layer without RoPE (smollm3). */
   rope: number | null;
+  /** Multiplies queries by a function of their position (ministral3, llama4). */
+  queryScale?: QueryScale;
   /** Overrides `attention.scale` for this layer (gpt2's scale_attn_by_inverse_layer_idx). */
   attentionScale?: number;
   /** Overrides the spec's `dMlp` for this layer. Ask `dMlpOf` (weights/table.ts), which knows both. */
   dMlp?: number;
+}
+
+/** The query at position p is multiplied by 1 + factor * log(1 + floor((p + shift) / span)), after norm and RoPE. */
+export interface QueryScale {
+  factor: number;
+  span: number;
+  shift: number;
 }
 
 /** A rotary position embedding: which dimensions turn, and how fast. */
@@ -118,6 +144,8 @@ export interface RopeSpec {
   rotaryDim: number;
   /** `half`: dimension i pairs with i + rotaryDim/2 (neox, llama); `interleaved`: 2i with 2i+1 (gptj, cohere). */
   style: "half" | "interleaved";
+  /** Turns the other way (nanochat): by minus the angle. */
+  reversed?: boolean;
   scaling: RopeScaling;
 }
 
@@ -138,6 +166,15 @@ export type RopeScaling =
       /** Multiplies cos and sin. */
       attentionFactor: number;
       truncate: boolean;
+    }
+  | {
+      /** Each frequency has divisors of its own: `longFactors` in passes over sequences beyond the original length. */
+      kind: "longrope";
+      shortFactors: number[];
+      longFactors: number[];
+      originalMaxPositions: number;
+      /** Multiplies cos and sin. */
+      attentionFactor: number;
     };
 
 /** From the last residual to logits. */
@@ -147,4 +184,6 @@ export interface UnembedSpec {
   /** Multiplies the logits before the soft cap (cohere: logit_scale; granite: 1 / logits_scaling). */
   scale: number;
   softCap: number | null;
+  /** False: no norm between the last block and the unembedding (the first GPT). True when absent. */
+  norm?: boolean;
 }

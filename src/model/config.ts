@@ -43,6 +43,9 @@ const ACTIVATIONS: ReadonlyMap<string, MlpSpec["activation"]> = new Map([
   ["gelu_python_tanh", "gelu_tanh"],
   ["quick_gelu", "gelu_quick"],
   ["linear", "identity"],
+  ...(["relu2", "gelu_10", "laplace", "leaky_relu", "mish", "relu6", "sigmoid", "tanh"] as const).map(
+    (name) => [name, name] as const,
+  ),
 ]);
 
 /** One key, or all the names of one setting. */
@@ -86,9 +89,19 @@ export class ConfigReader {
     return this.read(keys, "a string", (value) => typeof value === "string", fallback);
   }
 
+  /** A string; undefined when it is missing or null. */
+  nullableText(key: string): string | undefined {
+    return this.has(key) ? this.text(key) : undefined;
+  }
+
   /** A list; null counts as missing. */
   list(key: string, fallback: unknown[]): unknown[] {
     return this.raw[key] === null ? fallback : this.read(key, "a list", Array.isArray, fallback);
+  }
+
+  /** A list of numbers. */
+  numbers(key: string): number[] {
+    return this.read(key, "a list of numbers", (value) => Array.isArray(value) && value.every(Number.isFinite));
   }
 
   /** A number, or null when the config says null ("off"); `fallback` only when the key is missing. */
@@ -120,6 +133,11 @@ export class ConfigReader {
   /** These settings, and those of `other` in place of the same ones. */
   with(other: ConfigReader | undefined): ConfigReader {
     return new ConfigReader({ ...this.raw, ...other?.raw }, this.label, this.path);
+  }
+
+  /** These settings, and one in place of what it was. */
+  set(key: string, value: unknown): ConfigReader {
+    return new ConfigReader({ ...this.raw, [key]: value }, this.label, this.path);
   }
 
   /** The MLP's activation, from whichever key holds it. */

@@ -2,6 +2,7 @@
  * Generation: a pass over the prompt, then one pass a token. Each is a single submission that ends in the choice of the
  * next token. Sequences of a batch advance together; one that has ended takes no more rows.
  */
+
 import { abortable } from "../abort.ts";
 import { InputError } from "../errors.ts";
 import type { Readback } from "../gpu/readback.ts";
@@ -14,6 +15,7 @@ import { assertIds, assertRunnable } from "./engine.ts";
 import { bosFor, ENCODE_FIELDS, requireTokenizer, type TextModel, type TokenInput, toIds } from "./input.ts";
 import { KvCache } from "./kv-cache.ts";
 import { RandomStream, randomSeed } from "./random.ts";
+import { dependsOnLength } from "./rope.ts";
 import type { Runner, RunOptions } from "./runner.ts";
 import {
   chosenTokens,
@@ -195,7 +197,7 @@ function nextInputs(tokens: readonly (number | undefined)[], sequences: readonly
  * makes a table for every length.
  */
 function canDecode({ spec }: Runner, { repetitionPenalty }: Sampling): boolean {
-  return repetitionPenalty === 1 && spec.ropes.every(({ scaling }) => scaling.kind !== "dynamic");
+  return repetitionPenalty === 1 && !spec.ropes.some(dependsOnLength);
 }
 
 /** Tokens that one program of decoding is made for; slots are reserved for as many. */

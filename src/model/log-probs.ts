@@ -210,8 +210,18 @@ function answerIds(
   const found = differs < joint.length ? tokenizer.tokenText(joint[differs] as number) : "";
   throw new InputError(
     "input/answer-boundary",
-    `Answer ${index} (${JSON.stringify(answer)}) changes the tokens of the prompt: token ${differs} is ${JSON.stringify(expected)} without it and ${JSON.stringify(found)} with it. Move a space from the end of the prompt to the beginning of the answer, or set tokenization to "separate".`,
+    `Answer ${index} (${JSON.stringify(answer)}) changes the tokens of the prompt: token ${differs} is ${JSON.stringify(expected)} without it and ${JSON.stringify(found)} with it. ${boundaryRemedy(prompt, answer)}`,
   );
+}
+
+/** Where the space between prompt and answer may go instead; most tokenizers have it before a word, some behind. */
+function boundaryRemedy(prompt: string, answer: string): string {
+  const separate = 'set tokenization to "separate"';
+  if (prompt.endsWith(" "))
+    return `Move the space from the end of the prompt to the beginning of the answer, or ${separate}.`;
+  if (answer.startsWith(" "))
+    return `Move the space from the beginning of the answer to the end of the prompt, or ${separate}.`;
+  return `${separate[0]?.toUpperCase()}${separate.slice(1)}.`;
 }
 
 function checkAnswer(model: Pick<Runner, "spec">, ids: readonly number[], index: number, promptLength: number): void {

@@ -32,7 +32,9 @@ export class Logits {
     if (!Number.isInteger(index) || index < 0 || index >= positions.length) {
       throw new InputError(
         "input/no-logits",
-        `Sequence ${sequence} has logits for positions ${positions.join(", ") || "none"}, not for ${String(position)}.`,
+        positions.length === 0
+          ? `Sequence ${sequence} has no logits: stopAtLayer, or logits: "none", leaves them out. Ask for them in the pass.`
+          : `Sequence ${sequence} has logits for positions ${positions.join(", ")}, not for ${String(position)}.`,
       );
     }
     return this.positions.slice(0, sequence).reduce((sum, list) => sum + list.length, 0) + index;

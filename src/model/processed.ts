@@ -42,17 +42,31 @@ export const PROCESS_OPTIONS = s.object<ProcessOptions>("the options of processe
 
 /** Why an architecture does not allow a step; undefined where it does. */
 const OBSTACLES: Record<keyof Processing, (spec: ModelSpec) => string | undefined> = {
-  foldNorm: ({ norm }) => (norm.kind === "none" ? "it has no norms" : undefined),
-  centerWriting({ norm, block }) {
+  foldNorm({ norm, block, embed, unembed }) {
+    if (norm.kind === "none") return "it has no norms";
+    if (norm.affine === false) return "its norms have no weights";
+    if (block.norms === "added" || block.normedResidual) return "what its norms give is added to the residual";
+    if (embed.width !== undefined || unembed.norm === false)
+      return "its final norm does not stand before the unembedding";
+    return undefined;
+  },
+  centerWriting({ norm, block, embed, unembed }) {
     if (norm.kind !== "layer") return "its norms do not subtract the mean, so that the mean of the residual matters";
+    if (block.normedResidual) return "its blocks add to what their norms give";
+    if (embed.width !== undefined || unembed.norm === false) return "the mean of its last residual matters";
     if (block.norms !== "pre") return "its blocks norm what attention and MLP write, and that has a mean of its own";
     return undefined;
   },
-  centerUnembed: ({ unembed }) =>
-    unembed.softCap === null
-      ? undefined
-      : "its logits go through a soft cap, where a constant changes their differences",
-  foldValueBiases: () => undefined,
+  centerUnembed: ({ unembed, embed }) =>
+    embed.width !== undefined
+      ? "its unembedding is not as wide as its residual"
+      : unembed.softCap === null
+        ? undefined
+        : "its logits go through a soft cap, where a constant changes their differences",
+  foldValueBiases({ attention }) {
+    if (attention.sinks) return "its patterns do not add up to 1";
+    return attention.clamp === undefined ? undefined : "it keeps values within a limit, biases included";
+  },
 };
 
 /** @throws InputError `input/processing` for a step that was asked for and is not allowed */

@@ -20,12 +20,13 @@ export interface RopeTable {
 }
 
 /**
- * The table for positions 0 .. positions - 1. Dynamic scaling depends on the length of the sequence, for which
- * `positions` is taken: beyond the original length, ask for a table of exactly the sequence's length.
+ * The table for positions 0 .. positions - 1. Dynamic scaling and LongRoPE depend on the length of the sequence, for which
+ * `positions` is taken: ask for a table of exactly the sequence's length.
  */
 export function ropeTable(rope: RopeSpec, positions: number): RopeTable {
   const frequencies = inverseFrequencies(rope, positions);
-  const scale = f(rope.scaling.kind === "yarn" ? rope.scaling.attentionFactor : 1);
+  const scale = f("attentionFactor" in rope.scaling ? rope.scaling.attentionFactor : 1);
+  const sign = rope.reversed ? -1 : 1;
   const cos = new Float32Array(positions * frequencies.length);
   const sin = new Float32Array(positions * frequencies.length);
   let at = 0;
@@ -33,14 +34,14 @@ export function ropeTable(rope: RopeSpec, positions: number): RopeTable {
     for (const frequency of frequencies) {
       const angle = f(position * frequency);
       cos[at] = f(Math.cos(angle)) * scale;
-      sin[at] = f(Math.sin(angle)) * scale;
+      sin[at] = sign * f(Math.sin(angle)) * scale;
       at++;
     }
   }
   return { cos, sin };
 }
 
-/** Radians a position, [rotaryDim / 2], for a sequence of `length` tokens (read by dynamic scaling only). */
+/** Radians a position, [rotaryDim / 2], for a sequence of `length` tokens (read by scalings that depend on it). */
 export function inverseFrequencies({ theta, rotaryDim, scaling }: RopeSpec, length: number): Float32Array {
   switch (scaling.kind) {
     case "none":
@@ -57,6 +58,8 @@ export function inverseFrequencies({ theta, rotaryDim, scaling }: RopeSpec, leng
       return plain(theta, rotaryDim).map((frequency) => llama3(frequency, scaling));
     case "yarn":
       return yarn(theta, rotaryDim, scaling);
+    case "longrope":
+      return longrope(theta, rotaryDim, scaling, length);
   }
 }
 
@@ -108,4 +111,16 @@ function yarnRange(theta: number, rotaryDim: number, scaling: Scaled<"yarn">): [
   const low = Math.max(truncate ? Math.floor(first) : first, 0);
   const high = Math.min(truncate ? Math.ceil(last) : last, rotaryDim - 1);
   return [low, low === high ? high + 0.001 : high];
+}
+
+/** LongRoPE (https://arxiv.org/abs/2402.13753): a divisor for each frequency, found by search for short sequences and for long ones. */
+function longrope(theta: number, rotaryDim: number, scaling: Scaled<"longrope">, length: number): Float32Array {
+  const { shortFactors, longFactors, originalMaxPositions } = scaling;
+  const factors = length > originalMaxPositions ? longFactors : shortFactors;
+  return periods(theta, rotaryDim).map((period, j) => f(1 / f(f(factors[j] as number) * period)));
+}
+
+/** Whether the angles of a position depend on the length of its sequence. */
+export function dependsOnLength({ scaling }: RopeSpec): boolean {
+  return scaling.kind === "dynamic" || scaling.kind === "longrope";
 }

@@ -76,8 +76,9 @@ export interface RunOptions extends Omit<ForwardOptions, "kv" | "logits"> {
 }
 
 export class Runner extends LoadedModel {
-  constructor(parts: ModelParts) {
-    super({ ...parts, engine: new Engine(parts.gpu, parts.spec, parts.weights) });
+  /** `owners`: whose the weights are, where they are not the model's own; see `Engine`. */
+  constructor(parts: ModelParts, owners?: readonly { assertAlive(): void }[]) {
+    super({ ...parts, engine: new Engine(parts.gpu, parts.spec, parts.weights, owners) });
   }
 
   /** @throws InputError unless the cache is alive, not in use, this model's, and of the input's batch. */
@@ -180,7 +181,7 @@ export class Runner extends LoadedModel {
   }
 }
 
-/** Dynamic RoPE depends on the length of the sequence, so sequences of a batch would change each other. @throws InputError `input/dynamic-rope-batch` */
+/** Dynamic RoPE and LongRoPE depend on the length of the sequence, so sequences of a batch would change each other. @throws InputError `input/dynamic-rope-batch` */
 export function assertOneRope(
   spec: Pick<ModelSpec, "ropes">,
   before: readonly number[],
@@ -189,11 +190,15 @@ export function assertOneRope(
   const lengths = ids.flatMap((list, sequence) => (list.length > 0 ? list.length + (before[sequence] as number) : []));
   const longest = Math.max(...lengths);
   for (const { scaling } of spec.ropes) {
-    if (scaling.kind !== "dynamic" || longest <= scaling.originalMaxPositions) continue;
-    if (lengths.every((length) => length === longest)) continue;
+    if (scaling.kind !== "dynamic" && scaling.kind !== "longrope") continue;
+    const { originalMaxPositions } = scaling;
+    if (longest <= originalMaxPositions || lengths.every((length) => length === longest)) continue;
+    if (scaling.kind === "longrope" && lengths.every((length) => length > originalMaxPositions)) continue;
+    const [name, must] =
+      scaling.kind === "dynamic" ? ["dynamic RoPE scaling", "have one length"] : ["LongRoPE", "all be as long"];
     throw new InputError(
       "input/dynamic-rope-batch",
-      `With dynamic RoPE scaling, sequences beyond ${scaling.originalMaxPositions} tokens must have one length (here ${lengths.join(", ")}). Run them one by one.`,
+      `With ${name}, sequences beyond ${originalMaxPositions} tokens must ${must} (here ${lengths.join(", ")}). Run them one by one.`,
     );
   }
 }

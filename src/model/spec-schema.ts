@@ -1,5 +1,6 @@
 /** The form of a `ModelSpec` as data: which keys, of which types, within which bounds. */
 import { ConfigError } from "../errors.ts";
+import { ACTIVATION_NAMES } from "../ops/activations.ts";
 import * as s from "../schema/schema.ts";
 import { WEIGHT_NAMES } from "./weights/table.ts";
 
@@ -14,22 +15,35 @@ const object = (needed: Record<string, s.Schema>, optional: Record<string, s.Sch
 
 const list = (schema: s.Schema) => s.list("them", schema);
 
-const norm = object({ kind: oneOf("layer", "rms", "none"), eps: atLeastZero, weightOffset: finite });
+const norm = object({ kind: oneOf("layer", "rms", "none"), eps: atLeastZero, weightOffset: finite }, { affine: flag });
 
 const stretch = { factor: positive, originalMaxPositions: count };
-const rope = object({
-  theta: positive,
-  rotaryDim: count,
-  style: oneOf("half", "interleaved"),
-  scaling: variants({
-    none: {},
-    linear: { factor: positive },
-    dynamic: stretch,
-    proportional: { factor: positive, share: positive },
-    llama3: { ...stretch, lowFreqFactor: positive, highFreqFactor: positive },
-    yarn: { ...stretch, betaFast: positive, betaSlow: positive, attentionFactor: positive, truncate: flag },
-  }),
-});
+const rope = object(
+  {
+    theta: positive,
+    rotaryDim: count,
+    style: oneOf("half", "interleaved"),
+    scaling: variants({
+      none: {},
+      linear: { factor: positive },
+      dynamic: stretch,
+      proportional: { factor: positive, share: positive },
+      llama3: { ...stretch, lowFreqFactor: positive, highFreqFactor: positive },
+      yarn: { ...stretch, betaFast: positive, betaSlow: positive, attentionFactor: positive, truncate: flag },
+      longrope: {
+        ...{ shortFactors: list(positive), longFactors: list(positive) },
+        ...{ originalMaxPositions: count, attentionFactor: positive },
+      },
+    }),
+  },
+  { reversed: flag },
+);
+
+const queryScale = object({ factor: finite, span: positive, shift: index });
+const layer = object(
+  { window: nullable(count), rope: nullable(index) },
+  { attentionScale: finite, dMlp: count, queryScale },
+);
 
 const rows = object({ groups: count, groupSize: count, start: index, count });
 const tensorSource = object({ tensor: s.text }, { transpose: flag, rows, optional: flag });
@@ -45,15 +59,18 @@ const SPEC = object({
   dMlp: index,
   vocabSize: count,
   maxPositions: count,
-  embed: object({ scale: finite, norm: flag }),
+  embed: object({ scale: finite, norm: flag }, { width: count }),
   positions: variants({ none: {}, learned: { offset: index }, alibi: { slopes: list(finite) } }),
   norm,
-  block: object({
-    norms: oneOf("pre", "post", "sandwich"),
-    residual: oneOf("sequential", "parallel"),
-    parallelSharedNorm: flag,
-    residualScale: finite,
-  }),
+  block: object(
+    {
+      norms: oneOf("pre", "post", "sandwich", "added"),
+      residual: oneOf("sequential", "parallel"),
+      parallelSharedNorm: flag,
+      residualScale: finite,
+    },
+    { normedResidual: flag },
+  ),
   attention: object(
     {
       scale: finite,
@@ -61,18 +78,18 @@ const SPEC = object({
       qkNorm: oneOf("none", "head", "perHead", "full"),
       qkNormSpec: norm,
     },
-    { causal: flag },
+    { causal: flag, sinks: flag, qkNormAfterRope: flag, clamp: positive },
   ),
   mlp: object(
     {
       kind: oneOf("plain", "gated"),
-      activation: oneOf("relu", "silu", "gelu", "gelu_tanh", "gelu_quick", "identity"),
+      activation: oneOf(...ACTIVATION_NAMES),
     },
     { absent: flag },
   ),
-  layers: list(object({ window: nullable(count), rope: nullable(index) }, { attentionScale: finite, dMlp: count })),
+  layers: list(layer),
   ropes: list(rope),
-  unembed: object({ tied: flag, scale: finite, softCap: nullable(positive) }),
+  unembed: object({ tied: flag, scale: finite, softCap: nullable(positive) }, { norm: flag }),
   weights: object({}, Object.fromEntries(WEIGHT_NAMES.map((name) => [name, tensorSource]))),
 });
 

@@ -5,15 +5,19 @@
  * family. A `custom` model carries its spec in `config.json` itself.
  */
 import type { Architecture } from "./architecture.ts";
+import type { ModuleSpec } from "./modules.ts";
 import type { WeightName } from "./weights/table.ts";
 
 export type * from "./architecture.ts";
+export type { FeatureActivation, ModuleSpec } from "./modules.ts";
 export type { WeightName };
 
 /** What a model computes, and where its weights lie in a checkpoint. */
 export interface ModelSpec extends Architecture {
-  /** Where each weight comes from. Keys are `WeightName`s; `{i}` in a tensor name stands for the layer. */
+  /** Where each weight comes from. Keys are `WeightName`s; `{i}` in a tensor name stands for the layer, and `{h}` for the head, where each has a q/k norm of its own. */
   weights: Partial<Record<WeightName, TensorSource>>;
+  /** Dictionaries that every pass has spliced in; of a view that `withModules` made, and of no config. */
+  modules?: readonly ModuleSpec[];
 }
 
 /**

@@ -9,6 +9,7 @@ import { type Graph, GraphBuilder } from "../graph/graph.ts";
 import { ADD } from "../ops/add.ts";
 import { MIX, SCORES, SOFTMAX } from "../ops/attention.ts";
 import type { AttentionAttributes } from "../ops/attention-call.ts";
+import { CLAMP } from "../ops/clamp.ts";
 import { ACTIVATION, SCALE, SOFT_CAP } from "../ops/elementwise.ts";
 import { EMBED } from "../ops/embed.ts";
 import { EMBEDS } from "../ops/embeds.ts";
@@ -18,13 +19,15 @@ import { HEAD_RESULTS, MATMUL } from "../ops/matmul.ts";
 import { MULTIPLY } from "../ops/multiply.ts";
 import { AFFINE, NORM_SCALE, NORMALIZE } from "../ops/norm.ts";
 import type { Shape, Value, WeightRef } from "../ops/op.ts";
+import { POSITION_SCALE } from "../ops/position-scale.ts";
 import { QK_NORM } from "../ops/qk-norm.ts";
 import { ROPE } from "../ops/rope.ts";
 import { SELECT } from "../ops/select.ts";
 import { STORE } from "../ops/store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "../ops/sum-heads.ts";
 import { isCausal } from "./causality.ts";
-import type { LayerSpec, ModelSpec, RopeSpec } from "./spec.ts";
+import { spliceModules, writtenBy } from "./modules.ts";
+import type { LayerSpec, ModelSpec, NormSpec, RopeSpec } from "./spec.ts";
 import { dMlpOf } from "./weights/table.ts";
 
 /** What the graph of a pass depends on, besides the spec. */
@@ -50,8 +53,17 @@ export interface PassForm {
 
 /** The graph of a pass: its ops, with a point's name on each value that has one. */
 export function trace(spec: ModelSpec, form: PassForm = {}): Graph {
-  return new Tracer(spec, form).run();
+  const { modules = [] } = spec;
+  if (modules.length === 0) return new Tracer(spec, form).run();
+  const isWritten = (point: string) => modules.some((module) => writtenBy(module, point));
+  const changed = { has: (point: string) => isWritten(point) || (form.changed?.has(point) ?? false) };
+  return spliceModules(new Tracer(spec, { ...form, changed }).run(), modules, form.changed);
 }
+
+type Triple = [Value, Value, Value];
+
+/** Of norms without weights: weights that are absent are read as zeros, and with an offset of 1 they change nothing. */
+const withoutWeights = (spec: NormSpec): NormSpec => (spec.affine === false ? { ...spec, weightOffset: 1 } : spec);
 
 class Tracer extends GraphBuilder {
   constructor(
@@ -80,10 +92,7 @@ class Tracer extends GraphBuilder {
   #embedding(): Value {
     const { spec, form } = this;
     const width = spec.dModel;
-    const table = { name: "W_E" };
-    const tokens = form.embeds
-      ? this.one(EMBEDS, [], { width }, "hook_embed", 0)
-      : this.one(EMBED, [], { table, width, by: "token", offset: 0, scale: spec.embed.scale }, "hook_embed", 0);
+    const tokens = form.embeds ? this.one(EMBEDS, [], { width }, "hook_embed", 0) : this.#tokenEmbedding();
     const { positions } = spec;
     let residual = tokens;
     if (positions.kind === "learned") {
@@ -98,6 +107,26 @@ class Tracer extends GraphBuilder {
       residual = this.one(ADD, [tokens, learned], { scale: 1 });
     }
     return spec.embed.norm ? this.#norm(residual, { name: "embedNorm" }) : residual;
+  }
+
+  /** Tokens to rows of the embedding, taken to the residual's width where they have another. */
+  #tokenEmbedding(): Value {
+    const { embed, dModel } = this.spec;
+    const { scale, width = dModel } = embed;
+    const attributes = { table: { name: "W_E" }, width, by: "token", offset: 0, scale } as const;
+    if (embed.width === undefined) return this.one(EMBED, [], attributes, "hook_embed", 0);
+    const narrow = this.one(EMBED, [], attributes, undefined, 0);
+    return this.#project(narrow, "embedProjection", dModel, "hook_embed");
+  }
+
+  /** x through a matrix of the model without a bias. */
+  #project(x: Value, name: string, width: number, point?: string): Value {
+    return this.one(
+      MATMUL,
+      [x],
+      { weight: { name }, bias: { name: `${name}Bias` }, parts: [{ heads: 1, width }] },
+      point,
+    );
   }
 
   /** The residual that the caller supplies. */
@@ -117,15 +146,19 @@ class Tracer extends GraphBuilder {
   /** One block: residual [row, dModel] to residual. */
   #block(before: Value): Value {
     const { spec, layer } = this;
-    const { residual: order, parallelSharedNorm } = spec.block;
+    const { residual: order, parallelSharedNorm, normedResidual } = spec.block;
     let residual = this.form.joins && layer > 0 ? this.one(JOIN, [before], { layer }, undefined, layer) : before;
     this.name(residual, this.#at("hook_resid_pre"));
     const isParallel = order === "parallel";
     const hasMlp = !spec.mlp.absent;
-    const attentionInput = this.#inputNorm(residual, "ln1");
-    const shared = parallelSharedNorm ? attentionInput : undefined;
-    let mlpInput = isParallel && hasMlp ? this.#mlpInput(residual, shared) : attentionInput;
+    const normed = this.#inputNorm(residual, "ln1");
+    // Others read it too: the MLP, or the residual itself.
+    const shared = parallelSharedNorm || normedResidual ? normed : undefined;
+    const attentionInput = this.#readAt("attn.hook_in", normed, residual, shared);
+    let mlpInput =
+      isParallel && hasMlp ? this.#mlpInput(residual, shared, parallelSharedNorm ? "ln1" : "ln2") : attentionInput;
     let { q, keys, values } = this.#projections(residual, attentionInput);
+    if (normedResidual) residual = normed;
     if (this.form.narrow && layer === spec.nLayers - 1) {
       const narrowed = new Map(
         [residual, q, ...(isParallel && hasMlp ? [mlpInput] : [])].map((value) => [
@@ -140,7 +173,9 @@ class Tracer extends GraphBuilder {
     residual = this.#addBranch(residual, this.#attention(q, keys, values), "ln1Post", "hook_attn_out");
     if (!isParallel) {
       this.name(residual, this.#at("hook_resid_mid"));
-      mlpInput = hasMlp ? this.#mlpInput(residual) : residual;
+      const own = normedResidual && hasMlp ? this.#inputNorm(residual, "ln2") : undefined;
+      mlpInput = hasMlp ? this.#mlpInput(residual, own) : residual;
+      residual = own ?? residual;
     }
     if (hasMlp) residual = this.#addBranch(residual, this.#mlp(mlpInput), "ln2Post", "hook_mlp_out");
     this.name(residual, this.#at("hook_resid_post"));
@@ -152,14 +187,24 @@ class Tracer extends GraphBuilder {
    * the points of the residual's own.
    */
   #inputNorm(x: Value, name: "ln1" | "ln2", isCopy = false): Value {
-    return this.spec.block.norms === "post" ? x : this.#norm(x, this.#weight(name), this.#at(name), isCopy);
+    return ["post", "added"].includes(this.spec.block.norms)
+      ? x
+      : this.#norm(x, this.#weight(name), this.#at(name), isCopy);
   }
 
-  /** What the MLP reads, through a norm of its own or the one that it shares with attention. */
-  #mlpInput(residual: Value, shared?: Value): Value {
+  /** What the MLP reads, through a norm of its own or one that is there since others read it: attention, or the residual. */
+  #mlpInput(residual: Value, shared?: Value, name: "ln1" | "ln2" = "ln2"): Value {
     const input = this.#copied(residual, "hook_mlp_in", 1);
-    if (!shared) return this.#inputNorm(input, "ln2");
-    return input === residual ? shared : this.#inputNorm(input, "ln1", true);
+    const isOwn = !shared || input !== residual;
+    const normed = isOwn ? this.#inputNorm(input, name, shared !== undefined) : shared;
+    return this.#readAt("mlp.hook_in", normed, input, shared);
+  }
+
+  /** What attention or the MLP reads, under its name; a copy where others read it as well and hooks change it. */
+  #readAt(name: string, x: Value, residual: Value, shared?: Value): Value {
+    if (x === residual || x === shared) return this.#copied(x, name, 1);
+    this.name(x, this.#at(name));
+    return x;
   }
 
   /** A copy of the residual for each head, where hooks change it; else the residual, and what they look at is computed apart. */
@@ -196,7 +241,9 @@ class Tracer extends GraphBuilder {
     const together = this.add(MATMUL, [x], weights, { points });
     return readers.map(({ point, input }, part) => {
       if (input === residual) return together[part] as Value;
-      return this.one(HEAD_PROJECTION, [this.#inputNorm(input, "ln1", true)], { ...weights, part }, point);
+      const normed = this.#inputNorm(input, "ln1", true);
+      this.follow(normed, this.#at("attn.hook_in"));
+      return this.one(HEAD_PROJECTION, [normed], { ...weights, part }, point);
     }) as [Value, Value, Value];
   }
 
@@ -204,20 +251,31 @@ class Tracer extends GraphBuilder {
   #projections(residual: Value, x: Value): { q: Value; keys: Value; values: Value } {
     const { attention, layers } = this.spec;
     const { layer } = this;
+    const { clamp, qkNormAfterRope } = attention;
     let [q, k, v] = this.#projected(residual, x);
-    if (attention.qkNorm !== "none" && attention.qkNormSpec.kind !== "none") {
-      const norm = { spec: attention.qkNormSpec, over: attention.qkNorm };
-      q = this.one(QK_NORM, [q], { ...norm, weights: this.#weight("qNorm") });
-      k = this.one(QK_NORM, [k], { ...norm, weights: this.#weight("kNorm") });
-    }
-    const rope = layers[layer]?.rope ?? null;
+    if (clamp !== undefined) [q, k, v] = [q, k, v].map((each) => this.one(CLAMP, [each], { limit: clamp })) as Triple;
+    if (!qkNormAfterRope) [q, k] = this.#normedHeads(q, k);
+    const { rope = null, queryScale } = layers[layer] as LayerSpec;
     if (rope !== null) {
       const { rotaryDim, style } = this.spec.ropes[rope] as RopeSpec;
       q = this.one(ROPE, [q], { layer, rope, rotaryDim, style }, this.#at("attn.hook_rot_q"));
       k = this.one(ROPE, [k], { layer, rope, rotaryDim, style }, this.#at("attn.hook_rot_k"));
     }
+    if (qkNormAfterRope) [q, k] = this.#normedHeads(q, k);
+    if (queryScale) q = this.one(POSITION_SCALE, [q], queryScale);
     const [keys, values] = this.add(STORE, [k, v], { layer }, { isCached: true }) as [Value, Value];
     return { q, keys, values };
+  }
+
+  /** Queries and keys through their norm, where they have one. */
+  #normedHeads(q: Value, k: Value): [Value, Value] {
+    const { qkNorm: over, qkNormSpec } = this.spec.attention;
+    if (over === "none" || qkNormSpec.kind === "none") return [q, k];
+    const norm = { spec: withoutWeights(qkNormSpec), over };
+    return [
+      this.one(QK_NORM, [q], { ...norm, weights: this.#weight("qNorm") }),
+      this.one(QK_NORM, [k], { ...norm, weights: this.#weight("kNorm") }),
+    ];
   }
 
   /** Queries to what attention makes of them, [row, dModel], before post-norm and multiplier. */
@@ -232,12 +290,13 @@ class Tracer extends GraphBuilder {
       window: settings.window,
       causal: isCausal(spec),
       alibi: spec.positions.kind === "alibi",
+      ...(spec.attention.sinks && { sinks: this.#weight("sinks") }),
     };
     const scores = this.one(SCORES, [q, keys], attributes, this.#at("attn.hook_attn_scores"));
     const pattern = this.one(SOFTMAX, [scores], attributes, this.#at("attn.hook_pattern"));
     const z = this.one(MIX, [pattern, values], attributes, this.#at("attn.hook_z"));
     const result = this.one(HEAD_RESULTS, [z], { weight: this.#weight("W_O"), dModel }, this.#at("attn.hook_result"));
-    return this.one(SUM_HEADS, [result], { bias: this.#weight("b_O") });
+    return this.one(SUM_HEADS, [result], { bias: this.#weight("b_O") }, this.#at("attn.hook_out"));
   }
 
   /** The MLP of a block, [row, dModel], before post-norm and multiplier. */
@@ -254,16 +313,18 @@ class Tracer extends GraphBuilder {
     let post = this.one(ACTIVATION, [pre], { activation });
     if (isGated) post = this.one(MULTIPLY, [post, project("in", x, hidden, "mlp.hook_pre_linear")], {});
     this.name(post, this.#at("mlp.hook_post"));
-    return project("out", post, [{ heads: 1, width: spec.dModel }]);
+    return project("out", post, [{ heads: 1, width: spec.dModel }], "mlp.hook_out");
   }
 
   /** The residual and what attention or the MLP adds to it, through the block's post-norm and multiplier. */
   #addBranch(residual: Value, branch: Value, postNorm: "ln1Post" | "ln2Post", point: string): Value {
     const { norms, residualScale: scale } = this.spec.block;
-    let term = norms === "pre" ? branch : this.#norm(branch, this.#weight(postNorm));
+    const after = (x: Value) => this.#norm(x, this.#weight(postNorm));
+    let term = norms === "post" || norms === "sandwich" ? after(branch) : branch;
     if (scale !== 1) term = this.one(SCALE, [term], { scale });
     this.name(term, this.#at(point));
-    return this.one(ADD, [residual, term], { scale: 1 });
+    const sum = this.one(ADD, [residual, term], { scale: 1 });
+    return norms === "added" ? after(sum) : sum;
   }
 
   #select(x: Value, rows: "output" | "picked"): Value {
@@ -272,9 +333,10 @@ class Tracer extends GraphBuilder {
 
   /** Final norm and unembedding: logits [row, vocab] = cap((norm(residual) W_U^T + b_U) * scale). */
   #unembedding(residual: Value): Value {
-    const { unembed, vocabSize } = this.spec;
-    let x = this.#norm(residual, { name: "lnFinal" }, "ln_final");
+    const { unembed, vocabSize, embed } = this.spec;
+    let x = unembed.norm === false ? residual : this.#norm(residual, { name: "lnFinal" }, "ln_final");
     if (this.form.logits === "picked") x = this.#select(x, "picked");
+    if (embed.width !== undefined) x = this.#project(x, "unembedProjection", embed.width);
     const parts = [{ heads: 1, width: vocabSize }];
     let logits = this.one(MATMUL, [x], { weight: { name: "W_U" }, bias: { name: "b_U" }, parts });
     if (unembed.scale !== 1) logits = this.one(SCALE, [logits], { scale: unembed.scale });

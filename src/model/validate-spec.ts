@@ -5,12 +5,23 @@
 import { ConfigError } from "../errors.ts";
 import type { ModelSpec, RopeSpec, TensorSource } from "./spec.ts";
 import { checkSpecForm } from "./spec-schema.ts";
-import { isPerBlock, type WeightName, weightShape, weightUses } from "./weights/table.ts";
+import { isPerBlock, isPerHead, type WeightName, weightShape, weightUses } from "./weights/table.ts";
 
 /** One rule: the problems it finds, each a sentence without its full stop. */
 type Rule = (spec: ModelSpec) => string[];
 
-const RULES: Rule[] = [sizes, layers, ropes, positions, block, missingWeights, surplusWeights, tensorNames, rowCuts];
+const RULES: Rule[] = [
+  sizes,
+  layers,
+  ropes,
+  positions,
+  sinks,
+  block,
+  missingWeights,
+  surplusWeights,
+  tensorNames,
+  rowCuts,
+];
 
 /**
  * Returns `spec`, typed. Throws `ConfigError` `config/spec` that names the file (`label`) and the first thing that is
@@ -47,7 +58,12 @@ function ropes(spec: ModelSpec): string[] {
 
 function ropeProblems({ rotaryDim, scaling, theta }: RopeSpec, path: string, dHead: number): string[] {
   const isLlama3 = scaling.kind === "llama3";
+  const factors = scaling.kind === "longrope" ? ([scaling.shortFactors, scaling.longFactors] as const) : [];
   return problems(
+    [
+      factors.some(({ length }) => length !== rotaryDim / 2),
+      `${path}.scaling has ${factors.map(({ length }) => length).join(" and ")} factors for ${rotaryDim / 2} frequencies`,
+    ],
     [rotaryDim % 2 !== 0, `${path}.rotaryDim = ${rotaryDim} is odd`],
     [rotaryDim > dHead, `${path}.rotaryDim = ${rotaryDim} is more than dHead = ${dHead}`],
     [theta === 1 && scaling.kind === "yarn", `${path}.theta = 1 leaves YaRN without a range of frequencies`],
@@ -66,11 +82,21 @@ function positions({ positions, nHeads }: ModelSpec): string[] {
   return problems([length !== nHeads, `positions.slopes has ${length} entries, but nHeads = ${nHeads}`]);
 }
 
+/** Kernels read one number a head: its slope or its sink. */
+function sinks({ attention, positions }: ModelSpec): string[] {
+  const both = attention.sinks === true && positions.kind === "alibi";
+  return problems([both, 'attention.sinks needs positions other than "alibi"']);
+}
+
 function block({ block, embed, norm }: ModelSpec): string[] {
   const isParallel = block.residual === "parallel";
   return problems(
     [block.parallelSharedNorm && !isParallel, 'block.parallelSharedNorm needs block.residual "parallel"'],
     [isParallel && block.norms !== "pre", `block.residual "parallel" needs block.norms "pre", not "${block.norms}"`],
+    [
+      block.normedResidual === true && (isParallel || block.norms !== "pre"),
+      'block.normedResidual needs block.residual "sequential" and block.norms "pre"',
+    ],
     [embed.norm && norm.kind === "none", 'embed.norm is true, but norm.kind is "none"'],
   );
 }
@@ -93,6 +119,10 @@ function tensorNames(spec: ModelSpec): string[] {
   return sources(spec).flatMap(([name, { tensor, optional }]) =>
     problems(
       [tensor === "", `weights["${name}"].tensor is empty`],
+      [
+        tensor.includes("{h}") && !isPerHead(spec, name),
+        `weights["${name}"].tensor = "${tensor}" has {h}, but no heads`,
+      ],
       [isPerBlock(name) && !tensor.includes("{i}"), `weights["${name}"].tensor = "${tensor}" lacks {i}, the layer`],
       [!isPerBlock(name) && tensor.includes("{i}"), `weights["${name}"].tensor = "${tensor}" has {i}, but no layer`],
       [optional === true && uses.get(name) === "required", `weights["${name}"].optional is true, but it is needed`],

@@ -2,7 +2,7 @@
 import type { AttentionCall } from "../kernels/attention-steps.ts";
 import type { View } from "../kernels/view.ts";
 import { cacheBuffers } from "./bindings.ts";
-import type { Lowering } from "./op.ts";
+import type { Lowering, WeightRef } from "./op.ts";
 import type { RowTable } from "./rows.ts";
 
 export interface AttentionAttributes {
@@ -16,11 +16,13 @@ export interface AttentionAttributes {
   readonly window: number | null;
   readonly causal: boolean;
   readonly alibi: boolean;
+  /** A score a head beside those of its keys, of a key without a value; models with ALiBi have none. */
+  readonly sinks?: WeightRef | undefined;
 }
 
 /** The call that all attention kernels share; `queries` are missing where an op does not read them. */
 export function attentionCall(
-  { recorder, attributes, rows, rowTable, bindings }: Lowering<AttentionAttributes>,
+  { recorder, attributes, rows, rowTable, weights, bindings }: Lowering<AttentionAttributes>,
   queries?: View,
 ): AttentionCall {
   const { layer, nHeads, nKvHeads, dHead, scale, softCap, window, causal } = attributes;
@@ -31,6 +33,8 @@ export function attentionCall(
   if (!causal) constants.CAUSAL = 0;
   if (alibi) constants.HAS_ALIBI = 1;
   if (softCap) constants.HAS_SOFT_CAP = 1;
+  const sinks = weights.vector(attributes.sinks);
+  if (sinks) constants.HAS_SINKS = 1;
   return {
     params: {
       rowCount: rows.count,
@@ -48,7 +52,14 @@ export function attentionCall(
       gradStride: 0,
     },
     work: { operations: 4 * keysSeen(attributes, rows, keyCount) * nHeads * dHead },
-    buffers: { rowTable, slotTable, alibiSlopes: alibi ?? zeros, queries: queries?.buffer ?? zeros, keys, values },
+    buffers: {
+      rowTable,
+      slotTable,
+      headNumbers: sinks ?? alibi ?? zeros,
+      queries: queries?.buffer ?? zeros,
+      keys,
+      values,
+    },
     constants,
   };
 }

@@ -88,13 +88,18 @@ export function scoresOf(call: ReferenceCall<AttentionAttributes>, keyCount: num
   return out;
 }
 
-/** Softmax of runs of `width`. */
-export function softmaxOf(scores: Float64Array, width: number): Float64Array {
+/** Softmax of runs of `width`, one a (row, head). A head's sink is a score more, whose part of the pattern is left out. */
+export function softmaxOf(
+  scores: Float64Array,
+  width: number,
+  sinkOf: (rowHead: number) => number = () => Number.NEGATIVE_INFINITY,
+): Float64Array {
   const out = new Float64Array(scores.length);
   for (let start = 0; start < scores.length; start += width) {
     const row = scores.subarray(start, start + width);
-    const largest = row.reduce((most, value) => Math.max(most, value), Number.NEGATIVE_INFINITY);
-    const total = row.reduce((sum, value) => sum + Math.exp(value - largest), 0);
+    const sink = sinkOf(start / width);
+    const largest = row.reduce((most, value) => Math.max(most, value), sink);
+    const total = row.reduce((sum, value) => sum + Math.exp(value - largest), Math.exp(sink - largest));
     out.set(
       row.map((value) => Math.exp(value - largest) / total),
       start,
@@ -122,4 +127,13 @@ export function mixOf(
     }
   });
   return out;
+}
+
+/** The sink of each (row, head); minus infinity where there is none. */
+export function sinksOf({
+  attributes: { sinks, nHeads },
+  weight,
+}: Pick<ReferenceCall<AttentionAttributes>, "attributes" | "weight">): (rowHead: number) => number {
+  const values = weight(sinks);
+  return (rowHead) => values?.[rowHead % nHeads] ?? Number.NEGATIVE_INFINITY;
 }

@@ -19,7 +19,7 @@ import type { View } from "../kernels/view.ts";
 import { softCapped } from "./activations.ts";
 import { blocksOf, queriesOf } from "./attention-blocks.ts";
 import { type AttentionAttributes, attentionCall } from "./attention-call.ts";
-import { eachRowHead, keyCountOf, scoresOf } from "./attention-reference.ts";
+import { eachRowHead, keyCountOf, scoresOf, sinksOf } from "./attention-reference.ts";
 import { defineOp, type Lowering, type ReferenceCall } from "./op.ts";
 import type { RowTable } from "./rows.ts";
 
@@ -41,12 +41,14 @@ export const ATTENTION_STATISTICS = defineOp<AttentionAttributes>({
     const { nHeads, nKvHeads, dHead, alibi } = attributes;
     const keyCount = keyCountOf(call.inputRows[1] as RowTable);
     const scores = scoresOf(call, keyCount);
+    const sinkOf = sinksOf(call);
     const out = new Float64Array(rows.count * nHeads * 4);
     eachRowHead(call, (rowHead, keys, kvHead) => {
       const own = scores.subarray(rowHead * keyCount, (rowHead + 1) * keyCount);
-      const largest = own.reduce((most, score) => Math.max(most, score), Number.NEGATIVE_INFINITY);
+      const sink = sinkOf(rowHead);
+      const largest = own.reduce((most, score) => Math.max(most, score), sink);
       const weightOf = (position: number) => Math.exp((own[position] as number) - largest);
-      const total = keys.reduce((sum, { position }) => sum + weightOf(position), 0);
+      const total = keys.reduce((sum, { position }) => sum + weightOf(position), Math.exp(sink - largest));
       const along = keys.reduce(
         (sum, { row, position }) => sum + weightOf(position) * dot(dz, rowHead, v, row * nKvHeads + kvHead, dHead),
         0,

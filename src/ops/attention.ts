@@ -8,11 +8,13 @@ import { WIDEST_TILED_HEAD } from "../kernels/attention-tile-gradients.ts";
 import type { View } from "../kernels/view.ts";
 import { type AttentionAttributes, attentionCall } from "./attention-call.ts";
 import { CAP_GRADIENT, MIX_KEYS, MIX_TRANSPOSED, PATTERN_GRADIENT, SOFTMAX_GRADIENT } from "./attention-gradients.ts";
-import { keyCountOf, mixOf, scoresOf, softmaxOf } from "./attention-reference.ts";
+import { keyCountOf, mixOf, scoresOf, sinksOf, softmaxOf } from "./attention-reference.ts";
 import { ATTENTION_STATISTICS, KEY_GRADIENT, QUERY_GRADIENT } from "./attention-tile-gradients.ts";
 import { SCALE } from "./elementwise.ts";
-import { defineOp, type OpKind, type OpSink, type Value } from "./op.ts";
+import { defineOp, type OpKind, type OpSink, type Value, type WeightRef } from "./op.ts";
 import type { RowTable } from "./rows.ts";
+import { SINK_GRADIENT, SINK_GRADIENT_BY_PATTERN } from "./sink-gradients.ts";
+import { VECTOR_GRADIENT } from "./weight-gradients.ts";
 
 /** The gradients of q and of the keys, given that of the scores. */
 function scoresGradients(
@@ -47,12 +49,20 @@ function stepGradients(
   attributes: AttentionAttributes,
   [q, keys, values]: readonly [Value, Value, Value],
   dz: Value,
+  wantsSinks: boolean,
 ): Value[] {
   const scores = sink.one(SCORES, [q, keys], attributes);
   const pattern = sink.one(SOFTMAX, [scores], attributes);
   const [dPattern, dv] = mixGradients(sink, attributes, [pattern, values], dz);
+  if (wantsSinks)
+    addSinkGradient(sink, attributes, sink.one(SINK_GRADIENT_BY_PATTERN, [pattern, dPattern], attributes));
   const dScores = sink.one(SOFTMAX_GRADIENT, [pattern, dPattern], attributes);
   return [...scoresGradients(sink, attributes, [q, keys, scores], dScores), dv];
+}
+
+/** Adds what each (row, head) gives to the gradient of the sinks. */
+function addSinkGradient(sink: OpSink, { sinks }: AttentionAttributes, terms: Value): void {
+  sink.add(VECTOR_GRADIENT, [terms], { weight: sinks as WeightRef });
 }
 
 const isTiled = ({ dHead }: Pick<AttentionAttributes, "dHead">) => dHead <= WIDEST_TILED_HEAD;
@@ -77,15 +87,16 @@ export const SCORES: OpKind<AttentionAttributes> = defineOp<AttentionAttributes>
 
 export const SOFTMAX: OpKind<AttentionAttributes> = defineOp<AttentionAttributes>({
   name: "softmax",
-  formula: "softmax(scores)",
+  formula: "softmax(scores), of scores and sink where heads have one",
   shapes: (_, { nHeads }) => [{ heads: nHeads, width: "keys" }],
   inPlace: () => [0],
-  reference: ({ inputs: [scores], inputShapes: [shape] }) => [
-    softmaxOf(scores as Float64Array, shape?.width as number),
-  ],
-  vjp: ({ op: { outputs, attributes }, grads, sink }) => [
-    sink.one(SOFTMAX_GRADIENT, [...outputs, ...grads] as Value[], attributes),
-  ],
+  reference: (call) => [softmaxOf(call.inputs[0] as Float64Array, call.inputShapes[0]?.width as number, sinksOf(call))],
+  vjp({ op: { outputs, attributes }, grads, sink, wantsWeight }) {
+    const both = [...outputs, ...grads] as Value[];
+    if (attributes.sinks && wantsWeight(attributes.sinks))
+      addSinkGradient(sink, attributes, sink.one(SINK_GRADIENT_BY_PATTERN, both, attributes));
+    return [sink.one(SOFTMAX_GRADIENT, both, attributes)];
+  },
   lower(call) {
     attentionSoftmax(call.recorder, attentionCall(call), (call.outputs[0] as View).buffer);
   },
@@ -114,14 +125,17 @@ export const ATTENTION = defineOp<AttentionAttributes>({
   acrossRows: [1, 2],
   reference(call) {
     const keyCount = keyCountOf(call.inputRows[1] as RowTable);
-    return [mixOf(call, softmaxOf(scoresOf(call, keyCount), keyCount), call.inputs[2] as Float64Array, keyCount)];
+    const pattern = softmaxOf(scoresOf(call, keyCount), keyCount, sinksOf(call));
+    return [mixOf(call, pattern, call.inputs[2] as Float64Array, keyCount)];
   },
   // The pattern is computed once more, a tile at a time, which costs less than keeping it.
-  vjp({ op: { inputs, attributes }, grads, sink }) {
+  vjp({ op: { inputs, attributes }, grads, sink, wantsWeight }) {
     const [q, keys, values] = inputs as [Value, Value, Value];
     const [dz] = grads as [Value];
-    if (!isTiled(attributes)) return stepGradients(sink, attributes, [q, keys, values], dz);
+    const wantsSinks = attributes.sinks !== undefined && wantsWeight(attributes.sinks);
+    if (!isTiled(attributes)) return stepGradients(sink, attributes, [q, keys, values], dz, wantsSinks);
     const statistics = sink.one(ATTENTION_STATISTICS, [q, keys, values, dz], attributes);
+    if (wantsSinks) addSinkGradient(sink, attributes, sink.one(SINK_GRADIENT, [statistics], attributes));
     const all = [q, keys, values, dz, statistics];
     return [sink.one(QUERY_GRADIENT, all, attributes), ...sink.add(KEY_GRADIENT, all, attributes, { rows: keys.rows })];
   },

@@ -3,7 +3,9 @@ import { ADD } from "./add.ts";
 import { ATTENTION, MIX, SCORES, SOFTMAX } from "./attention.ts";
 import { CALLBACK } from "./callback.ts";
 import { CAPTURE } from "./capture.ts";
+import { CLAMP } from "./clamp.ts";
 import { COPY } from "./copy.ts";
+import { DECODE, GATED_RELU, JUMP_RELU, RESHAPE, TOP_K } from "./dictionary.ts";
 import { EDIT } from "./edit.ts";
 import { ACTIVATION, SCALE, SOFT_CAP } from "./elementwise.ts";
 import { EMBED } from "./embed.ts";
@@ -14,9 +16,11 @@ import { JOIN } from "./join.ts";
 import { HEAD_RESULTS, MATMUL } from "./matmul.ts";
 import { MULTIPLY } from "./multiply.ts";
 import { AFFINE, NORM, NORM_SCALE, NORMALIZE } from "./norm.ts";
+import { POSITION_SCALE } from "./position-scale.ts";
 import { QK_NORM } from "./qk-norm.ts";
 import { ROPE, ROPE_STORE } from "./rope.ts";
 import { SELECT } from "./select.ts";
+import { ROW_STATISTICS, STANDARDIZE, UNSTANDARDIZE } from "./standardize.ts";
 import { STORE } from "./store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "./sum-heads.ts";
 
@@ -30,8 +34,10 @@ export const PRIMITIVES = [
   MATMUL,
   REPEAT_HEADS,
   HEAD_PROJECTION,
+  CLAMP,
   QK_NORM,
   ROPE,
+  POSITION_SCALE,
   STORE,
   SCORES,
   SOFTMAX,
@@ -45,6 +51,18 @@ export const PRIMITIVES = [
   ADD,
   SELECT,
   JOIN,
+] as const;
+
+/** What dictionaries of features are written in, besides. */
+export const MODULES = [
+  RESHAPE,
+  ROW_STATISTICS,
+  STANDARDIZE,
+  JUMP_RELU,
+  GATED_RELU,
+  TOP_K,
+  DECODE,
+  UNSTANDARDIZE,
 ] as const;
 
 /** What people put into a graph: changes, looks, calls. */

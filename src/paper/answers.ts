@@ -13,6 +13,7 @@ import { begins, prefixesOf, togetherOf } from "../model/answer-overlap.ts";
 import { SEQUENCE, type SequenceInput } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
 import { ANSWERS, answerTokens, type Entry, type LogProbsOptions, selectedLogProbs } from "../model/log-probs.ts";
+import { LONG_CALL_FIELDS, type LongCallOptions, reportProgress } from "../model/long-call.ts";
 import * as s from "../schema/schema.ts";
 import { type Next, nextTokens, rankOf } from "./next-token.ts";
 import { type BatchedPrompt, batchesOf, checkEdits, namingPrompt, passOptions } from "./passes.ts";
@@ -27,16 +28,15 @@ export interface AskedPrompt {
 
 /** Options of `answerProbabilities`. */
 export interface AnswerOptions extends LogProbsOptions {
-  /** Called after each batch with the number of prompts so far, and of all. */
-  onProgress?: (done: number, total: number) => void;
+  /** Called after each batch with the number of prompts so far, and of all. It may be async: the call waits for it. */
+  onProgress?: LongCallOptions["onProgress"];
 }
 
 const ENCODING = { addBos: s.flag, tokenization: s.oneOf("joint", "separate") };
 
 export const ANSWER_OPTIONS = s.object<AnswerOptions>("the options of answerProbabilities", {
   ...ENCODING,
-  signal: s.signal,
-  onProgress: s.callback,
+  ...LONG_CALL_FIELDS,
 });
 
 const ASKED = s.list(
@@ -116,7 +116,7 @@ export async function answerProbabilities(
   for (const batch of batchesOf(tokens, model.spec.vocabSize)) {
     signal?.throwIfAborted();
     found.push(...(await measureBatch(model, batch, signal)));
-    onProgress?.(found.length, tokens.length);
+    await reportProgress({ onProgress, signal }, found.length, tokens.length);
   }
   return found;
 }

@@ -52,7 +52,7 @@ export {
 export { type MixtureReport, mixtureReport, type RoleReport } from "./report.ts";
 export type { Report, ReportRun } from "./report-page.ts";
 export { type ReportModels, type RunReportOptions, runReport } from "./run-all.ts";
-export { mergeRun, type RunFigureOptions, runFigure, type Shard } from "./runs.ts";
+export { type CellProgress, mergeRun, type RunFigureOptions, runFigure, type Shard } from "./runs.ts";
 export { type Subject, SubjectList, type Subjects } from "./subjects.ts";
 export type { InputSlot, Task, TaskFamily } from "./tasks/family.ts";
 export { type FamilySet, familyNames, taskFamily } from "./tasks/index.ts";

@@ -10,6 +10,7 @@ import type { HookedModel } from "../hooks/index.ts";
 import { SEQUENCE, type SequenceInput } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
 import { answerTokens } from "../model/log-probs.ts";
+import { LONG_CALL_FIELDS, type LongCallOptions, reportProgress } from "../model/long-call.ts";
 import * as s from "../schema/schema.ts";
 import { assertAskable } from "./measure.ts";
 import { nextTokens } from "./next-token.ts";
@@ -35,18 +36,16 @@ export interface Lines {
 }
 
 /** Options of `likeliestLines`. */
-export interface LineOptions {
+export interface LineOptions extends LongCallOptions {
   /** Whether these are all that are wanted: called with the lines of a prompt, likeliest first, until it says so. */
   enough: (lines: readonly Line[], prompt: number) => boolean;
-  /** Ends it with `signal.reason` between two passes. */
-  signal?: AbortSignal;
 }
 
 const PROMPTS = s.list("prompts", SEQUENCE);
 
 export const LINE_OPTIONS = s.object<LineOptions, LineOptions>("the options of likeliestLines", {
   enough: s.required(s.callback),
-  signal: s.signal,
+  ...LONG_CALL_FIELDS,
 });
 
 /** Beginnings that are continued at a time, of each prompt. */
@@ -74,16 +73,19 @@ export async function likeliestLines(
   assertAskable(model, vocabulary);
   model.assertOpen();
   const read = s.readArgument(PROMPTS, prompts, "likeliestLines", "prompts");
-  const { enough, signal } = s.readOptions(LINE_OPTIONS, options, "likeliestLines");
+  const { enough, signal, onProgress } = s.readOptions(LINE_OPTIONS, options, "likeliestLines");
   const reader = readerOf(model, vocabulary);
   const searches = read.map((prompt, index) => {
     const { promptIds } = namingPrompt(index, () => answerTokens(model.base, prompt, [], {}));
     return new Search(promptIds, model.spec.maxPositions, reader, (lines) => enough(lines, index));
   });
   checkEdits("likeliestLines", model, searches);
+  let done = 0;
   for (const batch of batchesOf(searches, model.spec.vocabSize)) {
     signal?.throwIfAborted();
     await searchBatch(model, batch, signal);
+    done += batch.length;
+    await reportProgress({ onProgress, signal }, done, searches.length);
   }
   return searches.map((search) => search.result());
 }

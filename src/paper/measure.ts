@@ -4,6 +4,7 @@
  */
 import { MODEL } from "../hooks/call.ts";
 import type { Edit, HookedModel } from "../hooks/index.ts";
+import { LONG_CALL_FIELDS, type LongCallOptions } from "../model/long-call.ts";
 import * as s from "../schema/schema.ts";
 import { type AskedPrompt, answerProbabilities } from "./answers.ts";
 import { PaperError } from "./errors.ts";
@@ -27,20 +28,18 @@ export interface Measured {
 }
 
 /** How prompts are asked. */
-export interface MeasureOptions {
+export interface MeasureOptions extends LongCallOptions {
   /** Whether the line break after an answer counts, also in text: then none includes another. Default false. */
   wholeLines?: boolean;
   /** Of each prompt, beside those of a `withEdits` view; they name no `batch`. */
   edits?: readonly (readonly Edit[])[];
-  /** Ends it with `signal.reason` between two batches. */
-  signal?: AbortSignal;
 }
 
 export const MEASURE_OPTIONS = s.object<MeasureOptions>("the options of measurePrompts", {
   wholeLines: s.flag,
   // Each is read by `answerProbabilities`.
   edits: s.list("a list of edits for each prompt", s.simple<readonly Edit[]>("a list of edits", Array.isArray)),
-  signal: s.signal,
+  ...LONG_CALL_FIELDS,
 });
 
 /**
@@ -58,7 +57,7 @@ export async function measurePrompts(
   s.readArgument(MODEL, model, "measurePrompts", "model");
   if (vocabulary !== undefined) s.readArgument(VOCABULARY, vocabulary, "measurePrompts", "vocabulary");
   s.readArgument(s.list("prompts, of evaluationPrompts()", PROMPT), prompts, "measurePrompts", "prompts");
-  const { signal, wholeLines, edits } = s.readOptions(MEASURE_OPTIONS, options, "measurePrompts");
+  const { wholeLines, edits, ...call } = s.readOptions(MEASURE_OPTIONS, options, "measurePrompts");
   assertAskable(model, vocabulary);
   if (edits && edits.length !== prompts.length)
     throw new PaperError(
@@ -69,7 +68,7 @@ export async function measurePrompts(
     ...askedOf(vocabulary, prompt, wholeLines ? LINE_BREAK : ""),
     edits: edits?.[index] ?? [],
   }));
-  const found = await answerProbabilities(model, asked, signal ? { signal } : {});
+  const found = await answerProbabilities(model, asked, call);
   return found.map(({ answers, other, entropy, likeliestOther, prefixes }) => ({
     probabilities: answers.map(({ probability }) => probability),
     ranks: answers.every(({ tokens }) => tokens.length === 1) ? answers.map(({ rank }) => rank) : undefined,

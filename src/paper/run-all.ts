@@ -9,7 +9,7 @@ import * as s from "../schema/schema.ts";
 import { PaperError } from "./errors.ts";
 import { type AnyFigure, isComparison } from "./figure.ts";
 import { type Report, type ReportRun, reportPage } from "./report-page.ts";
-import { FIGURE, runFigure, SHARD, type Shard } from "./runs.ts";
+import { type CellProgress, FIGURE, runFigure, SHARD, type Shard } from "./runs.ts";
 import type { Subjects } from "./subjects.ts";
 
 /** Models by number, and what they are called in the report: letters, digits, dots and dashes. */
@@ -33,7 +33,7 @@ export interface RunReportOptions {
   /** Ends the report with `signal.reason` between two cells. */
   signal?: AbortSignal;
   /** After each cell of a run, which is named by its folder. */
-  onProgress?: (run: string, done: number, total: number, secondsLeft: number | undefined) => void;
+  onProgress?: (progress: CellProgress & { readonly run: string }) => void;
 }
 
 export const RUN_REPORT_OPTIONS = s.object<RunReportOptions, RunReportOptions>("the options of runReport", {
@@ -138,7 +138,7 @@ async function runOne(
       ...(quick && { quick }),
       ...(shard && { shard }),
       ...(signal && { signal }),
-      ...(onProgress && { onProgress: (...progress) => onProgress(folder, ...progress) }),
+      ...(onProgress && { onProgress: (progress) => onProgress({ run: folder, ...progress }) }),
     });
     return { summary, reason: undefined };
   } catch (error) {

@@ -34,7 +34,16 @@ export interface RunFigureOptions {
   /** Ends the run with `signal.reason` between two cells. */
   signal?: AbortSignal;
   /** After each cell: how many of this run's are done, and the seconds that the others will take, once that is known. */
-  onProgress?: (done: number, total: number, secondsLeft: number | undefined) => void;
+  onProgress?: (progress: CellProgress) => void;
+}
+
+/** How far a run is. */
+export interface CellProgress {
+  /** Cells. */
+  readonly done: number;
+  readonly total: number;
+  /** What the others will take; undefined until a cell was computed. */
+  readonly secondsLeft: number | undefined;
 }
 
 export const SHARD = s.object<Shard>("a shard", {
@@ -104,7 +113,8 @@ export async function runFigure(
       computed += 1;
     }
     const seconds = (performance.now() - started) / 1000;
-    onProgress?.(index + 1, own.length, computed > 0 ? (seconds / computed) * (own.length - index - 1) : undefined);
+    const [done, total] = [index + 1, own.length];
+    onProgress?.({ done, total, secondsLeft: computed > 0 ? (seconds / computed) * (total - done) : undefined });
   }
   return shard ? undefined : mergeRun([figure], store);
 }

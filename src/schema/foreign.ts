@@ -22,6 +22,17 @@ const FOREIGN: Readonly<Record<string, readonly string[]>> = {
   row: ["batch"],
 };
 
+/** Names that a call takes in another place than its options, and where. */
+const ELSEWHERE: Readonly<Record<string, string>> = {
+  startAtLayer: "It belongs to the input: { residual, startAtLayer }.",
+  start_at_layer: "It belongs to the input: { residual, startAtLayer }.",
+};
+
+/** Where a name belongs that stands in the wrong place. */
+export function placeOf(name: string): string | undefined {
+  return Object.hasOwn(ELSEWHERE, name) ? ELSEWHERE[name] : undefined;
+}
+
 /** Our name for a name of another library, if `known` has it. */
 export function foreignNames(name: string, known: readonly string[]): string[] | undefined {
   const camel = name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());

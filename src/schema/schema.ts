@@ -9,7 +9,7 @@
  * of one.
  */
 import { InputError } from "../errors.ts";
-import { foreignNames } from "./foreign.ts";
+import { foreignNames, placeOf } from "./foreign.ts";
 import { nearestNames } from "./nearest.ts";
 
 /** What one value may be. */
@@ -71,8 +71,8 @@ export class Place {
   refuseKey(key: string, known: readonly string[]): never {
     const holder = this.path === "" ? `no option "${key}"` : `no "${key}" in ${this.path}`;
     const [nearest] = foreignNames(key, known) ?? nearestNames(key, known);
-    const remedy =
-      nearest === undefined ? "It takes none." : `The nearest is "${nearest}"; all are ${known.join(", ")}.`;
+    const list = nearest === undefined ? "It takes none." : `The nearest is "${nearest}"; all are ${known.join(", ")}.`;
+    const remedy = placeOf(key) ?? list;
     throw this.refusal(`${this.subject}: there is ${holder}. ${remedy}`, "key");
   }
 }

@@ -67,6 +67,6 @@ export function onlyToken(
     ids.length === 0 ? "no tokens" : `${ids.length} tokens: ${shown.join(", ")}${ids.length > 8 ? " ..." : ""}`;
   throw new InputError(
     "tokenizer/not-one-token",
-    `${JSON.stringify(text)} is ${pieces}. Give text that is one token (the space before a word counts), or give a token id.`,
+    `${JSON.stringify(text)} is ${pieces}. Give text that is one token (a space before or behind a word counts), or give a token id.`,
   );
 }

@@ -2,7 +2,7 @@
 
 import type { ComponentType } from "preact";
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
-import type { Engine, ResultOf } from "./client.ts";
+import type { Engine } from "./client.ts";
 import type { SourceChoice } from "./engine/models.ts";
 import { EMBEDDED } from "./models.ts";
 import { EMPTY, fromHash, type PageState, toHash, VIEWS, type ViewName } from "./state.ts";
@@ -149,9 +149,18 @@ export function App({ engine }: { engine: Engine }) {
           />
         )}
         {View && !model.result && !model.isRunning && <p>No model is loaded. Choose one in the Model view.</p>}
-        {View && model.result && (
+        {View && model.result && model.result.takesText !== true && (
+          <Problem
+            error={
+              new Error(
+                `The views need text, and this model takes none: ${model.result.takesText}. Load it together with its tokenizer.json.`,
+              )
+            }
+          />
+        )}
+        {View && model.result?.takesText === true && (
           <>
-            {state.view !== "superposition" && <PromptField state={state} change={change} model={model.result} />}
+            {state.view !== "superposition" && <PromptField state={state} change={change} />}
             <View
               key={state.view}
               engine={engine}
@@ -170,16 +179,7 @@ export function App({ engine }: { engine: Engine }) {
   );
 }
 
-function PromptField({
-  state,
-  change,
-  model,
-}: {
-  state: PageState;
-  change: (part: Partial<PageState>) => void;
-  model: ResultOf<"load">;
-}) {
-  if (model.takesText !== true) return <Problem error={new Error(`This model takes no text: ${model.takesText}.`)} />;
+function PromptField({ state, change }: { state: PageState; change: (part: Partial<PageState>) => void }) {
   return (
     <label class="field wide">
       prompt
@@ -202,7 +202,8 @@ const ADVICE = [
   ["Safari", "Version 26 has WebGPU."],
 ];
 
-function NoGpu({ error }: { error: Error }) {
+function NoGpu({ error }: { error: Error & { code?: string | undefined } }) {
+  if (error.code !== "gpu/no-adapter") return <Problem error={error} />;
   return (
     <section class="card problem" role="alert">
       <h2>No WebGPU here</h2>

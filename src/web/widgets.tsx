@@ -41,13 +41,19 @@ export function CallStatus({
   unit?: (progress: Progress) => string;
 }) {
   if (call.error) return <Problem error={call.error} />;
-  if (!call.isRunning) return <p class="status" role="status" />;
+  // The live region holds the name alone: a screen reader would read every step of the progress.
   return (
-    <p class="status" role="status">
-      {what} <Bar progress={call.progress} label={what} /> {call.progress && unit(call.progress)}{" "}
-      <button type="button" onClick={call.stop}>
-        Stop
-      </button>
+    <p class="status">
+      <span role="status">{call.isRunning ? what : ""}</span>
+      {call.isRunning && (
+        <>
+          {" "}
+          <Bar progress={call.progress} label={what} /> {call.progress && unit(call.progress)}{" "}
+          <button type="button" onClick={call.stop}>
+            Stop
+          </button>
+        </>
+      )}
     </p>
   );
 }
@@ -110,7 +116,7 @@ export function NumberField({
 export function Card({ title, children }: { title: string; children: ComponentChildren }) {
   return (
     <section class="card">
-      <h3>{title}</h3>
+      <h2>{title}</h2>
       {children}
     </section>
   );

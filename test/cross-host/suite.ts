@@ -12,10 +12,12 @@ import { type Check, expectEqual } from "./harness.ts";
 import { hookChecks } from "./hooks.ts";
 import { kernelChecks } from "./kernels.ts";
 import { lifetimeChecks } from "./lifetimes.ts";
+import { moduleChecks } from "./modules.ts";
 import { paperChecks } from "./paper.ts";
 import { pictureChecks } from "./pictures.ts";
 import { theoryChecks } from "./theory.ts";
 import { trainingChecks } from "./training.ts";
+import { typeChecks } from "./types.ts";
 
 const ADD_VECTORS = `
   @group(0) @binding(0) var<storage, read> a: array<f32>;
@@ -84,11 +86,13 @@ export const suite: Check[] = [
   },
   ...kernelChecks,
   ...familyChecks,
+  ...typeChecks,
   ...editChecks,
   ...gradientChecks,
   ...trainingChecks,
   ...paperChecks,
   ...attributionChecks,
+  ...moduleChecks,
   ...circuitChecks,
   ...theoryChecks,
   ...hookChecks,

@@ -4,7 +4,7 @@
  */
 import type { TensorEntry } from "../../src/checkpoint/index.ts";
 import { resolveWeight } from "../../src/model/families/resolve.ts";
-import { ropeTable } from "../../src/model/rope.ts";
+import { dependsOnLength, ropeTable } from "../../src/model/rope.ts";
 import type { LayerSpec, ModelSpec, NormSpec, TensorSource, WeightName } from "../../src/model/spec.ts";
 import { ACTIVATIONS, softCapped } from "../../src/ops/activations.ts";
 import { rotated } from "../../src/ops/attention-reference.ts";
@@ -23,6 +23,12 @@ export function lookupIn(spec: ModelSpec, tensors: readonly TensorEntry[]): Look
   const has = (name: string) => byName.has(name);
   return (name, layer = 0) => {
     const source = spec.weights[name];
+    if (source?.tensor.includes("{h}")) {
+      const heads = Array.from({ length: name.includes("qNorm") ? spec.nHeads : spec.nKvHeads }, (_, head) =>
+        byName.get(resolveWeight(spec, name, layer, has, head) ?? ""),
+      );
+      return heads.flatMap((tensor) => (tensor ? rowsOf(tensor, { tensor: tensor.name }) : []));
+    }
     const tensor = byName.get(resolveWeight(spec, name, layer, has) ?? "");
     return tensor && rowsOf(tensor, source ?? { tensor: tensor.name });
   };
@@ -54,6 +60,9 @@ const dot = (a: ArrayLike<number>, b: ArrayLike<number>) =>
 const plus = (a: Vector, b: Vector, scale = 1) => Float64Array.from(a, (value, i) => value + scale * (b[i] as number));
 
 export class ReferenceDecoder {
+  /** Of the sequence. */
+  #length = 0;
+
   constructor(
     readonly spec: ModelSpec,
     readonly weights: Lookup,
@@ -62,12 +71,14 @@ export class ReferenceDecoder {
   /** Logits [pos][vocab] of one sequence. */
   run(ids: readonly number[]): Float64Array[] {
     const { spec } = this;
+    this.#length = ids.length;
     let residuals = ids.map((id, position) => this.#embed(id, position));
     for (let layer = 0; layer < spec.nLayers; layer++) residuals = this.#block(residuals, layer);
     const W_U = (spec.unembed.tied ? this.weights("embed.W_E") : this.weights("unembed.W_U")) as Vector[];
     const b_U = this.weights("unembed.b_U")?.[0];
     return residuals.map((residual) => {
-      const normed = this.#norm("lnFinal", residual);
+      const final = spec.unembed.norm === false ? residual : this.#norm("lnFinal", residual);
+      const normed = spec.embed.width ? this.#linear("unembed.W_proj", final, 0) : final;
       return Float64Array.from(W_U, (row, token) =>
         softCapped((dot(row, normed) + (b_U?.[token] ?? 0)) * spec.unembed.scale, spec.unembed.softCap),
       );
@@ -77,6 +88,7 @@ export class ReferenceDecoder {
   #embed(id: number, position: number): Vector {
     const { spec } = this;
     let x: Vector = Float64Array.from(this.weights("embed.W_E")?.[id] as Vector, (value) => value * spec.embed.scale);
+    if (spec.embed.width) x = this.#linear("embed.W_proj", x, 0);
     if (spec.positions.kind === "learned") {
       x = plus(x, this.weights("embed.W_pos")?.[position + spec.positions.offset] as Vector);
     }
@@ -84,9 +96,10 @@ export class ReferenceDecoder {
   }
 
   #block(residuals: Vector[], layer: number): Vector[] {
-    const { norms, residual, parallelSharedNorm, residualScale } = this.spec.block;
-    const before = norms !== "post";
-    const after = norms !== "pre";
+    const { norms, residual, parallelSharedNorm, residualScale, normedResidual } = this.spec.block;
+    const before = norms === "pre" || norms === "sandwich";
+    const after = norms === "post" || norms === "sandwich";
+    const last = (name: "ln1Post" | "ln2Post", x: Vector) => (norms === "added" ? this.#norm(name, x, layer) : x);
     const pre = (name: "ln1" | "ln2", x: Vector) => (before ? this.#norm(name, x, layer) : x);
     const post = (name: "ln1Post" | "ln2Post", x: Vector) => (after ? this.#norm(name, x, layer) : x);
     const attended = this.#attention(
@@ -94,11 +107,13 @@ export class ReferenceDecoder {
       layer,
     );
     return residuals.map((x, position) => {
-      const middle = plus(x, post("ln1Post", attended[position] as Vector), residualScale);
+      const start = normedResidual ? pre("ln1", x) : x;
+      const middle = last("ln1Post", plus(start, post("ln1Post", attended[position] as Vector), residualScale));
       if (this.spec.mlp.absent) return middle;
       const input = residual === "sequential" ? middle : x;
       const hidden = this.#mlp(pre(residual === "parallel" && parallelSharedNorm ? "ln1" : "ln2", input), layer);
-      return plus(middle, post("ln2Post", hidden), residualScale);
+      const base = normedResidual ? pre("ln2", middle) : middle;
+      return last("ln2Post", plus(base, post("ln2Post", hidden), residualScale));
     });
   }
 
@@ -108,6 +123,7 @@ export class ReferenceDecoder {
 
   #normWith(norm: NormSpec, name: string, x: Vector, layer: number, part: (w: Vector) => Vector = (w) => w): Vector {
     if (norm.kind === "none") return x;
+    if (norm.affine === false) return normReference(x, { ...norm, kind: norm.kind, w: undefined, b: undefined });
     const [w, b] = [this.weights(`${name}.w` as WeightName, layer), this.weights(`${name}.b` as WeightName, layer)];
     const flat = (rows: Vector[] | undefined) => rows && part(Float64Array.from(rows.flatMap((row) => [...row])));
     return normReference(x as Float32Array, { ...norm, kind: norm.kind, w: flat(w), b: flat(b) });
@@ -139,7 +155,11 @@ export class ReferenceDecoder {
     const { nHeads, nKvHeads, dHead, attention } = spec;
     const settings = spec.layers[layer] as LayerSpec;
     const project = (name: string, heads: number, norm?: string) =>
-      inputs.flatMap((x, position) => this.#heads(this.#linear(name, x, layer), heads, norm, position, layer));
+      inputs.flatMap((x, position) => {
+        const { clamp = Number.POSITIVE_INFINITY } = attention;
+        const kept = this.#linear(name, x, layer).map((value) => Math.min(Math.max(value, -clamp), clamp));
+        return this.#heads(kept, heads, norm, position, layer);
+      });
     const flat = (vectors: Vector[]) =>
       Float64Array.from(vectors.flatMap((vector) => [...vector])) as unknown as Float32Array;
     const { z } = attentionReference({
@@ -155,6 +175,7 @@ export class ReferenceDecoder {
       lengths: attention.causal === false ? [inputs.length] : undefined,
       scale: settings.attentionScale ?? attention.scale,
       softCap: attention.softCap,
+      sinks: attention.sinks ? (this.weights("attn.sinks", layer)?.[0] as unknown as number[]) : null,
       slopes: spec.positions.kind === "alibi" ? spec.positions.slopes : null,
     });
     const width = nHeads * dHead;
@@ -165,22 +186,31 @@ export class ReferenceDecoder {
 
   /** The heads of one projected token, normed and rotated where they are queries or keys (`norm` is given). */
   #heads(vector: Float64Array, heads: number, norm: string | undefined, position: number, layer: number): Vector[] {
-    const { dHead, attention, ropes, layers } = this.spec;
-    const { qkNorm, qkNormSpec } = attention;
+    const { dHead, attention } = this.spec;
+    const { qkNorm, qkNormSpec, qkNormAfterRope } = attention;
     const whole = norm && qkNorm === "full" ? this.#normWith(qkNormSpec, norm, vector, layer) : vector;
-    const index = layers[layer]?.rope ?? null;
+    const { queryScale } = this.spec.layers[layer] as LayerSpec;
     return Array.from({ length: heads }, (_, head) => {
-      let part: Vector = whole.slice(head * dHead, (head + 1) * dHead);
+      const part: Vector = whole.slice(head * dHead, (head + 1) * dHead);
       if (!norm) return part;
-      if (qkNorm === "head") part = this.#normWith(qkNormSpec, norm, part, layer);
-      if (qkNorm === "perHead") {
-        part = this.#normWith(qkNormSpec, norm, part, layer, (w) => w.slice(head * dHead, (head + 1) * dHead));
-      }
-      const rope = index === null ? undefined : ropes[index];
-      if (!rope) return part;
-      const { cos, sin } = ropeTable(rope, position + 1);
-      const table = Float32Array.from({ length: 2 * cos.length }, (_, i) => (i % 2 ? sin : cos)[i >> 1] as number);
-      return rotated(part as Float32Array, table, position, rope.rotaryDim / 2, rope.style);
+      const own = (w: Vector) => (qkNorm === "perHead" ? w.slice(head * dHead, (head + 1) * dHead) : w);
+      const normed = (x: Vector) =>
+        qkNorm === "head" || qkNorm === "perHead" ? this.#normWith(qkNormSpec, norm, x, layer, own) : x;
+      const turned = (x: Vector) => this.#turned(x, position, layer);
+      const result = qkNormAfterRope ? normed(turned(part)) : turned(normed(part));
+      if (!queryScale || norm !== "attn.qNorm") return result;
+      const { factor, span, shift } = queryScale;
+      return result.map((value) => value * (1 + factor * Math.log(1 + Math.floor((position + shift) / span))));
     });
+  }
+
+  /** A head turned by the layer's RoPE, if it has one. */
+  #turned(x: Vector, position: number, layer: number): Vector {
+    const index = this.spec.layers[layer]?.rope ?? null;
+    const rope = index === null ? undefined : this.spec.ropes[index];
+    if (!rope) return x;
+    const { cos, sin } = ropeTable(rope, dependsOnLength(rope) ? this.#length : position + 1);
+    const table = Float32Array.from({ length: 2 * cos.length }, (_, i) => (i % 2 ? sin : cos)[i >> 1] as number);
+    return rotated(x as Float32Array, table, position, rope.rotaryDim / 2, rope.style);
   }
 }

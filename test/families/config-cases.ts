@@ -44,7 +44,6 @@ export interface Outcome {
 
 /** What transformers computes and superlens refuses, each with its reason: docs/families.md says the same. */
 const KNOWN_REFUSALS: readonly string[] = [
-  "bloom apply_residual_connection_post_layernorm=True", // no block has its residual after the norm
   "gpt_neo del num_heads", // heads two wide; kernels need multiples of four
   "gpt_neox num_attention_heads=8", // one rotating dimension, which transformers rounds up to two
 ];

@@ -103,7 +103,26 @@ describe("a spec that does not hold is refused", () => {
       "spec.attention.softCap is 0; it must be a positive number",
       { ...MINIMAL, attention: { ...MINIMAL.attention, softCap: 0 } },
     ],
-    ['spec.mlp.activation is "tanh"', { ...MINIMAL, mlp: { ...MINIMAL.mlp, activation: "tanh" } }],
+    ['spec.mlp.activation is "prelu"', { ...MINIMAL, mlp: { ...MINIMAL.mlp, activation: "prelu" } }],
+    ["spec.attention.clamp is 0", { ...MINIMAL, attention: { ...MINIMAL.attention, clamp: 0 } }],
+    [
+      'attention.sinks needs positions other than "alibi"',
+      { ...bloom, attention: { ...bloom.attention, sinks: true } },
+    ],
+    [
+      'block.normedResidual needs block.residual "sequential" and block.norms "pre"',
+      { ...llama, block: { ...llama.block, norms: "added", normedResidual: true } },
+    ],
+    [
+      "scaling has 3 and 4 factors for 4 frequencies",
+      rope({
+        scaling: {
+          ...{ kind: "longrope", shortFactors: [1, 1, 1], longFactors: [1, 1, 1, 1] },
+          ...{ originalMaxPositions: 8, attentionFactor: 1 },
+        },
+      }),
+    ],
+    ['tensor = "q.{i}.{h}" has {h}, but no heads', weight(llama, "attn.W_Q", { tensor: "q.{i}.{h}" })],
     ["spec.layers[1].window is 0", { ...MINIMAL, layers: [MINIMAL.layers[0], { window: 0, rope: null }] }],
     [
       "spec.layers[0].dMlp is 0; it must be a whole number of at least 1",
@@ -129,7 +148,8 @@ describe("a spec that does not hold is refused", () => {
     ["spec.ropes[0].rotaryDim = 10 is more than dHead = 8", rope({ rotaryDim: 10 })],
     ["spec.ropes[0].theta is 0", rope({ theta: 0 })],
     ["spec.ropes[0].scaling.factor is missing", rope({ scaling: { kind: "linear" } })],
-    ['spec.ropes[0].scaling.kind is "longrope"', rope({ scaling: { kind: "longrope" } })],
+    ['spec.ropes[0].scaling.kind is "ntk"', rope({ scaling: { kind: "ntk" } })],
+    ["spec.ropes[0].scaling.shortFactors is missing", rope({ scaling: { kind: "longrope" } })],
     [
       "highFreqFactor must be more than lowFreqFactor",
       rope({ scaling: { ...llama3.ropes[0]?.scaling, highFreqFactor: 1 } }),

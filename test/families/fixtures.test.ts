@@ -8,7 +8,7 @@ import { resolveEmbedding, resolveTensorName, resolveWeight } from "../../src/mo
 import type { ModelSpec, TensorSource, WeightName } from "../../src/model/spec.ts";
 import { tensorShape } from "../../src/model/weights/find.ts";
 import { isPerBlock, weightUses } from "../../src/model/weights/table.ts";
-import { FIXTURES, fixtureConfig, fixtureShapes } from "./fixtures.ts";
+import { FIXTURES, fixtureConfig, fixtureShapes, typeConfigs } from "./fixtures.ts";
 
 interface Use {
   name: WeightName;
@@ -82,9 +82,10 @@ describe.each(FIXTURES)("fixture %s", (fixture) => {
 });
 
 describe("the fixtures", () => {
-  it("cover every family but custom and the multimodal wrapper of gemma3", () => {
-    const covered = new Set(FIXTURES.map((fixture) => fixtureConfig(fixture).model_type));
-    expect([...FAMILIES.keys()].filter((family) => !covered.has(family))).toEqual(["custom", "gemma3"]);
+  it("cover every family but custom, the multimodal wrapper of gemma3, and those that are made of others' weights", () => {
+    const covered = new Set([...FIXTURES.map(fixtureConfig), ...typeConfigs()].map(({ model_type }) => model_type));
+    const others = ["custom", "gemma3", "internlm2"];
+    expect([...FAMILIES.keys()].filter((family) => !covered.has(family)).sort()).toEqual(others);
   });
 
   it("need the weights that are not optional", () => {

@@ -26,3 +26,9 @@ export function fixtureShapes(name: string): Map<string, number[]> {
   delete header.__metadata__;
   return new Map(Object.entries<{ shape: number[] }>(header).map(([tensor, { shape }]) => [tensor, shape]));
 }
+
+/** The configs of test/fixtures/types. */
+export function typeConfigs(): Config[] {
+  const root = new URL("../fixtures/types/", import.meta.url);
+  return readdirSync(root).map((name) => JSON.parse(readFileSync(new URL(`${name}/config.json`, root), "utf8")));
+}

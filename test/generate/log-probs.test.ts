@@ -127,7 +127,9 @@ describe("answers", () => {
       expect(joint?.tokens).toEqual(LETTERS.encode("Paris"));
       await expect(model.logProbs("is ", ["paris"])).rejects.toMatchObject({
         code: "input/answer-boundary",
-        message: expect.stringContaining("token 2"),
+        message: expect.stringMatching(
+          /token 2 .* Move the space from the end of the prompt to the beginning of the answer/,
+        ),
       });
       const [separate] = await model.logProbs("is ", ["paris"], { tokenization: "separate" });
       expect(separate?.tokens).toEqual(LETTERS.encode("paris"));

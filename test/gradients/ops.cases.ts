@@ -4,7 +4,9 @@ import { ACTIVATION_NAMES } from "../../src/ops/activations.ts";
 import { ADD } from "../../src/ops/add.ts";
 import { ATTENTION, MIX, SCORES, SOFTMAX } from "../../src/ops/attention.ts";
 import type { AttentionAttributes } from "../../src/ops/attention-call.ts";
+import { CLAMP } from "../../src/ops/clamp.ts";
 import { COPY } from "../../src/ops/copy.ts";
+import { DECODE, GATED_RELU, JUMP_RELU, RESHAPE, TOP_K } from "../../src/ops/dictionary.ts";
 import { EDIT } from "../../src/ops/edit.ts";
 import type { EditCall } from "../../src/ops/edit-call.ts";
 import { ACTIVATION, SCALE, SOFT_CAP } from "../../src/ops/elementwise.ts";
@@ -14,9 +16,11 @@ import { HEAD_PROJECTION } from "../../src/ops/head-inputs.ts";
 import { HEAD_RESULTS, MATMUL } from "../../src/ops/matmul.ts";
 import { MULTIPLY } from "../../src/ops/multiply.ts";
 import { AFFINE, NORM, NORM_SCALE, NORMALIZE } from "../../src/ops/norm.ts";
+import { POSITION_SCALE } from "../../src/ops/position-scale.ts";
 import { QK_NORM } from "../../src/ops/qk-norm.ts";
 import { ROPE } from "../../src/ops/rope.ts";
 import { SELECT } from "../../src/ops/select.ts";
+import { ROW_STATISTICS, STANDARDIZE, UNSTANDARDIZE } from "../../src/ops/standardize.ts";
 import { STORE } from "../../src/ops/store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "../../src/ops/sum-heads.ts";
 import type { OneOp } from "./one-op.ts";
@@ -113,6 +117,8 @@ const ATTENTIONS: Record<string, AttentionCase> = {
   "both ways in a window": { causal: false, window: 2 },
   "a soft cap": { softCap: 1.5 },
   ALiBi: { alibi: true, slopes: [0.5, 0.25, 0.125, 0.0625] },
+  sinks: { sinks: { name: "sinks" } },
+  "sinks, both ways in a window, a soft cap": { sinks: { name: "sinks" }, softCap: 1.5, causal: false, window: 2 },
   "a soft cap, ALiBi and a window": { alibi: true, slopes: [0.5, 0.25, 0.125, 0.0625], softCap: 0.8, window: 3 },
 };
 
@@ -139,6 +145,7 @@ function attentionCases([what, { slopes, ...changes }]: [string, AttentionCase])
   const [q, kv, keys] = [row(dHead, nHeads), row(dHead, nKvHeads), { heads: nHeads, width: "keys" as const }];
   const ofScores: NonNullable<Case["prepare"]> = (input, value, place) =>
     input < 0 ? hidden(0)(input, value, place) : value;
+  const weights = changes.sinks && { weights: { sinks: [nHeads] } };
   const each = { attributes, ...(slopes && { slopes }) };
   const narrow = { rows: "output" as const };
   return [
@@ -154,6 +161,7 @@ function attentionCases([what, { slopes, ...changes }]: [string, AttentionCase])
     },
     {
       ...each,
+      ...weights,
       what,
       kind: SOFTMAX,
       inputs: [keys],
@@ -167,9 +175,10 @@ function attentionCases([what, { slopes, ...changes }]: [string, AttentionCase])
       cached: { v: 1 },
       prepare: (input, value, place) => (input === 0 ? hidden(0)(input, value, place) : value),
     },
-    { ...each, what, kind: ATTENTION, inputs: [q, kv, kv], cached: { k: 1, v: 2 } },
+    { ...each, ...weights, what, kind: ATTENTION, inputs: [q, kv, kv], cached: { k: 1, v: 2 } },
     {
       ...each,
+      ...weights,
       what: `${what}, some rows`,
       kind: ATTENTION,
       inputs: [{ ...q, ...narrow }, kv, kv],
@@ -298,6 +307,13 @@ const plain: Case[] = [
     }),
   ),
   { what: "by 0.3", kind: SCALE, attributes: { scale: 0.3 }, inputs: [row(13)] },
+  { what: "at 0.8", kind: CLAMP, attributes: { limit: 0.8 }, inputs: [row(8, 3)] },
+  {
+    what: "from position 2 on",
+    kind: POSITION_SCALE,
+    attributes: { factor: 0.3, span: 2, shift: 1 },
+    inputs: [row(8, 3)],
+  },
   { what: "at 1.5", kind: SOFT_CAP, attributes: { softCap: 1.5 }, inputs: [row(13)] },
   { what: "two", kind: MULTIPLY, attributes: {}, inputs: [row(13), row(13)] },
   ...(["silu", "gelu"] as const).map(
@@ -309,6 +325,50 @@ const plain: Case[] = [
   { what: "keys and values", kind: STORE, attributes: { layer: 0 }, inputs: [row(8, 2), row(8, 2)] },
   ...(["output", "picked"] as const).map(
     (rows): Case => ({ what: rows, kind: SELECT, attributes: { rows }, inputs: [row(5, 2)], rows, outputRows: KEPT }),
+  ),
+];
+
+/** Away from the places where features switch on and off. */
+const awayFrom = (value: number) => 2 * value + Math.sign(value) * 1e-2;
+const ofDictionaries: Case[] = [
+  {
+    what: "thresholds",
+    kind: JUMP_RELU,
+    attributes: { threshold: { name: "t" } },
+    inputs: [row(13)],
+    weights: { t: [13] },
+    prepare: (_, value) => awayFrom(awayFrom(value)),
+  },
+  {
+    what: "gates",
+    kind: GATED_RELU,
+    attributes: {},
+    inputs: [row(13), row(13)],
+    prepare: (_, value) => awayFrom(value),
+  },
+  ...[1, 4, 13].map((k): Case => ({ what: `${k}`, kind: TOP_K, attributes: { k }, inputs: [row(13)] })),
+  {
+    what: "to 7",
+    kind: DECODE,
+    attributes: { weight: { name: "W" }, width: 7 },
+    inputs: [row(13)],
+    weights: { W: [13, 7] },
+  },
+  { what: "heads as one", kind: RESHAPE, attributes: row(24), inputs: [row(8, 3)] },
+  { what: "one as heads", kind: RESHAPE, attributes: row(8, 3), inputs: [row(24)] },
+  ...[true, false].flatMap((isCentred): Case[] => [
+    { what: isCentred ? "centred" : "squares", kind: ROW_STATISTICS, attributes: { isCentred }, inputs: [row(13)] },
+  ]),
+  ...[
+    { kind: STANDARDIZE, attributes: { eps: 0.1 } },
+    { kind: UNSTANDARDIZE, attributes: {} },
+  ].map(
+    (each): Case => ({
+      what: "rows",
+      ...each,
+      inputs: [row(13), row(2)],
+      prepare: (input, value) => (input === 1 ? 1.5 + Math.abs(value) : value),
+    }),
   ),
 ];
 
@@ -338,12 +398,17 @@ export const CASES = [
   ...projections,
   ...tables,
   ...plain,
+  ...ofDictionaries,
   ...edits,
 ] as unknown as readonly OneOp[];
 
 /** Attention of heads that take other tiles, or none: too wide for finite differences of each input. */
 export const WIDE_ATTENTIONS = [
   ...[20, 64, 72, 136, 260].map((dHead): [string, AttentionCase] => [`heads of ${dHead}`, { dHead, window: 12 }]),
+  ...[20, 64, 260].map((dHead): [string, AttentionCase] => [
+    `heads of ${dHead}, sinks`,
+    { dHead, sinks: { name: "sinks" } },
+  ]),
   ["heads of 20, a soft cap and ALiBi", { dHead: 20, ...ATTENTIONS["a soft cap, ALiBi and a window"] }] as const,
 ].flatMap(([what, attributes]) =>
   attentionCases([what, { ...attributes, scale: (attributes.dHead as number) ** -0.5 }]).filter(

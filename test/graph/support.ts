@@ -50,6 +50,7 @@ export async function fixture(
     if (name === "qkv") return stacked(["attn.W_Q", "attn.W_K", "attn.W_V"], block);
     if (name === "qkvBias") return stacked(["attn.b_Q", "attn.b_K", "attn.b_V"], block);
     if (name === "W_U") return flat(spec.unembed.tied ? "embed.W_E" : "unembed.W_U");
+    if (name === "sinks") return flat("attn.sinks", block);
     const inBlock = `${name.endsWith("_O") ? "attn" : "mlp"}.${name}` as WeightName;
     return flat(GLOBAL[name] ?? inBlock, block);
   };

@@ -157,7 +157,7 @@ describe("stopAtLayer with a cache", () => {
 describe("runWithCache", () => {
   it("captures everything but what is quadratic or wide, unless told", async () => {
     await withHooked("gpt2", async (model) => {
-      const heavy = /hook_(attn_scores|pattern|result|._input|mlp_in)$|^logits$/;
+      const heavy = /hook_(attn_scores|pattern|result|._input|mlp_in)$|^logits$|\.(attn|mlp)\.hook_(in|out)$/;
       using usual = await model.runWithCache([1, 2, 3]);
       expect(usual.cache.names).toEqual(model.pointNames().filter((name) => !heavy.test(name)));
       using told = await model.runWithCache([1, 2, 3], { capture: "*hook_pattern" });
@@ -327,7 +327,7 @@ describe("a cache", () => {
       const held = 3 * (3 * 32 + 3 * 16) * 4;
       expect(cache.byteLength).toBe(held);
       expect(await failureOf(() => cache.read("blocks.0.hook_resid_mid"))).toBe(
-        'HookError hook/not-captured: "blocks.0.hook_resid_mid" is not in this cache. Nearest: blocks.0.hook_resid_pre, blocks.1.hook_resid_pre, blocks.2.hook_resid_pre.',
+        'HookError hook/not-captured: "blocks.0.hook_resid_mid" is not in this cache. Nearest: blocks.0.hook_resid_pre, blocks.1.hook_resid_pre, blocks.2.hook_resid_pre. To have a point, name it in `capture`.',
       );
       cache.destroy();
       cache.destroy();

@@ -247,6 +247,7 @@ export const FORMULAS: Record<string, (place: Place) => Row> = {
   "blocks.{i}.ln1.hook_scale": (place) => scaleOf(place.at("hook_resid_pre"), place.spec.norm),
   "blocks.{i}.ln1.hook_normalized": (place) =>
     over(place.at("hook_resid_pre"), place.at("ln1.hook_scale"), place.spec.norm),
+  "blocks.{i}.attn.hook_in": (place) => place.input("ln1"),
   "blocks.{i}.hook_q_input": (place) => repeated(place.at("hook_resid_pre"), place.spec.nHeads),
   "blocks.{i}.hook_k_input": (place) => repeated(place.at("hook_resid_pre"), place.spec.nKvHeads),
   "blocks.{i}.hook_v_input": (place) => repeated(place.at("hook_resid_pre"), place.spec.nKvHeads),
@@ -260,11 +261,13 @@ export const FORMULAS: Record<string, (place: Place) => Row> = {
   "blocks.{i}.attn.hook_pattern": (place) => place.pattern(),
   "blocks.{i}.attn.hook_z": (place) => place.mixed(),
   "blocks.{i}.attn.hook_result": (place) => place.results(),
+  "blocks.{i}.attn.hook_out": (place) => place.summedResults(),
   "blocks.{i}.hook_attn_out": (place) => place.term("ln1Post", place.summedResults()),
   "blocks.{i}.hook_resid_mid": (place) => plus(place.at("hook_resid_pre"), place.at("hook_attn_out")),
   "blocks.{i}.hook_mlp_in": (place) => beforeMlp(place),
   "blocks.{i}.ln2.hook_scale": (place) => scaleOf(beforeMlp(place), place.spec.norm),
   "blocks.{i}.ln2.hook_normalized": (place) => over(beforeMlp(place), place.at("ln2.hook_scale"), place.spec.norm),
+  "blocks.{i}.mlp.hook_in": (place) => place.input("ln2"),
   "blocks.{i}.mlp.hook_pre": (place) =>
     place.linear(place.spec.mlp.kind === "gated" ? "mlp.W_gate" : "mlp.W_in", place.input("ln2")),
   "blocks.{i}.mlp.hook_pre_linear": (place) => place.linear("mlp.W_in", place.input("ln2")),
@@ -273,6 +276,7 @@ export const FORMULAS: Record<string, (place: Place) => Row> = {
     const act = ACTIVATIONS[place.spec.mlp.activation];
     return Float64Array.from(place.at("mlp.hook_pre"), (value, i) => act(value) * (linear?.[i] ?? 1));
   },
+  "blocks.{i}.mlp.hook_out": (place) => place.linear("mlp.W_out", place.at("mlp.hook_post")),
   "blocks.{i}.hook_mlp_out": (place) => place.term("ln2Post", place.linear("mlp.W_out", place.at("mlp.hook_post"))),
   "blocks.{i}.hook_resid_post": (place) => {
     const middle = place.find("hook_resid_mid") ?? plus(place.at("hook_resid_pre"), place.at("hook_attn_out"));

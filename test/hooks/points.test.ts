@@ -12,7 +12,7 @@ const specOf = async (family: string): Promise<ModelSpec> =>
 const LN1 = ["ln1.hook_scale", "ln1.hook_normalized"];
 const LN2 = ["ln2.hook_scale", "ln2.hook_normalized"];
 /** What the MLP reads in a parallel block is ready before attention runs. */
-const MLP_INPUT = ["hook_mlp_in", ...LN2];
+const MLP_INPUT = ["hook_mlp_in", ...LN2, "mlp.hook_in"];
 const ROTATED = ["attn.hook_rot_q", "attn.hook_rot_k"];
 const GATE = ["mlp.hook_pre_linear"];
 const MIDDLE = ["hook_resid_mid"];

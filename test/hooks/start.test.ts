@@ -93,6 +93,17 @@ describe("a residual", () => {
     expect(await failureOf(() => model.forward(given, options))).toMatch(message);
   });
 
+  it("takes its layer beside the residual, and the logits of a pass that stops are missed in words", async () => {
+    using model = await hooked("gpt2");
+    const residual = [new Float32Array(2 * model.spec.dModel)];
+    await expect(model.forward({ residual, startAtLayer: 1 }, { startAtLayer: 1 } as never)).rejects.toMatchObject({
+      code: "input/unknown-key",
+      message: expect.stringContaining("It belongs to the input: { residual, startAtLayer }."),
+    });
+    using stopped = await model.forward([1, 2, 3], { stopAtLayer: 1 });
+    await expect(stopped.logits.at(0, -1)).rejects.toThrow(/no logits: stopAtLayer, .* leaves them out/);
+  });
+
   it("continues no cache, and gradients begin where it does", async () => {
     using model = await hooked("gpt2");
     const given = { residual: [new Float32Array(32).fill(1)], startAtLayer: 1 };

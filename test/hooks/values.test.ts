@@ -71,6 +71,7 @@ function expectedShape(model: HookedModel, name: string, batch: number, length: 
     head: spec.nHeads,
     kvHead: spec.nKvHeads,
     vocab: spec.vocabSize,
+    ...{ feature: 0, dIn: 0, dOut: 0 }, // of dictionaries; see test/modules
   };
   const all = { ...sizes, dHead: spec.dHead, dModel: spec.dModel, dMlp: spec.dMlp };
   return (pointTable(spec).get(name)?.kind.axes ?? []).map((axis) => all[axis]);

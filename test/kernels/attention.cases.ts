@@ -20,6 +20,8 @@ export interface Shape {
   window?: number;
   softCap?: number;
   alibi?: boolean;
+  /** Scores beside those of the keys, one a head. */
+  sinks?: number[];
   /** Length of each sequence where a query sees the keys after it. */
   lengths?: number[];
   scale?: number;
@@ -109,6 +111,20 @@ export const SHAPES: Shape[] = [
     softCap: 2,
     window: 270,
     alibi: true,
+  },
+  { name: "sinks", rows: [...whole(12), [1, 300]], heads: [4, 2], dHead: 8, sinks: [0, 1.5, -3, 6] },
+  { name: "sinks far above and below the scores", rows: whole(9), heads: [2, 2], dHead: 64, sinks: [40, -40] },
+  {
+    name: "sinks of 2500 keys, a soft cap and a window",
+    rows: [
+      [0, 2499],
+      [1, 2100],
+    ],
+    heads: [2, 1],
+    dHead: 8,
+    sinks: [3, 8],
+    softCap: 4,
+    window: 700,
   },
   { name: "large scores", rows: [...whole(12), [1, 300]], heads: [2, 2], dHead: 8, scale: 1e4 },
   { name: "scores near zero", rows: whole(9), heads: [2, 2], dHead: 8, scale: 1e-9 },
@@ -203,6 +219,7 @@ export function build(shape: Shape): AttentionCase & { keyCount: number } {
     window: shape.window ?? null,
     lengths,
     softCap: shape.softCap ?? null,
+    sinks: shape.sinks ?? null,
     slopes: shape.alibi ? Array.from({ length: nHeads }, (_, head) => 2 ** -(head + 1)) : null,
   };
 }
@@ -220,13 +237,18 @@ export function callOf(test: AttentionCase & { keyCount: number }) {
       gradStart: 0,
       gradStride: 0,
     },
-    constants: { CAUSAL: test.lengths ? 0 : 1, HAS_ALIBI: test.slopes ? 1 : 0, HAS_SOFT_CAP: test.softCap ? 1 : 0 },
+    constants: {
+      CAUSAL: test.lengths ? 0 : 1,
+      HAS_ALIBI: test.slopes ? 1 : 0,
+      HAS_SINKS: test.sinks ? 1 : 0,
+      HAS_SOFT_CAP: test.softCap ? 1 : 0,
+    },
   };
 }
 
-export const arraysOf = ({ rowTable, slotTable, queries, keys, values, slopes }: AttentionCase) => ({
+export const arraysOf = ({ rowTable, slotTable, queries, keys, values, slopes, sinks }: AttentionCase) => ({
   ...{ rowTable, slotTable, queries, keys, values },
-  slopes: Float32Array.from(slopes ?? [0]),
+  slopes: Float32Array.from(sinks ?? slopes ?? [0]),
 });
 
 /** Whether the device can run the attention on a case. */
@@ -240,8 +262,8 @@ export async function attentionError(gpu: Gpu, attention: AttentionKernel, shape
   const expected = attentionReference(test);
   const z = new Float32Array(expected.z.length).fill(-5);
   const result = await compute(gpu, { ...arraysOf(test), z }, ["z"], (recorder, t) => {
-    const { rowTable, slotTable, slopes: alibiSlopes, queries, keys, values } = t;
-    const buffers = { rowTable, slotTable, alibiSlopes, queries, keys, values };
+    const { rowTable, slotTable, slopes: headNumbers, queries, keys, values } = t;
+    const buffers = { rowTable, slotTable, headNumbers, queries, keys, values };
     attention.record(recorder, { ...callOf(test), buffers }, t.z);
   });
   return relativeError(result.z, expected.z);

@@ -22,6 +22,8 @@ export interface AttentionCase {
   scale: number;
   softCap: number | null;
   slopes: number[] | null;
+  /** One score a head more in the softmax, without a value. */
+  sinks?: readonly number[] | null;
 }
 
 export interface AttentionResult {
@@ -46,8 +48,12 @@ export function attentionReference(test: AttentionCase): AttentionResult {
       const distance = Math.abs(position - key);
       if (test.window === null || distance < test.window) scores.set(key, scoreOf(test, row, head, key));
     }
-    const largest = Math.max(...scores.values());
-    const total = [...scores.values()].reduce((sum, score) => sum + Math.exp(score - largest), 0);
+    const sink = test.sinks?.[head] ?? Number.NEGATIVE_INFINITY;
+    const largest = Math.max(sink, ...scores.values());
+    const total = [...scores.values()].reduce(
+      (sum, score) => sum + Math.exp(score - largest),
+      Math.exp(sink - largest),
+    );
     const pattern = new Map([...scores].map(([key, score]) => [key, Math.exp(score - largest) / total]));
     for (const [key, probability] of pattern) {
       const at = kvOffset(test, row, head, key);

@@ -44,7 +44,7 @@ describeOnGrids("attention in three kernels", (gpu) => {
     };
     const result = await compute(await gpu(), arrays, ["scores", "pattern", "z"], (recorder, t) => {
       const { pattern, queries, keys, values, z } = t;
-      const tables = { rowTable: t.rowTable, slotTable: t.slotTable, alibiSlopes: t.slopes };
+      const tables = { rowTable: t.rowTable, slotTable: t.slotTable, headNumbers: t.slopes };
       const elements = Math.ceil(scores.length / 64);
       for (const out of [t.scores, pattern]) {
         const buffers = { ...tables, queries, keys, masked: t.masked, scores: out };
@@ -70,7 +70,7 @@ describeOnGrids("softmax of scores that were changed at masked keys", (gpu) => {
     const expected = attentionReference(test);
     const pattern = Float32Array.from(dense(expected.scores, test.keyCount, 50));
     const result = await compute(await gpu(), { ...arraysOf(test), pattern }, ["pattern"], (recorder, t) => {
-      const buffers = { rowTable: t.rowTable, slotTable: t.slotTable, alibiSlopes: t.slopes, x: t.pattern };
+      const buffers = { rowTable: t.rowTable, slotTable: t.slotTable, headNumbers: t.slopes, x: t.pattern };
       dispatchGroups(recorder, ATTENTION_SOFTMAX, params, buffers, params.rowCount * params.nHeads, { constants });
     });
     expect(relativeError(result.pattern, dense(expected.patterns, test.keyCount, 0))).toBeLessThan(TOLERANCE);

@@ -31,11 +31,14 @@ const modules = async () => ({
   matmul: await import("../../src/kernels/matmul.ts"),
   attention: await import("../../src/kernels/attention.ts"),
   gradients: await import("../../src/kernels/gradients.ts"),
+  dictionary: await import("../../src/kernels/dictionary.ts"),
+  standardize: await import("../../src/kernels/standardize.ts"),
   normGradients: await import("../../src/kernels/norm-gradients.ts"),
   attentionGradients: await import("../../src/kernels/attention-gradients.ts"),
   attentionTileGradients: await import("../../src/kernels/attention-tile-gradients.ts"),
   expressionMetric: await import("../../src/hooks/expression-metric.ts"),
   metricGradient: await import("../../src/hooks/metric-gradient.ts"),
+  headElements: await import("../../src/kernels/head-elements.ts"),
   adamw: await import("../../src/train/adamw.ts"),
   edits: await import("../../src/ops/edit.ts"),
   metrics: await import("../../src/hooks/metrics.ts"),
@@ -67,7 +70,7 @@ export async function everyKernel(recorder: Recorder): Promise<readonly Kernel[]
   const params = Object.fromEntries(Object.keys(definitions.ATTENTION_PARAMS).map((name) => [name, 4]));
   const { zeros } = recorder.gpu;
   const inputs = Object.fromEntries(
-    ["rowTable", "slotTable", "alibiSlopes", "queries", "keys", "values"].map((name) => [name, zeros]),
+    ["rowTable", "slotTable", "headNumbers", "queries", "keys", "values"].map((name) => [name, zeros]),
   );
   for (const way of reachable(attention).filter(isAttention)) {
     for (const dHead of [16, 64, 128]) {

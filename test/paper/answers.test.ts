@@ -130,7 +130,9 @@ describe("answers", () => {
   ])("that cannot be scored are refused before anything runs: %s", async (code, prompts) => {
     const seen: number[] = [];
     const message = expect.stringMatching(/^Prompt 1: /);
-    await expect(answerProbabilities(model, prompts, { onProgress: (done) => seen.push(done) })).rejects.toMatchObject({
+    await expect(
+      answerProbabilities(model, prompts, { onProgress: ({ done }) => void seen.push(done) }),
+    ).rejects.toMatchObject({
       code,
       message,
     });
@@ -145,7 +147,7 @@ describe("answers", () => {
     await answerProbabilities(model, prompts);
     const before = model.gpu.memory.buffers;
     const seen: [number, number][] = [];
-    await answerProbabilities(model, prompts, { onProgress: (...now) => seen.push(now) });
+    await answerProbabilities(model, prompts, { onProgress: ({ done, total }) => void seen.push([done, total]) });
     expect(seen.at(-1)).toEqual([3, 3]);
     expect(model.gpu.memory.buffers).toBe(before);
     const signal = AbortSignal.abort(new Error("enough"));

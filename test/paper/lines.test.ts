@@ -28,7 +28,12 @@ it("of one token are the likeliest tokens that end a line", async () => {
   const vocabulary = Vocabulary.fromJson(JSON.parse(readFileSync(`${FOLDER}/vocab.json`, "utf8")));
   const prompts = evaluationPrompts(taskFamily("countries"), { counts: [5, 5], count: 4 });
   const inputs = prompts.map((prompt) => promptIds(vocabulary, prompt));
-  const found = await likeliestLines(model, vocabulary, inputs, { enough: (lines) => lines.length >= 4 });
+  const seen: number[][] = [];
+  const found = await likeliestLines(model, vocabulary, inputs, {
+    enough: (lines) => lines.length >= 4,
+    onProgress: ({ done, total }) => void seen.push([done, total]),
+  });
+  expect(seen.at(-1)).toEqual([4, 4]);
   for (const [row, next] of (await nextOf(model, inputs)).entries()) {
     const ends = [...next.entries()].filter(([id]) => vocabulary.tokens[id]?.endsWith("\n"));
     const best = ends.sort((a, b) => b[1] - a[1]).slice(0, 4);

@@ -87,7 +87,11 @@ describe.each([
 it("probabilities and ranks are those of the logits, whichever way they are found", async () => {
   const family = taskFamily("countries");
   const prompts = evaluationPrompts(family, { counts: [3, 2], count: 3 });
-  const measured = await measurePrompts(model, vocabulary, prompts);
+  const seen: number[][] = [];
+  const measured = await measurePrompts(model, vocabulary, prompts, {
+    onProgress: ({ done, total }) => void seen.push([done, total]),
+  });
+  expect(seen.at(-1)).toEqual([3, 3]);
   for (const [index, prompt] of prompts.entries()) {
     const ids = promptIds(vocabulary, prompt);
     const answers = prompt.answers.map((answer) => vocabulary.answerIds(answer));

@@ -10,6 +10,7 @@ import { PaperError } from "../../src/paper/errors.ts";
 import type { AnyFigure, Comparison, Figure, Summary } from "../../src/paper/figure.ts";
 import { figureOf } from "../../src/paper/figures/index.ts";
 import { runReport } from "../../src/paper/run-all.ts";
+import type { CellProgress } from "../../src/paper/runs.ts";
 import { SubjectList } from "../../src/paper/subjects.ts";
 import { inTempFolder } from "../checkpoint/support.ts";
 import { testGpu } from "../support/gpu.ts";
@@ -50,7 +51,7 @@ it("is a run for each figure and model, and a page of all; what is there is not 
     const seen: string[] = [];
     const figures: AnyFigure[] = [COMPARED as AnyFigure, figureOf("mixtures"), PICKY];
     const names = ["one", "two"];
-    const onProgress = (run: string, done: number) => seen.push(`${run} ${done}`);
+    const onProgress = ({ run, done }: CellProgress & { run: string }) => seen.push(`${run} ${done}`);
     const make = (shard?: { index: number; count: number }) =>
       runReport(figures, subjects, { store: folder, names, quick: true, onProgress, ...(shard && { shard }) });
     expect(await make({ index: 0, count: 2 })).toBeUndefined();

@@ -10,7 +10,7 @@ import type { AnyFigure, Comparison, Figure } from "../../src/paper/figure.ts";
 import { FIGURES, figureOf } from "../../src/paper/figures/index.ts";
 import { cellText, tableOf } from "../../src/paper/page.ts";
 import { evaluationPrompts, promptIds } from "../../src/paper/prompts.ts";
-import { mergeRun, runFigure } from "../../src/paper/runs.ts";
+import { type CellProgress, mergeRun, runFigure } from "../../src/paper/runs.ts";
 import { type Subject, SubjectList } from "../../src/paper/subjects.ts";
 import { taskFamily } from "../../src/paper/tasks/index.ts";
 import { Vocabulary } from "../../src/paper/tasks/vocabulary.ts";
@@ -122,9 +122,9 @@ describe("a run", () => {
   it("reports progress and ends with the signal", async () => {
     const seen: number[][] = [];
     const stop = new AbortController();
-    const onProgress = (...now: [number, number, number | undefined]) => {
-      seen.push(now.slice(0, 2) as number[]);
-      if (now[0] === 2) stop.abort(new Error("enough"));
+    const onProgress = ({ done, total }: CellProgress) => {
+      seen.push([done, total]);
+      if (done === 2) stop.abort(new Error("enough"));
     };
     const { figure, ran } = squares();
     await expect(

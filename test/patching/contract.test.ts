@@ -32,6 +32,17 @@ describe("a grid", () => {
 
   it("is read by layer and column number", () => {
     expect([grid.at(0, 1), grid.at(2, 4)]).toEqual([1, 6]);
+    const positions = new PatchGrid(
+      axes[0],
+      { name: "position", indices: [2, 3], labels: ["2", "3"] },
+      Float32Array.of(1, 2, 3, 4),
+      1,
+      5,
+      1,
+    );
+    expect([positions.at(0, 3), positions.at(2, -2)]).toEqual([2, 3]);
+    expect(() => positions.at(0, -3)).toThrow(/no position -3; it has 2, 3/);
+    expect(() => grid.at(0, -1)).toThrow(/no head -1/);
     expect(() => grid.at(1, 1)).toThrow(/no layer 1; it has 0, 2/);
     expect(() => grid.at(0, 2)).toThrow(/no head 2; it has 1, 3, 4/);
   });

@@ -135,6 +135,15 @@ describe("the views", () => {
     expect(await page.textContent(".bars tbody tr")).toContain(`${first?.[0]} ${asPercent(first?.[1] as number)}`);
   });
 
+  it("attention of a long prompt is a picture, whose rows are pointed at", async () => {
+    await go({ view: "attention", text: `${"\n2+3->five".repeat(24)}\n` });
+    const tokens = await page.locator(".pattern canvas").getAttribute("width", { timeout: WAIT });
+    expect(Number(tokens)).toBeGreaterThan(64);
+    expect(await page.locator(".grid.small").count()).toBe(0);
+    await page.locator(".pattern canvas").hover({ position: { x: 3, y: 3 } });
+    await page.waitForSelector(".tokens .token.chosen:first-child");
+  });
+
   it("attention: where a token looks, before the softmax too, and heads by what they do", async () => {
     await go({ view: "attention", "attention.layer": "1", "attention.head": "2" });
     await page.waitForSelector(".card .grid td");
@@ -219,7 +228,7 @@ describe("the views", () => {
   it("superposition: sliders, weights that are dragged, and a prompt of one's own", async () => {
     await go({ view: "superposition", model: "models/superposition", text: "", corrupted: "" });
     const computed = async () =>
-      (await texts("section:has(h3:text-is('The mixture')) .bars tbody tr")).map((row) => row.replace(/\s+/g, " "));
+      (await texts("section:has(h2:text-is('The mixture')) .bars tbody tr")).map((row) => row.replace(/\s+/g, " "));
     await expect.poll(computed, { timeout: WAIT }).toHaveLength(4);
     expect((await computed()).every((row) => row.endsWith("25% 25%"))).toBe(true);
     await page.locator(".slider input").first().fill("9");
@@ -276,11 +285,11 @@ describe("the views", () => {
     trained.destroy();
     await go({ view: "train", "train.steps": "6", "train.every": "2" });
     await page.click("button.main");
-    await page.waitForSelector("h3:has-text('Step 2')");
+    await page.waitForSelector("h2:has-text('Step 2')");
     await page.click("button:text-is('Stop')");
     await page.click("button:text-is('Continue')");
     await page.waitForSelector("text=Right on held-out");
-    expect(await page.textContent("h3:has-text('Step 6')")).toBe(`Step 6: loss ${steps[5]?.loss.toFixed(3)}`);
+    expect(await page.textContent("h2:has-text('Step 6')")).toBe(`Step 6: loss ${steps[5]?.loss.toFixed(3)}`);
     expect(await page.locator("img.plot").count()).toBe(2);
     const saved: string[] = [];
     page.on("download", (download) => saved.push(download.suggestedFilename()));
@@ -308,6 +317,9 @@ describe("the views", () => {
     expect([csv.name, String(csv.bytes).split("\r\n")[0]]).toEqual(["logit-attribution.csv", ",logits"]);
     const svg = await file(".downloads >> text=SVG");
     expect(String(svg.bytes)).toMatch(/^<svg[\s\S]*Direct logit attribution[\s\S]*<\/svg>\s*$/);
+    await go({ view: "lens", "lens.colour": "kl" });
+    await page.waitForSelector(".downloads");
+    expect(String((await file(".downloads >> text=SVG")).bytes)).toContain("KL to the end (nats)");
     await go({ view: "prompt", "prompt.points": "blocks.1.hook_resid_post" });
     const saved = await file("text=Save as safetensors");
     using run = await model.forward(CLEAN_IDS, { capture: "blocks.1.hook_resid_post" });
@@ -355,11 +367,14 @@ describe("models", () => {
     await page.waitForSelector(".choices");
     const memory = async (name: string, label: string) => {
       await page.click(`.choices >> text=${name}`);
-      await page.waitForSelector(`h3:has-text("${label}")`);
+      await page.waitForSelector(`h2:has-text("${label}")`);
       return page.locator(".facts dd").nth(4).textContent();
     };
     const first = await memory("trained on mixed prompts", "lc-mix10");
     expect(await memory("every weight by hand", "superposition")).not.toBe(first);
+    await page.click("nav >> text=Superposition"); // the view asks a second model, which ends with the first
+    await page.waitForSelector("section:has(h2:text-is('The same prompt in a trained model')) .bars tbody tr");
+    await page.click("nav >> text=Model");
     expect(await memory("trained on mixed prompts", "lc-mix10")).toBe(first);
   });
 

@@ -1,5 +1,6 @@
 /** `superlens attribute`: which parts of a model make the difference between two prompts? */
 import { Command, Option } from "commander";
+import { SITE_NAMES, type SiteName } from "../../hooks/patching/sites.ts";
 import { checkForward } from "../../hooks/plan.ts";
 import { METHOD_NAMES, type MethodName, methodOf } from "../attribution-methods.ts";
 import { addPairOptions, twoPrompts } from "../input.ts";
@@ -31,8 +32,6 @@ interface AttributeOptions extends GlobalOptions, Omit<InputOptions, "ids"> {
   out?: string;
 }
 
-const SITES = "resid_pre, resid_mid, resid_post, attn_out, mlp_out, mlp_post, q, k, v, z or pattern";
-
 export function attributeCommand(): Command {
   return addPairOptions(addBosOption(new Command("attribute")))
     .summary("say which parts of a model make the difference between two prompts")
@@ -45,7 +44,10 @@ export function attributeCommand(): Command {
         .choices(METHOD_NAMES)
         .default("attribution"),
     )
-    .option("--at <site>", `what is patched: ${SITES} (default: resid_pre); for ig a point (default: hook_embed)`)
+    .option(
+      "--at <site>",
+      `what is patched: ${SITE_NAMES.join(", ")} (default: resid_pre); for ig a point (default: hook_embed)`,
+    )
     .addOption(
       new Option("--check <n>", "of attribution: cells that are patched exactly to compare, 0 for none")
         .argParser(wholeNumber(0))
@@ -79,6 +81,8 @@ async function attribute(source: string, command: Command): Promise<void> {
     usageError(command, `--check is for --method attribution; ${options.method} is not compared with exact patching`);
   if (options.at !== undefined && method.at === undefined)
     usageError(command, `--at is for methods of one place; ${options.method} looks at every edge`);
+  if (at !== undefined && method.takes === "site" && !SITE_NAMES.includes(at as SiteName))
+    usageError(command, `--at is "${at}"; with --method ${options.method} it must be ${SITE_NAMES.join(", ")}`);
   const prompts = twoPrompts(command, options);
   if (out !== undefined) await checkWritable(out);
   const answer = await withModel(source, options, {

@@ -116,7 +116,7 @@ async function run(figure: AnyFigure, words: readonly string[], command: Command
     signal: stop.signal,
     ...(text !== undefined && { text }),
     ...(shard && { shard }),
-    onProgress: (done, total, secondsLeft) => progress.update({ done, total, secondsLeft }),
+    onProgress: (now) => progress.update(now),
   }).finally(progress.end);
   if (summary) show(summary, out, options);
   else if (options.json) printJson({ out, shard });

@@ -3,9 +3,8 @@ import { Command, Option } from "commander";
 import { activationPatch, type PatchGrid } from "../../hooks/index.ts";
 import { type CheckedMetric, checkMetrics } from "../../hooks/metrics.ts";
 import { planPatch } from "../../hooks/patching/activation-patch.ts";
-import { SITE } from "../../hooks/patching/sites.ts";
+import { SITE_NAMES, type SiteName } from "../../hooks/patching/sites.ts";
 import { checkForward } from "../../hooks/plan.ts";
-import * as s from "../../schema/schema.ts";
 import { heatTable } from "../heat-table.ts";
 import { addPairOptions, twoPrompts } from "../input.ts";
 import { type MetricOption, resolveMetric } from "../metric-option.ts";
@@ -20,7 +19,7 @@ interface PatchOptions extends GlobalOptions, Omit<InputOptions, "ids">, Picture
   corrupted: string;
   ids?: boolean;
   metric: MetricOption;
-  at: string;
+  at: SiteName;
   direction: "denoising" | "noising";
   position?: number;
 }
@@ -34,11 +33,7 @@ export function patchCommand(): Command {
       "Runs a clean and a corrupted prompt of as many tokens, whose METRIC differs, and gives one activation after the other its value in the other run. A cell says how far the metric moves from the corrupted run (0) to the clean one (1).",
     )
     .argument("<model>", "folder, address or hf:owner/name")
-    .option(
-      "--at <site>",
-      "what is patched: resid_pre, resid_mid, resid_post, attn_out, mlp_out, mlp_post, q, k, v, z or pattern",
-      "resid_pre",
-    )
+    .addOption(new Option("--at <site>", "what is patched").choices(SITE_NAMES).default("resid_pre"))
     .addOption(
       new Option("--direction <direction>", "denoising: clean into corrupted; noising: corrupted into clean")
         .choices(DIRECTIONS)
@@ -62,10 +57,9 @@ export function patchCommand(): Command {
 
 async function patch(source: string, command: Command): Promise<void> {
   const options = command.optsWithGlobals<PatchOptions>();
-  const { direction, position: metricPosition } = options;
+  const { at, direction, position: metricPosition } = options;
   refuseIdleBos(command, options, options.ids);
   const prompts = twoPrompts(command, options);
-  const at = s.readArgument(SITE, options.at, "patch", "at");
   await checkPictureFiles(options);
   const grid = await withModel(source, options, {
     prepare(facts) {

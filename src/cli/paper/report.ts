@@ -74,7 +74,7 @@ async function report(command: Command): Promise<void> {
     quick,
     signal: stop.signal,
     ...(shard && { shard }),
-    onProgress: (run, done, total, secondsLeft) => progress.update({ done, total, secondsLeft, text: `of ${run}` }),
+    onProgress: ({ run, ...now }) => progress.update({ ...now, text: `of ${run}` }),
   }).finally(() => {
     progress.end();
     for (const list of own) list.destroy();

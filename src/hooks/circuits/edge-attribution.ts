@@ -10,6 +10,7 @@
  *
  * A node's score is that of all its edges together: to first order their sum; `exact` patches its whole output.
  */
+
 import { HookError } from "../../errors.ts";
 import { LONG_CALL_FIELDS, type LongCallOptions, reportProgress } from "../../model/long-call.ts";
 import * as s from "../../schema/schema.ts";
@@ -17,6 +18,7 @@ import { readCall } from "../call.ts";
 import type { Edit } from "../edit.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { type CheckedMetric, checkMetrics } from "../metrics.ts";
+import { assertPlainResidual } from "../plain-residual.ts";
 import { CircuitGraph } from "./circuit-graph.ts";
 import { heldByLayer } from "./held.ts";
 import { INPUT_POINT, isOutputAt, summedPoints } from "./outputs.ts";
@@ -71,6 +73,7 @@ interface Attribution {
  * `hook/circuit-scores` for scores that are NaN or infinite
  */
 export async function edgeAttribution(model: HookedModel, given: EdgeAttributionOptions): Promise<CircuitGraph> {
+  assertPlainResidual(model.spec, "edgeAttribution");
   const options = readCall("edgeAttribution", model, EDGE_ATTRIBUTION_OPTIONS, given);
   const { method = "eap-ig-inputs", steps } = options;
   const isPath = method.startsWith("eap-ig");

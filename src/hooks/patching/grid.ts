@@ -32,6 +32,13 @@ function rowOf({ indices, pairs }: GridAxis, row: number | readonly number[]): n
   return pairs?.findIndex(([layer, head]) => row.length === 2 && layer === row[0] && head === row[1]) ?? -1;
 }
 
+/** The place of a column, or -1. */
+function columnOf({ name, indices }: GridAxis, column: number): number {
+  return name === "position" && Number.isInteger(column) && column < 0
+    ? Math.max(-1, indices.length + column)
+    : indices.indexOf(column);
+}
+
 /** The result of an experiment: one number for each row and column. */
 export class Grid {
   constructor(
@@ -47,11 +54,12 @@ export class Grid {
 
   /**
    * The value for a layer and a position or head, by their numbers; `at([layer, head], position)` where rows are heads.
+   * Negative positions count from the last of the grid.
    * @throws HookError `hook/not-in-grid` for numbers the grid does not have.
    */
   at(layer: number | readonly [layer: number, head: number], column = 0): number {
     const row = rowOf(this.rows, layer);
-    const place = this.columns.indices.indexOf(column);
+    const place = columnOf(this.columns, column);
     if (row >= 0 && place >= 0) return this.values[row * this.columns.indices.length + place] as number;
     const { name, indices, labels, pairs } = row < 0 ? this.rows : this.columns;
     const wanted =

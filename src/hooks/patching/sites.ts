@@ -38,7 +38,9 @@ const HEAD_SITES = ["q", "k", "v", "z"] as const;
 
 export const LAYER_SITE = s.oneOf(...LAYER_SITES);
 export const LAYER_OR_HEAD_SITE = s.oneOf(...LAYER_SITES, ...HEAD_SITES);
-export const SITE = s.oneOf(...LAYER_SITES, ...HEAD_SITES, "pattern");
+export const SITE_NAMES = [...LAYER_SITES, ...HEAD_SITES, "pattern"] as const;
+export type SiteName = (typeof SITE_NAMES)[number];
+export const SITE = s.oneOf(...SITE_NAMES);
 
 /** A site of one model, with the layers chosen. */
 export interface ResolvedSite {

@@ -6,11 +6,13 @@
  * (Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; Millidge and Black 2022, "The Singular Value
  * Decompositions of Transformer Weight Matrices are Highly Interpretable").
  */
+
 import { abortable } from "../../abort.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { pickHeads, resolveSite } from "../patching/sites.ts";
+import { assertPlainResidual } from "../plain-residual.ts";
 import { centredFor, normFactor } from "../readouts/directions.ts";
 import { type DirectionTokens, directionTokens } from "./direction-tokens.ts";
 import { type FactoredMatrix, HEAD_CIRCUIT_FIELDS, type HeadCircuitOptions, layerCircuits } from "./factored.ts";
@@ -48,6 +50,7 @@ export interface HeadSvd {
  * @throws HookError `hook/layer-range`, `hook/head-range`, `hook/top-k`
  */
 export async function headSvd(model: HookedModel, given: HeadSvdOptions): Promise<HeadSvd> {
+  assertPlainResidual(model.spec, "headSvd");
   const { layer, head, circuit, topTokens, signal } = readCall("headSvd", model, HEAD_SVD_OPTIONS, given);
   model.assertOpen();
   const { spec } = model;

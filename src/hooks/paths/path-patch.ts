@@ -7,6 +7,7 @@
  * arXiv 2304.05969). Three runs for each sender: the clean one, which is captured; one with the sender's output corrupted and
  * all others' frozen, in which the receivers' inputs are captured; and the clean one with those inputs.
  */
+
 import { abortable } from "../../abort.ts";
 import { HookError } from "../../errors.ts";
 import type { TokenInput } from "../../model/input.ts";
@@ -37,6 +38,7 @@ import {
   resolveSite,
   WHOLE_LAYER,
 } from "../patching/sites.ts";
+import { assertPlainResidual } from "../plain-residual.ts";
 import { pointTable, resolvePoint } from "../points.ts";
 import type { SweepResult } from "../sweep.ts";
 import { type CopiesPass, copiesPerPass, oneCopy, runCopies } from "./copies.ts";
@@ -95,6 +97,7 @@ interface Sender {
  * otherwise.
  */
 export async function pathPatch(model: HookedModel, given: PathPatchOptions): Promise<PatchGrid> {
+  assertPlainResidual(model.spec, "pathPatch");
   const options = readCall("pathPatch", model, PATH_PATCH_OPTIONS, given);
   assertOneColumn(options.metric);
   const { clean: ids, corrupted } = promptPair(model, options);

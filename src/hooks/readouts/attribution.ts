@@ -2,6 +2,7 @@
  * Direct logit attribution: how much a logit, or a logit difference, changes by what each component writes into the residual
  * stream. The final norm is applied with the run's own scale, which makes the logit a sum over components.
  */
+
 import { HookError } from "../../errors.ts";
 import type { Readback } from "../../gpu/readback.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
@@ -10,6 +11,7 @@ import { ABORT_FIELDS, type AbortOptions } from "../../model/long-call.ts";
 import { nearestNames } from "../../schema/nearest.ts";
 import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
+import { assertPlainResidual } from "../plain-residual.ts";
 import { pointTable } from "../points.ts";
 import { Decomposition } from "./decomposition.ts";
 import { type LogitDirection, type LogitTarget, logitDirections, recordDots } from "./directions.ts";
@@ -76,6 +78,7 @@ export async function directLogitAttribution(
   from: ReadoutSource,
   given: AttributionOptions,
 ): Promise<LogitAttribution> {
+  assertPlainResidual(model.spec, "directLogitAttribution");
   const { source, options } = readSource("directLogitAttribution", model, from, ATTRIBUTION_OPTIONS, given);
   const { spec } = model;
   const { by = "component", position = -1, signal } = options;

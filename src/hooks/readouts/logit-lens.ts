@@ -2,6 +2,7 @@
  * The logit lens (nostalgebraist 2020): what the model would predict if it ended after a block. The final norm and the
  * unembedding are applied to the residual there. All of it runs on the GPU, and only a few tokens for each place are read back.
  */
+
 import { HookError } from "../../errors.ts";
 import { type BufferSlice, foldGrid, type Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
@@ -12,6 +13,7 @@ import { LONG_CALL_FIELDS, type LongCallOptions, reportProgress } from "../../mo
 import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { metric, recordMetric } from "../metrics.ts";
+import { assertPlainResidual } from "../plain-residual.ts";
 import { resolvePoint, resolvePoints } from "../points.ts";
 import { checkTokens } from "./directions.ts";
 import { topK } from "./kernels.ts";
@@ -128,6 +130,7 @@ export async function logitLens(
   from: ReadoutSource,
   given: LogitLensOptions = {},
 ): Promise<LogitLens> {
+  assertPlainResidual(model.spec, "logitLens");
   const { source, options } = readSource("logitLens", model, from, LOGIT_LENS_OPTIONS, given);
   const { spec } = model;
   refuseEditedEnd(model);

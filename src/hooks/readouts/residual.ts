@@ -2,6 +2,7 @@
  * The residual stream as it grows (`accumulatedResid`) and as a sum (`decomposeResid`, `headResults`). Every part of the
  * model reads the residual and adds to it, so the residual is exactly the sum of what was added before.
  */
+
 import { HookError } from "../../errors.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
@@ -11,6 +12,7 @@ import { ABORT_FIELDS, type AbortOptions } from "../../model/long-call.ts";
 import type { ModelSpec } from "../../model/spec.ts";
 import * as s from "../../schema/schema.ts";
 import type { HookedModel } from "../hooked-model.ts";
+import { assertPlainResidual } from "../plain-residual.ts";
 import { resolvePoint } from "../points.ts";
 import { Decomposition, type DecompositionOptions } from "./decomposition.ts";
 import { normed, type ResidualNorm, repeatScales, residualNormAt } from "./norms.ts";
@@ -61,6 +63,7 @@ export async function accumulatedResid(
   from: ReadoutSource,
   given: AccumulatedOptions = {},
 ): Promise<ResidualStack> {
+  assertPlainResidual(model.spec, "accumulatedResid");
   const { source, options } = readSource("accumulatedResid", model, from, ACCUMULATED_OPTIONS, given);
   const { spec } = model;
   const { layer, mlpInput } = residualPlace(spec, options);
@@ -142,6 +145,7 @@ export async function decomposeResid(
   from: ReadoutSource,
   given: DecomposeOptions = {},
 ): Promise<ResidualStack> {
+  assertPlainResidual(model.spec, "decomposeResid");
   const { source, options } = readSource("decomposeResid", model, from, DECOMPOSE_OPTIONS, given);
   const place = residualPlace(model.spec, options);
   const norm = options.applyLn
@@ -171,6 +175,7 @@ export async function headResults(
   from: ReadoutSource,
   given: HeadResultsOptions = {},
 ): Promise<ResidualStack> {
+  assertPlainResidual(model.spec, "headResults");
   const { source, options } = readSource("headResults", model, from, HEAD_RESULTS_OPTIONS, given);
   const { layer } = residualPlace(model.spec, options);
   const plan = { layer, heads: true, headBias: false, embeds: false, mlps: false };

@@ -98,7 +98,7 @@ export class AttentionOperands {
     return {
       params: { ...shape, window, scale: 1 / Math.sqrt(dHead), softCap: 0, splitKeys: 0, gradStart: 0, gradStride: 0 },
       buffers: {
-        ...{ rowTable: this.#rowTable(task), slotTable: slots, alibiSlopes: this.gpu.zeros },
+        ...{ rowTable: this.#rowTable(task), slotTable: slots, headNumbers: this.gpu.zeros },
         ...{ queries, keys, values },
       },
     };

@@ -110,7 +110,7 @@ function recordSuperposition(
 ): void {
   const drafts = live.flat();
   const { dModel } = spec;
-  const { W_E } = engine.weights;
+  const { W_E, embedProjection } = engine.weights;
   const table = new RowTable(drafts.length);
   drafts.forEach(({ tokens }, row) => {
     table.set(row, 0, 0, 0, tokens.at(-1) as number);
@@ -127,13 +127,19 @@ function recordSuperposition(
     by: "token",
     scale: spec.embed.scale,
   });
-  const parts = [{ buffer: embeddings.buffer, firstRow: 0, rows: dModel }];
+  const outWidth = spec.embed.width ?? dModel;
+  const mixed = embedProjection ? recorder.temp(live.length, outWidth) : out;
+  const parts = [{ buffer: embeddings.buffer, firstRow: 0, rows: outWidth }];
   matmul(
     recorder,
     recorder.upload(weights),
     live.length,
-    { outWidth: dModel, width: drafts.length, layout: "conv1d", stride, storage: "f32", parts },
-    out,
+    { outWidth, width: drafts.length, layout: "conv1d", stride, storage: "f32", parts },
+    mixed,
   );
+  if (embedProjection) {
+    matmul(recorder, mixed, live.length, embedProjection, out);
+    recorder.release(mixed);
+  }
   recorder.release(embeddings);
 }

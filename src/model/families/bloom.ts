@@ -15,7 +15,6 @@ const NAMES = {
 };
 
 export const bloom: Family = (config) => {
-  config.requireFixed({ apply_residual_connection_post_layernorm: false });
   // ALiBi has no longest position: without seq_length, the length BLOOM was trained at.
   const sizes = readEvenSizes(config, DEFAULTS, NAMES);
   const { nHeads, dHead } = sizes;
@@ -23,11 +22,13 @@ export const bloom: Family = (config) => {
   const base = baseSpec("bloom", sizes, layerNorm(config.number("layer_norm_epsilon", 1e-5)), { tied });
   // transformers' slow way to add up products that were split over devices leaves out the biases of these two.
   const isSlow = config.boolean("slow_but_exact", false) && config.integer("pretraining_tp", 1) > 1;
+  const isNormed = config.boolean("apply_residual_connection_post_layernorm", false);
   const block = "transformer.h.{i}";
   const qkv = { groups: nHeads, q: dHead, k: dHead, v: dHead };
   return {
     ...base,
     embed: { ...base.embed, norm: true },
+    block: { ...base.block, ...(isNormed && { normedResidual: true }) },
     positions: { kind: "alibi", slopes: alibiSlopes(nHeads) },
     mlp: { kind: "plain", activation: "gelu_tanh" },
     weights: {

@@ -83,6 +83,13 @@ export function baseSpec(
   };
 }
 
+/** Settings of any family that would change the computation, at the one value that is supported. */
+export const FIXED_EVERYWHERE = {
+  is_encoder_decoder: false,
+  quantization_config: undefined,
+  pruned_heads: {},
+};
+
 /** `is_causal: false` makes attention look both ways, and a window then has a key more on either side. */
 export function withCausality(config: ConfigReader, spec: ModelSpec): ModelSpec {
   if (config.nullableBoolean("is_causal", true)) return spec;

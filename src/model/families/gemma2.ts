@@ -15,8 +15,15 @@ export const GEMMA2_DEFAULTS = {
   maxPositions: 8192,
 };
 
-export const gemma2: Family = (config) => {
-  const spec = sandwichGemma(config, "gemma2", GEMMA2_DEFAULTS);
+export const gemma2: Family = (config) => gemma2Like(config, "gemma2");
+
+/** What Gemma 2 and VaultGemma share. */
+export function gemma2Like(
+  config: ConfigReader,
+  family: string,
+  options: Pick<LlamaLike, "blockNorms"> = {},
+): ModelSpec {
+  const spec = sandwichGemma(config, family, GEMMA2_DEFAULTS, options);
   const types = spec.layers.map((_, i) => (i % 2 === 0 ? "sliding_attention" : "full_attention"));
   return {
     ...spec,
@@ -24,14 +31,14 @@ export const gemma2: Family = (config) => {
     layers: windowedLayers(config, types, config.nullableInteger("sliding_window", 4096)),
     unembed: { ...spec.unembed, softCap: config.nullableNumber("final_logit_softcapping", 30) },
   };
-};
+}
 
 /** What Gemma 2 and 3 share. */
 export function sandwichGemma(
   config: ConfigReader,
   family: string,
   defaults: SizeDefaults,
-  options: Pick<LlamaLike, "ropes"> = {},
+  options: Pick<LlamaLike, "ropes" | "blockNorms"> = {},
 ): ModelSpec {
   const spec = llamaLike(config, family, defaults, {
     norm: rmsNorm(config.number("rms_norm_eps", 1e-6), 1),

@@ -2,17 +2,16 @@
  * Gemma 3: Gemma 2 without soft caps on attention, with normed q and k, and with two RoPEs. One is for the layers with a
  * window (five of six), the other, possibly scaled, for the rest. A multimodal config holds the text model's config.
  */
-import type { ConfigReader } from "../config.ts";
-import type { RopeSpec } from "../spec.ts";
-import { type Family, type Sizes, windowedLayers, withCausality } from "./common.ts";
+import { type Family, windowedLayers, withCausality } from "./common.ts";
 import { GEMMA2_DEFAULTS, sandwichGemma } from "./gemma2.ts";
 import { qkNorms } from "./llama-like.ts";
-import { ropeFrom } from "./rope-config.ts";
+import { typedRopes } from "./rope-config.ts";
 
 const DEFAULTS = { ...GEMMA2_DEFAULTS, vocabSize: 262208, maxPositions: 131072 };
 
 export const gemma3Text: Family = (config) => {
-  const spec = sandwichGemma(config, "gemma3_text", DEFAULTS, { ropes: (sizes) => gemma3Ropes(config, sizes) });
+  const thetas = { full: config.number("rope_theta", 1e6), sliding: config.number("rope_local_base_freq", 1e4) };
+  const spec = sandwichGemma(config, "gemma3_text", DEFAULTS, { ropes: (sizes) => typedRopes(config, sizes, thetas) });
   const bidirectional = config.nullableBoolean("use_bidirectional_attention", false);
   const stated = config.nullableInteger("sliding_window", 4096);
   // The window of a bidirectional model is counted from one end to the other.
@@ -36,19 +35,3 @@ export const gemma3: Family = (config) => {
   config.requireFixed({ tie_word_embeddings: spec.unembed.tied });
   return { ...spec, family: "gemma3" };
 };
-
-/**
- * [full attention, window]: from `rope_parameters` by layer type, or the older keys. `rope_scaling` changes the first of the
- * two; what stands in `rope_parameters` beside the types changes nothing.
- */
-function gemma3Ropes(config: ConfigReader, { dHead, maxPositions }: Sizes): RopeSpec[] {
-  const parameters = config.child("rope_parameters");
-  const none = config.empty("rope_parameters");
-  const defaults = { dHead, maxPositions, style: "half" as const, partial: null };
-  const full = (parameters?.child("full_attention") ?? none).with(config.child("rope_scaling"));
-  const sliding = parameters?.child("sliding_attention") ?? none;
-  return [
-    ropeFrom(config, full, { ...defaults, theta: config.number("rope_theta", 1e6) }),
-    ropeFrom(config, sliding, { ...defaults, theta: config.number("rope_local_base_freq", 1e4) }),
-  ];
-}

@@ -7,31 +7,60 @@ import { likelyTypo } from "../../schema/nearest.ts";
 import { ConfigReader } from "../config.ts";
 import type { ModelSpec } from "../spec.ts";
 import { validateSpec } from "../validate-spec.ts";
+import { arcee } from "./arcee.ts";
+import { biogpt } from "./biogpt.ts";
 import { bloom } from "./bloom.ts";
+import { codegen } from "./codegen.ts";
 import { cohere } from "./cohere.ts";
-import { type Family, withCausality } from "./common.ts";
+import { cohere2 } from "./cohere2.ts";
+import { type Family, FIXED_EVERYWHERE, withCausality } from "./common.ts";
 import { custom } from "./custom.ts";
+import { cwm } from "./cwm.ts";
+import { ernie45 } from "./ernie4_5.ts";
+import { exaone4 } from "./exaone4.ts";
 import { falcon } from "./falcon.ts";
 import { gemma } from "./gemma.ts";
 import { gemma2 } from "./gemma2.ts";
 import { gemma3, gemma3Text } from "./gemma3.ts";
+import { glm, glm4 } from "./glm.ts";
+import { gptBigcode } from "./gpt_bigcode.ts";
 import { gptNeo } from "./gpt_neo.ts";
 import { gptNeox } from "./gpt_neox.ts";
 import { gpt2 } from "./gpt2.ts";
 import { gptj } from "./gptj.ts";
 import { granite } from "./granite.ts";
+import { graniteSwa } from "./granite_swa.ts";
+import { graniteMoeHybrid } from "./granitemoehybrid.ts";
+import { helium } from "./helium.ts";
+import { hunyuanV1Dense } from "./hunyuan_v1_dense.ts";
+import { hyperclovax } from "./hyperclovax.ts";
+import { internlm2 } from "./internlm2.ts";
+import { jais2 } from "./jais2.ts";
 import { llama } from "./llama.ts";
+import { ministral } from "./ministral.ts";
+import { ministral3 } from "./ministral3.ts";
 import { mistral } from "./mistral.ts";
+import { mpt } from "./mpt.ts";
+import { nanochat } from "./nanochat.ts";
+import { nemotron } from "./nemotron.ts";
+import { olmo } from "./olmo.ts";
 import { olmo2 } from "./olmo2.ts";
+import { olmo3 } from "./olmo3.ts";
+import { openaiGpt } from "./openai-gpt.ts";
 import { opt } from "./opt.ts";
 import { otherKind } from "./other-kinds.ts";
+import { persimmon } from "./persimmon.ts";
 import { phi } from "./phi.ts";
 import { phi3 } from "./phi3.ts";
+import { qwen2Vl, qwen3Vl, qwen25Vl } from "./qwen_vl.ts";
 import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
+import { seedOss } from "./seed_oss.ts";
 import { smollm3 } from "./smollm3.ts";
 import { stablelm } from "./stablelm.ts";
 import { starcoder2 } from "./starcoder2.ts";
+import { textModel } from "./text-model.ts";
+import { vaultgemma } from "./vaultgemma.ts";
 
 /** Every `model_type` superlens runs. */
 export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
@@ -48,6 +77,7 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
   ["gpt_neox", gptNeox],
   ["gptj", gptj],
   ["granite", granite],
+  ["granite_swa", graniteSwa],
   ["llama", llama],
   ["mistral", mistral],
   ["olmo2", olmo2],
@@ -58,18 +88,49 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
   ["qwen3", qwen3],
   ["smollm3", smollm3],
   ["stablelm", stablelm],
+  ["olmo", olmo],
+  ["nemotron", nemotron],
+  ["arcee", arcee],
+  ["jais2", jais2],
+  ["persimmon", persimmon],
+  ["hunyuan_v1_dense", hunyuanV1Dense],
+  ["ministral3", ministral3],
+  ["nanochat", nanochat],
   ["starcoder2", starcoder2],
+  ["openai-gpt", openaiGpt],
+  ["biogpt", biogpt],
+  ["codegen", codegen],
+  ["cohere2", cohere2],
+  ["cwm", cwm],
+  ["ernie4_5", ernie45],
+  ["exaone4", exaone4],
+  ["glm", glm],
+  ["glm4", glm4],
+  ["gpt_bigcode", gptBigcode],
+  ["granitemoehybrid", graniteMoeHybrid],
+  ["helium", helium],
+  ["hyperclovax", hyperclovax],
+  ["internlm2", internlm2],
+  ["ministral", ministral],
+  ["mpt", mpt],
+  ["olmo3", olmo3],
+  ["qwen2_vl", qwen2Vl],
+  ["qwen2_5_vl", qwen25Vl],
+  ["qwen3_vl", qwen3Vl],
+  ["seed_oss", seedOss],
+  ["vaultgemma", vaultgemma],
+  ["llava", (config) => textModel(config, "llava", { family: (type = "llama") => FAMILIES.get(type) })],
+  [
+    "mistral3",
+    (config) => textModel(config, "mistral3", { family: (type = "mistral") => FAMILIES.get(type), tied: true }),
+  ],
 ]);
 
-/** Settings of any family that would change the computation, at the one value that is supported. */
-const FIXED_EVERYWHERE = {
-  is_encoder_decoder: false,
-  quantization_config: undefined,
-  pruned_heads: {},
-};
-
 /** Families that do not read `is_causal`, or read it elsewhere: gpt_neo's mask is a part of the model. */
-const OWN_CAUSALITY: ReadonlySet<string> = new Set(["custom", "gemma3", "gpt_neo"]);
+const OWN_CAUSALITY: ReadonlySet<string> = new Set([
+  ...["custom", "gemma3", "gpt_neo"],
+  ...["llava", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"],
+]);
 
 /**
  * The spec of a model, from the parsed contents of its `config.json`; `label` is the file's name, for messages.

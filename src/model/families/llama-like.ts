@@ -2,7 +2,7 @@
  * The Llama layout, which most later families share: `model.layers.{i}.self_attn.q_proj` and so on, a gated MLP, RoPE,
  * grouped-query attention. Each of them takes this spec and changes what differs.
  */
-import type { ConfigReader } from "../config.ts";
+import { type ConfigReader, SIZE_NAMES, type SizeNames } from "../config.ts";
 import type { MlpSpec, ModelSpec, NormSpec, RopeSpec } from "../spec.ts";
 import {
   baseSpec,
@@ -22,6 +22,8 @@ export const BLOCK = "model.layers.{i}";
 
 /** Where a family differs from Llama. */
 export interface LlamaLike {
+  /** Names of sizes that are not the usual ones. */
+  names?: Partial<SizeNames>;
   /** An RMSNorm whose eps is read from `rms_norm_eps`, 1e-6 by default, when absent. */
   norm?: NormSpec;
   /** Whether the norms have biases. */
@@ -52,7 +54,7 @@ export function llamaLike(
   defaults: SizeDefaults,
   options: LlamaLike = {},
 ): ModelSpec {
-  const sizes = readSizes(config, defaults);
+  const sizes = readSizes(config, defaults, { ...SIZE_NAMES, ...options.names });
   const { dHead, maxPositions } = sizes;
   const { norm: kind = rmsNorm(config.number("rms_norm_eps", 1e-6)), normBias = false, mlpBias = false } = options;
   const { qkvBias = config.boolean("attention_bias", false), outBias = qkvBias } = options;
@@ -90,6 +92,20 @@ function gatedMlp(bias: boolean): Weights {
     ...linear("mlp.in", `${BLOCK}.mlp.up_proj`, { bias }),
     ...linear("mlp.out", `${BLOCK}.mlp.down_proj`, { bias }),
   };
+}
+
+/** A plain MLP under the names of the gated one's projections. */
+export function plainUpDown(bias: boolean): Weights {
+  return {
+    ...linear("mlp.in", `${BLOCK}.mlp.up_proj`, { bias }),
+    ...linear("mlp.out", `${BLOCK}.mlp.down_proj`, { bias }),
+  };
+}
+
+/** A gated MLP whose tensor `module.weight` holds the gate's rows, then those of the other projection. */
+export function fusedGateUp(module: string, dMlp: number): Weights {
+  const half = (start: number) => ({ bias: false, rows: { groups: 1, groupSize: 2 * dMlp, start, count: dMlp } });
+  return { ...linear("mlp.gate", module, half(0)), ...linear("mlp.in", module, half(dMlp)) };
 }
 
 /** Norms of q and k, named `q_norm` and `k_norm`. */

@@ -2,7 +2,7 @@
 import { type Family, windowedLayers } from "./common.ts";
 import { llamaLike } from "./llama-like.ts";
 
-const DEFAULTS = {
+export const MISTRAL_DEFAULTS = {
   nLayers: 32,
   dModel: 4096,
   nHeads: 32,
@@ -13,7 +13,7 @@ const DEFAULTS = {
 };
 
 export const mistral: Family = (config) => {
-  const spec = llamaLike(config, "mistral", DEFAULTS, { qkvBias: false });
+  const spec = llamaLike(config, "mistral", MISTRAL_DEFAULTS, { qkvBias: false });
   const window = config.nullableInteger("sliding_window", 4096);
   const types = spec.layers.map(() => (window === null ? "full_attention" : "sliding_attention"));
   return { ...spec, layers: windowedLayers(config, types, window) };

@@ -5,16 +5,16 @@
 
 const KINDS: Record<string, string> = {
   "a dense decoder that superlens has no family for yet":
-    "apertus arcee baichuan bitnet biogpt codegen cohere2 ctrl cwm diffllama doge ernie4_5 exaone exaone4 gemma4_text glm glm4 " +
-    "gpt_bigcode gpt_neox_japanese granite_swa helium hunyuan_v1_dense hyperclovax internlm2 internlm3 jais jais2 minicpm " +
-    "ministral ministral3 modernbert-decoder mpt nanochat nemotron olmo olmo3 openai-gpt persimmon qwen RefinedWeb RefinedWebModel " +
-    "seed_oss vaultgemma xglm",
+    "apertus baichuan bitnet ctrl diffllama doge exaone gemma4_text " +
+    "gpt_neox_japanese internlm3 jais minicpm " +
+    "modernbert-decoder qwen RefinedWeb RefinedWebModel " +
+    "xglm",
   "a mixture of experts: each token goes through some of many MLPs":
     "arctic dbrx deepseek deepseek_v2 deepseek_v3 deepseek_v32 dots1 ernie4_5_moe flex_olmo glm4_moe glm4_moe_lite gpt_oss " +
     "granitemoe granitemoeshared grok-1 hunyuan_v1_moe jetmoe llama4_text longcat_flash minimax_m2 mixtral olmoe phimoe qwen2_moe qwen3_moe",
   "a state-space or recurrent model: it has no attention": "falcon_mamba mamba mamba2 rwkv rwkv5 rwkv6 rwkv7 xlstm",
   "a hybrid of attention with state-space, recurrent or linear-attention layers":
-    "bamba falcon_h1 granitemoehybrid jamba kimi_linear lfm2 lfm2_moe minimax nemotron_h qwen3_5 qwen3_5_moe qwen3_5_text qwen3_next recurrent_gemma " +
+    "bamba falcon_h1 jamba kimi_linear lfm2 lfm2_moe minimax nemotron_h qwen3_5 qwen3_5_moe qwen3_5_text qwen3_next recurrent_gemma " +
     "zamba zamba2",
   "an encoder-decoder: it reads one text and writes another":
     "bart bigbird_pegasus blenderbot blenderbot-small encoder-decoder fsmt led longt5 m2m_100 marian mbart mt5 mvp nllb-moe " +
@@ -26,8 +26,8 @@ const KINDS: Record<string, string> = {
   "a model of pictures or sound and text together":
     "align aria aya_vision blip blip-2 chameleon chinese_clip clip cohere2_vision deepseek_vl deepseek_vl_hybrid emu3 " +
     "florence2 fuyu gemma3n gemma4 git glm4v glm4v_moe got_ocr2 granite_speech idefics idefics2 idefics3 instructblip internvl janus kosmos-2 " +
-    "llama4 llava llava_next llava_next_video llava_onevision minicpmv mistral3 mllama molmo moshi ovis2 paligemma phi3_v " +
-    "phi4_multimodal pixtral qwen2_5_omni qwen2_5_vl qwen2_audio qwen2_vl qwen3_vl qwen3_vl_moe siglip siglip2 " +
+    "llama4 llava_next llava_next_video llava_onevision minicpmv mllama molmo moshi ovis2 paligemma phi3_v " +
+    "phi4_multimodal pixtral qwen2_5_omni qwen2_audio qwen3_vl_moe siglip siglip2 " +
     "smolvlm ultravox video_llava vipllava voxtral",
   "a model of sound":
     "audio-spectrogram-transformer bark clap csm data2vec-audio encodec hubert musicgen seamless_m4t sew speech_to_text speecht5 " +

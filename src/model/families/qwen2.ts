@@ -20,10 +20,10 @@ export const qwen2: Family = (config) => {
 };
 
 /** `use_sliding_window` switches the window on for layers from `max_window_layers` up. */
-export function qwenLayers(config: ConfigReader, nLayers: number): LayerSpec[] {
+export function qwenLayers(config: ConfigReader, nLayers: number, firstWindow = 28): LayerSpec[] {
   const isOn = config.boolean("use_sliding_window", false);
   const window = isOn ? config.nullableInteger("sliding_window", 4096) : null;
-  const from = config.number("max_window_layers", 28);
+  const from = config.number("max_window_layers", firstWindow);
   const types = Array.from({ length: nLayers }, (_, i) =>
     window !== null && i >= from ? "sliding_attention" : "full_attention",
   );

@@ -12,11 +12,12 @@ const PREFIXES = [
   "language_model.",
   "transformer.",
   "gpt_neox.",
+  "biogpt.",
   "model.",
   "module.",
 ];
 
-const HEAD_NAMES = ["lm_head.weight", "embed_out.weight"];
+const HEAD_NAMES = ["lm_head.weight", "embed_out.weight", "output_projection.weight", "output.weight"];
 /** Tensors that go by several names. */
 const ALIASES = [HEAD_NAMES, ["lm_head.bias", "embed_out.bias"]];
 
@@ -51,9 +52,10 @@ export function resolveWeight(
   name: WeightName,
   layer: number,
   has: (name: string) => boolean,
+  head = 0,
 ): string | undefined {
   if (name === "embed.W_E" || (name === "unembed.W_U" && spec.unembed.tied)) return resolveEmbedding(spec, has);
-  const tensor = spec.weights[name]?.tensor.replaceAll("{i}", String(layer));
+  const tensor = spec.weights[name]?.tensor.replaceAll("{i}", String(layer)).replaceAll("{h}", String(head));
   if (tensor === undefined) return undefined;
   return firstResolved([tensor, ...(ALIASES.find((names) => names.includes(tensor)) ?? [])], has);
 }

@@ -20,6 +20,10 @@ export interface RopeDefaults {
   partial: number | null;
   /** Name of the share outside `rope_parameters`; `partial_rotary_factor` when absent. */
   partialName?: string;
+  /** Other names of types: those that older configs of the family have. */
+  aliases?: Readonly<Record<string, string>>;
+  /** The length that the model was trained at, where the config does not say; the longest that it takes when absent. */
+  originalMaxPositions?: number;
   /** The scalings transformers accepts for this family; all of them when absent. */
   kinds?: readonly RopeScaling["kind"][];
 }
@@ -45,6 +49,7 @@ const SCALINGS = new Map<string, ScalingKind>([
   ["proportional", { kind: "proportional", read: readProportional }],
   ["llama3", { kind: "llama3", read: readLlama3 }],
   ["yarn", { kind: "yarn", read: readYarn }],
+  ["longrope", { kind: "longrope", read: readLongrope }],
 ]);
 
 /** Scalings of families that cut the rotating part out of a head, in which transformers' table for whole heads does not fit. */
@@ -91,6 +96,18 @@ function readYarn({ settings, originalMaxPositions, maxPositions }: ScalingInput
   };
 }
 
+function readLongrope({ settings, originalMaxPositions, maxPositions }: ScalingInput): RopeScaling {
+  const factor = settings.nullableNumber("factor", null) ?? maxPositions / originalMaxPositions;
+  const inferred = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(originalMaxPositions));
+  return {
+    kind: "longrope",
+    shortFactors: settings.numbers("short_factor"),
+    longFactors: settings.numbers("long_factor"),
+    originalMaxPositions,
+    attentionFactor: settings.nullableNumber("attention_factor", null) ?? inferred,
+  };
+}
+
 /** YaRN's temperature, 0.1 m ln(s) + 1 (https://arxiv.org/abs/2309.00071, section 3.4). */
 function yarnScale(factor: number, mscale: number): number {
   return factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1;
@@ -108,11 +125,31 @@ export function readRope(config: ConfigReader, defaults: RopeDefaults): RopeSpec
   });
 }
 
+/**
+ * [full attention, window]: the RoPEs of two kinds of layers, from `rope_parameters` by layer type. `rope_scaling`, the older key,
+ * changes the first of the two; what stands in `rope_parameters` beside the types changes nothing.
+ */
+export function typedRopes(
+  config: ConfigReader,
+  { dHead, maxPositions }: Pick<RopeDefaults, "dHead" | "maxPositions">,
+  thetas: { full: number; sliding: number },
+): RopeSpec[] {
+  const parameters = config.child("rope_parameters");
+  const none = config.empty("rope_parameters");
+  const defaults = { dHead, maxPositions, style: "half" as const, partial: null };
+  const full = (parameters?.child("full_attention") ?? none).with(config.child("rope_scaling"));
+  const sliding = parameters?.child("sliding_attention") ?? none;
+  return [
+    ropeFrom(config, full, { ...defaults, theta: thetas.full }),
+    ropeFrom(config, sliding, { ...defaults, theta: thetas.sliding }),
+  ];
+}
+
 /** One RoPE from its own settings; `defaults.theta` holds when they have none. */
 export function ropeFrom(config: ConfigReader, settings: ConfigReader, defaults: RopeDefaults): RopeSpec {
   const typeKey = settings.has("rope_type") ? "rope_type" : "type";
   const type = settings.text(typeKey, "default");
-  const scaling = SCALINGS.get(type);
+  const scaling = SCALINGS.get(defaults.aliases?.[type] ?? type);
   const kinds = defaults.kinds ?? [...SCALINGS.values()].map(({ kind }) => kind);
   if (!scaling || !kinds.includes(scaling.kind)) {
     const supported = [...SCALINGS].filter(([, { kind }]) => kinds.includes(kind)).map(([name]) => name);
@@ -121,7 +158,7 @@ export function ropeFrom(config: ConfigReader, settings: ConfigReader, defaults:
   const { maxPositions } = defaults;
   const originalMaxPositions = config.integer(
     "original_max_position_embeddings",
-    settings.integer("original_max_position_embeddings", maxPositions),
+    settings.integer("original_max_position_embeddings", defaults.originalMaxPositions ?? maxPositions),
   );
   const share = readShare(config, settings, defaults);
   return {

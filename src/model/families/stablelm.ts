@@ -1,4 +1,4 @@
-/** StableLM: Llama with LayerNorm, RoPE on part of each head, and optionally attention and MLP in parallel. */
+/** StableLM: Llama with LayerNorm, RoPE on part of each head, and optionally attention and MLP in parallel, or a norm of each head's q and k. */
 import { type Family, layerNorm, norm } from "./common.ts";
 import { BLOCK, llamaLike } from "./llama-like.ts";
 import { PARTIAL_HEAD_KINDS } from "./rope-config.ts";
@@ -14,8 +14,6 @@ const DEFAULTS = {
 };
 
 export const stablelm: Family = (config) => {
-  // With it, each head's norm is a tensor of its own.
-  config.requireFixed({ qk_layernorm: false });
   const parallel = config.boolean("use_parallel_residual", false);
   const spec = llamaLike(config, "stablelm", DEFAULTS, {
     norm: layerNorm(config.number("layer_norm_eps", 1e-5)),
@@ -26,5 +24,16 @@ export const stablelm: Family = (config) => {
     rope: { partial: 0.25, kinds: PARTIAL_HEAD_KINDS },
   });
   const residual = parallel ? "parallel" : "sequential";
-  return { ...spec, block: { ...spec.block, residual, parallelSharedNorm: parallel } };
+  const own = { ...spec, block: { ...spec.block, residual, parallelSharedNorm: parallel } } as const;
+  if (!config.boolean("qk_layernorm", false)) return own;
+  return {
+    ...own,
+    attention: { ...spec.attention, qkNorm: "perHead" },
+    weights: {
+      ...spec.weights,
+      // Each head's norm is a tensor of its own.
+      ...norm("attn.qNorm", `${BLOCK}.self_attn.q_layernorm.norms.{h}`, { bias: false }),
+      ...norm("attn.kNorm", `${BLOCK}.self_attn.k_layernorm.norms.{h}`, { bias: false }),
+    },
+  };
 };

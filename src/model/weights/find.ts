@@ -23,11 +23,12 @@ export function findWeight(
   checkpoint: Checkpoint,
   name: WeightName,
   layer = 0,
+  head = 0,
 ): FloatTensor | undefined {
   const source = spec.weights[name];
   if (source === undefined) return undefined;
-  const tensor = source.tensor.replaceAll("{i}", String(layer));
-  const found = resolveWeight(spec, name, layer, (candidate) => checkpoint.tensors.has(candidate));
+  const tensor = source.tensor.replaceAll("{i}", String(layer)).replaceAll("{h}", String(head));
+  const found = resolveWeight(spec, name, layer, (candidate) => checkpoint.tensors.has(candidate), head);
   if (found === undefined && source.optional) return undefined;
   if (found === undefined) throw missing(spec, checkpoint, name, tensor, layer);
   const info = checkpoint.tensors.get(found) as TensorInfo;
@@ -81,7 +82,8 @@ function checkShape(spec: ModelSpec, name: WeightName, layer: number, { file, na
 /** Shape of the checkpoint tensor a weight is cut from: before `rows` are taken, and as stored (`transpose`). */
 export function tensorShape(spec: ModelSpec, name: WeightName, layer = 0): number[] {
   const shape = weightShape(spec, name, layer);
-  const { rows, transpose } = spec.weights[name] ?? {};
+  const { rows, transpose, tensor = "" } = spec.weights[name] ?? {};
+  if (tensor.includes("{h}")) return shape.slice(1); // of one head
   const whole = rows ? [rows.groups * rows.groupSize, ...shape.slice(1)] : shape;
   return transpose && whole.length === 2 ? whole.toReversed() : whole;
 }

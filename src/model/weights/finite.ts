@@ -12,19 +12,9 @@ const EXPONENT_MASK: Partial<Record<Dtype, number>> = {
   F8_E5M2: 0x7c,
 };
 
-/** @throws CheckpointError `checkpoint/not-finite` naming the tensor, for the first NaN or infinite element. */
-export function assertFinite(bytes: Uint8Array, info: { name: string; file: string; dtype: TensorType }): void {
-  const isBroken = isBlockType(info.dtype)
-    ? dequantize(bytes, info.dtype).some((value) => !Number.isFinite(value))
-    : hasBrokenElement(bytes, info.dtype);
-  if (!isBroken) return;
-  throw new CheckpointError(
-    "checkpoint/not-finite",
-    `${info.file}: tensor ${info.name} has a NaN or infinite element. The file is damaged, or training diverged: take another copy; without checkFinite it is loaded as it is.`,
-  );
-}
-
-function hasBrokenElement(bytes: Uint8Array, dtype: Dtype): boolean {
+/** Whether every element is a finite number. */
+export function areFinite(bytes: Uint8Array, dtype: TensorType): boolean {
+  if (isBlockType(dtype)) return dequantize(bytes, dtype).every(Number.isFinite);
   const size = bytesPerElement(dtype);
   const mask = EXPONENT_MASK[dtype];
   for (let at = 0; at < bytes.length; at += size) {
@@ -32,7 +22,16 @@ function hasBrokenElement(bytes: Uint8Array, dtype: Dtype): boolean {
     const bits = size === 1 ? top : (top << 8) | (bytes[at + size - 2] as number);
     // F8_E4M3 has no infinity; its NaN is all ones but the sign.
     const broken = mask === undefined ? (bits & 0x7f) === 0x7f : (bits & mask) === mask;
-    if (broken) return true;
+    if (broken) return false;
   }
-  return false;
+  return true;
+}
+
+/** @throws CheckpointError `checkpoint/not-finite` naming the tensor, where an element is NaN or infinite. */
+export function assertFinite(bytes: Uint8Array, info: { name: string; file: string; dtype: TensorType }): void {
+  if (areFinite(bytes, info.dtype)) return;
+  throw new CheckpointError(
+    "checkpoint/not-finite",
+    `${info.file}: tensor ${info.name} has a NaN or infinite element. The file is damaged, or training diverged: take another copy; without checkFinite it is loaded as it is.`,
+  );
 }

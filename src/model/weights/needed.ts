@@ -20,9 +20,12 @@ export function neededTensors(spec: ModelSpec): Map<string, NeededTensor> {
     const weight = key as WeightName;
     const layers = isPerBlock(weight) ? spec.nLayers : 1;
     for (let layer = 0; layer < layers; layer++) {
-      const name = source.tensor.replaceAll("{i}", String(layer));
-      const inputs = weightShape(spec, weight, layer)[1];
-      tensors.set(name, { weight, shape: tensorShape(spec, weight, layer), inputs });
+      const [rows = 1, inputs] = weightShape(spec, weight, layer);
+      const heads = source.tensor.includes("{h}") ? rows : 1;
+      for (let head = 0; head < heads; head++) {
+        const name = source.tensor.replaceAll("{i}", String(layer)).replaceAll("{h}", String(head));
+        tensors.set(name, { weight, shape: tensorShape(spec, weight, layer), inputs });
+      }
     }
   }
   return tensors;

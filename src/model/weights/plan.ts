@@ -106,10 +106,15 @@ function planOne(
   const pieces: Piece[] = [];
   let rows = 0;
   for (const name of names) {
-    const info = findWeight(spec, checkpoint, name, layer);
-    const [taken = 0, width = 1] = weightShape(spec, name, layer);
-    if (info) pieces.push({ ...pieceOf(info, spec.weights[name] as TensorSource, taken), width, at: rows });
-    rows += taken;
+    const [all = 0, width = 1] = weightShape(spec, name, layer);
+    const source = spec.weights[name];
+    const heads = source?.tensor.includes("{h}") ? all : 1;
+    for (let head = 0; head < heads; head++) {
+      const info = findWeight(spec, checkpoint, name, layer, head);
+      const taken = all / heads;
+      if (info) pieces.push({ ...pieceOf(info, source as TensorSource, taken), width, at: rows });
+      rows += taken;
+    }
   }
   if (pieces.length === 0) return undefined;
   const [first] = names as [WeightName];

@@ -32,11 +32,13 @@ export interface WeightRow {
 const always: Condition = () => true;
 const hasMlp: Condition = ({ mlp }) => mlp.absent !== true;
 const isGated: Condition = (spec) => hasMlp(spec) && spec.mlp.kind === "gated";
-const hasNorms: Condition = ({ norm }) => norm.kind !== "none";
-const normsBefore: Condition = (spec) => hasNorms(spec) && spec.block.norms !== "post";
+const hasWeights = ({ kind, affine }: Architecture["norm"]) => kind !== "none" && affine !== false;
+const hasNorms: Condition = ({ norm }) => hasWeights(norm);
+const normsBefore: Condition = (spec) => hasNorms(spec) && !["post", "added"].includes(spec.block.norms);
 const normsAfter: Condition = (spec) => hasNorms(spec) && spec.block.norms !== "pre";
+const isProjected: Condition = ({ embed }) => embed.width !== undefined;
 const hasMlpNorm: Condition = (spec) => hasMlp(spec) && !spec.block.parallelSharedNorm;
-const normsQk: Condition = ({ attention }) => attention.qkNorm !== "none" && attention.qkNormSpec.kind !== "none";
+const normsQk: Condition = ({ attention }) => attention.qkNorm !== "none" && hasWeights(attention.qkNormSpec);
 
 /** A matrix of a block and its bias. */
 function linear<Room extends string, Part extends string>(
@@ -80,10 +82,21 @@ function norm<Name extends string>(
 const qkNormAxes = (head: string) => (spec: Architecture) =>
   ({ none: "", head: "dHead", perHead: `${head} dHead`, full: `(${head} dHead)` })[spec.attention.qkNorm];
 
+/** Axes of a table of the vocabulary, which may be narrower than the residual. */
+const ofEmbedding = (axes: string) => (spec: Architecture) =>
+  isProjected(spec) ? axes.replaceAll("dModel", "dEmbed") : axes;
+
 const QKV: [string, string] = ["qkv", "qkvBias"];
 
 const ROWS = {
-  "embed.W_E": { lens: "W_E", place: "W_E", axes: "vocab dModel", form: "matrix", when: always },
+  "embed.W_E": { lens: "W_E", place: "W_E", axes: ofEmbedding("vocab dModel"), form: "matrix", when: always },
+  "embed.W_proj": {
+    lens: "embed.W_proj",
+    place: "embedProjection",
+    axes: "dModel dEmbed -> dEmbed dModel",
+    form: "matrix",
+    when: isProjected,
+  },
   "embed.W_pos": {
     lens: "W_pos",
     place: "W_pos",
@@ -99,6 +112,13 @@ const ROWS = {
   ...linear("attn", "V", "(kvHead dHead) dModel -> kvHead dModel dHead", always, QKV),
   ...norm("attn.qNorm", "blocks.{i}.attn.q_norm", "qNorm", normsQk, qkNormAxes("head")),
   ...norm("attn.kNorm", "blocks.{i}.attn.k_norm", "kNorm", normsQk, qkNormAxes("kvHead")),
+  "attn.sinks": {
+    lens: "blocks.{i}.attn.sinks",
+    place: "sinks",
+    axes: "head",
+    form: "vector",
+    when: ({ attention }) => attention.sinks === true,
+  },
   ...linear("attn", "O", "dModel (head dHead) -> head dHead dModel", always),
   ...norm("ln1Post", "blocks.{i}.ln1_post", "ln1Post", normsAfter),
   ...norm("ln2", "blocks.{i}.ln2", "ln2", (spec) => normsBefore(spec) && hasMlpNorm(spec)),
@@ -106,11 +126,18 @@ const ROWS = {
   ...linear("mlp", "in", "dMlp dModel -> dModel dMlp", hasMlp),
   ...linear("mlp", "out", "dModel dMlp -> dMlp dModel", hasMlp),
   ...norm("ln2Post", "blocks.{i}.ln2_post", "ln2Post", (spec) => normsAfter(spec) && hasMlpNorm(spec)),
-  ...norm("lnFinal", "ln_final", "lnFinal", hasNorms),
+  ...norm("lnFinal", "ln_final", "lnFinal", (spec) => hasNorms(spec) && spec.unembed.norm !== false),
+  "unembed.W_proj": {
+    lens: "unembed.W_proj",
+    place: "unembedProjection",
+    axes: "dEmbed dModel -> dModel dEmbed",
+    form: "matrix",
+    when: isProjected,
+  },
   "unembed.W_U": {
     lens: "W_U",
     place: "W_U",
-    axes: "vocab dModel -> dModel vocab",
+    axes: ofEmbedding("vocab dModel -> dModel vocab"),
     form: "matrix",
     when: ({ unembed }) => !unembed.tied,
   },
@@ -125,6 +152,10 @@ export const WEIGHT_NAMES = Object.keys(WEIGHTS) as WeightName[];
 
 /** Whether each block has its own. */
 export const isPerBlock = (name: WeightName): boolean => WEIGHTS[name].lens.includes("{i}");
+
+/** Whether each head has its own, so that each may be a tensor. */
+export const isPerHead = ({ attention }: Architecture, name: WeightName): boolean =>
+  attention.qkNorm === "perHead" && /^attn\.[qk]Norm\./.test(name);
 
 /** What a spec makes of the weights it knows; names that do not appear are unused. */
 export function weightUses(spec: Architecture): Map<WeightName, "required" | "optional"> {
@@ -144,6 +175,7 @@ export function widestMlp(spec: Architecture): number {
 
 const SIZES: Readonly<Record<string, (spec: Architecture, layer: number) => number>> = {
   dModel: ({ dModel }) => dModel,
+  dEmbed: ({ embed, dModel }) => embed.width ?? dModel,
   vocab: ({ vocabSize }) => vocabSize,
   pos: ({ maxPositions }) => maxPositions,
   head: ({ nHeads }) => nHeads,

@@ -13,6 +13,8 @@ export interface BlockWeights {
   qkvBias?: Tensor;
   qNorm?: NormWeights;
   kNorm?: NormWeights;
+  /** [nHeads]. */
+  sinks?: Tensor;
   W_O: Matrix;
   b_O?: Tensor;
   /** [dMlp, dModel]; the gate in gated MLPs alone, the others in those that have one. */
@@ -25,14 +27,22 @@ export interface BlockWeights {
   b_out?: Tensor;
 }
 
+/** The weights of a dictionary, by the names that `model/modules.ts` has for them. */
+export type ModuleWeights = Readonly<Record<string, Matrix | Tensor | NormWeights>>;
+
 export interface Weights {
   W_E: Matrix;
   W_pos?: Matrix;
   embedNorm?: NormWeights;
+  /** [dModel, dEmbed] and [dEmbed, dModel], where the embedding is not as wide as the residual. */
+  embedProjection?: Matrix;
+  unembedProjection?: Matrix;
   blocks: BlockWeights[];
   lnFinal?: NormWeights;
   W_U: Matrix;
   b_U?: Tensor;
+  /** Of the dictionaries that are spliced in, by index; they own them. */
+  modules?: readonly ModuleWeights[];
   /** What they were made of. */
   planned: readonly PlannedWeight[];
 }

@@ -19,7 +19,7 @@ import type { GenerateOptions } from "../../model/generate.ts";
 import type { Running } from "../protocol.ts";
 import type { BenchArgs } from "./benchmark.ts";
 import { figure } from "./figures.ts";
-import { describeModel, type FoundModel, inspectSource, type SourceChoice, sourceOf } from "./models.ts";
+import { addressOf, describeModel, type FoundModel, inspectSource, type SourceChoice, sourceOf } from "./models.ts";
 import { columnsOf, type GridPart, type MetricChoice, metricOf, type PatchArgs, patchByLayer } from "./patching.ts";
 import { current, gpu, idsOf, labelOf, load, openBeside } from "./session.ts";
 import { superposition } from "./superposition.ts";
@@ -52,7 +52,8 @@ async function loadModel({ source }: { source: SourceChoice; attempt: number }, 
 }
 
 /** What a model is and what it will take, from its headers alone. */
-const inspect = ({ source }: { source: FoundModel }, { signal }: Running) => inspectSource(source, signal);
+const inspect = ({ source }: { source: FoundModel; attempt: number }, { signal }: Running) =>
+  inspectSource(source, signal);
 
 /** The tokens of a text. */
 async function tokens({ text }: { text: string }) {
@@ -242,17 +243,10 @@ async function contributions({
 }
 
 /** What a trained model of the page says after the same prompt. It is loaded for this question alone. */
-async function beside(
-  { address, text, k }: { address: string; text: string; k: number },
-  { signal }: Running,
-): Promise<Likely[]> {
-  const other = await openBeside(sourceOf({ address }), signal);
-  try {
-    using result = await other.model.forward(other.encode(text), { logits: "last" });
-    return likelyTokens(await result.logits.at(0, -1), k, other.label);
-  } finally {
-    other.model.destroy();
-  }
+async function beside({ address, text, k }: { address: string; text: string; k: number }): Promise<Likely[]> {
+  const { model, encode, label } = await openBeside(addressOf(address));
+  using result = await model.forward(encode(text), { logits: "last" });
+  return likelyTokens(await result.logits.at(0, -1), k, label);
 }
 
 /** Trains a preset; the state so far is the progress's part. Loaded when it is first asked for, as the tasks' words are. */

@@ -43,7 +43,7 @@ export const sourceOf = (choice: FoundModel): ModelSource =>
   "address" in choice ? addressOf(choice.address) : [...choice.files];
 
 /** `models/lc` beside the page becomes a whole address; `hf:owner/name` and addresses stay. */
-function addressOf(address: string): string {
+export function addressOf(address: string): string {
   const text = address.trim();
   return /^(hf:|https?:)/.test(text) ? text : new URL(text, `${location.origin}${location.pathname}`).href;
 }

@@ -43,6 +43,7 @@ export function gpu(): Promise<Gpu> {
 
 function forgetDevice(): void {
   device = undefined;
+  closeBeside();
 }
 
 /** @throws InputError `page/no-model` before a model is loaded */
@@ -93,19 +94,46 @@ export async function load(
   return loaded;
 }
 
-/** A second model with a vocabulary of words, for one question. The caller ends it. */
-export async function openBeside(
-  source: ModelSource,
-  signal: AbortSignal,
-): Promise<{ model: HookedModel; encode: (text: string) => number[]; label: (id: number) => string }> {
-  const words = await wordsBeside(source, signal);
-  const model = await loadModel(source, { gpu: await gpu(), signal, onNotice: () => {} });
+interface Beside {
+  readonly model: HookedModel;
+  readonly encode: (text: string) => number[];
+  readonly label: (id: number) => string;
+}
+
+/** The small model that was asked beside the page's last. */
+let besides: { readonly address: string; readonly opened: Promise<Beside> } | undefined;
+
+/** A second, small model with a vocabulary of words. It stays for the next question, and ends with the page's model. */
+export function openBeside(address: string): Promise<Beside> {
+  if (besides?.address === address) return besides.opened;
+  closeBeside();
+  const mine = { address, opened: readBeside(address) };
+  mine.opened.catch(() => {
+    if (besides === mine) besides = undefined; // so that it may be tried again
+  });
+  besides = mine;
+  return mine.opened;
+}
+
+async function readBeside(source: string): Promise<Beside> {
+  const words = await wordsBeside(source);
+  const model = await loadModel(source, { gpu: await gpu(), onNotice: () => {} });
   return { model, encode: (text) => words?.encode(text) ?? [], label: (id) => words?.label(id) ?? `${id}` };
+}
+
+function closeBeside(): void {
+  const ended = besides;
+  besides = undefined;
+  ended?.opened.then(
+    ({ model }) => model.destroy(),
+    () => {},
+  );
 }
 
 export function unload(): void {
   loaded?.model.destroy();
   loaded = undefined;
+  closeBeside();
 }
 
 /** The words of a model: of its tokenizer, or what stands beside its weights. Only a model without one has its folder read again. */
@@ -122,7 +150,7 @@ async function factsBeside(
 }
 
 /** The words of the `vocab.json` beside a model, if there is one. */
-async function wordsBeside(source: ModelSource, signal: AbortSignal): Promise<Words | undefined> {
+async function wordsBeside(source: ModelSource, signal?: AbortSignal): Promise<Words | undefined> {
   const checkpoint = await openModelSource(source, { signal, onNotice: () => {} });
   try {
     const vocabulary = await checkpoint.readJson("vocab.json");

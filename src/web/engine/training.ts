@@ -53,6 +53,8 @@ export interface TrainingState {
 const SHARES = [0, 0.25, 0.5, 0.75, 1];
 const EXAMPLES = 16;
 const PROMPTS = 16;
+/** Milliseconds between two reports of the loss. */
+const REPORT_EVERY = 250;
 
 /** What a stopped run goes on from. */
 let kept: { readonly name: string; readonly store: MemoryStore; state: TrainingState } | undefined;
@@ -73,8 +75,12 @@ export async function train(
   const { store } = mine;
   const { model } = await load(presetModel(preset), running, { dtype: "float32" });
   trained = { run, model };
+  let reported = 0;
   const report = (part: Partial<TrainingState>) => {
     mine.state = { ...mine.state, ...part };
+    // The whole state is copied to the page, so not after every step.
+    if (!part.curve && performance.now() - reported < REPORT_EVERY) return;
+    reported = performance.now();
     running.onProgress({ done: mine.state.steps.at(-1)?.step ?? 0, total: preset.training.steps, part: mine.state });
   };
   const { accuracy } = await trainPreset({

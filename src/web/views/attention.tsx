@@ -125,7 +125,16 @@ function rangeOf(pattern: Float32Array): [low: number, high: number] {
   ];
 }
 
-function PatternImage({ pattern, size }: { pattern: Float32Array; size: number }) {
+function PatternImage({
+  pattern,
+  size,
+  onRow,
+}: {
+  pattern: Float32Array;
+  size: number;
+  /** The row that is pointed at. */
+  onRow?: (row: number) => void;
+}) {
   const canvas = useRef<HTMLCanvasElement>(null);
   useEffect(() => {
     const context = canvas.current?.getContext("2d");
@@ -138,8 +147,15 @@ function PatternImage({ pattern, size }: { pattern: Float32Array; size: number }
     });
     context.putImageData(image, 0, 0);
   }, [pattern, size]);
-  return <canvas ref={canvas} width={size} height={size} />;
+  const point = (event: MouseEvent) => {
+    const { offsetHeight } = event.currentTarget as HTMLCanvasElement;
+    onRow?.(Math.min(size - 1, Math.max(0, Math.floor((event.offsetY / offsetHeight) * size))));
+  };
+  return <canvas ref={canvas} width={size} height={size} onMouseMove={onRow && point} />;
 }
+
+/** Of longer prompts a head is drawn as a picture: a table of 200 tokens has 40,000 cells. */
+const MOST_ROWS = 64;
 
 /** One head: the tokens, and for the one that is chosen how much it looks at each earlier one. */
 function OneHead({ result, layer, head }: { result: ResultOf<"attention">; layer: number; head: number }) {
@@ -168,24 +184,34 @@ function OneHead({ result, layer, head }: { result: ResultOf<"attention">; layer
           </button>
         ))}
       </div>
-      <div class="scroll">
-        <table class="grid small">
-          <caption class="quiet">rows are queries, columns keys</caption>
-          <tbody>
-            {tokens.map((label, row) => (
-              <tr key={row} class={row === chosen ? "chosen" : ""}>
-                <th scope="row">{visible(label)}</th>
-                {tokens.map((_, key) => {
-                  const value = pattern[row * tokens.length + key] as number;
-                  return (
-                    <td key={key} title={`${value.toFixed(3)}`} style={{ background: shareColour(strength(value)) }} />
-                  );
-                })}
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <p class="quiet">Rows are queries, columns keys.</p>
+      {tokens.length > MOST_ROWS ? (
+        <div class="pattern">
+          <PatternImage pattern={pattern} size={tokens.length} onRow={setQuery} />
+        </div>
+      ) : (
+        <div class="scroll">
+          <table class="grid small">
+            <tbody>
+              {tokens.map((label, row) => (
+                <tr key={row} class={row === chosen ? "chosen" : ""}>
+                  <th scope="row">{visible(label)}</th>
+                  {tokens.map((_, key) => {
+                    const value = pattern[row * tokens.length + key] as number;
+                    return (
+                      <td
+                        key={key}
+                        title={`${value.toFixed(3)}`}
+                        style={{ background: shareColour(strength(value)) }}
+                      />
+                    );
+                  })}
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
     </Card>
   );
 }

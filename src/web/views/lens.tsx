@@ -41,7 +41,7 @@ export function LensView({ engine, state, setting }: ViewProps) {
         </div>
         <CallStatus call={lens} what="Running the lens" />
         {lens.result && <LensTable {...lens.result} colour={colour} cell={cell} choose={setCell} />}
-        {lens.result && <LensDownloads engine={engine} lens={lens.result} />}
+        {lens.result && <LensDownloads engine={engine} lens={lens.result} colour={colour} />}
       </Card>
       {lens.result && cell && <Cell {...lens.result} {...cell} />}
     </>
@@ -128,16 +128,28 @@ function Cell({ depths, tokens, rows, row, position }: ResultOf<"lens"> & { row:
 
 function LensDownloads({
   engine,
-  lens: { depths, tokens, rows },
+  lens: { depths, tokens, rows, kl },
+  colour,
 }: {
   engine: ViewProps["engine"];
   lens: ResultOf<"lens">;
+  colour: Colour;
 }) {
-  const values = rows.map((row) => row.map(([first]) => first?.probability ?? 0));
+  const isFar = colour === "kl" && kl !== undefined;
+  const values = rows.map((row, depth) =>
+    row.map(([first], position) =>
+      isFar ? (kl[depth * tokens.length + position] as number) : (first?.probability ?? 0),
+    ),
+  );
   const table = {
     columns: tokens,
     rows: depths.map((name, depth) => ({ name, values: (rows[depth] ?? []).map(([first]) => first?.label ?? "") })),
   };
-  const options = { title: "Logit lens", measure: "probability", rows: depths, columns: tokens.map(visible) };
+  const options = {
+    title: "Logit lens",
+    measure: isFar ? "KL to the end (nats)" : "probability",
+    rows: depths,
+    columns: tokens.map(visible),
+  };
   return <Downloads engine={engine} name="logit-lens" table={table} figure={{ kind: "heatMap", values, options }} />;
 }

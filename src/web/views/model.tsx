@@ -19,8 +19,9 @@ export function ModelView({
   model: ResultOf<"load"> | undefined;
 }) {
   const [typed, setTyped] = useState(address);
-  const [looked, setLooked] = useState<FoundModel>();
-  const inspection = useCall(engine, "inspect", looked && { source: looked });
+  // Counted, so that an address may be asked about again.
+  const [looked, setLooked] = useState<{ source: FoundModel; attempt: number }>();
+  const inspection = useCall(engine, "inspect", looked);
   const files = useRef<HTMLInputElement>(null);
   const folder = useRef<HTMLInputElement>(null);
   const pick = (list: FileList | null | undefined) => {
@@ -64,7 +65,11 @@ export function ModelView({
           <button type="submit" class="main" disabled={typed.trim() === ""}>
             Load
           </button>
-          <button type="button" disabled={typed.trim() === ""} onClick={() => setLooked({ address: typed })}>
+          <button
+            type="button"
+            disabled={typed.trim() === ""}
+            onClick={() => setLooked({ source: { address: typed }, attempt: (looked?.attempt ?? 0) + 1 })}
+          >
             What does it take?
           </button>
         </form>

@@ -1,0 +1,28 @@
+// Queries times a function of their position, in place: x *= 1 + factor * log(1 + floor((position + shift) / span)).
+// rowTable: vec4 (sequence, position, slot, token). Grid: x = ceil(rowCount * width / 64), folded into y.
+
+struct Params {
+  rowCount: u32,
+  width: u32, // elements of a row, `start` into it, `rowStride` from one row to the next
+  start: u32,
+  rowStride: u32,
+  factor: f32,
+  span: f32,
+  shift: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(1) @binding(0) var<storage, read> rowTable: array<vec4<u32>>;
+@group(1) @binding(1) var<storage, read_write> x: array<f32>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {
+  let index = id.y * grid.x * 64u + id.x;
+  if (index >= params.rowCount * params.width) {
+    return;
+  }
+  let row = index / params.width;
+  let at = params.start + row * params.rowStride + index % params.width;
+  let position = f32(rowTable[row].y);
+  x[at] *= 1.0 + params.factor * log(1.0 + floor((position + params.shift) / params.span));
+}

@@ -1,0 +1,62 @@
+/** Types without a fixture of their own, as models of other types under other names: they must give the others' logits. */
+import { expect, it } from "vitest";
+import type { TensorEntry } from "../../src/checkpoint/index.ts";
+import { loadParts } from "../../src/model/load.ts";
+import { Model } from "../../src/model/model.ts";
+import { entryOf, fixtureFiles, golden, readLogits, sourceOf, valuesOf } from "../support/fixtures.ts";
+import { testGpu } from "../support/gpu.ts";
+import { relativeError } from "../support/numbers.ts";
+
+/** InternLM 2's names of Llama's tensors. */
+const INTERNLM2: readonly (readonly [RegExp, string])[] = [
+  [/embed_tokens/, "tok_embeddings"],
+  [/^lm_head/, "output"],
+  [/self_attn\.o_proj/, "attention.wo"],
+  [/mlp\.gate_proj/, "feed_forward.w1"],
+  [/mlp\.up_proj/, "feed_forward.w3"],
+  [/mlp\.down_proj/, "feed_forward.w2"],
+  [/input_layernorm/, "attention_norm"],
+  [/post_attention_layernorm/, "ffn_norm"],
+];
+
+/** q, k and v by key-value head: its queries, its key, its value. */
+function packed(layer: number, tensors: ReadonlyMap<string, TensorEntry>, kvHeads: number, dHead: number): TensorEntry {
+  const values = ["q", "k", "v"].map((part) => {
+    const tensor = tensors.get(`model.layers.${layer}.self_attn.${part}_proj.weight`) as TensorEntry;
+    return { values: valuesOf(tensor), width: tensor.shape[1] as number };
+  });
+  const width = values[0]?.width as number;
+  const rows = Array.from({ length: kvHeads }, (_, head) =>
+    values.flatMap(({ values: all }) => {
+      const each = all.length / kvHeads;
+      return [...all.subarray(head * each, (head + 1) * each)];
+    }),
+  ).flat();
+  expect(rows.length % (dHead * width)).toBe(0);
+  return entryOf(`model.layers.${layer}.attention.wqkv.weight`, [rows.length / width, width], Float32Array.from(rows));
+}
+
+it("internlm2 is llama, packed", async () => {
+  const { config, tensors } = await fixtureFiles("llama");
+  const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+  const { num_hidden_layers, num_key_value_heads, hidden_size, num_attention_heads } = config as Record<string, number>;
+  const dHead = (hidden_size as number) / (num_attention_heads as number);
+  const own = tensors
+    .filter(({ name }) => !/[qkv]_proj/.test(name))
+    .map((tensor) => ({
+      ...tensor,
+      name: INTERNLM2.reduce((name, [from, to]) => name.replace(from, to), tensor.name),
+    }));
+  const layers = Array.from({ length: num_hidden_layers as number }, (_, layer) =>
+    packed(layer, byName, num_key_value_heads as number, dHead),
+  );
+  const source = sourceOf({
+    config: { ...config, model_type: "internlm2", bias: false },
+    tensors: [...own, ...layers],
+  });
+  const notices: string[] = [];
+  using model = new Model(await loadParts(source, { gpu: await testGpu(), onNotice: (text) => notices.push(text) }));
+  expect(notices).toEqual([]);
+  const { ids, values } = await golden("llama");
+  expect(relativeError(await readLogits(model.forward(ids)), values.get("logits") as Float32Array)).toBeLessThan(3e-6);
+});

@@ -120,8 +120,8 @@ const f8Tables: Readonly<Record<F8Dtype, () => Float32Array>> = {
   F8_E5M2: lazyTable(256, decodeE5M2),
 };
 
-/** The value of an f16's bits. */
-export function float16(bits: number): number {
+/** The value of an f16 bit pattern. */
+export function f16ToNumber(bits: number): number {
   return f16Table()[bits] as number;
 }
 

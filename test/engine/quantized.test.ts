@@ -5,11 +5,19 @@
 import { describe, expect, it } from "vitest";
 import { type BlockType, dequantize, quantize } from "../../src/checkpoint/blocks.ts";
 import type { TensorEntry } from "../../src/checkpoint/index.ts";
-import { compareModels, HookedModel, metric } from "../../src/hooks/index.ts";
+import { compareModels, type Edit, HookedModel, metric } from "../../src/hooks/index.ts";
 import { loadParts } from "../../src/model/load.ts";
 import { Model } from "../../src/model/model.ts";
 import { weightBuffers } from "../../src/model/weights/weights.ts";
-import { entryOf, type FixtureFiles, fixtureFiles, randomIds, readLogits, sourceOf, valuesOf } from "../support/fixtures.ts";
+import {
+  entryOf,
+  type FixtureFiles,
+  fixtureFiles,
+  randomIds,
+  readLogits,
+  sourceOf,
+  valuesOf,
+} from "../support/fixtures.ts";
 import { testGpu } from "../support/gpu.ts";
 import { relativeError } from "../support/numbers.ts";
 
@@ -61,18 +69,21 @@ describe("llama in q4_0", () => {
   it("is captured, edited, swept and differentiated as its numbers in float32 are", async () => {
     const { quantized, expected } = await pairOf("llama", "q4_0");
     const ids = randomIds(quantized.base, 5, 9);
-    const point = "blocks.0.hook_resid_post";
-    const edits = [{ point: "blocks.0.attn.hook_z", op: "scale", value: 0.5, heads: [0] }] as const;
-    const asked = [metric.logProb({ token: 3 })];
-    const seen = async (model: HookedModel) => {
-      using result = await model.forward(ids, { capture: point, edits: edits as never });
-      const captured = await result.cache.read(point);
-      const swept = await model.sweep(ids, { cells: [[], edits] as never, metric: asked[0] as never });
-      using back = await model.backward(ids, { metric: asked[0] as never, gradients: [point] } as never);
-      return { captured, swept, back };
+    const at = "blocks.0.hook_resid_post";
+    const edit: Edit = { at: "blocks.0.attn.hook_z", op: "scale", value: 0.5, heads: [0] };
+    const logProb = metric.logProb(3);
+    const numbersOf = async (model: HookedModel) => {
+      using forward = await model.forward(ids, { capture: at, edits: edit });
+      using back = await model.backward(ids, { metric: logProb, at, edits: edit });
+      const { values } = await model.sweep({ input: ids, cells: [[], edit], metric: [logProb, metric.logit(2)] });
+      const hooked: number[] = [];
+      using seen = await model.runWithHooks(ids, { [at]: (x) => void hooked.push(...x.subarray(0, 8)) });
+      return [await forward.cache.read(at), await back.grads.read(at), values, hooked, await seen.logits.read()];
     };
-    const [actual, wanted] = [await seen(quantized), await seen(expected)];
-    expect(relativeError(actual.captured, wanted.captured)).toBeLessThan(TOLERANCE);
+    const [actual, wanted] = [await numbersOf(quantized), await numbersOf(expected)];
+    for (const [index, numbers] of actual.entries())
+      expect(relativeError(Float32Array.from(numbers), Float32Array.from(wanted[index] ?? []))).toBeLessThan(TOLERANCE);
+    await expect(quantized.backward(ids, { metric: logProb, weights: "*" })).resolves.toBeDefined();
     quantized.destroy();
     expected.destroy();
   });
@@ -84,4 +95,37 @@ describe("llama in q4_0", () => {
     quantized.destroy();
     expected.destroy();
   });
+
+  it("is as far from its float32 numbers as rounding is, and further from those it was made of", async () => {
+    const { quantized, expected } = await pairOf("llama", "q4_0");
+    const ids = randomIds(quantized.base, 7, 12);
+    const near = await compareModels(expected, quantized, [ids, ids.slice(0, 5)]);
+    expect(near).toMatchObject({ positions: 17, topAgreement: 1 });
+    expect(near.largestKl).toBeLessThan(1e-8);
+    const gpu = await testGpu();
+    const parts = await loadParts(sourceOf(await fixtureFiles("llama")), { gpu });
+    using stored = new HookedModel(new Model(parts));
+    const far = await compareModels(stored, quantized, ids);
+    expect(far.kl).toBeGreaterThan(1e-5);
+    expect(far.kl).toBeLessThan(0.1);
+    expect(far.largestKl).toBeGreaterThanOrEqual(far.kl);
+    quantized.destroy();
+    expected.destroy();
+  });
+
+  it("takes the memory of its blocks, rows padded to whole ones", async () => {
+    const { quantized, expected } = await pairOf("llama", "q4_0");
+    const bytesOf = ({ base }: HookedModel) =>
+      [...weightBuffers(base.engine.weights)].reduce((sum, { size }) => sum + size, 0);
+    expect(bytesOf(quantized)).toBeLessThan(0.35 * bytesOf(expected));
+    quantized.destroy();
+    expected.destroy();
+  });
+});
+
+it("refuses weights beside dtype, and a type that there is not", async () => {
+  const source = sourceOf(await fixtureFiles("llama"));
+  const gpu = await testGpu();
+  await expect(loadParts(source, { gpu, dtype: "float32", weights: "q8_0" })).rejects.toThrow(/weights.*dtype/s);
+  await expect(loadParts(source, { gpu, weights: "q4_k" as never })).rejects.toThrow(/q8_0/);
 });

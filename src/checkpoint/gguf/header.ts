@@ -94,7 +94,7 @@ class Cursor {
   }
 
   fail(code: string, detail: string, remedy = AGAIN): never {
-    throw new CheckpointError(`checkpoint/${code}`, `${this.fileName}: ${detail}. ${remedy}`);
+    throw new CheckpointError(code, `${this.fileName}: ${detail}. ${remedy}`);
   }
 
   /** Steps over `count` bytes and returns where they begin. */
@@ -102,7 +102,7 @@ class Cursor {
     const start = this.at;
     if (start + count > this.fileLength) {
       const detail = `the header goes on after the end of the file, at byte ${this.fileLength}`;
-      this.fail("truncated", detail, "The file is truncated: download it again.");
+      this.fail("checkpoint/truncated", detail, "The file is truncated: download it again.");
     }
     if (start + count > this.bytes.length) throw new HeaderGoesOn();
     this.at += count;
@@ -118,10 +118,11 @@ class Cursor {
   }
 
   /** A count of things of at least `leastBytes` each, which must find room in the rest of the file. */
-  count(what: string, leastBytes: number, code = "metadata"): number {
+  count(what: string, leastBytes: number): number {
     const count = this.u64();
     const room = Math.floor((this.fileLength - this.at) / leastBytes);
-    if (count > BigInt(room)) this.fail(code, `${what} would be ${count}, and the file has room for ${room}`);
+    if (count > BigInt(room))
+      this.fail("checkpoint/metadata", `${what} would be ${count}, and the file has room for ${room}`);
     return Number(count);
   }
 
@@ -134,14 +135,16 @@ class Cursor {
 
 function readFlag(cursor: Cursor, key: string): boolean {
   const byte = cursor.view.getUint8(cursor.take(1));
-  if (byte > 1) cursor.fail("metadata", `${JSON.stringify(key)} should be true (1) or false (0), and is ${byte}`);
+  if (byte > 1)
+    cursor.fail("checkpoint/metadata", `${JSON.stringify(key)} should be true (1) or false (0), and is ${byte}`);
   return byte === 1;
 }
 
 function readArray(cursor: Cursor, key: string): GgufValue[] {
   const number = cursor.u32();
   const { bytes, read } = valueType(cursor, number, key);
-  if (number === ARRAY) cursor.fail("metadata", `${JSON.stringify(key)} is a list of lists, which no known key is`);
+  if (number === ARRAY)
+    cursor.fail("checkpoint/metadata", `${JSON.stringify(key)} is a list of lists, which no known key is`);
   const count = cursor.count(`the values of ${JSON.stringify(key)}`, bytes);
   const values: GgufValue[] = [];
   for (let i = 0; i < count; i++) values.push(read(cursor, key));
@@ -151,7 +154,10 @@ function readArray(cursor: Cursor, key: string): GgufValue[] {
 function valueType(cursor: Cursor, number: number, key: string): ValueType {
   const type = VALUE_TYPES[number];
   if (type) return type;
-  return cursor.fail("metadata", `${JSON.stringify(key)} has the type ${number}, and the format has 0 to 12`);
+  return cursor.fail(
+    "checkpoint/metadata",
+    `${JSON.stringify(key)} has the type ${number}, and the format has 0 to 12`,
+  );
 }
 
 /**
@@ -169,7 +175,8 @@ export function parseGguf(bytes: Uint8Array, fileLength: number, fileName: strin
   const metadata = new Map<string, GgufValue>();
   for (let i = 0; i < pairCount; i++) {
     const key = cursor.text("a key");
-    if (metadata.has(key)) cursor.fail("duplicate-key", `the metadata has the key ${JSON.stringify(key)} twice`);
+    if (metadata.has(key))
+      cursor.fail("checkpoint/duplicate-key", `the metadata has the key ${JSON.stringify(key)} twice`);
     metadata.set(key, valueType(cursor, cursor.u32(), key).read(cursor, key));
   }
   const described: Described[] = [];
@@ -178,7 +185,8 @@ export function parseGguf(bytes: Uint8Array, fileLength: number, fileName: strin
 }
 
 function checkStart(cursor: Cursor): void {
-  if (cursor.fileLength < 4) cursor.fail("truncated", `the file has ${cursor.fileLength} bytes`, "Download it again.");
+  if (cursor.fileLength < 4)
+    cursor.fail("checkpoint/truncated", `the file has ${cursor.fileLength} bytes`, "Download it again.");
   const magic = cursor.u32();
   if (magic !== MAGIC) {
     const start = UTF8.decode(cursor.bytes.subarray(0, 4));
@@ -186,14 +194,18 @@ function checkStart(cursor: Cursor): void {
       start === "vers"
         ? "This looks like a Git LFS pointer: run `git lfs pull` to fetch the weights."
         : "Check that it is the model and not a web page or another format; ggml files from before GGUF must be converted anew.";
-    cursor.fail("gguf", `a GGUF file begins with "GGUF", this one with ${JSON.stringify(start)}`, remedy);
+    cursor.fail("checkpoint/gguf", `a GGUF file begins with "GGUF", this one with ${JSON.stringify(start)}`, remedy);
   }
   const version = cursor.u32();
   if (version === 2 || version === 3) return;
   if ((version & 0xffff) === 0 && version !== 0)
-    cursor.fail("gguf", "the file is big-endian", "Convert it with --endian little of gguf-py's gguf-convert-endian.");
+    cursor.fail(
+      "checkpoint/gguf",
+      "the file is big-endian",
+      "Convert it with gguf-py's `gguf-convert-endian FILE little`.",
+    );
   const remedy = "Convert the model anew with llama.cpp's convert_hf_to_gguf.py.";
-  cursor.fail("gguf", `the file has version ${version} of GGUF; 2 and 3 can be read`, remedy);
+  cursor.fail("checkpoint/gguf", `the file has version ${version} of GGUF; 2 and 3 can be read`, remedy);
 }
 
 type Described = Omit<GgufTensor, "byteStart" | "byteEnd"> & { offset: bigint; byteLength: number };
@@ -202,14 +214,17 @@ function readTensor(cursor: Cursor): Described {
   const name = cursor.text("the name of a tensor");
   const tensor = `tensor ${JSON.stringify(name)}`;
   const axes = cursor.u32();
-  if (axes > MOST_AXES) cursor.fail("shape", `${tensor} has ${axes} axes; the format allows ${MOST_AXES}`);
+  if (axes > MOST_AXES) cursor.fail("checkpoint/shape", `${tensor} has ${axes} axes; the format allows ${MOST_AXES}`);
   const sizes = Array.from({ length: axes }, () => Number(cursor.u64()));
   const weights = sizes.reduce((product, size) => product * size, 1);
-  if (!Number.isSafeInteger(weights)) cursor.fail("shape", `${tensor} has the sizes ${sizes.join(", ")}`);
+  if (!Number.isSafeInteger(weights)) cursor.fail("checkpoint/shape", `${tensor} has the sizes ${sizes.join(", ")}`);
   const type = typeOf(cursor, cursor.u32(), tensor);
   const { weights: perBlock, bytes } = BLOCK_TYPES[type];
   if ((sizes[0] ?? 1) % perBlock !== 0) {
-    cursor.fail("shape", `${tensor} has rows of ${sizes[0]}, which blocks of ${perBlock} (${type}) do not fill`);
+    cursor.fail(
+      "checkpoint/shape",
+      `${tensor} has rows of ${sizes[0]}, which blocks of ${perBlock} (${type}) do not fill`,
+    );
   }
   return { name, type, shape: sizes.reverse(), offset: cursor.u64(), byteLength: (weights / perBlock) * bytes };
 }
@@ -219,13 +234,17 @@ function typeOf(cursor: Cursor, id: number, tensor: string): BlockTypeName {
   if (name) return name;
   const known = OTHER_TYPES.get(id);
   const remedy = `Take the model in one of ${[...TYPE_NAMES.values()].join(", ")}, or quantize it anew to one.`;
-  return cursor.fail("dtype", `${tensor} has the type ${known ?? `number ${id}`}, which cannot be read`, remedy);
+  return cursor.fail(
+    "checkpoint/dtype",
+    `${tensor} has the type ${known ?? `number ${id}`}, which cannot be read`,
+    remedy,
+  );
 }
 
 function alignmentOf(cursor: Cursor, metadata: ReadonlyMap<string, GgufValue>): number {
   const alignment = metadata.get("general.alignment") ?? DEFAULT_ALIGNMENT;
   if (typeof alignment === "number" && alignment >= 8 && Number.isInteger(Math.log2(alignment))) return alignment;
-  return cursor.fail("metadata", `general.alignment is ${String(alignment)}, not a power of two from 8 up`);
+  return cursor.fail("checkpoint/metadata", `general.alignment is ${String(alignment)}, not a power of two from 8 up`);
 }
 
 /** Offsets count from the end of the header, aligned. Tensors may leave room between them, and must not share bytes. */
@@ -234,15 +253,18 @@ function placeTensors(cursor: Cursor, described: readonly Described[], alignment
   const names = new Set<string>();
   const tensors = described.map(({ offset, byteLength, name, type, shape }): GgufTensor => {
     const tensor = `tensor ${JSON.stringify(name)}`;
-    if (names.has(name)) cursor.fail("duplicate-key", `the file has ${tensor} twice`);
+    if (names.has(name)) cursor.fail("checkpoint/duplicate-key", `the file has ${tensor} twice`);
     names.add(name);
     if (offset % BigInt(alignment) !== 0n)
-      cursor.fail("offsets", `${tensor} begins at ${offset}, which is no multiple of the alignment, ${alignment}`);
+      cursor.fail(
+        "checkpoint/offsets",
+        `${tensor} begins at ${offset}, which is no multiple of the alignment, ${alignment}`,
+      );
     const byteStart = dataStart + Number(offset);
     const byteEnd = byteStart + byteLength;
     if (byteEnd > cursor.fileLength) {
       const detail = `${tensor} ends at byte ${byteEnd}, the file at ${cursor.fileLength}`;
-      cursor.fail("truncated", detail, "The file is truncated: download it again.");
+      cursor.fail("checkpoint/truncated", detail, "The file is truncated: download it again.");
     }
     return { name, type, shape, byteStart, byteEnd };
   });
@@ -250,7 +272,10 @@ function placeTensors(cursor: Cursor, described: readonly Described[], alignment
   for (const [i, { name, byteStart }] of inOrder.entries()) {
     const before = inOrder[i - 1];
     if (before && before.byteEnd > byteStart)
-      cursor.fail("overlap", `the tensors ${JSON.stringify(before.name)} and ${JSON.stringify(name)} share bytes`);
+      cursor.fail(
+        "checkpoint/overlap",
+        `the tensors ${JSON.stringify(before.name)} and ${JSON.stringify(name)} share bytes`,
+      );
   }
   return tensors;
 }

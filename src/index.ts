@@ -50,6 +50,7 @@ export type { ForwardOptions, LogitsSelection } from "./model/runner.ts";
 export type { SamplingOptions } from "./model/sampling.ts";
 export type * from "./model/spec.ts";
 export type { TuningOptions } from "./model/tuning.ts";
+export type { WeightsAs } from "./model/weights/plan.ts";
 export type { WeightValues } from "./model/weights/read.ts";
 export type { Indices, NumberList, NumericArray } from "./schema/schema.ts";
 export type { ChatMessage, ChatTemplateOptions } from "./tokenizer/chat.ts";

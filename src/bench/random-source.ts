@@ -15,8 +15,8 @@ import {
 } from "../checkpoint/index.ts";
 import { checkRange, notFound } from "../checkpoint/source.ts";
 import { fnv1a } from "../fnv1a.ts";
-import { STORAGE_TYPES, type StorageType } from "../kernels/definitions.ts";
-import { ELEMENT_BYTES } from "../kernels/matrix.ts";
+import { ELEMENT_BYTES, FLOAT_STORAGES, type FloatStorage } from "../kernels/storage.ts";
+
 import { specFromConfig } from "../model/families/index.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { type NeededTensor, neededTensors } from "../model/weights/needed.ts";
@@ -45,7 +45,7 @@ const CONFIG = s.simple<object>("an object, as config.json has it", s.isRecord);
 
 /** A tensor in the file that is not there. */
 interface RandomTensor extends Range {
-  storage: StorageType;
+  storage: FloatStorage;
   seed: number;
   byteStart: number;
   byteEnd: number;
@@ -61,12 +61,12 @@ export class RandomSource implements CheckpointSource {
   ) {}
 
   /** A checkpoint of random weights for a config, made as it is read. */
-  static async create(config: object, label = "random model", storage: StorageType = "f32"): Promise<RandomSource> {
+  static async create(config: object, label = "random model", storage: FloatStorage = "f32"): Promise<RandomSource> {
     const at = (schema: s.Schema, value: unknown, name: string) =>
       s.readArgument(schema, value, "RandomSource.create", name);
     at(CONFIG, config, "config");
     at(s.text, label, "label");
-    at(s.oneOf(...STORAGE_TYPES), storage, "storage");
+    at(s.oneOf(...FLOAT_STORAGES), storage, "storage");
     const spec = specFromConfig(config, label);
     const ranges = tensorRanges(spec);
     const entries: LazyTensorEntry[] = [...ranges].map(([name, { shape }]) => ({

@@ -1,5 +1,5 @@
 /** What tables and plots read reports by: people bring them back from files of JSON. */
-import { STORAGE_TYPES } from "../kernels/definitions.ts";
+import { STORAGE_TYPES } from "../kernels/storage.ts";
 import * as s from "../schema/schema.ts";
 import type { Ceilings, LoadTimes, ModelShape, Profile, Report, TestResult } from "./report.ts";
 

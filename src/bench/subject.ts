@@ -6,7 +6,7 @@ import { type CheckpointSource, FilesSource, openSource } from "../checkpoint/in
 import { Gpu } from "../gpu/gpu.ts";
 import { type HookedModel, loadModel } from "../hooks/index.ts";
 import { type GpuRequest, requestGpu } from "../hosts/request.ts";
-import { STORAGE_TYPES, type StorageType } from "../kernels/definitions.ts";
+import { FLOAT_STORAGES, type FloatStorage } from "../kernels/storage.ts";
 import { MODEL_SOURCE, type ModelSource } from "../model/load.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import * as s from "../schema/schema.ts";
@@ -19,12 +19,12 @@ import { TimedSource } from "./timed-source.ts";
 
 /** A shape with random weights, of type f32 unless another is said, or a model. `label` names it in the report where its source does not. */
 export type Subject =
-  | { shape: ShapeName; dtype?: StorageType }
+  | { shape: ShapeName; dtype?: FloatStorage }
   | { source: ModelSource; label?: string; isRandom?: boolean };
 
 const SHAPE_SUBJECT = s.object("a shape", {
   shape: s.required(s.oneOf(...SHAPE_NAMES)),
-  dtype: s.oneOf(...STORAGE_TYPES),
+  dtype: s.oneOf(...FLOAT_STORAGES),
 });
 
 const MODEL_SUBJECT = s.object("a model", { source: s.required(MODEL_SOURCE), label: s.text, isRandom: s.flag });

@@ -20,7 +20,7 @@ import { SuperlensError } from "../errors.ts";
 import type { AdapterKind } from "../gpu/host.ts";
 import type { AdapterChoice } from "../hosts/adapters.ts";
 import { requestGpu } from "../hosts/request.ts";
-import type { StorageType } from "../kernels/definitions.ts";
+import type { FloatStorage } from "../kernels/storage.ts";
 import { type Host, type OtherHost, runElsewhere } from "./elsewhere.ts";
 import { stop } from "./stop.ts";
 import { writeFileWhole } from "./write-file.ts";
@@ -28,7 +28,7 @@ import { writeFileWhole } from "./write-file.ts";
 /** A shape, and the type of its weights. */
 export interface ShapeTarget {
   shape: ShapeName;
-  dtype: StorageType;
+  dtype: FloatStorage;
 }
 
 /** A model by what the command line calls it. */

@@ -4,6 +4,7 @@
  */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { ADAPTER_CHOICES, type AdapterChoice } from "../hosts/adapters.ts";
+import { WEIGHTS_AS, type WeightsAs } from "../model/weights/plan.ts";
 
 /** Options of every command, accepted before and after its name. */
 export interface GlobalOptions {
@@ -13,6 +14,8 @@ export interface GlobalOptions {
   json?: boolean;
   /** Refuse NaN and infinite weights. */
   checkFinite?: boolean;
+  /** How matrices lie on the GPU. */
+  weightsAs?: WeightsAs;
   /** Nothing on stderr but errors. */
   quiet?: boolean;
   /** False: the default kernels, without timing others first. */
@@ -39,6 +42,12 @@ export function addGlobalOptions(program: Command): Command {
   return program
     .addOption(adapter.choices(ADAPTER_CHOICES))
     .option("--json", "print one JSON value, for programs")
+    .addOption(
+      new Option(
+        "--weights-as <type>",
+        "how matrices lie on the GPU: quantised or rounded while they are read",
+      ).choices(WEIGHTS_AS),
+    )
     .option("--check-finite", "refuse weights that are NaN or infinite (reads every element)")
     .option("--quiet", "write nothing but errors to stderr")
     .option("--no-tune", "run with the default kernels, without timing candidates first");

@@ -4,6 +4,7 @@ import { attentionCommand } from "./commands/attention.ts";
 import { attributeCommand } from "./commands/attribute.ts";
 import { backwardCommand } from "./commands/backward.ts";
 import { benchCommand } from "./commands/bench.ts";
+import { compareCommand } from "./commands/compare.ts";
 import { constructCommand } from "./commands/construct.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { familiesCommand } from "./commands/families.ts";
@@ -35,6 +36,7 @@ const COMMANDS = [
   tokenizeCommand,
   generateCommand,
   probsCommand,
+  compareCommand,
   testPromptCommand,
   forwardCommand,
   backwardCommand,

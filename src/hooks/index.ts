@@ -5,6 +5,7 @@ export { ActivationCache, type ActivationSlice, type CacheEntry, type EntryPlace
 export * from "./attribution/index.ts";
 export type { BackwardOptions, BackwardResult } from "./backward.ts";
 export * from "./circuits/index.ts";
+export { compareModels, type ModelComparison } from "./compare-models.ts";
 export { beamSearch, superposedDecode } from "./drafts.ts";
 export type { Edit, EditValue } from "./edit.ts";
 export type { GenerateEdit, HookedGenerateOptions, HookedGenerateStep } from "./generate.ts";

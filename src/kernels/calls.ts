@@ -11,7 +11,8 @@ import * as kernels from "./definitions.ts";
 import { elementGrid } from "./launch.ts";
 import { MATMUL_FAMILY } from "./matmul.ts";
 import type { MatmulCall, MatmulKernel } from "./matmul-kernels.ts";
-import { ELEMENT_BYTES, type Matrix } from "./matrix.ts";
+import type { Matrix } from "./matrix.ts";
+import { ELEMENT_BYTES } from "./storage.ts";
 import type { View } from "./view.ts";
 
 /** `gelu`: exact, with erf; `gelu_tanh`: the tanh approximation; `gelu_quick`: x * sigmoid(1.702 x). */
@@ -84,6 +85,7 @@ export function matmul(
   const { cache } = options;
   const kvWidth = cache?.kvWidth ?? 0;
   for (const part of W.parts) {
+    const storage = part.storage ?? W.storage;
     const call: MatmulCall = {
       params: {
         rowCount: rows,
@@ -106,11 +108,11 @@ export function matmul(
       constants: matmulConstants(options),
       work: {
         operations: 2 * rows * width * part.rows,
-        weightBytes: part.rows * width * ELEMENT_BYTES[W.storage],
+        weightBytes: part.rows * width * ELEMENT_BYTES[storage],
       },
     };
-    if (cache) recorder.dispatch(kernel.cacheKernel(W.storage, W.layout, at), withCache(call, cache));
-    else recorder.dispatch(kernel.kernel(W.storage, W.layout, at), call);
+    if (cache) recorder.dispatch(kernel.cacheKernel(storage, W.layout, at), withCache(call, cache));
+    else recorder.dispatch(kernel.kernel(storage, W.layout, at), call);
   }
   if (operand.packed) recorder.release(operand.packed);
 }

@@ -44,15 +44,8 @@ import samplePenalty from "../../shaders/sample_penalty.wgsl";
 import slope from "../../shaders/slope.wgsl";
 import storeKv from "../../shaders/store_kv.wgsl";
 import sumHeads from "../../shaders/sum_heads.wgsl";
-import weightsBf16 from "../../shaders/weights_bf16.wgsl";
-import weightsF16 from "../../shaders/weights_f16.wgsl";
-import weightsF32 from "../../shaders/weights_f32.wgsl";
 import { defineKernel, f32, u32 } from "../gpu/kernel.ts";
-
-/** How a weight matrix lies on the GPU. Compute is in f32 whatever the storage. */
-export type StorageType = "f32" | "f16" | "bf16";
-
-export const STORAGE_SOURCE: Record<StorageType, string> = { f32: weightsF32, f16: weightsF16, bf16: weightsBf16 };
+import { byStorage, STORAGE_SOURCE, type StorageType } from "./storage.ts";
 
 const WEIGHT_AT = {
   one: "alias Element = f32;\nfn weightAt(index: u32) -> Element { return weight(index); }",
@@ -72,8 +65,6 @@ function embedKernel(storage: StorageType, step: keyof typeof WEIGHT_AT) {
   });
 }
 
-export const STORAGE_TYPES = Object.keys(STORAGE_SOURCE) as StorageType[];
-
 function packKernel(rows: "aligned" | "any") {
   return defineKernel({
     name: `pack rows ${rows}`,
@@ -90,7 +81,7 @@ const embedKernels = (storage: StorageType) => ({
   four: embedKernel(storage, "four"),
 });
 
-export const EMBED = { f32: embedKernels("f32"), f16: embedKernels("f16"), bf16: embedKernels("bf16") } as const;
+export const EMBED = byStorage(embedKernels);
 
 const NORM_BINDINGS = { x: "read", weights: "read", bias: "read", out: "write" } as const;
 const NORM_PARAMS = { ...u32("rowCount", "width"), ...f32("eps", "weightOffset") };

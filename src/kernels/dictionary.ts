@@ -9,9 +9,9 @@ import keepLargestSource from "../../shaders/keep_largest.wgsl";
 import { defineKernel, u32 } from "../gpu/kernel.ts";
 import { type BufferSlice, foldGrid, type Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { STORAGE_SOURCE, type StorageType } from "./definitions.ts";
 import { elementGrid } from "./launch.ts";
 import type { Matrix } from "./matrix.ts";
+import { byStorage, STORAGE_SOURCE, type StorageType } from "./storage.ts";
 import type { View } from "./view.ts";
 
 const KEEP = defineKernel({
@@ -76,7 +76,7 @@ const decodeKernel = (storage: StorageType) =>
     params: u32("rowCount", "width", "words", "xStart", "xStride", "weightStride"),
   });
 
-const DECODE_ACTIVE = { f32: decodeKernel("f32"), f16: decodeKernel("f16"), bf16: decodeKernel("bf16") };
+const DECODE_ACTIVE = byStorage(decodeKernel);
 
 /**
  * out[row] = sum over features of x[row, feature] W[feature], of those that are not 0; x [rows, features], W [features, width] in linear
@@ -98,7 +98,7 @@ export function decodeActive(recorder: Recorder, x: View, rows: number, W: Matri
       buffers: { activeBits, out: activeWords },
       workgroups: elementGrid(recorder, rows),
     });
-    recorder.dispatch(DECODE_ACTIVE[W.storage], {
+    recorder.dispatch(DECODE_ACTIVE[part.storage ?? W.storage], {
       params: { ...place, width: W.width, weightStride: W.stride },
       buffers: { x: x.buffer, weights: part, activeWords, out: out.buffer },
       workgroups: elementGrid(recorder, rows * Math.ceil(W.width / 16)),

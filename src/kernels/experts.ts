@@ -16,9 +16,9 @@ import { type Constants, defineKernel, u32 } from "../gpu/kernel.ts";
 import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
 import { foldGrid } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { STORAGE_SOURCE, STORAGE_TYPES, type StorageType } from "./definitions.ts";
 import { elementGrid } from "./launch.ts";
-import { ELEMENT_BYTES, type Matrix } from "./matrix.ts";
+import type { Matrix } from "./matrix.ts";
+import { byStorage, ELEMENT_BYTES, STORAGE_SOURCE, type StorageType } from "./storage.ts";
 import type { View } from "./view.ts";
 
 const EXPERT_PARAMS = {
@@ -89,9 +89,6 @@ function transposedKernel(storage: StorageType) {
     params: EXPERT_PARAMS,
   });
 }
-
-const byStorage = <Kernel>(make: (storage: StorageType) => Kernel) =>
-  Object.fromEntries(STORAGE_TYPES.map((storage) => [storage, make(storage)])) as Record<StorageType, Kernel>;
 
 const waysOf = <Kernel>(make: (storage: StorageType, rows: "aligned" | "any", adapter: Adapter) => Kernel) =>
   byStorage((storage) =>
@@ -206,14 +203,14 @@ export function expertsMatmul(
       work: workOf(choice, rows, W),
     };
     if (sorted) {
-      recorder.dispatch(GROUPED[W.storage][adapter][alignment], {
+      recorder.dispatch(GROUPED[part.storage ?? W.storage][adapter][alignment], {
         ...call,
         buffers: { ...call.buffers, owners: sorted.owners, order: sorted.order },
         workgroups: [Math.ceil(params.outWidth / (4 * GROUPED_LANES[adapter])), sorted.blocks],
       });
     } else {
       const columnBlocks = Math.ceil(params.outWidth / SIZES[adapter].COLUMNS);
-      recorder.dispatch(MATMUL[W.storage][adapter][alignment], {
+      recorder.dispatch(MATMUL[part.storage ?? W.storage][adapter][alignment], {
         ...call,
         workgroups: foldGrid(gpu, params.pairCount * columnBlocks),
       });
@@ -233,7 +230,7 @@ export function expertsMatmulTransposed(
 ): void {
   const params = paramsOf(choice, rows, W, undefined, dy);
   W.parts.forEach((part, index) => {
-    recorder.dispatch(TRANSPOSED[W.storage], {
+    recorder.dispatch(TRANSPOSED[part.storage ?? W.storage], {
       params: { ...params, firstRow: part.firstRow, partRows: part.rows },
       buffers: { dy: dy.buffer, weights: part, indices: choice.indices.buffer, out: out.buffer },
       workgroups: elementGrid(recorder, params.pairCount * Math.ceil(W.width / 4)),

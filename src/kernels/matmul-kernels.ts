@@ -28,10 +28,10 @@ import type { Gpu } from "../gpu/gpu.ts";
 import { type Access, defineKernel, f32, type Kernel, u32 } from "../gpu/kernel.ts";
 import { type Dispatch, foldGrid } from "../gpu/recorder.ts";
 import type { Tile } from "../gpu/unroll.ts";
-import { STORAGE_SOURCE, STORAGE_TYPES, type StorageType } from "./definitions.ts";
 import type { Candidate, DeviceFacts, ExpectedOn } from "./family.ts";
 import type { Grid } from "./launch.ts";
 import type { WeightLayout } from "./matrix.ts";
+import { STORAGE_SOURCE, STORAGE_TYPES, type StorageType } from "./storage.ts";
 
 /** What a kernel is chosen for. The widths of rows and result hardly decide between kernels. */
 export interface MatmulShape {

@@ -24,6 +24,7 @@ import type { ModelSpec } from "./spec.ts";
 import { type TuningOptions, takeTuning } from "./tuning.ts";
 import { fitCheckpoint } from "./weights/fit.ts";
 import { loadWeights } from "./weights/load.ts";
+import { WEIGHTS_AS, type WeightsAs } from "./weights/plan.ts";
 import { type Weights, weightBuffers } from "./weights/weights.ts";
 
 /**
@@ -54,6 +55,13 @@ export interface LoadOptions extends GpuRequest, Pick<TuningOptions, "tune" | "o
    */
   dtype?: "float32";
   /**
+   * How matrices lie on the GPU. `as stored` (default): in the checkpoint's types, quantised ones in their blocks. `q8_0` and
+   * `q4_0`: quantised while they are read, as ggml's reference does it, to 34 or 18 bytes for 32 weights; the model then computes
+   * with other numbers, and `compareWeights` says what that costs. `f16`: rounded to float16. Norms, biases and learned positions
+   * are float32 in any case.
+   */
+  weights?: WeightsAs;
+  /**
    * Called after config and tokenizer are read, before a GPU is requested or a weight is read. An error that it throws ends the
    * load, so it can refuse an input that this model cannot run.
    */
@@ -70,6 +78,7 @@ export const LOAD_OPTIONS = s.object<LoadOptions>("the options of loadModel", {
   gpu: s.instance("a Gpu", Gpu),
   checkFinite: s.flag,
   dtype: s.oneOf("float32"),
+  weights: s.oneOf(...WEIGHTS_AS),
   onSpec: s.callback,
   tune: s.flag,
   onTune: s.callback,
@@ -168,6 +177,8 @@ export async function loadParts(from: ModelSource, given: LoadOptions = {}): Pro
   const source = s.readArgument(MODEL_SOURCE, from, "loadModel", "source");
   const read = s.readOptions(LOAD_OPTIONS, given, "loadModel");
   if (read.gpu) refuseRequest(read);
+  if (read.dtype !== undefined && read.weights !== undefined)
+    s.refuseIdle("loadModel", "weights", "beside dtype, which has every weight as float32");
   const { onNotice: notify = read.quiet ? () => {} : warn } = read;
   const { options, settled } = watchCallbacks({ ...read, onNotice: notify });
   const { onNotice, signal } = options;

@@ -6,7 +6,7 @@
  * Node's, each kernel once.
  */
 import { ATTENTION_FAMILY } from "../../src/kernels/attention.ts";
-import type { StorageType } from "../../src/kernels/definitions.ts";
+import type { StorageType } from "../../src/kernels/storage.ts";
 import { SHAPES as ATTENTION_SHAPES, attentionError, canRun, toleranceOf } from "../kernels/attention.cases.ts";
 import {
   ALL_MATMULS,

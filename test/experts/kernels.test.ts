@@ -2,9 +2,10 @@
 import { describe, expect, it } from "vitest";
 import { Recorder } from "../../src/gpu/recorder.ts";
 import { STORAGE_USAGE } from "../../src/gpu/usage.ts";
-import type { StorageType } from "../../src/kernels/definitions.ts";
 import { expertsMatmul } from "../../src/kernels/experts.ts";
-import { ELEMENT_BYTES, type Matrix } from "../../src/kernels/matrix.ts";
+import type { Matrix } from "../../src/kernels/matrix.ts";
+import type { StorageType } from "../../src/kernels/storage.ts";
+import { ELEMENT_BYTES } from "../../src/kernels/storage.ts";
 import { packedView } from "../../src/kernels/view.ts";
 import { testGpu } from "../support/gpu.ts";
 import { gaussians, integer, relativeError, seeded } from "../support/numbers.ts";

@@ -3,8 +3,10 @@
  * with `watched` sees each kernel as it is defined. Most are made when their module is imported; those of matmul and
  * attention when they are first asked for, so `everyKernel` asks for all.
  */
+
 import type { Kernel } from "../../src/gpu/kernel.ts";
 import type { Recorder } from "../../src/gpu/recorder.ts";
+import { FLOAT_STORAGES, STORAGE_TYPES } from "../../src/kernels/storage.ts";
 
 const made: Kernel[] = [];
 /** The texts they are put together from. */
@@ -58,7 +60,9 @@ export async function everyKernel(recorder: Recorder): Promise<readonly Kernel[]
   expressionMetric.sumKernel({ term: "p" });
   for (const way of reachable(matmul).filter(isMatmul)) {
     for (const layout of way.layouts) {
-      for (const storage of definitions.STORAGE_TYPES) {
+      // Weights in blocks are read by the same kernels: one that shows each storage is enough.
+      const storages = way === matmul.MATMUL_FAMILY.reference ? STORAGE_TYPES : [...FLOAT_STORAGES, "q8_0" as const];
+      for (const storage of storages) {
         for (const at of ["aligned", "any", "turned"] as const) {
           for (const lookup of [way.kernel, way.cacheKernel]) lookup(storage, layout, at);
         }

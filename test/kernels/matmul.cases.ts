@@ -2,10 +2,13 @@
 import { f32ToBf16, f32ToF16, toFloat32 } from "../../src/checkpoint/index.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { type MatmulOptions, matmul } from "../../src/kernels/calls.ts";
-import type { StorageType } from "../../src/kernels/definitions.ts";
 import { MATMUL_FAMILY } from "../../src/kernels/matmul.ts";
 import type { MatmulKernel } from "../../src/kernels/matmul-kernels.ts";
-import { ELEMENT_BYTES, type Matrix, type MatrixPart, type WeightLayout } from "../../src/kernels/matrix.ts";
+import type { Matrix, MatrixPart, WeightLayout } from "../../src/kernels/matrix.ts";
+import type { StorageType } from "../../src/kernels/storage.ts";
+import { type BlockStorage, ELEMENT_BYTES, isBlockStorage, rowStep } from "../../src/kernels/storage.ts";
+import { randomWords } from "../../src/kernels/tuning/workload.ts";
+import { fromStorage } from "../../src/model/weights/storage.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
 import { compute } from "./compute.ts";
 import { matmulReference } from "./matmul.reference.ts";
@@ -70,8 +73,9 @@ function transposed(values: Float32Array, rows: number): Float32Array {
 }
 
 function storedRows(values: Float32Array, columns: number, storage: StorageType) {
-  const stride = Math.ceil(columns / 4) * 4;
+  const stride = Math.ceil(columns / rowStep(storage)) * rowStep(storage);
   const rows = values.length / columns;
+  if (isBlockStorage(storage)) return storedBlocks(values, rows, columns, stride, storage);
   const padded = new Float32Array(rows * stride).fill(7); // what lies in the padding must not matter
   for (let row = 0; row < rows; row++) {
     padded.set(values.subarray(row * columns, (row + 1) * columns), row * stride);
@@ -85,6 +89,19 @@ function storedRows(values: Float32Array, columns: number, storage: StorageType)
     stride,
     values: toFloat32(new Uint8Array(rounded.buffer), dtype),
   };
+}
+
+/** Blocks of random codes and of scales that keep the numbers near those given: what any type's decoding makes of them. */
+function storedBlocks(values: Float32Array, rows: number, columns: number, stride: number, storage: BlockStorage) {
+  const words = randomWords(
+    (rows * stride * ELEMENT_BYTES[storage]) / 4,
+    storage,
+    1 + Math.trunc(1e6 * Math.abs(values[0] as number)),
+  );
+  const bytes = new Uint8Array(words.buffer);
+  const whole = fromStorage(bytes, storage);
+  const taken = values.map((_, i) => whole[Math.floor(i / columns) * stride + (i % columns)] as number);
+  return { bytes, stride, values: taken };
 }
 
 export function upload(

@@ -2,10 +2,10 @@
 import { describe, expect, it } from "vitest";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { matmul } from "../../src/kernels/calls.ts";
-import type { StorageType } from "../../src/kernels/definitions.ts";
 import { MATMUL_FAMILY } from "../../src/kernels/matmul.ts";
 import type { MatmulKernel } from "../../src/kernels/matmul-kernels.ts";
 import type { WeightLayout } from "../../src/kernels/matrix.ts";
+import { isBlockStorage, STORAGE_TYPES, type StorageType } from "../../src/kernels/storage.ts";
 import { ACTIVATION_NAMES } from "../../src/ops/activations.ts";
 import { gpuWithLimits, testGpu } from "../support/gpu.ts";
 import { isNight } from "../support/nightly.ts";
@@ -101,6 +101,22 @@ function describeKernel(gpu: () => Promise<Gpu>, kernel: MatmulKernel): void {
     });
   }
 }
+
+/** What differs between the storages is how four weights, or one, are read: by day one kernel that reads each way. */
+const KINDS = ALL_MATMULS.filter(({ name }) => name === "reference" || name === "lanes 8x8");
+const BLOCKS = STORAGE_TYPES.filter(isBlockStorage);
+const IN_BLOCKS: Case[] = [shape(1, 520, 13), shape(3, 70, 9)];
+
+describe("matmul of weights in blocks", () => {
+  it.each(BLOCKS)("%s", async (storage) => {
+    for (const kernel of isNight ? ALL_MATMULS : KINDS) {
+      for (const layout of kernel.layouts) {
+        for (const test of IN_BLOCKS.filter((each) => suits(kernel, layout, each) && fits(kernel, each.rows, layout)))
+          expect(await matmulError(await testGpu(), kernel, layout, storage, test)).toBeLessThan(TOLERANCE);
+      }
+    }
+  });
+});
 
 describe("matmul", () => {
   for (const kernel of ALL_MATMULS) describeKernel(testGpu, kernel);

@@ -8,10 +8,9 @@ import { renewing } from "../renewing.ts";
 import type { CheckpointSource } from "../source.ts";
 import type { TensorInfo } from "../tensor-info.ts";
 import { ARCHITECTURES, type Architecture, huggingFaceName, moduleOf, SETTING_TENSORS } from "./architectures.ts";
-import { BLOCK_TYPES } from "./blocks.ts";
 import { ggufConfig } from "./config.ts";
 import { type GgufHeader, type GgufTensor, HeaderGoesOn, parseGguf } from "./header.ts";
-import { type Placed, rowReader } from "./read-rows.ts";
+import { type Placed, rowReader, weightsOf } from "./read-rows.ts";
 import { ggufTokenizer } from "./tokenizer.ts";
 
 /** Read at once; of a header that goes on, four times as much. Vocabularies take some megabytes. */
@@ -26,11 +25,7 @@ type Metadata = GgufHeader["metadata"];
  * Opens a GGUF file of a source, with the other parts of a split one.
  * @throws CheckpointError for a damaged header or a missing part
  */
-export async function openGguf(
-  source: CheckpointSource,
-  file: string,
-  onNotice: (message: string) => void,
-): Promise<Contents> {
+export async function openGguf(source: CheckpointSource, file: string): Promise<Contents> {
   const parts = partsOf(source, file);
   const headers = new Map<string, GgufHeader>();
   for (const part of parts) {
@@ -44,8 +39,6 @@ export async function openGguf(
   checkSplit(metadata, [...headers.values()], file, source.label);
   const placed = placeAll(headers, metadata, source.label);
   const label = `${source.label.replace(/\/$/, "")}/${file}`;
-  const notice = blocksNotice(placed);
-  if (notice) onNotice(`${label}: ${notice}`);
   return contentsOf(source, label, metadata, placed);
 }
 
@@ -54,9 +47,9 @@ function contentsOf(source: CheckpointSource, label: string, metadata: Metadata,
   const byName = new Map(placed.map((tensor) => [tensor.info.name, tensor]));
   const read = rowReader(source, byName);
   const floats = async (name: string) => {
-    const { info } = byName.get(name) as Placed;
-    const bytes = await read(info, 0, info.byteLength);
-    return new Float32Array(bytes.slice().buffer);
+    const { info, type } = byName.get(name) as Placed;
+    const stored = await read(info, 0, info.byteLength);
+    return new Float32Array(weightsOf({ type, minus: 0 }, stored).buffer);
   };
   const shapes = new Map(placed.map(({ name, shape }) => [name, shape]));
   return {
@@ -155,12 +148,11 @@ function placeAll(headers: ReadonlyMap<string, GgufHeader>, metadata: Metadata, 
 function place(tensor: GgufTensor, file: string, architecture: Architecture | undefined, metadata: Metadata): Placed {
   const { name, type, shape, byteStart, byteEnd } = tensor;
   const minus = architecture?.normsPlusOne && /norm\.weight$/.test(name) ? 1 : 0;
-  const dtype = BLOCK_TYPES[type].weights === 1 && !minus ? type : "F32";
   const info: TensorInfo = {
     name: (architecture && huggingFaceName(architecture, name)) ?? name,
-    ...{ dtype, shape, file, byteStart, byteEnd },
-    byteLength: shape.reduce((product, size) => product * size, dtype === "F32" ? 4 : 2),
-    ...((dtype !== type || minus) && { storedAs: type }),
+    ...{ dtype: minus ? "F32" : type, shape, file, byteStart, byteEnd },
+    byteLength: minus ? shape.reduce((product, size) => product * size, 4) : byteEnd - byteStart,
+    ...(minus && { storedAs: type }),
   };
   const { module } = moduleOf(name);
   const pairedHeads = architecture?.pairedRows?.includes(module) ? headsOf(module, shape, metadata) : 0;
@@ -173,17 +165,4 @@ function headsOf(module: string, [rows = 0]: readonly number[], metadata: Metada
   const heads = (module.endsWith("attn_k") ? metadata.get(`${key}_kv`) : undefined) ?? metadata.get(key);
   const count = Number(Array.isArray(heads) ? heads[0] : heads);
   return count > 0 && rows % (2 * count) === 0 ? count : 0;
-}
-
-const inUnits = (bytes: number): string =>
-  bytes < 1e9 ? `${(bytes / 1e6).toPrecision(2)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
-
-/** What becomes of weights in blocks, and the memory that it takes. */
-function blocksNotice(tensors: readonly Placed[]): string | undefined {
-  const packed = tensors.filter(({ type }) => BLOCK_TYPES[type].weights > 1);
-  if (packed.length === 0) return undefined;
-  const types = [...new Set(packed.map(({ type }) => type))].join(", ");
-  const stored = packed.reduce((sum, { byteStart, byteEnd }) => sum + byteEnd - byteStart, 0);
-  const unpacked = packed.reduce((sum, { info }) => sum + info.byteLength, 0);
-  return `${packed.length} tensors are quantized (${types}). They are unpacked to float32 as they are loaded: ${inUnits(stored)} become ${inUnits(unpacked)} on the GPU.`;
 }

@@ -1,6 +1,6 @@
 /**
- * Weights of a GGUF file as its `TensorInfo` describes them. Weights in blocks come out as f32, unpacked row by row as they are
- * asked for (`weightsOf`): that one function decides what a quantized weight becomes.
+ * Weights of a GGUF file as its `TensorInfo` describes them. Weights in blocks stay in their blocks, in Hugging Face's order of
+ * rows; only norms that the converter added one to are turned into f32 without it.
  */
 import type { CheckpointSource } from "../source.ts";
 import type { ReadTensor, TensorInfo } from "../tensor-info.ts";
@@ -35,7 +35,7 @@ export function rowReader(source: CheckpointSource, placed: ReadonlyMap<string, 
 }
 
 /** Weights as the bytes of f32. */
-function weightsOf({ type, minus }: Placed, stored: Uint8Array): Uint8Array {
+export function weightsOf({ type, minus }: Pick<Placed, "type" | "minus">, stored: Uint8Array): Uint8Array {
   const { weights, bytes, dequantise } = BLOCK_TYPES[type];
   const out = new Float32Array((stored.length / bytes) * weights);
   dequantise(stored, out);

@@ -14,7 +14,7 @@ import {
   type ShapeName,
   tablesOf,
 } from "../../bench/index.ts";
-import { STORAGE_TYPES, type StorageType } from "../../kernels/definitions.ts";
+import { FLOAT_STORAGES, type FloatStorage } from "../../kernels/storage.ts";
 import { benchOn, type HostRun, type Target, withShapeFolder } from "../bench-hosts.ts";
 import { commitName } from "../commit.ts";
 import { checkAdapter, HOSTS, type Host } from "../elsewhere.ts";
@@ -25,7 +25,7 @@ import { serveSite } from "../site.ts";
 
 interface BenchCommandOptions extends GlobalOptions {
   shape?: ShapeName;
-  dtype?: StorageType;
+  dtype?: FloatStorage;
   prompt: number[];
   generate: number[];
   batch: number[];
@@ -57,7 +57,7 @@ export function benchCommand(): Command {
     .addOption(
       new Option("--shape <name>", `a shape with random weights (default: ${DEFAULT_SHAPE})`).choices(SHAPE_NAMES),
     )
-    .addOption(new Option("--dtype <type>", "type of a shape's weights (default: f32)").choices(STORAGE_TYPES))
+    .addOption(new Option("--dtype <type>", "type of a shape's weights (default: f32)").choices(FLOAT_STORAGES))
     .addOption(numbers("-p, --prompt <lengths>", "prompt lengths, with commas between them; 0 for none", 0, prompts))
     .addOption(numbers("-n, --generate <counts>", "tokens to decode; 0 for none", 0, generate))
     .addOption(

@@ -78,7 +78,7 @@ async function inspect(name: string, options: InspectOptions, command: Command):
   const opening = whileOpening(options.quiet);
   const checkpoint = await openModelSource(name, opening);
   try {
-    const model = isTensorFile(name) ? undefined : await describeModel(checkpoint, opening.onNotice ?? (() => {}));
+    const model = isTensorFile(name) ? undefined : await describeModel(checkpoint, options, opening.onNotice);
     if (options.checkFinite) await checkFinite(checkpoint, options.quiet);
     if (options.json) printJson(asJson(name, checkpoint, model));
     else printText(name, checkpoint, model);
@@ -95,10 +95,14 @@ interface ModelFacts {
   text: TextModel;
 }
 
-async function describeModel(checkpoint: Checkpoint, onNotice: (message: string) => void): Promise<ModelFacts> {
+async function describeModel(
+  checkpoint: Checkpoint,
+  { weightsAs }: GlobalOptions,
+  onNotice: (message: string) => void = () => {},
+): Promise<ModelFacts> {
   const { spec: configSpec } = await readSpec(checkpoint);
   const { spec, unused } = await fitCheckpoint(configSpec, checkpoint, onNotice);
-  const memory = gpuMemory(spec, checkpoint);
+  const memory = gpuMemory(spec, checkpoint, weightsAs && { weights: weightsAs });
   return { spec, memory, unused, text: await openTokenizer(checkpoint, spec, onNotice) };
 }
 

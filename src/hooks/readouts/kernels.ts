@@ -8,9 +8,9 @@ import { defineKernel, u32 } from "../../gpu/kernel.ts";
 import { foldGrid, type Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { matmul } from "../../kernels/calls.ts";
-import { STORAGE_SOURCE, type StorageType } from "../../kernels/definitions.ts";
 import { elementGrid } from "../../kernels/launch.ts";
 import type { Matrix } from "../../kernels/matrix.ts";
+import { byStorage, STORAGE_SOURCE, type StorageType } from "../../kernels/storage.ts";
 
 const transposed = (storage: StorageType) =>
   defineKernel({
@@ -20,7 +20,7 @@ const transposed = (storage: StorageType) =>
     params: u32("rowCount", "width", "weightRows", "weightStride", "xStart", "xStride"),
   });
 
-const TRANSPOSED = { f32: transposed("f32"), f16: transposed("f16"), bf16: transposed("bf16") };
+const TRANSPOSED = byStorage(transposed);
 
 const TOP_K = defineKernel({
   name: "readout top k",
@@ -44,7 +44,7 @@ export function matmulTransposed(recorder: Recorder, x: Tensor, rows: number, W:
     return out;
   }
   W.parts.forEach((part, index) => {
-    recorder.dispatch(TRANSPOSED[W.storage], {
+    recorder.dispatch(TRANSPOSED[part.storage ?? W.storage], {
       params: {
         rowCount: rows,
         width: W.width,

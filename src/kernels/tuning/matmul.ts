@@ -3,10 +3,10 @@ import type { Gpu } from "../../gpu/gpu.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { matmul } from "../calls.ts";
-import type { StorageType } from "../definitions.ts";
 import { MATMUL_FAMILY, ROW_CLASSES, rowClassOf } from "../matmul.ts";
 import type { MatmulKernel, MatmulShape } from "../matmul-kernels.ts";
-import { ELEMENT_BYTES, type Matrix } from "../matrix.ts";
+import type { Matrix } from "../matrix.ts";
+import { ELEMENT_BYTES, rowStep, type StorageType } from "../storage.ts";
 import { largestError, randomWords, resultOf, type Workload } from "./workload.ts";
 
 /** Sizes of a matmul: out [rows, outWidth] = x [rows, width] W. */
@@ -72,7 +72,8 @@ export class MatmulOperands {
   }
 
   #matrix({ layout, storage }: Pick<Matrix, "layout" | "storage">, width: number, outWidth: number, index = 0): Matrix {
-    const stride = 4 * Math.ceil((layout === "linear" ? width : outWidth) / 4);
+    const step = rowStep(storage);
+    const stride = step * Math.ceil((layout === "linear" ? width : outWidth) / step);
     const weights = this.#weightsOf(storage);
     const { buffer } = weights[index % weights.length] as Tensor;
     return { outWidth, width, layout, stride, storage, parts: [{ buffer, firstRow: 0, rows: outWidth }] };

@@ -3,7 +3,7 @@ import { GpuError } from "../../errors.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
-import type { StorageType } from "../definitions.ts";
+import { type FloatStorage, isBlockStorage, type StorageType } from "../storage.ts";
 
 /** Operands for the kernels of a family, for one class of shapes. */
 export interface Workload<Kernel> {
@@ -68,15 +68,18 @@ function relativeError(actual: Float32Array, expected: Float32Array): number {
  * Bits that make any word a number, or two, of magnitude 0.5 to 1: random sign and fraction, the exponent of 0.5. Sums
  * of their products stay in range, and no value is small enough for an error to hide in it.
  */
-const EXPONENT: Record<StorageType, { keep: number; exponent: number }> = {
+const EXPONENT: Record<FloatStorage, { keep: number; exponent: number }> = {
   f32: { keep: 0x807fffff, exponent: 0x3f000000 },
   f16: { keep: 0x83ff83ff, exponent: 0x38003800 },
   bf16: { keep: 0x807f807f, exponent: 0x3f003f00 },
 };
 
+/** Whatever half of a word is a scale is then one of 0.5 to 2, and no byte is an exponent out of range. */
+const IN_BLOCKS = { keep: 0x87878787, exponent: 0x38383838 };
+
 /** `count` words of random numbers, by xorshift32. */
 export function randomWords(count: number, storage: StorageType, seed: number): Uint32Array {
-  const { keep, exponent } = EXPONENT[storage];
+  const { keep, exponent } = isBlockStorage(storage) ? IN_BLOCKS : EXPONENT[storage];
   const words = new Uint32Array(count);
   for (let state = seed, i = 0; i < count; i++) {
     state ^= state << 13;

@@ -2,7 +2,8 @@
  * Finds the tensor of a checkpoint that holds each weight, under any of its names. Its type must be one to compute with, and
  * its shape the one that follows from the config.
  */
-import { type Checkpoint, type Dtype, isFloat, type TensorInfo } from "../../checkpoint/index.ts";
+import { isBlockType, type TensorType } from "../../checkpoint/blocks.ts";
+import { type Checkpoint, isFloat, type TensorInfo } from "../../checkpoint/index.ts";
 import { CheckpointError } from "../../errors.ts";
 import { nearestNames } from "../../schema/nearest.ts";
 import { resolveWeight, tensorOf } from "../families/resolve.ts";
@@ -10,7 +11,7 @@ import type { ModelSpec, TensorSource } from "../spec.ts";
 import { expertsIn, WEIGHTS, type WeightName, weightShape } from "./table.ts";
 
 /** A tensor that can be computed with. */
-export type FloatTensor = TensorInfo & { readonly dtype: Dtype };
+export type FloatTensor = TensorInfo & { readonly dtype: TensorType };
 
 /**
  * The tensor of a weight; undefined when the spec has none, or marks it optional and the checkpoint lacks it.
@@ -35,7 +36,7 @@ export function findWeight(
 }
 
 function asFloat(info: TensorInfo): FloatTensor {
-  if (isFloat(info.dtype)) return info as FloatTensor;
+  if (isFloat(info.dtype) || isBlockType(info.dtype)) return info as FloatTensor;
   throw new CheckpointError(
     "checkpoint/dtype",
     `${info.file}: tensor ${info.name} is ${info.dtype}; weights must be a float type. Convert it to F32, F16 or BF16; if it holds codes of a quantized weight, dequantize the model first.`,

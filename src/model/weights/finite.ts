@@ -1,4 +1,5 @@
 /** Finds NaN and infinity in weights by their bits: an exponent of all ones, in every float type. */
+import { dequantize, isBlockType, type TensorType } from "../../checkpoint/blocks.ts";
 import { bytesPerElement, type Dtype } from "../../checkpoint/index.ts";
 import { CheckpointError } from "../../errors.ts";
 
@@ -12,7 +13,8 @@ const EXPONENT_MASK: Partial<Record<Dtype, number>> = {
 };
 
 /** Whether every element is a finite number. */
-export function areFinite(bytes: Uint8Array, dtype: Dtype): boolean {
+export function areFinite(bytes: Uint8Array, dtype: TensorType): boolean {
+  if (isBlockType(dtype)) return dequantize(bytes, dtype).every(Number.isFinite);
   const size = bytesPerElement(dtype);
   const mask = EXPONENT_MASK[dtype];
   for (let at = 0; at < bytes.length; at += size) {
@@ -26,7 +28,7 @@ export function areFinite(bytes: Uint8Array, dtype: Dtype): boolean {
 }
 
 /** @throws CheckpointError `checkpoint/not-finite` naming the tensor, where an element is NaN or infinite. */
-export function assertFinite(bytes: Uint8Array, info: { name: string; file: string; dtype: Dtype }): void {
+export function assertFinite(bytes: Uint8Array, info: { name: string; file: string; dtype: TensorType }): void {
   if (areFinite(bytes, info.dtype)) return;
   throw new CheckpointError(
     "checkpoint/not-finite",

@@ -7,7 +7,8 @@ import type { Checkpoint } from "../../checkpoint/index.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { Tensor } from "../../gpu/tensor.ts";
 import { STORAGE_USAGE } from "../../gpu/usage.ts";
-import { ELEMENT_BYTES, type Matrix } from "../../kernels/matrix.ts";
+import type { Matrix } from "../../kernels/matrix.ts";
+import { ELEMENT_BYTES } from "../../kernels/storage.ts";
 import type { ModelSpec } from "../spec.ts";
 import { PieceReader, type ReadOptions, type Rows } from "./pieces.ts";
 import { type PlannedMatrix, type PlannedWeight, planWeights } from "./plan.ts";
@@ -28,7 +29,7 @@ export async function loadWeights(
   checkpoint: Checkpoint,
   options: ReadOptions = {},
 ): Promise<Weights> {
-  const plan = planWeights(spec, checkpoint, gpu.limits, options.dtype);
+  const plan = planWeights(spec, checkpoint, gpu.limits, options);
   const buffers: GPUBuffer[][] = [];
   // Nobody waits for the GPU's verdict once the load is aborted: what it allocates is in `buffers` by then.
   const guard = <T>(what: string, work: () => T | Promise<T>) => abortable(gpu.guard(what, work), options.signal);
@@ -64,7 +65,9 @@ class Writer {
 
   /** Writes rows to the parts of a matrix that hold them. */
   async write(matrix: PlannedMatrix, buffers: readonly GPUBuffer[], { firstRow, bytes, dtype }: Rows): Promise<void> {
-    const { layout, outWidth, width, stride, storage, parts } = matrix;
+    const { layout, outWidth, width, stride, parts } = matrix;
+    // Rows are of one tensor, and parts of several storages end where a tensor does.
+    const storage = parts.find((part) => firstRow < part.firstRow + part.rows)?.storage ?? matrix.storage;
     const rowBytes = stride * ELEMENT_BYTES[storage];
     const stored = toStorage(bytes, dtype, storage, layout === "conv1d" ? outWidth : width, stride);
     const start = firstRow * rowBytes;
@@ -72,7 +75,7 @@ class Writer {
       const partStart = part.firstRow * rowBytes;
       const from = Math.max(start, partStart);
       const to = Math.min(start + stored.byteLength, partStart + part.bytes);
-      if (from >= to) continue;
+      if (from >= to || (part.storage ?? matrix.storage) !== storage) continue;
       const slice = stored.subarray(from - start, to - start) as Uint8Array<ArrayBuffer>;
       this.gpu.device.queue.writeBuffer(buffers[index] as GPUBuffer, from - partStart, slice);
     }

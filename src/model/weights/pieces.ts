@@ -2,9 +2,10 @@
  * Reads the checkpoint for loading: the rows of each piece of the plan, at most `PIECE_BYTES` at a time, so that JavaScript
  * never holds more than a few of them.
  */
-import { bytesPerElement, type Checkpoint, type Dtype } from "../../checkpoint/index.ts";
+import { byteLengthOf, type TensorType } from "../../checkpoint/blocks.ts";
+import type { Checkpoint } from "../../checkpoint/index.ts";
 import { assertFinite } from "./finite.ts";
-import type { Piece, PlannedWeight } from "./plan.ts";
+import type { KeptAs, Piece, PlannedWeight } from "./plan.ts";
 import { transposeBytes } from "./storage.ts";
 
 const PIECE_BYTES = 16 << 20;
@@ -13,14 +14,12 @@ const PIECE_BYTES = 16 << 20;
 export interface Rows {
   firstRow: number;
   bytes: Uint8Array;
-  dtype: Dtype;
+  dtype: TensorType;
 }
 
-export interface ReadOptions {
+export interface ReadOptions extends KeptAs {
   /** Refuse NaN and infinite weights. */
   checkFinite?: boolean;
-  /** Keep every weight as float32, whatever its type in the checkpoint. */
-  dtype?: "float32";
   signal?: AbortSignal | undefined;
 }
 
@@ -43,9 +42,8 @@ export class PieceReader {
   async *#belowEachOther(piece: Piece): AsyncGenerator<Rows> {
     const { info, source } = piece;
     let firstRow = piece.at;
-    const size = bytesPerElement(info.dtype);
-    const rowBytes = piece.width * size;
-    const before = piece.start * size;
+    const rowBytes = byteLengthOf(info.dtype, piece.width);
+    const before = byteLengthOf(info.dtype, piece.start);
     const whole = source.transpose ? await this.#transposed(piece) : undefined;
     const perRead = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
     for (const run of piece.runs) {
@@ -68,7 +66,7 @@ export class PieceReader {
   async #transposed({ info, width, rows, start }: Piece): Promise<Uint8Array> {
     if (this.#turned?.name !== info.name || this.#turned.start !== start) {
       this.#turned = undefined; // before the next one is read: two would stand in memory
-      const size = bytesPerElement(info.dtype);
+      const size = byteLengthOf(info.dtype, 1);
       const bytes = await this.checkpoint.read(info.name, start * size, (start + width * rows) * size);
       this.#turned = { name: info.name, start, bytes: transposeBytes(bytes, width, rows, size) };
     }
@@ -80,7 +78,7 @@ export class PieceReader {
     const [{ info, width }] = pieces as [Piece, ...Piece[]];
     const rowWidths = new Map(pieces.map(({ info: { name }, rows }) => [name, rows])); // rows are read whole
     const rowElements = [...rowWidths.values()].reduce((sum, count) => sum + count, 0);
-    const perRead = Math.max(1, Math.floor(PIECE_BYTES / (rowElements * bytesPerElement(info.dtype))));
+    const perRead = Math.max(1, Math.floor(PIECE_BYTES / (rowElements * byteLengthOf(info.dtype, 1))));
     for (let firstRow = 0; firstRow < width; firstRow += perRead) {
       const rows = Math.min(perRead, width - firstRow);
       yield { firstRow, bytes: await this.#columnsOf(pieces, outWidth, firstRow, rows), dtype: info.dtype };
@@ -89,7 +87,7 @@ export class PieceReader {
 
   /** Rows `first .. first + count` of the pieces' tensors, cut to the columns taken. */
   async #columnsOf(pieces: readonly Piece[], outWidth: number, first: number, count: number): Promise<Uint8Array> {
-    const size = bytesPerElement((pieces[0] as Piece).info.dtype);
+    const size = byteLengthOf((pieces[0] as Piece).info.dtype, 1);
     const read = new Map<string, Uint8Array>();
     const target = new Uint8Array(count * outWidth * size);
     let column = 0;

@@ -4,10 +4,11 @@
  * tensors that it does not use.
  */
 import type { Checkpoint } from "../../checkpoint/index.ts";
-import { ELEMENT_BYTES, type Matrix, type MatrixPart } from "../../kernels/matrix.ts";
+import type { Matrix, MatrixPart } from "../../kernels/matrix.ts";
+import { ELEMENT_BYTES, isBlockStorage, rowStep, type StorageType } from "../../kernels/storage.ts";
 import type { ModelSpec, TensorSource } from "../spec.ts";
 import { type FloatTensor, findWeight, membersOf } from "./find.ts";
-import { commonStorage } from "./storage.ts";
+import { commonStorage, storageOf } from "./storage.ts";
 import { isPerBlock, isWeightOf, WEIGHT_NAMES, WEIGHTS, type WeightName, weightShape } from "./table.ts";
 
 /** A checkpoint tensor with the rows wanted of it. */
@@ -30,7 +31,7 @@ export interface PlannedMatrix extends Omit<Matrix, "parts"> {
   readonly parts: readonly PlannedPart[];
 }
 
-export interface PlannedPart extends Pick<MatrixPart, "firstRow" | "rows"> {
+export interface PlannedPart extends Pick<MatrixPart, "firstRow" | "rows" | "storage"> {
   readonly bytes: number;
 }
 
@@ -44,6 +45,17 @@ export interface PlannedWeight {
   readonly pieces: readonly Piece[];
   readonly matrix: PlannedMatrix;
 }
+
+/** How matrices are to be kept, where that is not as they are stored. Norms, biases and tables of positions are float32 anyway. */
+export interface KeptAs {
+  /** Every weight as float32, whatever its type in the checkpoint. */
+  dtype?: "float32";
+  /** The storage of matrices: rounded to f16, or quantised. */
+  weights?: WeightsAs;
+}
+
+export const WEIGHTS_AS = ["as stored", "f16", "q8_0", "q4_0"] as const;
+export type WeightsAs = (typeof WEIGHTS_AS)[number];
 
 /** What an adapter lets a kernel bind. */
 interface Limits {
@@ -61,10 +73,11 @@ export function planWeights(
   spec: ModelSpec,
   checkpoint: Checkpoint,
   limits: Limits = NO_LIMITS,
-  dtype?: "float32",
+  { dtype, weights: as }: KeptAs = {},
 ): PlannedWeight[] {
+  const wanted = as === "as stored" ? undefined : as;
   const planned = (layer: number | undefined) =>
-    stacksOf(spec, layer).flatMap((names) => planOne(spec, checkpoint, limits, names, layer) ?? []);
+    stacksOf(spec, layer).flatMap((names) => planOne(spec, checkpoint, { limits, wanted }, names, layer) ?? []);
   const plan = [...planned(undefined), ...spec.layers.flatMap((_, layer) => planned(layer))];
   if (dtype === undefined) return plan;
   return plan.map((weight) => ({ ...weight, matrix: inFloat32(weight, limits) }));
@@ -80,10 +93,16 @@ function stacksOf(spec: ModelSpec, layer: number | undefined): WeightName[][] {
   return [...places].map((place) => WEIGHT_NAMES.filter((name) => WEIGHTS[name].place === place));
 }
 
+interface HowLaidOut {
+  readonly limits: Limits;
+  /** The storage of matrices, if not the checkpoint's. */
+  readonly wanted: StorageType | undefined;
+}
+
 function planOne(
   spec: ModelSpec,
   checkpoint: Checkpoint,
-  limits: Limits,
+  how: HowLaidOut,
   names: readonly WeightName[],
   layer: number | undefined,
 ): PlannedWeight | undefined {
@@ -102,7 +121,7 @@ function planOne(
   if (pieces.length === 0) return undefined;
   const [first] = names as [WeightName];
   const { place, form } = WEIGHTS[first];
-  return { place, isVector: form === "vector", layer, pieces, matrix: matrixOf(first, pieces, rows, limits) };
+  return { place, isVector: form === "vector", layer, pieces, matrix: matrixOf(first, pieces, rows, how) };
 }
 
 function pieceOf(
@@ -122,60 +141,81 @@ function pieceOf(
   return { info, source, rows, width, start, runs };
 }
 
-/** Elements of a row in memory, a multiple of four. */
-const padded = (elements: number) => Math.ceil(elements / 4) * 4;
+/** Elements of a row in memory: a multiple of four, or of the elements of a block. */
+const padded = (elements: number, step: number) => Math.ceil(elements / step) * step;
+
+/** Rows of a matrix that have one storage. */
+type Run = Required<Pick<MatrixPart, "firstRow" | "rows" | "storage">>;
 
 /**
  * The form of a matrix on the GPU. That of a block keeps the layout [in, out] it is stored in, if all of it has it, in one
  * type and one binding; any other becomes [out, in], cut into parts that can be bound.
  */
-function matrixOf(name: WeightName, pieces: readonly Piece[], outWidth: number, limits: Limits): PlannedMatrix {
+function matrixOf(
+  name: WeightName,
+  pieces: readonly Piece[],
+  outWidth: number,
+  { limits, wanted }: HowLaidOut,
+): PlannedMatrix {
   const { form } = WEIGHTS[name];
-  const dtypes = pieces.map(({ info }) => info.dtype);
-  const storage = form === "matrix" ? commonStorage(dtypes) : "f32";
   const width = pieces[0]?.width as number;
-  const matrix = { outWidth, width, storage };
   if (form === "vector") {
     const part = { firstRow: 0, rows: outWidth, bytes: outWidth * width * 4 };
-    return { ...matrix, layout: "linear", stride: width, parts: [part] };
+    return { outWidth, width, storage: "f32", layout: "linear", stride: width, parts: [part] };
   }
+  const runs =
+    form === "matrix" ? runsOf(pieces, outWidth, wanted) : [{ firstRow: 0, rows: outWidth, storage: "f32" as const }];
+  const dtypes = new Set(pieces.map(({ info }) => info.dtype));
   const isTransposed =
-    isPerBlock(name) &&
-    !WEIGHTS[name].perExpert &&
-    pieces.every(({ source }) => source.transpose) &&
-    new Set(dtypes).size === 1;
-  return laidOut(matrix, isTransposed, limits);
+    isPerBlock(name) && !WEIGHTS[name].perExpert && pieces.every(({ source }) => source.transpose) && dtypes.size === 1;
+  return laidOut({ outWidth, width }, runs, isTransposed, limits);
+}
+
+/** Each piece's rows in its own storage where one is quantised; else all in their common type. */
+function runsOf(pieces: readonly Piece[], outWidth: number, wanted: StorageType | undefined): Run[] {
+  const storages = pieces.map(({ info }) => storageOf(info.dtype));
+  const isMixed = wanted === undefined && new Set(storages).size > 1 && storages.some(isBlockStorage);
+  const storage = wanted ?? commonStorage(pieces.map(({ info }) => info.dtype));
+  if (!isMixed) return [{ firstRow: 0, rows: outWidth, storage }];
+  return pieces.map(({ at }, index) => ({
+    firstRow: at,
+    rows: (pieces[index + 1]?.at ?? outWidth) - at,
+    storage: storages[index] as StorageType,
+  }));
 }
 
 /** In conv1d layout where it may be and fits in one binding, else linear in as many parts as it takes. */
 function laidOut(
-  matrix: Pick<Matrix, "outWidth" | "width" | "storage">,
+  { outWidth, width }: Pick<Matrix, "outWidth" | "width">,
+  runs: readonly Run[],
   mayBeConv1d: boolean,
   limits: Limits,
 ): PlannedMatrix {
-  const { outWidth, width, storage } = matrix;
-  const conv1dBytes = padded(outWidth) * ELEMENT_BYTES[storage];
+  const [{ storage }] = runs as [Run, ...Run[]];
+  const step = Math.max(...runs.map((run) => rowStep(run.storage)));
+  const conv1dBytes = padded(outWidth, step) * ELEMENT_BYTES[storage];
   if (mayBeConv1d && width <= rowsPerPart(limits, conv1dBytes)) {
     const part = { firstRow: 0, rows: outWidth, bytes: width * conv1dBytes };
-    return { ...matrix, layout: "conv1d", stride: padded(outWidth), parts: [part] };
+    return { outWidth, width, storage, layout: "conv1d", stride: padded(outWidth, step), parts: [part] };
   }
-  const stride = padded(width);
-  return { ...matrix, layout: "linear", stride, parts: partsOf(outWidth, stride * ELEMENT_BYTES[storage], limits) };
+  const stride = padded(width, step);
+  const parts = runs.flatMap((run) => partsOf(run, stride * ELEMENT_BYTES[run.storage], limits));
+  const own = parts.map(({ storage: each, ...part }) => (each === storage ? part : { ...part, storage: each }));
+  return { outWidth, width, storage, layout: "linear", stride, parts: own };
 }
 
 /** The same matrix in float32: for its gradient, and where a model is loaded so. */
 export function inFloat32({ isVector, matrix }: PlannedWeight, limits: Limits): PlannedMatrix {
-  if (isVector || matrix.storage === "f32") return matrix;
-  const { outWidth, width, layout } = matrix;
-  return laidOut({ outWidth, width, storage: "f32" }, layout === "conv1d", limits);
+  const { outWidth, layout, storage, parts } = matrix;
+  if (isVector || (storage === "f32" && parts.every((part) => part.storage === undefined))) return matrix;
+  return laidOut(matrix, [{ firstRow: 0, rows: outWidth, storage: "f32" }], layout === "conv1d", limits);
 }
 
-function partsOf(rows: number, rowBytes: number, limits: Limits): PlannedMatrix["parts"] {
+function partsOf({ firstRow, rows, storage }: Run, rowBytes: number, limits: Limits): (Run & { bytes: number })[] {
   const perPart = Math.min(rows, rowsPerPart(limits, rowBytes));
   return Array.from({ length: Math.ceil(rows / perPart) }, (_, part) => {
-    const firstRow = part * perPart;
-    const here = Math.min(perPart, rows - firstRow);
-    return { firstRow, rows: here, bytes: here * rowBytes };
+    const count = Math.min(perPart, rows - part * perPart);
+    return { firstRow: firstRow + part * perPart, rows: count, storage, bytes: count * rowBytes };
   });
 }
 
@@ -192,8 +232,8 @@ export interface GpuMemory {
 }
 
 /** What a model will take on the GPU, where a buffer has at least 16 bytes. */
-export function gpuMemory(spec: ModelSpec, checkpoint: Checkpoint): GpuMemory {
-  const parts = planWeights(spec, checkpoint).flatMap(({ matrix }) => matrix.parts);
+export function gpuMemory(spec: ModelSpec, checkpoint: Checkpoint, kept: KeptAs = {}): GpuMemory {
+  const parts = planWeights(spec, checkpoint, NO_LIMITS, kept).flatMap(({ matrix }) => matrix.parts);
   const weights = parts.reduce((sum, { bytes }) => sum + Math.max(16, bytes), 0);
   return { weights, cachePerToken: spec.nLayers * 2 * spec.nKvHeads * spec.dHead * 4 };
 }

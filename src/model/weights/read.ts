@@ -2,14 +2,15 @@
  * Reads weights by TransformerLens's names and in its shapes. They come from the GPU's copy, so they are the numbers that the
  * model computes with. These are the checkpoint's: nothing is folded, centred or scaled.
  */
-import { toFloat32 } from "../../checkpoint/index.ts";
 import { InputError } from "../../errors.ts";
 import { readBuffer } from "../../gpu/readback.ts";
 import { Tensor } from "../../gpu/tensor.ts";
-import { ELEMENT_BYTES, type Matrix } from "../../kernels/matrix.ts";
+import type { Matrix } from "../../kernels/matrix.ts";
+import { ELEMENT_BYTES } from "../../kernels/storage.ts";
 import { nearestNames } from "../../schema/nearest.ts";
 import type { Engine } from "../engine.ts";
 import type { ModelSpec } from "../spec.ts";
+import { fromStorage } from "./storage.ts";
 import { axesOf, isPerBlock, shapeOf, sizeOf, WEIGHT_NAMES, WEIGHTS, type WeightName, weightShape } from "./table.ts";
 import type { Weights } from "./weights.ts";
 
@@ -157,20 +158,19 @@ function asMatrix({ buffer, length }: Tensor, width: number): Matrix {
 /** Rows of a matrix as they lie in memory, `stride` elements each, a piece at a time. */
 async function* readRows(
   model: Loaded,
-  { layout, width, stride, storage, parts }: Matrix,
+  { layout, width, stride, storage: shared, parts }: Matrix,
   first: number,
   wanted: number,
 ): AsyncGenerator<{ row: number; count: number; values: Float32Array }> {
-  const dtype = ({ f32: "F32", f16: "F16", bf16: "BF16" } as const)[storage];
-  const rowBytes = stride * ELEMENT_BYTES[storage];
-  const perRead = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
-  for (const { buffer, firstRow, rows } of parts) {
+  for (const { buffer, firstRow, rows, storage = shared } of parts) {
+    const rowBytes = stride * ELEMENT_BYTES[storage];
+    const perRead = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
     const end = Math.min(first + wanted, firstRow + (layout === "conv1d" ? width : rows));
     for (let row = Math.max(first, firstRow); row < end; row += perRead) {
       const count = Math.min(perRead, end - row);
       model.assertAlive();
       const bytes = await readBuffer(model.gpu, buffer, (row - firstRow) * rowBytes, count * rowBytes);
-      yield { row, count, values: toFloat32(new Uint8Array(bytes), dtype) };
+      yield { row, count, values: fromStorage(new Uint8Array(bytes), storage) };
     }
   }
 }

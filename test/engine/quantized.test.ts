@@ -1,0 +1,131 @@
+/**
+ * Weights in blocks compute what the numbers that they stand for compute in float32: logits, edits, sweeps, gradients. The
+ * numbers are made here, tensor by tensor, by the plain quantiser and decoder.
+ */
+import { describe, expect, it } from "vitest";
+import { type BlockType, dequantize, quantize } from "../../src/checkpoint/blocks.ts";
+import type { TensorEntry } from "../../src/checkpoint/index.ts";
+import { compareModels, type Edit, HookedModel, metric } from "../../src/hooks/index.ts";
+import { loadParts } from "../../src/model/load.ts";
+import { Model } from "../../src/model/model.ts";
+import { weightBuffers } from "../../src/model/weights/weights.ts";
+import {
+  entryOf,
+  type FixtureFiles,
+  fixtureFiles,
+  randomIds,
+  readLogits,
+  sourceOf,
+  valuesOf,
+} from "../support/fixtures.ts";
+import { testGpu } from "../support/gpu.ts";
+import { relativeError } from "../support/numbers.ts";
+
+const TOLERANCE = 1e-5;
+const QUANTIZED = ["q8_0", "q4_0"] as const;
+
+/** Each row of a matrix in blocks, and back; a row that ends within a block goes on in zeros. */
+function roundedRows(tensor: TensorEntry, type: BlockType): TensorEntry {
+  const values = valuesOf(tensor).slice();
+  const width = tensor.shape.at(-1) as number;
+  const padded = Math.ceil(width / 32) * 32;
+  for (let at = 0; at < values.length; at += width) {
+    const row = new Float32Array(padded);
+    row.set(values.subarray(at, at + width));
+    values.set(dequantize(quantize(row, type), type).subarray(0, width), at);
+  }
+  return entryOf(tensor.name, tensor.shape, values);
+}
+
+const isMatrix = ({ name, shape }: TensorEntry) => shape.length === 2 && !name.endsWith("wpe.weight");
+
+function roundedFiles({ config, tensors }: FixtureFiles, type: BlockType): FixtureFiles {
+  return { config, tensors: tensors.map((tensor) => (isMatrix(tensor) ? roundedRows(tensor, type) : tensor)) };
+}
+
+async function pairOf(family: string, weights: (typeof QUANTIZED)[number]) {
+  const files = await fixtureFiles(family);
+  const gpu = await testGpu();
+  const load = async (from: FixtureFiles, options: object) =>
+    new HookedModel(new Model(await loadParts(sourceOf(from), { gpu, ...options })));
+  const expected = await load(roundedFiles(files, weights.toUpperCase() as BlockType), {});
+  return { quantized: await load(files, { weights }), expected };
+}
+
+describe.each(["llama", "gpt2"])("%s", (family) => {
+  it.each(QUANTIZED)("%s: logits, of many rows and of one", async (weights) => {
+    const { quantized, expected } = await pairOf(family, weights);
+    const both = (ids: number[]) => [readLogits(quantized.base.forward(ids)), readLogits(expected.base.forward(ids))];
+    for (const ids of [randomIds(quantized.base, 1, 21), randomIds(quantized.base, 3, 1)]) {
+      const [actual, wanted] = (await Promise.all(both(ids))) as [Float32Array, Float32Array];
+      expect(relativeError(actual, wanted)).toBeLessThan(TOLERANCE);
+    }
+    quantized.destroy();
+    expected.destroy();
+  });
+});
+
+describe("llama in q4_0", () => {
+  it("is captured, edited, swept and differentiated as its numbers in float32 are", async () => {
+    const { quantized, expected } = await pairOf("llama", "q4_0");
+    const ids = randomIds(quantized.base, 5, 9);
+    const at = "blocks.0.hook_resid_post";
+    const edit: Edit = { at: "blocks.0.attn.hook_z", op: "scale", value: 0.5, heads: [0] };
+    const logProb = metric.logProb(3);
+    const numbersOf = async (model: HookedModel) => {
+      using forward = await model.forward(ids, { capture: at, edits: edit });
+      using back = await model.backward(ids, { metric: logProb, at, edits: edit });
+      const { values } = await model.sweep({ input: ids, cells: [[], edit], metric: [logProb, metric.logit(2)] });
+      const hooked: number[] = [];
+      using seen = await model.runWithHooks(ids, { [at]: (x) => void hooked.push(...x.subarray(0, 8)) });
+      return [await forward.cache.read(at), await back.grads.read(at), values, hooked, await seen.logits.read()];
+    };
+    const [actual, wanted] = [await numbersOf(quantized), await numbersOf(expected)];
+    for (const [index, numbers] of actual.entries())
+      expect(relativeError(Float32Array.from(numbers), Float32Array.from(wanted[index] ?? []))).toBeLessThan(TOLERANCE);
+    await expect(quantized.backward(ids, { metric: logProb, weights: "*" })).resolves.toBeDefined();
+    quantized.destroy();
+    expected.destroy();
+  });
+
+  it("gives its numbers back by name", async () => {
+    const { quantized, expected } = await pairOf("llama", "q4_0");
+    for (const name of ["W_E", "blocks.0.attn.W_K", "blocks.1.mlp.W_out"])
+      expect((await quantized.weight(name)).data).toEqual((await expected.weight(name)).data);
+    quantized.destroy();
+    expected.destroy();
+  });
+
+  it("is as far from its float32 numbers as rounding is, and further from those it was made of", async () => {
+    const { quantized, expected } = await pairOf("llama", "q4_0");
+    const ids = randomIds(quantized.base, 7, 12);
+    const near = await compareModels(expected, quantized, [ids, ids.slice(0, 5)]);
+    expect(near).toMatchObject({ positions: 17, topAgreement: 1 });
+    expect(near.largestKl).toBeLessThan(1e-8);
+    const gpu = await testGpu();
+    const parts = await loadParts(sourceOf(await fixtureFiles("llama")), { gpu });
+    using stored = new HookedModel(new Model(parts));
+    const far = await compareModels(stored, quantized, ids);
+    expect(far.kl).toBeGreaterThan(1e-5);
+    expect(far.kl).toBeLessThan(0.1);
+    expect(far.largestKl).toBeGreaterThanOrEqual(far.kl);
+    quantized.destroy();
+    expected.destroy();
+  });
+
+  it("takes the memory of its blocks, rows padded to whole ones", async () => {
+    const { quantized, expected } = await pairOf("llama", "q4_0");
+    const bytesOf = ({ base }: HookedModel) =>
+      [...weightBuffers(base.engine.weights)].reduce((sum, { size }) => sum + size, 0);
+    expect(bytesOf(quantized)).toBeLessThan(0.35 * bytesOf(expected));
+    quantized.destroy();
+    expected.destroy();
+  });
+});
+
+it("refuses weights beside dtype, and a type that there is not", async () => {
+  const source = sourceOf(await fixtureFiles("llama"));
+  const gpu = await testGpu();
+  await expect(loadParts(source, { gpu, dtype: "float32", weights: "q8_0" })).rejects.toThrow(/weights.*dtype/s);
+  await expect(loadParts(source, { gpu, weights: "q4_k" as never })).rejects.toThrow(/q8_0/);
+});

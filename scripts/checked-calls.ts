@@ -11,6 +11,8 @@ import { EDGE_ATTRIBUTION_OPTIONS } from "../src/hooks/circuits/edge-attribution
 import { FAITHFULNESS_OPTIONS } from "../src/hooks/circuits/faithfulness.ts";
 import { EDIT } from "../src/hooks/edit.ts";
 import { HOOKED_GENERATE_OPTIONS } from "../src/hooks/generate.ts";
+import { DICTIONARY_OPTIONS } from "../src/hooks/modules/load.ts";
+import { SPLICE_OPTIONS } from "../src/hooks/modules/splice.ts";
 import { ABLATE_OPTIONS } from "../src/hooks/patching/ablate.ts";
 import { ACTIVATION_PATCH_OPTIONS } from "../src/hooks/patching/activation-patch.ts";
 import { CAUSAL_TRACE_OPTIONS } from "../src/hooks/patching/causal-trace.ts";
@@ -105,6 +107,18 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     schema: BACKWARD_OPTIONS,
     type: "BackwardOptions",
     files: ["src/hooks/backward.ts", INPUT],
+  },
+  {
+    calls: "`model.withModules`",
+    schema: SPLICE_OPTIONS,
+    type: "SpliceOptions",
+    files: ["src/hooks/modules/splice.ts"],
+  },
+  {
+    calls: "`loadDictionary`, `inspectDictionary`",
+    schema: DICTIONARY_OPTIONS,
+    type: "DictionaryOptions",
+    files: ["src/hooks/modules/load.ts"],
   },
   { calls: "An edit", schema: EDIT, type: "Edit", files: ["src/hooks/edit.ts"] },
   { calls: "`generate`", schema: HOOKED_GENERATE_OPTIONS, type: "HookedGenerateOptions", files: GENERATE },

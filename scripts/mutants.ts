@@ -6,6 +6,7 @@
  */
 import type { Mutant } from "./mutant.ts";
 import { GRADIENT_MUTANTS } from "./mutants-gradients.ts";
+import { TYPE_MUTANTS } from "./mutants-types.ts";
 
 const PLACE = ["test/graph/place.test.ts"];
 const REACH = ["test/graph/reach.test.ts"];
@@ -215,8 +216,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "trace: the MLP of a parallel block reads attention's norm",
     file: "src/model/trace.ts",
-    from: "const shared = parallelSharedNorm ? attentionInput : undefined;",
-    to: "const shared = attentionInput;",
+    from: "const shared = parallelSharedNorm ? normed : undefined;",
+    to: "const shared = normed;",
     tests: REFERENCES,
     quick: true,
   },
@@ -554,4 +555,5 @@ export const MUTANTS: readonly Mutant[] = [
     tests: BENCH,
   },
   ...GRADIENT_MUTANTS,
+  ...TYPE_MUTANTS,
 ];

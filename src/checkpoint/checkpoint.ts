@@ -1,13 +1,15 @@
 /**
- * A checkpoint: the tensors of one model, in one safetensors file or in several "shards" with an index. Opening it
+ * A checkpoint: the tensors of one model, in one safetensors file or in several "shards" with an index, or in a GGUF file. Opening it
  * reads the headers only, which say where every tensor lies; tensors are then read by range, one piece at a time, so
  * memory never depends on the size of the file.
  */
 import { CheckpointError } from "../errors.ts";
 import * as s from "../schema/schema.ts";
+import type { Contents } from "./contents.ts";
+import { openGguf } from "./gguf/open.ts";
 import { readJsonFile } from "./json-file.ts";
 import { readHeader } from "./read-header.ts";
-import { type Contents, readShards } from "./shards.ts";
+import { readShards } from "./shards.ts";
 import { type CheckpointSource, checkFileName, checkRange } from "./source.ts";
 import { SubfolderSource } from "./subfolder.ts";
 import type { TensorInfo } from "./tensor-info.ts";
@@ -22,7 +24,7 @@ export interface CheckpointProgress {
 /** Options of `openCheckpoint`. */
 export interface CheckpointOptions {
   /**
-   * A `.safetensors` or `.safetensors.index.json` file to open instead of `model.safetensors` or its index. In a folder of
+   * A `.safetensors`, `.safetensors.index.json` or `.gguf` file to open instead of `model.safetensors` or its index. In a folder of
    * the source, such as `run/model.safetensors`, it is opened with what lies beside it: config, tokenizer, shards.
    */
   file?: string;
@@ -98,9 +100,7 @@ export async function openCheckpoint(source: CheckpointSource, options: Checkpoi
     const folder = path.slice(0, path.lastIndexOf("/") + 1);
     const file = path.slice(folder.length);
     const place = folder === "" ? source : new SubfolderSource(source, folder);
-    const contents = file.endsWith(".json")
-      ? await readShards(place, file, onNotice)
-      : await readSingle(place, file, onNotice);
+    const contents = await readerOf(file)(place, file, onNotice);
     return new SourceCheckpoint(place, contents, onProgress);
   } catch (error) {
     await source.close?.();
@@ -108,14 +108,24 @@ export async function openCheckpoint(source: CheckpointSource, options: Checkpoi
   }
 }
 
+type ReadContents = (source: CheckpointSource, file: string, onNotice: (message: string) => void) => Promise<Contents>;
+
+/** What reads a file: by its name, as people and tools go by it. */
+function readerOf(file: string): ReadContents {
+  if (file.endsWith(".json")) return readShards;
+  return file.endsWith(".gguf") ? openGguf : readSingle;
+}
+
 async function findWeights(source: CheckpointSource, onNotice: (message: string) => void): Promise<string> {
   if (await source.exists(SINGLE_FILE)) return SINGLE_FILE;
   if (await source.exists(INDEX_FILE)) return INDEX_FILE;
   const files = source.list ? await source.list() : (await source.exists(ADAPTER_FILE)) ? [ADAPTER_FILE] : [];
-  const models = nestedModels(files);
+  const nested = nestedModels(files);
+  const models = nested.length > 0 ? nested : files.filter(isGgufModel);
   const [model] = models;
   if (model !== undefined && models.length === 1) {
-    onNotice(`${source.label}: no model lies at the top, so the one below is opened: ${model}.`);
+    if (model.includes("/"))
+      onNotice(`${source.label}: no model lies at the top, so the one below is opened: ${model}.`);
     return model;
   }
   const message = `${source.label} has neither ${SINGLE_FILE} nor ${INDEX_FILE}. ${wayToWeights(models, files)}`;
@@ -135,8 +145,12 @@ function wayToWeights(models: readonly string[], files: readonly string[]): stri
   if (adapter) {
     return `It has ${adapter}, which is an adapter, not a model: merge it into its base model with peft's merge_and_unload, and save that with save_pretrained.`;
   }
-  return "Only safetensors weights can be read: convert others with transformers' save_pretrained.";
+  return "Only safetensors and GGUF weights can be read: convert others with transformers' save_pretrained.";
 }
+
+/** A later part of a split model is none, and no part that sees (`mmproj`) is a text model. */
+const isGgufModel = (file: string): boolean =>
+  /\.gguf$/.test(file) && !/-(?!0*1-of)\d+-of-\d+\.gguf$/.test(file) && !/mmproj/i.test(file);
 
 /** Each folder's `model.safetensors` or, where there is none, its index. */
 function nestedModels(files: readonly string[]): string[] {
@@ -145,11 +159,7 @@ function nestedModels(files: readonly string[]): string[] {
   return [...single, ...index.filter((file) => !single.includes(file.replace(INDEX_FILE, SINGLE_FILE)))];
 }
 
-async function readSingle(
-  source: CheckpointSource,
-  file: string,
-  onNotice: (message: string) => void,
-): Promise<Contents> {
+const readSingle: ReadContents = async (source, file, onNotice) => {
   if (SHARD_NAME.test(file)) {
     onNotice(
       `${source.label}: ${file} is one shard of several; name their index (.safetensors.index.json) for the model.`,
@@ -157,21 +167,25 @@ async function readSingle(
   }
   const { tensors, metadata } = await readHeader(source, file);
   return { tensors: new Map(tensors.map((tensor) => [tensor.name, tensor])), metadata, absent: new Map() };
-}
+};
 
 class SourceCheckpoint implements Checkpoint {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly metadata: Readonly<Record<string, string>>;
   readonly absent: ReadonlyMap<string, string>;
   readonly byteLength: number;
+  readonly label: string;
   readonly #source: CheckpointSource;
+  readonly #contents: Contents;
   readonly #onProgress: CheckpointOptions["onProgress"];
   /** Bytes read of each tensor, at most its length: a tensor read twice must not count twice. */
   readonly #loadedOf = new Map<string, number>();
   #loaded = 0;
 
   constructor(source: CheckpointSource, contents: Contents, onProgress: CheckpointOptions["onProgress"]) {
+    this.label = contents.label ?? source.label;
     this.#source = source;
+    this.#contents = contents;
     this.#onProgress = onProgress;
     this.tensors = contents.tensors;
     this.metadata = contents.metadata;
@@ -179,15 +193,13 @@ class SourceCheckpoint implements Checkpoint {
     this.byteLength = [...contents.tensors.values()].reduce((sum, tensor) => sum + tensor.byteLength, 0);
   }
 
-  get label(): string {
-    return this.#source.label;
-  }
-
   async readJson(file: string): Promise<unknown | undefined> {
+    if (this.#contents.json) return this.#contents.json(file);
     return (await this.#source.exists(file)) ? readJsonFile(this.#source, file) : undefined;
   }
 
   async readText(file: string): Promise<string | undefined> {
+    if (this.#contents.json) return undefined;
     if (!(await this.#source.exists(file))) return undefined;
     return new TextDecoder().decode(await this.#source.readAll(file));
   }
@@ -200,7 +212,9 @@ class SourceCheckpoint implements Checkpoint {
     }
     const end = byteEnd ?? tensor.byteLength;
     checkRange(`${tensor.file}, tensor ${name}`, byteStart, end, tensor.byteLength);
-    const bytes = await this.#source.read(tensor.file, tensor.byteStart + byteStart, tensor.byteStart + end);
+    const bytes = this.#contents.read
+      ? await this.#contents.read(tensor, byteStart, end)
+      : await this.#source.read(tensor.file, tensor.byteStart + byteStart, tensor.byteStart + end);
     await this.#count(tensor, bytes.length);
     return bytes;
   }

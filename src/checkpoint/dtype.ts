@@ -120,6 +120,11 @@ const f8Tables: Readonly<Record<F8Dtype, () => Float32Array>> = {
   F8_E5M2: lazyTable(256, decodeE5M2),
 };
 
+/** The value of an f16 bit pattern. */
+export function f16ToNumber(bits: number): number {
+  return f16Table()[bits] as number;
+}
+
 function lookUp(codes: Uint8Array | Uint16Array, table: Float32Array): Float32Array {
   const out = new Float32Array(codes.length);
   for (let i = 0; i < codes.length; i++) out[i] = table[codes[i] as number] as number;

@@ -3,19 +3,12 @@
  * shards hold: an index may be older than they are, and name tensors that are no longer stored.
  */
 import { CheckpointError } from "../errors.ts";
+import type { Contents } from "./contents.ts";
 import { isObject } from "./json.ts";
 import { readJsonFile } from "./json-file.ts";
 import { readHeader } from "./read-header.ts";
 import { type CheckpointSource, checkFileName } from "./source.ts";
 import { sameTensor, type TensorInfo } from "./tensor-info.ts";
-
-/** What the files of a checkpoint hold. */
-export interface Contents {
-  tensors: Map<string, TensorInfo>;
-  metadata: Record<string, string>;
-  /** Tensors that the index lists and no shard holds, each with the shard it names. */
-  absent: Map<string, string>;
-}
 
 /**
  * The tensors of all shards that an index names.

@@ -1,5 +1,5 @@
 /**
- * What people type to name a model: a folder, a URL or a Hub repository, or one `.safetensors` file in a folder or URL.
+ * What people type to name a model: a folder, a URL or a Hub repository, or one `.safetensors` or `.gguf` file in it.
  *
  * Folders need a file system, and a browser bundle must not contain one. So this module knows only how to ask: the
  * Node and Deno entry registers what opens a folder, and what the Hub should use for a cache on that host.
@@ -36,14 +36,14 @@ export interface OpenedSource {
 }
 
 const SCHEME = /^[a-z][a-z0-9+.-]+:/i;
-const HUB = /^hf:([\w-][\w.-]*\/[\w-][\w.-]*)(?:@([^@\s]+))?$/;
+const HUB = /^hf:([\w-][\w.-]*\/[\w-][\w.-]*)(?:\/([^@\s]+\.(?:gguf|safetensors(?:\.index\.json)?)))?(?:@([^@\s]+))?$/;
 const HUB_ADDRESS = /^(?:https?:\/\/)?(?:www\.)?(?:huggingface\.co|hf\.co)\/+([^?#]*[^/?#])/i;
 /** Of a model, a revision of it, or a file there. */
 const HUB_PATH = /^([\w-][\w.-]*\/[\w-][\w.-]*)(?:\/(?:tree|blob|resolve|raw)\/([^/]+)(?:\/(.+))?)?$/;
-const WEIGHT_FILE = /[^/\\]+\.safetensors(?:\.index\.json)?$/;
+const WEIGHT_FILE = /[^/\\]+\.(?:safetensors(?:\.index\.json)?|gguf)$/;
 
 /**
- * Reads `hf:owner/name[@revision]` (or the address of the model, or of a weight file of it, on the Hub), `https://…`, or a path.
+ * Reads `hf:owner/name[/file][@revision]` (or the address of the model, or of a weight file of it, on the Hub), `https://…`, or a path.
  * @throws CheckpointError `checkpoint/bad-source` for an empty text, another scheme, or a malformed Hub name
  */
 export function parseSourceSpec(text: string): SourceSpec {
@@ -51,7 +51,10 @@ export function parseSourceSpec(text: string): SourceSpec {
   const hub = HUB.exec(text);
   const address = HUB_ADDRESS.exec(text)?.[1];
   if (address !== undefined) return parseHubPath(address, text);
-  if (hub !== null) return { kind: "hub", repo: hub[1] as string, ...(hub[2] && { revision: hub[2] }) };
+  if (hub !== null) {
+    const [, repo = "", file, revision] = hub;
+    return { kind: "hub", repo, ...(revision && { revision }), ...(file && { file }) };
+  }
   if (/^https?:\/\//i.test(text)) return parseUrlSpec(text);
   // A single letter before the colon is a drive.
   if (text.trim() === "" || (SCHEME.test(text) && !/^[a-z]:/i.test(text))) {
@@ -71,7 +74,7 @@ function parseHubPath(path: string, address: string): SourceSpec {
   if (repo === undefined || /^(datasets|spaces|collections)\//.test(repo) || (file && !WEIGHT_FILE.test(file))) {
     throw new CheckpointError(
       "checkpoint/bad-source",
-      `${address} is an address of the Hugging Face Hub, but names neither a model (owner/name) nor its .safetensors file. Give ` +
+      `${address} is an address of the Hugging Face Hub, but names neither a model (owner/name) nor its .safetensors or .gguf file. Give ` +
         "https://huggingface.co/owner/name, https://huggingface.co/owner/name/blob/main/model.safetensors or hf:owner/name[@revision].",
     );
   }

@@ -9,7 +9,10 @@ export interface TensorInfo {
   readonly file: string;
   readonly byteStart: number;
   readonly byteEnd: number;
+  /** Bytes of its elements in `dtype`. */
   readonly byteLength: number;
+  /** The type of GGUF that lies in the file, such as `Q4_K`, where reading the tensor turns it into `dtype`. */
+  readonly storedAs?: string;
 }
 
 /** Reads bytes `start` to `end` of a tensor, counted from its first. */

@@ -55,4 +55,9 @@ export class GraphBuilder implements OpSink {
   name(value: Value, point: string): void {
     (value.points as string[]).push(point);
   }
+
+  /** Lets edits of a point be made at a value as well; see `Value.follows`. */
+  follow(value: Value, point: string): void {
+    (value as { follows?: readonly string[] }).follows = [...(value.follows ?? []), point];
+  }
 }

@@ -133,10 +133,10 @@ function checkForm(edit: CheckedEdit): void {
 }
 
 function compileAt(edit: CheckedEdit, point: Point, scope: EditScope): CompiledEdit {
-  const width = axisSize(point.kind.axes.at(-1) as Axis, scope, point.layer);
-  const headAxis = point.kind.axes.find((axis) => axis === "head" || axis === "kvHead");
+  const width = axisSize(point.kind.axes.at(-1) as Axis, scope, point);
+  const headAxis = point.kind.axes.slice(0, -1).find((axis) => axis === "head" || axis === "kvHead" || axis === "slot");
   if (edit.heads && !headAxis) throw fail(edit, "hook/head-range", `${point.name} has no heads.`);
-  const headCount = headAxis ? axisSize(headAxis, scope, point.layer) : 1;
+  const headCount = headAxis ? axisSize(headAxis, scope, point) : 1;
   const heads = selectIndices(edit, "heads", headCount);
   const dims = edit.dims && selectIndices(edit, "dims", width);
   const places = selectPlaces(edit, scope);
@@ -188,8 +188,12 @@ function visibleDims(
   return { firstDim, endDim: Math.min(lengths[sequence] as number, position + window) };
 }
 
-/** Length of an axis; `layer` is the block the point belongs to, if any. */
-export function axisSize(axis: Axis, { spec, lengths }: EditScope, layer = 0): number {
+/** Length of an axis of a point. */
+export function axisSize(
+  axis: Axis,
+  { spec, lengths }: EditScope,
+  { layer = 0, module }: Pick<Point, "layer" | "module">,
+): number {
   const sizes: Record<Axis, number> = {
     batch: lengths.length,
     pos: Math.max(...lengths),
@@ -200,8 +204,15 @@ export function axisSize(axis: Axis, { spec, lengths }: EditScope, layer = 0): n
     dHead: spec.dHead,
     dModel: spec.dModel,
     dMlp: dMlpOf(spec, layer),
+    expert: spec.mlp.experts?.count ?? 0,
+    slot: spec.mlp.experts?.perToken ?? 0,
+    dExpert: spec.mlp.experts?.dExpert ?? 0,
+    dShared: spec.mlp.experts?.shared?.dMlp ?? 0,
     vocab: spec.vocabSize,
     one: 1,
+    feature: module?.dSae ?? 0,
+    dIn: module?.dIn ?? 0,
+    dOut: module?.dOut ?? 0,
   };
   return sizes[axis];
 }

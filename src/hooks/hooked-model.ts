@@ -28,6 +28,8 @@ import {
   type HookedGenerateOptions,
   type HookedGenerateStep,
 } from "./generate.ts";
+import { type Dictionary, weightsOf } from "./modules/dictionary.ts";
+import { assertUsable, DICTIONARIES, SPLICE_OPTIONS, type SpliceOptions, splicedSpec } from "./modules/splice.ts";
 import {
   type CheckedForwardOptions,
   HOOKED_FORWARD_OPTIONS,
@@ -171,6 +173,11 @@ export class HookedModel extends LoadedModel {
    */
   async processed(options: ProcessOptions = {}): Promise<HookedModel> {
     this.assertOpen();
+    if (this.spec.modules)
+      throw new HookError(
+        "hook/unsupported",
+        "A view with dictionaries cannot be processed: they are of the weights as they are. Process the model itself.",
+      );
     if (this.standing.length > 0) {
       throw new HookError(
         "hook/unsupported",
@@ -178,6 +185,28 @@ export class HookedModel extends LoadedModel {
       );
     }
     return new HookedModel(new Model(await processedParts(this, options)));
+  }
+
+  /**
+   * A view of the model with dictionaries spliced in: their features are points like any other, behind the names of their hooks.
+   * The view shares the model's weights and edits, and is destroyed apart; that frees neither model nor dictionaries.
+   *
+   *     using spliced = model.withModules(sae);
+   *     const edits = { at: `${sae.hook}.hook_sae_acts_post`, op: "zero", dims: [123] };
+   *     using result = await spliced.forward(ids, { edits });
+   *
+   * @throws HookError `module/twice`, `module/device`, `module/destroyed`, `module/hook`; ConfigError `module/shape`
+   */
+  withModules(dictionaries: Dictionary | readonly Dictionary[], options: SpliceOptions = {}): HookedModel {
+    this.assertOpen();
+    const all = s.readArgument(DICTIONARIES, dictionaries, "withModules", "dictionaries");
+    const { error = true } = s.readOptions(SPLICE_OPTIONS, options, "withModules");
+    const { base } = this;
+    for (const each of all) assertUsable(each, base.gpu);
+    const spec = splicedSpec(base.spec, all, error);
+    const weights = { ...base.engine.weights, modules: all.flatMap(weightsOf) };
+    const parts = { ...base, spec, weights, ownsGpu: false };
+    return new HookedModel(new Model(parts, [base.engine, ...all]), this.standing, this);
   }
 
   /** Runs many edited passes for the price of what the edits can change; see `sweep`. */

@@ -10,6 +10,7 @@ export type { Edit, EditValue } from "./edit.ts";
 export type { GenerateEdit, HookedGenerateOptions, HookedGenerateStep } from "./generate.ts";
 export { HookedModel, loadModel } from "./hooked-model.ts";
 export { type Metric, metric, type WgslMetric } from "./metrics.ts";
+export * from "./modules/index.ts";
 export { type Cut, NdArray, type NestedNumbers } from "./nd-array.ts";
 export * from "./patching/index.ts";
 export * from "./paths/index.ts";

@@ -149,15 +149,13 @@ export function checkForward(
 /** Elements that one row of the pass has at a point. */
 export function rowWidth(point: Point, scope: EditScope): number {
   const own = point.kind.axes.filter((axis) => axis !== "batch" && axis !== "pos" && axis !== "query");
-  return own.reduce((product, axis) => product * axisSize(axis, scope, point.layer), 1);
+  return own.reduce((product, axis) => product * axisSize(axis, scope, point), 1);
 }
 
 /** The shape of a captured point: [batch, pos, …], with as many positions as the longest list. */
 export function pointShape(point: Point, scope: EditScope, positions: readonly (readonly number[])[]): number[] {
   const longest = Math.max(0, ...positions.map((list) => list.length));
-  return point.kind.axes.map((axis) =>
-    axis === "pos" || axis === "query" ? longest : axisSize(axis, scope, point.layer),
-  );
+  return point.kind.axes.map((axis) => (axis === "pos" || axis === "query" ? longest : axisSize(axis, scope, point)));
 }
 
 function checkStop(

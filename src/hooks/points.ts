@@ -6,7 +6,7 @@
 import { HookError } from "../errors.ts";
 import { editedValues, type Graph, pointsOf } from "../graph/graph.ts";
 import { Reaches } from "../graph/reach.ts";
-import type { ModelSpec } from "../model/spec.ts";
+import type { ModelSpec, ModuleSpec } from "../model/spec.ts";
 import { trace } from "../model/trace.ts";
 import type { Value } from "../ops/op.ts";
 import { nearestNames } from "../schema/nearest.ts";
@@ -21,10 +21,17 @@ export type Axis =
   | "dHead"
   | "dModel"
   | "dMlp"
+  | "expert"
+  | "slot"
+  | "dExpert"
+  | "dShared"
   | "query"
   | "key"
   | "one"
-  | "vocab";
+  | "vocab"
+  | "feature"
+  | "dIn"
+  | "dOut";
 
 /** A kind of point: a line of the table in docs/hooks.md. */
 export interface PointKind {
@@ -37,7 +44,7 @@ export interface PointKind {
   readonly formula: string;
   /** What a model must have for the point to exist; empty when every model has it. */
   readonly needs: string;
-  /** A copy of another point, which is there to be changed for one reader alone. */
+  /** A copy of another point, or what a model without post-norms has under another name: `runWithCache` leaves it out. */
   readonly isCopy: boolean;
 }
 
@@ -49,6 +56,9 @@ const PER_HEAD: readonly Axis[] = ["batch", "pos", "head", "dModel"];
 const PER_KV_HEAD: readonly Axis[] = ["batch", "pos", "kvHead", "dModel"];
 const PAIRS: readonly Axis[] = ["batch", "head", "query", "key"];
 const MLP: readonly Axis[] = ["batch", "pos", "dMlp"];
+const SLOTS: readonly Axis[] = ["batch", "pos", "slot"];
+const PER_EXPERT: readonly Axis[] = ["batch", "pos", "slot", "dExpert"];
+const SHARED: readonly Axis[] = ["batch", "pos", "dShared"];
 
 function point(name: string, axes: readonly Axis[], meaning: string, formula: string, needs = ""): PointKind {
   return { name, axes, meaning, formula, needs, isCopy: false };
@@ -63,6 +73,10 @@ const LN1 = "a norm before attention";
 const LN2 = "a norm of its own before the MLP";
 const ROPE = "RoPE in the layer";
 const MLP_NEEDED = "an MLP in the block";
+const DENSE = "an MLP in the block that is no mixture of experts";
+const EXPERTS = "a mixture of experts in the block";
+const GATED_EXPERTS = "gated experts in the block";
+const SHARED_MLP = "an MLP beside the experts of the block";
 const FINAL_NORM = "norms";
 const TERM = "after the post-norm (olmo2, gemma2, gemma3) and the residual multiplier (granite): exactly what is added";
 
@@ -90,6 +104,12 @@ export const POINT_KINDS: readonly PointKind[] = [
     "(resid_pre - mean) / scale; RMS norms: x / scale",
     LN1,
   ),
+  copy(
+    "blocks.{i}.attn.hook_in",
+    RESIDUAL,
+    "what attention reads, after weight and bias of the norm",
+    "norm(resid_pre); without a norm there: resid_pre",
+  ),
   copy("blocks.{i}.hook_q_input", PER_HEAD, "residual that each head's queries read, before the norm", "resid_pre"),
   copy("blocks.{i}.hook_k_input", PER_KV_HEAD, "residual that each head's keys read, before the norm", "resid_pre"),
   copy("blocks.{i}.hook_v_input", PER_KV_HEAD, "residual that each head's values read, before the norm", "resid_pre"),
@@ -112,11 +132,17 @@ export const POINT_KINDS: readonly PointKind[] = [
     "each head's part of the attention output, before the post-norm and the residual multiplier",
     "W_O[head] z[head]",
   ),
+  copy(
+    "blocks.{i}.attn.hook_out",
+    RESIDUAL,
+    "what attention gives, before the post-norm and the residual multiplier",
+    "sum over heads of result + b_O",
+  ),
   point(
     "blocks.{i}.hook_attn_out",
     RESIDUAL,
     `what attention adds to the residual: ${TERM}`,
-    "sum over heads of result + b_O",
+    "attn.hook_out, through post-norm and multiplier",
   ),
   point(
     "blocks.{i}.hook_resid_mid",
@@ -146,12 +172,19 @@ export const POINT_KINDS: readonly PointKind[] = [
     "as ln1, of resid_mid (parallel: resid_pre)",
     LN2,
   ),
+  copy(
+    "blocks.{i}.mlp.hook_in",
+    RESIDUAL,
+    "what the MLP reads, after weight and bias of the norm",
+    "norm(hook_mlp_in); without a norm there: hook_mlp_in",
+    MLP_NEEDED,
+  ),
   point(
     "blocks.{i}.mlp.hook_pre",
     MLP,
     "hidden layer before the activation; gated MLPs: the gate",
     "W_in x + b_in; gated: W_gate x + b_gate",
-    MLP_NEEDED,
+    DENSE,
   ),
   point(
     "blocks.{i}.mlp.hook_pre_linear",
@@ -165,13 +198,97 @@ export const POINT_KINDS: readonly PointKind[] = [
     MLP,
     "hidden layer after the activation",
     "act(pre); gated: act(pre) * pre_linear",
+    DENSE,
+  ),
+  point(
+    "blocks.{i}.mlp.hook_router_logits",
+    ["batch", "pos", "expert"],
+    "a logit for each expert; edits change which experts a row goes through",
+    "W_router x + b_router",
+    EXPERTS,
+  ),
+  point(
+    "blocks.{i}.mlp.hook_expert_indices",
+    SLOTS,
+    "numbers of the experts that the row goes through, the one with the greatest score first",
+    "the greatest scores (+ b_choice)",
+    EXPERTS,
+  ),
+  point(
+    "blocks.{i}.mlp.hook_expert_weights",
+    SLOTS,
+    "weight of each of them",
+    "scores of the chosen, normed and scaled as the model has it",
+    EXPERTS,
+  ),
+  point(
+    "blocks.{i}.mlp.hook_expert_pre",
+    PER_EXPERT,
+    "each expert's hidden layer before the activation; gated experts: the gate",
+    "as mlp.hook_pre, of the expert (llama4: of weight * x)",
+    EXPERTS,
+  ),
+  point(
+    "blocks.{i}.mlp.hook_expert_pre_linear",
+    PER_EXPERT,
+    "the part of gated experts that is not activated",
+    "as mlp.hook_pre_linear, of the expert",
+    GATED_EXPERTS,
+  ),
+  point(
+    "blocks.{i}.mlp.hook_expert_post",
+    PER_EXPERT,
+    "each expert's hidden layer after the activation",
+    "as mlp.hook_post; gpt_oss: act(min(pre, c)) * (clamp(pre_linear, -c, c) + 1)",
+    EXPERTS,
+  ),
+  point(
+    "blocks.{i}.mlp.hook_expert_out",
+    ["batch", "pos", "slot", "dModel"],
+    "what each expert gives, before its weight",
+    "W_out post + b_out of the expert",
+    EXPERTS,
+  ),
+  point(
+    "blocks.{i}.mlp.hook_shared_pre",
+    SHARED,
+    "hidden layer of the MLP beside the experts, before the activation; gated: the gate",
+    "as mlp.hook_pre",
+    SHARED_MLP,
+  ),
+  point(
+    "blocks.{i}.mlp.hook_shared_pre_linear",
+    SHARED,
+    "the part of it that is not activated",
+    "as mlp.hook_pre_linear",
+    SHARED_MLP,
+  ),
+  point(
+    "blocks.{i}.mlp.hook_shared_post",
+    SHARED,
+    "hidden layer of it after the activation",
+    "as mlp.hook_post",
+    SHARED_MLP,
+  ),
+  point(
+    "blocks.{i}.mlp.hook_shared_out",
+    RESIDUAL,
+    "what it adds to what the experts give",
+    "W_out post + b_out, with a gate times sigmoid(w x)",
+    SHARED_MLP,
+  ),
+  copy(
+    "blocks.{i}.mlp.hook_out",
+    RESIDUAL,
+    "what the MLP gives, before the post-norm and the residual multiplier",
+    "W_out post + b_out; experts: sum over slots of weight * expert_out, + shared_out",
     MLP_NEEDED,
   ),
   point(
     "blocks.{i}.hook_mlp_out",
     RESIDUAL,
     `what the MLP adds to the residual: ${TERM}`,
-    "W_out post + b_out",
+    "mlp.hook_out, through post-norm and multiplier",
     MLP_NEEDED,
   ),
   point(
@@ -191,10 +308,37 @@ export const POINT_KINDS: readonly PointKind[] = [
   point("logits", ["batch", "pos", "vocab"], "logits", "softCap((W_U lnFinal + b_U) * scale)"),
 ];
 
+const FEATURES: readonly Axis[] = ["batch", "pos", "feature"];
+const SPLICED = "a dictionary there: model.withModules([dictionary])";
+
+/**
+ * The points of a dictionary that is spliced in, by what stands behind the name of its hook. The error and the output have the axes of
+ * the activation that is written.
+ */
+export const MODULE_POINT_KINDS: readonly PointKind[] = [
+  point(".hook_sae_input", ["batch", "pos", "dIn"], "what the dictionary reads", "the hook's activation", SPLICED),
+  point(".hook_sae_acts_pre", FEATURES, "features before their activation", "W_enc (input - b_dec) + b_enc", SPLICED),
+  point(".hook_sae_acts_post", FEATURES, "the activations of features", "activation(acts_pre)", SPLICED),
+  point(
+    ".hook_sae_recons",
+    ["batch", "pos", "dOut"],
+    "what the features stand for",
+    "W_dec acts_post + b_dec",
+    SPLICED,
+  ),
+  point(".hook_sae_error", RESIDUAL, "what unedited features do not stand for", "activation - recons", SPLICED),
+  copy(".hook_sae_output", RESIDUAL, "what goes on: the same as the hook itself", "recons (+ error)", SPLICED),
+];
+
+const MODULE_KINDS = new Map(MODULE_POINT_KINDS.map((kind) => [kind.name, kind]));
+const MODULE_NAME = /^(.+)(\.hook_sae_[a-z_]+)$/;
+
 /** A point of one model. */
 export interface Point {
   readonly name: string;
   readonly kind: PointKind;
+  /** The dictionary that it is a point of. */
+  readonly module?: ModuleSpec | undefined;
   /** The block, or undefined for points outside the blocks. */
   readonly layer: number | undefined;
   /** Place in the order of the forward pass. */
@@ -205,7 +349,16 @@ const KINDS = new Map(POINT_KINDS.map((kind) => [kind.name, kind]));
 
 /** The kind of a name, whatever its block. */
 function kindOf(name: string): PointKind | undefined {
+  const [, hook, inside] = MODULE_NAME.exec(name) ?? [];
+  if (hook !== undefined) return moduleKindOf(hook, inside as string);
   return KINDS.get(name.replace(/^blocks\.(\d+|\*)\./, "blocks.{i}."));
+}
+
+/** The kind of a point inside a dictionary, at a hook. */
+function moduleKindOf(hook: string, inside: string): PointKind | undefined {
+  const [kind, outer] = [MODULE_KINDS.get(inside), kindOf(hook)];
+  if (!kind || !outer) return undefined;
+  return { ...kind, name: outer.name + kind.name, axes: kind.axes === RESIDUAL ? outer.axes : kind.axes };
 }
 
 /** Whether captures of the point have their heads before their positions: [batch, head, query, key]. */
@@ -240,13 +393,20 @@ function factsOf(given: ModelSpec): PointFacts {
   const table = new Map<string, Point>();
   for (const [name, { layer }] of pointsOf(graph)) {
     const kind = kindOf(name) as PointKind;
-    table.set(name, { name, kind, layer: kind.name.includes("{i}") ? layer : undefined, order: table.size });
+    const module = moduleOf(spec, name);
+    table.set(name, { name, kind, module, layer: kind.name.includes("{i}") ? layer : undefined, order: table.size });
   }
   const narrow = pointsOf(trace(spec, { narrow: true }));
   const narrowed = new Set([...narrow].flatMap(([name, { rows }]) => (rows === "output" ? [name] : [])));
   const made = { table, graph, reaches: new Reaches(graph, editedValues(graph)), narrowed };
   facts.set(spec, made);
   return made;
+}
+
+/** The dictionary whose point a name is. */
+function moduleOf({ modules = [] }: ModelSpec, name: string): ModuleSpec | undefined {
+  const hook = MODULE_NAME.exec(name)?.[1];
+  return hook === undefined ? undefined : modules.find(({ hookIn, hookOut }) => hook === hookIn || hook === hookOut);
 }
 
 /** Every point of a model by name, in the order of the forward pass. */

@@ -7,8 +7,9 @@
 
 import type { Activation } from "../kernels/calls.ts";
 import type { NormSpec } from "../kernels/norm.ts";
+import type { RoutingSpec } from "../kernels/routing.ts";
 
-export type { Activation, NormSpec };
+export type { Activation, NormSpec, RoutingSpec };
 
 /** A decoder-only transformer; see above. */
 export interface Architecture {
@@ -119,6 +120,30 @@ export interface MlpSpec {
   activation: Activation;
   /** When true the block has no MLP at all. */
   absent?: boolean;
+  /** In place of one MLP many, of which each row goes through a few. Layers may be `dense` all the same. */
+  experts?: ExpertsSpec;
+}
+
+/**
+ * A mixture of experts: each expert is an MLP of the block's kind, `dExpert` wide. A router gives each row a logit an expert,
+ * `routing` says which experts it goes through and with which weights, and the MLP adds
+ *
+ *   sum over the chosen of weight * expert(x)   [+ shared(x), or sigmoid(w_shared x) * shared(x)]
+ */
+export interface ExpertsSpec {
+  /** How many there are, at most 1024. */
+  count: number;
+  /** How many each row goes through. */
+  perToken: number;
+  /** Width of an expert's hidden layer. */
+  dExpert: number;
+  routing: RoutingSpec;
+  /** A row's weight multiplies what the expert reads, not what it gives (llama4). */
+  weighsInput?: boolean;
+  /** min(gate, limit), and the other factor in [-limit, limit] with `plus` added after that (gpt_oss); gated experts only. */
+  clamp?: { limit: number; plus: number };
+  /** An MLP that every row goes through, `dMlp` wide; `gate`: its output is multiplied by sigmoid(w_shared x) (qwen2_moe). */
+  shared?: { dMlp: number; gate: boolean };
 }
 
 /** What one block has for itself. */
@@ -133,6 +158,8 @@ export interface LayerSpec {
   attentionScale?: number;
   /** Overrides the spec's `dMlp` for this layer. Ask `dMlpOf` (weights/table.ts), which knows both. */
   dMlp?: number;
+  /** One MLP, `dMlp` wide, although the model has `mlp.experts`. */
+  dense?: boolean;
 }
 
 /** The query at position p is multiplied by 1 + factor * log(1 + floor((p + shift) / span)), after norm and RoPE. */

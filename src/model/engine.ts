@@ -99,6 +99,8 @@ export class Engine {
     readonly gpu: Gpu,
     readonly spec: ModelSpec,
     readonly weights: Weights,
+    /** Those whose weights these are; they free them, and passes end with any of them. Without any they are the engine's own. */
+    private readonly owners: readonly { assertAlive(): void }[] = [],
   ) {
     this.maxRowsPerPass = Math.max(2048, Math.floor((2 << 20) / widestRow(spec)));
     this.plans = new Plans(spec);
@@ -211,8 +213,11 @@ export class Engine {
   #lookup(head: Head): WeightLookup {
     const { weights } = this;
     const outside = { ...weights, ...head };
-    const find = ({ name, block }: WeightRef) =>
-      (block === undefined ? outside : (weights.blocks[block] as object))[name as never] as unknown;
+    const holder = ({ block, module }: WeightRef): object => {
+      if (module !== undefined) return weights.modules?.[module] as object;
+      return block === undefined ? outside : (weights.blocks[block] as object);
+    };
+    const find = (ref: WeightRef) => holder(ref)[ref.name as never] as unknown;
     return {
       matrix: (ref) => find(ref) as Matrix,
       vector: (ref) => ref && (find(ref) as Tensor | undefined),
@@ -262,14 +267,15 @@ export class Engine {
 
   assertAlive(): void {
     if (this.#destroyed) throw new InputError("input/model-destroyed", "The model was destroyed. Load it again.");
+    for (const owner of this.owners) owner.assertAlive();
     this.gpu.check();
   }
 
-  /** Frees weights and tables. Caches of the model free their own memory. */
+  /** Frees its own weights, and tables. Caches of the model free their own memory. */
   destroy(): void {
     if (this.#destroyed) return;
     this.#destroyed = true;
-    for (const buffer of weightBuffers(this.weights)) this.gpu.destroyBuffer(buffer);
+    if (this.owners.length === 0) for (const buffer of weightBuffers(this.weights)) this.gpu.destroyBuffer(buffer);
     for (const known of this.#ropeTables) known?.tensor.destroy();
     for (const tensor of this.#outgrown) tensor.destroy();
     this.#alibi?.destroy();
@@ -281,7 +287,8 @@ export class Engine {
 /** Elements of a row of the widest activation that a pass needs. */
 function widestRow(spec: ModelSpec): number {
   const projected = (spec.nHeads + 2 * spec.nKvHeads) * spec.dHead;
-  return Math.max(projected, (spec.mlp.kind === "gated" ? 2 : 1) * widestMlp(spec), spec.dModel);
+  const features = (spec.modules ?? []).map(({ dSae }) => dSae);
+  return Math.max(projected, (spec.mlp.kind === "gated" ? 2 : 1) * widestMlp(spec), spec.dModel, ...features);
 }
 
 /** @throws InputError `input/token-range` */

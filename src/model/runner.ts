@@ -76,8 +76,9 @@ export interface RunOptions extends Omit<ForwardOptions, "kv" | "logits"> {
 }
 
 export class Runner extends LoadedModel {
-  constructor(parts: ModelParts) {
-    super({ ...parts, engine: new Engine(parts.gpu, parts.spec, parts.weights) });
+  /** `owners`: whose the weights are, where they are not the model's own; see `Engine`. */
+  constructor(parts: ModelParts, owners?: readonly { assertAlive(): void }[]) {
+    super({ ...parts, engine: new Engine(parts.gpu, parts.spec, parts.weights, owners) });
   }
 
   /** @throws InputError unless the cache is alive, not in use, this model's, and of the input's batch. */

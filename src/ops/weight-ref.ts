@@ -1,9 +1,10 @@
 /** How ops name weights. */
 
-/** A weight, by its name in `Weights`, or in a block of them. */
+/** A weight, by its name in `Weights`, or in a block or a module of them. */
 export interface WeightRef {
   readonly name: string;
   readonly block?: number | undefined;
+  readonly module?: number | undefined;
 }
 
 /** The weights that attributes name, wherever in them. */

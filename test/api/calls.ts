@@ -6,6 +6,8 @@ import { CIRCUIT_OPTIONS } from "../../src/hooks/circuits/circuit.ts";
 import { EDGE_ATTRIBUTION_OPTIONS } from "../../src/hooks/circuits/edge-attribution.ts";
 import { FAITHFULNESS_OPTIONS } from "../../src/hooks/circuits/faithfulness.ts";
 import { HOOKED_GENERATE_OPTIONS } from "../../src/hooks/generate.ts";
+import { DICTIONARY_OPTIONS } from "../../src/hooks/modules/load.ts";
+import { SPLICE_OPTIONS } from "../../src/hooks/modules/splice.ts";
 import { ABLATE_OPTIONS } from "../../src/hooks/patching/ablate.ts";
 import { ACTIVATION_PATCH_OPTIONS } from "../../src/hooks/patching/activation-patch.ts";
 import { CAUSAL_TRACE_OPTIONS } from "../../src/hooks/patching/causal-trace.ts";
@@ -38,6 +40,7 @@ import type { Schema } from "../../src/schema/schema.ts";
 import { CHAT_TEMPLATE_OPTIONS } from "../../src/tokenizer/chat.ts";
 import { loadTokenizer } from "../../src/tokenizer/index.ts";
 import { hooked } from "../hooks/support.ts";
+import { filesOf, randomArrays, stored } from "../modules/files.ts";
 import { benchCalls } from "./bench-calls.ts";
 import { fileCalls } from "./file-calls.ts";
 import { paperCalls } from "./paper-calls.ts";
@@ -55,6 +58,13 @@ export interface Call {
   run: (...args: any[]) => unknown;
   /** What the last argument is read by. */
   options?: Schema;
+}
+
+/** A dictionary of three features. */
+function dictionaryFiles(): api.FilesSource {
+  const shapes = { W_enc: [32, 3], W_dec: [3, 32], b_enc: [3], b_dec: [32] };
+  const cfg = { architecture: "standard", d_in: 32, d_sae: 3, metadata: { hook_name: "blocks.1.hook_resid_pre" } };
+  return filesOf({ "cfg.json": cfg, "sae_weights.safetensors": stored(randomArrays(1, shapes), "F32") });
 }
 
 /** A cache as a checkpoint of it reads it back. */
@@ -89,6 +99,7 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
   const scores = await api.headScores(model, ids, "previous");
   const attribution = await api.directLogitAttribution(model, ids, { tokens: 4 });
   const graph = api.CircuitGraph.of(model.spec).withScores(() => 1);
+  const dictionary = await api.loadDictionary(model, dictionaryFiles());
   const edit: api.Edit = { at: PATCHED, op: "scale", value: 2 };
   return [
     {
@@ -172,6 +183,25 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
       name: "what a hook returns",
       args: [undefined],
       run: (value) => model.runWithHooks(ids, { [PATCHED]: () => value }),
+    },
+    {
+      name: "loadDictionary",
+      args: [model, dictionaryFiles(), {}],
+      run: async (given, source, options) => (await api.loadDictionary(given, source, options)).destroy(),
+      options: DICTIONARY_OPTIONS,
+    },
+    {
+      name: "inspectDictionary",
+      args: [dictionaryFiles(), {}],
+      run: (source, options) => api.inspectDictionary(source, options),
+      options: DICTIONARY_OPTIONS,
+    },
+    {
+      name: "Model.withModules",
+      covers: ["Dictionary"],
+      args: [dictionary, {}],
+      run: (dictionaries, options) => model.withModules(dictionaries, options).destroy(),
+      options: SPLICE_OPTIONS,
     },
     {
       name: "Model.withEdits",

@@ -12,6 +12,7 @@ import { type Check, expectEqual } from "./harness.ts";
 import { hookChecks } from "./hooks.ts";
 import { kernelChecks } from "./kernels.ts";
 import { lifetimeChecks } from "./lifetimes.ts";
+import { moduleChecks } from "./modules.ts";
 import { paperChecks } from "./paper.ts";
 import { pictureChecks } from "./pictures.ts";
 import { theoryChecks } from "./theory.ts";
@@ -91,6 +92,7 @@ export const suite: Check[] = [
   ...trainingChecks,
   ...paperChecks,
   ...attributionChecks,
+  ...moduleChecks,
   ...circuitChecks,
   ...theoryChecks,
   ...hookChecks,

@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 
 const root = new URL("../../", import.meta.url);
-const AREAS = "bench|checkpoint|cli|config|gpu|hook|input|page|paper|picture|theory|tokenizer|train";
+const AREAS = "bench|checkpoint|cli|config|gpu|hook|input|module|page|paper|picture|theory|tokenizer|train";
 /** A code as a literal of its own. */
 const LITERAL = new RegExp(`"((?:${AREAS})/[a-z0-9-]+)"`, "g");
 /** The places where a code is put together, and the parts that occur: a file, and what finds its parts. */

@@ -4,7 +4,7 @@ import ts from "typescript";
 import { expect, it } from "vitest";
 import { metric } from "../../src/hooks/metrics.ts";
 import { EDIT_OPS } from "../../src/ops/edit-call.ts";
-import { FUSED, HOOKS, PRIMITIVES } from "../../src/ops/index.ts";
+import { FUSED, HOOKS, MODULES, PRIMITIVES } from "../../src/ops/index.ts";
 import type { OpKind } from "../../src/ops/op.ts";
 import { hooked } from "../hooks/support.ts";
 
@@ -18,7 +18,7 @@ function firstCells(heading: string): string[] {
 }
 
 it("has a row for every op with a vector-Jacobian product", () => {
-  const kinds: readonly OpKind<never>[] = [...PRIMITIVES, ...HOOKS, ...FUSED];
+  const kinds: readonly OpKind<never>[] = [...PRIMITIVES, ...MODULES, ...HOOKS, ...FUSED];
   expect(firstCells("How it is computed").sort()).toEqual(
     kinds
       .filter(({ vjp }) => vjp)

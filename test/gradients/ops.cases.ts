@@ -1,4 +1,6 @@
 /** Every kind of op that has a vector-Jacobian product, with attributes of each sort, for tests of one op. */
+
+import type { RoutingSpec } from "../../src/kernels/routing.ts";
 import { ropeTable } from "../../src/model/rope.ts";
 import { ACTIVATION_NAMES } from "../../src/ops/activations.ts";
 import { ADD } from "../../src/ops/add.ts";
@@ -6,10 +8,12 @@ import { ATTENTION, MIX, SCORES, SOFTMAX } from "../../src/ops/attention.ts";
 import type { AttentionAttributes } from "../../src/ops/attention-call.ts";
 import { CLAMP } from "../../src/ops/clamp.ts";
 import { COPY } from "../../src/ops/copy.ts";
+import { DECODE, GATED_RELU, JUMP_RELU, RESHAPE, TOP_K } from "../../src/ops/dictionary.ts";
 import { EDIT } from "../../src/ops/edit.ts";
 import type { EditCall } from "../../src/ops/edit-call.ts";
 import { ACTIVATION, SCALE, SOFT_CAP } from "../../src/ops/elementwise.ts";
 import { EMBED } from "../../src/ops/embed.ts";
+import { EXPERT_MATMUL } from "../../src/ops/experts.ts";
 import { GATED } from "../../src/ops/gated.ts";
 import { HEAD_PROJECTION } from "../../src/ops/head-inputs.ts";
 import { HEAD_RESULTS, MATMUL } from "../../src/ops/matmul.ts";
@@ -18,10 +22,13 @@ import { AFFINE, NORM, NORM_SCALE, NORMALIZE } from "../../src/ops/norm.ts";
 import { POSITION_SCALE } from "../../src/ops/position-scale.ts";
 import { QK_NORM } from "../../src/ops/qk-norm.ts";
 import { ROPE } from "../../src/ops/rope.ts";
+import { ROUTE } from "../../src/ops/route.ts";
 import { SELECT } from "../../src/ops/select.ts";
+import { ROW_STATISTICS, STANDARDIZE, UNSTANDARDIZE } from "../../src/ops/standardize.ts";
 import { STORE } from "../../src/ops/store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "../../src/ops/sum-heads.ts";
-import type { OneOp } from "./one-op.ts";
+import { WEIGH } from "../../src/ops/weigh.ts";
+import type { OneOp, Place } from "./one-op.ts";
 
 type Case = Omit<OneOp, "kind"> & { readonly kind: { readonly name: string } };
 
@@ -306,7 +313,7 @@ const plain: Case[] = [
     }),
   ),
   { what: "by 0.3", kind: SCALE, attributes: { scale: 0.3 }, inputs: [row(13)] },
-  { what: "at 0.8", kind: CLAMP, attributes: { limit: 0.8 }, inputs: [row(8, 3)] },
+  { what: "at 0.8", kind: CLAMP, attributes: { least: -0.8, most: 0.8 }, inputs: [row(8, 3)] },
   {
     what: "from position 2 on",
     kind: POSITION_SCALE,
@@ -324,6 +331,50 @@ const plain: Case[] = [
   { what: "keys and values", kind: STORE, attributes: { layer: 0 }, inputs: [row(8, 2), row(8, 2)] },
   ...(["output", "picked"] as const).map(
     (rows): Case => ({ what: rows, kind: SELECT, attributes: { rows }, inputs: [row(5, 2)], rows, outputRows: KEPT }),
+  ),
+];
+
+/** Away from the places where features switch on and off. */
+const awayFrom = (value: number) => 2 * value + Math.sign(value) * 1e-2;
+const ofDictionaries: Case[] = [
+  {
+    what: "thresholds",
+    kind: JUMP_RELU,
+    attributes: { threshold: { name: "t" } },
+    inputs: [row(13)],
+    weights: { t: [13] },
+    prepare: (_, value) => awayFrom(awayFrom(value)),
+  },
+  {
+    what: "gates",
+    kind: GATED_RELU,
+    attributes: {},
+    inputs: [row(13), row(13)],
+    prepare: (_, value) => awayFrom(value),
+  },
+  ...[1, 4, 13].map((k): Case => ({ what: `${k}`, kind: TOP_K, attributes: { k }, inputs: [row(13)] })),
+  {
+    what: "to 7",
+    kind: DECODE,
+    attributes: { weight: { name: "W" }, width: 7 },
+    inputs: [row(13)],
+    weights: { W: [13, 7] },
+  },
+  { what: "heads as one", kind: RESHAPE, attributes: row(24), inputs: [row(8, 3)] },
+  { what: "one as heads", kind: RESHAPE, attributes: row(8, 3), inputs: [row(24)] },
+  ...[true, false].flatMap((isCentred): Case[] => [
+    { what: isCentred ? "centred" : "squares", kind: ROW_STATISTICS, attributes: { isCentred }, inputs: [row(13)] },
+  ]),
+  ...[
+    { kind: STANDARDIZE, attributes: { eps: 0.1 } },
+    { kind: UNSTANDARDIZE, attributes: {} },
+  ].map(
+    (each): Case => ({
+      what: "rows",
+      ...each,
+      inputs: [row(13), row(2)],
+      prepare: (input, value) => (input === 1 ? 1.5 + Math.abs(value) : value),
+    }),
   ),
 ];
 
@@ -346,6 +397,59 @@ const edits = (["set", "add", "scale", "zero", "lerp", "project_out"] as const).
   ];
 });
 
+/** One routing of each sort. */
+const ROUTINGS: Record<string, RoutingSpec> = {
+  softmax: { scores: "softmax", scale: 1 },
+  "softmax, normed": { scores: "softmax", normalize: { plus: 0, atLeast: 0 }, scale: 1 },
+  "softmax, normed by a floor": { scores: "softmax", normalize: { plus: 0, atLeast: 2 }, scale: 1 },
+  "sigmoid, a bias, groups": {
+    scores: "sigmoid",
+    choiceBias: true,
+    groups: { count: 3, chosen: 2, by: "topTwo" },
+    normalize: { plus: 1e-20, atLeast: 0 },
+    scale: 2.5,
+  },
+  "softmax, groups": { scores: "softmax", groups: { count: 3, chosen: 1, by: "max" }, scale: 16 },
+  sparsemixer: { scores: "sparsemixer", tolerance: 0.4, scale: 1 },
+};
+
+/** Three slots of four experts; an expert may come twice. */
+const expertsOf =
+  (indices: number) =>
+  (input: number, value: number, { row, at }: Place) =>
+    input === indices ? (row * 3 + at * (1 + (row % 2))) % 4 : value;
+
+const experts: Case[] = [
+  ...Object.entries(ROUTINGS).map(
+    ([what, routing]): Case => ({
+      ...{ what, kind: ROUTE, inputs: [row(6)] },
+      attributes: { routing, chosen: 2, ...(routing.choiceBias && { bias: { name: "bias" } }) },
+      ...(routing.choiceBias && { weights: { bias: [6] } }),
+    }),
+  ),
+  ...[1, 3].map(
+    (heads): Case => ({
+      what: heads === 1 ? "all slots read the same" : "each slot reads its own",
+      kind: EXPERT_MATMUL,
+      attributes: { weight: { name: "W" }, bias: { name: "b" }, experts: 4, width: 6 },
+      inputs: [row(5, heads), row(3)],
+      weights: { W: [24, 5], b: [24] },
+      prepare: expertsOf(1),
+    }),
+  ),
+  ...[1, 3].map(
+    (heads): Case => ({ what: `${heads} vectors`, kind: WEIGH, attributes: {}, inputs: [row(5, heads), row(3)] }),
+  ),
+  {
+    ...{ what: "both sides", kind: CLAMP, attributes: { least: -0.7, most: 0.7, plus: 1 }, inputs: [row(13)] },
+    prepare: (_, value) => (Math.abs(Math.abs(value) - 0.7) < 1e-3 ? 0 : value),
+  },
+  {
+    ...{ what: "above", kind: CLAMP, attributes: { most: 0.7, plus: 0 }, inputs: [row(6, 2)] },
+    prepare: (_, value) => (Math.abs(value - 0.7) < 1e-3 ? 0 : value),
+  },
+];
+
 export const CASES = [
   ...norms,
   ...Object.entries(ATTENTIONS).flatMap(attentionCases),
@@ -353,6 +457,8 @@ export const CASES = [
   ...projections,
   ...tables,
   ...plain,
+  ...experts,
+  ...ofDictionaries,
   ...edits,
 ] as unknown as readonly OneOp[];
 

@@ -3,11 +3,12 @@ import { describe, expect, it } from "vitest";
 import { CALLBACK } from "../../src/ops/callback.ts";
 import { CAPTURE } from "../../src/ops/capture.ts";
 import { EMBEDS } from "../../src/ops/embeds.ts";
-import { FUSED, HOOKS, PRIMITIVES } from "../../src/ops/index.ts";
+import { FUSED, HOOKS, MODULES, PRIMITIVES } from "../../src/ops/index.ts";
 import { JOIN } from "../../src/ops/join.ts";
 import type { OpKind } from "../../src/ops/op.ts";
 import { ROPE_STORE } from "../../src/ops/rope.ts";
 import { SINUSOIDS } from "../../src/ops/sinusoids.ts";
+import { WEIGHED_SUM } from "../../src/ops/weigh.ts";
 import { relativeError } from "../support/numbers.ts";
 import { type OneOp, OneOpRun } from "./one-op.ts";
 import { CASES } from "./ops.cases.ts";
@@ -42,10 +43,10 @@ describe("vector-Jacobian products", () => {
   });
 
   it("are tested for every kind that has one, and missing where they are known to be", () => {
-    const kinds = [...PRIMITIVES, ...FUSED, ...HOOKS] as unknown as OpKind[];
+    const kinds = [...PRIMITIVES, ...MODULES, ...FUSED, ...HOOKS] as unknown as OpKind[];
     const names = (all: readonly { name: string }[]) => [...new Set(all.map(({ name }) => name))].sort();
     // The rows of sweeps, what the plan of memory fuses after differentiation, and what only watches or calls.
-    const without = [JOIN, ROPE_STORE, CALLBACK, CAPTURE];
+    const without = [JOIN, ROPE_STORE, WEIGHED_SUM, CALLBACK, CAPTURE];
     expect(names(kinds.filter(({ vjp }) => !vjp))).toEqual(names(without));
     // Given embeddings and fixed positions have no input.
     expect(names([...CASES.map(({ kind }) => kind), EMBEDS, SINUSOIDS])).toEqual(names(kinds.filter(({ vjp }) => vjp)));

@@ -14,21 +14,21 @@ import { fixture } from "./support.ts";
 const GPT2_BEFORE = `
   %3 = normScale(%2; ln1)                [row, 1]                             blocks.0.ln1.hook_scale
   %4 = normalize(%2, %3; ln1)            [row, 32]                            blocks.0.ln1.hook_normalized
-  %5 = affine(%4; ln1)                   [row, 32]
+  %5 = affine(%4; ln1)                   [row, 32]                            blocks.0.attn.hook_in
   %6, %7, %8 = matmul(%5; qkv, qkvBias)  [row, 4, 8] [row, 4, 8] [row, 4, 8]  blocks.0.attn.hook_q, blocks.0.attn.hook_k, blocks.0.attn.hook_v
   %9, %10 = store(%7, %8)                [row, 4, 8] [row, 4, 8]
   %11 = scores(%6, %9)                   [row, 4, key]                        blocks.0.attn.hook_attn_scores
   %12 = softmax(%11)                     [row, 4, key]                        blocks.0.attn.hook_pattern
   %13 = mix(%12, %10)                    [row, 4, 8]                          blocks.0.attn.hook_z
   %14 = headResults(%13; W_O)            [row, 4, 32]                         blocks.0.attn.hook_result
-  %15 = sumHeads(%14; b_O)               [row, 32]                            blocks.0.hook_attn_out
+  %15 = sumHeads(%14; b_O)               [row, 32]                            blocks.0.attn.hook_out, blocks.0.hook_attn_out
   %16 = add(%2, %15)                     [row, 32]                            blocks.0.hook_resid_mid
   %17 = normScale(%16; ln2)              [row, 1]                             blocks.0.ln2.hook_scale
   %18 = normalize(%16, %17; ln2)         [row, 32]                            blocks.0.ln2.hook_normalized
-  %19 = affine(%18; ln2)                 [row, 32]
+  %19 = affine(%18; ln2)                 [row, 32]                            blocks.0.mlp.hook_in
   %20 = matmul(%19; W_in, b_in)          [row, 128]                           blocks.0.mlp.hook_pre
   %21 = activation(%20)                  [row, 128]                           blocks.0.mlp.hook_post
-  %22 = matmul(%21; W_out, b_out)        [row, 32]                            blocks.0.hook_mlp_out
+  %22 = matmul(%21; W_out, b_out)        [row, 32]                            blocks.0.mlp.hook_out, blocks.0.hook_mlp_out
   %23 = add(%16, %22)                    [row, 32]                            blocks.0.hook_resid_post, blocks.1.hook_resid_pre
 `;
 
@@ -45,7 +45,7 @@ const GPT2_AFTER = `
 const LLAMA_BEFORE = `
   %1 = normScale(%0; ln1)         [row, 1]                             blocks.0.ln1.hook_scale
   %2 = normalize(%0, %1; ln1)     [row, 32]                            blocks.0.ln1.hook_normalized
-  %3 = affine(%2; ln1)            [row, 32]
+  %3 = affine(%2; ln1)            [row, 32]                            blocks.0.attn.hook_in
   %4, %5, %6 = matmul(%3; qkv)    [row, 4, 8] [row, 2, 8] [row, 2, 8]  blocks.0.attn.hook_q, blocks.0.attn.hook_k, blocks.0.attn.hook_v
   %7 = rope(%4)                   [row, 4, 8]                          blocks.0.attn.hook_rot_q
   %8 = rope(%5)                   [row, 2, 8]                          blocks.0.attn.hook_rot_k
@@ -55,16 +55,16 @@ const LLAMA_BEFORE = `
   %12 = softmax(%11)              [row, 4, key]                        blocks.0.attn.hook_pattern
   %13 = mix(%12, %10)             [row, 4, 8]                          blocks.0.attn.hook_z
   %14 = headResults(%13; W_O)     [row, 4, 32]                         blocks.0.attn.hook_result
-  %15 = sumHeads(%14)             [row, 32]                            blocks.0.hook_attn_out
+  %15 = sumHeads(%14)             [row, 32]                            blocks.0.attn.hook_out, blocks.0.hook_attn_out
   %16 = add(%0, %15)              [row, 32]                            blocks.0.hook_resid_mid
   %17 = normScale(%16; ln2)       [row, 1]                             blocks.0.ln2.hook_scale
   %18 = normalize(%16, %17; ln2)  [row, 32]                            blocks.0.ln2.hook_normalized
-  %19 = affine(%18; ln2)          [row, 32]
+  %19 = affine(%18; ln2)          [row, 32]                            blocks.0.mlp.hook_in
   %20 = matmul(%19; W_gate)       [row, 64]                            blocks.0.mlp.hook_pre
   %21 = activation(%20)           [row, 64]
   %22 = matmul(%19; W_in)         [row, 64]                            blocks.0.mlp.hook_pre_linear
   %23 = multiply(%21, %22)        [row, 64]                            blocks.0.mlp.hook_post
-  %24 = matmul(%23; W_out)        [row, 32]                            blocks.0.hook_mlp_out
+  %24 = matmul(%23; W_out)        [row, 32]                            blocks.0.mlp.hook_out, blocks.0.hook_mlp_out
   %25 = add(%16, %24)             [row, 32]                            blocks.0.hook_resid_post, blocks.1.hook_resid_pre
 `;
 

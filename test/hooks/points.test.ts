@@ -12,10 +12,15 @@ const specOf = async (family: string): Promise<ModelSpec> =>
 const LN1 = ["ln1.hook_scale", "ln1.hook_normalized"];
 const LN2 = ["ln2.hook_scale", "ln2.hook_normalized"];
 /** What the MLP reads in a parallel block is ready before attention runs. */
-const MLP_INPUT = ["hook_mlp_in", ...LN2];
+const MLP_INPUT = ["hook_mlp_in", ...LN2, "mlp.hook_in"];
 const ROTATED = ["attn.hook_rot_q", "attn.hook_rot_k"];
 const GATE = ["mlp.hook_pre_linear"];
 const MIDDLE = ["hook_resid_mid"];
+
+/** What blocks with experts have, in place of the hidden layer of one MLP. */
+const OF_EXPERTS = POINT_KINDS.flatMap(({ name }) =>
+  /hook_(router|expert|shared)_/.test(name) ? [name.slice(11)] : [],
+);
 
 /** The points of a block that a family lacks; `hook_pos_embed` is listed apart. */
 const ABSENT: Record<string, readonly string[]> = {
@@ -53,7 +58,11 @@ describe("the table", () => {
   it.each(FAMILIES)("lists the points of %s in the order of the forward pass", async (family) => {
     const spec = await specOf(family);
     const inBlock = (layer: number) => {
-      const lacking = [...(ABSENT[family] as string[]), ...(family === "smollm3" && layer === 2 ? ROTATED : [])];
+      const lacking = [
+        ...OF_EXPERTS,
+        ...(ABSENT[family] as string[]),
+        ...(family === "smollm3" && layer === 2 ? ROTATED : []),
+      ];
       const names = POINT_KINDS.flatMap(({ name }) =>
         name.startsWith("blocks.") && !lacking.includes(name.slice(11)) ? name.slice(11) : [],
       );

@@ -9,6 +9,13 @@ import { checkForward } from "../../hooks/plan.ts";
 import { resolvePoints } from "../../hooks/points.ts";
 import { checkEach, type EditOption, editOption, readEdits } from "../edit-option.ts";
 import {
+  addModuleOptions,
+  checkModuleOptions,
+  type ModuleOptions,
+  moduleFacts,
+  withDictionaries,
+} from "../module-option.ts";
+import {
   addBatchOptions,
   addBosOption,
   type BatchOptions,
@@ -24,7 +31,7 @@ import { withModel } from "../session.ts";
 import { stop } from "../stop.ts";
 import { checkWritable, writeFileWhole } from "../write-file.ts";
 
-interface ForwardCommandOptions extends GlobalOptions, BatchOptions {
+interface ForwardCommandOptions extends GlobalOptions, BatchOptions, ModuleOptions {
   prompts?: string;
   capture?: string[];
   edit?: EditOption[];
@@ -33,7 +40,7 @@ interface ForwardCommandOptions extends GlobalOptions, BatchOptions {
 }
 
 export function forwardCommand(): Command {
-  return addBatchOptions(addBosOption(new Command("forward")))
+  return addModuleOptions(addBatchOptions(addBosOption(new Command("forward"))))
     .addOption(promptsOption())
     .summary("run a forward pass and write logits and activations to a file")
     .description(
@@ -63,6 +70,10 @@ export function forwardCommand(): Command {
           'forward ./model --text "Hello" --edit \'{"at": "blocks.4.hook_resid_post", "op": "add", "positions": [-1], "value": {"file": "v.safetensors", "tensor": "v"}}\' --out out.safetensors',
           "with a vector from a file added at the last position",
         ],
+        [
+          'forward ./model --text "Hello" --module ./sae --edit \'{"at": "blocks.4.hook_resid_post.hook_sae_acts_post", "op": "zero", "dims": [123]}\' --out out.safetensors',
+          "without feature 123 of a dictionary",
+        ],
       ),
     )
     .action(async (model: string, _options: unknown, command: Command) => forward(model, command));
@@ -70,12 +81,14 @@ export function forwardCommand(): Command {
 
 async function forward(source: string, command: Command): Promise<void> {
   const options = command.optsWithGlobals<ForwardCommandOptions>();
+  checkModuleOptions(command, options);
   const input = await readBatch(command, options);
   await checkWritable(options.out);
   const edits = await readEdits(options.edit ?? []);
   const logits = options.last ? "last" : "all";
   await withModel(source, options, {
-    prepare(facts) {
+    async prepare(plain) {
+      const facts = await moduleFacts(plain, options);
       const looksAtLogits = resolvePoints(facts.spec, options.capture ?? []).some(({ name }) => name === "logits");
       if (options.last && looksAtLogits)
         usageError(command, '--capture takes in "logits" of every position; leave out --last, or capture fewer points');
@@ -86,8 +99,10 @@ async function forward(source: string, command: Command): Promise<void> {
     async run(model, ids) {
       const { capture } = options;
       const all = edits.map(({ edit }) => edit);
-      using result = await model.forward(ids, { logits, capture, edits: all, signal: stop.signal });
-      await writeResult(model, result, options);
+      await withDictionaries(model, options, async (spliced) => {
+        using result = await spliced.forward(ids, { logits, capture, edits: all, signal: stop.signal });
+        await writeResult(model, result, options);
+      });
     },
   });
 }

@@ -174,12 +174,13 @@ function checkCache(model: HookedModel, cache: ActivationCache, points: readonly
       `The cache lacks ${list}. Capture them too, or give the input instead of a cache.`,
     );
   }
-  for (const { name, kind, layer } of points) {
+  for (const { name, kind, layer, module } of points) {
     const tensor = cache.tensor(name);
     if (tensor.gpu !== model.gpu)
       throw new HookError("hook/other-model", `${name} of the cache lies on another GPU device than the model.`);
     const wrong = kind.axes.findIndex(
-      (axis, index) => fixedSize(model.spec, axis, layer, tensor.shape[index] as number) !== tensor.shape[index],
+      (axis, index) =>
+        fixedSize(model.spec, axis, { layer, module }, tensor.shape[index] as number) !== tensor.shape[index],
     );
     if (wrong >= 0) {
       const shape = tensor.shape.join(", ");
@@ -194,8 +195,8 @@ function checkCache(model: HookedModel, cache: ActivationCache, points: readonly
 const FREE_AXES: ReadonlySet<Axis> = new Set(["batch", "pos", "query", "key"]);
 
 /** The size the model gives an axis, or `actual` where it depends on the input. */
-function fixedSize(spec: ModelSpec, axis: Axis, layer: number | undefined, actual: number): number {
-  return FREE_AXES.has(axis) ? actual : axisSize(axis, { spec, lengths: [1], starts: [0] }, layer);
+function fixedSize(spec: ModelSpec, axis: Axis, point: Pick<Point, "layer" | "module">, actual: number): number {
+  return FREE_AXES.has(axis) ? actual : axisSize(axis, { spec, lengths: [1], starts: [0] }, point);
 }
 
 /** The chosen layers, of 0 to `most`; all when none are chosen. @throws HookError for no layer, or one that does not exist. */

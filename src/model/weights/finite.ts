@@ -11,19 +11,25 @@ const EXPONENT_MASK: Partial<Record<Dtype, number>> = {
   F8_E5M2: 0x7c,
 };
 
-/** @throws CheckpointError `checkpoint/not-finite` naming the tensor, for the first NaN or infinite element. */
-export function assertFinite(bytes: Uint8Array, info: { name: string; file: string; dtype: Dtype }): void {
-  const size = bytesPerElement(info.dtype);
-  const mask = EXPONENT_MASK[info.dtype];
+/** Whether every element is a finite number. */
+export function areFinite(bytes: Uint8Array, dtype: Dtype): boolean {
+  const size = bytesPerElement(dtype);
+  const mask = EXPONENT_MASK[dtype];
   for (let at = 0; at < bytes.length; at += size) {
     const top = bytes[at + size - 1] as number;
     const bits = size === 1 ? top : (top << 8) | (bytes[at + size - 2] as number);
     // F8_E4M3 has no infinity; its NaN is all ones but the sign.
     const broken = mask === undefined ? (bits & 0x7f) === 0x7f : (bits & mask) === mask;
-    if (!broken) continue;
-    throw new CheckpointError(
-      "checkpoint/not-finite",
-      `${info.file}: tensor ${info.name} has a NaN or infinite element. The file is damaged, or training diverged: take another copy; without checkFinite it is loaded as it is.`,
-    );
+    if (broken) return false;
   }
+  return true;
+}
+
+/** @throws CheckpointError `checkpoint/not-finite` naming the tensor, where an element is NaN or infinite. */
+export function assertFinite(bytes: Uint8Array, info: { name: string; file: string; dtype: Dtype }): void {
+  if (areFinite(bytes, info.dtype)) return;
+  throw new CheckpointError(
+    "checkpoint/not-finite",
+    `${info.file}: tensor ${info.name} has a NaN or infinite element. The file is damaged, or training diverged: take another copy; without checkFinite it is loaded as it is.`,
+  );
 }

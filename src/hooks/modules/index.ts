@@ -1,0 +1,3 @@
+export { Dictionary, type DictionaryModule } from "./dictionary.ts";
+export { type DictionaryOptions, inspectDictionary, loadDictionary } from "./load.ts";
+export type { KnownDictionary, SpliceOptions } from "./splice.ts";

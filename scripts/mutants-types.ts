@@ -27,17 +27,17 @@ export const TYPE_MUTANTS: readonly Mutant[] = [
     tests: TYPES,
   },
   {
-    name: "types: the MLP's output is added to the residual before its norm",
+    name: "types: attention's output is added to the residual before its norm",
     file: "src/model/trace.ts",
-    from: "if (normedResidual) residual = mlpInput;",
+    from: "if (normedResidual) residual = normed;",
     to: "",
     tests: TYPES,
   },
   {
-    name: "types: every head has the first head's norm",
+    name: "types: every head and expert has the tensor of the first",
     file: "src/model/families/resolve.ts",
-    from: '.replaceAll("{h}", String(head))',
-    to: '.replaceAll("{h}", "0")',
+    from: "replaceAll(/\\{[eh]\\}/g, String(member))",
+    to: 'replaceAll(/\\{[eh]\\}/g, "0")',
     tests: TYPES,
   },
 ];

@@ -216,7 +216,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "trace: the MLP of a parallel block reads attention's norm",
     file: "src/model/trace.ts",
-    from: "const shared = parallelSharedNorm ? normed : undefined;",
+    from: "const shared = parallelSharedNorm || normedResidual ? normed : undefined;",
     to: "const shared = normed;",
     tests: REFERENCES,
     quick: true,

@@ -5,6 +5,8 @@
  * expression in a shader needs no mutant: every kernel is compared with its reference on many shapes.
  */
 import type { Mutant } from "./mutant.ts";
+import { EXPERT_MUTANTS } from "./mutants-experts.ts";
+import { GGUF_MUTANTS } from "./mutants-gguf.ts";
 import { GRADIENT_MUTANTS } from "./mutants-gradients.ts";
 import { TYPE_MUTANTS } from "./mutants-types.ts";
 
@@ -204,6 +206,35 @@ export const MUTANTS: readonly Mutant[] = [
     from: "[{ ...patch, ...where, positions: [position] }]",
     to: "[{ ...patch, ...where, ...(where.heads ? {} : { positions: [position] }) }]",
     tests: ["test/patching/experiments.test.ts"],
+  },
+  // Dictionaries.
+  {
+    name: "modules: the error is that of edited features",
+    file: "src/model/modules.ts",
+    from: "const clean = isChanged ? this.#reconstruct(writers, own, point, y, false) : recons;",
+    to: "const clean = recons;",
+    tests: ["test/modules/fixtures.test.ts"],
+  },
+  {
+    name: "modules: rows of the last block are those of the block before",
+    file: "src/model/modules.ts",
+    from: 'if (y.rows !== "output" || x.rows === "output") return x;',
+    to: "return x;",
+    tests: ["test/modules/formats.test.ts"],
+  },
+  {
+    name: "dictionary: of equal features too many stay",
+    file: "shaders/keep_largest.wgsl",
+    from: "if (seen > staying) {",
+    to: "if (seen > equals) {",
+    tests: ["test/modules/sparse.test.ts"],
+  },
+  {
+    name: "npz: pickled objects are read as numbers",
+    file: "src/checkpoint/npz.ts",
+    from: 'if (descr.includes("O"))',
+    to: 'if (descr.includes("pickle"))',
+    tests: ["test/modules/formats.test.ts"],
   },
   // Tracing.
   {
@@ -556,4 +587,6 @@ export const MUTANTS: readonly Mutant[] = [
   },
   ...GRADIENT_MUTANTS,
   ...TYPE_MUTANTS,
+  ...EXPERT_MUTANTS,
+  ...GGUF_MUTANTS,
 ];

@@ -15,6 +15,7 @@ const COMMANDS = [
   "forward",
   "backward",
   "lens",
+  "features",
   "attention",
   "patch",
   "attribute",

@@ -5,6 +5,8 @@
  * expression in a shader needs no mutant: every kernel is compared with its reference on many shapes.
  */
 import type { Mutant } from "./mutant.ts";
+import { EXPERT_MUTANTS } from "./mutants-experts.ts";
+import { GGUF_MUTANTS } from "./mutants-gguf.ts";
 import { GRADIENT_MUTANTS } from "./mutants-gradients.ts";
 
 const PLACE = ["test/graph/place.test.ts"];
@@ -583,4 +585,6 @@ export const MUTANTS: readonly Mutant[] = [
     tests: BENCH,
   },
   ...GRADIENT_MUTANTS,
+  ...EXPERT_MUTANTS,
+  ...GGUF_MUTANTS,
 ];

@@ -54,7 +54,7 @@ const COMMANDS = [
 
 const MODELS = `
 MODEL is a folder with config.json and model.safetensors, an http(s):// address of such a folder, or
-hf:owner/name[@revision] from the Hugging Face Hub (kept on disk after the first time).
+hf:owner/name[@revision] from the Hugging Face Hub (kept on disk after the first time); or a .gguf file in one of them.
 
 Environment: SUPERLENS_ADAPTER chooses the adapter; SUPERLENS_DEBUG=1 adds the stack to an error.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.`;

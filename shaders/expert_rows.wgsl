@@ -20,6 +20,7 @@ struct Params {
   gradStart: u32, // where the gradient of the result lies, in kernels that have one
   gradStride: u32,
   gradSlotStride: u32,
+  blocks: u32, // of pairs of one expert, in kernels that sort them
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

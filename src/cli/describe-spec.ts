@@ -52,6 +52,7 @@ function describeEmbedding({ embed, positions }: ModelSpec): string {
   const kinds: Record<typeof positions.kind, string> = {
     none: "no positions added",
     learned: "learned positions added",
+    sinusoidal: "sinusoidal positions added",
     alibi: "ALiBi slopes on the scores",
   };
   const offset = positions.kind === "learned" && positions.offset > 0 && `which start at row ${positions.offset}`;

@@ -7,6 +7,7 @@ import { benchCommand } from "./commands/bench.ts";
 import { constructCommand } from "./commands/construct.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { familiesCommand } from "./commands/families.ts";
+import { featuresCommand } from "./commands/features.ts";
 import { forwardCommand } from "./commands/forward.ts";
 import { generateCommand } from "./commands/generate.ts";
 import { inspectCommand } from "./commands/inspect.ts";
@@ -38,6 +39,7 @@ const COMMANDS = [
   forwardCommand,
   backwardCommand,
   lensCommand,
+  featuresCommand,
   attentionCommand,
   patchCommand,
   attributeCommand,

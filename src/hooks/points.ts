@@ -83,7 +83,7 @@ const TERM = "after the post-norm (olmo2, gemma2, gemma3) and the residual multi
 /** In the order in which a forward pass reaches them. */
 export const POINT_KINDS: readonly PointKind[] = [
   point("hook_embed", RESIDUAL, "token embedding", "W_E[token] * embed scale"),
-  point("hook_pos_embed", RESIDUAL, "position embedding", "W_pos[position + offset]", "learned positions"),
+  point("hook_pos_embed", RESIDUAL, "position embedding", "W_pos[position + offset]", "positions that are added"),
   point(
     "blocks.{i}.hook_resid_pre",
     RESIDUAL,

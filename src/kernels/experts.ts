@@ -2,7 +2,9 @@
  * Matmuls of a mixture of experts: each pair of a row and a slot has the matrix of an expert of its own. The matrices of all
  * experts lie stacked, [experts * outWidth, width]; see expert_rows.wgsl.
  */
+import expertGroups from "../../shaders/expert_groups.wgsl";
 import expertMatmul from "../../shaders/expert_matmul.wgsl";
+import expertMatmulGrouped from "../../shaders/expert_matmul_grouped.wgsl";
 import expertMatmulTransposed from "../../shaders/expert_matmul_transposed.wgsl";
 import expertRows from "../../shaders/expert_rows.wgsl";
 import expertWeightGradient from "../../shaders/expert_weight_gradient.wgsl";
@@ -10,9 +12,10 @@ import headDotsSource from "../../shaders/head_dots.wgsl";
 import rowsAligned from "../../shaders/rows_aligned.wgsl";
 import rowsAny from "../../shaders/rows_any.wgsl";
 import weighSource from "../../shaders/weigh.wgsl";
-import { defineKernel, u32 } from "../gpu/kernel.ts";
+import { type Constants, defineKernel, u32 } from "../gpu/kernel.ts";
 import type { BufferSlice, Recorder } from "../gpu/recorder.ts";
 import { foldGrid } from "../gpu/recorder.ts";
+import type { Tensor } from "../gpu/tensor.ts";
 import { STORAGE_SOURCE, STORAGE_TYPES, type StorageType } from "./definitions.ts";
 import { elementGrid } from "./launch.ts";
 import { ELEMENT_BYTES, type Matrix } from "./matrix.ts";
@@ -21,13 +24,17 @@ import type { View } from "./view.ts";
 const EXPERT_PARAMS = {
   ...u32("pairCount", "slots", "experts", "outWidth", "width", "rowStart", "rowStride", "slotStride"),
   ...u32("indexStart", "indexStride", "weightStride", "firstRow", "partRows"),
-  ...u32("gradStart", "gradStride", "gradSlotStride"),
+  ...u32("gradStart", "gradStride", "gradSlotStride", "blocks"),
 };
 
 /** Columns of a workgroup and invocations a column. On CPUs an invocation has a column to itself. */
 const SIZES = { hardware: { COLUMNS: 4, LANES: 16 }, software: { COLUMNS: 32, LANES: 1 } };
 
 type Adapter = keyof typeof SIZES;
+
+function byAdapter<Kernel>(make: (adapter: Adapter) => Kernel): Record<Adapter, Kernel> {
+  return { hardware: make("hardware"), software: make("software") };
+}
 
 function matmulKernel(storage: StorageType, rows: "aligned" | "any", adapter: Adapter) {
   return defineKernel({
@@ -36,6 +43,41 @@ function matmulKernel(storage: StorageType, rows: "aligned" | "any", adapter: Ad
     bindings: { rows: "read", weights: "read", indices: "read", bias: "read", out: "write" },
     params: EXPERT_PARAMS,
     sizes: SIZES[adapter],
+  });
+}
+
+/** Pairs of a block, which share an expert; invocations beside each other along its columns. */
+const ROWS = 8;
+const GROUPED_LANES = { hardware: 32, software: 8 };
+/** From so many pairs an expert on, blocks are full enough for sorting to pay. */
+const WORTH_SORTING = 4;
+
+const GROUPS = byAdapter((adapter) =>
+  defineKernel({
+    name: "expert groups",
+    sources: [expertRows, expertGroups],
+    bindings: { owners: "write", order: "write", indices: "read" },
+    params: EXPERT_PARAMS,
+    sizes: { ROWS, THREADS: adapter === "hardware" ? 256 : 1 },
+  }),
+);
+
+function groupedKernel(storage: StorageType, rows: "aligned" | "any", adapter: Adapter) {
+  return defineKernel({
+    name: `expert matmul grouped ${storage} ${rows}`,
+    sources: [STORAGE_SOURCE[storage], { aligned: rowsAligned, any: rowsAny }[rows], expertRows, expertMatmulGrouped],
+    bindings: {
+      rows: "read",
+      weights: "read",
+      indices: "read",
+      bias: "read",
+      out: "write",
+      owners: "read",
+      order: "read",
+    },
+    params: EXPERT_PARAMS,
+    tile: { ROWS },
+    sizes: { LANES: GROUPED_LANES[adapter] },
   });
 }
 
@@ -51,10 +93,13 @@ function transposedKernel(storage: StorageType) {
 const byStorage = <Kernel>(make: (storage: StorageType) => Kernel) =>
   Object.fromEntries(STORAGE_TYPES.map((storage) => [storage, make(storage)])) as Record<StorageType, Kernel>;
 
-const MATMUL = byStorage((storage) => ({
-  hardware: { aligned: matmulKernel(storage, "aligned", "hardware"), any: matmulKernel(storage, "any", "hardware") },
-  software: { aligned: matmulKernel(storage, "aligned", "software"), any: matmulKernel(storage, "any", "software") },
-}));
+const waysOf = <Kernel>(make: (storage: StorageType, rows: "aligned" | "any", adapter: Adapter) => Kernel) =>
+  byStorage((storage) =>
+    byAdapter((adapter) => ({ aligned: make(storage, "aligned", adapter), any: make(storage, "any", adapter) })),
+  );
+
+const MATMUL = waysOf(matmulKernel);
+const GROUPED = waysOf(groupedKernel);
 
 const TRANSPOSED = byStorage(transposedKernel);
 
@@ -95,6 +140,7 @@ function paramsOf(
     gradStart: dy?.start ?? 0,
     gradStride: dy?.rowStride ?? 0,
     gradSlotStride: slotStride(dy),
+    blocks: 0,
   };
 }
 
@@ -108,7 +154,27 @@ function workOf({ experts, indices }: ExpertChoice, rows: number, { outWidth, wi
   };
 }
 
-/** out[row, slot] = W[expert of the slot] x[row, slot] (+ bias); x [rows, slots or one, width], out packed. */
+/** The pairs sorted by experts, in blocks; see expert_groups.wgsl. */
+function sortedPairs(
+  recorder: Recorder,
+  { indices, experts }: ExpertChoice,
+  params: ReturnType<typeof paramsOf>,
+  adapter: Adapter,
+): { owners: Tensor; order: Tensor; blocks: number } {
+  const blocks = Math.ceil(params.pairCount / ROWS) + experts;
+  const [owners, order] = [recorder.temp(blocks), recorder.temp(blocks, ROWS)];
+  recorder.dispatch(GROUPS[adapter], {
+    params: { ...params, blocks, firstRow: 0, partRows: 0 },
+    buffers: { owners, order, indices: indices.buffer },
+    workgroups: [1],
+  });
+  return { owners, order, blocks };
+}
+
+/**
+ * out[row, slot] = W[expert of the slot] x[row, slot] (+ bias); x [rows, slots or one, width], out packed. Many rows are sorted by
+ * experts; for few, or with reference kernels, each pair reads its expert by itself.
+ */
 export function expertsMatmul(
   recorder: Recorder,
   x: View,
@@ -122,10 +188,13 @@ export function expertsMatmul(
   const params = paramsOf(choice, rows, W, x, undefined);
   const isAligned = [W.width, x.start, x.rowStride, params.slotStride].every((each) => each % 4 === 0);
   const adapter = gpu.host.adapterInfo.isSoftware ? "software" : "hardware";
-  const columnBlocks = Math.ceil(params.outWidth / SIZES[adapter].COLUMNS);
+  const constants: Constants = bias ? { HAS_BIAS: 1 } : {};
+  const alignment = isAligned ? "aligned" : "any";
+  const sorts = recorder.kernels !== "reference" && params.pairCount >= WORTH_SORTING * choice.experts;
+  const sorted = sorts ? sortedPairs(recorder, choice, params, adapter) : undefined;
   for (const part of W.parts) {
-    recorder.dispatch(MATMUL[W.storage][adapter][isAligned ? "aligned" : "any"], {
-      params: { ...params, firstRow: part.firstRow, partRows: part.rows },
+    const call = {
+      params: { ...params, firstRow: part.firstRow, partRows: part.rows, blocks: sorted?.blocks ?? 0 },
       buffers: {
         rows: x.buffer,
         weights: part,
@@ -133,11 +202,24 @@ export function expertsMatmul(
         bias: bias ?? gpu.zeros,
         out: out.buffer,
       },
-      workgroups: foldGrid(gpu, params.pairCount * columnBlocks),
-      constants: bias ? { HAS_BIAS: 1 } : {},
+      constants,
       work: workOf(choice, rows, W),
-    });
+    };
+    if (sorted) {
+      recorder.dispatch(GROUPED[W.storage][adapter][alignment], {
+        ...call,
+        buffers: { ...call.buffers, owners: sorted.owners, order: sorted.order },
+        workgroups: [Math.ceil(params.outWidth / (4 * GROUPED_LANES[adapter])), sorted.blocks],
+      });
+    } else {
+      const columnBlocks = Math.ceil(params.outWidth / SIZES[adapter].COLUMNS);
+      recorder.dispatch(MATMUL[W.storage][adapter][alignment], {
+        ...call,
+        workgroups: foldGrid(gpu, params.pairCount * columnBlocks),
+      });
+    }
   }
+  if (sorted) for (const temporary of [sorted.owners, sorted.order]) recorder.release(temporary);
 }
 
 /** out[row, slot] = dy[row, slot] W[expert of the slot]; out [rows, slots, width], packed. */

@@ -57,8 +57,14 @@ export type PositionSpec =
   | { kind: "none" }
   /** `embed.W_pos[position + offset]` is added (gpt2: 0, opt: 2). */
   | { kind: "learned"; offset: number }
+  /** Sines, then cosines, of (position + offset) times frequencies from 1 to 1 / 10000 are added to the embedding (xglm). */
+  | { kind: "sinusoidal"; offset: number }
   /** `slope[head] * key position` is added to the scores after scaling. Equal to `slope * (key - query)` under softmax. */
-  | { kind: "alibi"; slopes: number[] };
+  /**
+   * With `roundedScale` it is that times `slope[head] * key position` rounded to bfloat16, which no shift of the query's position
+   * leaves the same (falcon).
+   */
+  | { kind: "alibi"; slopes: number[]; roundedScale?: number };
 
 /** Where norms and additions stand in a block. */
 export interface BlockSpec {
@@ -101,8 +107,8 @@ export interface AttentionSpec {
   /** False: a query also sees the keys after it, to the end of its sequence (models of embeddings). True when absent. */
   causal?: boolean;
   /**
-   * Each head has a sink (`attn.sinks`): a score beside those of the keys in the softmax, of a key without a value, so
-   * that a row of the pattern adds up to less than 1 (gpt_oss, granite_swa). Not together with ALiBi.
+   * Each head has a sink (`attn.sinks`, a number a head). It is a score beside those of the keys in the softmax, of a key without a
+   * value, so that a row of the pattern adds up to less than 1 (gpt_oss, granite_swa). Not together with ALiBi.
    */
   sinks?: boolean;
 }

@@ -79,7 +79,12 @@ const SPEC = object({
   vocabSize: count,
   maxPositions: count,
   embed: object({ scale: finite, norm: flag }, { width: count }),
-  positions: variants({ none: {}, learned: { offset: index }, alibi: { slopes: list(finite) } }),
+  positions: variants({
+    none: {},
+    learned: { offset: index },
+    sinusoidal: { offset: index },
+    alibi: { slopes: list(finite), roundedScale: s.optional(positive) },
+  }),
   norm,
   block: object(
     {

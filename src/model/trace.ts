@@ -25,6 +25,7 @@ import { QK_NORM } from "../ops/qk-norm.ts";
 import { ROPE } from "../ops/rope.ts";
 import { ROUTE } from "../ops/route.ts";
 import { SELECT } from "../ops/select.ts";
+import { SINUSOIDS } from "../ops/sinusoids.ts";
 import { STORE } from "../ops/store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "../ops/sum-heads.ts";
 import { WEIGH } from "../ops/weigh.ts";
@@ -108,6 +109,10 @@ class Tracer extends GraphBuilder {
       } as const;
       const learned = this.one(EMBED, [], attributes, "hook_pos_embed", 0);
       residual = this.one(ADD, [tokens, learned], { scale: 1 });
+    }
+    if (positions.kind === "sinusoidal") {
+      const fixed = this.one(SINUSOIDS, [], { width, offset: positions.offset }, "hook_pos_embed", 0);
+      residual = this.one(ADD, [tokens, fixed], { scale: 1 });
     }
     return spec.embed.norm ? this.#norm(residual, { name: "embedNorm" }) : residual;
   }
@@ -294,6 +299,7 @@ class Tracer extends GraphBuilder {
       window: settings.window,
       causal: isCausal(spec),
       alibi: spec.positions.kind === "alibi",
+      ...("roundedScale" in spec.positions && { alibiScale: spec.positions.roundedScale }),
       ...(spec.attention.sinks && { sinks: this.#weight("sinks") }),
     };
     const scores = this.one(SCORES, [q, keys], attributes, this.#at("attn.hook_attn_scores"));

@@ -22,6 +22,7 @@ import { QK_NORM } from "./qk-norm.ts";
 import { ROPE, ROPE_STORE } from "./rope.ts";
 import { ROUTE } from "./route.ts";
 import { SELECT } from "./select.ts";
+import { SINUSOIDS } from "./sinusoids.ts";
 import { ROW_STATISTICS, STANDARDIZE, UNSTANDARDIZE } from "./standardize.ts";
 import { STORE } from "./store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "./sum-heads.ts";
@@ -31,6 +32,7 @@ import { WEIGH, WEIGHED_SUM } from "./weigh.ts";
 export const PRIMITIVES = [
   EMBED,
   EMBEDS,
+  SINUSOIDS,
   NORM_SCALE,
   NORMALIZE,
   AFFINE,

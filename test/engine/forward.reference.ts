@@ -11,6 +11,7 @@ import { ACTIVATIONS, softCapped } from "../../src/ops/activations.ts";
 import { rotated } from "../../src/ops/attention-reference.ts";
 import { normReference } from "../../src/ops/norm-reference.ts";
 import { routed } from "../../src/ops/route-reference.ts";
+import { sinusoid } from "../../src/ops/sinusoids.ts";
 import { attentionReference } from "../kernels/attention.reference.ts";
 import { valuesOf } from "../support/fixtures.ts";
 
@@ -61,14 +62,15 @@ function ofExperts(
 }
 
 function rowsOf(tensor: TensorEntry, { transpose, rows }: TensorSource): Vector[] {
-  const values = valuesOf(tensor);
+  // Tests that take differences give numbers in float64.
+  const values: Vector = tensor.data instanceof Float64Array ? tensor.data : valuesOf(tensor);
   const [outer = 1, inner = 1] = tensor.shape;
   const isVector = tensor.shape.length === 1;
   const all = isVector
-    ? [...values].map((value) => Float32Array.of(value))
+    ? [...values].map((value) => Float64Array.of(value))
     : transpose
       ? Array.from({ length: inner }, (_, i) =>
-          Float32Array.from({ length: outer }, (_, o) => values[o * inner + i] as number),
+          Float64Array.from({ length: outer }, (_, o) => values[o * inner + i] as number),
         )
       : Array.from({ length: outer }, (_, o) => values.slice(o * inner, (o + 1) * inner));
   const taken = rows
@@ -77,7 +79,7 @@ function rowsOf(tensor: TensorEntry, { transpose, rows }: TensorSource): Vector[
         return within >= rows.start && within < rows.start + rows.count;
       })
     : all;
-  return isVector ? [Float32Array.from(taken, ([value]) => value as number)] : taken;
+  return isVector ? [Float64Array.from(taken, ([value]) => value as number)] : taken;
 }
 
 const dot = (a: ArrayLike<number>, b: ArrayLike<number>) =>
@@ -118,6 +120,7 @@ export class ReferenceDecoder {
     if (spec.positions.kind === "learned") {
       x = plus(x, this.weights("embed.W_pos")?.[position + spec.positions.offset] as Vector);
     }
+    if (spec.positions.kind === "sinusoidal") x = plus(x, sinusoid(position + spec.positions.offset, spec.dModel));
     return spec.embed.norm ? this.#norm("embed.norm", x) : x;
   }
 
@@ -244,6 +247,7 @@ export class ReferenceDecoder {
       scale: settings.attentionScale ?? attention.scale,
       softCap: attention.softCap,
       sinks: attention.sinks ? (this.weights("attn.sinks", layer)?.[0] as unknown as number[]) : null,
+      alibiScale: "roundedScale" in spec.positions ? spec.positions.roundedScale : undefined,
       slopes: spec.positions.kind === "alibi" ? spec.positions.slopes : null,
     });
     const width = nHeads * dHead;

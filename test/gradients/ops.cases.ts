@@ -122,6 +122,7 @@ const ATTENTIONS: Record<string, AttentionCase> = {
   "both ways in a window": { causal: false, window: 2 },
   "a soft cap": { softCap: 1.5 },
   ALiBi: { alibi: true, slopes: [0.5, 0.25, 0.125, 0.0625] },
+  "ALiBi rounded to bfloat16": { alibi: true, slopes: [0.3, 0.2, 0.1, 0.07], alibiScale: 0.4, softCap: 1.5 },
   sinks: { sinks: { name: "sinks" } },
   "sinks, both ways in a window, a soft cap": { sinks: { name: "sinks" }, softCap: 1.5, causal: false, window: 2 },
   "a soft cap, ALiBi and a window": { alibi: true, slopes: [0.5, 0.25, 0.125, 0.0625], softCap: 0.8, window: 3 },

@@ -7,6 +7,7 @@ import { FUSED, HOOKS, MODULES, PRIMITIVES } from "../../src/ops/index.ts";
 import { JOIN } from "../../src/ops/join.ts";
 import type { OpKind } from "../../src/ops/op.ts";
 import { ROPE_STORE } from "../../src/ops/rope.ts";
+import { SINUSOIDS } from "../../src/ops/sinusoids.ts";
 import { WEIGHED_SUM } from "../../src/ops/weigh.ts";
 import { relativeError } from "../support/numbers.ts";
 import { type OneOp, OneOpRun } from "./one-op.ts";
@@ -47,7 +48,7 @@ describe("vector-Jacobian products", () => {
     // The rows of sweeps, what the plan of memory fuses after differentiation, and what only watches or calls.
     const without = [JOIN, ROPE_STORE, WEIGHED_SUM, CALLBACK, CAPTURE];
     expect(names(kinds.filter(({ vjp }) => !vjp))).toEqual(names(without));
-    // Given embeddings have no input.
-    expect(names([...CASES.map(({ kind }) => kind), EMBEDS])).toEqual(names(kinds.filter(({ vjp }) => vjp)));
+    // Given embeddings and fixed positions have no input.
+    expect(names([...CASES.map(({ kind }) => kind), EMBEDS, SINUSOIDS])).toEqual(names(kinds.filter(({ vjp }) => vjp)));
   });
 });

@@ -71,6 +71,7 @@ import { stablelm } from "./stablelm.ts";
 import { starcoder2 } from "./starcoder2.ts";
 import { textModel } from "./text-model.ts";
 import { vaultgemma } from "./vaultgemma.ts";
+import { xglm } from "./xglm.ts";
 
 /** Every `model_type` superlens runs. */
 export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
@@ -121,6 +122,7 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
   ["ministral3", ministral3],
   ["nanochat", nanochat],
   ["starcoder2", starcoder2],
+  ["xglm", xglm],
   ["openai-gpt", openaiGpt],
   ["biogpt", biogpt],
   ["codegen", codegen],

@@ -12,7 +12,7 @@ import { elementGrid } from "./launch.ts";
 import { MATMUL_FAMILY } from "./matmul.ts";
 import type { MatmulCall, MatmulKernel } from "./matmul-kernels.ts";
 import type { Matrix } from "./matrix.ts";
-import { ELEMENT_BYTES } from "./storage.ts";
+import { ELEMENT_BYTES, isWalked, type StorageType } from "./storage.ts";
 import type { View } from "./view.ts";
 
 /** `gelu`: exact, with erf; `gelu_tanh`: the tanh approximation; `gelu_quick`: x * sigmoid(1.702 x). */
@@ -76,11 +76,13 @@ export function matmul(
   options: MatmulOptions = {},
 ): void {
   const { gpu } = recorder;
-  const kernel = options.kernel ?? MATMUL_FAMILY.choose(recorder, { rows, layout: W.layout, storage: W.storage });
+  const { weightColumn = 0, weightRow = 0 } = options;
+  const start = W.layout === "linear" ? weightColumn : weightRow;
+  const kernel =
+    options.kernel ?? MATMUL_FAMILY.choose(recorder, { rows, layout: W.layout, storage: kindOf(W, start) });
   const width = options.width ?? W.width;
   const operand = rowOperand(recorder, x, rows, width, kernel, options);
   const at = options.turned ? "turned" : rowsAt(width, operand.rowStart, operand.rowStride);
-  const { weightColumn = 0, weightRow = 0 } = options;
   const weightStart = W.layout === "linear" ? weightColumn + weightRow * W.stride : weightColumn * W.stride + weightRow;
   const { cache } = options;
   const kvWidth = cache?.kvWidth ?? 0;
@@ -115,6 +117,12 @@ export function matmul(
     else recorder.dispatch(kernel.kernel(storage, W.layout, at), call);
   }
   if (operand.packed) recorder.release(operand.packed);
+}
+
+/** The storage to choose a kernel for: any of numbers takes blocks, too, wherever their rows begin and whatever lies beside them. */
+function kindOf({ storage, parts }: Matrix, start: number): StorageType {
+  if (!isWalked(storage)) return storage;
+  return start % 64 === 0 && parts.every((part) => isWalked(part.storage ?? storage)) ? storage : "f32";
 }
 
 /** The call for a kernel that puts keys and values into the cache. Spreads would slow down recording. */

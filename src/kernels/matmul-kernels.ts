@@ -10,6 +10,8 @@ import matmulBroadcast from "../../shaders/matmul_broadcast.wgsl";
 import matmulReference from "../../shaders/matmul_reference.wgsl";
 import matmulShared from "../../shaders/matmul_shared.wgsl";
 import matmulTiled from "../../shaders/matmul_tiled.wgsl";
+import matvecBlocksConv1d from "../../shaders/matvec_blocks_conv1d.wgsl";
+import matvecBlocksLinear from "../../shaders/matvec_blocks_linear.wgsl";
 import matvecLanesConv1d from "../../shaders/matvec_lanes_conv1d.wgsl";
 import matvecLanesLinear from "../../shaders/matvec_lanes_linear.wgsl";
 import matvecSharedConv1d from "../../shaders/matvec_shared_conv1d.wgsl";
@@ -31,7 +33,7 @@ import type { Tile } from "../gpu/unroll.ts";
 import type { Candidate, DeviceFacts, ExpectedOn } from "./family.ts";
 import type { Grid } from "./launch.ts";
 import type { WeightLayout } from "./matrix.ts";
-import { STORAGE_SOURCE, STORAGE_TYPES, type StorageType } from "./storage.ts";
+import { isWalked, STORAGE_SOURCE, STORAGE_TYPES, type StorageType } from "./storage.ts";
 
 /** What a kernel is chosen for. The widths of rows and result hardly decide between kernels. */
 export interface MatmulShape {
@@ -61,6 +63,8 @@ export interface MatmulKernel extends Candidate<MatmulShape> {
   readonly packed: boolean;
   /** Whether it can read rows that lie as columns. */
   readonly readsTurned: boolean;
+  /** Whether it reads weights in blocks alone, which begin at whole blocks. */
+  readonly inBlocks: boolean;
   readonly kernel: KernelLookup<keyof typeof OUT.bindings>;
   /** The same whose result is queries, keys and values: queries go to `out`, keys and values to the cache. */
   readonly cacheKernel: KernelLookup<keyof typeof CACHE.bindings>;
@@ -126,20 +130,23 @@ interface MatmulText extends Pick<MatmulKernel, "name" | "rows" | "expectedOn" |
   invocations: number;
   /** Invocations that a subgroup must have, of which a workgroup is one; absent where none is needed. */
   subgroupSize?: number;
+  /** Whether it walks weights in blocks, of the storages that can be walked, and reads no others. */
+  inBlocks?: boolean;
   /** Adapters that must not be given it. */
   excludes?(adapter: DeviceFacts["adapterInfo"]): boolean;
 }
 
 function matmulKernel(text: MatmulText): MatmulKernel {
   const { name, files, rows, packed = false, expectedOn, expectedFor, grid } = text;
-  const { invocations, subgroupSize, excludes } = text;
+  const { invocations, subgroupSize, excludes, inBlocks = false } = text;
   const layouts = Object.keys(files) as WeightLayout[];
   return {
-    ...{ name, layouts, rows, packed, expectedOn, grid, readsTurned: readsAny(text) },
+    ...{ name, layouts, rows, packed, expectedOn, grid, readsTurned: readsAny(text), inBlocks },
     ...{ kernel: kernelsOf(text, OUT), cacheKernel: kernelsOf(text, CACHE) },
     ...(expectedFor && { expectedFor }),
     fits: ({ limits, features, adapterInfo }, shape) =>
       layouts.includes(shape.layout) &&
+      (!inBlocks || isWalked(shape.storage)) &&
       shape.rows >= rows.least &&
       shape.rows <= rows.most &&
       invocations <= limits.maxComputeInvocationsPerWorkgroup &&
@@ -258,6 +265,23 @@ export function lanes(
     rows: { least: 1, most: 1 },
     expectedOn: [expectedOn],
     invocations: count,
+    grid: columnGrid(columns * count),
+  });
+}
+
+/** One row and weights in blocks, `columns` in each of `count` invocations. */
+export function blocks(layout: WeightLayout, columns: number, count: number): MatmulKernel {
+  const conv1d = layout === "conv1d";
+  return matmulKernel({
+    name: `blocks ${columns}x${count}`,
+    files: conv1d ? { conv1d: [matvecBlocksConv1d] } : { linear: [matvecBlocksLinear] },
+    access: conv1d ? "vector" : "four",
+    tile: { FOURS: 4, ...(!conv1d && { COLUMNS: columns }) },
+    sizes: { LANES: count },
+    rows: { least: 1, most: 1 },
+    expectedOn: ["software"],
+    invocations: count,
+    inBlocks: true,
     grid: columnGrid(columns * count),
   });
 }

@@ -4,6 +4,7 @@
  *   broadcast  blocks in registers, rows by subgroupBroadcast  CPUs that offer subgroups
  *   block      blocks in registers, rows packed                CPUs: no workgroup memory, no barrier
  *   lanes      one row, columns in registers                   CPUs
+ *   blocks     the same over weights in blocks                 CPUs
  *   tiled      tiles of both operands in workgroup memory      GPUs, many rows
  *   shared     one to four rows, weights read coalesced        GPUs, decoding
  *
@@ -13,6 +14,7 @@
 import { KernelFamily } from "./family.ts";
 import {
   block,
+  blocks,
   broadcast,
   lanes,
   MANY,
@@ -26,6 +28,9 @@ import {
 } from "./matmul-kernels.ts";
 
 const CANDIDATES: readonly MatmulKernel[] = [
+  // Before those for weights of any storage, which take these, too.
+  blocks("conv1d", 16, 8),
+  blocks("linear", 8, 8),
   lanes("conv1d", 16, 8, "swiftshader", 2),
   lanes("conv1d", 16, 8, "software"),
   lanes("linear", 8, 8, "software"),
@@ -83,7 +88,7 @@ export const MATMUL_FAMILY = new KernelFamily<MatmulShape, MatmulKernel>(
 
 /** All that a choice between the candidates depends on: it changes when one of them does. */
 export function matmulText(): string {
-  const textOf = ({ name, layouts, kernel }: MatmulKernel) =>
-    layouts.map((layout) => name + kernel("f32", layout, "aligned").code);
+  const textOf = ({ name, layouts, kernel, inBlocks }: MatmulKernel) =>
+    layouts.map((layout) => name + kernel(inBlocks ? "q8_0" : "f32", layout, "aligned").code);
   return [...CANDIDATES.flatMap(textOf), ...OTHER_SOURCES].join("");
 }

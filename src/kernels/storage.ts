@@ -99,6 +99,10 @@ export const BLOCK_LAYOUTS: Readonly<Record<BlockStorage, BlockLayout>> = {
 
 export const isBlockStorage = (storage: StorageType): storage is BlockStorage => storage in BLOCK_LAYOUTS;
 
+/** Storages whose WGSL has, beside four weights by their number, what kernels need that walk blocks. */
+const WALKED: ReadonlySet<StorageType> = new Set(["q8_0", "q4_0"]);
+export const isWalked = (storage: StorageType): boolean => WALKED.has(storage);
+
 const inBlocks = (source: string) => `${weightsBlocks}\n${source}`;
 
 export const STORAGE_SOURCE: Readonly<Record<StorageType, string>> = {

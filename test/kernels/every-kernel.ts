@@ -61,7 +61,8 @@ export async function everyKernel(recorder: Recorder): Promise<readonly Kernel[]
   for (const way of reachable(matmul).filter(isMatmul)) {
     for (const layout of way.layouts) {
       // Weights in blocks are read by the same kernels: one that shows each storage is enough.
-      const storages = way === matmul.MATMUL_FAMILY.reference ? STORAGE_TYPES : [...FLOAT_STORAGES, "q8_0" as const];
+      const floats = way.inBlocks ? [] : FLOAT_STORAGES;
+      const storages = way === matmul.MATMUL_FAMILY.reference ? STORAGE_TYPES : [...floats, "q8_0" as const];
       for (const storage of storages) {
         for (const at of ["aligned", "any", "turned"] as const) {
           for (const lookup of [way.kernel, way.cacheKernel]) lookup(storage, layout, at);
@@ -91,6 +92,7 @@ function reachable(value: unknown, seen = new Set<unknown>()): object[] {
 
 interface MatmulWay {
   layouts: readonly string[];
+  inBlocks: boolean;
   kernel(storage: string, layout: string, at: string): Kernel;
   cacheKernel(storage: string, layout: string, at: string): Kernel;
 }

@@ -5,7 +5,7 @@ import { matmul } from "../../src/kernels/calls.ts";
 import { MATMUL_FAMILY } from "../../src/kernels/matmul.ts";
 import type { MatmulKernel } from "../../src/kernels/matmul-kernels.ts";
 import type { WeightLayout } from "../../src/kernels/matrix.ts";
-import { isBlockStorage, STORAGE_TYPES, type StorageType } from "../../src/kernels/storage.ts";
+import { isBlockStorage, isWalked, STORAGE_TYPES, type StorageType } from "../../src/kernels/storage.ts";
 import { ACTIVATION_NAMES } from "../../src/ops/activations.ts";
 import { gpuWithLimits, testGpu } from "../support/gpu.ts";
 import { isNight } from "../support/nightly.ts";
@@ -84,7 +84,7 @@ function storagesOf(kernel: MatmulKernel, { width }: Case): readonly StorageType
 /** What this adapter cannot run is not in the tables; the cross-host tests run it where it can. */
 const { host } = await testGpu();
 const fits = (kernel: MatmulKernel, rows: number, layout: WeightLayout) =>
-  kernel.fits(host, { rows, layout, storage: "f32" });
+  kernel.fits(host, { rows, layout, storage: kernel.inBlocks ? "q8_0" : "f32" });
 
 function describeKernel(gpu: () => Promise<Gpu>, kernel: MatmulKernel): void {
   for (const layout of kernel.layouts) {
@@ -103,13 +103,14 @@ function describeKernel(gpu: () => Promise<Gpu>, kernel: MatmulKernel): void {
 }
 
 /** What differs between the storages is how four weights, or one, are read: by day one kernel that reads each way. */
-const KINDS = ALL_MATMULS.filter(({ name }) => name === "reference" || name === "lanes 8x8");
+const KINDS = ALL_MATMULS.filter(({ name }) => /^(reference|lanes 8x8|blocks .*)$/.test(name));
 const BLOCKS = STORAGE_TYPES.filter(isBlockStorage);
 const IN_BLOCKS: Case[] = [shape(1, 520, 13), shape(3, 70, 9)];
 
 describe("matmul of weights in blocks", () => {
   it.each(BLOCKS)("%s", async (storage) => {
-    for (const kernel of isNight ? ALL_MATMULS : KINDS) {
+    const kernels = (isNight ? ALL_MATMULS : KINDS).filter(({ inBlocks }) => !inBlocks || isWalked(storage));
+    for (const kernel of kernels) {
       for (const layout of kernel.layouts) {
         for (const test of IN_BLOCKS.filter((each) => suits(kernel, layout, each) && fits(kernel, each.rows, layout)))
           expect(await matmulError(await testGpu(), kernel, layout, storage, test)).toBeLessThan(TOLERANCE);
@@ -119,7 +120,7 @@ describe("matmul of weights in blocks", () => {
 });
 
 describe("matmul", () => {
-  for (const kernel of ALL_MATMULS) describeKernel(testGpu, kernel);
+  for (const kernel of ALL_MATMULS.filter(({ inBlocks }) => !inBlocks)) describeKernel(testGpu, kernel);
   it.each(ACTIVATION_CASES)("activation $name", async (test) => {
     expect(await matmulError(await testGpu(), MATMUL_FAMILY.reference, "linear", "bf16", test)).toBeLessThan(TOLERANCE);
   });

@@ -54,7 +54,9 @@ export interface KeptAs {
   weights?: WeightsAs;
 }
 
+/** What weights are kept as: their own type, or rounded or quantised while they are read. */
 export const WEIGHTS_AS = ["as stored", "f16", "q8_0", "q4_0"] as const;
+/** What weights may be kept as. */
 export type WeightsAs = (typeof WEIGHTS_AS)[number];
 
 /** What an adapter lets a kernel bind. */

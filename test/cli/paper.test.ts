@@ -132,7 +132,7 @@ it("counts n-grams in the text of --text, which the run keeps; other figures tak
 
 /** What options are given here; those that take no value are known by that. */
 const VALUES: Record<string, string> = {
-  ...{ "--adapter": "swiftshader", "--weights": "q8_0" },
+  ...{ "--adapter": "swiftshader", "--weights-as": "q8_0" },
   ...{ "--model": MODEL, "--out": "", "--text": "" },
 };
 

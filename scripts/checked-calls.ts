@@ -1,4 +1,5 @@
 /** Every options object of the public API: the calls that take it, its schema, and the interface that describes it. */
+
 import { BENCH_OPTIONS } from "../src/bench/options.ts";
 import { RUN_OPTIONS } from "../src/bench/run.ts";
 import { ATTRIBUTION_PATCH_OPTIONS } from "../src/hooks/attribution/attribution-patch.ts";
@@ -9,6 +10,7 @@ import { BACKWARD_OPTIONS } from "../src/hooks/backward.ts";
 import { CIRCUIT_OPTIONS } from "../src/hooks/circuits/circuit.ts";
 import { EDGE_ATTRIBUTION_OPTIONS } from "../src/hooks/circuits/edge-attribution.ts";
 import { FAITHFULNESS_OPTIONS } from "../src/hooks/circuits/faithfulness.ts";
+import { COMPARE_OPTIONS } from "../src/hooks/compare-models.ts";
 import { EDIT } from "../src/hooks/edit.ts";
 import { HOOKED_GENERATE_OPTIONS } from "../src/hooks/generate.ts";
 import { TOP_FEATURES_OPTIONS } from "../src/hooks/modules/active.ts";
@@ -117,6 +119,12 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     schema: SPLICE_OPTIONS,
     type: "SpliceOptions",
     files: ["src/hooks/modules/splice.ts"],
+  },
+  {
+    calls: "`compareModels`",
+    schema: COMPARE_OPTIONS,
+    type: "LongCallOptions",
+    files: ["src/model/long-call.ts"],
   },
   {
     calls: "`topFeatures`",

@@ -5,6 +5,7 @@
  */
 import { InputError } from "../errors.ts";
 import { TOKEN_INPUT, type TokenInput, toIds } from "../model/input.ts";
+import { type AbortOptions, LONG_CALL_FIELDS, type LongCallOptions, reportProgress } from "../model/long-call.ts";
 import * as s from "../schema/schema.ts";
 import { HookedModel } from "./hooked-model.ts";
 
@@ -20,6 +21,8 @@ export interface ModelComparison {
   topAgreement: number;
 }
 
+export const COMPARE_OPTIONS = s.object<LongCallOptions>("the options of compareModels", LONG_CALL_FIELDS);
+
 const MODEL = s.instance("a loaded model", HookedModel);
 
 /**
@@ -31,9 +34,11 @@ export async function compareModels(
   reference: HookedModel,
   other: HookedModel,
   input: TokenInput,
+  options: LongCallOptions = {},
 ): Promise<ModelComparison> {
   s.readArgument(MODEL, reference, "compareModels", "reference");
   s.readArgument(MODEL, other, "compareModels", "other");
+  const call = s.readOptions(COMPARE_OPTIONS, options, "compareModels");
   const ids = toIds(s.readArgument(TOKEN_INPUT, input, "compareModels", "input"), reference);
   const { vocabSize } = reference.spec;
   if (other.spec.vocabSize !== vocabSize) {
@@ -43,10 +48,11 @@ export async function compareModels(
     );
   }
   const each: { kl: number; agrees: boolean }[] = [];
-  for (const sequence of ids) {
-    const [expected, actual] = [await logitsOf(reference, sequence), await logitsOf(other, sequence)];
+  for (const [index, sequence] of ids.entries()) {
+    const [expected, actual] = [await logitsOf(reference, sequence, call), await logitsOf(other, sequence, call)];
     for (let at = 0; at < expected.length; at += vocabSize)
       each.push(comparePosition(expected.subarray(at, at + vocabSize), actual.subarray(at, at + vocabSize)));
+    await reportProgress(call, index + 1, ids.length);
   }
   return {
     positions: each.length,
@@ -56,8 +62,8 @@ export async function compareModels(
   };
 }
 
-async function logitsOf(model: HookedModel, ids: number[]): Promise<Float32Array> {
-  using logits = await model.base.forward(ids);
+async function logitsOf(model: HookedModel, ids: number[], { signal }: AbortOptions): Promise<Float32Array> {
+  using logits = await model.base.forward(ids, { ...(signal && { signal }) });
   return await logits.read();
 }
 

@@ -64,7 +64,7 @@ function layers({ nLayers, layers, ropes }: ModelSpec): string[] {
 }
 
 /** As many as fit in the workgroup memory of route.wgsl. */
-const MOST_EXPERTS = 1024;
+const MOST_EXPERTS = 896;
 
 function experts({ mlp, layers }: ModelSpec): string[] {
   const dense = layers.findIndex((layer) => layer.dense !== undefined);

@@ -482,6 +482,11 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
     { name: "KvCache.fork", args: [[0]], run: (picks) => kv.fork(picks) },
     { name: "KvCache.truncate", args: [0, 0], run: (sequence, length) => kv.truncate(sequence, length) },
     { name: "Tensor.read", args: [0, 1], run: (start, end) => logits.tensor.read(start, end) },
+    {
+      name: "compareModels",
+      args: [model, model, [1, 2, 3], {}],
+      run: (first, second, input, options) => api.compareModels(first, second, input, options),
+    },
     { name: "Grid.at", args: [0, 0], run: (layer, column) => grid.at(layer, column) },
     { name: "Grid.toTable", args: [undefined, 3], run: (values, digits) => grid.toTable(values, digits) },
     { name: "LogitLens.at", args: ["0_pre", -1, 0], run: (label, position, row) => lens.at(label, position, row) },

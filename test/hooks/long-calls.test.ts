@@ -31,6 +31,7 @@ const QUICK: Readonly<Record<string, string>> = {
   "`tokenPosition`": "text",
   "`chat`, `applyChatTemplate`": "text",
   "`createKvCache`": "allocates",
+  "`model.withModules`": "makes a view",
   "`circuit`": "chooses edges of a graph that is there",
   "`repeatedRandomTokens`": "draws tokens",
   "`buildSuperposition`": "writes small matrices",
@@ -67,6 +68,7 @@ type Call = (options: Following) => Promise<unknown>;
 
 /** Of several passes, on the small model too: cells and layers are many, or memory is little. */
 const LONG: Record<string, Call> = {
+  compareModels: (o) => api.compareModels(model, model, [CLEAN, CLEAN, CLEAN], o),
   sweep: (o) => model.sweep({ ...o, input: CLEAN, cells: [SCALE, SCALE, SCALE], metric: METRIC, memoryBudget: 1 }),
   activationPatch: (o) => api.activationPatch(model, { ...o, ...PATCH, at: "resid_pre", memoryBudget: 1 }),
   compareWithExact: (o) => api.compareWithExact(model, { ...o, ...PATCH, at: "resid_pre", memoryBudget: 1 }),

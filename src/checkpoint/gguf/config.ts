@@ -64,7 +64,10 @@ export async function ggufConfig(facts: GgufFacts): Promise<Record<string, unkno
     const value = settings.take(key);
     if (value !== undefined) config[name] = value;
   }
-  if (architecture.windowedType && config.sliding_window !== undefined) config.model_type = architecture.windowedType;
+  // Of no window: llama.cpp writes 0 for Phi 4, which has none.
+  if (config.sliding_window === 0) config.sliding_window = null;
+  if (architecture.windowedType && typeof config.sliding_window === "number")
+    config.model_type = architecture.windowedType;
   Object.assign(config, sizesOf(settings, config, facts, architecture));
   const scaling = await ropeScaling(settings, facts, config);
   if (scaling) config.rope_scaling = scaling;

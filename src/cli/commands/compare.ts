@@ -48,7 +48,7 @@ async function compare(source: string, text: string | undefined, command: Comman
   using stored = await load(source, options);
   using other = await load(source, { ...options, weightsAs });
   const ids = typeof input === "string" ? stored.toTokens(input, bosOption(options)) : input;
-  const comparison = await compareModels(stored, other, ids);
+  const comparison = await compareModels(stored, other, ids, { signal: stop.signal });
   const result = { ...comparison, storedBytes: weightBytes(stored), bytes: weightBytes(other) };
   if (options.json) return printJson(result);
   print(

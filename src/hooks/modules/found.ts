@@ -52,6 +52,8 @@ export interface FoundDictionary {
   /** The file of settings, where there is one. */
   readonly config: Readonly<Record<string, unknown>>;
   readonly modules: readonly FoundModule[];
+  /** What a person should know before using it. */
+  readonly notices?: readonly string[];
 }
 
 /** The tensors of files, each to be named before it is used. */

@@ -29,6 +29,8 @@ export interface DictionaryOptions {
   hookOut?: string;
   /** Called as tensors go to the GPU, with the bytes so far. */
   onProgress?: (progress: CheckpointProgress) => void;
+  /** Told what a person should know of it. Default: a warning on the console. */
+  onNotice?: (message: string) => void;
   /** Ends the load with `signal.reason`. Its GPU memory is freed. */
   signal?: AbortSignal;
 }
@@ -37,6 +39,7 @@ export const DICTIONARY_OPTIONS = s.object<DictionaryOptions>("the options of lo
   hook: s.text,
   hookOut: s.text,
   onProgress: s.callback,
+  onNotice: s.callback,
   signal: s.signal,
 });
 
@@ -66,6 +69,8 @@ export async function loadDictionary(
   model.assertOpen();
   return withFiles(source, read, async (found) => {
     for (const { spec } of found.modules) checkModule(model.spec, spec, found.label);
+    const tell = read.onNotice ?? ((message: string) => console.warn(`superlens: ${message}`));
+    for (const notice of found.notices ?? []) tell(notice);
     return load(model, found, read);
   });
 }

@@ -30,7 +30,7 @@ const NORMALIZATIONS = ["none", "expected_average_only_in", "constant_norm_resca
 /** Of how it was stored, trained and published: nothing that a pass computes. */
 const INERT = [
   ...["dtype", "device", "sae_lens_version", "sae_lens_training_version", "neuronpedia_id", "release", "sae_id"],
-  ...["model_name", "model_class_name", "model_from_pretrained_kwargs", "prepend_bos", "context_size", "seqpos_slice"],
+  ...["model_name", "model_class_name", "prepend_bos", "context_size", "seqpos_slice"],
   ...[
     "dataset_path",
     "dataset_trust_remote_code",
@@ -70,6 +70,10 @@ const INERT = [
     "adam_beta1",
     "adam_beta2",
     "use_ghost_grads",
+    "feature_sampling_method",
+    "resample_batches",
+    "feature_reinit_scale",
+    "dead_feature_estimation_method",
     "feature_sampling_window",
     "dead_feature_window",
     "n_eval_batches",
@@ -116,12 +120,25 @@ export function readSaeLens(label: string, config: unknown, tensors: Tensors, gi
       "A transcoder's b_dec belongs to what it writes, not to what it reads: set it to false.",
     );
   const isScaled = refuseOthers(settings, tensors);
+  const processing = [...new Set([metadata, settings])].flatMap(processingOf);
   settings.ignore(INERT);
   settings.assertAllRead();
   const module = tensorsOf(spec, tensors, scale, isScaled);
   tensors.assertAllUsed();
-  return { label, format: "SAELens", config: config as Record<string, unknown>, modules: [module] };
+  const known = { label, format: "SAELens", config: config as Record<string, unknown>, modules: [module] };
+  return processing.length === 0 ? known : { ...known, notices: [processedNotice(label, processing)] };
 }
+
+/** How TransformerLens changed the weights of the model that the dictionary was trained on. */
+const PROCESSING = ["center_writing_weights", "fold_ln", "center_unembed", "fold_value_biases"];
+
+function processingOf(settings: Settings): string[] {
+  const kwargs = settings.get("model_from_pretrained_kwargs");
+  return PROCESSING.filter((name) => (kwargs as Record<string, unknown> | undefined)?.[name] === true);
+}
+
+const processedNotice = (label: string, processing: readonly string[]) =>
+  `${label} was trained on a model whose weights TransformerLens had processed (model_from_pretrained_kwargs: ${processing.join(", ")}). Activations of the raw model differ: splice it into model.processed(), with centerWriting for center_writing_weights and foldNorm for fold_ln.`;
 
 function architectureOf(settings: Settings): (typeof ARCHITECTURES)[(typeof NAMES)[number]] {
   const name = settings.oneOf("architecture", NAMES, "standard");

@@ -79,10 +79,11 @@ export class WeightGradients {
       const { planned, matrix } = weight;
       const gradient = this.#byPlace.get(keyOf(planned.place, planned.layer));
       if (!gradient) return [];
-      if (matrix.storage === "f32") return [{ weight, gradient }];
+      const storages = [...new Set(matrix.parts.map(({ storage = matrix.storage }) => storage))];
+      if (storages.every((storage) => storage === "f32")) return [{ weight, gradient }];
       throw new InputError(
         "train/storage",
-        `${planned.pieces[0]?.info.name} is stored as ${matrix.storage}, and weights are trained in float32. Load the model with loadModel(source, { dtype: "float32" }).`,
+        `${planned.pieces[0]?.info.name} is stored as ${storages.join(" and ")}, and weights are trained in float32. Load the model with loadModel(source, { dtype: "float32" }).`,
       );
     });
   }

@@ -9,7 +9,15 @@ import { ELEMENT_BYTES, isBlockStorage, rowStep, type StorageType } from "../../
 import type { ModelSpec, TensorSource } from "../spec.ts";
 import { type FloatTensor, findWeight, membersOf } from "./find.ts";
 import { commonStorage, storageOf } from "./storage.ts";
-import { isPerBlock, isWeightOf, WEIGHT_NAMES, WEIGHTS, type WeightName, weightShape } from "./table.ts";
+import {
+  isPerBlock,
+  isWeightOf,
+  ROUTING_WEIGHTS,
+  WEIGHT_NAMES,
+  WEIGHTS,
+  type WeightName,
+  weightShape,
+} from "./table.ts";
 
 /** A checkpoint tensor with the rows wanted of it. */
 export interface Piece {
@@ -165,8 +173,10 @@ function matrixOf(
     const part = { firstRow: 0, rows: outWidth, bytes: outWidth * width * 4 };
     return { outWidth, width, storage: "f32", layout: "linear", stride: width, parts: [part] };
   }
+  // A router that is rounded to few bits sends tokens to other experts.
+  const kept = wanted && isBlockStorage(wanted) && ROUTING_WEIGHTS.has(name) ? undefined : wanted;
   const runs =
-    form === "matrix" ? runsOf(pieces, outWidth, wanted) : [{ firstRow: 0, rows: outWidth, storage: "f32" as const }];
+    form === "matrix" ? runsOf(pieces, outWidth, kept) : [{ firstRow: 0, rows: outWidth, storage: "f32" as const }];
   const dtypes = new Set(pieces.map(({ info }) => info.dtype));
   const isTransposed =
     isPerBlock(name) && !WEIGHTS[name].perExpert && pieces.every(({ source }) => source.transpose) && dtypes.size === 1;

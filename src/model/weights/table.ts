@@ -220,6 +220,9 @@ export function expertsIn({ mlp }: Architecture, name: WeightName): number {
   return WEIGHTS[name]?.perExpert ? (mlp.experts?.count ?? 0) : 0;
 }
 
+/** Weights that choose experts, or say how much an MLP counts: `weights` quantises all others. */
+export const ROUTING_WEIGHTS: ReadonlySet<WeightName> = new Set(["mlp.W_router", "mlp.shared.W_weight"]);
+
 /** Whether each head has its own, so that each may be a tensor. */
 export const isPerHead = ({ attention }: Architecture, name: WeightName): boolean =>
   attention.qkNorm === "perHead" && /^attn\.[qk]Norm\./.test(name);

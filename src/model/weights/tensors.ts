@@ -8,6 +8,7 @@ import type { BufferSlice } from "../../gpu/recorder.ts";
 import { Tensor } from "../../gpu/tensor.ts";
 import type { Matrix } from "../../kernels/matrix.ts";
 import type { Piece, PlannedMatrix, PlannedWeight } from "./plan.ts";
+import { fromStorage } from "./storage.ts";
 import type { Weights } from "./weights.ts";
 
 /** What was planned, or its gradient, in memory; `slices` by the parts of `matrix`. */
@@ -64,7 +65,7 @@ export function regionsOf({ at, width, runs }: Piece, { matrix, slices }: InMemo
   });
 }
 
-/** A tensor of numbers in float32, [..] as the checkpoint stores it. */
+/** A tensor of numbers in float32 whatever its storage, [..] as the checkpoint stores it. */
 export async function readTensor(gpu: Gpu, pieces: readonly { piece: Piece; held: InMemory }[]): Promise<Float32Array> {
   const shape = pieces[0]?.piece.info.shape ?? [];
   const data = new Float32Array(shape.reduce((product, size) => product * size, 1));
@@ -76,7 +77,10 @@ export async function readTensor(gpu: Gpu, pieces: readonly { piece: Piece; held
 async function putPiece(gpu: Gpu, data: Float32Array, piece: Piece, { matrix, slices }: InMemory): Promise<void> {
   for (const [index, part] of matrix.parts.entries()) {
     const { buffer, offset = 0 } = slices[index] as BufferSlice;
-    const values = new Float32Array(await readBuffer(gpu, buffer, offset, part.bytes));
+    const values = fromStorage(
+      new Uint8Array(await readBuffer(gpu, buffer, offset, part.bytes)),
+      part.storage ?? matrix.storage,
+    );
     eachNumber(piece, matrix, part, (inTensor, inPart) => {
       data[inTensor] = values[inPart] as number;
     });

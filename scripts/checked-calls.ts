@@ -11,7 +11,10 @@ import { EDGE_ATTRIBUTION_OPTIONS } from "../src/hooks/circuits/edge-attribution
 import { FAITHFULNESS_OPTIONS } from "../src/hooks/circuits/faithfulness.ts";
 import { EDIT } from "../src/hooks/edit.ts";
 import { HOOKED_GENERATE_OPTIONS } from "../src/hooks/generate.ts";
+import { TOP_FEATURES_OPTIONS } from "../src/hooks/modules/active.ts";
+import { FEATURE_ATTRIBUTION_OPTIONS } from "../src/hooks/modules/attribution.ts";
 import { DICTIONARY_OPTIONS } from "../src/hooks/modules/load.ts";
+import { MAX_ACTIVATING_OPTIONS } from "../src/hooks/modules/max-activating.ts";
 import { SPLICE_OPTIONS } from "../src/hooks/modules/splice.ts";
 import { ABLATE_OPTIONS } from "../src/hooks/patching/ablate.ts";
 import { ACTIVATION_PATCH_OPTIONS } from "../src/hooks/patching/activation-patch.ts";
@@ -65,6 +68,7 @@ import { CONSTRUCTION_OPTIONS } from "../src/theory/plan.ts";
 import { VERIFY_OPTIONS } from "../src/theory/verify/index.ts";
 import { CHAT_TEMPLATE_OPTIONS } from "../src/tokenizer/chat.ts";
 import { ADAMW_OPTIONS } from "../src/train/adamw.ts";
+import { TRAIN_DICTIONARY_OPTIONS } from "../src/train/dictionary.ts";
 import { INITIAL_WEIGHTS_OPTIONS } from "../src/train/initialise.ts";
 import { SAVE_OPTIONS } from "../src/train/save.ts";
 import { SCHEDULE } from "../src/train/schedule.ts";
@@ -113,6 +117,24 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     schema: SPLICE_OPTIONS,
     type: "SpliceOptions",
     files: ["src/hooks/modules/splice.ts"],
+  },
+  {
+    calls: "`topFeatures`",
+    schema: TOP_FEATURES_OPTIONS,
+    type: "TopFeaturesOptions",
+    files: ["src/hooks/modules/active.ts", "src/model/long-call.ts"],
+  },
+  {
+    calls: "`featureAttribution`",
+    schema: FEATURE_ATTRIBUTION_OPTIONS,
+    type: "FeatureAttributionOptions",
+    files: ["src/hooks/modules/attribution.ts", "src/model/long-call.ts"],
+  },
+  {
+    calls: "`maxActivating`",
+    schema: MAX_ACTIVATING_OPTIONS,
+    type: "MaxActivatingOptions",
+    files: ["src/hooks/modules/max-activating.ts", "src/model/long-call.ts"],
   },
   {
     calls: "`loadDictionary`, `inspectDictionary`",
@@ -345,6 +367,12 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     schema: DEFAULT_MODELS_OPTIONS,
     type: "DefaultModelsOptions",
     files: ["src/paper/embedded.ts"],
+  },
+  {
+    calls: "`trainDictionary`",
+    schema: TRAIN_DICTIONARY_OPTIONS,
+    type: "TrainDictionaryOptions",
+    files: ["src/train/dictionary.ts"],
   },
   { calls: "`saveModel`", schema: SAVE_OPTIONS, type: "SaveOptions", files: ["src/train/save.ts"] },
   {

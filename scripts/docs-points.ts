@@ -39,6 +39,7 @@ function familiesWithout(kind: string): string[] {
 /** The shorter of those that lack it and those that have it. */
 function summary(without: readonly string[]): string {
   const others = SPECS.map(({ label }) => label).filter((label) => !without.includes(label));
+  if (others.length === 0) return "all without experts";
   return without.length > others.length ? `all but ${others.join(", ")}` : without.join(", ");
 }
 

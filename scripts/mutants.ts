@@ -5,6 +5,8 @@
  * expression in a shader needs no mutant: every kernel is compared with its reference on many shapes.
  */
 import type { Mutant } from "./mutant.ts";
+import { EXPERT_MUTANTS } from "./mutants-experts.ts";
+import { GGUF_MUTANTS } from "./mutants-gguf.ts";
 import { GRADIENT_MUTANTS } from "./mutants-gradients.ts";
 
 const PLACE = ["test/graph/place.test.ts"];
@@ -204,6 +206,35 @@ export const MUTANTS: readonly Mutant[] = [
     to: "[{ ...patch, ...where, ...(where.heads ? {} : { positions: [position] }) }]",
     tests: ["test/patching/experiments.test.ts"],
   },
+  // Dictionaries.
+  {
+    name: "modules: the error is that of edited features",
+    file: "src/model/modules.ts",
+    from: "const clean = isChanged ? this.#reconstruct(writers, own, point, y, false) : recons;",
+    to: "const clean = recons;",
+    tests: ["test/modules/fixtures.test.ts"],
+  },
+  {
+    name: "modules: rows of the last block are those of the block before",
+    file: "src/model/modules.ts",
+    from: 'if (y.rows !== "output" || x.rows === "output") return x;',
+    to: "return x;",
+    tests: ["test/modules/formats.test.ts"],
+  },
+  {
+    name: "dictionary: of equal features too many stay",
+    file: "shaders/keep_largest.wgsl",
+    from: "if (seen > staying) {",
+    to: "if (seen > equals) {",
+    tests: ["test/modules/sparse.test.ts"],
+  },
+  {
+    name: "npz: pickled objects are read as numbers",
+    file: "src/checkpoint/npz.ts",
+    from: 'if (descr.includes("O"))',
+    to: 'if (descr.includes("pickle"))',
+    tests: ["test/modules/formats.test.ts"],
+  },
   // Tracing.
   {
     name: "trace: a residual that is given gets positions added",
@@ -215,7 +246,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "trace: the MLP of a parallel block reads attention's norm",
     file: "src/model/trace.ts",
-    from: "const shared = parallelSharedNorm ? normed : undefined;",
+    from: "const shared = parallelSharedNorm || normedResidual ? normed : undefined;",
     to: "const shared = normed;",
     tests: REFERENCES,
     quick: true,
@@ -554,4 +585,6 @@ export const MUTANTS: readonly Mutant[] = [
     tests: BENCH,
   },
   ...GRADIENT_MUTANTS,
+  ...EXPERT_MUTANTS,
+  ...GGUF_MUTANTS,
 ];

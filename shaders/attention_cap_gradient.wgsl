@@ -19,7 +19,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   }
   var capped = scores[index];
   if (HAS_ALIBI) {
-    capped -= headNumbers[head] * (f32(key) - f32(entry.y));
+    capped -= alibiOf(head, entry.y, key);
   }
   let part = capped / params.softCap;
   grad[index] *= 1.0 - part * part;

@@ -67,7 +67,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
     }
     for (var r = 0u; r < ROWS; r++) {
       let position = keyRows[block + r].position;
-      let weights = weightsOf(products[r], dPatterns[r], known[0], known[1], known[2] * (f32(position) - known[3]));
+      let bias = alibiBias(known[2], vec4<f32>(f32(position)), known[3]);
+      let weights = weightsOf(products[r], dPatterns[r], known[0], known[1], bias);
       let visible = sees(vec4<u32>(known[3]), vec4<u32>(position)) & (index < vec4<u32>(end));
       products[r] = select(vec4<f32>(), weights.dScore, visible);
       dPatterns[r] = select(vec4<f32>(), weights.pattern, visible);

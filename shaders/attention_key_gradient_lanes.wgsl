@@ -70,7 +70,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
         }
       }
       let its = subgroupBroadcast(known, 0u);
-      let bias = its.z * (vec4<f32>(position) - its.w);
+      let bias = alibiBias(vec4<f32>(its.z), vec4<f32>(position), vec4<f32>(its.w));
       let weights = weightsOf(product, dPattern, vec4<f32>(its.x), vec4<f32>(its.y), bias);
       let visible = sees(vec4<u32>(u32(its.w)), position);
       let dScore = select(vec4<f32>(), weights.dScore, visible);

@@ -68,7 +68,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       let known = transpose(
         mat4x4<f32>(statisticsTile[j], statisticsTile[j + 1u], statisticsTile[j + 2u], statisticsTile[j + 3u]),
       );
-      let weights = weightsOf(products, dPatterns, known[0], known[1], known[2] * (f32(entry.position) - known[3]));
+      let bias = alibiBias(known[2], vec4<f32>(f32(entry.position)), known[3]);
+      let weights = weightsOf(products, dPatterns, known[0], known[1], bias);
       let isQuery = start + j + FOUR_ON < vec4<u32>(end);
       let visible = sees(vec4<u32>(known[3]), vec4<u32>(entry.position)) & isQuery;
       let pattern = select(vec4<f32>(), weights.pattern, visible);

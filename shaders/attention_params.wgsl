@@ -19,6 +19,8 @@ struct Params {
 override CAUSAL: bool = true;
 override HAS_SOFT_CAP: bool = false;
 override HAS_ALIBI: bool = false;
+// Above 0: what ALiBi adds is slope * key rounded to bfloat16, times this (falcon).
+override ALIBI_SCALE: f32 = 0.0;
 // Each head has a sink: a score beside those of its keys, of a key without a value.
 override HAS_SINKS: bool = false;
 
@@ -52,4 +54,20 @@ fn withSink(total: f32, sink: f32, largest: f32) -> f32 {
     return total + exp(min(sink - largest, 80.0));
   }
   return total;
+}
+
+// The nearest number with the 16 upper bits of a float32, to even where two are as near.
+fn inBfloat16(x: vec4<f32>) -> vec4<f32> {
+  let bits = bitcast<vec4<u32>>(x);
+  let half = vec4<u32>(0x7fffu) + ((bits >> vec4<u32>(16u)) & vec4<u32>(1u));
+  return bitcast<vec4<f32>>((bits + half) & vec4<u32>(0xffff0000u));
+}
+
+// What ALiBi adds to scores. Counted from the query: the same under softmax as slope * key, and it stays small in long prompts;
+// where it is rounded, only slope * key is the same.
+fn alibiBias(slope: vec4<f32>, key: vec4<f32>, position: vec4<f32>) -> vec4<f32> {
+  if (ALIBI_SCALE > 0.0) {
+    return ALIBI_SCALE * inBfloat16(slope * key);
+  }
+  return slope * (key - position);
 }

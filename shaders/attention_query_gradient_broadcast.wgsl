@@ -63,7 +63,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
     for (var r = 0u; r < ROWS; r++) {
       let entry = rows[block + r];
       let known = statistics[entry.x * params.nHeads + head];
-      let bias = known.z * (vec4<f32>(key) - known.w);
+      let bias = alibiBias(vec4<f32>(known.z), vec4<f32>(key), vec4<f32>(known.w));
       let weights = weightsOf(products[r], dPatterns[r], vec4<f32>(known.x), vec4<f32>(known.y), bias);
       let visible = sees(vec4<u32>(entry.z), key) & (key <= vec4<u32>(last));
       products[r] = select(vec4<f32>(), weights.dScore, visible);

@@ -68,7 +68,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
       }
       let key = first + l;
       let visible = sees(position, vec4<u32>(key));
-      let weights = weightsOf(product, dPattern, known[0], known[1], known[2] * (f32(key) - known[3]));
+      let weights = weightsOf(product, dPattern, known[0], known[1], alibiBias(known[2], vec4<f32>(f32(key)), known[3]));
       let dScore = select(vec4<f32>(), weights.dScore, visible);
       for (var d = 0u; d < D4; d++) {
         for (var c = 0u; c < FOUR; c++) {

@@ -60,7 +60,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         );
       }
       let key = start + j + FOUR_ON;
-      let bias = known.z * (vec4<f32>(key) - known.w);
+      let bias = alibiBias(vec4<f32>(known.z), vec4<f32>(key), vec4<f32>(known.w));
       let weights = weightsOf(products, dPatterns, vec4<f32>(known.x), vec4<f32>(known.y), bias);
       let visible = sees(vec4<u32>(entry.z), key) & (key <= vec4<u32>(last));
       let dScore = select(vec4<f32>(), weights.dScore, visible);

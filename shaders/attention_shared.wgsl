@@ -4,11 +4,14 @@
 @group(1) @binding(0) var<storage, read> rowTable: array<vec4<u32>>;
 @group(1) @binding(2) var<storage, read> headNumbers: array<f32>;
 
+fn alibiOf(head: u32, position: u32, key: u32) -> f32 {
+  return alibiBias(vec4<f32>(headNumbers[head]), vec4<f32>(f32(key)), vec4<f32>(f32(position))).x;
+}
+
 fn finishScore(product: f32, head: u32, position: u32, key: u32) -> f32 {
   var score = cappedScore(product);
   if (HAS_ALIBI) {
-    // Counted from the query: the same under softmax as slope * key, and it stays small in long prompts.
-    score += headNumbers[head] * (f32(key) - f32(position));
+    score += alibiOf(head, position, key);
   }
   return score;
 }

@@ -74,7 +74,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
     for (var r = 0u; r < ROWS; r++) {
       let position = rows[block + r].z;
       let visible = sees(vec4<u32>(position), key) & (key <= vec4<u32>(last));
-      let bias = slope * (vec4<f32>(key) - f32(position));
+      let bias = alibiBias(vec4<f32>(slope), vec4<f32>(key), vec4<f32>(f32(position)));
       let scores = select(vec4<f32>(HIDDEN), cappedScores(products[r]) + bias, visible);
       let newLargest = max(largest[r], max(max(scores.x, scores.y), max(scores.z, scores.w)));
       let weights = select(vec4<f32>(), exp(scores - newLargest), visible);

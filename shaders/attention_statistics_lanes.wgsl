@@ -75,7 +75,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
       }
       let key = first + l;
       let visible = sees(position, vec4<u32>(key));
-      let bias = slope * (f32(key) - vec4<f32>(position));
+      let bias = alibiBias(vec4<f32>(slope), vec4<f32>(f32(key)), vec4<f32>(position));
       let score = select(vec4<f32>(HIDDEN), cappedScores(product) + bias, visible);
       let most = max(largest, score);
       let correction = exp(largest - most);

@@ -72,7 +72,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       }
       let key = start + j + FOUR_ON;
       let visible = sees(vec4<u32>(position), key) & (key <= vec4<u32>(last));
-      let bias = slope * (vec4<f32>(key) - f32(position));
+      let bias = alibiBias(vec4<f32>(slope), vec4<f32>(key), vec4<f32>(f32(position)));
       let scores = select(vec4<f32>(HIDDEN), cappedScores(products) + bias, visible);
       let newLargest = max(largest, max(max(scores.x, scores.y), max(scores.z, scores.w)));
       let weights = select(vec4<f32>(), exp(scores - newLargest), visible);

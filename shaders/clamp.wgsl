@@ -1,4 +1,4 @@
-// Elements kept within a limit, in place: x = min(max(x, -limit), limit).
+// Elements kept within a limit, in place: x = min(max(x, least), most) + plus.
 // Grid: x = ceil(rowCount * width / 64), folded into y.
 
 struct Params {
@@ -6,7 +6,9 @@ struct Params {
   width: u32, // elements of a row, `start` into it, `rowStride` from one row to the next
   start: u32,
   rowStride: u32,
-  limit: f32,
+  least: f32,
+  most: f32,
+  plus: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -20,5 +22,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   }
   let row = index / params.width;
   let at = params.start + row * params.rowStride + index % params.width;
-  x[at] = clamp(x[at], -params.limit, params.limit);
+  x[at] = clamp(x[at], params.least, params.most) + params.plus;
 }

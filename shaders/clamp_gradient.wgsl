@@ -1,4 +1,4 @@
-// Back through clamp.wgsl, in place of the gradient: grad = 0 where |x| > limit.
+// Back through clamp.wgsl, in place of the gradient: grad = 0 where x < least or x > most.
 // Grid: x = ceil(rowCount * width / 64), folded into y.
 
 struct Params {
@@ -8,7 +8,8 @@ struct Params {
   rowStride: u32,
   gradStart: u32,
   gradStride: u32,
-  limit: f32,
+  least: f32,
+  most: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -23,7 +24,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   }
   let row = index / params.width;
   let at = params.start + row * params.rowStride + index % params.width;
-  if (abs(x[at]) > params.limit) {
+  if (x[at] < params.least || x[at] > params.most) {
     grad[params.gradStart + row * params.gradStride + index % params.width] = 0.0;
   }
 }

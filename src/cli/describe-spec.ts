@@ -1,6 +1,6 @@
 /** A `ModelSpec` in words: one labelled line per aspect, leaving out what the model does not have. */
-import type { LayerSpec, ModelSpec, NormSpec, RopeSpec } from "../model/spec.ts";
-import { dMlpOf } from "../model/weights/table.ts";
+import type { ExpertsSpec, LayerSpec, ModelSpec, NormSpec, RopeSpec } from "../model/spec.ts";
+import { dMlpOf, isSparse } from "../model/weights/table.ts";
 import { grouped } from "./output.ts";
 
 type Line = [label: string, text: string];
@@ -52,6 +52,7 @@ function describeEmbedding({ embed, positions }: ModelSpec): string {
   const kinds: Record<typeof positions.kind, string> = {
     none: "no positions added",
     learned: "learned positions added",
+    sinusoidal: "sinusoidal positions added",
     alibi: "ALiBi slopes on the scores",
   };
   const offset = positions.kind === "learned" && positions.offset > 0 && `which start at row ${positions.offset}`;
@@ -117,12 +118,24 @@ function describeRope(rope: RopeSpec, where: readonly number[], nLayers: number)
 function describeMlp(spec: ModelSpec): string {
   const { mlp, layers } = spec;
   if (mlp.absent) return "none";
-  const widths = layers.map((_, layer) => grouped(dMlpOf(spec, layer)));
+  const widths = layers.flatMap((_, layer) => (isSparse(spec, layer) ? [] : [grouped(dMlpOf(spec, layer))]));
   const same = new Set(widths).size === 1;
+  const sparse = layers.flatMap((_, layer) => (isSparse(spec, layer) ? [layer] : []));
   return joined(
-    `${same ? widths[0] : `${widths.join(", then ")}`} wide`,
+    mlp.experts !== undefined && `${describeExperts(mlp.experts)} ${inLayers(sparse, layers.length)}`,
+    mlp.experts !== undefined && sparse.length < layers.length && "one MLP in the others",
+    sparse.length < layers.length && `${same ? widths[0] : `${widths.join(", then ")}`} wide`,
     mlp.activation,
     mlp.kind === "gated" && "gated",
+  );
+}
+
+function describeExperts({ count, perToken, dExpert, routing, shared }: ExpertsSpec): string {
+  return joined(
+    `${perToken} of ${count} experts for each token, each ${grouped(dExpert)} wide`,
+    `chosen by ${routing.scores}${routing.choiceBias ? " and a bias" : ""}`,
+    routing.groups !== undefined && `within ${routing.groups.chosen} of ${routing.groups.count} groups`,
+    shared !== undefined && `beside an MLP ${grouped(shared.dMlp)} wide${shared.gate ? " with a gate" : ""}`,
   );
 }
 

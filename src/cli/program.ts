@@ -8,6 +8,7 @@ import { compareCommand } from "./commands/compare.ts";
 import { constructCommand } from "./commands/construct.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { familiesCommand } from "./commands/families.ts";
+import { featuresCommand } from "./commands/features.ts";
 import { forwardCommand } from "./commands/forward.ts";
 import { generateCommand } from "./commands/generate.ts";
 import { inspectCommand } from "./commands/inspect.ts";
@@ -40,6 +41,7 @@ const COMMANDS = [
   forwardCommand,
   backwardCommand,
   lensCommand,
+  featuresCommand,
   attentionCommand,
   patchCommand,
   attributeCommand,
@@ -54,7 +56,7 @@ const COMMANDS = [
 
 const MODELS = `
 MODEL is a folder with config.json and model.safetensors, an http(s):// address of such a folder, or
-hf:owner/name[@revision] from the Hugging Face Hub (kept on disk after the first time).
+hf:owner/name[@revision] from the Hugging Face Hub (kept on disk after the first time); or a .gguf file in one of them.
 
 Environment: SUPERLENS_ADAPTER chooses the adapter; SUPERLENS_DEBUG=1 adds the stack to an error.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.`;

@@ -17,6 +17,7 @@ import type { Op, OpKind, Value } from "../ops/op.ts";
 import { ROPE, ROPE_STORE } from "../ops/rope.ts";
 import { STORE } from "../ops/store.ts";
 import { SUM_HEADS } from "../ops/sum-heads.ts";
+import { WEIGH, WEIGHED_SUM } from "../ops/weigh.ts";
 import type { Graph } from "./graph.ts";
 
 /** What a rule may ask about the ops before the one that it looks at. */
@@ -124,6 +125,10 @@ export const FUSION_RULES: readonly FusionRule[] = [
       return { fused: made(MATMUL, heads.inputs, outputs, attributes), consumed: [heads as Op] };
     },
   ),
+  rule("weighed, summed", SUM_HEADS, ({ inputs: [weighed], outputs, attributes: { bias } }, before) => {
+    const weigh = bias ? undefined : before.inner(WEIGH, weighed);
+    return weigh && { fused: made(WEIGHED_SUM, weigh.inputs, outputs, {}), consumed: [weigh as Op] };
+  }),
   epilogue("matmul, scaled", SCALE, (matmul, { scale }) =>
     matmul.activation || matmul.softCap ? undefined : { ...matmul, scale: (matmul.scale ?? 1) * scale },
   ),

@@ -134,7 +134,7 @@ function checkForm(edit: CheckedEdit): void {
 
 function compileAt(edit: CheckedEdit, point: Point, scope: EditScope): CompiledEdit {
   const width = axisSize(point.kind.axes.at(-1) as Axis, scope, point);
-  const headAxis = point.kind.axes.find((axis) => axis === "head" || axis === "kvHead");
+  const headAxis = point.kind.axes.slice(0, -1).find((axis) => axis === "head" || axis === "kvHead" || axis === "slot");
   if (edit.heads && !headAxis) throw fail(edit, "hook/head-range", `${point.name} has no heads.`);
   const headCount = headAxis ? axisSize(headAxis, scope, point) : 1;
   const heads = selectIndices(edit, "heads", headCount);
@@ -204,6 +204,10 @@ export function axisSize(
     dHead: spec.dHead,
     dModel: spec.dModel,
     dMlp: dMlpOf(spec, layer),
+    expert: spec.mlp.experts?.count ?? 0,
+    slot: spec.mlp.experts?.perToken ?? 0,
+    dExpert: spec.mlp.experts?.dExpert ?? 0,
+    dShared: spec.mlp.experts?.shared?.dMlp ?? 0,
     vocab: spec.vocabSize,
     one: 1,
     feature: module?.dSae ?? 0,

@@ -21,6 +21,10 @@ export type Axis =
   | "dHead"
   | "dModel"
   | "dMlp"
+  | "expert"
+  | "slot"
+  | "dExpert"
+  | "dShared"
   | "query"
   | "key"
   | "one"
@@ -52,6 +56,9 @@ const PER_HEAD: readonly Axis[] = ["batch", "pos", "head", "dModel"];
 const PER_KV_HEAD: readonly Axis[] = ["batch", "pos", "kvHead", "dModel"];
 const PAIRS: readonly Axis[] = ["batch", "head", "query", "key"];
 const MLP: readonly Axis[] = ["batch", "pos", "dMlp"];
+const SLOTS: readonly Axis[] = ["batch", "pos", "slot"];
+const PER_EXPERT: readonly Axis[] = ["batch", "pos", "slot", "dExpert"];
+const SHARED: readonly Axis[] = ["batch", "pos", "dShared"];
 
 function point(name: string, axes: readonly Axis[], meaning: string, formula: string, needs = ""): PointKind {
   return { name, axes, meaning, formula, needs, isCopy: false };
@@ -66,13 +73,17 @@ const LN1 = "a norm before attention";
 const LN2 = "a norm of its own before the MLP";
 const ROPE = "RoPE in the layer";
 const MLP_NEEDED = "an MLP in the block";
+const DENSE = "an MLP in the block that is no mixture of experts";
+const EXPERTS = "a mixture of experts in the block";
+const GATED_EXPERTS = "gated experts in the block";
+const SHARED_MLP = "an MLP beside the experts of the block";
 const FINAL_NORM = "norms";
 const TERM = "after the post-norm (olmo2, gemma2, gemma3) and the residual multiplier (granite): exactly what is added";
 
 /** In the order in which a forward pass reaches them. */
 export const POINT_KINDS: readonly PointKind[] = [
   point("hook_embed", RESIDUAL, "token embedding", "W_E[token] * embed scale"),
-  point("hook_pos_embed", RESIDUAL, "position embedding", "W_pos[position + offset]", "learned positions"),
+  point("hook_pos_embed", RESIDUAL, "position embedding", "W_pos[position + offset]", "positions that are added"),
   point(
     "blocks.{i}.hook_resid_pre",
     RESIDUAL,
@@ -173,7 +184,7 @@ export const POINT_KINDS: readonly PointKind[] = [
     MLP,
     "hidden layer before the activation; gated MLPs: the gate",
     "W_in x + b_in; gated: W_gate x + b_gate",
-    MLP_NEEDED,
+    DENSE,
   ),
   point(
     "blocks.{i}.mlp.hook_pre_linear",
@@ -187,13 +198,90 @@ export const POINT_KINDS: readonly PointKind[] = [
     MLP,
     "hidden layer after the activation",
     "act(pre); gated: act(pre) * pre_linear",
-    MLP_NEEDED,
+    DENSE,
+  ),
+  point(
+    "blocks.{i}.mlp.hook_router_logits",
+    ["batch", "pos", "expert"],
+    "a logit for each expert; edits change which experts a row goes through",
+    "W_router x + b_router",
+    EXPERTS,
+  ),
+  point(
+    "blocks.{i}.mlp.hook_expert_indices",
+    SLOTS,
+    "numbers of the experts that the row goes through, the one with the greatest score first",
+    "the greatest scores (+ b_choice)",
+    EXPERTS,
+  ),
+  point(
+    "blocks.{i}.mlp.hook_expert_weights",
+    SLOTS,
+    "weight of each of them",
+    "scores of the chosen, normed and scaled as the model has it",
+    EXPERTS,
+  ),
+  point(
+    "blocks.{i}.mlp.hook_expert_pre",
+    PER_EXPERT,
+    "each expert's hidden layer before the activation; gated experts: the gate",
+    "as mlp.hook_pre, of the expert (llama4: of weight * x)",
+    EXPERTS,
+  ),
+  point(
+    "blocks.{i}.mlp.hook_expert_pre_linear",
+    PER_EXPERT,
+    "the part of gated experts that is not activated",
+    "as mlp.hook_pre_linear, of the expert",
+    GATED_EXPERTS,
+  ),
+  point(
+    "blocks.{i}.mlp.hook_expert_post",
+    PER_EXPERT,
+    "each expert's hidden layer after the activation",
+    "as mlp.hook_post; gpt_oss: act(min(pre, c)) * (clamp(pre_linear, -c, c) + 1)",
+    EXPERTS,
+  ),
+  point(
+    "blocks.{i}.mlp.hook_expert_out",
+    ["batch", "pos", "slot", "dModel"],
+    "what each expert gives, before its weight",
+    "W_out post + b_out of the expert",
+    EXPERTS,
+  ),
+  point(
+    "blocks.{i}.mlp.hook_shared_pre",
+    SHARED,
+    "hidden layer of the MLP beside the experts, before the activation; gated: the gate",
+    "as mlp.hook_pre",
+    SHARED_MLP,
+  ),
+  point(
+    "blocks.{i}.mlp.hook_shared_pre_linear",
+    SHARED,
+    "the part of it that is not activated",
+    "as mlp.hook_pre_linear",
+    SHARED_MLP,
+  ),
+  point(
+    "blocks.{i}.mlp.hook_shared_post",
+    SHARED,
+    "hidden layer of it after the activation",
+    "as mlp.hook_post",
+    SHARED_MLP,
+  ),
+  point(
+    "blocks.{i}.mlp.hook_shared_out",
+    RESIDUAL,
+    "what it adds to what the experts give",
+    "W_out post + b_out, with a gate times sigmoid(w x)",
+    SHARED_MLP,
   ),
   copy(
     "blocks.{i}.mlp.hook_out",
     RESIDUAL,
     "what the MLP gives, before the post-norm and the residual multiplier",
-    "W_out post + b_out",
+    "W_out post + b_out; experts: sum over slots of weight * expert_out, + shared_out",
     MLP_NEEDED,
   ),
   point(

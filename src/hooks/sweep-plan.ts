@@ -286,9 +286,28 @@ function compileCells(
       const own = ends.length > 1 ? ofSequence(compiled, prompt) : compiled;
       const places = own.map(({ at, targets }) => ({ point: at, positions: targets.map(({ position }) => position) }));
       const affected = affectedRows(reaches, places, end, scope.lengths[prompt] as number, causal, from);
-      return affected ? [{ index: cell * ends.length + prompt, prompt, edits: own, affected }] : [];
+      return affected
+        ? [{ index: cell * ends.length + prompt, prompt, edits: own, affected: withFeatures(affected, spec) }]
+        : [];
     });
   });
+}
+
+/** Rows join no later than the block where a dictionary reads what it writes to a block after the join: base runs keep no features. */
+function withFeatures({ first, joins }: AffectedRows, spec: ModelSpec): AffectedRows {
+  const spans = (spec.modules ?? []).map(({ hookIn, hookOut, writes }) => {
+    const to = [hookOut, ...writes.map(({ hook }) => hook)].map((hook) => blockOf(spec, hook));
+    return { from: blockOf(spec, hookIn), to: Math.max(...to) };
+  });
+  const earliest = (join: number): number => {
+    const over = spans.filter(({ from, to }) => from < join && join <= to).map(({ from }) => from);
+    return over.length > 0 ? earliest(Math.min(...over)) : join;
+  };
+  const moved = joins.map(earliest);
+  for (let row = moved.length - 2; row >= 0; row--) {
+    moved[row] = Math.min(moved[row] as number, moved[row + 1] as number);
+  }
+  return { first, joins: moved };
 }
 
 function inCell<T>(index: number, body: () => T): T {

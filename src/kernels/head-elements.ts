@@ -1,4 +1,4 @@
-/** Operations on each element of queries, keys or values, in place, wherever these lie in their rows. */
+/** Operations on each element of queries, keys or values, or of hidden layers, in place, wherever these lie in their rows. */
 import clampSource from "../../shaders/clamp.wgsl";
 import clampGradientSource from "../../shaders/clamp_gradient.wgsl";
 import positionScaleSource from "../../shaders/position_scale.wgsl";
@@ -14,14 +14,14 @@ const CLAMP = defineKernel({
   name: "clamp",
   sources: clampSource,
   bindings: { x: "write" },
-  params: { ...PLACE, ...f32("limit") },
+  params: { ...PLACE, ...f32("least", "most", "plus") },
 });
 
 const CLAMP_GRADIENT = defineKernel({
   name: "clamp gradient",
   sources: clampGradientSource,
   bindings: { x: "read", grad: "write" },
-  params: { ...PLACE, ...u32("gradStart", "gradStride"), ...f32("limit") },
+  params: { ...PLACE, ...u32("gradStart", "gradStride"), ...f32("least", "most") },
 });
 
 const POSITION_SCALE = defineKernel({
@@ -35,19 +35,32 @@ function placeOf({ start, rowStride, heads, width }: View, rowCount: number) {
   return { rowCount, width: heads * width, start, rowStride };
 }
 
-/** x = min(max(x, -limit), limit) */
-export function clamp(recorder: Recorder, x: View, rows: number, limit: number): void {
+/** Bounds, and a number added to what lies within them. */
+export interface Bounds {
+  readonly least: number;
+  readonly most: number;
+  readonly plus: number;
+}
+
+/** x = min(max(x, least), most) + plus */
+export function clamp(recorder: Recorder, x: View, rows: number, { least, most, plus }: Bounds): void {
   recorder.dispatch(CLAMP, {
-    params: { ...placeOf(x, rows), limit },
+    params: { ...placeOf(x, rows), least, most, plus },
     buffers: { x: x.buffer },
     workgroups: elementGrid(recorder, rows * x.heads * x.width),
   });
 }
 
-/** grad = 0 where |x| > limit */
-export function clampGradient(recorder: Recorder, x: View, grad: View, rows: number, limit: number): void {
+/** grad = 0 where x is out of bounds */
+export function clampGradient(
+  recorder: Recorder,
+  x: View,
+  grad: View,
+  rows: number,
+  { least, most }: Pick<Bounds, "least" | "most">,
+): void {
   recorder.dispatch(CLAMP_GRADIENT, {
-    params: { ...placeOf(x, rows), gradStart: grad.start, gradStride: grad.rowStride, limit },
+    params: { ...placeOf(x, rows), gradStart: grad.start, gradStride: grad.rowStride, least, most },
     buffers: { x: x.buffer, grad: grad.buffer },
     workgroups: elementGrid(recorder, rows * x.heads * x.width),
   });

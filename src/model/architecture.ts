@@ -7,8 +7,9 @@
 
 import type { Activation } from "../kernels/calls.ts";
 import type { NormSpec } from "../kernels/norm.ts";
+import type { RoutingSpec } from "../kernels/routing.ts";
 
-export type { Activation, NormSpec };
+export type { Activation, NormSpec, RoutingSpec };
 
 /** A decoder-only transformer; see above. */
 export interface Architecture {
@@ -56,8 +57,14 @@ export type PositionSpec =
   | { kind: "none" }
   /** `embed.W_pos[position + offset]` is added (gpt2: 0, opt: 2). */
   | { kind: "learned"; offset: number }
+  /** Sines, then cosines, of (position + offset) times frequencies from 1 to 1 / 10000 are added to the embedding (xglm). */
+  | { kind: "sinusoidal"; offset: number }
   /** `slope[head] * key position` is added to the scores after scaling. Equal to `slope * (key - query)` under softmax. */
-  | { kind: "alibi"; slopes: number[] };
+  /**
+   * With `roundedScale` it is that times `slope[head] * key position` rounded to bfloat16, which no shift of the query's position
+   * leaves the same (falcon).
+   */
+  | { kind: "alibi"; slopes: number[]; roundedScale?: number };
 
 /** Where norms and additions stand in a block. */
 export interface BlockSpec {
@@ -100,8 +107,8 @@ export interface AttentionSpec {
   /** False: a query also sees the keys after it, to the end of its sequence (models of embeddings). True when absent. */
   causal?: boolean;
   /**
-   * Each head has a sink, `attn.sinks` [nHeads]: a score beside those of the keys in the softmax, of a key without a value, so
-   * that a row of the pattern adds up to less than 1 (gpt_oss, granite_swa). Not together with ALiBi.
+   * Each head has a sink (`attn.sinks`, a number a head). It is a score beside those of the keys in the softmax, of a key without a
+   * value, so that a row of the pattern adds up to less than 1 (gpt_oss, granite_swa). Not together with ALiBi.
    */
   sinks?: boolean;
 }
@@ -113,6 +120,30 @@ export interface MlpSpec {
   activation: Activation;
   /** When true the block has no MLP at all. */
   absent?: boolean;
+  /** In place of one MLP many, of which each row goes through a few. Layers may be `dense` all the same. */
+  experts?: ExpertsSpec;
+}
+
+/**
+ * A mixture of experts: each expert is an MLP of the block's kind, `dExpert` wide. A router gives each row a logit an expert,
+ * `routing` says which experts it goes through and with which weights, and the MLP adds
+ *
+ *   sum over the chosen of weight * expert(x)   [+ shared(x), or sigmoid(w_shared x) * shared(x)]
+ */
+export interface ExpertsSpec {
+  /** How many there are, at most 1024. */
+  count: number;
+  /** How many each row goes through. */
+  perToken: number;
+  /** Width of an expert's hidden layer. */
+  dExpert: number;
+  routing: RoutingSpec;
+  /** A row's weight multiplies what the expert reads, not what it gives (llama4). */
+  weighsInput?: boolean;
+  /** min(gate, limit), and the other factor in [-limit, limit] with `plus` added after that (gpt_oss); gated experts only. */
+  clamp?: { limit: number; plus: number };
+  /** An MLP that every row goes through, `dMlp` wide; `gate`: its output is multiplied by sigmoid(w_shared x) (qwen2_moe). */
+  shared?: { dMlp: number; gate: boolean };
 }
 
 /** What one block has for itself. */
@@ -127,6 +158,8 @@ export interface LayerSpec {
   attentionScale?: number;
   /** Overrides the spec's `dMlp` for this layer. Ask `dMlpOf` (weights/table.ts), which knows both. */
   dMlp?: number;
+  /** One MLP, `dMlp` wide, although the model has `mlp.experts`. */
+  dense?: boolean;
 }
 
 /** The query at position p is multiplied by 1 + factor * log(1 + floor((p + shift) / span)), after norm and RoPE. */

@@ -13,6 +13,7 @@ import { ELEMENT_BYTES } from "../kernels/storage.ts";
 import type { Bindings, Joining, PassHooks, WeightGradients } from "../ops/bindings.ts";
 import type { WeightLookup, WeightRef } from "../ops/op.ts";
 import { RowTable } from "../ops/rows.ts";
+import { sinusoid } from "../ops/sinusoids.ts";
 import { isCausal } from "./causality.ts";
 import { indexOfNoId } from "./input.ts";
 import { assertFits, type KvCache } from "./kv-cache.ts";
@@ -89,6 +90,7 @@ export class Engine {
   /** Tables that were outgrown. A pass that is recorded but not yet submitted may still read them. */
   #outgrown: Tensor[] = [];
   #alibi: Tensor | undefined;
+  #sinusoids: Tensor | undefined;
   #destroyed = false;
   readonly #weightLookup: WeightLookup;
   /** What passes of a form run, kept for the next of that form. */
@@ -107,6 +109,13 @@ export class Engine {
     if (spec.positions.kind === "alibi") {
       const { slopes } = spec.positions;
       this.#alibi = gpu.constant(new Float32Array(slopes), [slopes.length], "alibi slopes");
+    }
+    if (spec.positions.kind === "sinusoidal") {
+      const { offset } = spec.positions;
+      const { maxPositions, dModel } = spec;
+      const table = new Float32Array(maxPositions * dModel);
+      for (let p = 0; p < maxPositions; p++) table.set(sinusoid(p + offset, dModel), p * dModel);
+      this.#sinusoids = gpu.constant(table, [maxPositions, dModel], "sinusoidal positions");
     }
   }
 
@@ -192,6 +201,7 @@ export class Engine {
       keyCount,
       ropeTables: this.#tablesFor(recorder, longest),
       alibi: this.#alibi,
+      sinusoids: this.#sinusoids,
       tokens: request.tokens,
       embeds: request.inputsEmbeds,
       logits: logits && { tensor: logits.tensor, firstRow: logits.firstRow ?? 0 },
@@ -270,6 +280,7 @@ export class Engine {
     for (const known of this.#ropeTables) known?.tensor.destroy();
     for (const tensor of this.#outgrown) tensor.destroy();
     this.#alibi?.destroy();
+    this.#sinusoids?.destroy();
     this.gpu.trim();
   }
 }

@@ -71,6 +71,11 @@ const OBSTACLES: Record<keyof Processing, (spec: ModelSpec) => string | undefine
 
 /** @throws InputError `input/processing` for a step that was asked for and is not allowed */
 function stepsFor(spec: ModelSpec, options: ProcessOptions): Processing {
+  if (spec.mlp.experts)
+    throw new InputError(
+      "input/processing",
+      `processed: the weights of experts are not processed, and this ${spec.family} model has ${spec.mlp.experts.count} of them in a block. Use the model as it is loaded.`,
+    );
   const names = Object.keys(OBSTACLES) as (keyof Processing)[];
   const steps = names.map((name) => {
     const obstacle = OBSTACLES[name](spec);

@@ -42,11 +42,30 @@ const rope = object(
 const queryScale = object({ factor: finite, span: positive, shift: index });
 const layer = object(
   { window: nullable(count), rope: nullable(index) },
-  { attentionScale: finite, dMlp: count, queryScale },
+  { attentionScale: finite, dMlp: count, dense: flag, queryScale },
 );
 
 const rows = object({ groups: count, groupSize: count, start: index, count });
 const tensorSource = object({ tensor: s.text }, { transpose: flag, rows, optional: flag });
+
+const groups = object({ count, chosen: count, by: oneOf("max", "topTwo") });
+const routing = object(
+  { scores: oneOf("softmax", "sigmoid", "sparsemixer"), scale: finite },
+  {
+    tolerance: atLeastZero,
+    choiceBias: flag,
+    groups,
+    normalize: object({ plus: atLeastZero, atLeast: atLeastZero }),
+  },
+);
+const experts = object(
+  { count, perToken: count, dExpert: count, routing },
+  {
+    weighsInput: flag,
+    clamp: object({ limit: positive, plus: finite }),
+    shared: object({ dMlp: count, gate: flag }),
+  },
+);
 
 /** The form of a whole spec. Whether its numbers fit together is `validateSpec`'s to say. */
 const SPEC = object({
@@ -60,7 +79,12 @@ const SPEC = object({
   vocabSize: count,
   maxPositions: count,
   embed: object({ scale: finite, norm: flag }, { width: count }),
-  positions: variants({ none: {}, learned: { offset: index }, alibi: { slopes: list(finite) } }),
+  positions: variants({
+    none: {},
+    learned: { offset: index },
+    sinusoidal: { offset: index },
+    alibi: { slopes: list(finite), roundedScale: s.optional(positive) },
+  }),
   norm,
   block: object(
     {
@@ -85,7 +109,7 @@ const SPEC = object({
       kind: oneOf("plain", "gated"),
       activation: oneOf(...ACTIVATION_NAMES),
     },
-    { absent: flag },
+    { absent: flag, experts },
   ),
   layers: list(layer),
   ropes: list(rope),

@@ -14,7 +14,10 @@ export type { WeightName };
 
 /** What a model computes, and where its weights lie in a checkpoint. */
 export interface ModelSpec extends Architecture {
-  /** Where each weight comes from. Keys are `WeightName`s; `{i}` in a tensor name stands for the layer, and `{h}` for the head, where each has a q/k norm of its own. */
+  /**
+   * Where each weight comes from. Keys are `WeightName`s; in a tensor name `{i}` stands for the layer, `{e}` for the expert, and `{h}` for
+   * the head, where each has a q/k norm of its own.
+   */
   weights: Partial<Record<WeightName, TensorSource>>;
   /** Dictionaries that every pass has spliced in; of a view that `withModules` made, and of no config. */
   modules?: readonly ModuleSpec[];
@@ -26,6 +29,9 @@ export interface ModelSpec extends Architecture {
  * `rows` selects output rows (of the matrix after `transpose`, or entries of a bias): the rows are seen as
  * `groups` consecutive groups of `groupSize` rows; from each, `count` rows starting at `start` are taken, in order.
  * A packed [q; k; v] is one group; gpt_neox's per-head [q; k; v] is nHeads groups of 3 * dHead rows.
+ *
+ * The weights of experts (`mlp.experts.*`) are in a tensor each, where `{e}` stands for the expert, or all in one, [expert, ...].
+ * `transpose` and `rows` are then of one expert's matrix: gate and up of gpt_oss are every second row, `groups` of two.
  *
  * `optional` marks a tensor that may be missing (then the weight counts as absent: no bias).
  */

@@ -13,6 +13,7 @@ import { CLAMP } from "../ops/clamp.ts";
 import { ACTIVATION, SCALE, SOFT_CAP } from "../ops/elementwise.ts";
 import { EMBED } from "../ops/embed.ts";
 import { EMBEDS } from "../ops/embeds.ts";
+import { EXPERT_MATMUL } from "../ops/experts.ts";
 import { HEAD_PROJECTION } from "../ops/head-inputs.ts";
 import { JOIN } from "../ops/join.ts";
 import { HEAD_RESULTS, MATMUL } from "../ops/matmul.ts";
@@ -22,13 +23,16 @@ import type { Shape, Value, WeightRef } from "../ops/op.ts";
 import { POSITION_SCALE } from "../ops/position-scale.ts";
 import { QK_NORM } from "../ops/qk-norm.ts";
 import { ROPE } from "../ops/rope.ts";
+import { ROUTE } from "../ops/route.ts";
 import { SELECT } from "../ops/select.ts";
+import { SINUSOIDS } from "../ops/sinusoids.ts";
 import { STORE } from "../ops/store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "../ops/sum-heads.ts";
+import { WEIGH } from "../ops/weigh.ts";
 import { isCausal } from "./causality.ts";
 import { spliceModules, writtenBy } from "./modules.ts";
-import type { LayerSpec, ModelSpec, NormSpec, RopeSpec } from "./spec.ts";
-import { dMlpOf } from "./weights/table.ts";
+import type { ExpertsSpec, LayerSpec, ModelSpec, NormSpec, RopeSpec } from "./spec.ts";
+import { dMlpOf, isSparse } from "./weights/table.ts";
 
 /** What the graph of a pass depends on, besides the spec. */
 export interface PassForm {
@@ -106,6 +110,10 @@ class Tracer extends GraphBuilder {
       const learned = this.one(EMBED, [], attributes, "hook_pos_embed", 0);
       residual = this.one(ADD, [tokens, learned], { scale: 1 });
     }
+    if (positions.kind === "sinusoidal") {
+      const fixed = this.one(SINUSOIDS, [], { width, offset: positions.offset }, "hook_pos_embed", 0);
+      residual = this.one(ADD, [tokens, fixed], { scale: 1 });
+    }
     return spec.embed.norm ? this.#norm(residual, { name: "embedNorm" }) : residual;
   }
 
@@ -177,7 +185,7 @@ class Tracer extends GraphBuilder {
       mlpInput = hasMlp ? this.#mlpInput(residual, own) : residual;
       residual = own ?? residual;
     }
-    if (hasMlp) residual = this.#addBranch(residual, this.#mlp(mlpInput), "ln2Post", "hook_mlp_out");
+    if (hasMlp) residual = this.#addBranch(residual, this.#mlpOrExperts(mlpInput), "ln2Post", "hook_mlp_out");
     this.name(residual, this.#at("hook_resid_post"));
     return residual;
   }
@@ -253,7 +261,8 @@ class Tracer extends GraphBuilder {
     const { layer } = this;
     const { clamp, qkNormAfterRope } = attention;
     let [q, k, v] = this.#projected(residual, x);
-    if (clamp !== undefined) [q, k, v] = [q, k, v].map((each) => this.one(CLAMP, [each], { limit: clamp })) as Triple;
+    if (clamp !== undefined)
+      [q, k, v] = [q, k, v].map((each) => this.one(CLAMP, [each], { least: -clamp, most: clamp })) as Triple;
     if (!qkNormAfterRope) [q, k] = this.#normedHeads(q, k);
     const { rope = null, queryScale } = layers[layer] as LayerSpec;
     if (rope !== null) {
@@ -290,6 +299,7 @@ class Tracer extends GraphBuilder {
       window: settings.window,
       causal: isCausal(spec),
       alibi: spec.positions.kind === "alibi",
+      ...("roundedScale" in spec.positions && { alibiScale: spec.positions.roundedScale }),
       ...(spec.attention.sinks && { sinks: this.#weight("sinks") }),
     };
     const scores = this.one(SCORES, [q, keys], attributes, this.#at("attn.hook_attn_scores"));
@@ -299,21 +309,84 @@ class Tracer extends GraphBuilder {
     return this.one(SUM_HEADS, [result], { bias: this.#weight("b_O") }, this.#at("attn.hook_out"));
   }
 
-  /** The MLP of a block, [row, dModel], before post-norm and multiplier. */
-  #mlp(x: Value): Value {
+  /** What the MLP of a block adds, [row, dModel], before post-norm and multiplier. */
+  #mlpOrExperts(x: Value): Value {
     const { spec, layer } = this;
+    if (!isSparse(spec, layer)) return this.#mlp(x, "", dMlpOf(spec, layer));
+    const experts = spec.mlp.experts as ExpertsSpec;
+    const out = this.#besideShared(x, this.#experts(x, experts), experts);
+    this.name(out, this.#at("mlp.hook_out"));
+    return out;
+  }
+
+  /** What experts give, and what the MLP that all rows go through adds. */
+  #besideShared(x: Value, routed: Value, { shared }: ExpertsSpec): Value {
+    if (!shared) return routed;
+    let own = this.#mlp(x, "shared_", shared.dMlp);
+    if (shared.gate) {
+      const parts = [{ heads: 1, width: 1 }];
+      const gate = this.one(MATMUL, [x], { weight: this.#weight("W_shared_weight"), parts });
+      own = this.one(WEIGH, [own, this.one(ACTIVATION, [gate], { activation: "sigmoid" })], {});
+    }
+    this.name(own, this.#at("mlp.hook_shared_out"));
+    return this.one(ADD, [routed, own], { scale: 1 });
+  }
+
+  /** What the chosen experts of each row give, weighed and summed: [row, dModel]. */
+  #experts(x: Value, { count, perToken, dExpert, routing, weighsInput, clamp }: ExpertsSpec): Value {
+    const { activation, kind } = this.spec.mlp;
+    const router = {
+      weight: this.#weight("W_router"),
+      bias: this.#weight("b_router"),
+      parts: [{ heads: 1, width: count }],
+    };
+    const logits = this.one(MATMUL, [x], router, this.#at("mlp.hook_router_logits"));
+    const bias = routing.choiceBias ? this.#weight("b_choice") : undefined;
+    const points = ["indices", "weights"].map((name) => [this.#at(`mlp.hook_expert_${name}`)]);
+    const [indices, weights] = this.add(ROUTE, [logits], { routing, chosen: perToken, bias }, { points }) as [
+      Value,
+      Value,
+    ];
+    const project = (name: string, input: Value, width: number, point: string) => {
+      const weight = this.#weight(`W_experts_${name}`);
+      const attributes = { weight, bias: this.#weight(`b_experts_${name}`), experts: count, width };
+      return this.one(EXPERT_MATMUL, [input, indices], attributes, this.#at(`mlp.hook_expert_${point}`));
+    };
+    const input = weighsInput ? this.one(WEIGH, [x, weights], {}) : x;
+    const isGated = kind === "gated";
+    const pre = project(isGated ? "gate" : "in", input, dExpert, "pre");
+    const gate = clamp ? this.one(CLAMP, [pre], { most: clamp.limit, plus: 0 }) : pre;
+    let post = this.one(ACTIVATION, [gate], { activation });
+    if (isGated) {
+      const linear = project("in", input, dExpert, "pre_linear");
+      const { limit = 0, plus = 0 } = clamp ?? {};
+      post = this.one(
+        MULTIPLY,
+        [post, clamp ? this.one(CLAMP, [linear], { least: -limit, most: limit, plus }) : linear],
+        {},
+      );
+    }
+    this.name(post, this.#at("mlp.hook_expert_post"));
+    const out = project("out", post, this.spec.dModel, "out");
+    return this.one(SUM_HEADS, [weighsInput ? out : this.one(WEIGH, [out, weights], {})], {});
+  }
+
+  /** One MLP, [row, dModel]: the block's, or the one that all rows go through beside their experts. */
+  #mlp(x: Value, own: "" | "shared_", width: number): Value {
+    const { spec } = this;
     const { activation, kind } = spec.mlp;
-    const hidden = [{ heads: 1, width: dMlpOf(spec, layer) }];
+    const hidden = [{ heads: 1, width }];
     const project = (name: string, input: Value, parts: readonly Shape[], point?: string) => {
-      const attributes = { weight: this.#weight(`W_${name}`), bias: this.#weight(`b_${name}`), parts };
+      const attributes = { weight: this.#weight(`W_${own}${name}`), bias: this.#weight(`b_${own}${name}`), parts };
       return this.one(MATMUL, [input], attributes, point && this.#at(point));
     };
+    const at = (name: string) => `mlp.hook_${own}${name}`;
     const isGated = kind === "gated";
-    const pre = project(isGated ? "gate" : "in", x, hidden, "mlp.hook_pre");
+    const pre = project(isGated ? "gate" : "in", x, hidden, at("pre"));
     let post = this.one(ACTIVATION, [pre], { activation });
-    if (isGated) post = this.one(MULTIPLY, [post, project("in", x, hidden, "mlp.hook_pre_linear")], {});
-    this.name(post, this.#at("mlp.hook_post"));
-    return project("out", post, [{ heads: 1, width: spec.dModel }], "mlp.hook_out");
+    if (isGated) post = this.one(MULTIPLY, [post, project("in", x, hidden, at("pre_linear"))], {});
+    this.name(post, this.#at(at("post")));
+    return project("out", post, [{ heads: 1, width: spec.dModel }], own === "" ? "mlp.hook_out" : undefined);
   }
 
   /** The residual and what attention or the MLP adds to it, through the block's post-norm and multiplier. */

@@ -3,9 +3,17 @@
  * together, and the spec has every weight that the model needs, of the right size, and no other.
  */
 import { ConfigError } from "../errors.ts";
-import type { ModelSpec, RopeSpec, TensorSource } from "./spec.ts";
+import type { ExpertsSpec, ModelSpec, RopeSpec, RoutingSpec, TensorSource } from "./spec.ts";
 import { checkSpecForm } from "./spec-schema.ts";
-import { isPerBlock, isPerHead, type WeightName, weightShape, weightUses } from "./weights/table.ts";
+import {
+  expertsIn,
+  isPerBlock,
+  isPerHead,
+  isSparse,
+  type WeightName,
+  weightShape,
+  weightUses,
+} from "./weights/table.ts";
 
 /** One rule: the problems it finds, each a sentence without its full stop. */
 type Rule = (spec: ModelSpec) => string[];
@@ -13,6 +21,7 @@ type Rule = (spec: ModelSpec) => string[];
 const RULES: Rule[] = [
   sizes,
   layers,
+  experts,
   ropes,
   positions,
   sinks,
@@ -35,10 +44,12 @@ export function validateSpec(spec: unknown, label: string): ModelSpec {
   throw new ConfigError("config/spec", `${label}: ${problems.map((problem) => `spec.${problem}.`).join(" ")}`);
 }
 
-function sizes({ nHeads, nKvHeads, dMlp, mlp }: ModelSpec): string[] {
+function sizes(spec: ModelSpec): string[] {
+  const { nHeads, nKvHeads, dMlp, mlp, layers } = spec;
+  const hasDense = mlp.absent !== true && layers.some((_, layer) => !isSparse(spec, layer));
   return problems(
     [nHeads % nKvHeads !== 0, `nHeads = ${nHeads} is not a multiple of nKvHeads = ${nKvHeads}`],
-    [dMlp === 0 && mlp.absent !== true, "dMlp = 0, but the blocks have an MLP (mlp.absent is not true)"],
+    [dMlp === 0 && hasDense, "dMlp = 0, but the blocks have an MLP (mlp.absent is not true)"],
   );
 }
 
@@ -50,6 +61,46 @@ function layers({ nLayers, layers, ropes }: ModelSpec): string[] {
       return [isOutside, `layers[${i}].rope = ${rope}, but ropes has ${ropes.length} entries`];
     }),
   );
+}
+
+/** As many as fit in the workgroup memory of route.wgsl. */
+const MOST_EXPERTS = 1024;
+
+function experts({ mlp, layers }: ModelSpec): string[] {
+  const dense = layers.findIndex((layer) => layer.dense !== undefined);
+  const { experts } = mlp;
+  if (!experts) return problems([dense >= 0, `layers[${dense}].dense needs mlp.experts`]);
+  const { count, perToken, routing, clamp } = experts;
+  const { groups, scores } = routing;
+  const isSparsemixer = scores === "sparsemixer";
+  return problems(
+    [mlp.absent === true, "mlp.experts and mlp.absent exclude each other"],
+    [count > MOST_EXPERTS, `mlp.experts.count = ${count} is more than ${MOST_EXPERTS}`],
+    [perToken > count, `mlp.experts.perToken = ${perToken} is more than count = ${count}`],
+    [clamp !== undefined && mlp.kind !== "gated", 'mlp.experts.clamp needs mlp.kind "gated"'],
+    [isSparsemixer && perToken !== 2, "mlp.experts.perToken must be 2 with sparsemixer"],
+    [isSparsemixer && routing.tolerance === undefined, "mlp.experts.routing.tolerance is missing"],
+    [!isSparsemixer && routing.tolerance !== undefined, "mlp.experts.routing.tolerance is sparsemixer's"],
+    [
+      isSparsemixer && (routing.choiceBias === true || groups !== undefined || routing.normalize !== undefined),
+      "mlp.experts.routing has choiceBias, groups or normalize, which sparsemixer has not",
+    ],
+    ...(groups ? groupProblems(groups, experts) : []),
+  );
+}
+
+function groupProblems(
+  { count: groups, chosen, by }: NonNullable<RoutingSpec["groups"]>,
+  { count }: ExpertsSpec,
+): Problem[] {
+  return [
+    [count % groups !== 0, `mlp.experts.routing.groups.count = ${groups} does not divide count = ${count}`],
+    [chosen > groups, `mlp.experts.routing.groups.chosen = ${chosen} is more than its count = ${groups}`],
+    [
+      by === "topTwo" && count / groups < 2,
+      'mlp.experts.routing.groups.by "topTwo" needs groups of two experts at least',
+    ],
+  ];
 }
 
 function ropes(spec: ModelSpec): string[] {
@@ -125,6 +176,10 @@ function tensorNames(spec: ModelSpec): string[] {
       ],
       [isPerBlock(name) && !tensor.includes("{i}"), `weights["${name}"].tensor = "${tensor}" lacks {i}, the layer`],
       [!isPerBlock(name) && tensor.includes("{i}"), `weights["${name}"].tensor = "${tensor}" has {i}, but no layer`],
+      [
+        expertsIn(spec, name) === 0 && tensor.includes("{e}"),
+        `weights["${name}"].tensor = "${tensor}" has {e}, but no expert`,
+      ],
       [optional === true && uses.get(name) === "required", `weights["${name}"].optional is true, but it is needed`],
     ),
   );
@@ -136,11 +191,12 @@ function rowCuts(spec: ModelSpec): string[] {
     const { groups, groupSize, start, count } = rows;
     const layers = isPerBlock(name) ? spec.layers.map((_, layer) => layer) : [0];
     const needed = new Set(layers.map((layer) => weightShape(spec, name, layer)[0] as number));
+    const experts = expertsIn(spec, name) || 1;
     return problems(
       [start + count > groupSize, `weights["${name}"].rows ends at ${start + count} in a group of ${groupSize}`],
       ...[...needed].map((rowsNeeded): Problem => {
-        const isOff = groups * count !== rowsNeeded;
-        return [isOff, `weights["${name}"].rows takes ${groups * count} rows, but ${rowsNeeded} are needed`];
+        const own = rowsNeeded / experts;
+        return [groups * count !== own, `weights["${name}"].rows takes ${groups * count} rows, but ${own} are needed`];
       }),
     );
   });

@@ -27,6 +27,7 @@ const geluSlope = (x: number) =>
 /** tanh of softplus. */
 const tanhSoftplus = (x: number) => Math.tanh(x > 30 ? x : Math.log1p(Math.exp(x)));
 /** Where the Laplace activation has its middle, and how wide it is (Ma et al. 2022, arXiv 2209.10655). */
+// biome-ignore lint/suspicious/noApproximativeNumericConstant: these digits are the definition
 const [LAPLACE_MEAN, LAPLACE_SPREAD] = [0.707107, 0.282095];
 
 export const ACTIVATIONS: Record<Activation, (x: number) => number> = {

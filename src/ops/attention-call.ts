@@ -16,6 +16,8 @@ export interface AttentionAttributes {
   readonly window: number | null;
   readonly causal: boolean;
   readonly alibi: boolean;
+  /** What ALiBi adds is slope * key rounded to bfloat16, times this; without it slope * (key - query). */
+  readonly alibiScale?: number | undefined;
   /** A score a head beside those of its keys, of a key without a value; models with ALiBi have none. */
   readonly sinks?: WeightRef | undefined;
 }
@@ -32,6 +34,7 @@ export function attentionCall(
   const constants: Record<string, number> = {};
   if (!causal) constants.CAUSAL = 0;
   if (alibi) constants.HAS_ALIBI = 1;
+  if (attributes.alibiScale !== undefined) constants.ALIBI_SCALE = attributes.alibiScale;
   if (softCap) constants.HAS_SOFT_CAP = 1;
   const sinks = weights.vector(attributes.sinks);
   if (sinks) constants.HAS_SINKS = 1;

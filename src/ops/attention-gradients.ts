@@ -11,7 +11,7 @@ import { attentionMix } from "../kernels/attention-steps.ts";
 import type { View } from "../kernels/view.ts";
 import { blocksOf, queriesOf } from "./attention-blocks.ts";
 import { type AttentionAttributes, attentionCall } from "./attention-call.ts";
-import { eachRowHead, keysOfSequence } from "./attention-reference.ts";
+import { alibiBias, eachRowHead, keysOfSequence } from "./attention-reference.ts";
 import { defineOp, sameShape } from "./op.ts";
 import type { RowTable } from "./rows.ts";
 
@@ -76,7 +76,8 @@ export const CAP_GRADIENT = defineOp<AttentionAttributes>({
   formula: "dy (1 - (capped / cap)^2)",
   shapes: sameShape,
   inPlace: () => [1],
-  reference({ inputs, attributes: { nHeads, softCap, alibi }, outputShapes: [shape], rows, pass }) {
+  reference({ inputs, attributes, outputShapes: [shape], rows, pass }) {
+    const { nHeads, softCap, alibi } = attributes;
     const [scores, grad] = inputs as [Float64Array, Float64Array];
     const keyCount = shape?.width as number;
     return [
@@ -84,8 +85,9 @@ export const CAP_GRADIENT = defineOp<AttentionAttributes>({
         const score = scores[at] as number;
         if (score === Number.NEGATIVE_INFINITY) return 0;
         const rowHead = Math.floor(at / keyCount);
-        const distance = rows.position(Math.floor(rowHead / nHeads)) - (at % keyCount);
-        const capped = score + (alibi ? (pass.slopes?.[rowHead % nHeads] as number) * distance : 0);
+        const slope = alibi ? (pass.slopes?.[rowHead % nHeads] as number) : 0;
+        const position = rows.position(Math.floor(rowHead / nHeads));
+        const capped = score - alibiBias(attributes, slope, at % keyCount, position);
         return value * (1 - (capped / (softCap as number)) ** 2);
       }),
     ];

@@ -81,8 +81,8 @@ export function scoresOf(call: ReferenceCall<AttentionAttributes>, keyCount: num
       for (let d = 0; d < dHead; d++) {
         product += (q[rowHead * dHead + d] as number) * (k[(key.row * nKvHeads + kvHead) * dHead + d] as number);
       }
-      // Press et al. 2022 (arXiv 2108.12409): minus slope times the distance.
-      out[rowHead * keyCount + key.position] = softCapped(product * scale, softCap) - slope * (position - key.position);
+      const bias = alibiBias(call.attributes, slope, key.position, position);
+      out[rowHead * keyCount + key.position] = softCapped(product * scale, softCap) + bias;
     }
   });
   return out;
@@ -136,4 +136,22 @@ export function sinksOf({
 }: Pick<ReferenceCall<AttentionAttributes>, "attributes" | "weight">): (rowHead: number) => number {
   const values = weight(sinks);
   return (rowHead) => values?.[rowHead % nHeads] ?? Number.NEGATIVE_INFINITY;
+}
+
+/** What ALiBi adds to a score: minus slope times the distance (Press et al. 2022, arXiv 2108.12409), or falcon's rounded form. */
+export function alibiBias(
+  { alibiScale }: Pick<AttentionAttributes, "alibiScale">,
+  slope: number,
+  key: number,
+  position: number,
+): number {
+  return alibiScale === undefined ? slope * (key - position) : alibiScale * inBfloat16(slope * key);
+}
+
+/** The nearest number that bfloat16 has, to even where two are as near. */
+export function inBfloat16(value: number): number {
+  const bits = new Uint32Array(Float32Array.of(value).buffer);
+  const [word = 0] = bits;
+  bits[0] = (word + 0x7fff + ((word >>> 16) & 1)) & 0xffff0000;
+  return new Float32Array(bits.buffer)[0] as number;
 }

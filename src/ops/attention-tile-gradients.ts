@@ -19,7 +19,7 @@ import type { View } from "../kernels/view.ts";
 import { softCapped } from "./activations.ts";
 import { blocksOf, queriesOf } from "./attention-blocks.ts";
 import { type AttentionAttributes, attentionCall } from "./attention-call.ts";
-import { eachRowHead, keyCountOf, scoresOf, sinksOf } from "./attention-reference.ts";
+import { alibiBias, eachRowHead, keyCountOf, scoresOf, sinksOf } from "./attention-reference.ts";
 import { defineOp, type Lowering, type ReferenceCall } from "./op.ts";
 import type { RowTable } from "./rows.ts";
 
@@ -139,7 +139,7 @@ function eachWeight(call: ReferenceCall<AttentionAttributes>, visit: (weight: We
     for (const { row, position } of keys) {
       const key = row * nKvHeads + kvHead;
       const capped = softCapped(scale * dot(q, query, k, key, dHead), softCap);
-      const pattern = Math.exp(capped + slope * (position - at) - logSum);
+      const pattern = Math.exp(capped + alibiBias(attributes, slope, position, at) - logSum);
       const capSlope = softCap ? 1 - (capped / softCap) ** 2 : 1;
       const dScore = scale * capSlope * pattern * (dot(dz, query, v, key, dHead) - along);
       visit({ query, key, pattern, dScore });

@@ -37,6 +37,8 @@ export interface Bindings {
   readonly ropeTables: readonly Tensor[];
   /** ALiBi slopes [nHeads], when the model has them. */
   readonly alibi: Tensor | undefined;
+  /** Sinusoidal positions [position, dModel], when the model has them. */
+  readonly sinusoids?: Tensor | undefined;
   /** Token ids [rows] on the GPU, in place of those in the row table. */
   readonly tokens?: Tensor | undefined;
   /** In place of token embeddings: rows `firstRow`.. of [.., dModel]. */

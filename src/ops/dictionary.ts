@@ -3,7 +3,7 @@
  * are active, and the sum of their directions. A feature's activation is its pre-activation where it is active, never below
  * 0, and 0 elsewhere; so the gradient passes where the activation is above 0.
  */
-import { keep, keepLargest } from "../kernels/dictionary.ts";
+import { decodeActive, keep, keepLargest } from "../kernels/dictionary.ts";
 import { copy } from "../kernels/elementwise.ts";
 import { matmulTransposed } from "../kernels/gradients.ts";
 import { isPacked, packedView, type View } from "../kernels/view.ts";
@@ -116,14 +116,10 @@ export const DECODE: OpKind<{ weight: WeightRef; width: number }> = defineOp<{ w
     return [wants(0) ? sink.one(MATMUL, [dy], { weight, parts }) : undefined];
   },
   lower({ recorder, attributes, inputs, outputs, rows, weights }) {
-    matmulTransposed(
-      recorder,
-      inputs[0] as View,
-      rows.count,
-      weights.matrix(attributes.weight),
-      outputs[0] as View,
-      {},
-    );
+    const [x, out] = [inputs[0] as View, outputs[0] as View];
+    const W = weights.matrix(attributes.weight);
+    if (recorder.kernels === "reference") matmulTransposed(recorder, x, rows.count, W, out, {});
+    else decodeActive(recorder, x, rows.count, W, out);
   },
 });
 

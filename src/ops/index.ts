@@ -10,6 +10,7 @@ import { EDIT } from "./edit.ts";
 import { ACTIVATION, SCALE, SOFT_CAP } from "./elementwise.ts";
 import { EMBED } from "./embed.ts";
 import { EMBEDS } from "./embeds.ts";
+import { EXPERT_MATMUL } from "./experts.ts";
 import { GATED } from "./gated.ts";
 import { HEAD_PROJECTION } from "./head-inputs.ts";
 import { JOIN } from "./join.ts";
@@ -19,15 +20,19 @@ import { AFFINE, NORM, NORM_SCALE, NORMALIZE } from "./norm.ts";
 import { POSITION_SCALE } from "./position-scale.ts";
 import { QK_NORM } from "./qk-norm.ts";
 import { ROPE, ROPE_STORE } from "./rope.ts";
+import { ROUTE } from "./route.ts";
 import { SELECT } from "./select.ts";
+import { SINUSOIDS } from "./sinusoids.ts";
 import { ROW_STATISTICS, STANDARDIZE, UNSTANDARDIZE } from "./standardize.ts";
 import { STORE } from "./store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "./sum-heads.ts";
+import { WEIGH, WEIGHED_SUM } from "./weigh.ts";
 
 /** What a model's formula is written in. */
 export const PRIMITIVES = [
   EMBED,
   EMBEDS,
+  SINUSOIDS,
   NORM_SCALE,
   NORMALIZE,
   AFFINE,
@@ -46,6 +51,9 @@ export const PRIMITIVES = [
   SUM_HEADS,
   ACTIVATION,
   MULTIPLY,
+  ROUTE,
+  EXPERT_MATMUL,
+  WEIGH,
   SCALE,
   SOFT_CAP,
   ADD,
@@ -69,4 +77,4 @@ export const MODULES = [
 export const HOOKS = [EDIT, CALLBACK, CAPTURE] as const;
 
 /** What fusion and the plan of memory make of them. */
-export const FUSED = [NORM, ROPE_STORE, ATTENTION, GATED, COPY] as const;
+export const FUSED = [NORM, ROPE_STORE, ATTENTION, GATED, WEIGHED_SUM, COPY] as const;

@@ -277,11 +277,18 @@ export type Read<T> = { [Name in keyof T]: IsIndices<NonNullable<T[Name]>> exten
 
 type IsIndices<T> = [T, Indices] extends [Indices, T] ? true : false;
 
-/** An object whose `kind` says which other fields it has, all of them needed. */
+/** A field of `variants` that may be missing. */
+export function optional<T>(schema: Schema<T>): Schema<T> {
+  return { ...schema, isRequired: false };
+}
+
+/** An object whose `kind` says which other fields it has, all of them needed unless they are `optional`. */
 export function variants(kinds: Readonly<Record<string, Readonly<Record<string, Schema>>>>): Schema {
   const kind = required(oneOf(...Object.keys(kinds)));
   const needed = (fields: Readonly<Record<string, Schema>>) =>
-    Object.fromEntries(Object.entries(fields).map(([name, schema]) => [name, required(schema)]));
+    Object.fromEntries(
+      Object.entries(fields).map(([name, schema]) => [name, schema.isRequired === false ? schema : required(schema)]),
+    );
   return {
     takes: "an object",
     read: (value, at) => {

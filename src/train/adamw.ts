@@ -116,7 +116,7 @@ export class AdamW {
 
   constructor(
     private readonly gpu: Gpu,
-    gradients: WeightGradients,
+    gradients: Pick<WeightGradients, "trained" | "memory">,
     private readonly options: AdamWOptions,
   ) {
     const weights = gradients.trained();

@@ -7,6 +7,7 @@ export type {} from "../globals.ts";
 export type { AdamWOptions } from "./adamw.ts";
 export type { TrainStep } from "./checkpoint.ts";
 export type { TrainBatch, TrainData } from "./data.ts";
+export { type DictionaryStep, type TrainDictionaryOptions, trainDictionary } from "./dictionary.ts";
 export { INIT_NAMES, type Init, type InitialWeightsOptions, initialWeights } from "./initialise.ts";
 export { type SaveOptions, saveModel } from "./save.ts";
 export type { Schedule } from "./schedule.ts";

@@ -77,7 +77,12 @@ export function initialFiles(given: object, options: InitialWeightsOptions = {})
   ]);
 }
 
-const WRITES_RESIDUAL: ReadonlySet<WeightName> = new Set<WeightName>(["attn.W_O", "mlp.W_out"]);
+const WRITES_RESIDUAL: ReadonlySet<WeightName> = new Set<WeightName>([
+  "attn.W_O",
+  "mlp.W_out",
+  "mlp.experts.W_out",
+  "mlp.shared.W_out",
+]);
 
 function valuesOf(
   spec: ModelSpec,

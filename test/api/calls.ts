@@ -6,7 +6,10 @@ import { CIRCUIT_OPTIONS } from "../../src/hooks/circuits/circuit.ts";
 import { EDGE_ATTRIBUTION_OPTIONS } from "../../src/hooks/circuits/edge-attribution.ts";
 import { FAITHFULNESS_OPTIONS } from "../../src/hooks/circuits/faithfulness.ts";
 import { HOOKED_GENERATE_OPTIONS } from "../../src/hooks/generate.ts";
+import { TOP_FEATURES_OPTIONS } from "../../src/hooks/modules/active.ts";
+import { FEATURE_ATTRIBUTION_OPTIONS } from "../../src/hooks/modules/attribution.ts";
 import { DICTIONARY_OPTIONS } from "../../src/hooks/modules/load.ts";
+import { MAX_ACTIVATING_OPTIONS } from "../../src/hooks/modules/max-activating.ts";
 import { SPLICE_OPTIONS } from "../../src/hooks/modules/splice.ts";
 import { ABLATE_OPTIONS } from "../../src/hooks/patching/ablate.ts";
 import { ACTIVATION_PATCH_OPTIONS } from "../../src/hooks/patching/activation-patch.ts";
@@ -63,7 +66,13 @@ export interface Call {
 /** A dictionary of three features. */
 function dictionaryFiles(): api.FilesSource {
   const shapes = { W_enc: [32, 3], W_dec: [3, 32], b_enc: [3], b_dec: [32] };
-  const cfg = { architecture: "standard", d_in: 32, d_sae: 3, metadata: { hook_name: "blocks.1.hook_resid_pre" } };
+  const cfg = {
+    architecture: "standard",
+    d_in: 32,
+    d_sae: 3,
+    apply_b_dec_to_input: false,
+    metadata: { hook_name: "blocks.1.hook_resid_pre" },
+  };
   return filesOf({ "cfg.json": cfg, "sae_weights.safetensors": stored(randomArrays(1, shapes), "F32") });
 }
 
@@ -195,6 +204,30 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
       args: [dictionaryFiles(), {}],
       run: (source, options) => api.inspectDictionary(source, options),
       options: DICTIONARY_OPTIONS,
+    },
+    {
+      name: "topFeatures",
+      args: [model, dictionary, ids, {}],
+      run: (...args) => api.topFeatures(...(args as Parameters<typeof api.topFeatures>)),
+      options: TOP_FEATURES_OPTIONS,
+    },
+    {
+      name: "featureAttribution",
+      args: [model, dictionary, { input: ids, metric }],
+      run: (...args) => api.featureAttribution(...(args as Parameters<typeof api.featureAttribution>)),
+      options: FEATURE_ATTRIBUTION_OPTIONS,
+    },
+    {
+      name: "maxActivating",
+      covers: ["maxActivating", "MaxActivating"],
+      args: [model, dictionary, [ids], {}],
+      run: (...args) => api.maxActivating(...(args as Parameters<typeof api.maxActivating>)),
+      options: MAX_ACTIVATING_OPTIONS,
+    },
+    {
+      name: "saveDictionary",
+      args: [dictionary, new api.MemoryStore()],
+      run: (given, to) => api.saveDictionary(given, typeof to === "string" ? new api.MemoryStore() : to),
     },
     {
       name: "Model.withModules",

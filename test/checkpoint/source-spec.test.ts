@@ -14,6 +14,11 @@ describe("parseSourceSpec", () => {
     ["https://host/models", { kind: "url", prefix: "https://host/models" }],
     ["http://host/m/x%20y.safetensors?k=1", { kind: "url", prefix: "http://host/m/?k=1", file: "x y.safetensors" }],
     ["a/model.safetensors.index.json", { kind: "folder", path: "a/", file: "model.safetensors.index.json" }],
+    ["models/x.gguf", { kind: "folder", path: "models/", file: "x.gguf" }],
+    ["https://host/m/x-q4_k.gguf?k=1", { kind: "url", prefix: "https://host/m/?k=1", file: "x-q4_k.gguf" }],
+    ["hf:owner/name/x-q4_k.gguf", { kind: "hub", repo: "owner/name", file: "x-q4_k.gguf" }],
+    ["hf:a/b/c/x.gguf@v1", { kind: "hub", repo: "a/b", revision: "v1", file: "c/x.gguf" }],
+    ["https://huggingface.co/a/b/blob/main/x.gguf", { kind: "hub", repo: "a/b", revision: "main", file: "x.gguf" }],
     ["hf:owner/name", { kind: "hub", repo: "owner/name" }],
     ["hf:owner/na.me-1@refs/pr/1", { kind: "hub", repo: "owner/na.me-1", revision: "refs/pr/1" }],
     ["https://huggingface.co/owner/name", { kind: "hub", repo: "owner/name" }],
@@ -35,7 +40,19 @@ describe("parseSourceSpec", () => {
   });
 
   it.each([
-    ...["", "  ", "hf:name", "hf:", "hf:a/b@", "hf:a/b/c", "hf:../x", "hf:a/..", "ftp://host/x", "s3://bucket"],
+    ...[
+      "",
+      "  ",
+      "hf:name",
+      "hf:",
+      "hf:a/b@",
+      "hf:a/b/c",
+      "hf:a/b/c.bin",
+      "hf:../x",
+      "hf:a/..",
+      "ftp://host/x",
+      "s3://bucket",
+    ],
     ...["http://host/m/a%zz.safetensors", "https://huggingface.co/a/b/tree/%zz", "https://huggingface.co/datasets/a/b"],
     ...["https://huggingface.co/a/b/tree/main/sub", "https://huggingface.co/a/b/blob/main/pytorch_model.bin"],
   ])("refuses %j", async (text) => {

@@ -1,7 +1,8 @@
 /** `superlens forward --module`: the file has SAELens's logits, with its reconstruction, and without a feature. */
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it } from "vitest";
+import { MaxActivating } from "../../src/hooks/index.ts";
 import { inTempFolder } from "../checkpoint/support.ts";
 import { goldenOf, MODULES } from "../modules/support.ts";
 import { tensorsOf, valuesOf } from "../support/fixtures.ts";
@@ -42,4 +43,44 @@ it("refuses points of a dictionary that is not there, and an option without one"
   expect(run.stderr).toContain("hook/no-such-point");
   expect(run.stderr).toContain("withModules");
   expect((await forward("--no-error")).run).toMatchObject({ code: 2, stderr: expect.stringContaining("--module") });
+});
+
+it("shows the features of a prompt, of a metric and of a text", async () => {
+  const { ids, values } = await goldenOf("gpt2-standard");
+  const acts = values.get("acts") as Float32Array;
+  const prompt = ["--ids", ids[0]!.join(" ")];
+  const top = await superlens(["features", MODEL, "--sae", SAE, ...prompt, "--top", "3", "--json", "--quiet"]);
+  expect(top).toMatchObject({ code: 0, stderr: "" });
+  for (const { position, features } of JSON.parse(top.stdout).places) {
+    const row = acts.subarray(position * 131, (position + 1) * 131);
+    const order = [...row.keys()].sort((a, b) => row[b]! - row[a]!).slice(0, 3);
+    expect(features.map(({ feature }: { feature: number }) => feature)).toEqual(order);
+  }
+  const owed = await superlens([
+    "features",
+    MODEL,
+    "--sae",
+    SAE,
+    ...prompt,
+    "--metric",
+    "logitDiff(3, 4)",
+    "--top",
+    "2",
+    "--quiet",
+  ]);
+  expect(owed).toMatchObject({ code: 0, stderr: "" });
+  expect(owed.stdout.split("\n")).toHaveLength(5);
+  await inTempFolder(async (folder) => {
+    const [lines, out] = [join(folder, "lines.json"), join(folder, "places.safetensors")];
+    await writeFile(lines, JSON.stringify(ids));
+    const run = await superlens(["features", MODEL, "--sae", SAE, "--file", lines, "--out", out, "--json", "--quiet"]);
+    expect(run).toMatchObject({ code: 0, stderr: "" });
+    const found = await MaxActivating.load(await readFile(out));
+    const strongest = acts.indexOf(Math.max(...acts));
+    expect(found.of(strongest % 131)[0]).toMatchObject({
+      sequence: Math.floor(strongest / 131 / ids[0]!.length),
+      position: Math.floor(strongest / 131) % ids[0]!.length,
+    });
+  });
+  expect((await superlens(["features", MODEL, "--sae", SAE, "--file", "x.json"])).code).toBe(2);
 });

@@ -15,6 +15,7 @@ const COMMANDS = [
   "forward",
   "backward",
   "lens",
+  "features",
   "attention",
   "patch",
   "attribute",
@@ -166,8 +167,8 @@ describe("a bad model is exit code 1 and one line", () => {
 
       const unknown = await model("unknown", { model_type: "lama" });
       expectOneLine(await superlens(["inspect", unknown]), /model_type "lama" is not known.*"llama"/);
-      const unsupported = await model("unsupported", { rope_parameters: { rope_type: "longrope", rope_theta: 1e4 } });
-      expectOneLine(await superlens(["inspect", unsupported]), /longrope/);
+      const unsupported = await model("unsupported", { rope_parameters: { rope_type: "ntk", rope_theta: 1e4 } });
+      expectOneLine(await superlens(["inspect", unsupported]), /"ntk" is not a supported/);
       const wrong = await model("wrong", { intermediate_size: 65 });
       expectOneLine(
         await superlens(["inspect", wrong]),

@@ -7,6 +7,7 @@ import { chatChecks } from "./chat.ts";
 import { circuitChecks } from "./circuits.ts";
 import { editChecks } from "./edits.ts";
 import { familyChecks } from "./families.ts";
+import { ggufChecks } from "./gguf.ts";
 import { gradientChecks } from "./gradients.ts";
 import { type Check, expectEqual } from "./harness.ts";
 import { hookChecks } from "./hooks.ts";
@@ -87,6 +88,7 @@ export const suite: Check[] = [
   ...kernelChecks,
   ...familyChecks,
   ...typeChecks,
+  ...ggufChecks,
   ...editChecks,
   ...gradientChecks,
   ...trainingChecks,

@@ -5,13 +5,17 @@ import type { Check } from "./harness.ts";
 
 /** Of the folders of test/fixtures/types one for each kernel or way through the graph that the families do not have. */
 export const TYPES = [
+  "glm4_moe",
   "gpt2_act_mish",
+  "gpt_oss",
   "granite_swa",
   "ministral3",
   "nanochat",
   "olmo_clip",
   "opt350m",
   "phi3_longrope_long",
+  "phimoe",
+  "qwen2_moe",
   "stablelm_qk",
 ] as const;
 

@@ -3,12 +3,15 @@
  * another, every sum in order. The fixtures of transformers vouch for it, and it vouches for specs they do not cover.
  */
 import type { TensorEntry } from "../../src/checkpoint/index.ts";
-import { resolveWeight } from "../../src/model/families/resolve.ts";
+import { resolveWeight, tensorOf } from "../../src/model/families/resolve.ts";
 import { dependsOnLength, ropeTable } from "../../src/model/rope.ts";
-import type { LayerSpec, ModelSpec, NormSpec, TensorSource, WeightName } from "../../src/model/spec.ts";
+import type { ExpertsSpec, LayerSpec, ModelSpec, NormSpec, TensorSource, WeightName } from "../../src/model/spec.ts";
+import { expertsIn, isSparse, WEIGHTS } from "../../src/model/weights/table.ts";
 import { ACTIVATIONS, softCapped } from "../../src/ops/activations.ts";
 import { rotated } from "../../src/ops/attention-reference.ts";
 import { normReference } from "../../src/ops/norm-reference.ts";
+import { routed } from "../../src/ops/route-reference.ts";
+import { sinusoid } from "../../src/ops/sinusoids.ts";
 import { attentionReference } from "../kernels/attention.reference.ts";
 import { valuesOf } from "../support/fixtures.ts";
 
@@ -23,6 +26,7 @@ export function lookupIn(spec: ModelSpec, tensors: readonly TensorEntry[]): Look
   const has = (name: string) => byName.has(name);
   return (name, layer = 0) => {
     const source = spec.weights[name];
+    if (source && expertsIn(spec, name) > 0) return ofExperts(spec, byName, name, layer);
     if (source?.tensor.includes("{h}")) {
       const heads = Array.from({ length: name.includes("qNorm") ? spec.nHeads : spec.nKvHeads }, (_, head) =>
         byName.get(resolveWeight(spec, name, layer, has, head) ?? ""),
@@ -34,15 +38,39 @@ export function lookupIn(spec: ModelSpec, tensors: readonly TensorEntry[]): Look
   };
 }
 
+/** The rows of all experts, whether they have a tensor each or share one. */
+function ofExperts(
+  spec: ModelSpec,
+  tensors: ReadonlyMap<string, TensorEntry>,
+  name: WeightName,
+  layer: number,
+): Vector[] | undefined {
+  const source = spec.weights[name] as TensorSource;
+  const count = expertsIn(spec, name);
+  if (!isSparse(spec, layer)) return undefined;
+  const parts = Array.from({ length: count }, (_, expert): Vector[] => {
+    const found = tensors.get(tensorOf(source, layer, expert)) as TensorEntry;
+    if (source.tensor.includes("{e}")) return rowsOf(found, source);
+    const values = valuesOf(found);
+    const size = values.length / count;
+    const data = values.slice(expert * size, (expert + 1) * size);
+    return rowsOf({ ...found, dtype: "F32", shape: found.shape.slice(1), data }, source);
+  });
+  return WEIGHTS[name].form === "vector"
+    ? [Float32Array.from(parts.flatMap(([row]) => [...(row as Vector)]))]
+    : parts.flat();
+}
+
 function rowsOf(tensor: TensorEntry, { transpose, rows }: TensorSource): Vector[] {
-  const values = valuesOf(tensor);
+  // Tests that take differences give numbers in float64.
+  const values: Vector = tensor.data instanceof Float64Array ? tensor.data : valuesOf(tensor);
   const [outer = 1, inner = 1] = tensor.shape;
   const isVector = tensor.shape.length === 1;
   const all = isVector
-    ? [...values].map((value) => Float32Array.of(value))
+    ? [...values].map((value) => Float64Array.of(value))
     : transpose
       ? Array.from({ length: inner }, (_, i) =>
-          Float32Array.from({ length: outer }, (_, o) => values[o * inner + i] as number),
+          Float64Array.from({ length: outer }, (_, o) => values[o * inner + i] as number),
         )
       : Array.from({ length: outer }, (_, o) => values.slice(o * inner, (o + 1) * inner));
   const taken = rows
@@ -51,7 +79,7 @@ function rowsOf(tensor: TensorEntry, { transpose, rows }: TensorSource): Vector[
         return within >= rows.start && within < rows.start + rows.count;
       })
     : all;
-  return isVector ? [Float32Array.from(taken, ([value]) => value as number)] : taken;
+  return isVector ? [Float64Array.from(taken, ([value]) => value as number)] : taken;
 }
 
 const dot = (a: ArrayLike<number>, b: ArrayLike<number>) =>
@@ -92,6 +120,7 @@ export class ReferenceDecoder {
     if (spec.positions.kind === "learned") {
       x = plus(x, this.weights("embed.W_pos")?.[position + spec.positions.offset] as Vector);
     }
+    if (spec.positions.kind === "sinusoidal") x = plus(x, sinusoid(position + spec.positions.offset, spec.dModel));
     return spec.embed.norm ? this.#norm("embed.norm", x) : x;
   }
 
@@ -111,7 +140,10 @@ export class ReferenceDecoder {
       const middle = last("ln1Post", plus(start, post("ln1Post", attended[position] as Vector), residualScale));
       if (this.spec.mlp.absent) return middle;
       const input = residual === "sequential" ? middle : x;
-      const hidden = this.#mlp(pre(residual === "parallel" && parallelSharedNorm ? "ln1" : "ln2", input), layer);
+      const hidden = this.#mlpOrExperts(
+        pre(residual === "parallel" && parallelSharedNorm ? "ln1" : "ln2", input),
+        layer,
+      );
       const base = normedResidual ? pre("ln2", middle) : middle;
       return last("ln2Post", plus(base, post("ln2Post", hidden), residualScale));
     });
@@ -138,13 +170,52 @@ export class ReferenceDecoder {
     );
   }
 
-  #mlp(x: Vector, layer: number): Vector {
+  #mlpOrExperts(x: Vector, layer: number): Vector {
+    const { spec } = this;
+    const { experts } = spec.mlp;
+    if (!experts || !isSparse(spec, layer)) return this.#mlp(x, layer, "mlp");
+    const { routing, perToken, weighsInput, shared } = experts;
+    const logits = this.#linear("mlp.W_router", x, layer);
+    const { indices, weights } = routed(routing, [...logits], perToken, this.weights("mlp.b_choice", layer)?.[0]);
+    let sum: Vector = new Float64Array(spec.dModel);
+    indices.forEach((expert, slot) => {
+      const weight = weights[slot] as number;
+      const own = weighsInput ? Float64Array.from(x, (value) => value * weight) : x;
+      sum = plus(sum, this.#expert(own, layer, expert), weighsInput ? 1 : weight);
+    });
+    if (!shared) return sum;
+    const gate = shared.gate ? dot(this.weights("mlp.shared.W_weight", layer)?.[0] as Vector, x) : undefined;
+    return plus(sum, this.#mlp(x, layer, "mlp.shared"), gate === undefined ? 1 : ACTIVATIONS.sigmoid(gate));
+  }
+
+  #expert(x: Vector, layer: number, expert: number): Vector {
+    const { mlp, dModel } = this.spec;
+    const { dExpert, clamp } = mlp.experts as ExpertsSpec;
+    const project = (name: "gate" | "in" | "out", input: Vector, width: number) => {
+      const rows = this.weights(`mlp.experts.W_${name}`, layer) as Vector[];
+      const bias = this.weights(`mlp.experts.b_${name}`, layer)?.[0];
+      return Float64Array.from({ length: width }, (_, n) => {
+        const at = expert * width + n;
+        return dot(rows[at] as Vector, input) + (bias?.[at] ?? 0);
+      });
+    };
+    const act = ACTIVATIONS[mlp.activation];
+    const { limit = Number.POSITIVE_INFINITY, plus: offset = 0 } = clamp ?? {};
+    const linear = project("in", x, dExpert);
+    const gate = mlp.kind === "gated" ? project("gate", x, dExpert) : undefined;
+    const hidden = linear.map((value, i) =>
+      gate ? act(Math.min(gate[i] as number, limit)) * (Math.min(Math.max(value, -limit), limit) + offset) : act(value),
+    );
+    return project("out", hidden, dModel);
+  }
+
+  #mlp(x: Vector, layer: number, room: "mlp" | "mlp.shared"): Vector {
     const { kind, activation } = this.spec.mlp;
-    const linear = this.#linear("mlp.W_in", x, layer);
+    const linear = this.#linear(`${room}.W_in`, x, layer);
     const act = ACTIVATIONS[activation];
-    const gate = kind === "gated" ? this.#linear("mlp.W_gate", x, layer) : undefined;
+    const gate = kind === "gated" ? this.#linear(`${room}.W_gate`, x, layer) : undefined;
     return this.#linear(
-      "mlp.W_out",
+      `${room}.W_out`,
       gate ? gate.map((value, i) => act(value) * (linear[i] as number)) : linear.map(act),
       layer,
     );
@@ -176,6 +247,7 @@ export class ReferenceDecoder {
       scale: settings.attentionScale ?? attention.scale,
       softCap: attention.softCap,
       sinks: attention.sinks ? (this.weights("attn.sinks", layer)?.[0] as unknown as number[]) : null,
+      alibiScale: "roundedScale" in spec.positions ? spec.positions.roundedScale : undefined,
       slopes: spec.positions.kind === "alibi" ? spec.positions.slopes : null,
     });
     const width = nHeads * dHead;

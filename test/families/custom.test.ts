@@ -136,7 +136,7 @@ describe("a spec that does not hold is refused", () => {
       },
     ],
     ['there is no "slopes" in spec.positions', { ...MINIMAL, positions: { kind: "none", slopes: [1] } }],
-    ['spec.positions.kind is "sinusoidal"', { ...MINIMAL, positions: { kind: "sinusoidal" } }],
+    ['spec.positions.kind is "absolute"', { ...MINIMAL, positions: { kind: "absolute" } }],
     ["spec.layers has 1 entries, but nLayers = 2", { ...MINIMAL, layers: MINIMAL.layers.slice(1) }],
     ["spec.nHeads = 2 is not a multiple of nKvHeads = 4", { ...MINIMAL, nKvHeads: 4 }],
     ["spec.dMlp = 0, but the blocks have an MLP", { ...MINIMAL, mlp: { ...MINIMAL.mlp, absent: false } }],

@@ -4,6 +4,7 @@
  */
 import { describe, expect, it } from "vitest";
 import { FAMILIES, specFromConfig } from "../../src/model/families/index.ts";
+import { FAMILY_NOTES } from "../../src/model/families/notes.ts";
 import { resolveEmbedding, resolveTensorName, resolveWeight } from "../../src/model/families/resolve.ts";
 import type { ModelSpec, TensorSource, WeightName } from "../../src/model/spec.ts";
 import { tensorShape } from "../../src/model/weights/find.ts";
@@ -84,8 +85,12 @@ describe.each(FIXTURES)("fixture %s", (fixture) => {
 describe("the fixtures", () => {
   it("cover every family but custom, the multimodal wrapper of gemma3, and those that are made of others' weights", () => {
     const covered = new Set([...FIXTURES.map(fixtureConfig), ...typeConfigs()].map(({ model_type }) => model_type));
-    const others = ["custom", "gemma3", "internlm2"];
+    const others = ["custom", "gemma3", "internlm2", "xglm"];
     expect([...FAMILIES.keys()].filter((family) => !covered.has(family)).sort()).toEqual(others);
+  });
+
+  it("are of types that say what is special of them", () => {
+    expect(Object.keys(FAMILY_NOTES).sort()).toEqual([...FAMILIES.keys()].sort());
   });
 
   it("need the weights that are not optional", () => {

@@ -1,9 +1,11 @@
 /** Types without a fixture of their own, as models of other types under other names: they must give the others' logits. */
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
 import type { TensorEntry } from "../../src/checkpoint/index.ts";
 import { loadParts } from "../../src/model/load.ts";
 import { Model } from "../../src/model/model.ts";
-import { entryOf, fixtureFiles, golden, readLogits, sourceOf, valuesOf } from "../support/fixtures.ts";
+import { entryOf, fixtureFiles, golden, readLogits, sourceOf, tensorsOf, valuesOf } from "../support/fixtures.ts";
 import { testGpu } from "../support/gpu.ts";
 import { relativeError } from "../support/numbers.ts";
 
@@ -59,4 +61,40 @@ it("internlm2 is llama, packed", async () => {
   expect(notices).toEqual([]);
   const { ids, values } = await golden("llama");
   expect(relativeError(await readLogits(model.forward(ids)), values.get("logits") as Float32Array)).toBeLessThan(3e-6);
+});
+
+/** Tensor2tensor's sinusoids, written from their description alone. */
+function sinusoids(rows: number, width: number): Float32Array {
+  const half = width / 2;
+  return Float32Array.from({ length: rows * width }, (_, i) => {
+    const [position, column] = [Math.floor(i / width), i % width];
+    const frequency = 10000 ** (-(column % half) / (half - 1));
+    return column < half ? Math.sin(position * frequency) : Math.cos(position * frequency);
+  });
+}
+
+it("xglm is biogpt with sines and cosines for its learned positions", async () => {
+  const folder = fileURLToPath(new URL("../fixtures/types/biogpt/", import.meta.url));
+  const config = JSON.parse(await readFile(`${folder}config.json`, "utf8"));
+  const tensors = tensorsOf(await readFile(`${folder}model.safetensors`));
+  const table = (tensor: TensorEntry) =>
+    /embed_positions/.test(tensor.name)
+      ? entryOf(tensor.name, tensor.shape, sinusoids(tensor.shape[0] as number, tensor.shape[1] as number))
+      : tensor;
+  const load = async (source: ReturnType<typeof sourceOf>) =>
+    new Model(await loadParts(source, { gpu: await testGpu() }));
+  using learned = await load(sourceOf({ config, tensors: tensors.map(table) }));
+  const renamed = tensors
+    .filter(({ name }) => !/embed_positions/.test(name))
+    .map((tensor) => ({ ...tensor, name: tensor.name.replace(/^biogpt/, "model") }));
+  const { num_hidden_layers, hidden_size, num_attention_heads, intermediate_size, max_position_embeddings } = config;
+  const sizes = { num_layers: num_hidden_layers, d_model: hidden_size, attention_heads: num_attention_heads };
+  const xglm = { model_type: "xglm", ...sizes, ffn_dim: intermediate_size, vocab_size: 96, max_position_embeddings };
+  using fixed = await load(sourceOf({ config: xglm, tensors: renamed }));
+  const ids = [
+    [3, 17, 80, 2, 41, 9, 66],
+    [5, 1],
+  ];
+  const expected = await readLogits(learned.forward(ids));
+  expect(relativeError(await readLogits(fixed.forward(ids)), expected)).toBeLessThan(3e-6);
 });

@@ -26,10 +26,10 @@ const named = CASES.map((op) => [op.kind.name, op.what, op] as const);
 /** Sequences of each pass; where rows are chosen, those must be there. */
 const passesOf = ({ outputRows }: OneOp) => (outputRows ? [[5], [4, 1, 3]] : [[1], [5], [23, 1, 16]]);
 
-/** Projections in each layout; tables, which are in one, whole and in parts. */
+/** Projections in each layout; tables and experts, which are in one, whole and in parts. */
 function storagesOf({ kind, weights = {} }: OneOp): readonly Storage[] {
   if (Object.values(weights).every(({ length }) => length === 1)) return [{}];
-  return kind.name === "embed" ? STORAGES.slice(0, 2) : STORAGES;
+  return kind.name === "embed" || kind.name === "expertMatmul" ? STORAGES.slice(0, 2) : STORAGES;
 }
 
 describe("gradients on the GPU", () => {

@@ -1,4 +1,6 @@
 /** Every kind of op that has a vector-Jacobian product, with attributes of each sort, for tests of one op. */
+
+import type { RoutingSpec } from "../../src/kernels/routing.ts";
 import { ropeTable } from "../../src/model/rope.ts";
 import { ACTIVATION_NAMES } from "../../src/ops/activations.ts";
 import { ADD } from "../../src/ops/add.ts";
@@ -11,6 +13,7 @@ import { EDIT } from "../../src/ops/edit.ts";
 import type { EditCall } from "../../src/ops/edit-call.ts";
 import { ACTIVATION, SCALE, SOFT_CAP } from "../../src/ops/elementwise.ts";
 import { EMBED } from "../../src/ops/embed.ts";
+import { EXPERT_MATMUL } from "../../src/ops/experts.ts";
 import { GATED } from "../../src/ops/gated.ts";
 import { HEAD_PROJECTION } from "../../src/ops/head-inputs.ts";
 import { HEAD_RESULTS, MATMUL } from "../../src/ops/matmul.ts";
@@ -19,11 +22,13 @@ import { AFFINE, NORM, NORM_SCALE, NORMALIZE } from "../../src/ops/norm.ts";
 import { POSITION_SCALE } from "../../src/ops/position-scale.ts";
 import { QK_NORM } from "../../src/ops/qk-norm.ts";
 import { ROPE } from "../../src/ops/rope.ts";
+import { ROUTE } from "../../src/ops/route.ts";
 import { SELECT } from "../../src/ops/select.ts";
 import { ROW_STATISTICS, STANDARDIZE, UNSTANDARDIZE } from "../../src/ops/standardize.ts";
 import { STORE } from "../../src/ops/store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "../../src/ops/sum-heads.ts";
-import type { OneOp } from "./one-op.ts";
+import { WEIGH } from "../../src/ops/weigh.ts";
+import type { OneOp, Place } from "./one-op.ts";
 
 type Case = Omit<OneOp, "kind"> & { readonly kind: { readonly name: string } };
 
@@ -117,6 +122,7 @@ const ATTENTIONS: Record<string, AttentionCase> = {
   "both ways in a window": { causal: false, window: 2 },
   "a soft cap": { softCap: 1.5 },
   ALiBi: { alibi: true, slopes: [0.5, 0.25, 0.125, 0.0625] },
+  "ALiBi rounded to bfloat16": { alibi: true, slopes: [0.3, 0.2, 0.1, 0.07], alibiScale: 0.4, softCap: 1.5 },
   sinks: { sinks: { name: "sinks" } },
   "sinks, both ways in a window, a soft cap": { sinks: { name: "sinks" }, softCap: 1.5, causal: false, window: 2 },
   "a soft cap, ALiBi and a window": { alibi: true, slopes: [0.5, 0.25, 0.125, 0.0625], softCap: 0.8, window: 3 },
@@ -307,7 +313,7 @@ const plain: Case[] = [
     }),
   ),
   { what: "by 0.3", kind: SCALE, attributes: { scale: 0.3 }, inputs: [row(13)] },
-  { what: "at 0.8", kind: CLAMP, attributes: { limit: 0.8 }, inputs: [row(8, 3)] },
+  { what: "at 0.8", kind: CLAMP, attributes: { least: -0.8, most: 0.8 }, inputs: [row(8, 3)] },
   {
     what: "from position 2 on",
     kind: POSITION_SCALE,
@@ -391,6 +397,59 @@ const edits = (["set", "add", "scale", "zero", "lerp", "project_out"] as const).
   ];
 });
 
+/** One routing of each sort. */
+const ROUTINGS: Record<string, RoutingSpec> = {
+  softmax: { scores: "softmax", scale: 1 },
+  "softmax, normed": { scores: "softmax", normalize: { plus: 0, atLeast: 0 }, scale: 1 },
+  "softmax, normed by a floor": { scores: "softmax", normalize: { plus: 0, atLeast: 2 }, scale: 1 },
+  "sigmoid, a bias, groups": {
+    scores: "sigmoid",
+    choiceBias: true,
+    groups: { count: 3, chosen: 2, by: "topTwo" },
+    normalize: { plus: 1e-20, atLeast: 0 },
+    scale: 2.5,
+  },
+  "softmax, groups": { scores: "softmax", groups: { count: 3, chosen: 1, by: "max" }, scale: 16 },
+  sparsemixer: { scores: "sparsemixer", tolerance: 0.4, scale: 1 },
+};
+
+/** Three slots of four experts; an expert may come twice. */
+const expertsOf =
+  (indices: number) =>
+  (input: number, value: number, { row, at }: Place) =>
+    input === indices ? (row * 3 + at * (1 + (row % 2))) % 4 : value;
+
+const experts: Case[] = [
+  ...Object.entries(ROUTINGS).map(
+    ([what, routing]): Case => ({
+      ...{ what, kind: ROUTE, inputs: [row(6)] },
+      attributes: { routing, chosen: 2, ...(routing.choiceBias && { bias: { name: "bias" } }) },
+      ...(routing.choiceBias && { weights: { bias: [6] } }),
+    }),
+  ),
+  ...[1, 3].map(
+    (heads): Case => ({
+      what: heads === 1 ? "all slots read the same" : "each slot reads its own",
+      kind: EXPERT_MATMUL,
+      attributes: { weight: { name: "W" }, bias: { name: "b" }, experts: 4, width: 6 },
+      inputs: [row(5, heads), row(3)],
+      weights: { W: [24, 5], b: [24] },
+      prepare: expertsOf(1),
+    }),
+  ),
+  ...[1, 3].map(
+    (heads): Case => ({ what: `${heads} vectors`, kind: WEIGH, attributes: {}, inputs: [row(5, heads), row(3)] }),
+  ),
+  {
+    ...{ what: "both sides", kind: CLAMP, attributes: { least: -0.7, most: 0.7, plus: 1 }, inputs: [row(13)] },
+    prepare: (_, value) => (Math.abs(Math.abs(value) - 0.7) < 1e-3 ? 0 : value),
+  },
+  {
+    ...{ what: "above", kind: CLAMP, attributes: { most: 0.7, plus: 0 }, inputs: [row(6, 2)] },
+    prepare: (_, value) => (Math.abs(value - 0.7) < 1e-3 ? 0 : value),
+  },
+];
+
 export const CASES = [
   ...norms,
   ...Object.entries(ATTENTIONS).flatMap(attentionCases),
@@ -398,6 +457,7 @@ export const CASES = [
   ...projections,
   ...tables,
   ...plain,
+  ...experts,
   ...ofDictionaries,
   ...edits,
 ] as unknown as readonly OneOp[];

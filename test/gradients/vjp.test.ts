@@ -7,6 +7,8 @@ import { FUSED, HOOKS, MODULES, PRIMITIVES } from "../../src/ops/index.ts";
 import { JOIN } from "../../src/ops/join.ts";
 import type { OpKind } from "../../src/ops/op.ts";
 import { ROPE_STORE } from "../../src/ops/rope.ts";
+import { SINUSOIDS } from "../../src/ops/sinusoids.ts";
+import { WEIGHED_SUM } from "../../src/ops/weigh.ts";
 import { relativeError } from "../support/numbers.ts";
 import { type OneOp, OneOpRun } from "./one-op.ts";
 import { CASES } from "./ops.cases.ts";
@@ -44,9 +46,9 @@ describe("vector-Jacobian products", () => {
     const kinds = [...PRIMITIVES, ...MODULES, ...FUSED, ...HOOKS] as unknown as OpKind[];
     const names = (all: readonly { name: string }[]) => [...new Set(all.map(({ name }) => name))].sort();
     // The rows of sweeps, what the plan of memory fuses after differentiation, and what only watches or calls.
-    const without = [JOIN, ROPE_STORE, CALLBACK, CAPTURE];
+    const without = [JOIN, ROPE_STORE, WEIGHED_SUM, CALLBACK, CAPTURE];
     expect(names(kinds.filter(({ vjp }) => !vjp))).toEqual(names(without));
-    // Given embeddings have no input.
-    expect(names([...CASES.map(({ kind }) => kind), EMBEDS])).toEqual(names(kinds.filter(({ vjp }) => vjp)));
+    // Given embeddings and fixed positions have no input.
+    expect(names([...CASES.map(({ kind }) => kind), EMBEDS, SINUSOIDS])).toEqual(names(kinds.filter(({ vjp }) => vjp)));
   });
 });

@@ -8,14 +8,14 @@ import { FUSION_RULES, fuse, rulesBeforeGradients } from "../../src/graph/fuse.t
 import { prune } from "../../src/graph/prune.ts";
 import { trace } from "../../src/model/trace.ts";
 import { FUSED, PRIMITIVES } from "../../src/ops/index.ts";
-import { FAMILIES, golden } from "../support/fixtures.ts";
+import { EXPERT_TYPES, FAMILIES, golden } from "../support/fixtures.ts";
 import { relativeError } from "../support/numbers.ts";
 import { fixture, referencePass, rowsOf } from "./support.ts";
 
 describe("the references of ops", () => {
   const seen = new Set<string>();
 
-  it.each(FAMILIES)("of %s, one by one and fused, give transformers' logits", async (family) => {
+  it.each([...FAMILIES, ...EXPERT_TYPES])("of %s, one by one and fused, give transformers' logits", async (family) => {
     const { spec, weight } = await fixture(family);
     const { ids, values } = await golden(family);
     const rows = rowsOf(ids);

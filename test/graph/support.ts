@@ -51,6 +51,8 @@ export async function fixture(
     if (name === "qkvBias") return stacked(["attn.b_Q", "attn.b_K", "attn.b_V"], block);
     if (name === "W_U") return flat(spec.unembed.tied ? "embed.W_E" : "unembed.W_U");
     if (name === "sinks") return flat("attn.sinks", block);
+    const [, kind, own, ending] = /^([Wb])_(experts|shared)_(\w+)$/.exec(name) ?? [];
+    if (own) return flat(`mlp.${own}.${kind}_${ending}` as WeightName, block);
     const inBlock = `${name.endsWith("_O") ? "attn" : "mlp"}.${name}` as WeightName;
     return flat(GLOBAL[name] ?? inBlock, block);
   };

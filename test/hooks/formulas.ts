@@ -5,10 +5,11 @@
  */
 
 import { ropeTable } from "../../src/model/rope.ts";
-import type { LayerSpec, ModelSpec, NormSpec, WeightName } from "../../src/model/spec.ts";
+import type { ExpertsSpec, LayerSpec, ModelSpec, NormSpec, WeightName } from "../../src/model/spec.ts";
 import { ACTIVATIONS, softCapped } from "../../src/ops/activations.ts";
 import { rotated } from "../../src/ops/attention-reference.ts";
 import { normalized, normReference } from "../../src/ops/norm-reference.ts";
+import { type Routed, routed } from "../../src/ops/route-reference.ts";
 import type { lookupIn } from "../engine/forward.reference.ts";
 
 type Row = ArrayLike<number>;
@@ -149,8 +150,10 @@ class Place {
   pattern(): Float64Array {
     const scores = this.at("attn.hook_attn_scores");
     const keys = this.seen.ids.length;
+    const sinks = this.flat("attn.sinks");
     return Float64Array.from(scores, (score, i) => {
-      const row = part(scores, Math.floor(i / keys), keys);
+      const head = Math.floor(i / keys);
+      const row = [...part(scores, head, keys), ...(sinks ? [sinks[head] as number] : [])];
       const largest = Math.max(...row);
       return Math.exp(score - largest) / row.reduce((sum, each) => sum + Math.exp(each - largest), 0);
     });
@@ -191,6 +194,64 @@ class Place {
         b_O?.[d] ?? 0,
       ),
     );
+  }
+
+  get experts(): ExpertsSpec {
+    return this.spec.mlp.experts as ExpertsSpec;
+  }
+
+  routed(): Routed {
+    const { routing, perToken } = this.experts;
+    return routed(routing, [...this.at("mlp.hook_router_logits")], perToken, this.flat("mlp.b_choice"));
+  }
+
+  /** What the experts of this row make of what each reads, one behind the other. */
+  ofExperts(name: "gate" | "in" | "out", x: (slot: number) => Row): Float64Array {
+    const rows = this.weight(`mlp.experts.W_${name}`) as Row[];
+    const bias = this.flat(`mlp.experts.b_${name}`);
+    const width = rows.length / this.experts.count;
+    const slots = Array.from(this.at("mlp.hook_expert_indices"), (expert, slot) =>
+      Array.from({ length: width }, (_, n) => {
+        const at = expert * width + n;
+        return dot(rows[at] as Row, x(slot)) + (bias?.[at] ?? 0);
+      }),
+    );
+    return Float64Array.from(slots.flat());
+  }
+
+  expertInput(slot: number): Row {
+    const x = this.input("ln2");
+    return this.experts.weighsInput ? times(x, this.at("mlp.hook_expert_weights")[slot] as number) : x;
+  }
+
+  /** act(pre), or its product with the linear part, within bounds where the experts have some. */
+  hidden(pre: Row, linear: Row | undefined, clamp?: ExpertsSpec["clamp"]): Float64Array {
+    const act = ACTIVATIONS[this.spec.mlp.activation];
+    const { limit = Number.POSITIVE_INFINITY, plus: offset = 0 } = clamp ?? {};
+    return Float64Array.from(pre, (value, i) => {
+      const factor = linear === undefined ? 1 : Math.min(Math.max(linear[i] as number, -limit), limit) + offset;
+      return act(Math.min(value, limit)) * factor;
+    });
+  }
+
+  /** What experts add together, and the MLP beside them. */
+  addedByExperts(): Float64Array {
+    const { dModel } = this.spec;
+    const out = this.at("mlp.hook_expert_out");
+    const shared = this.find("mlp.hook_shared_out");
+    const weights = this.at("mlp.hook_expert_weights");
+    return Float64Array.from({ length: dModel }, (_, d) =>
+      Array.from(weights).reduce(
+        (sum, weight, slot) => sum + (this.experts.weighsInput ? 1 : weight) * (out[slot * dModel + d] as number),
+        shared?.[d] ?? 0,
+      ),
+    );
+  }
+
+  sharedOut(): Float64Array {
+    const out = this.linear("mlp.shared.W_out", this.at("mlp.hook_shared_post"));
+    const gate = this.weight("mlp.shared.W_weight")?.[0];
+    return gate ? times(out, ACTIVATIONS.sigmoid(dot(gate, this.input("ln2")))) : out;
   }
 
   residPre(): Row {
@@ -276,8 +337,25 @@ export const FORMULAS: Record<string, (place: Place) => Row> = {
     const act = ACTIVATIONS[place.spec.mlp.activation];
     return Float64Array.from(place.at("mlp.hook_pre"), (value, i) => act(value) * (linear?.[i] ?? 1));
   },
-  "blocks.{i}.mlp.hook_out": (place) => place.linear("mlp.W_out", place.at("mlp.hook_post")),
-  "blocks.{i}.hook_mlp_out": (place) => place.term("ln2Post", place.linear("mlp.W_out", place.at("mlp.hook_post"))),
+  "blocks.{i}.mlp.hook_router_logits": (place) => place.linear("mlp.W_router", place.input("ln2")),
+  "blocks.{i}.mlp.hook_expert_indices": (place) => place.routed().indices,
+  "blocks.{i}.mlp.hook_expert_weights": (place) => place.routed().weights,
+  "blocks.{i}.mlp.hook_expert_pre": (place) =>
+    place.ofExperts(place.spec.mlp.kind === "gated" ? "gate" : "in", (slot) => place.expertInput(slot)),
+  "blocks.{i}.mlp.hook_expert_pre_linear": (place) => place.ofExperts("in", (slot) => place.expertInput(slot)),
+  "blocks.{i}.mlp.hook_expert_post": (place) =>
+    place.hidden(place.at("mlp.hook_expert_pre"), place.find("mlp.hook_expert_pre_linear"), place.experts.clamp),
+  "blocks.{i}.mlp.hook_expert_out": (place) =>
+    place.ofExperts("out", (slot) => part(place.at("mlp.hook_expert_post"), slot, place.experts.dExpert)),
+  "blocks.{i}.mlp.hook_shared_pre": (place) =>
+    place.linear(place.spec.mlp.kind === "gated" ? "mlp.shared.W_gate" : "mlp.shared.W_in", place.input("ln2")),
+  "blocks.{i}.mlp.hook_shared_pre_linear": (place) => place.linear("mlp.shared.W_in", place.input("ln2")),
+  "blocks.{i}.mlp.hook_shared_post": (place) =>
+    place.hidden(place.at("mlp.hook_shared_pre"), place.find("mlp.hook_shared_pre_linear")),
+  "blocks.{i}.mlp.hook_shared_out": (place) => place.sharedOut(),
+  "blocks.{i}.mlp.hook_out": (place) =>
+    place.find("mlp.hook_expert_out") ? place.addedByExperts() : place.linear("mlp.W_out", place.at("mlp.hook_post")),
+  "blocks.{i}.hook_mlp_out": (place) => place.term("ln2Post", place.at("mlp.hook_out")),
   "blocks.{i}.hook_resid_post": (place) => {
     const middle = place.find("hook_resid_mid") ?? plus(place.at("hook_resid_pre"), place.at("hook_attn_out"));
     return plus(middle, place.at("hook_mlp_out"));

@@ -55,8 +55,9 @@ async function madeOf(model: HookedModel, family: string, reader: string, x: Flo
     const all = linear(`attn.W_${letter}`);
     return { [`attn.hook_${letter.toLowerCase()}`]: all.slice(((heads - 1) * all.length) / heads) };
   }
-  if (spec.mlp.kind !== "gated") return { "mlp.hook_pre": linear("mlp.W_in") };
-  return { "mlp.hook_pre": linear("mlp.W_gate"), "mlp.hook_pre_linear": linear("mlp.W_in") };
+  const input = { "mlp.hook_in": read };
+  if (spec.mlp.kind !== "gated") return { ...input, "mlp.hook_pre": linear("mlp.W_in") };
+  return { ...input, "mlp.hook_pre": linear("mlp.W_gate"), "mlp.hook_pre_linear": linear("mlp.W_in") };
 }
 
 const isOfHeads = (name: string) => name !== "hook_mlp_in";

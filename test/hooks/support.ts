@@ -127,6 +127,7 @@ export function randomEdit(random: () => number, spec: ModelSpec, length: number
 
 function headsOf({ axes }: PointKind, spec: ModelSpec): number {
   if (axes.includes("head")) return spec.nHeads;
+  if (axes.slice(0, -1).includes("slot")) return spec.mlp.experts?.perToken as number;
   return axes.includes("kvHead") ? spec.nKvHeads : 0;
 }
 
@@ -135,6 +136,10 @@ function widthOf({ axes }: PointKind, spec: ModelSpec, length: number): number {
     dModel: spec.dModel,
     dHead: spec.dHead,
     dMlp: spec.dMlp,
+    expert: spec.mlp.experts?.count ?? 0,
+    slot: spec.mlp.experts?.perToken ?? 0,
+    dExpert: spec.mlp.experts?.dExpert ?? 0,
+    dShared: spec.mlp.experts?.shared?.dMlp ?? 0,
     vocab: spec.vocabSize,
     key: length,
     one: 1,

@@ -21,6 +21,8 @@ const FAMILIES = [
   "smollm3",
   "granite",
   "falcon",
+  "../types/ernie4_5_moe",
+  "../types/gpt_oss",
 ];
 
 /** Logits at `position` of one full pass a cell, [cells, vocab]. */
@@ -42,7 +44,7 @@ async function oneByOne(
 const ALL_TOKENS = Array.from({ length: 96 }, (_, token) => token);
 
 /** Plain, ALiBi, parallel residual, soft caps with windows, grouped queries, post-norm. */
-const DAY = ["gpt2", "bloom", "gptj", "gemma2", "llama", "olmo2"];
+const DAY = ["gpt2", "bloom", "gptj", "gemma2", "llama", "olmo2", "../types/ernie4_5_moe"];
 
 describe.each(byDay(FAMILIES, DAY))("%s", (family) => {
   it("equals full passes for random edits", async () => {

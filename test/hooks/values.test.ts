@@ -3,11 +3,11 @@
  * with points between them compute what the fused ones do.
  */
 import { describe, expect, it } from "vitest";
-import { type ForwardResult, HookedModel, POINT_KINDS, pointTable } from "../../src/hooks/index.ts";
+import { type Axis, type ForwardResult, HookedModel, POINT_KINDS, pointTable } from "../../src/hooks/index.ts";
 import { isHeadFirst } from "../../src/hooks/points.ts";
 import { layoutOf as layoutOfShape } from "../../src/ops/places.ts";
 import { lookupIn } from "../engine/forward.reference.ts";
-import { FAMILIES, fixtureFiles, golden, loadChanged } from "../support/fixtures.ts";
+import { EXPERT_TYPES, FAMILIES, fixtureFiles, golden, loadChanged } from "../support/fixtures.ts";
 import { relativeError } from "../support/numbers.ts";
 import { expectedRow, FORMULAS, type Seen } from "./formulas.ts";
 import { logitsOf, readAll, withForward, withHooked } from "./support.ts";
@@ -73,15 +73,31 @@ function expectedShape(model: HookedModel, name: string, batch: number, length: 
     vocab: spec.vocabSize,
     ...{ feature: 0, dIn: 0, dOut: 0 }, // of dictionaries; see test/modules
   };
-  const all = { ...sizes, dHead: spec.dHead, dModel: spec.dModel, dMlp: spec.dMlp };
-  return (pointTable(spec).get(name)?.kind.axes ?? []).map((axis) => all[axis]);
+  const { experts } = spec.mlp;
+  const ofExperts = {
+    expert: experts?.count,
+    slot: experts?.perToken,
+    dExpert: experts?.dExpert,
+    dShared: experts?.shared?.dMlp,
+  };
+  const all: Partial<Record<Axis, number | undefined>> = {
+    ...sizes,
+    ...ofExperts,
+    dHead: spec.dHead,
+    dModel: spec.dModel,
+    dMlp: spec.dMlp,
+  };
+  return (pointTable(spec).get(name)?.kind.axes ?? []).map((axis) => all[axis] as number);
 }
 
 it("has a formula for each point of the table, and no other", () => {
   expect(Object.keys(FORMULAS)).toEqual(POINT_KINDS.map(({ name }) => name));
 });
 
-describe.each(FAMILIES)("%s", (family) => {
+/** Some types with experts: with a bias where they are chosen, with clamps, with an MLP beside them through a gate, and without. */
+const TYPES = EXPERT_TYPES.filter((name) => /ernie|gpt_oss|qwen2_moe/.test(name));
+
+describe.each([...FAMILIES, ...TYPES])("%s", (family) => {
   it("shows at each point what its formula says, and computes the same when nobody looks", async () => {
     const { ids: long } = await golden(family);
     // Beyond the window of 7 or 8 where there is one, and few enough for a float64 reference.

@@ -20,6 +20,8 @@ export interface Shape {
   window?: number;
   softCap?: number;
   alibi?: boolean;
+  /** With ALiBi: rounded to bfloat16, times this. */
+  alibiScale?: number;
   /** Scores beside those of the keys, one a head. */
   sinks?: number[];
   /** Length of each sequence where a query sees the keys after it. */
@@ -111,6 +113,15 @@ export const SHAPES: Shape[] = [
     softCap: 2,
     window: 270,
     alibi: true,
+  },
+  {
+    name: "ALiBi rounded to bfloat16",
+    rows: [...whole(12), [1, 301]],
+    heads: [4, 4],
+    dHead: 8,
+    alibi: true,
+    alibiScale: 0.35,
+    softCap: 3,
   },
   { name: "sinks", rows: [...whole(12), [1, 300]], heads: [4, 2], dHead: 8, sinks: [0, 1.5, -3, 6] },
   { name: "sinks far above and below the scores", rows: whole(9), heads: [2, 2], dHead: 64, sinks: [40, -40] },
@@ -220,6 +231,7 @@ export function build(shape: Shape): AttentionCase & { keyCount: number } {
     lengths,
     softCap: shape.softCap ?? null,
     sinks: shape.sinks ?? null,
+    alibiScale: shape.alibiScale,
     slopes: shape.alibi ? Array.from({ length: nHeads }, (_, head) => 2 ** -(head + 1)) : null,
   };
 }
@@ -240,6 +252,8 @@ export function callOf(test: AttentionCase & { keyCount: number }) {
     constants: {
       CAUSAL: test.lengths ? 0 : 1,
       HAS_ALIBI: test.slopes ? 1 : 0,
+      ALIBI_SCALE: test.alibiScale ?? 0,
+
       HAS_SINKS: test.sinks ? 1 : 0,
       HAS_SOFT_CAP: test.softCap ? 1 : 0,
     },

@@ -1,5 +1,6 @@
 /** Attention in float64, one (row, head) after another, keys found through the slot table. */
 import { softCapped } from "../../src/ops/activations.ts";
+import { alibiBias } from "../../src/ops/attention-reference.ts";
 
 export interface AttentionCase {
   nHeads: number;
@@ -22,6 +23,8 @@ export interface AttentionCase {
   scale: number;
   softCap: number | null;
   slopes: number[] | null;
+  /** ALiBi rounded to bfloat16, times this. */
+  alibiScale?: number | undefined;
   /** One score a head more in the softmax, without a value. */
   sinks?: readonly number[] | null;
 }
@@ -79,8 +82,7 @@ export function attentionReference(test: AttentionCase): AttentionResult {
       product += (queries[row * queryStride + head * dHead + d] as number) * (keys[at + d] as number);
     }
     const score = softCapped(product * scale, softCap);
-    // Press et al. 2022 (arXiv 2108.12409): minus slope times the distance.
-    return slopes ? score - (slopes[head] as number) * ((rowTable[4 * row + 1] as number) - key) : score;
+    return slopes ? score + alibiBias(test, slopes[head] as number, key, rowTable[4 * row + 1] as number) : score;
   }
 
   function kvOffset({ slotTable, slotStride }: AttentionCase, row: number, head: number, key: number): number {

@@ -30,6 +30,8 @@ const modules = async () => ({
   definitions: await import("../../src/kernels/definitions.ts"),
   matmul: await import("../../src/kernels/matmul.ts"),
   attention: await import("../../src/kernels/attention.ts"),
+  experts: await import("../../src/kernels/experts.ts"),
+  routing: await import("../../src/kernels/routing.ts"),
   gradients: await import("../../src/kernels/gradients.ts"),
   dictionary: await import("../../src/kernels/dictionary.ts"),
   standardize: await import("../../src/kernels/standardize.ts"),

@@ -1,7 +1,7 @@
 /** Every format of dictionaries, written here by hand and computed by its formula in plain numbers. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { CheckpointSource } from "../../src/checkpoint/index.ts";
-import { type DictionaryOptions, type HookedModel, loadDictionary } from "../../src/hooks/index.ts";
+import { type DictionaryOptions, type HookedModel, loadDictionary, metric } from "../../src/hooks/index.ts";
 import { relativeError } from "../support/numbers.ts";
 import { type Arrays, filesOf, linear, npy, randomArrays, stored, topK, zip } from "./files.ts";
 import { hooked } from "./support.ts";
@@ -301,6 +301,24 @@ describe("circuit-tracer", () => {
       }
       for (const [j, out] of written.entries())
         expect(relativeError(real(await result.cache.read(`blocks.${j}.mlp.hook_out`), WIDTH), out)).toBeLessThan(1e-5);
+    }
+    const measure = metric.logitDiff(3, 4);
+    const cells = [0, 1, 2].map(
+      (layer) =>
+        ({
+          at: `blocks.${layer}.mlp.hook_in.hook_sae_acts_post`,
+          op: "set",
+          value: 2,
+          dims: [5],
+          positions: [2],
+        }) as const,
+    );
+    const [input] = IDS;
+    const { values } = await spliced.sweep({ input: input!, cells, metric: measure });
+    for (const [index, edits] of cells.entries()) {
+      using one = await spliced.forward(input!, { edits, logits: "last" });
+      const logits = await one.logits.at(0, -1);
+      expect(values[index]).toBeCloseTo(logits[3]! - logits[4]!, 4);
     }
     using all = await spliced.forward(IDS);
     using last = await spliced.forward(IDS, { logits: "last" });

@@ -22,6 +22,22 @@ const ROOT = fileURLToPath(new URL("../fixtures/families/", import.meta.url));
 /** One folder a model; see the families in `src/model/families`. */
 export const FAMILIES: readonly string[] = readdirSync(ROOT);
 
+/** Fixtures of further types of models, by the names that functions here take: those with experts. */
+export const EXPERT_TYPES: readonly string[] = [
+  ...[
+    "dots1",
+    "ernie4_5_moe",
+    "flex_olmo",
+    "glm4_moe",
+    "gpt_oss",
+    "granitemoe",
+    "granitemoeshared",
+    "hunyuan_v1_moe",
+    "minimax_m2",
+  ],
+  ...["mixtral", "olmoe", "phimoe", "qwen2_moe", "qwen3_moe"],
+].map((name) => `../types/${name}`);
+
 /** A fixture's model on the shared GPU, or on `options.gpu`. The caller destroys it. */
 export async function loadFixture(family: string, options: LoadOptions = {}): Promise<Model> {
   return new Model(await loadParts(ROOT + family, { ...options, gpu: options.gpu ?? (await testGpu()) }));

@@ -169,7 +169,11 @@ export const ARCHITECTURES: ReadonlyMap<string, Architecture> = new Map<string, 
 ]);
 
 /** Tensors that are settings: they are read for `config.json`, and are no weights. */
-export const SETTING_TENSORS: ReadonlySet<string> = new Set(["rope_freqs.weight"]);
+export const SETTING_TENSORS: ReadonlySet<string> = new Set([
+  "rope_freqs.weight",
+  "rope_factors_short.weight",
+  "rope_factors_long.weight",
+]);
 
 /** A tensor's GGUF name in the words of the table: its module with `{i}` for the layer, the layer, and `.weight` or so. */
 export function moduleOf(name: string): { module: string; layer?: string; parameter: string } {

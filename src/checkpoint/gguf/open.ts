@@ -52,11 +52,10 @@ function contentsOf(source: CheckpointSource, label: string, metadata: Metadata,
     return new Float32Array(weightsOf({ type, minus: 0 }, stored).buffer);
   };
   const shapes = new Map(placed.map(({ name, shape }) => [name, shape]));
-  const texts = [...metadata].filter((pair): pair is [string, string] => typeof pair[1] === "string");
   return {
     label,
     tensors: new Map(weights.map(({ info }) => [info.name, info])),
-    metadata: Object.fromEntries(texts),
+    metadata: singleValues(metadata),
     absent: new Map(),
     read,
     async json(file) {
@@ -64,6 +63,12 @@ function contentsOf(source: CheckpointSource, label: string, metadata: Metadata,
       return ggufTokenizer({ label, metadata }, file, source);
     },
   };
+}
+
+/** Metadata as text, without lists and the long texts of chat templates. */
+function singleValues(metadata: Metadata): Record<string, string> {
+  const single = [...metadata].filter(([key, value]) => !Array.isArray(value) && !key.includes("chat_template"));
+  return Object.fromEntries(single.map(([key, value]) => [key, String(value)]));
 }
 
 /** The files of a split model, from the name of the first; the file alone otherwise. */

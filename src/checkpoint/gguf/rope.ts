@@ -1,18 +1,15 @@
 /**
- * How a GGUF file states that positions are stretched: `rope.scaling.*`, or a tensor `rope_freqs.weight` by which each
- * frequency is divided. The tensor is what the converter makes of Llama 3's scaling, whose settings are found again in it.
+ * How a GGUF file states that positions are stretched: `rope.scaling.*`, or tensors by which each frequency is divided.
+ * `rope_freqs.weight` is what the converter makes of Llama 3's scaling, whose settings are found again in it;
+ * `rope_factors_short.weight` and `rope_factors_long.weight` are the lists of LongRoPE.
  */
 import type { GgufFacts, Settings } from "./settings.ts";
 
 /** `rope_scaling` of `config.json`. */
 type RopeScaling = Readonly<Record<string, unknown>>;
 
-/** Of YaRN: keys that superlens knows at llama.cpp's own value only. */
-const YARN_FIXED: Readonly<Record<string, number>> = {
-  "rope.scaling.yarn_ext_factor": 1,
-  "rope.scaling.yarn_attn_factor": 1,
-  "rope.scaling.attn_factor": 1,
-};
+/** Keys that superlens knows at llama.cpp's own value only. */
+const FIXED = ["rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor", "rope.scaling.attn_factor"];
 
 /**
  * @throws ConfigError `config/unsupported`, naming the key or tensor
@@ -22,6 +19,7 @@ export async function ropeScaling(
   facts: GgufFacts,
   config: Readonly<Record<string, unknown>>,
 ): Promise<RopeScaling | undefined> {
+  if (facts.shapes.has("rope_factors_long.weight")) return longScaling(settings, facts);
   const stated = statedScaling(settings);
   if (!facts.shapes.has("rope_freqs.weight")) return stated;
   if (stated) settings.refuse("rope.scaling.type", "rope_freqs.weight scales the same frequencies");
@@ -37,12 +35,12 @@ function statedScaling(settings: Settings): RopeScaling | undefined {
   const type = settings.take("rope.scaling.type") ?? "linear";
   settings.take("rope.scaling.finetuned"); // tells how the model came to be
   const original = settings.number("rope.scaling.original_context_length");
-  for (const [key, value] of Object.entries(YARN_FIXED))
-    if ((settings.number(key) ?? value) !== value) settings.refuse(key, `only ${value} can be read`);
+  for (const key of FIXED) if ((settings.number(key) ?? 1) !== 1) settings.refuse(key, "only 1 can be read");
   const fast = settings.number("rope.scaling.yarn_beta_fast");
   const slow = settings.number("rope.scaling.yarn_beta_slow");
   if (type === "none") return undefined;
-  if (type !== "linear" && type !== "yarn") settings.refuse("rope.scaling.type", "linear and yarn can be read");
+  if (type !== "linear" && type !== "yarn")
+    settings.refuse("rope.scaling.type", "only linear and yarn can be read without LongRoPE's tensors");
   // Both say that nothing is stretched.
   if (factor === 0 || factor === 1) return undefined;
   if (type === "linear") return { rope_type: "linear", factor };
@@ -52,6 +50,23 @@ function statedScaling(settings: Settings): RopeScaling | undefined {
     ...(original !== undefined && { original_max_position_embeddings: original }),
     ...(fast !== undefined && { beta_fast: fast }),
     ...(slow !== undefined && { beta_slow: slow }),
+  };
+}
+
+/** The trained length must be stated: which of the two lists counts depends on it. */
+async function longScaling(settings: Settings, { floats, shapes }: GgufFacts): Promise<RopeScaling> {
+  const original = settings.require("rope.scaling.original_context_length");
+  const type = settings.take("rope.scaling.type") ?? "longrope";
+  if (type !== "longrope") settings.refuse("rope.scaling.type", "the file has the tensors of LongRoPE");
+  const attention = settings.number("rope.scaling.attn_factor");
+  for (const name of ["rope_factors_short.weight", "rope_factors_long.weight"])
+    if (!shapes.has(name)) settings.refuse("rope.scaling.original_context_length", `the file has no tensor ${name}`);
+  return {
+    rope_type: "longrope",
+    short_factor: [...(await floats("rope_factors_short.weight"))],
+    long_factor: [...(await floats("rope_factors_long.weight"))],
+    original_max_position_embeddings: original,
+    ...(attention !== undefined && { attention_factor: attention }),
   };
 }
 

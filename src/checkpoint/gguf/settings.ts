@@ -13,6 +13,12 @@ export interface GgufFacts {
   floats(name: string): Promise<Float32Array>;
 }
 
+/** An f32 such as 0.000009999999747 as the shortest number that is the same f32: 0.00001. */
+function shortest(value: number): number {
+  const short = Number(value.toPrecision(7));
+  return Math.fround(value) === value && Math.fround(short) === value ? short : value;
+}
+
 /** The error for metadata that a model cannot do without. */
 export function missing(label: string, key: string): ConfigError {
   const remedy = "Convert the model anew with llama.cpp's convert_hf_to_gguf.py, or take its safetensors.";
@@ -32,13 +38,16 @@ export class Settings {
   take(key: string): GgufValue | undefined {
     this.#known.add(key);
     const value = this.facts.metadata.get(this.#prefix + key);
+    if (typeof value === "number") return shortest(value);
     if (!Array.isArray(value) || key === "attention.sliding_window_pattern") return value;
     if (value.length > 0 && value.every((each) => each === value[0])) return value[0] as GgufValue;
     return this.refuse(key, "differs from layer to layer, which the family cannot do");
   }
 
-  require(key: string): void {
-    if (!this.facts.metadata.has(this.#prefix + key)) throw missing(this.facts.label, this.#prefix + key);
+  require(key: string): GgufValue {
+    const value = this.take(key);
+    if (value === undefined) throw missing(this.facts.label, this.#prefix + key);
+    return value;
   }
 
   /** A number; undefined where there is none. */

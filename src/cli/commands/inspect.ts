@@ -27,7 +27,7 @@ export function inspectCommand(): Command {
     .description(
       "Shows the architecture, tokenizer and tensors of MODEL and the GPU memory it will take, or the tensors of one .safetensors file. Nothing is loaded and no GPU is needed. With --check-finite it reads every element. With --graph it shows the operations of a forward pass instead, and reads only config.json.",
     )
-    .argument("<model>", "folder, address or hf:owner/name; or one file ending in .safetensors")
+    .argument("<model>", "folder, address, hf:owner/name or .gguf file; or one file ending in .safetensors")
     .option("--graph", "show the operations of a forward pass, before and after fusion, with their memory")
     .option(
       "--capture <name>",
@@ -143,9 +143,10 @@ function totals({ tensors }: Checkpoint): Map<string, Total> {
 }
 
 function asJson(name: string, checkpoint: Checkpoint, model: ModelFacts | undefined): unknown {
-  const tensors = [...checkpoint.tensors.values()].map(({ name, dtype, shape, byteLength, file }) => ({
+  const tensors = [...checkpoint.tensors.values()].map(({ name, dtype, shape, byteLength, file, storedAs }) => ({
     name,
     dtype,
+    ...(storedAs !== undefined && { storedAs }),
     shape,
     bytes: byteLength,
     file,
@@ -168,7 +169,7 @@ function printText(name: string, checkpoint: Checkpoint, model: ModelFacts | und
   if (metadata.length > 0) print(...table([["metadata"], ...metadata.map(([key, value]) => [`  ${key}`, value])]));
   const rows = [...checkpoint.tensors.values()].map((info) => [
     `  ${info.name}`,
-    info.dtype,
+    info.storedAs === undefined ? info.dtype : `${info.storedAs} as ${info.dtype}`,
     `[${info.shape.join(", ")}]`,
     bytes(info.byteLength),
   ]);

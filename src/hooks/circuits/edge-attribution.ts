@@ -73,8 +73,8 @@ interface Attribution {
  * `hook/circuit-scores` for scores that are NaN or infinite
  */
 export async function edgeAttribution(model: HookedModel, given: EdgeAttributionOptions): Promise<CircuitGraph> {
-  assertPlainResidual(model.spec, "edgeAttribution");
   const options = readCall("edgeAttribution", model, EDGE_ATTRIBUTION_OPTIONS, given);
+  assertPlainResidual(model.spec, "edgeAttribution");
   const { method = "eap-ig-inputs", steps } = options;
   const isPath = method.startsWith("eap-ig");
   if (steps !== undefined && !isPath)

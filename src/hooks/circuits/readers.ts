@@ -6,6 +6,7 @@
  * follows exactly, by the transposed projection and the norm's vector-Jacobian product. The same norm and projection say what
  * changes there when one reader alone gets another residual. Both are computed in float64 on the host.
  */
+import { HookError } from "../../errors.ts";
 import type { ModelSpec } from "../../model/spec.ts";
 import { type NormCase, normalized } from "../../ops/norm-reference.ts";
 import type { HookedModel } from "../hooked-model.ts";
@@ -48,6 +49,11 @@ interface LoadedProjection extends Projection {
 /** The readers of a model. Taken in their order, they hold the weights of one layer at a time. */
 export function readersOf(model: HookedModel, graph: CircuitGraph): Reader[] {
   const { spec } = model;
+  if (spec.mlp.experts)
+    throw new HookError(
+      "hook/unsupported",
+      `What an MLP of this ${spec.family} model reads goes to a router and to other experts for each row, so that no one matrix reads it. Use attributionPatch or activationPatch at "mlp_out" and "z".`,
+    );
   const names = new Set(model.weightNames());
   const held = heldByLayer();
   return graph.inputs.map((input) => {

@@ -18,6 +18,8 @@ const ARCHITECTURES = {
   gated: { activation: "gated", isTranscoder: false, hasSkip: false },
   transcoder: { activation: "relu", isTranscoder: true, hasSkip: false },
   skip_transcoder: { activation: "relu", isTranscoder: true, hasSkip: true },
+  // Not SAELens's: a transcoder in training, which is saved as a JumpReLU one.
+  topk_transcoder: { activation: "topk", isTranscoder: true, hasSkip: false },
   jumprelu_transcoder: { activation: "jumprelu", isTranscoder: true, hasSkip: false },
   jumprelu_skip_transcoder: { activation: "jumprelu", isTranscoder: true, hasSkip: true },
 } as const;
@@ -124,10 +126,10 @@ export function readSaeLens(label: string, config: unknown, tensors: Tensors, gi
 function architectureOf(settings: Settings): (typeof ARCHITECTURES)[(typeof NAMES)[number]] {
   const name = settings.oneOf("architecture", NAMES, "standard");
   const old = settings.has("activation_fn_str") ? "activation_fn_str" : "activation_fn";
-  const other = settings.oneOf(old, ["relu", "topk"], name === "topk" ? "topk" : "relu");
-  if (other === "topk" && name !== "standard" && name !== "topk")
+  const other = settings.oneOf(old, ["relu", "topk"], name.startsWith("topk") ? "topk" : "relu");
+  if (other === "topk" && name !== "standard" && !name.startsWith("topk"))
     throw settings.refuse(old, `The architecture ${name} has an activation of its own.`);
-  return other === "topk" ? ARCHITECTURES.topk : ARCHITECTURES[name];
+  return other === "topk" && name === "standard" ? ARCHITECTURES.topk : ARCHITECTURES[name];
 }
 
 function kOf(settings: Settings): number {

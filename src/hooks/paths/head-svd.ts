@@ -50,8 +50,8 @@ export interface HeadSvd {
  * @throws HookError `hook/layer-range`, `hook/head-range`, `hook/top-k`
  */
 export async function headSvd(model: HookedModel, given: HeadSvdOptions): Promise<HeadSvd> {
-  assertPlainResidual(model.spec, "headSvd");
   const { layer, head, circuit, topTokens, signal } = readCall("headSvd", model, HEAD_SVD_OPTIONS, given);
+  assertPlainResidual(model.spec, "headSvd");
   model.assertOpen();
   const { spec } = model;
   pickHeads(resolveSite(spec, "z", [layer]), [head]);

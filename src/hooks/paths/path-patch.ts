@@ -97,8 +97,8 @@ interface Sender {
  * otherwise.
  */
 export async function pathPatch(model: HookedModel, given: PathPatchOptions): Promise<PatchGrid> {
-  assertPlainResidual(model.spec, "pathPatch");
   const options = readCall("pathPatch", model, PATH_PATCH_OPTIONS, given);
+  assertPlainResidual(model.spec, "pathPatch");
   assertOneColumn(options.metric);
   const { clean: ids, corrupted } = promptPair(model, options);
   const receivers = receiverPoints(model.spec, options.receivers ?? [{ at: "logits" }]);

@@ -78,8 +78,8 @@ export async function directLogitAttribution(
   from: ReadoutSource,
   given: AttributionOptions,
 ): Promise<LogitAttribution> {
-  assertPlainResidual(model.spec, "directLogitAttribution");
   const { source, options } = readSource("directLogitAttribution", model, from, ATTRIBUTION_OPTIONS, given);
+  assertPlainResidual(model.spec, "directLogitAttribution");
   const { spec } = model;
   const { by = "component", position = -1, signal } = options;
   const listed = targetLists(options.tokens);

@@ -130,8 +130,8 @@ export async function logitLens(
   from: ReadoutSource,
   given: LogitLensOptions = {},
 ): Promise<LogitLens> {
-  assertPlainResidual(model.spec, "logitLens");
   const { source, options } = readSource("logitLens", model, from, LOGIT_LENS_OPTIONS, given);
+  assertPlainResidual(model.spec, "logitLens");
   const { spec } = model;
   refuseEditedEnd(model);
   const layers = lensLayers(spec.nLayers, options.layers);

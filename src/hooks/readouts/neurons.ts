@@ -5,6 +5,7 @@
  * the post-norm at the run's scale. Along a direction u that is p times (f' u) · W_out[:, n]. So one matmul of W_out with the
  * direction f' u serves all neurons, and no [neuron, dModel] array is ever made.
  */
+import { HookError } from "../../errors.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { matmul } from "../../kernels/calls.ts";
@@ -30,6 +31,11 @@ export async function readNeuronTerms(
   directions: readonly LogitDirection[],
   targets: readonly number[],
 ): Promise<Terms[]> {
+  if (model.spec.mlp.experts)
+    throw new HookError(
+      "hook/unsupported",
+      `The neurons of this ${model.spec.family} model belong to experts, and which of them a row has differs from row to row. Attribute by "component", or read "*mlp.hook_expert_post" and "*mlp.hook_expert_indices".`,
+    );
   const terms: Terms[] = [];
   for (const [layer, block] of model.engine.weights.blocks.entries()) {
     if (block.W_out) terms.push(...(await layerTerms(model, activations, layer, directions, targets)));

@@ -63,8 +63,8 @@ export async function accumulatedResid(
   from: ReadoutSource,
   given: AccumulatedOptions = {},
 ): Promise<ResidualStack> {
-  assertPlainResidual(model.spec, "accumulatedResid");
   const { source, options } = readSource("accumulatedResid", model, from, ACCUMULATED_OPTIONS, given);
+  assertPlainResidual(model.spec, "accumulatedResid");
   const { spec } = model;
   const { layer, mlpInput } = residualPlace(spec, options);
   const stages = residualStages(spec.nLayers, layer, options);
@@ -145,8 +145,8 @@ export async function decomposeResid(
   from: ReadoutSource,
   given: DecomposeOptions = {},
 ): Promise<ResidualStack> {
-  assertPlainResidual(model.spec, "decomposeResid");
   const { source, options } = readSource("decomposeResid", model, from, DECOMPOSE_OPTIONS, given);
+  assertPlainResidual(model.spec, "decomposeResid");
   const place = residualPlace(model.spec, options);
   const norm = options.applyLn
     ? residualNormAt(model.spec, model.engine.weights, place.layer, place.mlpInput)
@@ -175,8 +175,8 @@ export async function headResults(
   from: ReadoutSource,
   given: HeadResultsOptions = {},
 ): Promise<ResidualStack> {
-  assertPlainResidual(model.spec, "headResults");
   const { source, options } = readSource("headResults", model, from, HEAD_RESULTS_OPTIONS, given);
+  assertPlainResidual(model.spec, "headResults");
   const { layer } = residualPlace(model.spec, options);
   const plan = { layer, heads: true, headBias: false, embeds: false, mlps: false };
   return decompose(model, source, plan, options, undefined);

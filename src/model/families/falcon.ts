@@ -2,8 +2,11 @@
  * Falcon, in three layouts of packed q, k, v: multi-query (7B: all queries, then one key and one value),
  * the new decoder (40B: per key-value head its queries, key and value), and head by head (falcon-rw).
  */
+
+import { inBfloat16 } from "../../ops/attention-reference.ts";
 import { type ConfigReader, SIZE_NAMES } from "../config.ts";
 import type { BlockSpec } from "../spec.ts";
+import { alibiSlopes } from "./bloom.ts";
 import {
   baseSpec,
   type Family,
@@ -23,23 +26,29 @@ const NAMES = { ...SIZE_NAMES, dMlp: ["ffn_hidden_size"] };
 type Residual = Pick<BlockSpec, "residual" | "parallelSharedNorm">;
 
 export const falcon: Family = (config) => {
-  // Its ALiBi is rounded to bfloat16 after multiplying by the position: no slope reproduces it.
-  config.requireFixed({ alibi: false });
   const evenSizes = readEvenSizes(config, DEFAULTS, NAMES);
   const { nHeads, dHead, maxPositions } = evenSizes;
   const layout = keyValueLayout(config, nHeads);
   const sizes = { ...evenSizes, nKvHeads: layout.nKvHeads };
-  const rope = readRope(config, { dHead, maxPositions, style: "half", theta: 10000, partial: null });
+  const alibi = config.nullableBoolean("alibi", false);
+  const ropes = alibi ? [] : [readRope(config, { dHead, maxPositions, style: "half", theta: 10000, partial: null })];
   const bias = config.boolean("bias", false);
   const tied = config.boolean("tie_word_embeddings", true);
   const eps = config.number("layer_norm_epsilon", 1e-5);
-  const base = baseSpec("falcon", sizes, layerNorm(eps), { tied, ropes: [rope] });
+  const base = baseSpec("falcon", sizes, layerNorm(eps), { tied, ropes });
   const { residual, norms } = blockLayout(config);
   const block = "transformer.h.{i}";
   const { groups } = layout;
   const qkv = { groups, q: (nHeads / groups) * dHead, k: dHead, v: dHead };
   return {
     ...base,
+    // ALiBi is added in bfloat16, before scores are scaled.
+    ...(alibi && {
+      positions: {
+        ...{ kind: "alibi", slopes: alibiSlopes(nHeads).map(inBfloat16) },
+        roundedScale: 1 / Math.sqrt(dHead),
+      } as const,
+    }),
     block: { ...base.block, ...residual },
     mlp: { kind: "plain", activation: config.activation("activation", "gelu") },
     weights: {

@@ -16,7 +16,9 @@ import { cohere2 } from "./cohere2.ts";
 import { type Family, FIXED_EVERYWHERE, withCausality } from "./common.ts";
 import { custom } from "./custom.ts";
 import { cwm } from "./cwm.ts";
+import { dots1, glm4Moe } from "./deepseek_like.ts";
 import { ernie45 } from "./ernie4_5.ts";
+import { ernie45Moe } from "./ernie4_5_moe.ts";
 import { exaone4 } from "./exaone4.ts";
 import { falcon } from "./falcon.ts";
 import { gemma } from "./gemma.ts";
@@ -26,32 +28,40 @@ import { glm, glm4 } from "./glm.ts";
 import { gptBigcode } from "./gpt_bigcode.ts";
 import { gptNeo } from "./gpt_neo.ts";
 import { gptNeox } from "./gpt_neox.ts";
+import { gptOss } from "./gpt_oss.ts";
 import { gpt2 } from "./gpt2.ts";
 import { gptj } from "./gptj.ts";
 import { granite } from "./granite.ts";
 import { graniteSwa } from "./granite_swa.ts";
+import { graniteMoe, graniteMoeShared } from "./granitemoe.ts";
 import { graniteMoeHybrid } from "./granitemoehybrid.ts";
 import { helium } from "./helium.ts";
 import { hunyuanV1Dense } from "./hunyuan_v1_dense.ts";
+import { hunyuanV1Moe } from "./hunyuan_v1_moe.ts";
 import { hyperclovax } from "./hyperclovax.ts";
 import { internlm2 } from "./internlm2.ts";
 import { jais2 } from "./jais2.ts";
 import { llama } from "./llama.ts";
+import { minimaxM2 } from "./minimax_m2.ts";
 import { ministral } from "./ministral.ts";
 import { ministral3 } from "./ministral3.ts";
 import { mistral } from "./mistral.ts";
+import { mixtral } from "./mixtral.ts";
 import { mpt } from "./mpt.ts";
 import { nanochat } from "./nanochat.ts";
 import { nemotron } from "./nemotron.ts";
 import { olmo } from "./olmo.ts";
 import { olmo2 } from "./olmo2.ts";
 import { olmo3 } from "./olmo3.ts";
+import { flexOlmo, olmoe } from "./olmoe.ts";
 import { openaiGpt } from "./openai-gpt.ts";
 import { opt } from "./opt.ts";
 import { otherKind } from "./other-kinds.ts";
 import { persimmon } from "./persimmon.ts";
 import { phi } from "./phi.ts";
 import { phi3 } from "./phi3.ts";
+import { phimoe } from "./phimoe.ts";
+import { qwen2Moe, qwen3Moe } from "./qwen_moe.ts";
 import { qwen2Vl, qwen3Vl, qwen25Vl } from "./qwen_vl.ts";
 import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
@@ -61,31 +71,45 @@ import { stablelm } from "./stablelm.ts";
 import { starcoder2 } from "./starcoder2.ts";
 import { textModel } from "./text-model.ts";
 import { vaultgemma } from "./vaultgemma.ts";
+import { xglm } from "./xglm.ts";
 
 /** Every `model_type` superlens runs. */
 export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
   ["bloom", bloom],
   ["cohere", cohere],
   ["custom", custom],
+  ["dots1", dots1],
+  ["ernie4_5_moe", ernie45Moe],
   ["falcon", falcon],
+  ["flex_olmo", flexOlmo],
   ["gemma", gemma],
   ["gemma2", gemma2],
   ["gemma3", gemma3],
   ["gemma3_text", gemma3Text],
+  ["glm4_moe", glm4Moe],
   ["gpt2", gpt2],
   ["gpt_neo", gptNeo],
   ["gpt_neox", gptNeox],
+  ["gpt_oss", gptOss],
   ["gptj", gptj],
   ["granite", granite],
   ["granite_swa", graniteSwa],
+  ["granitemoe", graniteMoe],
+  ["granitemoeshared", graniteMoeShared],
   ["llama", llama],
+  ["minimax_m2", minimaxM2],
   ["mistral", mistral],
+  ["mixtral", mixtral],
   ["olmo2", olmo2],
+  ["olmoe", olmoe],
   ["opt", opt],
   ["phi", phi],
   ["phi3", phi3],
+  ["phimoe", phimoe],
   ["qwen2", qwen2],
+  ["qwen2_moe", qwen2Moe],
   ["qwen3", qwen3],
+  ["qwen3_moe", qwen3Moe],
   ["smollm3", smollm3],
   ["stablelm", stablelm],
   ["olmo", olmo],
@@ -94,9 +118,11 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
   ["jais2", jais2],
   ["persimmon", persimmon],
   ["hunyuan_v1_dense", hunyuanV1Dense],
+  ["hunyuan_v1_moe", hunyuanV1Moe],
   ["ministral3", ministral3],
   ["nanochat", nanochat],
   ["starcoder2", starcoder2],
+  ["xglm", xglm],
   ["openai-gpt", openaiGpt],
   ["biogpt", biogpt],
   ["codegen", codegen],

@@ -56,5 +56,6 @@ export const FAMILY_NOTES: Readonly<Record<string, string>> = {
   smollm3: "layers without RoPE",
   stablelm: "LayerNorm, partial RoPE, gated MLP; optionally a norm for each head's q and k",
   starcoder2: "Llama's attention with LayerNorm, biases and a plain MLP",
+  xglm: "sinusoidal positions, a scaled embedding, GELU",
   vaultgemma: "Gemma 2 without the norms after attention and MLP",
 };

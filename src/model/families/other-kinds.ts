@@ -9,9 +9,9 @@ const KINDS: Record<string, string> = {
     "gpt_neox_japanese internlm3 jais minicpm " +
     "modernbert-decoder qwen RefinedWeb RefinedWebModel " +
     "xglm",
-  "a mixture of experts: each token goes through some of many MLPs":
-    "arctic dbrx deepseek deepseek_v2 deepseek_v3 deepseek_v32 dots1 ernie4_5_moe flex_olmo glm4_moe glm4_moe_lite gpt_oss " +
-    "granitemoe granitemoeshared grok-1 hunyuan_v1_moe jetmoe llama4_text longcat_flash minimax_m2 mixtral olmoe phimoe qwen2_moe qwen3_moe",
+  "a mixture of experts that superlens has no family for yet":
+    "arctic dbrx deepseek deepseek_v2 deepseek_v3 deepseek_v32 glm4_moe_lite " +
+    "grok-1 jetmoe llama4_text longcat_flash ",
   "a state-space or recurrent model: it has no attention": "falcon_mamba mamba mamba2 rwkv rwkv5 rwkv6 rwkv7 xlstm",
   "a hybrid of attention with state-space, recurrent or linear-attention layers":
     "bamba falcon_h1 jamba kimi_linear lfm2 lfm2_moe minimax nemotron_h qwen3_5 qwen3_5_moe qwen3_5_text qwen3_next recurrent_gemma " +

@@ -3,7 +3,7 @@
  * as `wte.weight` and `transformer.wte.weight`. Multimodal checkpoints put the text model one level deeper. A head that is
  * tied to the embedding is stored under either name, or both.
  */
-import type { ModelSpec, WeightName } from "../spec.ts";
+import type { ModelSpec, TensorSource, WeightName } from "../spec.ts";
 
 /** Prefixes in use, longest first where one contains another. The family's own name for a tensor has one of them. */
 const PREFIXES = [
@@ -52,12 +52,18 @@ export function resolveWeight(
   name: WeightName,
   layer: number,
   has: (name: string) => boolean,
-  head = 0,
+  member = 0,
 ): string | undefined {
   if (name === "embed.W_E" || (name === "unembed.W_U" && spec.unembed.tied)) return resolveEmbedding(spec, has);
-  const tensor = spec.weights[name]?.tensor.replaceAll("{i}", String(layer)).replaceAll("{h}", String(head));
-  if (tensor === undefined) return undefined;
+  const source = spec.weights[name];
+  if (source === undefined) return undefined;
+  const tensor = tensorOf(source, layer, member);
   return firstResolved([tensor, ...(ALIASES.find((names) => names.includes(tensor)) ?? [])], has);
+}
+
+/** The family's name of the tensor of a layer, and of an expert or a head in it. */
+export function tensorOf({ tensor }: TensorSource, layer: number, member = 0): string {
+  return tensor.replaceAll("{i}", String(layer)).replaceAll(/\{[eh]\}/g, String(member));
 }
 
 function firstResolved(names: string[], has: (name: string) => boolean): string | undefined {

@@ -6,9 +6,9 @@ import { isBlockType, type TensorType } from "../../checkpoint/blocks.ts";
 import { type Checkpoint, isFloat, type TensorInfo } from "../../checkpoint/index.ts";
 import { CheckpointError } from "../../errors.ts";
 import { nearestNames } from "../../schema/nearest.ts";
-import { resolveWeight } from "../families/resolve.ts";
-import type { ModelSpec } from "../spec.ts";
-import { WEIGHTS, type WeightName, weightShape } from "./table.ts";
+import { resolveWeight, tensorOf } from "../families/resolve.ts";
+import type { ModelSpec, TensorSource } from "../spec.ts";
+import { expertsIn, WEIGHTS, type WeightName, weightShape } from "./table.ts";
 
 /** A tensor that can be computed with. */
 export type FloatTensor = TensorInfo & { readonly dtype: TensorType };
@@ -23,14 +23,13 @@ export function findWeight(
   checkpoint: Checkpoint,
   name: WeightName,
   layer = 0,
-  head = 0,
+  member = 0,
 ): FloatTensor | undefined {
   const source = spec.weights[name];
   if (source === undefined) return undefined;
-  const tensor = source.tensor.replaceAll("{i}", String(layer)).replaceAll("{h}", String(head));
-  const found = resolveWeight(spec, name, layer, (candidate) => checkpoint.tensors.has(candidate), head);
+  const found = resolveWeight(spec, name, layer, (candidate) => checkpoint.tensors.has(candidate), member);
   if (found === undefined && source.optional) return undefined;
-  if (found === undefined) throw missing(spec, checkpoint, name, tensor, layer);
+  if (found === undefined) throw missing(spec, checkpoint, name, layer, member);
   const info = checkpoint.tensors.get(found) as TensorInfo;
   checkShape(spec, name, layer, info);
   return asFloat(info);
@@ -48,10 +47,11 @@ function missing(
   spec: ModelSpec,
   { label, tensors, absent }: Checkpoint,
   name: WeightName,
-  tensor: string,
   layer: number,
+  member: number,
 ): CheckpointError {
-  const promised = resolveWeight(spec, name, layer, (candidate) => absent.has(candidate));
+  const tensor = tensorOf(spec.weights[name] as TensorSource, layer, member);
+  const promised = resolveWeight(spec, name, layer, (candidate) => absent.has(candidate), member);
   if (promised !== undefined) {
     const message = `${label}: the index says tensor ${promised} is in ${absent.get(promised)}, which lacks it, and the model needs it.`;
     return new CheckpointError(
@@ -79,13 +79,21 @@ function checkShape(spec: ModelSpec, name: WeightName, layer: number, { file, na
   );
 }
 
+/** How many tensors, or parts of one, a weight consists of: one for each expert, or each head where those have names. */
+export function membersOf(spec: ModelSpec, name: WeightName, layer = 0): number {
+  if (spec.weights[name]?.tensor.includes("{h}")) return weightShape(spec, name, layer)[0] as number;
+  return expertsIn(spec, name) || 1;
+}
+
 /** Shape of the checkpoint tensor a weight is cut from: before `rows` are taken, and as stored (`transpose`). */
 export function tensorShape(spec: ModelSpec, name: WeightName, layer = 0): number[] {
-  const shape = weightShape(spec, name, layer);
+  const [all = 0, ...inner] = weightShape(spec, name, layer);
   const { rows, transpose, tensor = "" } = spec.weights[name] ?? {};
-  if (tensor.includes("{h}")) return shape.slice(1); // of one head
-  const whole = rows ? [rows.groups * rows.groupSize, ...shape.slice(1)] : shape;
-  return transpose && whole.length === 2 ? whole.toReversed() : whole;
+  if (tensor.includes("{h}")) return inner; // of one head
+  const experts = expertsIn(spec, name);
+  const own = [rows ? rows.groups * rows.groupSize : all / (experts || 1), ...inner];
+  const whole = transpose && own.length === 2 ? own.toReversed() : own;
+  return experts > 0 && !tensor.includes("{e}") ? [experts, ...whole] : whole;
 }
 
 function count(shape: readonly number[]): number {

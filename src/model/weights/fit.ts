@@ -32,6 +32,7 @@ const HARMLESS: readonly { pattern: RegExp; axes?: readonly number[]; reason: st
     axes: [0, 2, 3, 4],
     reason: "causal mask",
   },
+  { pattern: /(?:^|\.)embed_positions\.weights$/, reason: "sinusoidal positions; they follow from config.json" },
   { pattern: /(?:^|\.)position_ids$/, reason: "the numbers 0, 1, 2, ..." },
   {
     pattern:

@@ -1,7 +1,9 @@
 /** The tensors that a spec is loaded from: what a checkpoint made for it holds. */
+
+import { tensorOf } from "../families/resolve.ts";
 import type { ModelSpec, WeightName } from "../spec.ts";
-import { tensorShape } from "./find.ts";
-import { isPerBlock, weightShape } from "./table.ts";
+import { membersOf, tensorShape } from "./find.ts";
+import { isPerBlock, isWeightOf, weightShape } from "./table.ts";
 
 /** A tensor of a checkpoint. Packed ones hold several weights of a kind: queries, keys and values. */
 export interface NeededTensor {
@@ -20,12 +22,11 @@ export function neededTensors(spec: ModelSpec): Map<string, NeededTensor> {
     const weight = key as WeightName;
     const layers = isPerBlock(weight) ? spec.nLayers : 1;
     for (let layer = 0; layer < layers; layer++) {
-      const [rows = 1, inputs] = weightShape(spec, weight, layer);
-      const heads = source.tensor.includes("{h}") ? rows : 1;
-      for (let head = 0; head < heads; head++) {
-        const name = source.tensor.replaceAll("{i}", String(layer)).replaceAll("{h}", String(head));
-        tensors.set(name, { weight, shape: tensorShape(spec, weight, layer), inputs });
-      }
+      if (!isWeightOf(spec, weight, layer)) continue;
+      const inputs = weightShape(spec, weight, layer)[1];
+      const needed = { weight, shape: tensorShape(spec, weight, layer), inputs };
+      for (const member of Array(membersOf(spec, weight, layer)).keys())
+        tensors.set(tensorOf(source, layer, member), needed);
     }
   }
   return tensors;

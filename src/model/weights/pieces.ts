@@ -25,8 +25,8 @@ export interface ReadOptions extends KeptAs {
 
 /** Reads the tensors of a checkpoint. */
 export class PieceReader {
-  /** The tensor transposed last: queries, keys and values may come from one tensor, which is then read once. */
-  #turned: { name: string; bytes: Uint8Array } | undefined;
+  /** The matrix transposed last: queries, keys and values may come from one tensor, which is then read once. */
+  #turned: { name: string; start: number; bytes: Uint8Array } | undefined;
 
   constructor(
     private readonly checkpoint: Checkpoint,
@@ -43,6 +43,7 @@ export class PieceReader {
     const { info, source } = piece;
     let firstRow = piece.at;
     const rowBytes = byteLengthOf(info.dtype, piece.width);
+    const before = byteLengthOf(info.dtype, piece.start);
     const whole = source.transpose ? await this.#transposed(piece) : undefined;
     const perRead = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
     for (const run of piece.runs) {
@@ -50,7 +51,9 @@ export class PieceReader {
         const rows = Math.min(perRead, run.count - done);
         const start = (run.first + done) * rowBytes;
         const end = start + rows * rowBytes;
-        const bytes = whole ? whole.subarray(start, end) : await this.checkpoint.read(info.name, start, end);
+        const bytes = whole
+          ? whole.subarray(start, end)
+          : await this.checkpoint.read(info.name, before + start, before + end);
         this.options.signal?.throwIfAborted();
         if (this.options.checkFinite) assertFinite(bytes, info);
         yield { firstRow, bytes, dtype: info.dtype };
@@ -59,12 +62,13 @@ export class PieceReader {
     }
   }
 
-  /** A tensor stored as [in, out], transposed. Such tensors (GPT-2's) are small enough to be held whole. */
-  async #transposed({ info, width, rows }: Piece): Promise<Uint8Array> {
-    if (this.#turned?.name !== info.name) {
+  /** A matrix stored as [in, out], transposed. Such matrices (GPT-2's, an expert's) are small enough to be held whole. */
+  async #transposed({ info, width, rows, start }: Piece): Promise<Uint8Array> {
+    if (this.#turned?.name !== info.name || this.#turned.start !== start) {
       this.#turned = undefined; // before the next one is read: two would stand in memory
-      const bytes = await this.checkpoint.read(info.name);
-      this.#turned = { name: info.name, bytes: transposeBytes(bytes, width, rows, byteLengthOf(info.dtype, 1)) };
+      const size = byteLengthOf(info.dtype, 1);
+      const bytes = await this.checkpoint.read(info.name, start * size, (start + width * rows) * size);
+      this.#turned = { name: info.name, start, bytes: transposeBytes(bytes, width, rows, size) };
     }
     return this.#turned.bytes;
   }

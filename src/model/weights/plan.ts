@@ -7,9 +7,9 @@ import type { Checkpoint } from "../../checkpoint/index.ts";
 import type { Matrix, MatrixPart } from "../../kernels/matrix.ts";
 import { ELEMENT_BYTES, isBlockStorage, rowStep, type StorageType } from "../../kernels/storage.ts";
 import type { ModelSpec, TensorSource } from "../spec.ts";
-import { type FloatTensor, findWeight } from "./find.ts";
+import { type FloatTensor, findWeight, membersOf } from "./find.ts";
 import { commonStorage, storageOf } from "./storage.ts";
-import { isPerBlock, WEIGHT_NAMES, WEIGHTS, type WeightName, weightShape } from "./table.ts";
+import { isPerBlock, isWeightOf, WEIGHT_NAMES, WEIGHTS, type WeightName, weightShape } from "./table.ts";
 
 /** A checkpoint tensor with the rows wanted of it. */
 export interface Piece {
@@ -18,6 +18,8 @@ export interface Piece {
   /** Rows of the whole tensor after `transpose`, and their width. */
   rows: number;
   width: number;
+  /** Elements of the tensor before them: of the experts before this one. */
+  start: number;
   /** Rows taken, as runs of consecutive ones. */
   runs: { first: number; count: number }[];
   /** Where they begin in the matrix. */
@@ -75,17 +77,18 @@ export function planWeights(
 ): PlannedWeight[] {
   const wanted = as === "as stored" ? undefined : as;
   const planned = (layer: number | undefined) =>
-    stacksOf(spec, layer !== undefined).flatMap(
-      (names) => planOne(spec, checkpoint, { limits, wanted }, names, layer) ?? [],
-    );
+    stacksOf(spec, layer).flatMap((names) => planOne(spec, checkpoint, { limits, wanted }, names, layer) ?? []);
   const plan = [...planned(undefined), ...spec.layers.flatMap((_, layer) => planned(layer))];
   if (dtype === undefined) return plan;
   return plan.map((weight) => ({ ...weight, matrix: inFloat32(weight, limits) }));
 }
 
 /** The weights of each place that the spec has something for, inside or outside of blocks. */
-function stacksOf(spec: ModelSpec, inBlock: boolean): WeightName[][] {
-  const names = WEIGHT_NAMES.filter((name) => spec.weights[name] && isPerBlock(name) === inBlock);
+function stacksOf(spec: ModelSpec, layer: number | undefined): WeightName[][] {
+  const inBlock = layer !== undefined;
+  const names = WEIGHT_NAMES.filter(
+    (name) => spec.weights[name] && isPerBlock(name) === inBlock && isWeightOf(spec, name, layer ?? 0),
+  );
   const places = new Set(names.map((name) => WEIGHTS[name].place));
   return [...places].map((place) => WEIGHT_NAMES.filter((name) => WEIGHTS[name].place === place));
 }
@@ -107,12 +110,11 @@ function planOne(
   let rows = 0;
   for (const name of names) {
     const [all = 0, width = 1] = weightShape(spec, name, layer);
-    const source = spec.weights[name];
-    const heads = source?.tensor.includes("{h}") ? all : 1;
-    for (let head = 0; head < heads; head++) {
-      const info = findWeight(spec, checkpoint, name, layer, head);
-      const taken = all / heads;
-      if (info) pieces.push({ ...pieceOf(info, source as TensorSource, taken), width, at: rows });
+    const members = membersOf(spec, name, layer);
+    const taken = all / members;
+    for (let member = 0; member < members; member++) {
+      const info = findWeight(spec, checkpoint, name, layer, member);
+      if (info) pieces.push({ ...pieceOf(info, spec.weights[name] as TensorSource, taken, width, member), at: rows });
       rows += taken;
     }
   }
@@ -126,10 +128,17 @@ function pieceOf(
   info: FloatTensor,
   source: TensorSource,
   taken: number,
-): Pick<Piece, "info" | "source" | "rows" | "runs"> {
-  const { groups, groupSize, start, count } = source.rows ?? { groups: 1, groupSize: taken, start: 0, count: taken };
-  const runs = Array.from({ length: groups }, (_, group) => ({ first: group * groupSize + start, count }));
-  return { info, source, rows: groups * groupSize, runs };
+  width: number,
+  member: number,
+): Omit<Piece, "at"> {
+  const { groups, groupSize, ...cut } = source.rows ?? { groups: 1, groupSize: taken, start: 0, count: taken };
+  const runs = Array.from({ length: groups }, (_, group) => ({
+    first: group * groupSize + cut.start,
+    count: cut.count,
+  }));
+  const rows = groups * groupSize;
+  const start = /\{[eh]\}/.test(source.tensor) ? 0 : member * rows * width;
+  return { info, source, rows, width, start, runs };
 }
 
 /** Elements of a row in memory: a multiple of four, or of the elements of a block. */
@@ -157,21 +166,26 @@ function matrixOf(
   const runs =
     form === "matrix" ? runsOf(pieces, outWidth, wanted) : [{ firstRow: 0, rows: outWidth, storage: "f32" as const }];
   const dtypes = new Set(pieces.map(({ info }) => info.dtype));
-  const isTransposed = isPerBlock(name) && pieces.every(({ source }) => source.transpose) && dtypes.size === 1;
+  const isTransposed =
+    isPerBlock(name) && !WEIGHTS[name].perExpert && pieces.every(({ source }) => source.transpose) && dtypes.size === 1;
   return laidOut({ outWidth, width }, runs, isTransposed, limits);
 }
 
-/** Each piece's rows in its own storage where one is quantised; else all in their common type. */
+/** Rows in their own storage where one of them is quantised; else all in their common type. */
 function runsOf(pieces: readonly Piece[], outWidth: number, wanted: StorageType | undefined): Run[] {
   const storages = pieces.map(({ info }) => storageOf(info.dtype));
   const isMixed = wanted === undefined && new Set(storages).size > 1 && storages.some(isBlockStorage);
   const storage = wanted ?? commonStorage(pieces.map(({ info }) => info.dtype));
   if (!isMixed) return [{ firstRow: 0, rows: outWidth, storage }];
-  return pieces.map(({ at }, index) => ({
-    firstRow: at,
-    rows: (pieces[index + 1]?.at ?? outWidth) - at,
-    storage: storages[index] as StorageType,
-  }));
+  const runs: Run[] = [];
+  for (const [index, { at }] of pieces.entries()) {
+    const own = storages[index] as StorageType;
+    const rows = (pieces[index + 1]?.at ?? outWidth) - at;
+    const last = runs.at(-1);
+    if (last?.storage === own) runs[runs.length - 1] = { ...last, rows: last.rows + rows };
+    else runs.push({ firstRow: at, rows, storage: own });
+  }
+  return runs;
 }
 
 /** In conv1d layout where it may be and fits in one binding, else linear in as many parts as it takes. */

@@ -100,7 +100,8 @@ export function tensorsHolding(
     const { place, spare } = WEIGHTS[own];
     const first = firstRowOf(spec, own, layer) - (spare?.(spec) ?? 0);
     const planned = weights.planned.filter((each) => each.place === place && (each.layer ?? 0) === layer);
-    const pieces = planned.flatMap((each) => each.pieces).filter(({ at }) => at === first);
+    const end = first + (weightShape(spec, own, layer)[0] as number);
+    const pieces = planned.flatMap((each) => each.pieces).filter(({ at }) => at >= first && at < end);
     return pieces.map(({ info }) => info.name);
   });
 }

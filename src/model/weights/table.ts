@@ -9,6 +9,13 @@ import type { Architecture } from "../architecture.ts";
 
 type Condition = (spec: Architecture) => boolean;
 
+/** Whether a block's MLP is a mixture of experts. */
+export function isSparse({ mlp, layers }: Architecture, layer: number): boolean {
+  return mlp.experts !== undefined && layers[layer]?.dense !== true;
+}
+
+const isDense = (spec: Architecture, layer: number) => !isSparse(spec, layer);
+
 /** A weight, of one block or of the whole model. */
 export interface WeightRow {
   /** TransformerLens's name; `{i}` stands for the block, where each has its own. */
@@ -27,11 +34,20 @@ export interface WeightRow {
   readonly isOptional?: boolean;
   /** Rows before the first that `axes` counts. */
   readonly spare?: (spec: Architecture) => number;
+  /** The blocks that have it; all unless told. */
+  readonly inBlock?: (spec: Architecture, layer: number) => boolean;
+  /** Every expert has one. They lie stacked, those of the first expert first. */
+  readonly perExpert?: boolean;
 }
 
 const always: Condition = () => true;
 const hasMlp: Condition = ({ mlp }) => mlp.absent !== true;
-const isGated: Condition = (spec) => hasMlp(spec) && spec.mlp.kind === "gated";
+const hasExperts: Condition = ({ mlp }) => mlp.experts !== undefined;
+const gatesExperts: Condition = (spec) => hasExperts(spec) && spec.mlp.kind === "gated";
+const hasShared: Condition = ({ mlp }) => mlp.experts?.shared !== undefined;
+const gatesShared: Condition = (spec) => hasShared(spec) && spec.mlp.kind === "gated";
+const hasDense: Condition = (spec) => hasMlp(spec) && spec.layers.some((_, layer) => !isSparse(spec, layer));
+const gatesDense: Condition = (spec) => hasDense(spec) && spec.mlp.kind === "gated";
 const hasWeights = ({ kind, affine }: Architecture["norm"]) => kind !== "none" && affine !== false;
 const hasNorms: Condition = ({ norm }) => hasWeights(norm);
 const normsBefore: Condition = (spec) => hasNorms(spec) && !["post", "added"].includes(spec.block.norms);
@@ -62,6 +78,23 @@ function linear<Room extends string, Part extends string>(
     },
   } as Record<`${Room}.${"W" | "b"}_${Part}`, WeightRow>;
 }
+
+/** The same in some blocks only. */
+function linearIn<Rows extends Record<string, WeightRow>>(
+  inBlock: NonNullable<WeightRow["inBlock"]>,
+  rows: Rows,
+  also: Partial<WeightRow> = {},
+): Rows {
+  return Object.fromEntries(Object.entries(rows).map(([name, row]) => [name, { ...row, inBlock, ...also }])) as Rows;
+}
+
+/** A matrix of every expert and its bias; of what every row goes through beside its experts. */
+const ofExperts = <Part extends "gate" | "in" | "out">(part: Part, axes: string, when: Condition) =>
+  linearIn(isSparse, linear("mlp.experts", part, axes, when, [`W_experts_${part}`, `b_experts_${part}`]), {
+    perExpert: true,
+  });
+const ofShared = <Part extends "gate" | "in" | "out">(part: Part, axes: string, when: Condition) =>
+  linearIn(isSparse, linear("mlp.shared", part, axes, when, [`W_shared_${part}`, `b_shared_${part}`]));
 
 /** Weight and bias of a norm. */
 function norm<Name extends string>(
@@ -122,9 +155,32 @@ const ROWS = {
   ...linear("attn", "O", "dModel (head dHead) -> head dHead dModel", always),
   ...norm("ln1Post", "blocks.{i}.ln1_post", "ln1Post", normsAfter),
   ...norm("ln2", "blocks.{i}.ln2", "ln2", (spec) => normsBefore(spec) && hasMlpNorm(spec)),
-  ...linear("mlp", "gate", "dMlp dModel -> dModel dMlp", isGated),
-  ...linear("mlp", "in", "dMlp dModel -> dModel dMlp", hasMlp),
-  ...linear("mlp", "out", "dModel dMlp -> dMlp dModel", hasMlp),
+  ...linearIn(isDense, linear("mlp", "gate", "dMlp dModel -> dModel dMlp", gatesDense)),
+  ...linearIn(isDense, linear("mlp", "in", "dMlp dModel -> dModel dMlp", hasDense)),
+  ...linearIn(isDense, linear("mlp", "out", "dModel dMlp -> dMlp dModel", hasDense)),
+  ...linearIn(isSparse, linear("mlp", "router", "expert dModel -> dModel expert", hasExperts)),
+  "mlp.b_choice": {
+    lens: "blocks.{i}.mlp.b_choice",
+    place: "b_choice",
+    axes: "expert",
+    form: "vector",
+    when: ({ mlp }) => mlp.experts?.routing.choiceBias === true,
+    inBlock: isSparse,
+  },
+  ...ofExperts("gate", "(expert dExpert) dModel -> expert dModel dExpert", gatesExperts),
+  ...ofExperts("in", "(expert dExpert) dModel -> expert dModel dExpert", hasExperts),
+  ...ofExperts("out", "(expert dModel) dExpert -> expert dExpert dModel", hasExperts),
+  ...ofShared("gate", "dShared dModel -> dModel dShared", gatesShared),
+  ...ofShared("in", "dShared dModel -> dModel dShared", hasShared),
+  ...ofShared("out", "dModel dShared -> dShared dModel", hasShared),
+  "mlp.shared.W_weight": {
+    lens: "blocks.{i}.mlp.shared.W_weight",
+    place: "W_shared_weight",
+    axes: "one dModel -> dModel one",
+    form: "matrix",
+    when: ({ mlp }) => mlp.experts?.shared?.gate === true,
+    inBlock: isSparse,
+  },
   ...norm("ln2Post", "blocks.{i}.ln2_post", "ln2Post", (spec) => normsAfter(spec) && hasMlpNorm(spec)),
   ...norm("lnFinal", "ln_final", "lnFinal", (spec) => hasNorms(spec) && spec.unembed.norm !== false),
   "unembed.W_proj": {
@@ -153,6 +209,17 @@ export const WEIGHT_NAMES = Object.keys(WEIGHTS) as WeightName[];
 /** Whether each block has its own. */
 export const isPerBlock = (name: WeightName): boolean => WEIGHTS[name].lens.includes("{i}");
 
+/** Whether a block, or the model outside of its blocks, has use for a weight. */
+export function isWeightOf(spec: Architecture, name: WeightName, layer: number): boolean {
+  const { when, inBlock } = WEIGHTS[name];
+  return when(spec) && (inBlock?.(spec, layer) ?? true);
+}
+
+/** How many experts a weight belongs to; 0 of all others. */
+export function expertsIn({ mlp }: Architecture, name: WeightName): number {
+  return WEIGHTS[name]?.perExpert ? (mlp.experts?.count ?? 0) : 0;
+}
+
 /** Whether each head has its own, so that each may be a tensor. */
 export const isPerHead = ({ attention }: Architecture, name: WeightName): boolean =>
   attention.qkNorm === "perHead" && /^attn\.[qk]Norm\./.test(name);
@@ -168,9 +235,16 @@ export function dMlpOf({ layers, dMlp }: Architecture, layer: number): number {
   return layers[layer]?.dMlp ?? dMlp;
 }
 
-/** Width of the widest MLP. */
+/** Width of the widest MLP; of a mixture, what a row's experts have together. */
 export function widestMlp(spec: Architecture): number {
-  return spec.layers.reduce((widest, _, layer) => Math.max(widest, dMlpOf(spec, layer)), 0);
+  const { experts } = spec.mlp;
+  const ofExperts = experts
+    ? Math.max(experts.perToken * Math.max(experts.dExpert, spec.dModel), experts.shared?.dMlp ?? 0)
+    : 0;
+  return spec.layers.reduce(
+    (widest, _, layer) => Math.max(widest, isSparse(spec, layer) ? ofExperts : dMlpOf(spec, layer)),
+    0,
+  );
 }
 
 const SIZES: Readonly<Record<string, (spec: Architecture, layer: number) => number>> = {
@@ -182,6 +256,10 @@ const SIZES: Readonly<Record<string, (spec: Architecture, layer: number) => numb
   kvHead: ({ nKvHeads }) => nKvHeads,
   dHead: ({ dHead }) => dHead,
   dMlp: dMlpOf,
+  expert: ({ mlp }) => mlp.experts?.count ?? 0,
+  dExpert: ({ mlp }) => mlp.experts?.dExpert ?? 0,
+  dShared: ({ mlp }) => mlp.experts?.shared?.dMlp ?? 0,
+  one: () => 1,
 };
 
 /** The size of an axis of the table. */

@@ -107,7 +107,7 @@ export async function writeTensors(
 
 /** Where each number of a piece stands: in its tensor, and in a part of the matrix. */
 function eachNumber(
-  { at, runs, rows, width, source }: Piece,
+  { at, start, runs, rows, width, source }: Piece,
   { layout, stride }: PlannedMatrix,
   part: PlannedMatrix["parts"][number],
   visit: (inTensor: number, inPart: number) => void,
@@ -118,7 +118,7 @@ function eachNumber(
     if (own < 0 || own >= part.rows) continue;
     for (let k = 0; k < width; k++)
       visit(
-        source.transpose ? k * rows + place : place * width + k,
+        start + (source.transpose ? k * rows + place : place * width + k),
         layout === "linear" ? own * stride + k : k * stride + own,
       );
   }

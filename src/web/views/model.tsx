@@ -90,7 +90,8 @@ export function ModelView({
             Folder …
           </button>
           <span class="quiet">
-            or drop them here: config.json, model.safetensors, tokenizer.json. Nothing leaves this computer.
+            or drop them here: config.json, model.safetensors, tokenizer.json, or a .gguf file. Nothing leaves this
+            computer.
           </span>
         </p>
         <CallStatus call={inspection} what="Reading the headers" />

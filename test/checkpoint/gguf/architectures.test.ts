@@ -2,6 +2,8 @@
  * Architectures of GGUF: a fixture of each family, converted as llama.cpp converts it, has transformers' logits; and what a file
  * states that changes the computation is obeyed, or refused by name.
  */
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { openCheckpoint } from "../../../src/checkpoint/checkpoint.ts";
 import { ARCHITECTURES } from "../../../src/checkpoint/gguf/architectures.ts";
@@ -9,7 +11,7 @@ import { FilesSource } from "../../../src/checkpoint/index.ts";
 import { ConfigError } from "../../../src/errors.ts";
 import { loadParts } from "../../../src/model/load.ts";
 import { Model } from "../../../src/model/model.ts";
-import { fixtureFiles, golden, readLogits } from "../../support/fixtures.ts";
+import { fixtureFiles, golden, goldenIn, readLogits, tensorsOf } from "../../support/fixtures.ts";
 import { floats, type Pairs, type Written, writeGguf } from "../../support/gguf.ts";
 import { testGpu } from "../../support/gpu.ts";
 import { relativeError } from "../../support/numbers.ts";
@@ -78,7 +80,7 @@ describe("settings", () => {
       num_attention_heads: 2,
       num_key_value_heads: 2,
       head_dim: 8,
-      rms_norm_eps: Math.fround(1e-5),
+      rms_norm_eps: 1e-5,
       rope_theta: 10000,
       vocab_size: 10,
       tie_word_embeddings: true,
@@ -170,9 +172,48 @@ describe("refused by name", () => {
   it("a tensor that the architecture has no place for", async () => {
     const strange = floats("blk.0.attn_q_norm.weight", [8], new Float32Array(8));
     await refused("llama", {}, "config/unsupported", /llama has no place for blk\.0\.attn_q_norm\.weight/, [strange]);
-    const factors = floats("rope_factors_long.weight", [4], new Float32Array(4));
-    await refused("phi3", {}, "config/unsupported", /rope_factors_long\.weight/, [factors]);
   });
+
+  it("one list of LongRoPE without the other, or without the trained length", async () => {
+    const factors = [floats("rope_factors_long.weight", [4], new Float32Array(4))];
+    await refused("phi3", {}, "config/missing", /no phi3\.rope\.scaling\.original_context_length/, factors);
+    const trained = { "rope.scaling.original_context_length": 32 };
+    await refused("phi3", trained, "config/unsupported", /no tensor rope_factors_short\.weight/, factors);
+  });
+});
+
+describe("rope_factors_short.weight and rope_factors_long.weight", () => {
+  it.each(["phi3_longrope_short", "phi3_longrope_long", "phi4mini_longrope_partial"])(
+    "make the model of %s",
+    { timeout: 60_000 },
+    async (fixture) => {
+      const folder = fileURLToPath(new URL(`../../fixtures/types/${fixture}`, import.meta.url));
+      const config = JSON.parse(await readFile(`${folder}/config.json`, "utf8")) as Record<string, unknown>;
+      const tensors = tensorsOf(await readFile(`${folder}/model.safetensors`));
+      const rope = { ...(config.rope_parameters as object), ...(config.rope_scaling as object) } as Record<
+        string,
+        number[]
+      >;
+      const lists = (["short", "long"] as const).map((length) => {
+        const data = Float32Array.from(rope[`${length}_factor`] as number[]);
+        return { name: `rope_factors_${length}.weight`, dtype: "F32" as const, shape: [data.length], data };
+      });
+      const dHead =
+        (config.head_dim as number | undefined) ??
+        (config.hidden_size as number) / (config.num_attention_heads as number);
+      const share = (rope.partial_rotary_factor ?? config.partial_rotary_factor ?? 1) as number;
+      const file = converted({ config, tensors: [...tensors, ...lists] }, "phi3", {
+        "rope.dimension_count": dHead * share,
+        "rope.scaling.original_context_length":
+          config.original_max_position_embeddings ?? rope.original_max_position_embeddings,
+        "attention.sliding_window": config.sliding_window ?? undefined,
+      });
+      using model = new Model(await loadParts(sourceOf(file), { gpu: await testGpu(), quiet: true }));
+      const { ids, values } = await goldenIn(folder);
+      const logits = await readLogits(model.forward(ids));
+      expect(relativeError(logits, values.get("logits") as Float32Array)).toBeLessThan(1e-5);
+    },
+  );
 });
 
 describe("rope_freqs.weight", () => {

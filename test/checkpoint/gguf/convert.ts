@@ -63,7 +63,7 @@ function paired(values: Float32Array, [rows = 0, width = 1]: readonly number[], 
 }
 
 function settingsOf(config: Record<string, unknown>): Pairs {
-  const rope = config.rope_parameters as { rope_theta?: number; full_attention?: { rope_theta: number } };
+  const rope = (config.rope_parameters ?? config) as { rope_theta?: number; full_attention?: { rope_theta: number } };
   const heads = config.num_attention_heads as number;
   const dHead = (config.head_dim as number | undefined) ?? (config.hidden_size as number) / heads;
   return {

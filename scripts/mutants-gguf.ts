@@ -1,0 +1,82 @@
+/** Bugs of reading GGUF files: bits from the wrong place, rows in the wrong order, settings and damage that go unseen. */
+import type { Mutant } from "./mutant.ts";
+
+const BLOCKS = ["test/checkpoint/gguf/blocks.test.ts"];
+const HEADER = ["test/checkpoint/gguf/header.test.ts"];
+const ARCHITECTURES = ["test/checkpoint/gguf/architectures.test.ts"];
+const TOKENIZER = ["test/checkpoint/gguf/tokenizer.test.ts"];
+
+export const GGUF_MUTANTS: readonly Mutant[] = [
+  {
+    name: "gguf: the later scales of Q4_K and Q5_K lose their high bits",
+    file: "src/checkpoint/gguf/blocks.ts",
+    from: "(byte(g + 4) & 15) | ((byte(g - 4) >>> 6) << 4)",
+    to: "byte(g + 4) & 15",
+    tests: BLOCKS,
+    quick: true,
+  },
+  {
+    name: "gguf: the high bits of Q6_K come from the other half",
+    file: "src/checkpoint/gguf/blocks.ts",
+    from: "block.getUint8(at + 128 + 32 * half + (i & 31))",
+    to: "block.getUint8(at + 128 + (i & 31))",
+    tests: BLOCKS,
+  },
+  {
+    name: "gguf: tensors may share bytes",
+    file: "src/checkpoint/gguf/header.ts",
+    from: "before.byteEnd > byteStart",
+    to: "before.byteEnd > byteStart + 1e9",
+    tests: HEADER,
+  },
+  {
+    name: "gguf: a count is not compared with the file",
+    file: "src/checkpoint/gguf/header.ts",
+    from: "if (count > BigInt(room))",
+    to: "if (count > 2n ** 63n)",
+    tests: HEADER,
+  },
+  {
+    name: "gguf: rows of queries stay in pairs",
+    file: "src/checkpoint/gguf/read-rows.ts",
+    from: "(pairedRow(row, dHead) - start) * rowBytes",
+    to: "(row - start) * rowBytes",
+    tests: ARCHITECTURES,
+    quick: true,
+  },
+  {
+    name: "gguf: Gemma's norms keep the one that was added",
+    file: "src/checkpoint/gguf/open.ts",
+    from: "architecture?.normsPlusOne && /norm\\.weight$/.test(name) ? 1 : 0",
+    to: "0",
+    tests: ARCHITECTURES,
+  },
+  {
+    name: "gguf: a setting that is not known is passed over",
+    file: "src/checkpoint/gguf/config.ts",
+    from: "settings.refuseOthers(IDLE_KEYS, NEUTRAL);",
+    to: "",
+    tests: ARCHITECTURES,
+  },
+  {
+    name: "gguf: a tensor that is not known is passed over",
+    file: "src/checkpoint/gguf/config.ts",
+    from: "refuseTensors(facts, architecture);",
+    to: "",
+    tests: ARCHITECTURES,
+  },
+  {
+    name: "gguf: any rope_freqs is taken for Llama 3's",
+    file: "src/checkpoint/gguf/rope.ts",
+    from: "<= 1e-4 * each",
+    to: "<= 1e4 * each",
+    tests: ARCHITECTURES,
+  },
+  {
+    name: "gguf: SentencePiece's merges come worst first",
+    file: "src/checkpoint/gguf/spm-merges.ts",
+    from: "(scores[b] as number) - (scores[a] as number)",
+    to: "(scores[a] as number) - (scores[b] as number)",
+    tests: TOKENIZER,
+  },
+];

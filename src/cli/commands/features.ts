@@ -1,0 +1,203 @@
+/**
+ * `superlens features`: the strongest features of a dictionary at each token of a prompt, what a metric owes them, or the places of a
+ * text where each feature is strongest.
+ */
+import { readFile } from "node:fs/promises";
+import { Command, Option } from "commander";
+import {
+  type ActiveFeatures,
+  type Dictionary,
+  type FeatureAttribution,
+  featureAttribution,
+  type HookedModel,
+  inspectDictionary,
+  loadDictionary,
+  MaxActivating,
+  maxActivating,
+  topFeatures,
+} from "../../hooks/index.ts";
+import { splicedSpec } from "../../hooks/modules/splice.ts";
+import { positionAxis } from "../../hooks/patching/sites.ts";
+import { checkForward } from "../../hooks/plan.ts";
+import { toIds } from "../../model/input.ts";
+import { oneInput } from "../input.ts";
+import { type MetricOption, metricOption, resolveMetric } from "../metric-option.ts";
+import {
+  addBosOption,
+  bosOption,
+  examples,
+  type GlobalOptions,
+  type InputOptions,
+  idsOption,
+  usageError,
+  wholeNumber,
+} from "../options.ts";
+import { print, printJson, quoted, table } from "../output.ts";
+import { showWork } from "../progress.ts";
+import { readPrompts } from "../prompts.ts";
+import { withModel } from "../session.ts";
+import { stop } from "../stop.ts";
+import { checkWritable, writeFileWhole } from "../write-file.ts";
+
+interface FeaturesOptions extends GlobalOptions, InputOptions {
+  sae: string;
+  top: number;
+  metric?: MetricOption;
+  file?: string;
+  out?: string;
+  resume?: string;
+}
+
+export function featuresCommand(): Command {
+  const metric = metricOption(["logit", "logitDiff", "logProb", "prob"]);
+  metric.mandatory = false;
+  return addBosOption(new Command("features"))
+    .addOption(idsOption())
+    .summary("show the features of a dictionary: of a prompt, of a metric, or over a text")
+    .description(
+      "The strongest features of a dictionary (SAE or transcoder) at each token of a prompt; with --metric those that the metric depends on; with --file the places of a text where each feature is strongest.",
+    )
+    .argument("<model>", "folder, address or hf:owner/name")
+    .argument("[prompt]", "the text; quote it for the shell")
+    .requiredOption("--sae <dir>", "the dictionary: folder, address or hf:owner/name/path")
+    .addOption(
+      new Option("--top <n>", "features of each token, of the metric, or places of each feature")
+        .argParser(wholeNumber(1))
+        .default(10),
+    )
+    .addOption(metric)
+    .option(
+      "--file <file>",
+      "a text a line, or a .json list of texts or of token ids: the places where each feature is strongest",
+    )
+    .option("--out <file>", "with --file: the .safetensors file to write")
+    .option("--resume <file>", "with --file: what an earlier run wrote, to go on after its lines")
+    .addHelpText(
+      "after",
+      examples(
+        ['features ./model --sae ./sae "The capital of France is"', "the ten strongest features of each token"],
+        [
+          'features ./model --sae ./sae "The capital of France is" --metric "logitDiff( Paris, Rome)"',
+          "activation times gradient, and what the metric loses without the feature",
+        ],
+        ["features ./model --sae ./sae --file lines.txt --out places.safetensors", "over a text"],
+      ),
+    )
+    .action(async (model: string, prompt: string | undefined, _options: unknown, command: Command) =>
+      features(model, prompt, command),
+    );
+}
+
+async function features(source: string, prompt: string | undefined, command: Command): Promise<void> {
+  const options = command.optsWithGlobals<FeaturesOptions>();
+  checkOptions(command, prompt, options);
+  const lines = options.file === undefined ? undefined : await readPrompts(options.file);
+  const input = lines ?? oneInput(command, prompt, options);
+  if (options.out !== undefined) await checkWritable(options.out);
+  const resume = options.resume === undefined ? undefined : await MaxActivating.load(await readFile(options.resume));
+  await withModel(source, options, {
+    async prepare(facts) {
+      splicedSpec(facts.spec, [await inspectDictionary(options.sae, { signal: stop.signal })], true);
+      const ids = lines ? toIds(lines, facts, bosOption(options)) : checkForward(facts, input, bosOption(options));
+      return { ids, metric: options.metric && resolveMetric(options.metric, facts) };
+    },
+    async run(model, { ids, metric }) {
+      using dictionary = await loadDictionary(model, options.sae, { signal: stop.signal });
+      if (lines) await overText(model, dictionary, ids, resume, options);
+      else if (metric) {
+        const [own] = ids as [number[]];
+        const asked = { input: own, metric, count: options.top, exact: true, signal: stop.signal };
+        printAttribution(model, own, await featureAttribution(model, dictionary, asked), options);
+      } else {
+        const top = await topFeatures(model, dictionary, ids, { count: options.top, signal: stop.signal });
+        printTop(model, ids[0] as number[], top, options);
+      }
+    },
+  });
+}
+
+function checkOptions(
+  command: Command,
+  prompt: string | undefined,
+  { file, out, resume, metric, ids }: FeaturesOptions,
+): void {
+  if (file === undefined && (out !== undefined || resume !== undefined))
+    usageError(command, "--out and --resume are about --file; give one, or leave them out");
+  if (file === undefined) return;
+  if (prompt !== undefined || ids || metric)
+    usageError(command, "--file takes the place of a prompt, of --ids and of --metric; leave them out");
+  if (out === undefined) usageError(command, "--file needs --out, the file to write");
+}
+
+function printTop(
+  model: HookedModel,
+  ids: readonly number[],
+  top: readonly ActiveFeatures[],
+  { json }: FeaturesOptions,
+): void {
+  const tokens = positionAxis(model, ids, [...ids.keys()]).labels;
+  if (json) {
+    const places = top.map(({ hook, position, features: own, activations }) => ({
+      ...{ hook, position, token: tokens[position] },
+      features: Array.from(own, (feature, index) => ({ feature, activation: activations[index] })),
+    }));
+    printJson({ places });
+    return;
+  }
+  const rows = top.map(({ position, features: own, activations }) => [
+    `${position}`,
+    quoted(tokens[position] as string),
+    Array.from(own, (feature, index) => `${feature} (${(activations[index] as number).toPrecision(3)})`).join("  "),
+  ]);
+  print(...table(rows, ["right"]));
+}
+
+function printAttribution(
+  model: HookedModel,
+  ids: readonly number[],
+  { value, features: own }: FeatureAttribution,
+  { json, metric }: FeaturesOptions,
+): void {
+  const tokens = positionAxis(model, ids, [...ids.keys()]).labels;
+  if (json) {
+    printJson({ value, features: own.map((each) => ({ ...each, token: tokens[each.position] })) });
+    return;
+  }
+  const rows = own.map(({ feature, position, activation, attribution, exact }) => [
+    ...[`${feature}`, quoted(tokens[position] as string), `${position}`],
+    ...[activation, attribution, exact as number].map((number) => number.toPrecision(3)),
+  ]);
+  const head = ["feature", "token", "position", "activation", "attribution", "exact"];
+  print(
+    `${metric?.text}: ${value.toFixed(4)}`,
+    ...table([head, ...rows], ["right", "left", "right", "right", "right", "right"]),
+  );
+}
+
+async function overText(
+  model: HookedModel,
+  dictionary: Dictionary,
+  ids: number[][],
+  resume: MaxActivating | undefined,
+  { top, out, quiet = false, json }: FeaturesOptions,
+): Promise<void> {
+  const display = showWork({ doing: "reading", parts: "lines" }, quiet);
+  const started = performance.now();
+  const first = resume?.done ?? 0;
+  const onProgress = ({ done, total }: { done: number; total: number }) => {
+    const rate = (performance.now() - started) / 1000 / Math.max(1, done - first);
+    display.update({ done, total, secondsLeft: rate * (total - done) });
+  };
+  const found = await maxActivating(model, dictionary, ids, {
+    ...(resume ? { resume } : { count: top }),
+    ...{ onProgress, signal: stop.signal },
+  }).finally(() => display.end());
+  const size = await writeFileWhole(out as string, toChunks(found.save()));
+  const active = found.frequencies.filter((count) => count > 0).length;
+  if (json) printJson({ file: out, bytes: size, lines: found.done, features: found.dSae, active });
+  else print(`${out}: ${found.done} lines, ${active} of ${found.dSae} features active`);
+}
+
+async function* toChunks(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
+}

@@ -42,7 +42,6 @@ export const GGUF_MUTANTS: readonly Mutant[] = [
     from: "(pairedRow(row, dHead) - start) * rowBytes",
     to: "(row - start) * rowBytes",
     tests: ARCHITECTURES,
-    quick: true,
   },
   {
     name: "gguf: Gemma's norms keep the one that was added",

@@ -8,6 +8,7 @@ import type { Mutant } from "./mutant.ts";
 import { EXPERT_MUTANTS } from "./mutants-experts.ts";
 import { GGUF_MUTANTS } from "./mutants-gguf.ts";
 import { GRADIENT_MUTANTS } from "./mutants-gradients.ts";
+import { TYPE_MUTANTS } from "./mutants-types.ts";
 
 const PLACE = ["test/graph/place.test.ts"];
 const REACH = ["test/graph/reach.test.ts"];
@@ -585,6 +586,7 @@ export const MUTANTS: readonly Mutant[] = [
     tests: BENCH,
   },
   ...GRADIENT_MUTANTS,
+  ...TYPE_MUTANTS,
   ...EXPERT_MUTANTS,
   ...GGUF_MUTANTS,
 ];

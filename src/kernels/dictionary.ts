@@ -98,7 +98,7 @@ export function decodeActive(recorder: Recorder, x: View, rows: number, W: Matri
       buffers: { activeBits, out: activeWords },
       workgroups: elementGrid(recorder, rows),
     });
-    recorder.dispatch(DECODE_ACTIVE[W.storage], {
+    recorder.dispatch(DECODE_ACTIVE[part.storage ?? W.storage], {
       params: { ...place, width: W.width, weightStride: W.stride },
       buffers: { x: x.buffer, weights: part, activeWords, out: out.buffer },
       workgroups: elementGrid(recorder, rows * Math.ceil(W.width / 16)),

@@ -201,7 +201,7 @@ class Run {
     const { steps, logEvery = 50, resampleEvery = 250, onStep, signal, data } = this.options;
     for (let step = 1; step <= steps; step++) {
       signal?.throwIfAborted();
-      const ids = await data(step);
+      const ids = s.readArgument(BATCH, await data(step), "trainDictionary", "what data gives");
       const isReported = step % logEvery === 0 || step === steps;
       const resamples = resampleEvery > 0 && step % resampleEvery === 0 && step < steps;
       const seen = await this.#step(ids, step, isReported || resamples);
@@ -327,6 +327,8 @@ class Run {
     for (const each of [this.#gradients, this.#optimizer, this.#counts]) each.destroy();
   }
 }
+
+const BATCH = s.list("lists of token ids", s.list("token ids", s.wholeFrom(0)));
 
 /** What a step erred, and what it should have given, [rows, width]; zeros where a sequence is shorter than the longest. */
 interface Seen {

@@ -141,7 +141,7 @@ describe("patterns", () => {
       "llama",
       "positions that are not learned",
       "hook_pos_embed",
-      /"hook_pos_embed" does not exist in this llama model: it needs learned positions\. `model\.pointNames/,
+      /"hook_pos_embed" does not exist in this llama model: it needs positions that are added\. `model\.pointNames/,
     ],
     [
       "gptj",

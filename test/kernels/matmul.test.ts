@@ -132,8 +132,9 @@ async function cacheError(kernel: MatmulKernel, layout: WeightLayout): Promise<n
   const [rows, width, queryWidth, kvWidth, slots] = [Math.min(7, kernel.rows.most), 12, 20, 9, 11];
   const outWidth = queryWidth + 2 * kvWidth;
   const random = seeded(rows);
-  const W = stored(gaussians(random, outWidth * width), outWidth, "f32", layout);
-  const shape = { outWidth, width, layout, stride: W.stride, storage: "f32" as const };
+  const storage = kernel.inBlocks ? "q8_0" : "f32";
+  const W = stored(gaussians(random, outWidth * width), outWidth, storage, layout);
+  const shape = { outWidth, width, layout, stride: W.stride, storage } as const;
   const matrix =
     layout === "linear"
       ? upload(gpu, W.bytes, shape, [18, 13, 7])

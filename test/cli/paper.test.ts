@@ -131,7 +131,10 @@ it("counts n-grams in the text of --text, which the run keeps; other figures tak
 });
 
 /** What options are given here; those that take no value are known by that. */
-const VALUES: Record<string, string> = { "--adapter": "swiftshader", "--model": MODEL, "--out": "", "--text": "" };
+const VALUES: Record<string, string> = {
+  ...{ "--adapter": "swiftshader", "--weights-as": "q8_0" },
+  ...{ "--model": MODEL, "--out": "", "--text": "" },
+};
 
 it.each(["decode", "purity"])(
   "the script of a job array gives its tasks every option that %s was given",

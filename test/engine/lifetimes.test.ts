@@ -267,7 +267,7 @@ describe("results that nobody destroyed", () => {
         await new Promise((resume) => setTimeout(resume, 5));
       }
       expect(warned.mock.calls).toEqual([
-        [expect.stringMatching(/^superlens: the garbage collector found 1 results/)],
+        [expect.stringMatching(/^superlens: the garbage collector found one result/)],
         ["superlens: onNotice failed: mine"],
       ]);
     } finally {

@@ -54,6 +54,7 @@ export interface KeptAs {
   weights?: WeightsAs;
 }
 
+/** What weights are kept as: their own type, or rounded or quantised while they are read. */
 export const WEIGHTS_AS = ["as stored", "f16", "q8_0", "q4_0"] as const;
 /** How matrices lie on the GPU: as the checkpoint has them, rounded to float16, or quantised as ggml does it. */
 export type WeightsAs = (typeof WEIGHTS_AS)[number];

@@ -78,4 +78,25 @@ export const GGUF_MUTANTS: readonly Mutant[] = [
     to: "(scores[a] as number) - (scores[b] as number)",
     tests: TOKENIZER,
   },
+  {
+    name: "blocks: the upper halves of a byte are the lower ones again",
+    file: "shaders/weights_q4_1.wgsl",
+    from: "four / 4u % 2u * 4u",
+    to: "0u",
+    tests: ["test/kernels/matmul.test.ts"],
+  },
+  {
+    name: "blocks: kernels that walk blocks take the first scale for both",
+    file: "shaders/weights_q8_0.wgsl",
+    from: "select(scales.x, scales.y, unit >= 2u)",
+    to: "scales.x",
+    tests: ["test/engine/quantized.test.ts"],
+  },
+  {
+    name: "blocks: q4_0 is scaled by the magnitude, so that the largest number loses its sign",
+    file: "src/checkpoint/blocks.ts",
+    from: "(most > 0 ? Math.abs(largest) : largest)",
+    to: "Math.abs(largest)",
+    tests: ["test/checkpoint/quantize.test.ts"],
+  },
 ];

@@ -5,7 +5,7 @@
  */
 export type {} from "../globals.ts";
 export type { Backend } from "../hosts/facts.ts";
-export type { StorageType } from "../kernels/storage.ts";
+export type { FloatStorage } from "../kernels/storage.ts";
 export { type BenchOptions, DEFAULT_OPTIONS, planTests, type TestPlan } from "./options.ts";
 export { barPlots } from "./plot.ts";
 export { RandomSource } from "./random-source.ts";

@@ -57,7 +57,7 @@ export interface LoadOptions extends GpuRequest, Pick<TuningOptions, "tune" | "o
   /**
    * How matrices lie on the GPU. `as stored` (default): in the checkpoint's types, quantised ones in their blocks. `q8_0` and
    * `q4_0`: quantised while they are read, as ggml's reference does it, to 34 or 18 bytes for 32 weights; the model then computes
-   * with other numbers, and `compareWeights` says what that costs. `f16`: rounded to float16. Norms, biases and learned positions
+   * with other numbers, and `compareModels` says what that costs. `f16`: rounded to float16. Norms, biases and learned positions
    * are float32 in any case.
    */
   weights?: WeightsAs;

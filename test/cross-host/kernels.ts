@@ -6,13 +6,14 @@
  * Node's, each kernel once.
  */
 import { ATTENTION_FAMILY } from "../../src/kernels/attention.ts";
-import type { StorageType } from "../../src/kernels/storage.ts";
+import { isBlockStorage, STORAGE_TYPES, type StorageType } from "../../src/kernels/storage.ts";
 import { SHAPES as ATTENTION_SHAPES, attentionError, canRun, toleranceOf } from "../kernels/attention.cases.ts";
 import {
   ALL_MATMULS,
   type Case,
   SHAPES as MATMUL_SHAPES,
   matmulError,
+  shape as shapeOf,
   suits,
   TOLERANCE,
 } from "../kernels/matmul.cases.ts";
@@ -66,7 +67,29 @@ function attentionShapes({ host, isNight }: CheckContext) {
   );
 }
 
-const matmulChecks: Check[] = ALL_MATMULS.flatMap((kernel) =>
+/** Weights in blocks: every storage, read four at a time and one at a time, and by the kernels that walk blocks. */
+const blocksCheck: Check = {
+  name: "matmul of weights in blocks",
+  async run(context) {
+    const gpu = await context.gpu();
+    const test = shapeOf(1, 520, 13);
+    let worst = 0;
+    // By day the compiler that is Node's has a storage of each kind.
+    const isShort = context.host !== "deno" && !context.isNight;
+    for (const storage of isShort ? (["q8_0", "q4_0", "q5_k"] as const) : STORAGE_TYPES.filter(isBlockStorage)) {
+      for (const kernel of ALL_MATMULS.filter(({ name }) => /^(reference|lanes 8x8|blocks .*)$/.test(name))) {
+        for (const layout of kernel.layouts) {
+          if (!kernel.fits(gpu.host, { rows: 1, layout, storage })) continue;
+          const error = await matmulError(gpu, kernel, layout, storage, test);
+          worst = Math.max(worst, below(error, TOLERANCE, `${kernel.name}, ${layout}, ${storage}`));
+        }
+      }
+    }
+    return showWorst(worst);
+  },
+};
+
+const matmulChecks: Check[] = ALL_MATMULS.filter(({ inBlocks }) => !inBlocks).flatMap((kernel) =>
   kernel.layouts.map((layout) => ({
     name: `matmul ${kernel.name}, ${layout}`,
     async run(context) {
@@ -111,6 +134,6 @@ const subgroupCheck: Check = {
 };
 
 /** What `test/kernels` has as tables of its own. */
-export const kernelTables: readonly Check[] = [...matmulChecks, ...attentionChecks];
+export const kernelTables: readonly Check[] = [...matmulChecks, blocksCheck, ...attentionChecks];
 
 export const kernelChecks: readonly Check[] = [subgroupCheck, ...kernelTables];

@@ -4,10 +4,12 @@
  */
 import { describe, expect, it } from "vitest";
 import { type BlockType, dequantize, quantize } from "../../src/checkpoint/blocks.ts";
-import type { TensorEntry } from "../../src/checkpoint/index.ts";
+import { type Checkpoint, openCheckpoint, type TensorEntry, type TensorInfo } from "../../src/checkpoint/index.ts";
 import { compareModels, type Edit, HookedModel, metric } from "../../src/hooks/index.ts";
 import { loadParts } from "../../src/model/load.ts";
 import { Model } from "../../src/model/model.ts";
+import { loadWeights } from "../../src/model/weights/load.ts";
+import { readWeight } from "../../src/model/weights/read.ts";
 import { weightBuffers } from "../../src/model/weights/weights.ts";
 import {
   entryOf,
@@ -128,4 +130,54 @@ it("refuses weights beside dtype, and a type that there is not", async () => {
   const gpu = await testGpu();
   await expect(loadParts(source, { gpu, dtype: "float32", weights: "q8_0" })).rejects.toThrow(/weights.*dtype/s);
   await expect(loadParts(source, { gpu, weights: "q4_k" as never })).rejects.toThrow(/q8_0/);
+});
+
+/** A checkpoint with some of its matrices in blocks, as a GGUF file has them: read by ranges of whole rows. */
+function inBlocks(
+  checkpoint: Checkpoint,
+  tensors: readonly TensorEntry[],
+  typeOf: (name: string) => BlockType | undefined,
+) {
+  const bytes = new Map<string, Uint8Array>();
+  const infos = new Map(checkpoint.tensors);
+  for (const tensor of tensors) {
+    const type = typeOf(tensor.name);
+    if (type === undefined) continue;
+    const data = quantize(valuesOf(tensor), type);
+    bytes.set(tensor.name, data);
+    const info = infos.get(tensor.name) as TensorInfo;
+    infos.set(tensor.name, { ...info, dtype: type, byteStart: 0, byteEnd: data.length, byteLength: data.length });
+  }
+  const read = async (name: string, start = 0, end?: number) =>
+    bytes.get(name)?.subarray(start, end) ?? checkpoint.read(name, start, end);
+  return {
+    label: checkpoint.label,
+    tensors: infos,
+    metadata: {},
+    absent: checkpoint.absent,
+    read,
+  } as unknown as Checkpoint;
+}
+
+it("keeps the types of queries, keys and values that lie stacked apart", async () => {
+  const files = await fixtureFiles("llama");
+  const typeOf = (name: string) => (/v_proj/.test(name) ? "Q8_0" : /q_proj|k_proj/.test(name) ? "Q4_0" : undefined);
+  const rounded = files.tensors.map((tensor) => {
+    const type = typeOf(tensor.name);
+    return type === undefined ? tensor : roundedRows(tensor, type);
+  });
+  const gpu = await testGpu();
+  const parts = await loadParts(sourceOf({ config: files.config, tensors: rounded }), { gpu });
+  using expected = new Model(parts);
+  const checkpoint = await openCheckpoint(sourceOf(files));
+  const weights = await loadWeights(gpu, parts.spec, inBlocks(checkpoint, files.tensors, typeOf));
+  const storages = weights.blocks[0]?.qkv.parts.map((part) => part.storage ?? weights.blocks[0]?.qkv.storage);
+  expect(storages).toEqual(["q4_0", "q8_0"]);
+  using mixed = new Model({ ...parts, weights });
+  for (const ids of [randomIds(mixed, 1, 21), randomIds(mixed, 3, 1)]) {
+    const [actual, wanted] = [await readLogits(mixed.forward(ids)), await readLogits(expected.forward(ids))];
+    expect(relativeError(actual, wanted)).toBeLessThan(TOLERANCE);
+  }
+  const [value, expectedValue] = [mixed, expected].map((model) => readWeight(model.engine, "blocks.1.attn.W_V"));
+  expect((await value)?.data).toEqual((await expectedValue)?.data);
 });

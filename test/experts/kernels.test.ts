@@ -4,7 +4,7 @@ import { Recorder } from "../../src/gpu/recorder.ts";
 import { STORAGE_USAGE } from "../../src/gpu/usage.ts";
 import { expertsMatmul } from "../../src/kernels/experts.ts";
 import type { Matrix } from "../../src/kernels/matrix.ts";
-import type { StorageType } from "../../src/kernels/storage.ts";
+import type { FloatStorage as StorageType } from "../../src/kernels/storage.ts";
 import { ELEMENT_BYTES } from "../../src/kernels/storage.ts";
 import { packedView } from "../../src/kernels/view.ts";
 import { testGpu } from "../support/gpu.ts";

@@ -64,7 +64,7 @@ export interface KeptAs {
 
 /** What weights are kept as: their own type, or rounded or quantised while they are read. */
 export const WEIGHTS_AS = ["as stored", "f16", "q8_0", "q4_0"] as const;
-/** What weights may be kept as. */
+/** How matrices lie on the GPU: as the checkpoint has them, rounded to float16, or quantised as ggml does it. */
 export type WeightsAs = (typeof WEIGHTS_AS)[number];
 
 /** What an adapter lets a kernel bind. */
@@ -183,17 +183,21 @@ function matrixOf(
   return laidOut({ outWidth, width }, runs, isTransposed, limits);
 }
 
-/** Each piece's rows in its own storage where one is quantised; else all in their common type. */
+/** Rows in their own storage where one of them is quantised; else all in their common type. */
 function runsOf(pieces: readonly Piece[], outWidth: number, wanted: StorageType | undefined): Run[] {
   const storages = pieces.map(({ info }) => storageOf(info.dtype));
   const isMixed = wanted === undefined && new Set(storages).size > 1 && storages.some(isBlockStorage);
   const storage = wanted ?? commonStorage(pieces.map(({ info }) => info.dtype));
   if (!isMixed) return [{ firstRow: 0, rows: outWidth, storage }];
-  return pieces.map(({ at }, index) => ({
-    firstRow: at,
-    rows: (pieces[index + 1]?.at ?? outWidth) - at,
-    storage: storages[index] as StorageType,
-  }));
+  const runs: Run[] = [];
+  for (const [index, { at }] of pieces.entries()) {
+    const own = storages[index] as StorageType;
+    const rows = (pieces[index + 1]?.at ?? outWidth) - at;
+    const last = runs.at(-1);
+    if (last?.storage === own) runs[runs.length - 1] = { ...last, rows: last.rows + rows };
+    else runs.push({ firstRow: at, rows, storage: own });
+  }
+  return runs;
 }
 
 /** In conv1d layout where it may be and fits in one binding, else linear in as many parts as it takes. */

@@ -10,7 +10,7 @@ import { BACKWARD_OPTIONS } from "../src/hooks/backward.ts";
 import { CIRCUIT_OPTIONS } from "../src/hooks/circuits/circuit.ts";
 import { EDGE_ATTRIBUTION_OPTIONS } from "../src/hooks/circuits/edge-attribution.ts";
 import { FAITHFULNESS_OPTIONS } from "../src/hooks/circuits/faithfulness.ts";
-import { COMPARE_OPTIONS } from "../src/hooks/compare-models.ts";
+import { COMPARE_MODELS_OPTIONS } from "../src/hooks/compare-models.ts";
 import { EDIT } from "../src/hooks/edit.ts";
 import { HOOKED_GENERATE_OPTIONS } from "../src/hooks/generate.ts";
 import { TOP_FEATURES_OPTIONS } from "../src/hooks/modules/active.ts";
@@ -122,7 +122,7 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
   },
   {
     calls: "`compareModels`",
-    schema: COMPARE_OPTIONS,
+    schema: COMPARE_MODELS_OPTIONS,
     type: "LongCallOptions",
     files: ["src/model/long-call.ts"],
   },

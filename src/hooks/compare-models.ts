@@ -21,7 +21,7 @@ export interface ModelComparison {
   topAgreement: number;
 }
 
-export const COMPARE_OPTIONS = s.object<LongCallOptions>("the options of compareModels", LONG_CALL_FIELDS);
+export const COMPARE_MODELS_OPTIONS = s.object<LongCallOptions>("the options of compareModels", LONG_CALL_FIELDS);
 
 const MODEL = s.instance("a loaded model", HookedModel);
 
@@ -38,7 +38,7 @@ export async function compareModels(
 ): Promise<ModelComparison> {
   s.readArgument(MODEL, reference, "compareModels", "reference");
   s.readArgument(MODEL, other, "compareModels", "other");
-  const call = s.readOptions(COMPARE_OPTIONS, options, "compareModels");
+  const call = s.readOptions(COMPARE_MODELS_OPTIONS, options, "compareModels");
   const ids = toIds(s.readArgument(TOKEN_INPUT, input, "compareModels", "input"), reference);
   const { vocabSize } = reference.spec;
   if (other.spec.vocabSize !== vocabSize) {

@@ -38,7 +38,7 @@ const CASES: readonly Case[] = [
   { experts: 4, chosen: 2, rows: 9 },
   { experts: 8, chosen: 2, rows: 1 },
   { experts: 100, chosen: 2, rows: 5, step: 1 },
-  { experts: 1024, chosen: 2, rows: 3 },
+  { experts: 896, chosen: 2, rows: 3 },
   { experts: 128, chosen: 8, rows: 70 },
   { experts: 64, chosen: 6, rows: 5, step: 2 },
   { experts: 8, chosen: 8, rows: 3 },

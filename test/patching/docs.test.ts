@@ -22,7 +22,7 @@ it("has the names and shapes of all weights", () => {
   );
   const shapes = WEIGHT_NAMES.map((name) => {
     const kinds = QK_NORMS.map((qkNorm) => {
-      const { lens } = axesOf({ attention: { qkNorm } } as Architecture, name);
+      const { lens } = axesOf({ attention: { qkNorm }, embed: {} } as Architecture, name);
       return `[${lens.map((group) => group.join(" * ")).join(", ")}]`;
     });
     return [WEIGHTS[name].lens.replace("{i}", "i"), [...new Set(kinds)].join(" or ")];

@@ -76,10 +76,10 @@ export async function train(
   const { model } = await load(presetModel(preset), running, { dtype: "float32" });
   trained = { run, model };
   let reported = 0;
-  const report = (part: Partial<TrainingState>) => {
+  const report = (part: Partial<TrainingState>, isWaitedFor = true) => {
     mine.state = { ...mine.state, ...part };
     // The whole state is copied to the page, so not after every step.
-    if (!part.curve && performance.now() - reported < REPORT_EVERY) return;
+    if (!isWaitedFor && performance.now() - reported < REPORT_EVERY) return;
     reported = performance.now();
     running.onProgress({ done: mine.state.steps.at(-1)?.step ?? 0, total: preset.training.steps, part: mine.state });
   };
@@ -91,8 +91,9 @@ export async function train(
     checkpointEvery: every,
     signal: running.signal,
     onStep: async ({ step, loss }) => {
-      report({ steps: [...mine.state.steps.filter((before) => before.step < step), { step, loss }] });
-      if (step % every === 0) report({ curve: await curveOf(model, preset), curveStep: step });
+      const isMeasured = step % every === 0;
+      report({ steps: [...mine.state.steps.filter((before) => before.step < step), { step, loss }] }, isMeasured);
+      if (isMeasured) report({ curve: await curveOf(model, preset), curveStep: step });
     },
   });
   report({ accuracy, curve: await curveOf(model, preset), curveStep: preset.training.steps });

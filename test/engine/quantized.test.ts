@@ -2,15 +2,23 @@
  * Weights in blocks compute what the numbers that they stand for compute in float32: logits, edits, sweeps, gradients. The
  * numbers are made here, tensor by tensor, by the plain quantiser and decoder.
  */
+import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { type BlockType, dequantize, quantize } from "../../src/checkpoint/blocks.ts";
-import { type Checkpoint, openCheckpoint, type TensorEntry, type TensorInfo } from "../../src/checkpoint/index.ts";
+import {
+  type Checkpoint,
+  MemoryStore,
+  openCheckpoint,
+  type TensorEntry,
+  type TensorInfo,
+} from "../../src/checkpoint/index.ts";
 import { compareModels, type Edit, HookedModel, metric } from "../../src/hooks/index.ts";
-import { loadParts } from "../../src/model/load.ts";
+import { loadParts, type ModelSource } from "../../src/model/load.ts";
 import { Model } from "../../src/model/model.ts";
 import { loadWeights } from "../../src/model/weights/load.ts";
 import { readWeight } from "../../src/model/weights/read.ts";
 import { weightBuffers } from "../../src/model/weights/weights.ts";
+import { saveModel } from "../../src/train/index.ts";
 import {
   entryOf,
   type FixtureFiles,
@@ -180,4 +188,31 @@ it("keeps the types of queries, keys and values that lie stacked apart", async (
   }
   const [value, expectedValue] = [mixed, expected].map((model) => readWeight(model.engine, "blocks.1.attn.W_V"));
   expect((await value)?.data).toEqual((await expectedValue)?.data);
+});
+
+it.each(["f16", "q8_0"] as const)(
+  "%s: a saved model has the numbers that it computed with, in float32",
+  async (weights) => {
+    const gpu = await testGpu();
+    const load = async (source: ModelSource, options: object) =>
+      new HookedModel(new Model(await loadParts(source, { gpu, ...options })));
+    using model = await load(sourceOf(await fixtureFiles("gpt2")), { weights });
+    const store = new MemoryStore();
+    await saveModel(model, store);
+    using again = await load(store.source(), {});
+    const ids = randomIds(model.base, 1, 7);
+    const [saved, own] = [await readLogits(again.base.forward(ids)), await readLogits(model.base.forward(ids))];
+    expect(relativeError(saved, own)).toBeLessThan(TOLERANCE);
+  },
+);
+
+it("routers keep the type that they are stored in: rounded to few bits, they would choose other experts", async () => {
+  const gpu = await testGpu();
+  const parts = await loadParts(fileURLToPath(new URL("../fixtures/types/mixtral", import.meta.url)), {
+    gpu,
+    weights: "q4_0",
+  });
+  using model = new Model(parts);
+  const storages = new Map(model.engine.weights.planned.map(({ place, matrix }) => [place, matrix.storage]));
+  expect([storages.get("W_router"), storages.get("W_O")]).toEqual(["f32", "q4_0"]);
 });

@@ -265,6 +265,13 @@ describe("settings that change the computation reach the spec", () => {
     expect(spec(config)).toMatchObject(expected);
   });
 
+  it("takes a list for the layers where all are alike (hunyuan_v1_moe)", () => {
+    const config = fixtureConfig("../types/hunyuan_v1_moe") as { num_experts: number; moe_topk: number };
+    const lists = { num_experts: new Array(3).fill(config.num_experts), moe_topk: new Array(3).fill(config.moe_topk) };
+    expect(spec({ ...config, ...lists })).toEqual(spec(config));
+    expect(() => spec({ ...config, moe_topk: [1, 2, 2] })).toThrow(/moe_topk = .1,2,2. differs from layer to layer/);
+  });
+
   it("adds the biases a config asks for", () => {
     const weights = spec(edited("llama", { attention_bias: true, mlp_bias: true })).weights;
     for (const name of ["attn.b_Q", "attn.b_O", "mlp.b_gate", "mlp.b_in", "mlp.b_out"] as const) {

@@ -85,6 +85,25 @@ describe("SAELens", () => {
     expectSeen(other, plain, linear(plain, arrays.W_dec!, arrays.b_dec!.data));
   });
 
+  it("takes what older files say of training, and tells when the model's weights had been processed", async () => {
+    const older = {
+      ...flat,
+      feature_sampling_method: null,
+      resample_batches: 1028,
+      feature_reinit_scale: 0.2,
+      dead_feature_estimation_method: "no_fire",
+    };
+    const told: string[] = [];
+    const load = (config: object) => loadDictionary(model, folder(config), { onNotice: (notice) => told.push(notice) });
+    (await load(older)).destroy();
+    (await load({ ...older, model_from_pretrained_kwargs: { center_writing_weights: false } })).destroy();
+    expect(told).toEqual([]);
+    (await load({ ...older, model_from_pretrained_kwargs: { center_writing_weights: true, fold_ln: true } })).destroy();
+    expect(told).toEqual([
+      expect.stringMatching(/center_writing_weights, fold_ln.* splice it into model\.processed\(\)/),
+    ]);
+  });
+
   it("takes k from the arguments of the activation", async () => {
     const found = await seen(folder({ ...flat, activation_fn_str: "topk", activation_fn_kwargs: { k: 5 } }));
     const acts = topK(encoded(found.input), FEATURES, 5);

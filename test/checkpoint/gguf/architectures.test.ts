@@ -89,6 +89,12 @@ describe("settings", () => {
     });
   });
 
+  it("have no window where llama.cpp writes one of 0, as for Phi 4", async () => {
+    expect(await configOf("phi3", { "attention.sliding_window": 0 })).toMatchObject({ sliding_window: null });
+    expect(await configOf("llama", { "attention.sliding_window": 0 })).toMatchObject({ model_type: "llama" });
+    expect(await configOf("llama", { "attention.sliding_window": 8 })).toMatchObject({ model_type: "mistral" });
+  });
+
   it("tell ties, biases and ids of tokens", async () => {
     const more = [
       floats("output.weight", [10, 16], new Float32Array(160)),

@@ -6,6 +6,7 @@ import weightsBf16 from "../../shaders/weights_bf16.wgsl";
 import weightsBlocks from "../../shaders/weights_blocks.wgsl";
 import weightsF16 from "../../shaders/weights_f16.wgsl";
 import weightsF32 from "../../shaders/weights_f32.wgsl";
+import weightsKNumbers from "../../shaders/weights_k_numbers.wgsl";
 import weightsMxfp4 from "../../shaders/weights_mxfp4.wgsl";
 import weightsQ2K from "../../shaders/weights_q2_k.wgsl";
 import weightsQ3K from "../../shaders/weights_q3_k.wgsl";
@@ -117,8 +118,8 @@ export const STORAGE_SOURCE: Readonly<Record<StorageType, string>> = {
   mxfp4: inBlocks(weightsMxfp4),
   q2_k: inBlocks(weightsQ2K),
   q3_k: inBlocks(weightsQ3K),
-  q4_k: inBlocks(weightsQ4K),
-  q5_k: inBlocks(weightsQ5K),
+  q4_k: inBlocks(`${weightsKNumbers}\n${weightsQ4K}`),
+  q5_k: inBlocks(`${weightsKNumbers}\n${weightsQ5K}`),
   q6_k: inBlocks(weightsQ6K),
 };
 

@@ -22,6 +22,7 @@ import type { ModelSpec } from "../model/spec.ts";
 import { WeightGradients } from "../model/weights/gradients.ts";
 import { plainName, tensorsHolding } from "../model/weights/read.ts";
 import { tensorNames } from "../model/weights/tensors.ts";
+import { attentionWidth } from "../model/widths.ts";
 import { widestAttentionGradient } from "../ops/attention.ts";
 import type { CaptureTarget, PassHooks } from "../ops/bindings.ts";
 import { editOp } from "../ops/edit-call.ts";
@@ -326,5 +327,5 @@ export function widestOf(
 ): number {
   const longest = Math.max(...ids.map(({ length }) => length));
   const measured = from ? rowWidth(from, { spec, lengths: [1], starts: [0] }) : 0;
-  return Math.max(widest, widestAttentionGradient(spec, longest), logits === "all" ? spec.vocabSize : measured);
+  return Math.max(widest, widestAttentionGradient({ nHeads: spec.nHeads, dHead: attentionWidth(spec) }, longest), logits === "all" ? spec.vocabSize : measured);
 }

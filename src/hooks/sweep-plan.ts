@@ -13,6 +13,7 @@ import type { KvCache } from "../model/kv-cache.ts";
 import { dependsOnLength } from "../model/rope.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { widestMlp } from "../model/weights/table.ts";
+import { attentionWidth } from "../model/widths.ts";
 import { type CompiledEdit, compileEdits, type EditScope } from "./edit.ts";
 import { type CheckedMetric, checkMetrics, metricWidth, numbersOf, readsLogits, readsOnlyTokens } from "./metrics.ts";
 import { rowWidth } from "./plan.ts";
@@ -243,8 +244,9 @@ function rowsOfPass(
   widest: number,
 ): number {
   const budget = options.memoryBudget ?? DEFAULT_BUDGET;
-  const keysAndValues = 2 * spec.nLayers * spec.nKvHeads * spec.dHead;
-  const activations = 4 * spec.dModel + 2 * (spec.nHeads + spec.nKvHeads) * spec.dHead + 3 * widestMlp(spec);
+  const dHead = attentionWidth(spec);
+  const keysAndValues = 2 * spec.nLayers * spec.nKvHeads * dHead;
+  const activations = 4 * spec.dModel + 2 * (spec.nHeads + spec.nKvHeads) * dHead + 3 * widestMlp(spec);
   const rows = Math.floor(budget / 4 / (keysAndValues + activations));
   return Math.max(keyCount, Math.min(engine.rowsPerPass(widest), rows));
 }

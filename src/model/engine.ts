@@ -22,6 +22,7 @@ import { dependsOnLength, ropeTable } from "./rope.ts";
 import type { ModelSpec, RopeSpec } from "./spec.ts";
 import { widestMlp } from "./weights/table.ts";
 import { type Weights, weightBuffers } from "./weights/weights.ts";
+import { attentionWidth } from "./widths.ts";
 
 /** An unembedding: the model's own, or the rows of some tokens alone. */
 export interface Head {
@@ -287,7 +288,7 @@ export class Engine {
 
 /** Elements of a row of the widest activation that a pass needs. */
 function widestRow(spec: ModelSpec): number {
-  const projected = (spec.nHeads + 2 * spec.nKvHeads) * spec.dHead;
+  const projected = (spec.nHeads + 2 * spec.nKvHeads) * attentionWidth(spec);
   const features = (spec.modules ?? []).map(({ dSae }) => dSae);
   return Math.max(projected, (spec.mlp.kind === "gated" ? 2 : 1) * widestMlp(spec), spec.dModel, ...features);
 }

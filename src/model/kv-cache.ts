@@ -14,6 +14,7 @@ import * as s from "../schema/schema.ts";
 export interface KvShape {
   nLayers: number;
   nKvHeads: number;
+  /** Of keys and of values as attention reads them. */
   dHead: number;
   maxPositions: number;
 }

@@ -42,7 +42,7 @@ const rope = object(
 const queryScale = object({ factor: finite, span: positive, shift: index });
 const layer = object(
   { window: nullable(count), rope: nullable(index) },
-  { attentionScale: finite, dMlp: count, dense: flag, queryScale },
+  { attentionScale: finite, chunk: count, dMlp: count, dense: flag, qkNorm: flag, queryScale },
 );
 
 const rows = object({ groups: count, groupSize: count, start: index, count });
@@ -67,8 +67,11 @@ const experts = object(
   },
 );
 
+const latent = object({ dKv: count, dRope: count, norm }, { dQ: count });
+
 /** The form of a whole spec. Whether its numbers fit together is `validateSpec`'s to say. */
-const SPEC = object({
+const SPEC = object(
+  {
   family: s.text,
   nLayers: count,
   dModel: count,
@@ -102,7 +105,7 @@ const SPEC = object({
       qkNorm: oneOf("none", "head", "perHead", "full"),
       qkNormSpec: norm,
     },
-    { causal: flag, sinks: flag, qkNormAfterRope: flag, clamp: positive },
+    { causal: flag, sinks: flag, qkNormAfterRope: flag, clamp: positive, latent },
   ),
   mlp: object(
     {
@@ -115,7 +118,7 @@ const SPEC = object({
   ropes: list(rope),
   unembed: object({ tied: flag, scale: finite, softCap: nullable(positive) }, { norm: flag }),
   weights: object({}, Object.fromEntries(WEIGHT_NAMES.map((name) => [name, tensorSource]))),
-});
+}, { dValue: count });
 
 /** @throws ConfigError `config/spec` naming the file (`label`) and the first thing that is wrong */
 export function checkSpecForm(spec: unknown, label: string): void {

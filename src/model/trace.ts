@@ -15,6 +15,7 @@ import { EMBED } from "../ops/embed.ts";
 import { EMBEDS } from "../ops/embeds.ts";
 import { EXPERT_MATMUL } from "../ops/experts.ts";
 import { HEAD_PROJECTION } from "../ops/head-inputs.ts";
+import { JOIN_HEADS, SPLIT_HEADS } from "../ops/head-parts.ts";
 import { JOIN } from "../ops/join.ts";
 import { HEAD_RESULTS, MATMUL } from "../ops/matmul.ts";
 import { MULTIPLY } from "../ops/multiply.ts";
@@ -31,8 +32,9 @@ import { REPEAT_HEADS, SUM_HEADS } from "../ops/sum-heads.ts";
 import { WEIGH } from "../ops/weigh.ts";
 import { isCausal } from "./causality.ts";
 import { spliceModules, writtenBy } from "./modules.ts";
-import type { ExpertsSpec, LayerSpec, ModelSpec, NormSpec, RopeSpec } from "./spec.ts";
-import { dMlpOf, isSparse } from "./weights/table.ts";
+import type { ExpertsSpec, LatentSpec, LayerSpec, ModelSpec, NormSpec, RopeSpec } from "./spec.ts";
+import { dMlpOf, isSparse, normsQkIn } from "./weights/table.ts";
+import { attentionWidth, dValueOf } from "./widths.ts";
 
 /** What the graph of a pass depends on, besides the spec. */
 export interface PassForm {
@@ -223,8 +225,7 @@ class Tracer extends GraphBuilder {
   }
 
   /** x, normed; with the points `.hook_scale` and `.hook_normalized` where they have a prefix. */
-  #norm(x: Value, weights: WeightRef, points?: string, isCopy = false): Value {
-    const { norm: spec } = this.spec;
+  #norm(x: Value, weights: WeightRef, points?: string, isCopy = false, spec = this.spec.norm): Value {
     if (spec.kind === "none") return x;
     const attributes = { spec, weights };
     const at = (name: string) => {
@@ -239,7 +240,11 @@ class Tracer extends GraphBuilder {
   /** Queries, keys and values [row, heads, dHead] of what attention reads, or of the copies of the residual that heads have. */
   #projected(residual: Value, x: Value): [Value, Value, Value] {
     const { nHeads, nKvHeads, dHead } = this.spec;
-    const parts = [nHeads, nKvHeads, nKvHeads].map((heads) => ({ heads, width: dHead }));
+    const parts = [
+      { heads: nHeads, width: dHead },
+      { heads: nKvHeads, width: dHead },
+      { heads: nKvHeads, width: dValueOf(this.spec) },
+    ];
     const weights = { weight: this.#weight("qkv"), bias: this.#weight("qkvBias"), parts };
     const readers = ["q", "k", "v"].map((name, part) => ({
       point: this.#at(`attn.hook_${name}`),
@@ -255,31 +260,96 @@ class Tracer extends GraphBuilder {
     }) as [Value, Value, Value];
   }
 
-  /** Queries, and keys and values in the cache, [row, heads, dHead]: projected, normed and rotated. */
+  /** Queries, and keys and values in the cache, all as wide: projected, normed and rotated. */
   #projections(residual: Value, x: Value): { q: Value; keys: Value; values: Value } {
-    const { attention, layers } = this.spec;
     const { layer } = this;
-    const { clamp, qkNormAfterRope } = attention;
+    const { queryScale } = this.spec.layers[layer] as LayerSpec;
+    let [q, k, v] = this.spec.attention.latent ? this.#latentHeads(x, this.spec.attention.latent) : this.#heads(residual, x);
+    if (queryScale) q = this.one(POSITION_SCALE, [q], queryScale);
+    [q, k, v] = [q, k, v].map((each) => this.#widened(each)) as Triple;
+    const [keys, values] = this.add(STORE, [k, v], { layer }, { isCached: true }) as [Value, Value];
+    return { q, keys, values };
+  }
+
+  /** Queries, keys and values of a projection each, [row, heads, dHead or dValue]. */
+  #heads(residual: Value, x: Value): Triple {
+    const { clamp, qkNormAfterRope } = this.spec.attention;
     let [q, k, v] = this.#projected(residual, x);
     if (clamp !== undefined)
       [q, k, v] = [q, k, v].map((each) => this.one(CLAMP, [each], { least: -clamp, most: clamp })) as Triple;
     if (!qkNormAfterRope) [q, k] = this.#normedHeads(q, k);
-    const { rope = null, queryScale } = layers[layer] as LayerSpec;
-    if (rope !== null) {
-      const { rotaryDim, style } = this.spec.ropes[rope] as RopeSpec;
-      q = this.one(ROPE, [q], { layer, rope, rotaryDim, style }, this.#at("attn.hook_rot_q"));
-      k = this.one(ROPE, [k], { layer, rope, rotaryDim, style }, this.#at("attn.hook_rot_k"));
-    }
-    if (qkNormAfterRope) [q, k] = this.#normedHeads(q, k);
-    if (queryScale) q = this.one(POSITION_SCALE, [q], queryScale);
-    const [keys, values] = this.add(STORE, [k, v], { layer }, { isCached: true }) as [Value, Value];
-    return { q, keys, values };
+    [q, k] = this.#turned(q, k);
+    return qkNormAfterRope ? [...this.#normedHeads(q, k), v] : [q, k, v];
+  }
+
+  /** Queries and keys, or the parts of them that turn, through the RoPE of the layer if it has one. */
+  #turned(q: Value, k: Value): [Value, Value] {
+    const { layer } = this;
+    const { rope } = this.spec.layers[layer] as LayerSpec;
+    if (rope === null) return [q, k];
+    const { rotaryDim, style } = this.spec.ropes[rope] as RopeSpec;
+    const attributes = { layer, rope, rotaryDim, style };
+    return [
+      this.one(ROPE, [q], attributes, this.#at("attn.hook_rot_q")),
+      this.one(ROPE, [k], attributes, this.#at("attn.hook_rot_k")),
+    ];
+  }
+
+  /** Queries, keys and values by way of latent vectors, as `LatentSpec` describes it. */
+  #latentHeads(x: Value, { dKv, dQ, dRope, norm }: LatentSpec): Triple {
+    const { nHeads: heads, dHead } = this.spec;
+    const dNope = dHead - dRope;
+    const project = (input: Value, name: string, parts: readonly Shape[], bias = name.replace("W_", "b_")) =>
+      this.add(MATMUL, [input], { weight: this.#weight(name), bias: this.#weight(bias), parts });
+    const latent = (which: "q" | "kv", width: number) => {
+      const [down] = project(x, `W_D${which.toUpperCase()}`, [{ heads: 1, width }]) as [Value];
+      const normed = this.#norm(down, this.#weight(`${which}LatentNorm`), undefined, false, withoutWeights(norm));
+      this.name(normed, this.#at(`attn.hook_${which}_latent`));
+      return normed;
+    };
+    const whole = [{ heads, width: dHead }];
+    const [raw] = (dQ === undefined ? project(x, "qkv", whole, "qkvBias") : project(latent("q", dQ), "W_UQ", whole)) as [Value];
+    const upParts = [dNope, dValueOf(this.spec)].map((width) => ({ heads, width }));
+    const [keyPart, v] = project(latent("kv", dKv), "kvUp", upParts, "kvUpBias") as [Value, Value];
+    const [turning] = project(x, "W_KR", [{ heads: 1, width: dRope }]) as [Value];
+    const parts = [dNope, dRope].map((size) => ({ size, isGiven: true }));
+    const [queryPart, turningQuery] = this.add(SPLIT_HEADS, [raw], { parts }) as [Value, Value];
+    const [turnedQuery, turnedKey] = this.#turned(turningQuery, turning);
+    const joined = (name: string, inputs: readonly Value[]) =>
+      this.one(JOIN_HEADS, inputs, { heads, parts }, this.#at(`attn.hook_${name}`));
+    const [q, k] = [joined("q", [queryPart, turnedQuery]), joined("k", [keyPart, turnedKey])];
+    this.name(v, this.#at("attn.hook_v"));
+    return [q, k, v];
+  }
+
+  /** Heads as wide as attention computes with. */
+  #widened(x: Value): Value {
+    const own = x.width as number;
+    const zeros = attentionWidth(this.spec) - own;
+    if (zeros === 0) return x;
+    const parts = [
+      { size: own, isGiven: true },
+      { size: zeros, isGiven: false },
+    ];
+    return this.one(JOIN_HEADS, [x], { heads: x.heads, parts });
+  }
+
+  /** What heads give, without the zeros that values were widened with. */
+  #narrowed(z: Value): Value {
+    const own = dValueOf(this.spec);
+    const zeros = (z.width as number) - own;
+    if (zeros === 0) return z;
+    const parts = [
+      { size: own, isGiven: true },
+      { size: zeros, isGiven: false },
+    ];
+    return this.one(SPLIT_HEADS, [z], { parts });
   }
 
   /** Queries and keys through their norm, where they have one. */
   #normedHeads(q: Value, k: Value): [Value, Value] {
     const { qkNorm: over, qkNormSpec } = this.spec.attention;
-    if (over === "none" || qkNormSpec.kind === "none") return [q, k];
+    if (!normsQkIn(this.spec, this.layer) || over === "none" || qkNormSpec.kind === "none") return [q, k];
     const norm = { spec: withoutWeights(qkNormSpec), over };
     return [
       this.one(QK_NORM, [q], { ...norm, weights: this.#weight("qNorm") }),
@@ -291,12 +361,14 @@ class Tracer extends GraphBuilder {
   #attention(q: Value, keys: Value, values: Value): Value {
     const { spec, layer } = this;
     const settings = spec.layers[layer] as LayerSpec;
-    const { nHeads, nKvHeads, dHead, dModel } = spec;
+    const { nHeads, nKvHeads, dModel } = spec;
+    const dHead = attentionWidth(spec);
     const attributes: AttentionAttributes = {
       ...{ layer, nHeads, nKvHeads, dHead },
       scale: settings.attentionScale ?? spec.attention.scale,
       softCap: spec.attention.softCap,
       window: settings.window,
+      ...(settings.chunk !== undefined && { chunk: settings.chunk }),
       causal: isCausal(spec),
       alibi: spec.positions.kind === "alibi",
       ...("roundedScale" in spec.positions && { alibiScale: spec.positions.roundedScale }),
@@ -304,7 +376,8 @@ class Tracer extends GraphBuilder {
     };
     const scores = this.one(SCORES, [q, keys], attributes, this.#at("attn.hook_attn_scores"));
     const pattern = this.one(SOFTMAX, [scores], attributes, this.#at("attn.hook_pattern"));
-    const z = this.one(MIX, [pattern, values], attributes, this.#at("attn.hook_z"));
+    const z = this.#narrowed(this.one(MIX, [pattern, values], attributes));
+    this.name(z, this.#at("attn.hook_z"));
     const result = this.one(HEAD_RESULTS, [z], { weight: this.#weight("W_O"), dModel }, this.#at("attn.hook_result"));
     return this.one(SUM_HEADS, [result], { bias: this.#weight("b_O") }, this.#at("attn.hook_out"));
   }

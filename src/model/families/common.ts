@@ -100,10 +100,12 @@ export function withCausality(config: ConfigReader, spec: ModelSpec): ModelSpec 
   };
 }
 
-type Matrix = `attn.${"Q" | "K" | "V" | "O"}` | `mlp.${"gate" | "in" | "out"}`;
-type Norm = "ln1" | "ln1Post" | "ln2" | "ln2Post" | "lnFinal" | "embed.norm" | "attn.qNorm" | "attn.kNorm";
+type Matrix = `attn.${"Q" | "K" | "V" | "O" | "DQ" | "UQ" | "DKV" | "UK" | "UV" | "KR"}` | `mlp.${"gate" | "in" | "out"}`;
+type Norm = "ln1" | "ln1Post" | "ln2" | "ln2Post" | "lnFinal" | "embed.norm" | `attn.${"q" | "k" | "qLatent" | "kvLatent"}Norm`;
 
-export interface LinearOptions extends Pick<TensorSource, "transpose" | "rows"> {
+export interface LinearOptions {
+  transpose?: boolean | undefined;
+  rows?: TensorSource["rows"] | undefined;
   bias: boolean;
 }
 

@@ -16,6 +16,7 @@ import { cohere2 } from "./cohere2.ts";
 import { type Family, FIXED_EVERYWHERE, withCausality } from "./common.ts";
 import { custom } from "./custom.ts";
 import { cwm } from "./cwm.ts";
+import { deepseekV2, deepseekV3 } from "./deepseek.ts";
 import { dots1, glm4Moe } from "./deepseek_like.ts";
 import { ernie45 } from "./ernie4_5.ts";
 import { ernie45Moe } from "./ernie4_5_moe.ts";
@@ -78,6 +79,8 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
   ["bloom", bloom],
   ["cohere", cohere],
   ["custom", custom],
+  ["deepseek_v2", deepseekV2],
+  ["deepseek_v3", deepseekV3],
   ["dots1", dots1],
   ["ernie4_5_moe", ernie45Moe],
   ["falcon", falcon],

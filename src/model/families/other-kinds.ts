@@ -9,7 +9,7 @@ const KINDS: Record<string, string> = {
     "gpt_neox_japanese internlm3 jais minicpm " +
     "modernbert-decoder qwen RefinedWeb RefinedWebModel",
   "a mixture of experts that superlens has no family for yet":
-    "arctic dbrx deepseek deepseek_v2 deepseek_v3 deepseek_v32 glm4_moe_lite " +
+    "arctic dbrx deepseek deepseek_v32 glm4_moe_lite " +
     "grok-1 jetmoe llama4_text longcat_flash",
   "a state-space or recurrent model: it has no attention": "falcon_mamba mamba mamba2 rwkv rwkv5 rwkv6 rwkv7 xlstm",
   "a hybrid of attention with state-space, recurrent or linear-attention layers":

@@ -7,6 +7,7 @@ import { type Checkpoint, sameTensor, type TensorInfo } from "../../checkpoint/i
 import { CheckpointError, ConfigError } from "../../errors.ts";
 import { resolveEmbedding, resolveHead } from "../families/resolve.ts";
 import type { ModelSpec } from "../spec.ts";
+import { attentionWidth } from "../widths.ts";
 import type { FloatTensor } from "./find.ts";
 import { planWeights } from "./plan.ts";
 
@@ -80,7 +81,8 @@ export async function fitCheckpoint(
 }
 
 /** The attention kernels read heads as vectors of four, and hold a query of at most 1024 elements. */
-function assertHeads({ dHead }: ModelSpec, label: string): void {
+function assertHeads(spec: ModelSpec, label: string): void {
+  const dHead = attentionWidth(spec);
   if (dHead % 4 === 0 && dHead <= 1024) return;
   throw new ConfigError(
     "config/unsupported",

@@ -7,6 +7,7 @@ import type { Checkpoint } from "../../checkpoint/index.ts";
 import type { Matrix, MatrixPart } from "../../kernels/matrix.ts";
 import { ELEMENT_BYTES, isBlockStorage, rowStep, type StorageType } from "../../kernels/storage.ts";
 import type { ModelSpec, TensorSource } from "../spec.ts";
+import { attentionWidth } from "../widths.ts";
 import { type FloatTensor, findWeight, membersOf } from "./find.ts";
 import { commonStorage, storageOf } from "./storage.ts";
 import {
@@ -100,7 +101,8 @@ function stacksOf(spec: ModelSpec, layer: number | undefined): WeightName[][] {
     (name) => spec.weights[name] && isPerBlock(name) === inBlock && isWeightOf(spec, name, layer ?? 0),
   );
   const places = new Set(names.map((name) => WEIGHTS[name].place));
-  return [...places].map((place) => WEIGHT_NAMES.filter((name) => WEIGHTS[name].place === place));
+  const isWithin = (name: WeightName) => isWeightOf(spec, name, layer ?? 0);
+  return [...places].map((place) => WEIGHT_NAMES.filter((name) => WEIGHTS[name].place === place && isWithin(name)));
 }
 
 interface HowLaidOut {
@@ -251,5 +253,5 @@ export interface GpuMemory {
 export function gpuMemory(spec: ModelSpec, checkpoint: Checkpoint, kept: KeptAs = {}): GpuMemory {
   const parts = planWeights(spec, checkpoint, NO_LIMITS, kept).flatMap(({ matrix }) => matrix.parts);
   const weights = parts.reduce((sum, { bytes }) => sum + Math.max(16, bytes), 0);
-  return { weights, cachePerToken: spec.nLayers * 2 * spec.nKvHeads * spec.dHead * 4 };
+  return { weights, cachePerToken: spec.nLayers * 2 * spec.nKvHeads * attentionWidth(spec) * 4 };
 }

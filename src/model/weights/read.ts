@@ -11,7 +11,7 @@ import { nearestNames } from "../../schema/nearest.ts";
 import type { Engine } from "../engine.ts";
 import type { ModelSpec } from "../spec.ts";
 import { fromStorage } from "./storage.ts";
-import { axesOf, isPerBlock, shapeOf, sizeOf, WEIGHT_NAMES, WEIGHTS, type WeightName, weightShape } from "./table.ts";
+import { axesOf, isPerBlock, isWeightOf, shapeOf, sizeOf, WEIGHT_NAMES, WEIGHTS, type WeightName, weightShape } from "./table.ts";
 import type { Weights } from "./weights.ts";
 
 /** A weight of a loaded model. */
@@ -144,7 +144,7 @@ function offsetsAlong(some: readonly string[], axes: readonly string[], spec: Mo
 /** The row of its matrix, [out, in], at which a weight begins: after those stacked before it. */
 function firstRowOf(spec: ModelSpec, name: WeightName, layer: number): number {
   const { place, spare } = WEIGHTS[name];
-  const stack = WEIGHT_NAMES.filter((other) => WEIGHTS[other].place === place);
+  const stack = WEIGHT_NAMES.filter((other) => WEIGHTS[other].place === place && isWeightOf(spec, other, layer));
   const before = stack.slice(0, stack.indexOf(name)).map((other) => weightShape(spec, other, layer)[0] as number);
   return before.reduce((sum, rows) => sum + rows, spare?.(spec) ?? 0);
 }

@@ -6,6 +6,7 @@
  * in], the layout of `torch.nn.Linear`. TransformerLens calls it [head, dModel, dHead]. Without an arrow both are the same.
  */
 import type { Architecture } from "../architecture.ts";
+import { dValueOf } from "../widths.ts";
 
 type Condition = (spec: Architecture) => boolean;
 
@@ -55,6 +56,17 @@ const normsAfter: Condition = (spec) => hasNorms(spec) && spec.block.norms !== "
 const isProjected: Condition = ({ embed }) => embed.width !== undefined;
 const hasMlpNorm: Condition = (spec) => hasMlp(spec) && !spec.block.parallelSharedNorm;
 const normsQk: Condition = ({ attention }) => attention.qkNorm !== "none" && hasWeights(attention.qkNormSpec);
+const isLatent: Condition = ({ attention }) => attention.latent !== undefined;
+const isDirect: Condition = (spec) => !isLatent(spec);
+const hasQueryLatent: Condition = ({ attention }) => attention.latent?.dQ !== undefined;
+const readsForQueries: Condition = (spec) => !hasQueryLatent(spec);
+const normsLatent: Condition = ({ attention }) => attention.latent !== undefined && hasWeights(attention.latent.norm);
+const normsQueryLatent: Condition = (spec) => hasQueryLatent(spec) && normsLatent(spec);
+
+/** Whether a block norms queries and keys. */
+export function normsQkIn({ attention, layers }: Architecture, layer: number): boolean {
+  return attention.qkNorm !== "none" && layers[layer]?.qkNorm !== false;
+}
 
 /** A matrix of a block and its bias. */
 function linear<Room extends string, Part extends string>(
@@ -79,8 +91,8 @@ function linear<Room extends string, Part extends string>(
   } as Record<`${Room}.${"W" | "b"}_${Part}`, WeightRow>;
 }
 
-/** The same in some blocks only. */
-function linearIn<Rows extends Record<string, WeightRow>>(
+/** Rows of weights that some blocks only have. */
+function inBlocks<Rows extends Record<string, WeightRow>>(
   inBlock: NonNullable<WeightRow["inBlock"]>,
   rows: Rows,
   also: Partial<WeightRow> = {},
@@ -90,11 +102,11 @@ function linearIn<Rows extends Record<string, WeightRow>>(
 
 /** A matrix of every expert and its bias; of what every row goes through beside its experts. */
 const ofExperts = <Part extends "gate" | "in" | "out">(part: Part, axes: string, when: Condition) =>
-  linearIn(isSparse, linear("mlp.experts", part, axes, when, [`W_experts_${part}`, `b_experts_${part}`]), {
+  inBlocks(isSparse, linear("mlp.experts", part, axes, when, [`W_experts_${part}`, `b_experts_${part}`]), {
     perExpert: true,
   });
 const ofShared = <Part extends "gate" | "in" | "out">(part: Part, axes: string, when: Condition) =>
-  linearIn(isSparse, linear("mlp.shared", part, axes, when, [`W_shared_${part}`, `b_shared_${part}`]));
+  inBlocks(isSparse, linear("mlp.shared", part, axes, when, [`W_shared_${part}`, `b_shared_${part}`]));
 
 /** Weight and bias of a norm. */
 function norm<Name extends string>(
@@ -120,6 +132,7 @@ const ofEmbedding = (axes: string) => (spec: Architecture) =>
   isProjected(spec) ? axes.replaceAll("dModel", "dEmbed") : axes;
 
 const QKV: [string, string] = ["qkv", "qkvBias"];
+const KV_UP: [string, string] = ["kvUp", "kvUpBias"];
 
 const ROWS = {
   "embed.W_E": { lens: "W_E", place: "W_E", axes: ofEmbedding("vocab dModel"), form: "matrix", when: always },
@@ -140,11 +153,19 @@ const ROWS = {
   },
   ...norm("embed.norm", "embed.ln", "embedNorm", (spec) => spec.embed.norm && hasNorms(spec)),
   ...norm("ln1", "blocks.{i}.ln1", "ln1", normsBefore),
-  ...linear("attn", "Q", "(head dHead) dModel -> head dModel dHead", always, QKV),
-  ...linear("attn", "K", "(kvHead dHead) dModel -> kvHead dModel dHead", always, QKV),
-  ...linear("attn", "V", "(kvHead dHead) dModel -> kvHead dModel dHead", always, QKV),
-  ...norm("attn.qNorm", "blocks.{i}.attn.q_norm", "qNorm", normsQk, qkNormAxes("head")),
-  ...norm("attn.kNorm", "blocks.{i}.attn.k_norm", "kNorm", normsQk, qkNormAxes("kvHead")),
+  ...linear("attn", "Q", "(head dHead) dModel -> head dModel dHead", readsForQueries, QKV),
+  ...linear("attn", "K", "(kvHead dHead) dModel -> kvHead dModel dHead", isDirect, QKV),
+  ...linear("attn", "V", "(kvHead dValue) dModel -> kvHead dModel dValue", isDirect, QKV),
+  ...linear("attn", "DQ", "dQLatent dModel -> dModel dQLatent", hasQueryLatent),
+  ...norm("attn.qLatentNorm", "blocks.{i}.attn.q_latent_norm", "qLatentNorm", normsQueryLatent, "dQLatent"),
+  ...linear("attn", "UQ", "(head dHead) dQLatent -> head dQLatent dHead", hasQueryLatent),
+  ...linear("attn", "DKV", "dKvLatent dModel -> dModel dKvLatent", isLatent),
+  ...norm("attn.kvLatentNorm", "blocks.{i}.attn.kv_latent_norm", "kvLatentNorm", normsLatent, "dKvLatent"),
+  ...linear("attn", "UK", "(head dNope) dKvLatent -> head dKvLatent dNope", isLatent, KV_UP),
+  ...linear("attn", "UV", "(head dValue) dKvLatent -> head dKvLatent dValue", isLatent, KV_UP),
+  ...linear("attn", "KR", "dRope dModel -> dModel dRope", isLatent),
+  ...inBlocks(normsQkIn, norm("attn.qNorm", "blocks.{i}.attn.q_norm", "qNorm", normsQk, qkNormAxes("head"))),
+  ...inBlocks(normsQkIn, norm("attn.kNorm", "blocks.{i}.attn.k_norm", "kNorm", normsQk, qkNormAxes("kvHead"))),
   "attn.sinks": {
     lens: "blocks.{i}.attn.sinks",
     place: "sinks",
@@ -152,13 +173,13 @@ const ROWS = {
     form: "vector",
     when: ({ attention }) => attention.sinks === true,
   },
-  ...linear("attn", "O", "dModel (head dHead) -> head dHead dModel", always),
+  ...linear("attn", "O", "dModel (head dValue) -> head dValue dModel", always),
   ...norm("ln1Post", "blocks.{i}.ln1_post", "ln1Post", normsAfter),
   ...norm("ln2", "blocks.{i}.ln2", "ln2", (spec) => normsBefore(spec) && hasMlpNorm(spec)),
-  ...linearIn(isDense, linear("mlp", "gate", "dMlp dModel -> dModel dMlp", gatesDense)),
-  ...linearIn(isDense, linear("mlp", "in", "dMlp dModel -> dModel dMlp", hasDense)),
-  ...linearIn(isDense, linear("mlp", "out", "dModel dMlp -> dMlp dModel", hasDense)),
-  ...linearIn(isSparse, linear("mlp", "router", "expert dModel -> dModel expert", hasExperts)),
+  ...inBlocks(isDense, linear("mlp", "gate", "dMlp dModel -> dModel dMlp", gatesDense)),
+  ...inBlocks(isDense, linear("mlp", "in", "dMlp dModel -> dModel dMlp", hasDense)),
+  ...inBlocks(isDense, linear("mlp", "out", "dModel dMlp -> dMlp dModel", hasDense)),
+  ...inBlocks(isSparse, linear("mlp", "router", "expert dModel -> dModel expert", hasExperts)),
   "mlp.b_choice": {
     lens: "blocks.{i}.mlp.b_choice",
     place: "b_choice",
@@ -258,6 +279,11 @@ const SIZES: Readonly<Record<string, (spec: Architecture, layer: number) => numb
   head: ({ nHeads }) => nHeads,
   kvHead: ({ nKvHeads }) => nKvHeads,
   dHead: ({ dHead }) => dHead,
+  dValue: dValueOf,
+  dQLatent: ({ attention }) => attention.latent?.dQ ?? 0,
+  dKvLatent: ({ attention }) => attention.latent?.dKv ?? 0,
+  dRope: ({ attention }) => attention.latent?.dRope ?? 0,
+  dNope: ({ dHead, attention }) => dHead - (attention.latent?.dRope ?? 0),
   dMlp: dMlpOf,
   expert: ({ mlp }) => mlp.experts?.count ?? 0,
   dExpert: ({ mlp }) => mlp.experts?.dExpert ?? 0,

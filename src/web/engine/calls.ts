@@ -155,9 +155,9 @@ async function attention(
   const capture = isWeighted ? [point("pattern"), point("v")] : point(kind);
   using run = await model.forward(ids, { edits, logits: "none", capture, signal });
   const values = await run.cache.read(point(isWeighted ? "pattern" : kind));
-  const { nHeads, nKvHeads, dHead } = model.spec;
+  const { nHeads, nKvHeads, dHead, dValue = dHead } = model.spec;
   if (isWeighted)
-    weigh(values, lengthsOf(await run.cache.read(point("v")), dHead), { nHeads, nKvHeads, keys: ids.length });
+    weigh(values, lengthsOf(await run.cache.read(point("v")), dValue), { nHeads, nKvHeads, keys: ids.length });
   return { tokens: ids.map(labelOf), nHeads, values };
 }
 

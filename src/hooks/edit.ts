@@ -7,6 +7,7 @@ import { Tensor } from "../gpu/tensor.ts";
 import { isCausal } from "../model/causality.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { dMlpOf } from "../model/weights/table.ts";
+import { dValueOf } from "../model/widths.ts";
 import { EDIT_OPS, type EditCall, type EditOp, editOp, isOneExpression } from "../ops/edit-call.ts";
 import { layoutOf } from "../ops/places.ts";
 import * as s from "../schema/schema.ts";
@@ -202,6 +203,10 @@ export function axisSize(
     head: spec.nHeads,
     kvHead: spec.nKvHeads,
     dHead: spec.dHead,
+    dValue: dValueOf(spec),
+    dRope: spec.attention.latent?.dRope ?? 0,
+    dQLatent: spec.attention.latent?.dQ ?? 0,
+    dKvLatent: spec.attention.latent?.dKv ?? 0,
     dModel: spec.dModel,
     dMlp: dMlpOf(spec, layer),
     expert: spec.mlp.experts?.count ?? 0,

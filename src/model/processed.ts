@@ -65,6 +65,7 @@ const OBSTACLES: Record<keyof Processing, (spec: ModelSpec) => string | undefine
         : "its logits go through a soft cap, where a constant changes their differences",
   foldValueBiases({ attention }) {
     if (attention.sinks) return "its patterns do not add up to 1";
+    if (attention.latent) return "its values come from a latent vector";
     return attention.clamp === undefined ? undefined : "it keeps values within a limit, biases included";
   },
 };

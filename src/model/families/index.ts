@@ -43,6 +43,7 @@ import { hyperclovax } from "./hyperclovax.ts";
 import { internlm2 } from "./internlm2.ts";
 import { jais2 } from "./jais2.ts";
 import { llama } from "./llama.ts";
+import { llama4Text } from "./llama4.ts";
 import { minimaxM2 } from "./minimax_m2.ts";
 import { ministral } from "./ministral.ts";
 import { ministral3 } from "./ministral3.ts";
@@ -100,6 +101,7 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
   ["granitemoe", graniteMoe],
   ["granitemoeshared", graniteMoeShared],
   ["llama", llama],
+  ["llama4_text", llama4Text],
   ["minimax_m2", minimaxM2],
   ["mistral", mistral],
   ["mixtral", mixtral],

@@ -12,6 +12,7 @@
  * Numbers come from the GPU one weight at a time. Sums are in float64, results in float32.
  */
 import type { ModelSpec } from "../spec.ts";
+import { dValueOf } from "../widths.ts";
 import { type Found, type Loaded, readFound, weightTable } from "./read.ts";
 import { WEIGHTS, type WeightName, weightShape } from "./table.ts";
 
@@ -39,7 +40,7 @@ const WRITES: Partial<Record<WeightName, "rows" | "columns">> = {
 export function normBefore({ block }: ModelSpec, name: WeightName): NormName | undefined {
   if (/^unembed\./.test(name)) return "lnFinal";
   if (block.norms === "post") return undefined;
-  if (/^attn\.[Wb]_[QKV]$/.test(name)) return "ln1";
+  if (/^attn\.[Wb]_(Q|K|V|DQ|DKV|KR)$/.test(name)) return "ln1";
   if (/^mlp\.[Wb]_(in|gate)$/.test(name)) return block.parallelSharedNorm ? "ln1" : "ln2";
   return undefined;
 }
@@ -104,12 +105,13 @@ export class ProcessedWeights {
   /** b_O += W_O b_V, where query heads that share a value head share its bias. */
   async #addValueBiases(bias: Float32Array, layer: number): Promise<void> {
     if (!this.#hasBias("attn.b_V", layer)) return;
-    const { nHeads, nKvHeads, dHead } = this.model.spec;
+    const { nHeads, nKvHeads } = this.model.spec;
+    const dValue = dValueOf(this.model.spec);
     const ofHeads = await this.#bias("attn.b_V", layer);
     const shared = nHeads / nKvHeads;
-    const each = Float32Array.from({ length: nHeads * dHead }, (_, at) => {
-      const valueHead = Math.floor(Math.floor(at / dHead) / shared);
-      return ofHeads[valueHead * dHead + (at % dHead)] as number;
+    const each = Float32Array.from({ length: nHeads * dValue }, (_, at) => {
+      const valueHead = Math.floor(Math.floor(at / dValue) / shared);
+      return ofHeads[valueHead * dValue + (at % dValue)] as number;
     });
     addProduct(bias, await this.#stored("attn.W_O", layer), each);
   }

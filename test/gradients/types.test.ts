@@ -1,6 +1,6 @@
 /**
  * Gradients of what only some model types have: sinks, norms without weights or after RoPE, a norm of each head, clamped q, k and v,
- * queries scaled by position, norms after the addition, projected embeddings. On the GPU, against central differences of the
+ * queries scaled by position, norms after the addition, projected embeddings, latent and chunked attention. On the GPU, against central differences of the
  * float64 decoder along a direction in the space of weights.
  */
 import { readFile } from "node:fs/promises";
@@ -35,10 +35,13 @@ const CASES: readonly [name: string, special: RegExp][] = [
   ["gpt2_act_sigmoid", /c_fc/],
   ["arcee", /up_proj/],
   ["phi3_longrope_long", /qkv/],
+  ["deepseek_v2", /kv_[ab]_/],
+  ["deepseek_v3", /q_[ab]_|kv_[ab]_/],
+  ["llama4_text", /[qkv]_proj|router/],
 ];
 const SHOWN = byDay(
   CASES.map(([name]) => name),
-  ["granite_swa", "stablelm_qk", "olmo_clip", "ministral3", "opt350m", "bloom_respost", "nanochat"],
+  ["granite_swa", "stablelm_qk", "olmo_clip", "ministral3", "opt350m", "bloom_respost", "nanochat", "deepseek_v3", "llama4_text"],
 );
 
 const IDS = [3, 41, 7, 90, 12, 55, 8, 29, 61, 77, 2];

@@ -65,7 +65,8 @@ export function latentTable(): string {
   return [row(["point", "shape", "meaning", "formula"]), row(["---", "---", "---", "---"]), ...lines].join("\n");
 }
 
-const LATENT = "In models with latent attention (deepseek) four of these names stand for others, as in TransformerLens:";
+const LATENT =
+  "In models with latent attention (deepseek) four of these names stand for others, as in TransformerLens:";
 
 /** The page with the table between its two markers replaced. */
 export function withPointsTable(page: string): string {

@@ -283,8 +283,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "trace: values are rotated",
     file: "src/model/trace.ts",
-    from: 'this.#at("attn.hook_rot_k"));',
-    to: 'this.#at("attn.hook_rot_k"));\n      v = this.one(ROPE, [v], { layer, rope, rotaryDim, style });',
+    from: "[q, k] = this.#turned(q, k);",
+    to: "[q, k] = this.#turned(q, k);\n    [v] = this.#turned(v, k);",
     tests: REFERENCES,
   },
   {
@@ -392,8 +392,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "weights: heads of W_O are its inner axis",
     file: "src/model/weights/table.ts",
-    from: '"dModel (head dHead) -> head dHead dModel"',
-    to: '"dModel (dHead head) -> head dHead dModel"',
+    from: '"dModel (head dValue) -> head dValue dModel"',
+    to: '"dModel (dValue head) -> head dValue dModel"',
     tests: ["test/engine/weights.test.ts"],
   },
   {
@@ -574,8 +574,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "processed: the first value head's bias serves all query heads",
     file: "src/model/weights/process.ts",
-    from: "ofHeads[valueHead * dHead + (at % dHead)]",
-    to: "ofHeads[at % dHead]",
+    from: "ofHeads[valueHead * dValue + (at % dValue)]",
+    to: "ofHeads[at % dValue]",
     tests: ["test/model/processed.test.ts"],
   },
   {

@@ -327,5 +327,9 @@ export function widestOf(
 ): number {
   const longest = Math.max(...ids.map(({ length }) => length));
   const measured = from ? rowWidth(from, { spec, lengths: [1], starts: [0] }) : 0;
-  return Math.max(widest, widestAttentionGradient({ nHeads: spec.nHeads, dHead: attentionWidth(spec) }, longest), logits === "all" ? spec.vocabSize : measured);
+  return Math.max(
+    widest,
+    widestAttentionGradient({ nHeads: spec.nHeads, dHead: attentionWidth(spec) }, longest),
+    logits === "all" ? spec.vocabSize : measured,
+  );
 }

@@ -9,17 +9,20 @@ import { GpuError, InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { STORAGE_USAGE } from "../gpu/usage.ts";
 import * as s from "../schema/schema.ts";
+import type { ModelSpec } from "./spec.ts";
+import { attentionWidth } from "./widths.ts";
 
 /** What the store must know of the model. */
 export interface KvShape {
   nLayers: number;
   nKvHeads: number;
-  /** Of keys and of values as attention reads them. */
   dHead: number;
+  dValue?: number;
+  attention?: Pick<ModelSpec["attention"], "latent">;
   maxPositions: number;
 }
 
-/** The GPU memory behind one or more caches: per layer keys and values [slot, nKvHeads, dHead], f32. */
+/** The GPU memory behind one or more caches: per layer keys and values [slot, nKvHeads, width], f32, both as wide as attention is. */
 export class SlotStore {
   keys: GPUBuffer[] = [];
   values: GPUBuffer[] = [];
@@ -48,7 +51,7 @@ export class SlotStore {
 
   /** Bytes of the keys of a token, or the values, in a layer. */
   get slotBytes(): number {
-    return this.shape.nKvHeads * this.shape.dHead * 4;
+    return this.shape.nKvHeads * attentionWidth(this.shape) * 4;
   }
 
   /** Bytes of a token. */

@@ -29,7 +29,6 @@ import { KvCache } from "./kv-cache.ts";
 import { refuseOldNames } from "./renamed.ts";
 import type { ModelSpec } from "./spec.ts";
 import { readWeight, type WeightValues, weightTable } from "./weights/read.ts";
-import { attentionWidth } from "./widths.ts";
 
 export const ENCODE_OPTIONS = s.object<EncodeInputOptions>("the options of text", ENCODE_FIELDS);
 
@@ -114,8 +113,7 @@ export class LoadedModel implements TextModel {
   createKvCache(options: KvCacheOptions = {}): KvCache {
     const { sequences = 1, capacity = 64 } = s.readOptions(KV_CACHE_OPTIONS, options, "createKvCache");
     this.engine.assertAlive();
-    const shape = { ...this.spec, dHead: attentionWidth(this.spec) };
-    return KvCache.create(this.gpu, shape, sequences, capacity);
+    return KvCache.create(this.gpu, this.spec, sequences, capacity);
   }
 
   /** Token ids of text, as `forward` would make them: a list, and for a list of texts a list of lists. */

@@ -72,53 +72,55 @@ const latent = object({ dKv: count, dRope: count, norm }, { dQ: count });
 /** The form of a whole spec. Whether its numbers fit together is `validateSpec`'s to say. */
 const SPEC = object(
   {
-  family: s.text,
-  nLayers: count,
-  dModel: count,
-  nHeads: count,
-  nKvHeads: count,
-  dHead: count,
-  dMlp: index,
-  vocabSize: count,
-  maxPositions: count,
-  embed: object({ scale: finite, norm: flag }, { width: count }),
-  positions: variants({
-    none: {},
-    learned: { offset: index },
-    sinusoidal: { offset: index },
-    alibi: { slopes: list(finite), roundedScale: s.optional(positive) },
-  }),
-  norm,
-  block: object(
-    {
-      norms: oneOf("pre", "post", "sandwich", "added"),
-      residual: oneOf("sequential", "parallel"),
-      parallelSharedNorm: flag,
-      residualScale: finite,
-    },
-    { normedResidual: flag },
-  ),
-  attention: object(
-    {
-      scale: finite,
-      softCap: nullable(positive),
-      qkNorm: oneOf("none", "head", "perHead", "full"),
-      qkNormSpec: norm,
-    },
-    { causal: flag, sinks: flag, qkNormAfterRope: flag, clamp: positive, latent },
-  ),
-  mlp: object(
-    {
-      kind: oneOf("plain", "gated"),
-      activation: oneOf(...ACTIVATION_NAMES),
-    },
-    { absent: flag, experts },
-  ),
-  layers: list(layer),
-  ropes: list(rope),
-  unembed: object({ tied: flag, scale: finite, softCap: nullable(positive) }, { norm: flag }),
-  weights: object({}, Object.fromEntries(WEIGHT_NAMES.map((name) => [name, tensorSource]))),
-}, { dValue: count });
+    family: s.text,
+    nLayers: count,
+    dModel: count,
+    nHeads: count,
+    nKvHeads: count,
+    dHead: count,
+    dMlp: index,
+    vocabSize: count,
+    maxPositions: count,
+    embed: object({ scale: finite, norm: flag }, { width: count }),
+    positions: variants({
+      none: {},
+      learned: { offset: index },
+      sinusoidal: { offset: index },
+      alibi: { slopes: list(finite), roundedScale: s.optional(positive) },
+    }),
+    norm,
+    block: object(
+      {
+        norms: oneOf("pre", "post", "sandwich", "added"),
+        residual: oneOf("sequential", "parallel"),
+        parallelSharedNorm: flag,
+        residualScale: finite,
+      },
+      { normedResidual: flag },
+    ),
+    attention: object(
+      {
+        scale: finite,
+        softCap: nullable(positive),
+        qkNorm: oneOf("none", "head", "perHead", "full"),
+        qkNormSpec: norm,
+      },
+      { causal: flag, sinks: flag, qkNormAfterRope: flag, clamp: positive, latent },
+    ),
+    mlp: object(
+      {
+        kind: oneOf("plain", "gated"),
+        activation: oneOf(...ACTIVATION_NAMES),
+      },
+      { absent: flag, experts },
+    ),
+    layers: list(layer),
+    ropes: list(rope),
+    unembed: object({ tied: flag, scale: finite, softCap: nullable(positive) }, { norm: flag }),
+    weights: object({}, Object.fromEntries(WEIGHT_NAMES.map((name) => [name, tensorSource]))),
+  },
+  { dValue: count },
+);
 
 /** @throws ConfigError `config/spec` naming the file (`label`) and the first thing that is wrong */
 export function checkSpecForm(spec: unknown, label: string): void {

@@ -264,7 +264,9 @@ class Tracer extends GraphBuilder {
   #projections(residual: Value, x: Value): { q: Value; keys: Value; values: Value } {
     const { layer } = this;
     const { queryScale } = this.spec.layers[layer] as LayerSpec;
-    let [q, k, v] = this.spec.attention.latent ? this.#latentHeads(x, this.spec.attention.latent) : this.#heads(residual, x);
+    let [q, k, v] = this.spec.attention.latent
+      ? this.#latentHeads(x, this.spec.attention.latent)
+      : this.#heads(residual, x);
     if (queryScale) q = this.one(POSITION_SCALE, [q], queryScale);
     [q, k, v] = [q, k, v].map((each) => this.#widened(each)) as Triple;
     const [keys, values] = this.add(STORE, [k, v], { layer }, { isCached: true }) as [Value, Value];
@@ -308,7 +310,9 @@ class Tracer extends GraphBuilder {
       return normed;
     };
     const whole = [{ heads, width: dHead }];
-    const [raw] = (dQ === undefined ? project(x, "qkv", whole, "qkvBias") : project(latent("q", dQ), "W_UQ", whole)) as [Value];
+    const [raw] = (
+      dQ === undefined ? project(x, "qkv", whole, "qkvBias") : project(latent("q", dQ), "W_UQ", whole)
+    ) as [Value];
     const upParts = [dNope, dValueOf(this.spec)].map((width) => ({ heads, width }));
     const [keyPart, v] = project(latent("kv", dKv), "kvUp", upParts, "kvUpBias") as [Value, Value];
     const [turning] = project(x, "W_KR", [{ heads: 1, width: dRope }]) as [Value];

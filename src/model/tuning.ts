@@ -40,7 +40,19 @@ export async function takeTuning(gpu: Gpu, spec: ModelSpec, weights: Weights, op
 /** The classes of a model's matmuls and attention, most urgent first; of the matrices with most elements before others. */
 export function classesOf({ W_U, blocks }: Pick<Weights, "W_U" | "blocks">, spec: ModelSpec): KernelClass[] {
   const matrices = blocks.flatMap((block) => [
-    ...[block.qkv, block.W_DQ, block.W_UQ, block.W_DKV, block.W_KR, block.kvUp, block.W_O, block.W_gate, block.W_in, block.W_out, block.W_router],
+    ...[
+      block.qkv,
+      block.W_DQ,
+      block.W_UQ,
+      block.W_DKV,
+      block.W_KR,
+      block.kvUp,
+      block.W_O,
+      block.W_gate,
+      block.W_in,
+      block.W_out,
+      block.W_router,
+    ],
     ...[block.W_shared_gate, block.W_shared_in, block.W_shared_out],
   ]);
   const elements = new Map<string, { kind: MatrixKind; count: number }>();

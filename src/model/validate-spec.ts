@@ -58,16 +58,10 @@ function layers({ nLayers, layers, ropes, attention }: ModelSpec): string[] {
   return problems(
     [layers.length !== nLayers, `layers has ${layers.length} entries, but nLayers = ${nLayers}`],
     ...layers.flatMap(({ rope, window, chunk, qkNorm }, i): Problem[] => [
-      [
-        rope !== null && rope >= ropes.length,
-        `layers[${i}].rope = ${rope}, but ropes has ${ropes.length} entries`,
-      ],
+      [rope !== null && rope >= ropes.length, `layers[${i}].rope = ${rope}, but ropes has ${ropes.length} entries`],
       [chunk !== undefined && window !== null, `layers[${i}] has both window and chunk`],
       [chunk !== undefined && attention.causal === false, `layers[${i}].chunk needs causal attention`],
-      [
-        qkNorm === true && attention.qkNorm === "none",
-        `layers[${i}].qkNorm is true, but attention.qkNorm is "none"`,
-      ],
+      [qkNorm === true && attention.qkNorm === "none", `layers[${i}].qkNorm is true, but attention.qkNorm is "none"`],
     ]),
   );
 }

@@ -5,7 +5,15 @@
 import type { TensorEntry } from "../../src/checkpoint/index.ts";
 import { resolveWeight, tensorOf } from "../../src/model/families/resolve.ts";
 import { dependsOnLength, ropeTable } from "../../src/model/rope.ts";
-import type { ExpertsSpec, LatentSpec, LayerSpec, ModelSpec, NormSpec, TensorSource, WeightName } from "../../src/model/spec.ts";
+import type {
+  ExpertsSpec,
+  LatentSpec,
+  LayerSpec,
+  ModelSpec,
+  NormSpec,
+  TensorSource,
+  WeightName,
+} from "../../src/model/spec.ts";
 import { expertsIn, isSparse, WEIGHTS } from "../../src/model/weights/table.ts";
 import { ACTIVATIONS, softCapped } from "../../src/ops/activations.ts";
 import { rotated } from "../../src/ops/attention-reference.ts";

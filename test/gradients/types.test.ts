@@ -41,7 +41,17 @@ const CASES: readonly [name: string, special: RegExp][] = [
 ];
 const SHOWN = byDay(
   CASES.map(([name]) => name),
-  ["granite_swa", "stablelm_qk", "olmo_clip", "ministral3", "opt350m", "bloom_respost", "nanochat", "deepseek_v3", "llama4_text"],
+  [
+    "granite_swa",
+    "stablelm_qk",
+    "olmo_clip",
+    "ministral3",
+    "opt350m",
+    "bloom_respost",
+    "nanochat",
+    "deepseek_v3",
+    "llama4_text",
+  ],
 );
 
 const IDS = [3, 41, 7, 90, 12, 55, 8, 29, 61, 77, 2];

@@ -9,6 +9,7 @@ import type { Edit } from "../../src/hooks/index.ts";
 import { specFromConfig } from "../../src/model/families/index.ts";
 import { ropeTable } from "../../src/model/rope.ts";
 import type { ModelSpec, WeightName } from "../../src/model/spec.ts";
+import { weightShape } from "../../src/model/weights/table.ts";
 import type { EditFormula, ReferenceEdit } from "../../src/ops/edit-reference.ts";
 import type { ReferenceCall, WeightRef } from "../../src/ops/op.ts";
 import { RowTable } from "../../src/ops/rows.ts";
@@ -19,7 +20,10 @@ import { fixtureFiles } from "../support/fixtures.ts";
 type WeightOf = ReferenceCall<unknown>["weight"];
 
 /** Names of `Weights` as the spec has them. */
-const NORMS: Record<string, string> = { embedNorm: "embed.norm", qNorm: "attn.qNorm", kNorm: "attn.kNorm" };
+const NORMS: Record<string, string> = {
+  embedNorm: "embed.norm",
+  ...Object.fromEntries(["qNorm", "kNorm", "qLatentNorm", "kvLatentNorm"].map((name) => [name, `attn.${name}`])),
+};
 const GLOBAL: Record<string, WeightName> = {
   W_E: "embed.W_E",
   W_pos: "embed.W_pos",
@@ -41,19 +45,27 @@ export async function fixture(
   const stacked = (names: readonly WeightName[], block: number) => {
     const parts = names.map((name) => flat(name, block));
     if (parts.every((part) => part === undefined)) return undefined;
-    const sizes = [spec.nHeads, spec.nKvHeads, spec.nKvHeads].map((heads) => heads * spec.dHead);
-    return Float64Array.from(parts.flatMap((part, index) => [...(part ?? new Float64Array(sizes[index] as number))]));
+    return Float64Array.from(
+      parts.flatMap((part, index) => [
+        ...(part ?? new Float64Array(weightShape(spec, names[index] as WeightName, block)[0] as number)),
+      ]),
+    );
   };
   const known = new Map<string, Float64Array | undefined>();
   const find = ({ name, block = 0 }: WeightRef, part: "w" | "b" | undefined): Float64Array | undefined => {
     if (part) return flat(`${NORMS[name] ?? name}.${part}` as WeightName, block);
-    if (name === "qkv") return stacked(["attn.W_Q", "attn.W_K", "attn.W_V"], block);
-    if (name === "qkvBias") return stacked(["attn.b_Q", "attn.b_K", "attn.b_V"], block);
+    const { latent } = spec.attention;
+    const ofQkv = (kind: "W" | "b") =>
+      (latent ? ["Q"] : ["Q", "K", "V"]).map((part) => `attn.${kind}_${part}` as WeightName);
+    if (name === "qkv") return stacked(ofQkv("W"), block);
+    if (name === "qkvBias") return stacked(ofQkv("b"), block);
+    if (name === "kvUp") return stacked(["attn.W_UK", "attn.W_UV"], block);
+    if (name === "kvUpBias") return stacked(["attn.b_UK", "attn.b_UV"], block);
     if (name === "W_U") return flat(spec.unembed.tied ? "embed.W_E" : "unembed.W_U");
     if (name === "sinks") return flat("attn.sinks", block);
     const [, kind, own, ending] = /^([Wb])_(experts|shared)_(\w+)$/.exec(name) ?? [];
     if (own) return flat(`mlp.${own}.${kind}_${ending}` as WeightName, block);
-    const inBlock = `${name.endsWith("_O") ? "attn" : "mlp"}.${name}` as WeightName;
+    const inBlock = `${/_(O|DQ|UQ|DKV|KR)$/.test(name) ? "attn" : "mlp"}.${name}` as WeightName;
     return flat(GLOBAL[name] ?? inBlock, block);
   };
   const weight: WeightOf = (ref, part) => {

@@ -5,7 +5,7 @@
  */
 
 import { ropeTable } from "../../src/model/rope.ts";
-import type { ExpertsSpec, LayerSpec, ModelSpec, NormSpec, WeightName } from "../../src/model/spec.ts";
+import type { ExpertsSpec, LatentSpec, LayerSpec, ModelSpec, NormSpec, WeightName } from "../../src/model/spec.ts";
 import { ACTIVATIONS, softCapped } from "../../src/ops/activations.ts";
 import { rotated } from "../../src/ops/attention-reference.ts";
 import { normalized, normReference } from "../../src/ops/norm-reference.ts";
@@ -74,6 +74,8 @@ class Place {
 
   norm(name: string, x: Row, norm: NormSpec, pick: (w: Float64Array) => Float64Array = (w) => w): Row {
     if (norm.kind === "none") return x;
+    if (norm.affine === false)
+      return normReference(x as Float32Array, { ...norm, kind: norm.kind, w: undefined, b: undefined });
     const [w, b] = [this.flat(`${name}.w`), this.flat(`${name}.b`)];
     return normReference(x as Float32Array, { ...norm, kind: norm.kind, w: w && pick(w), b: b && pick(b) });
   }
@@ -107,7 +109,8 @@ class Place {
     const rope = this.settings.rope === null ? undefined : ropes[this.settings.rope];
     const heads = Array.from({ length: raw.length / dHead }, (_, head) => {
       let vector: Row = Float64Array.from(part(whole, head, dHead));
-      if (attention.qkNorm === "head") vector = this.norm(name, vector, attention.qkNormSpec);
+      if (attention.qkNorm === "head" && !attention.qkNormAfterRope)
+        vector = this.norm(name, vector, attention.qkNormSpec);
       if (attention.qkNorm === "perHead")
         vector = this.norm(name, vector, attention.qkNormSpec, (w) => w.slice(head * dHead, (head + 1) * dHead));
       if (!rope) return Array.from(vector);
@@ -118,8 +121,45 @@ class Place {
     return Float64Array.from(heads.flat());
   }
 
+  /** The last dimensions of a head turned, of queries, or those that keys of all heads share. */
+  turned(x: Row, position = this.position): number[] {
+    const rope = this.settings.rope === null ? undefined : this.spec.ropes[this.settings.rope];
+    if (!rope) return Array.from(x);
+    const { cos, sin } = ropeTable(rope, position + 1);
+    const table = Float32Array.from({ length: 2 * cos.length }, (_, i) => (i % 2 ? sin : cos)[i >> 1] as number);
+    return Array.from(rotated(Float64Array.from(x), table, position, rope.rotaryDim / 2, rope.style));
+  }
+
+  get latent(): LatentSpec {
+    return this.spec.attention.latent as LatentSpec;
+  }
+
+  latentOf(which: "q" | "kv"): Row {
+    const x = this.linear(`attn.W_D${which.toUpperCase()}`, this.input("ln1"));
+    return this.norm(`attn.${which}LatentNorm`, x, this.latent.norm);
+  }
+
+  /** Of each head, before RoPE. */
+  latentQueries(): number[][] {
+    const { nHeads, dHead } = this.spec;
+    const all =
+      this.latent.dQ === undefined
+        ? this.linear("attn.W_Q", this.input("ln1"))
+        : this.linear("attn.W_UQ", this.at("attn.hook_q_latent"));
+    return Array.from({ length: nHeads }, (_, head) => part(all, head, dHead));
+  }
+
+  latentKeys(): number[] {
+    const { nHeads, dHead } = this.spec;
+    const dNope = dHead - this.latent.dRope;
+    const own = this.linear("attn.W_UK", this.at("attn.hook_kv_latent"));
+    const shared = Array.from(this.at("attn.hook_rot_k"));
+    return Array.from({ length: nHeads }, (_, head) => [...part(own, head, dNope), ...shared]).flat();
+  }
+
   sees(key: number): boolean {
-    const { window } = this.settings;
+    const { window, chunk } = this.settings;
+    if (chunk !== undefined && Math.floor(key / chunk) !== Math.floor(this.position / chunk)) return false;
     const isBefore = key <= this.position || this.spec.attention.causal === false;
     return isBefore && key < this.seen.ids.length && (window === null || Math.abs(key - this.position) < window);
   }
@@ -137,10 +177,26 @@ class Place {
     return Math.floor(head / (this.spec.nHeads / this.spec.nKvHeads));
   }
 
+  /** Queries or keys as the scores have them: turned, and normed after that or scaled by their position where the layer does so. */
+  scored(which: "q" | "k", position: number): Row {
+    const { dHead, attention } = this.spec;
+    const turned = this.find(`attn.hook_rot_${which}`, position) ?? this.rotated(which, position);
+    const isNormed = attention.qkNormAfterRope && this.settings.qkNorm !== false;
+    const heads = Array.from({ length: turned.length / dHead }, (_, head) => part(turned, head, dHead));
+    const normed = isNormed
+      ? heads.flatMap((x) => Array.from(this.norm(`attn.${which}Norm`, x, attention.qkNormSpec)))
+      : turned;
+    const { queryScale } = this.settings;
+    if (which === "k" || !queryScale) return normed;
+    const { factor, span, shift } = queryScale;
+    return times(normed, 1 + factor * Math.log(1 + Math.floor((position + shift) / span)));
+  }
+
   score(head: number, key: number): number {
     const { dHead, attention, positions } = this.spec;
-    const q = this.find("attn.hook_rot_q") ?? this.rotated("q");
-    const k = this.find("attn.hook_rot_k", key) ?? this.rotated("k", key);
+    const [q, k] = attention.latent
+      ? [this.at("attn.hook_q"), this.at("attn.hook_k", key)]
+      : [this.scored("q", this.position), this.scored("k", key)];
     const product =
       dot(part(q, head, dHead), part(k, this.kvHead(head), dHead)) * (this.settings.attentionScale ?? attention.scale);
     const bias = positions.kind === "alibi" ? (positions.slopes[head] as number) * (key - this.position) : 0;
@@ -160,7 +216,7 @@ class Place {
   }
 
   mixed(): Float64Array {
-    const { nHeads, dHead } = this.spec;
+    const { nHeads, dHead: dKey, dValue: dHead = dKey } = this.spec;
     const keys = this.seen.ids.length;
     const pattern = this.at("attn.hook_pattern");
     return Float64Array.from({ length: nHeads * dHead }, (_, i) => {
@@ -175,7 +231,7 @@ class Place {
 
   /** Each head's part of the output: its columns of W_O times its z. */
   results(): Float64Array {
-    const { nHeads, dHead, dModel } = this.spec;
+    const { nHeads, dHead: dKey, dValue: dHead = dKey, dModel } = this.spec;
     const z = this.at("attn.hook_z");
     const W_O = this.weight("attn.W_O") as Row[];
     return Float64Array.from({ length: nHeads * dModel }, (_, i) => {
@@ -298,6 +354,19 @@ const repeated = (x: Row, heads: number) => Array.from({ length: heads }, () => 
 
 const beforeMlp = (place: Place) => place.find("hook_resid_mid") ?? place.at("hook_resid_pre");
 
+/** Of models with latent attention. */
+export const LATENT_FORMULAS: Record<string, (place: Place) => Row> = {
+  "blocks.{i}.attn.hook_rot_q": (place) =>
+    place.latentQueries().flatMap((q) => place.turned(q.slice(q.length - place.latent.dRope))),
+  "blocks.{i}.attn.hook_rot_k": (place) => place.turned(place.linear("attn.W_KR", place.input("ln1"))),
+  "blocks.{i}.attn.hook_q": (place) => {
+    const { dRope } = place.latent;
+    const turned = place.at("attn.hook_rot_q");
+    return place.latentQueries().flatMap((q, head) => [...q.slice(0, q.length - dRope), ...part(turned, head, dRope)]);
+  },
+  "blocks.{i}.attn.hook_k": (place) => place.latentKeys(),
+};
+
 /** By the name of the point in the table. */
 export const FORMULAS: Record<string, (place: Place) => Row> = {
   hook_embed: ({ seen, position, spec }) =>
@@ -312,9 +381,14 @@ export const FORMULAS: Record<string, (place: Place) => Row> = {
   "blocks.{i}.hook_q_input": (place) => repeated(place.at("hook_resid_pre"), place.spec.nHeads),
   "blocks.{i}.hook_k_input": (place) => repeated(place.at("hook_resid_pre"), place.spec.nKvHeads),
   "blocks.{i}.hook_v_input": (place) => repeated(place.at("hook_resid_pre"), place.spec.nKvHeads),
+  "blocks.{i}.attn.hook_q_latent": (place) => place.latentOf("q"),
+  "blocks.{i}.attn.hook_kv_latent": (place) => place.latentOf("kv"),
   "blocks.{i}.attn.hook_q": (place) => place.linear("attn.W_Q", place.input("ln1")),
   "blocks.{i}.attn.hook_k": (place) => place.linear("attn.W_K", place.input("ln1")),
-  "blocks.{i}.attn.hook_v": (place) => place.linear("attn.W_V", place.input("ln1")),
+  "blocks.{i}.attn.hook_v": (place) =>
+    place.spec.attention.latent
+      ? place.linear("attn.W_UV", place.at("attn.hook_kv_latent"))
+      : place.linear("attn.W_V", place.input("ln1")),
   "blocks.{i}.attn.hook_rot_q": (place) => place.rotated("q"),
   "blocks.{i}.attn.hook_rot_k": (place) => place.rotated("k"),
   "blocks.{i}.attn.hook_attn_scores": (place) =>
@@ -368,7 +442,8 @@ export const FORMULAS: Record<string, (place: Place) => Row> = {
 
 /** What a point should be at a position of a run. */
 export function expectedRow(seen: Seen, kind: string, layer: number | undefined, position: number): Row {
-  const formula = FORMULAS[kind];
+  const ofLatent = seen.spec.attention.latent ? LATENT_FORMULAS[kind] : undefined;
+  const formula = ofLatent ?? FORMULAS[kind];
   if (!formula) throw new Error(`no formula for ${kind}`);
   return formula(new Place(seen, layer ?? 0, position));
 }

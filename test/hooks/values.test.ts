@@ -4,13 +4,13 @@
  */
 import { describe, expect, it } from "vitest";
 import { type Axis, type ForwardResult, HookedModel, POINT_KINDS, pointTable } from "../../src/hooks/index.ts";
-import { isHeadFirst } from "../../src/hooks/points.ts";
+import { isHeadFirst, LATENT_POINT_KINDS } from "../../src/hooks/points.ts";
 import { layoutOf as layoutOfShape } from "../../src/ops/places.ts";
 import { lookupIn } from "../engine/forward.reference.ts";
 import { EXPERT_TYPES, FAMILIES, fixtureFiles, golden, loadChanged } from "../support/fixtures.ts";
 import { isNight } from "../support/nightly.ts";
 import { relativeError } from "../support/numbers.ts";
-import { expectedRow, FORMULAS, type Seen } from "./formulas.ts";
+import { expectedRow, FORMULAS, LATENT_FORMULAS, type Seen } from "./formulas.ts";
 import { logitsOf, readAll, withForward, withHooked } from "./support.ts";
 
 const layoutOf = (name: string, shape: readonly number[]) => layoutOfShape(shape, isHeadFirst(name));
@@ -84,7 +84,8 @@ function expectedShape(model: HookedModel, name: string, batch: number, length: 
   const all: Partial<Record<Axis, number | undefined>> = {
     ...sizes,
     ...ofExperts,
-    dHead: spec.dHead,
+    ...{ dHead: spec.dHead, dValue: spec.dValue ?? spec.dHead, dRope: spec.attention.latent?.dRope },
+    ...{ dQLatent: spec.attention.latent?.dQ, dKvLatent: spec.attention.latent?.dKv },
     dModel: spec.dModel,
     dMlp: spec.dMlp,
   };
@@ -93,10 +94,16 @@ function expectedShape(model: HookedModel, name: string, batch: number, length: 
 
 it("has a formula for each point of the table, and no other", () => {
   expect(Object.keys(FORMULAS)).toEqual(POINT_KINDS.map(({ name }) => name));
+  expect(Object.keys(LATENT_FORMULAS)).toEqual(LATENT_POINT_KINDS.map(({ name }) => name));
 });
 
-/** Some types with experts: with a bias where they are chosen, with clamps, with an MLP beside them through a gate, and without. */
-const TYPES = EXPERT_TYPES.filter((name) => (isNight ? /ernie|gpt_oss|qwen2_moe/ : /gpt_oss/).test(name));
+/**
+ * Some types with experts: with a bias where they are chosen, with clamps, with an MLP beside them through a gate, and without; with
+ * latent attention and with chunks.
+ */
+const TYPES = EXPERT_TYPES.filter((name) =>
+  (isNight ? /ernie|gpt_oss|qwen2_moe|deepseek|llama4/ : /gpt_oss|deepseek_v3/).test(name),
+);
 
 describe.each([...FAMILIES, ...TYPES])("%s", (family) => {
   it("shows at each point what its formula says, and computes the same when nobody looks", async () => {

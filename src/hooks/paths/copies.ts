@@ -89,5 +89,10 @@ function endOf({ points, backward }: CopiesPass): number | undefined {
 function widestOf(model: HookedModel, { ids, points, backward }: CopiesPass): number {
   const looked = backward ? [...points, backward.from] : points;
   const widths = looked.map((point) => rowWidth(point, oneCopy(model, ids)));
-  return Math.max(...widths, backward ? widestAttentionGradient({ nHeads: model.spec.nHeads, dHead: attentionWidth(model.spec) }, ids.length) : 0);
+  return Math.max(
+    ...widths,
+    backward
+      ? widestAttentionGradient({ nHeads: model.spec.nHeads, dHead: attentionWidth(model.spec) }, ids.length)
+      : 0,
+  );
 }

@@ -4,9 +4,9 @@
  */
 
 import { abortable } from "../../abort.ts";
+import { HookError } from "../../errors.ts";
 import { ABORT_FIELDS, type AbortOptions } from "../../model/long-call.ts";
 import * as s from "../../schema/schema.ts";
-import { HookError } from "../../errors.ts";
 import { readCall } from "../call.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { pickHeads, resolveSite } from "../patching/sites.ts";

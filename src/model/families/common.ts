@@ -100,8 +100,17 @@ export function withCausality(config: ConfigReader, spec: ModelSpec): ModelSpec 
   };
 }
 
-type Matrix = `attn.${"Q" | "K" | "V" | "O" | "DQ" | "UQ" | "DKV" | "UK" | "UV" | "KR"}` | `mlp.${"gate" | "in" | "out"}`;
-type Norm = "ln1" | "ln1Post" | "ln2" | "ln2Post" | "lnFinal" | "embed.norm" | `attn.${"q" | "k" | "qLatent" | "kvLatent"}Norm`;
+type Matrix =
+  | `attn.${"Q" | "K" | "V" | "O" | "DQ" | "UQ" | "DKV" | "UK" | "UV" | "KR"}`
+  | `mlp.${"gate" | "in" | "out"}`;
+type Norm =
+  | "ln1"
+  | "ln1Post"
+  | "ln2"
+  | "ln2Post"
+  | "lnFinal"
+  | "embed.norm"
+  | `attn.${"q" | "k" | "qLatent" | "kvLatent"}Norm`;
 
 export interface LinearOptions {
   transpose?: boolean | undefined;

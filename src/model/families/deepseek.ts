@@ -82,14 +82,22 @@ function latentSpec(
   const dQ = config.nullableInteger("q_lora_rank", 1536);
   config.requireFixed({ head_dim: dRope, qk_head_dim: dNope + dRope });
   const bias = config.boolean("attention_bias", false);
-  const spec = llamaLike(config, family, { ...defaults, dHead: dNope + dRope }, {
-    names: { nKvHeads: [], dHead: [] },
-    ...{ qkvBias: false, outBias: bias, mlpBias },
-    rope: { dHead: dRope, style },
-  });
+  const spec = llamaLike(
+    config,
+    family,
+    { ...defaults, dHead: dNope + dRope },
+    {
+      names: { nKvHeads: [], dHead: [] },
+      ...{ qkvBias: false, outBias: bias, mlpBias },
+      rope: { dHead: dRope, style },
+    },
+  );
   const { nHeads, attention, weights } = spec;
   if ((config.nullableInteger("num_key_value_heads", kvHeads) ?? nHeads) !== nHeads)
-    config.refuse("num_key_value_heads", `must be num_attention_heads = ${nHeads}: each head has its own keys and values`);
+    config.refuse(
+      "num_key_value_heads",
+      `must be num_attention_heads = ${nHeads}: each head has its own keys and values`,
+    );
   const latent = { dKv, dRope, ...(dQ !== null && { dQ }), norm: rmsNorm(1e-6) };
   const others = Object.entries(weights).filter(([name]) => !/^attn\.[Wb]_[QKV]$/.test(name));
   return {
@@ -120,7 +128,12 @@ function keyValueWeights(
   { nHeads, dNope, dRope, dValue, dKv }: Record<"nHeads" | "dNope" | "dRope" | "dValue" | "dKv", number>,
   bias: boolean,
 ): Weights {
-  const down = (start: number, count: number): TensorSource["rows"] => ({ groups: 1, groupSize: dKv + dRope, start, count });
+  const down = (start: number, count: number): TensorSource["rows"] => ({
+    groups: 1,
+    groupSize: dKv + dRope,
+    start,
+    count,
+  });
   const up = (start: number, count: number): TensorSource["rows"] => ({
     groups: nHeads,
     groupSize: dNope + dValue,

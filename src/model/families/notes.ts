@@ -41,7 +41,8 @@ export const FAMILY_NOTES: Readonly<Record<string, string>> = {
   internlm2: "Llama under other names, q, k, v packed by key-value head",
   jais2: "LayerNorm, a plain MLP of squared ReLUs, biases everywhere",
   llama: "RMSNorm, RoPE, gated MLP, grouped-query attention",
-  llama4_text: "chunked attention, layers without RoPE whose queries are scaled, experts that read what the router weighs",
+  llama4_text:
+    "chunked attention, layers without RoPE whose queries are scaled, experts that read what the router weighs",
   llava: "the text model of a checkpoint for pictures and text, of any family",
   minimax_m2: "experts behind sigmoids, chosen with a correction; q and k norm over all heads",
   ministral: "a window in some layers",

@@ -11,7 +11,17 @@ import { nearestNames } from "../../schema/nearest.ts";
 import type { Engine } from "../engine.ts";
 import type { ModelSpec } from "../spec.ts";
 import { fromStorage } from "./storage.ts";
-import { axesOf, isPerBlock, isWeightOf, shapeOf, sizeOf, WEIGHT_NAMES, WEIGHTS, type WeightName, weightShape } from "./table.ts";
+import {
+  axesOf,
+  isPerBlock,
+  isWeightOf,
+  shapeOf,
+  sizeOf,
+  WEIGHT_NAMES,
+  WEIGHTS,
+  type WeightName,
+  weightShape,
+} from "./table.ts";
 import type { Weights } from "./weights.ts";
 
 /** A weight of a loaded model. */

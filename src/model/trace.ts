@@ -326,15 +326,13 @@ class Tracer extends GraphBuilder {
     return [q, k, v];
   }
 
-  /** Heads as wide as attention computes with. */
+  /** Heads as wide as attention computes with, in rows that begin at multiples of four: beside odd values those of a projection do not. */
   #widened(x: Value): Value {
     const own = x.width as number;
     const zeros = attentionWidth(this.spec) - own;
-    if (zeros === 0) return x;
-    const parts = [
-      { size: own, isGiven: true },
-      { size: zeros, isGiven: false },
-    ];
+    if (zeros === 0 && dValueOf(this.spec) % 4 === 0) return x;
+    const given = { size: own, isGiven: true };
+    const parts = zeros === 0 ? [given] : [given, { size: zeros, isGiven: false }];
     return this.one(JOIN_HEADS, [x], { heads: x.heads, parts });
   }
 

@@ -7,7 +7,7 @@ import { f32ToBf16, f32ToF16, type TensorEntry } from "../../src/checkpoint/inde
 import { loadParts } from "../../src/model/load.ts";
 import { Model } from "../../src/model/model.ts";
 import type { ModelSpec, NormSpec, RopeSpec, TensorSource, WeightName } from "../../src/model/spec.ts";
-import { isPerBlock, weightShape, weightUses } from "../../src/model/weights/table.ts";
+import { isPerBlock, isWeightOf, weightShape, weightUses } from "../../src/model/weights/table.ts";
 import { randomIds, readLogits, sourceOf } from "../support/fixtures.ts";
 import { testGpu } from "../support/gpu.ts";
 import { byDay } from "../support/nightly.ts";
@@ -85,6 +85,28 @@ function randomSpec(random: Random): ModelSpec {
   };
 }
 
+/** Heads whose values are not as wide as queries and keys, layers in chunks or without a q/k norm, or latent attention. */
+function withOtherHeads(random: Random, spec: ModelSpec): ModelSpec {
+  const layers = spec.layers.map((layer) => ({
+    ...layer,
+    ...(spec.attention.causal !== false && layer.window === null && maybe(random) && { chunk: integer(random, 1, 7) }),
+    ...(maybe(random, 0.3) && { qkNorm: false }),
+  }));
+  const other = { ...spec, layers, dValue: integer(random, 1, 15) };
+  if (maybe(random)) return other;
+  const dRope = 2 * integer(random, 1, 3);
+  const latent = {
+    ...{ dKv: integer(random, 3, 9), dRope, norm: randomNorm(random, ["layer", "rms", "none"]) },
+    ...(maybe(random) && { dQ: integer(random, 3, 9) }),
+  };
+  return {
+    ...other,
+    ...{ nKvHeads: spec.nHeads, dHead: dRope + integer(random, 1, 9) },
+    ropes: spec.ropes.map(() => randomRope(random, dRope)),
+    attention: { ...spec.attention, qkNorm: "none", latent },
+  };
+}
+
 /** A tensor of the right shape for each weight the spec uses, most of the optional ones too. */
 function randomWeights(random: Random, spec: ModelSpec): TensorEntry[] {
   const tensors: TensorEntry[] = [];
@@ -97,6 +119,7 @@ function randomWeights(random: Random, spec: ModelSpec): TensorEntry[] {
     };
     spec.weights[name] = source;
     for (let layer = 0; layer < (isPerBlock(name) ? spec.nLayers : 1); layer++) {
+      if (!isWeightOf(spec, name, layer)) continue;
       const shape = weightShape(spec, name, layer);
       tensors.push(
         randomTensor(random, source.tensor.replace("{i}", String(layer)), transpose ? shape.toReversed() : shape, name),
@@ -138,6 +161,16 @@ describe("random specs", () => {
     const spec = randomSpec(random);
     if (seed % 4 === 0) spec.attention.causal = false;
     await check(spec, randomWeights(random, spec), [1, 17]);
+  });
+});
+
+describe("random specs with other heads", () => {
+  it.each(byDay(SEEDS, SEEDS.slice(0, 5)))("number %d", async (seed) => {
+    const random = seeded(2000 + seed);
+    const spec = randomSpec(random);
+    if (seed % 4 === 0) spec.attention.causal = false;
+    const other = withOtherHeads(random, spec);
+    await check(other, randomWeights(random, other), [1, 17]);
   });
 });
 

@@ -50,8 +50,9 @@ export async function saveModel(model: HookedModel, to: string | FileStore, opti
   following.signal?.throwIfAborted();
   const entries = followed(tensorEntries(gpu, engine.weights, weightsInMemory(engine.weights)), following);
   if (tokenizerFrom !== undefined) await copyFiles(tokenizerFrom as ModelSource, store);
+  const { quantization_config: _, ...kept } = config; // the weights are numbers now
   const named = Object.fromEntries(
-    Object.entries(config).map(([key, value]) => [key, DTYPE_FIELDS.includes(key) ? "float32" : value]),
+    Object.entries(kept).map(([key, value]) => [key, DTYPE_FIELDS.includes(key) ? "float32" : value]),
   );
   await writeText(store, "config.json", `${JSON.stringify(named, null, 2)}\n`);
   await store.write("model.safetensors", streamSafetensors(entries, { format: "pt" }));

@@ -36,13 +36,14 @@ const POST_NORMS: [RegExp, string][] = [
 
 /**
  * A fixture family as a GGUF file. `extra` is metadata beside that of all; undefined takes a key away. `change` makes another
- * tensor of one.
+ * tensor of one; `tokenizer` is metadata of its own names.
  */
 export function converted(
   { config, tensors }: FixtureFiles,
   architecture: string,
   extra: Pairs = {},
   change: (tensor: Written) => Written = (tensor) => tensor,
+  tokenizer: Pairs = {},
 ): Uint8Array {
   const isGemma = architecture.startsWith("gemma");
   const norms = isGemma || architecture === "olmo2" ? POST_NORMS : architecture === "gpt-oss" ? LATE_NORMS : PRE_NORMS;
@@ -61,7 +62,7 @@ export function converted(
   const own = { ...settingsOf(config), ...extra };
   const pairs = Object.entries(own).filter(([, value]) => value !== undefined);
   const under = pairs.map(([key, value]) => [`${architecture}.${key}`, value]);
-  return writeGguf({ "general.architecture": architecture, ...Object.fromEntries(under) }, written);
+  return writeGguf({ ...tokenizer, "general.architecture": architecture, ...Object.fromEntries(under) }, written);
 }
 
 /** Each expert's matrices one after the other, [expert, out, in]; gate and up of gpt-oss apart, which has them in turn. */

@@ -20,23 +20,7 @@ import {
 } from "../../support/fixtures.ts";
 import { testGpu } from "../../support/gpu.ts";
 import { gaussians, relativeError, seeded } from "../../support/numbers.ts";
-import { compressed, SCHEMES, type Scheme } from "./schemes.ts";
-
-const isQuantized = ({ name }: TensorEntry) => /_proj\.weight$/.test(name);
-
-/** A fixture with its projections quantised, and the same with the numbers that they stand for. */
-async function pairOf({ quantization, quantize }: Scheme): Promise<{ quantized: FixtureFiles; plain: FixtureFiles }> {
-  const { config, tensors } = await fixtureFiles("llama");
-  const made = tensors.map((tensor) => {
-    if (!isQuantized(tensor)) return { own: [tensor], plain: tensor };
-    const { tensors: own, values } = quantize(tensor);
-    return { own, plain: entryOf(tensor.name, tensor.shape, values) };
-  });
-  return {
-    quantized: { config: { ...config, quantization_config: quantization }, tensors: made.flatMap(({ own }) => own) },
-    plain: { config, tensors: made.map(({ plain }) => plain) },
-  };
-}
+import { compressed, isQuantized, pairOf, SCHEMES, type Scheme } from "./schemes.ts";
 
 async function opened(files: FixtureFiles, exact = false): Promise<Checkpoint> {
   const quantization = readQuantization(files.config, "config.json");

@@ -3,7 +3,7 @@
  * for. The numbers are computed one by one from the formulas of compressed-tensors and transformers, on plain arrays.
  */
 import { type Dtype, f32ToBf16, f32ToF16, type TensorEntry, toFloat32 } from "../../../src/checkpoint/index.ts";
-import { valuesOf } from "../../support/fixtures.ts";
+import { entryOf, type FixtureFiles, fixtureFiles, valuesOf } from "../../support/fixtures.ts";
 
 /** The tensors of a quantised weight, and what they stand for, [rows, columns]. */
 export interface Quantized {
@@ -245,3 +245,22 @@ export const SCHEMES: readonly Scheme[] = [
     scaleShape: [],
   }),
 ];
+
+export const isQuantized = ({ name }: TensorEntry) => /_proj\.weight$/.test(name);
+
+/** A fixture with its projections quantised, and the same with the numbers that they stand for. */
+export async function pairOf({
+  quantization,
+  quantize,
+}: Scheme): Promise<{ quantized: FixtureFiles; plain: FixtureFiles }> {
+  const { config, tensors } = await fixtureFiles("llama");
+  const made = tensors.map((tensor) => {
+    if (!isQuantized(tensor)) return { own: [tensor], plain: tensor };
+    const { tensors: own, values } = quantize(tensor);
+    return { own, plain: entryOf(tensor.name, tensor.shape, values) };
+  });
+  return {
+    quantized: { config: { ...config, quantization_config: quantization }, tensors: made.flatMap(({ own }) => own) },
+    plain: { config, tensors: made.map(({ plain }) => plain) },
+  };
+}

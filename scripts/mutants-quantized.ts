@@ -28,10 +28,10 @@ export const QUANTIZED_MUTANTS: readonly Mutant[] = [
     tests: READ,
   },
   {
-    name: "quantized: packed codes come from the highest bits first",
+    name: "quantized: packed codes come from the highest bits",
     file: SCALED,
-    from: "bits * (i % perElement)",
-    to: "bits * (perElement - 1 - (i % perElement))",
+    from: "(word & mask) - half",
+    to: "(word >>> (32 - bits)) - half",
     tests: READ,
   },
   {
@@ -51,8 +51,8 @@ export const QUANTIZED_MUTANTS: readonly Mutant[] = [
   {
     name: "quantized: MXFP4's codes keep OpenAI's order in ggml's blocks",
     file: "src/checkpoint/quantized/mxfp4.ts",
-    from: "code(stored, block, i) | (code(stored, block, i + CODE_BYTES) << 4)",
-    to: "stored[block * CODE_BYTES + i] as number",
+    from: "(first & 15) | ((later & 15) << 4)",
+    to: "first",
     tests: READ,
   },
   {

@@ -59,8 +59,13 @@ function* weightsOf(tensors: ReadonlyMap<string, TensorInfo>, { suffixes, idle }
   }
 }
 
-/** f8 without a scale would pass for a float. */
+/** f8 without a scale would pass for a float, and columns in an order of their own for columns in order. */
 function refuseCodes(others: readonly TensorInfo[], { name, suffixes }: Quantization, label: string): void {
+  const order = others.find((tensor) => tensor.name.endsWith("weight_g_idx"));
+  if (order) {
+    const message = `${label}: ${order.name} gives columns an order of their own, which is not read. Take the model that was quantised, or a GGUF file of it.`;
+    throw new CheckpointError("checkpoint/quantized", message);
+  }
   const codes = others.find(({ dtype }) => dtype.startsWith("F8_"));
   if (!codes) return;
   throw new CheckpointError(

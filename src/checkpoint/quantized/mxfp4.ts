@@ -42,13 +42,14 @@ async function readBlocks(read: ReadTensor, { codes, scales }: Parts, perRow: nu
   const out = new Uint8Array((to - from) * BLOCK_BYTES);
   for (const [block, exponent] of exponents.entries()) {
     const at = block * BLOCK_BYTES;
+    const half = CODE_BYTES / 2;
     out[at] = exponent;
-    for (let i = 0; i < CODE_BYTES; i++)
-      out[at + 1 + i] = code(stored, block, i) | (code(stored, block, i + CODE_BYTES) << 4);
+    for (let i = 0; i < half; i++) {
+      const first = stored[block * CODE_BYTES + i] as number; // numbers 2 i and 2 i + 1
+      const later = stored[block * CODE_BYTES + half + i] as number; // numbers 2 i + 16 and 2 i + 17
+      out[at + 1 + 2 * i] = (first & 15) | ((later & 15) << 4);
+      out[at + 2 + 2 * i] = (first >> 4) | (later & 0xf0);
+    }
   }
   return out;
 }
-
-/** The code of number `i` of a block. */
-const code = (stored: Uint8Array, block: number, i: number): number =>
-  ((stored[block * CODE_BYTES + (i >> 1)] as number) >> (4 * (i & 1))) & 15;

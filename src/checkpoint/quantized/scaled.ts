@@ -36,10 +36,12 @@ function packed(bits: 4 | 8, blocks: BlockType): Coding {
   const [perElement, mask, half] = [32 / bits, 2 ** bits - 1, 2 ** (bits - 1)];
   const decode = (bytes: Uint8Array) => {
     const words = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    return Int8Array.from({ length: (bytes.length / 4) * perElement }, (_, i) => {
-      const word = words.getUint32(4 * Math.floor(i / perElement), true);
-      return ((word >>> (bits * (i % perElement))) & mask) - half;
-    });
+    const codes = new Int8Array((bytes.length / 4) * perElement);
+    for (let at = 0, code = 0; at < bytes.length; at += 4) {
+      let word = words.getUint32(at, true);
+      for (const end = code + perElement; code < end; word >>>= bits) codes[code++] = (word & mask) - half;
+    }
+    return codes;
   };
   return { dtype: "I32", perElement, decode, blocks };
 }
@@ -206,24 +208,27 @@ function toBlocks(
   }
   const { elements, bytes } = blockSize(type);
   const out = new Uint8Array((codes.length / elements) * bytes);
+  const put = PUT[type] as PutBlock;
   eachRun(codes.length, grid, first, (from, to, scale) => {
     for (let block = from; block < to; block += elements) {
       const at = (block / elements) * bytes;
       out[at] = (halves[scale] as number) & 0xff;
       out[at + 1] = (halves[scale] as number) >> 8;
-      for (let i = 0; i < elements; i++) PUT[type]?.(out, at + 2, i, codes[block + i] as number);
+      put(out, at + 2, codes, block);
     }
   });
   return out;
 }
 
-/** How a type has code `i` of a block, behind its scale. */
-const PUT: Partial<Record<BlockType, (out: Uint8Array, at: number, i: number, code: number) => void>> = {
-  Q8_0: (out, at, i, code) => {
-    out[at + i] = code;
+/** Puts the 32 codes from `first` on behind a block's scale. */
+type PutBlock = (out: Uint8Array, at: number, codes: Codes, first: number) => void;
+
+const PUT: Partial<Record<BlockType, PutBlock>> = {
+  Q8_0: (out, at, codes, first) => {
+    for (let i = 0; i < 32; i++) out[at + i] = codes[first + i] as number;
   },
-  Q4_0: (out, at, i, code) => {
-    const byte = at + (i % 16);
-    out[byte] = (out[byte] as number) | ((code + 8) << (i < 16 ? 0 : 4));
+  Q4_0: (out, at, codes, first) => {
+    for (let i = 0; i < 16; i++)
+      out[at + i] = ((codes[first + i] as number) + 8) | (((codes[first + 16 + i] as number) + 8) << 4);
   },
 };

@@ -263,6 +263,20 @@ describe("parts that do not fit together", () => {
     );
   });
 
+  it("columns in an order of their own", async () => {
+    const { quantized } = await pairOf(INT8);
+    const order = {
+      name: "model.layers.0.mlp.up_proj.weight_g_idx",
+      dtype: "I32" as const,
+      shape: [32],
+      data: new Int32Array(32),
+    };
+    await expect(opened({ ...quantized, tensors: [...quantized.tensors, order] })).rejects.toMatchObject({
+      code: "checkpoint/quantized",
+      message: expect.stringContaining("up_proj.weight_g_idx gives columns an order of their own"),
+    });
+  });
+
   it("a scale that f16 cannot hold, until the model is loaded in float32", async () => {
     const { quantized } = await pairOf(INT8);
     const tensors = quantized.tensors.map((tensor) =>

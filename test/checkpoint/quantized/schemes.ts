@@ -87,16 +87,20 @@ function quantize(weight: TensorEntry, way: Way): Quantized {
     data: scaleBytes,
   };
   const zeroEntry = way.hasZeros ? [zeroTensor(weight.name, way.codes, zeros, down, across)] : [];
-  return { tensors: [codeTensor(weight, way.codes, codes), scaleEntry, ...zeroEntry], values };
+  return { tensors: [...codeTensors(weight, way.codes, codes), scaleEntry, ...zeroEntry], values };
 }
 
-function codeTensor({ name, shape }: TensorEntry, kind: Kind, codes: Int16Array): TensorEntry {
-  if (kind === "I8") return { name, dtype: "I8", shape, data: Int8Array.from(codes) };
-  if (kind === "F8_E4M3") return { name, dtype: "F8_E4M3", shape, data: Uint8Array.from(codes) };
+function codeTensors({ name, shape }: TensorEntry, kind: Kind, codes: Int16Array): TensorEntry[] {
+  if (kind === "I8") return [{ name, dtype: "I8", shape, data: Int8Array.from(codes) }];
+  if (kind === "F8_E4M3") return [{ name, dtype: "F8_E4M3", shape, data: Uint8Array.from(codes) }];
   const [rows = 0, columns = 0] = shape;
   const bits = kind === "packed 4" ? 4 : 8;
   const data = packed(codes, rows, columns, bits);
-  return { name: `${name}_packed`, dtype: "I32", shape: [rows, data.length / rows], data };
+  const size = BigInt64Array.from(shape, BigInt);
+  return [
+    { name: `${name}_packed`, dtype: "I32", shape: [rows, data.length / rows], data },
+    { name: `${name}_shape`, dtype: "I64", shape: [2], data: size },
+  ];
 }
 
 /** Rows of codes in words, each code more by half the range. */

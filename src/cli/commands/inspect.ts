@@ -9,7 +9,8 @@ import { openModelSource, openTokenizer, readSpec } from "../../model/load.ts";
 import type { ModelSpec } from "../../model/spec.ts";
 import { assertFinite } from "../../model/weights/finite.ts";
 import { fitCheckpoint, listTensors, type UnusedTensor } from "../../model/weights/fit.ts";
-import { type GpuMemory, gpuMemory } from "../../model/weights/plan.ts";
+import { WEIGHTS_AS, type WeightsAs } from "../../model/weights/plan.ts";
+import { type GpuMemory, gpuMemory } from "../../model/weights/residency.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
 import { describeSpec } from "../describe-spec.ts";
 import { collect, examples, type GlobalOptions, usageError, wholeNumber } from "../options.ts";
@@ -91,19 +92,23 @@ async function inspect(name: string, options: InspectOptions, command: Command):
 interface ModelFacts {
   spec: ModelSpec;
   memory: GpuMemory;
+  /** The same with weights that are kept otherwise, if in fewer bytes. */
+  smaller: readonly { as: WeightsAs; memory: GpuMemory }[];
   unused: readonly UnusedTensor[];
   text: TextModel;
 }
 
 async function describeModel(
   checkpoint: Checkpoint,
-  { weightsAs }: GlobalOptions,
+  { weightsAs: weights, residentBytes }: GlobalOptions,
   onNotice: (message: string) => void = () => {},
 ): Promise<ModelFacts> {
   const { spec: configSpec } = await readSpec(checkpoint);
   const { spec, unused } = await fitCheckpoint(configSpec, checkpoint, onNotice);
-  const memory = gpuMemory(spec, checkpoint, weightsAs && { weights: weightsAs });
-  return { spec, memory, unused, text: await openTokenizer(checkpoint, spec, onNotice) };
+  const memory = gpuMemory(spec, checkpoint, { weights, residentBytes });
+  const others = WEIGHTS_AS.map((as) => ({ as, memory: gpuMemory(spec, checkpoint, { weights: as }) }));
+  const smaller = others.filter((other) => other.memory.weights < memory.weights);
+  return { spec, memory, smaller, unused, text: await openTokenizer(checkpoint, spec, onNotice) };
 }
 
 async function checkFinite(checkpoint: Checkpoint, quiet = false): Promise<void> {
@@ -153,9 +158,10 @@ function asJson(name: string, checkpoint: Checkpoint, model: ModelFacts | undefi
   }));
   const listing = { tensors, totals: Object.fromEntries(totals(checkpoint)), metadata: checkpoint.metadata };
   if (!model) return { file: name, ...listing };
-  const { spec, memory, unused } = model;
+  const { spec, memory, smaller, unused } = model;
   const { tokenizer } = model.text;
-  const facts = { spec, tokenizer: tokenizer ? tokenizerFacts(tokenizer) : null, gpu: memory, unused };
+  const gpu = { ...memory, as: Object.fromEntries(smaller.map(({ as, memory }) => [as, memory])) };
+  const facts = { spec, tokenizer: tokenizer ? tokenizerFacts(tokenizer) : null, gpu, unused };
   return { model: name, ...facts, ...listing };
 }
 
@@ -183,8 +189,8 @@ function printText(name: string, checkpoint: Checkpoint, model: ModelFacts | und
   print("totals", ...table(sums, ["left", "right", "right", "right"]));
 }
 
-function modelLines({ spec, memory, unused, text }: ModelFacts): [string, string][] {
-  const { weights, cachePerToken } = memory;
+function modelLines({ spec, memory, smaller, unused, text }: ModelFacts): [string, string][] {
+  const { weights, streamed, streamedBlocks, cachePerToken } = memory;
   const lines: [string, string][] = [
     ...describeSpec(spec),
     ["tokenizer", describeText(text, spec)],
@@ -192,6 +198,11 @@ function modelLines({ spec, memory, unused, text }: ModelFacts): [string, string
       "GPU memory",
       `${bytes(weights)} of weights, and ${bytes(cachePerToken)} of keys and values a token (${bytes(cachePerToken * spec.maxPositions)} for the longest sequence)`,
     ],
+    ["  streamed", `${bytes(streamed)} of weights, ${streamedBlocks} of ${spec.nLayers} blocks read in each pass`],
+    ...smaller.map(({ as, memory }): [string, string] => [
+      `  as ${as}`,
+      `${bytes(memory.weights)} of weights, streamed ${bytes(memory.streamed)}`,
+    ]),
   ];
   return [...lines, ...unusedLines(unused)];
 }

@@ -2,7 +2,7 @@
 import { type ModelSource, openModelSource, openTokenizer, readSpec } from "../../model/load.ts";
 import type { ModelSpec } from "../../model/spec.ts";
 import { fitCheckpoint } from "../../model/weights/fit.ts";
-import { gpuMemory } from "../../model/weights/plan.ts";
+import { gpuMemory } from "../../model/weights/residency.ts";
 import { gpu, type Loaded } from "./session.ts";
 
 /** A model by its name, address or files. Names of embedded models are addresses beside the page. */

@@ -47,7 +47,8 @@ function check(kept: boolean, what: string): void {
 }
 
 const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
-const bytesOf = ({ engine }: HookedModel) => [...weightBuffers(engine.weights)].reduce((sum, { size }) => sum + size, 0);
+const bytesOf = ({ engine }: HookedModel) =>
+  [...weightBuffers(engine.weights)].reduce((sum, { size }) => sum + size, 0);
 const ids = (count: number) => Array.from({ length: count }, (_, index) => (index * 7919) % 32_000);
 
 async function checkLarge(folder: string): Promise<void> {
@@ -60,10 +61,15 @@ async function checkLarge(folder: string): Promise<void> {
   const ran = performance.now();
   const peak = javascript.stop();
   const [weights, most] = [bytesOf(model), model.gpu.peakBytes];
-  console.log(`${folder}: ${megabytes(weights)} loaded in ${seconds(loaded - began)}, 16 tokens in ${seconds(ran - loaded)}`);
+  console.log(
+    `${folder}: ${megabytes(weights)} loaded in ${seconds(loaded - began)}, 16 tokens in ${seconds(ran - loaded)}`,
+  );
   check(logits.every(Number.isFinite) && logits.some((value) => value !== logits[0]), "logits are numbers, and differ");
   check(peak < MOST_JAVASCRIPT, `JavaScript held ${megabytes(peak)} at most, of ${megabytes(MOST_JAVASCRIPT)}`);
-  check(most < MOST_GPU * weights, `the GPU held ${megabytes(most)} at most, ${(most / weights).toFixed(4)} of its weights`);
+  check(
+    most < MOST_GPU * weights,
+    `the GPU held ${megabytes(most)} at most, ${(most / weights).toFixed(4)} of its weights`,
+  );
   result.destroy();
   model.destroy();
 }
@@ -107,7 +113,10 @@ async function checkStreamed(folder: string): Promise<void> {
     },
   };
   const [expected, actual] = [await sides.resident(), await sides.streamed()];
-  check(expected.every((value, index) => Object.is(value, actual[index])), "a streamed pass gives the resident one's bits");
+  check(
+    expected.every((value, index) => Object.is(value, actual[index])),
+    "a streamed pass gives the resident one's bits",
+  );
   const times: Record<string, number[]> = { resident: [], streamed: [], reading: [] };
   for (let run = 0; run < RUNS; run++) {
     for (const [name, side] of Object.entries(sides)) {

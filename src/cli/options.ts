@@ -61,7 +61,10 @@ export function addGlobalOptions(program: Command): Command {
       ).choices(RESIDENCIES),
     )
     .addOption(
-      new Option("--resident-bytes <bytes>", "stream, but keep as many blocks on the GPU as so many bytes have room for")
+      new Option(
+        "--resident-bytes <bytes>",
+        "stream, but keep as many blocks on the GPU as so many bytes have room for",
+      )
         .argParser(wholeNumber(1))
         .implies({ residency: "streamed" }),
     )

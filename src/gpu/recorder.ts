@@ -13,7 +13,7 @@ import { type Constants, type Kernel, pipelineKey } from "./kernel.ts";
 import type { Pipeline } from "./pipelines.ts";
 import { Program } from "./program.ts";
 import { Readback } from "./readback.ts";
-import { type Cut, type HostStep, runStretches, type Stretch, type Streamed, stretchesOf } from "./submission.ts";
+import { type Cut, type HostStep, runStretches, type Streamed, type Stretch, stretchesOf } from "./submission.ts";
 import { destroyedError, Tensor } from "./tensor.ts";
 import { UNIFORM_AND_COPY_DST } from "./usage.ts";
 

@@ -8,8 +8,8 @@
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
-import { type LazyTensorEntry, openStore, streamSafetensors } from "../src/checkpoint/index.ts";
-import "../src/checkpoint/store.node.ts";
+import { type LazyTensorEntry, streamSafetensors } from "../src/checkpoint/index.ts";
+import { FolderStore } from "../src/checkpoint/store.node.ts";
 
 const SHARD_BYTES = 2e9;
 const SEED = 1;
@@ -93,7 +93,7 @@ export async function writeLargeModel(folder: string, bytes: number): Promise<vo
   for (const [index, entries] of shards.entries()) {
     const file = `model-${numbered(index + 1)}-of-${numbered(shards.length)}.safetensors`;
     for (const { name } of entries) weightMap[name] = file;
-    await openStore(folder).write(file, streamSafetensors(entries, { format: "pt" }));
+    await new FolderStore(folder).write(file, streamSafetensors(entries, { format: "pt" }));
   }
   const total = shards.flat().reduce((sum, entry) => sum + bytesOf(entry), 0);
   const index = { metadata: { total_size: total }, weight_map: weightMap };

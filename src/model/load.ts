@@ -25,7 +25,7 @@ import { type TuningOptions, takeTuning } from "./tuning.ts";
 import { fitCheckpoint } from "./weights/fit.ts";
 import { loadWeights } from "./weights/load.ts";
 import { WEIGHTS_AS, type WeightsAs } from "./weights/plan.ts";
-import { type KeptWhere, RESIDENCIES } from "./weights/residency.ts";
+import { RESIDENCIES } from "./weights/residency.ts";
 import { type Weights, weightBuffers } from "./weights/weights.ts";
 
 /**
@@ -67,7 +67,7 @@ export interface LoadOptions extends GpuRequest, Pick<TuningOptions, "tune" | "o
    * source again in each pass, the next block while the GPU computes with this one, so that the model may be larger than the
    * GPU's memory. Results are the same to the bit. The source stays open until the model is destroyed.
    */
-  residency?: KeptWhere["residency"];
+  residency?: "resident" | "streamed";
   /**
    * Bytes of weights that may lie on the GPU where they are streamed: as many blocks stay as there is room for. Default: none, so that
    * two blocks lie there at a time, and what is outside of blocks. `superlens inspect` says how much that is.

@@ -92,15 +92,15 @@ export class LayerStream {
     return slices.length > 0 ? slices : undefined;
   }
 
-  /** Reads a block to its window, for measurements. */
+  /** Reads a block to its window, unless it lies there. */
   bring(layer: number): Promise<void> {
-    return this.#inTurn(() => this.#bring(layer));
+    return this.#inTurn(() => this.#fillWindow(layer));
   }
 
   async #use<T>(layer: number, submit: () => T): Promise<T> {
     const { window } = this.#blocks.get(layer) as Block;
     const used = await this.#inTurn(async () => {
-      await this.#bring(layer);
+      await this.#fillWindow(layer);
       const result = submit();
       window.free = this.#gpu.device.queue.onSubmittedWorkDone().catch(() => undefined); // a loss is told to who submitted
       return { result }; // whoever is next need not wait for a promise
@@ -118,8 +118,7 @@ export class LayerStream {
     return result;
   }
 
-  /** Reads a block to its window, unless it lies there. */
-  async #bring(layer: number): Promise<void> {
+  async #fillWindow(layer: number): Promise<void> {
     const { window, weights } = this.#blocks.get(layer) as Block;
     this.#assertOpen();
     if (window.held === layer) return;

@@ -4,7 +4,7 @@
  *   npm run release:large                  6 GB to load, half a gigabyte to stream, both made in build/
  *   npm run release:large -- 0.5 0.25       smaller ones, in gigabytes
  *
- * Takes some 20 minutes on two cores with SwiftShader, 7 GB of disk and as much memory. Exits with 1 where a bound is not kept:
+ * Takes some ten minutes on two cores with SwiftShader, 7 GB of disk and as much memory. Exits with 1 where a bound is not kept:
  *
  *   * JavaScript (heap, and what it holds beside the heap) stays below 300 MB while the first is loaded and runs;
  *   * the GPU's memory stays below its weights + 3%;

@@ -154,7 +154,6 @@ describe("latent attention", () => {
       { rope_parameters: { ...YARN, factor: undefined } },
       /rope_parameters\.factor is missing/,
     ],
-    ["a quantised checkpoint", "deepseek_v3", { quantization_config: { quant_method: "fp8" } }, /quantization_config/],
   ])("refuses %s", async (_, family, changes, message, drop = []) => {
     expect(await refusalOf(family, changes, drop)).toMatch(message);
   });

@@ -117,7 +117,11 @@ export interface AttentionSpec {
 export interface MlpSpec {
   /** `plain`: W_out act(W_in x); `gated`: W_out (act(W_gate x) * (W_in x)). */
   kind: "plain" | "gated";
-  activation: Activation;
+  /**
+   * A function of each element, or `xielu`, which has weights in each block: `mlp.xielu.alphaP` and `mlp.xielu.alphaN`, its slopes, and
+   * the constants `mlp.xielu.beta` and `mlp.xielu.eps` (apertus; arXiv 2411.13010). Not for experts.
+   */
+  activation: Activation | "xielu";
   /** When true the block has no MLP at all. */
   absent?: boolean;
   /** In place of one MLP many, of which each row goes through a few. Layers may be `dense` all the same. */

@@ -107,7 +107,7 @@ const SPEC = object({
   mlp: object(
     {
       kind: oneOf("plain", "gated"),
-      activation: oneOf(...ACTIVATION_NAMES),
+      activation: oneOf(...ACTIVATION_NAMES, "xielu"),
     },
     { absent: flag, experts },
   ),

@@ -29,9 +29,10 @@ import { SINUSOIDS } from "../ops/sinusoids.ts";
 import { STORE } from "../ops/store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "../ops/sum-heads.ts";
 import { WEIGH } from "../ops/weigh.ts";
+import { XIELU } from "../ops/xielu.ts";
 import { isCausal } from "./causality.ts";
 import { spliceModules, writtenBy } from "./modules.ts";
-import type { ExpertsSpec, LayerSpec, ModelSpec, NormSpec, RopeSpec } from "./spec.ts";
+import type { Activation, ExpertsSpec, LayerSpec, ModelSpec, NormSpec, RopeSpec } from "./spec.ts";
 import { dMlpOf, isSparse } from "./weights/table.ts";
 
 /** What the graph of a pass depends on, besides the spec. */
@@ -356,7 +357,7 @@ class Tracer extends GraphBuilder {
     const isGated = kind === "gated";
     const pre = project(isGated ? "gate" : "in", input, dExpert, "pre");
     const gate = clamp ? this.one(CLAMP, [pre], { most: clamp.limit, plus: 0 }) : pre;
-    let post = this.one(ACTIVATION, [gate], { activation });
+    let post = this.one(ACTIVATION, [gate], { activation: activation as Activation });
     if (isGated) {
       const linear = project("in", input, dExpert, "pre_linear");
       const { limit = 0, plus = 0 } = clamp ?? {};
@@ -383,7 +384,10 @@ class Tracer extends GraphBuilder {
     const at = (name: string) => `mlp.hook_${own}${name}`;
     const isGated = kind === "gated";
     const pre = project(isGated ? "gate" : "in", x, hidden, at("pre"));
-    let post = this.one(ACTIVATION, [pre], { activation });
+    let post =
+      activation === "xielu"
+        ? this.one(XIELU, [pre], { alphas: this.#weight("xielu"), constants: this.#weight("xieluConstants") })
+        : this.one(ACTIVATION, [pre], { activation });
     if (isGated) post = this.one(MULTIPLY, [post, project("in", x, hidden, at("pre_linear"))], {});
     this.name(post, this.#at(at("post")));
     return project("out", post, [{ heads: 1, width: spec.dModel }], own === "" ? "mlp.hook_out" : undefined);

@@ -75,6 +75,7 @@ function experts({ mlp, layers }: ModelSpec): string[] {
   const isSparsemixer = scores === "sparsemixer";
   return problems(
     [mlp.absent === true, "mlp.experts and mlp.absent exclude each other"],
+    [mlp.activation === "xielu", 'mlp.activation "xielu" is for one MLP a block, not for mlp.experts'],
     [count > MOST_EXPERTS, `mlp.experts.count = ${count} is more than ${MOST_EXPERTS}`],
     [perToken > count, `mlp.experts.perToken = ${perToken} is more than count = ${count}`],
     [clamp !== undefined && mlp.kind !== "gated", 'mlp.experts.clamp needs mlp.kind "gated"'],

@@ -27,6 +27,7 @@ import { ROW_STATISTICS, STANDARDIZE, UNSTANDARDIZE } from "./standardize.ts";
 import { STORE } from "./store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "./sum-heads.ts";
 import { WEIGH, WEIGHED_SUM } from "./weigh.ts";
+import { XIELU } from "./xielu.ts";
 
 /** What a model's formula is written in. */
 export const PRIMITIVES = [
@@ -50,6 +51,7 @@ export const PRIMITIVES = [
   HEAD_RESULTS,
   SUM_HEADS,
   ACTIVATION,
+  XIELU,
   MULTIPLY,
   ROUTE,
   EXPERT_MATMUL,

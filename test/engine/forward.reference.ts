@@ -5,13 +5,22 @@
 import type { TensorEntry } from "../../src/checkpoint/index.ts";
 import { resolveWeight, tensorOf } from "../../src/model/families/resolve.ts";
 import { dependsOnLength, ropeTable } from "../../src/model/rope.ts";
-import type { ExpertsSpec, LayerSpec, ModelSpec, NormSpec, TensorSource, WeightName } from "../../src/model/spec.ts";
+import type {
+  Activation,
+  ExpertsSpec,
+  LayerSpec,
+  ModelSpec,
+  NormSpec,
+  TensorSource,
+  WeightName,
+} from "../../src/model/spec.ts";
 import { expertsIn, isSparse, WEIGHTS } from "../../src/model/weights/table.ts";
 import { ACTIVATIONS, softCapped } from "../../src/ops/activations.ts";
 import { rotated } from "../../src/ops/attention-reference.ts";
 import { normReference } from "../../src/ops/norm-reference.ts";
 import { routed } from "../../src/ops/route-reference.ts";
 import { sinusoid } from "../../src/ops/sinusoids.ts";
+import { xieluOf } from "../../src/ops/xielu.ts";
 import { attentionReference } from "../kernels/attention.reference.ts";
 import { valuesOf } from "../support/fixtures.ts";
 
@@ -199,7 +208,7 @@ export class ReferenceDecoder {
         return dot(rows[at] as Vector, input) + (bias?.[at] ?? 0);
       });
     };
-    const act = ACTIVATIONS[mlp.activation];
+    const act = ACTIVATIONS[mlp.activation as Activation];
     const { limit = Number.POSITIVE_INFINITY, plus: offset = 0 } = clamp ?? {};
     const linear = project("in", x, dExpert);
     const gate = mlp.kind === "gated" ? project("gate", x, dExpert) : undefined;
@@ -212,13 +221,19 @@ export class ReferenceDecoder {
   #mlp(x: Vector, layer: number, room: "mlp" | "mlp.shared"): Vector {
     const { kind, activation } = this.spec.mlp;
     const linear = this.#linear(`${room}.W_in`, x, layer);
-    const act = ACTIVATIONS[activation];
+    const act = activation === "xielu" ? this.#xielu(layer) : ACTIVATIONS[activation];
     const gate = kind === "gated" ? this.#linear(`${room}.W_gate`, x, layer) : undefined;
     return this.#linear(
       `${room}.W_out`,
       gate ? gate.map((value, i) => act(value) * (linear[i] as number)) : linear.map(act),
       layer,
     );
+  }
+
+  #xielu(layer: number): (x: number) => number {
+    const number = (name: "alphaP" | "alphaN" | "beta" | "eps") =>
+      this.weights(`mlp.xielu.${name}`, layer)?.[0]?.[0] as number;
+    return xieluOf([number("alphaP"), number("alphaN")], [number("beta"), number("eps")]).value;
   }
 
   #attention(inputs: Vector[], layer: number): Vector[] {

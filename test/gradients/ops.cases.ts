@@ -28,6 +28,7 @@ import { ROW_STATISTICS, STANDARDIZE, UNSTANDARDIZE } from "../../src/ops/standa
 import { STORE } from "../../src/ops/store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "../../src/ops/sum-heads.ts";
 import { WEIGH } from "../../src/ops/weigh.ts";
+import { XIELU } from "../../src/ops/xielu.ts";
 import type { OneOp, Place } from "./one-op.ts";
 
 type Case = Omit<OneOp, "kind"> & { readonly kind: { readonly name: string } };
@@ -313,6 +314,14 @@ const plain: Case[] = [
     }),
   ),
   { what: "by 0.3", kind: SCALE, attributes: { scale: 0.3 }, inputs: [row(13)] },
+  {
+    ...{ what: "alphas of its own", kind: XIELU, inputs: [row(13)] },
+    attributes: { alphas: { name: "alphas" }, constants: { name: "constants" } },
+    weights: { alphas: [2], constants: [2] },
+    constants: ["constants"],
+    // Away from its kinks at 0 and eps, on both of their sides.
+    prepare: (_, value) => value + Math.sign(value) * 0.05,
+  },
   { what: "at 0.8", kind: CLAMP, attributes: { least: -0.8, most: 0.8 }, inputs: [row(8, 3)] },
   {
     what: "from position 2 on",

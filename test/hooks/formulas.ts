@@ -5,7 +5,7 @@
  */
 
 import { ropeTable } from "../../src/model/rope.ts";
-import type { ExpertsSpec, LayerSpec, ModelSpec, NormSpec, WeightName } from "../../src/model/spec.ts";
+import type { Activation, ExpertsSpec, LayerSpec, ModelSpec, NormSpec, WeightName } from "../../src/model/spec.ts";
 import { ACTIVATIONS, softCapped } from "../../src/ops/activations.ts";
 import { rotated } from "../../src/ops/attention-reference.ts";
 import { normalized, normReference } from "../../src/ops/norm-reference.ts";

@@ -7,6 +7,7 @@ import { likelyTypo } from "../../schema/nearest.ts";
 import { ConfigReader } from "../config.ts";
 import type { ModelSpec } from "../spec.ts";
 import { validateSpec } from "../validate-spec.ts";
+import { apertus } from "./apertus.ts";
 import { arcee } from "./arcee.ts";
 import { biogpt } from "./biogpt.ts";
 import { bloom } from "./bloom.ts";
@@ -114,6 +115,7 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
   ["stablelm", stablelm],
   ["olmo", olmo],
   ["nemotron", nemotron],
+  ["apertus", apertus],
   ["arcee", arcee],
   ["jais2", jais2],
   ["persimmon", persimmon],

@@ -1,5 +1,6 @@
 /** What is special of each `model_type`, in a phrase: for `superlens families` and docs/families.md. */
 export const FAMILY_NOTES: Readonly<Record<string, string>> = {
+  apertus: "xIELU, an activation with weights of its own; q and k norm of each head",
   arcee: "a plain MLP of squared ReLUs",
   biogpt: "learned positions two rows late, a scaled embedding, GELU",
   bloom: "ALiBi, a norm after the embedding; optionally added to the normed residual",

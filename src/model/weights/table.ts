@@ -38,6 +38,10 @@ export interface WeightRow {
   readonly inBlock?: (spec: Architecture, layer: number) => boolean;
   /** Every expert has one. They lie stacked, those of the first expert first. */
   readonly perExpert?: boolean;
+  /** Training leaves it as it is, and it has no gradient: a buffer in PyTorch, not a parameter. Its place holds such weights alone. */
+  readonly isConstant?: boolean;
+  /** What training from scratch begins with: of a vector, where that is neither a norm's weight nor zero. */
+  readonly initial?: number;
 }
 
 const always: Condition = () => true;
@@ -121,6 +125,15 @@ const ofEmbedding = (axes: string) => (spec: Architecture) =>
 
 const QKV: [string, string] = ["qkv", "qkvBias"];
 
+/** One number of each block with an MLP: of the xIELU in it. */
+const ofXielu = <Name extends string>(name: Name, place: string, more: Pick<WeightRow, "isConstant" | "initial">) =>
+  ({
+    [`mlp.xielu.${name}`]: {
+      ...{ lens: `blocks.{i}.mlp.xielu.${name}`, place, axes: "one", form: "vector", inBlock: isDense, ...more },
+      when: (spec: Architecture) => hasDense(spec) && spec.mlp.activation === "xielu",
+    },
+  }) as Record<`mlp.xielu.${Name}`, WeightRow>;
+
 const ROWS = {
   "embed.W_E": { lens: "W_E", place: "W_E", axes: ofEmbedding("vocab dModel"), form: "matrix", when: always },
   "embed.W_proj": {
@@ -157,6 +170,10 @@ const ROWS = {
   ...norm("ln2", "blocks.{i}.ln2", "ln2", (spec) => normsBefore(spec) && hasMlpNorm(spec)),
   ...linearIn(isDense, linear("mlp", "gate", "dMlp dModel -> dModel dMlp", gatesDense)),
   ...linearIn(isDense, linear("mlp", "in", "dMlp dModel -> dModel dMlp", hasDense)),
+  ...ofXielu("alphaP", "xielu", { initial: Math.log(Math.expm1(0.8)) }),
+  ...ofXielu("alphaN", "xielu", { initial: Math.log(Math.expm1(0.3)) }),
+  ...ofXielu("beta", "xieluConstants", { isConstant: true, initial: 0.5 }),
+  ...ofXielu("eps", "xieluConstants", { isConstant: true, initial: -1e-6 }),
   ...linearIn(isDense, linear("mlp", "out", "dModel dMlp -> dMlp dModel", hasDense)),
   ...linearIn(isSparse, linear("mlp", "router", "expert dModel -> dModel expert", hasExperts)),
   "mlp.b_choice": {

@@ -22,6 +22,9 @@ export interface BlockWeights {
   b_gate?: Tensor;
   W_in?: Matrix;
   b_in?: Tensor;
+  /** [2] each: alphaP and alphaN, and beta and eps. */
+  xielu?: Tensor;
+  xieluConstants?: Tensor;
   /** [dModel, dMlp]. */
   W_out?: Matrix;
   b_out?: Tensor;

@@ -15,10 +15,12 @@ export function assertPlainResidual(spec: ModelSpec, call: string): void {
   );
 }
 
-function obstacle({ block, embed, unembed }: ModelSpec): string | undefined {
+function obstacle({ block, embed, unembed, layers }: ModelSpec): string | undefined {
   if (block.norms === "added") return "its blocks norm the residual itself after each addition, so that it is no sum";
   if (block.normedResidual) return "its blocks add to the normed residual, so that it is no sum";
   if (embed.width !== undefined) return "a projection stands between its residual and its unembedding";
   if (unembed.norm === false) return "it has no norm before the unembedding";
+  if (unembed.transform !== undefined) return "a layer stands between its final norm and its unembedding";
+  if (layers.some(({ attentionNorm }) => attentionNorm === false)) return "a block of it reads the residual without a norm";
   return undefined;
 }

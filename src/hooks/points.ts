@@ -305,6 +305,13 @@ export const POINT_KINDS: readonly PointKind[] = [
     "as ln1, of the last resid_post",
     FINAL_NORM,
   ),
+  point(
+    "unembed.hook_in",
+    RESIDUAL,
+    "what the unembedding reads, where a layer stands before it",
+    "norm(act(W_transform lnFinal + b_transform))",
+    "a layer between the final norm and the unembedding",
+  ),
   point("logits", ["batch", "pos", "vocab"], "logits", "softCap((W_U lnFinal + b_U) * scale)"),
 ];
 

@@ -160,6 +160,11 @@ export interface LayerSpec {
   queryScale?: QueryScale;
   /** Overrides `attention.scale` for this layer (gpt2's scale_attn_by_inverse_layer_idx). */
   attentionScale?: number;
+  /**
+   * False: attention reads the residual itself, without `ln1` (the first block of modernbert-decoder, whose embedding is normed). For
+   * sequential blocks with a norm before attention. True when absent.
+   */
+  attentionNorm?: boolean;
   /** Overrides the spec's `dMlp` for this layer. Ask `dMlpOf` (weights/table.ts), which knows both. */
   dMlp?: number;
   /** One MLP, `dMlp` wide, although the model has `mlp.experts`. */
@@ -223,4 +228,9 @@ export interface UnembedSpec {
   softCap: number | null;
   /** False: no norm between the last block and the unembedding (the first GPT). True when absent. */
   norm?: boolean;
+  /**
+   * A layer between the final norm and the unembedding, which reads norm(act(W x + b)) (modernbert-decoder). Weights
+   * `unembed.W_transform` [dModel, dModel], `unembed.b_transform`, and the norm's `unembed.ln.w|b`.
+   */
+  transform?: { activation: Activation };
 }

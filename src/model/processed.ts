@@ -40,22 +40,25 @@ export const PROCESS_OPTIONS = s.object<ProcessOptions>("the options of processe
   signal: s.signal,
 });
 
+const readsUnnormed = (layers: ModelSpec["layers"]) =>
+  layers.some(({ attentionNorm }) => attentionNorm === false) ? "a block of it reads the residual without a norm" : undefined;
+
 /** Why an architecture does not allow a step; undefined where it does. */
 const OBSTACLES: Record<keyof Processing, (spec: ModelSpec) => string | undefined> = {
-  foldNorm({ norm, block, embed, unembed }) {
+  foldNorm({ norm, block, embed, unembed, layers }) {
     if (norm.kind === "none") return "it has no norms";
     if (norm.affine === false) return "its norms have no weights";
     if (block.norms === "added" || block.normedResidual) return "what its norms give is added to the residual";
-    if (embed.width !== undefined || unembed.norm === false)
+    if (embed.width !== undefined || unembed.norm === false || unembed.transform !== undefined)
       return "its final norm does not stand before the unembedding";
-    return undefined;
+    return readsUnnormed(layers);
   },
-  centerWriting({ norm, block, embed, unembed }) {
+  centerWriting({ norm, block, embed, unembed, layers }) {
     if (norm.kind !== "layer") return "its norms do not subtract the mean, so that the mean of the residual matters";
     if (block.normedResidual) return "its blocks add to what their norms give";
     if (embed.width !== undefined || unembed.norm === false) return "the mean of its last residual matters";
     if (block.norms !== "pre") return "its blocks norm what attention and MLP write, and that has a mean of its own";
-    return undefined;
+    return readsUnnormed(layers);
   },
   centerUnembed: ({ unembed, embed }) =>
     embed.width !== undefined

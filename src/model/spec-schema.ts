@@ -39,10 +39,11 @@ const rope = object(
   { reversed: flag },
 );
 
+const transform = object({ activation: oneOf(...ACTIVATION_NAMES) });
 const queryScale = object({ factor: finite, span: positive, shift: index });
 const layer = object(
   { window: nullable(count), rope: nullable(index) },
-  { attentionScale: finite, dMlp: count, dense: flag, queryScale },
+  { attentionScale: finite, attentionNorm: flag, dMlp: count, dense: flag, queryScale },
 );
 
 const rows = object({ groups: count, groupSize: count, start: index, count });
@@ -113,7 +114,7 @@ const SPEC = object({
   ),
   layers: list(layer),
   ropes: list(rope),
-  unembed: object({ tied: flag, scale: finite, softCap: nullable(positive) }, { norm: flag }),
+  unembed: object({ tied: flag, scale: finite, softCap: nullable(positive) }, { norm: flag, transform }),
   weights: object({}, Object.fromEntries(WEIGHT_NAMES.map((name) => [name, tensorSource]))),
 });
 

@@ -32,8 +32,8 @@ import { WEIGH } from "../ops/weigh.ts";
 import { XIELU } from "../ops/xielu.ts";
 import { isCausal } from "./causality.ts";
 import { spliceModules, writtenBy } from "./modules.ts";
-import type { Activation, ExpertsSpec, LayerSpec, ModelSpec, NormSpec, RopeSpec } from "./spec.ts";
-import { dMlpOf, isSparse } from "./weights/table.ts";
+import type { Activation, ExpertsSpec, LayerSpec, ModelSpec, NormSpec, RopeSpec, UnembedSpec } from "./spec.ts";
+import { dMlpOf, isSparse, normsAttention } from "./weights/table.ts";
 
 /** What the graph of a pass depends on, besides the spec. */
 export interface PassForm {
@@ -196,7 +196,8 @@ class Tracer extends GraphBuilder {
    * the points of the residual's own.
    */
   #inputNorm(x: Value, name: "ln1" | "ln2", isCopy = false): Value {
-    return ["post", "added"].includes(this.spec.block.norms)
+    const isAbsent = name === "ln1" && !normsAttention(this.spec, this.layer);
+    return isAbsent || ["post", "added"].includes(this.spec.block.norms)
       ? x
       : this.#norm(x, this.#weight(name), this.#at(name), isCopy);
   }
@@ -408,10 +409,19 @@ class Tracer extends GraphBuilder {
     return this.one(SELECT, [x], { rows }, undefined, rows);
   }
 
+  /** The layer before the unembedding: norm(act(W x + b)), under a name. */
+  #transformed(x: Value, { activation }: NonNullable<UnembedSpec["transform"]>): Value {
+    const hidden = this.#project(x, "unembedTransform", this.spec.dModel);
+    const normed = this.#norm(this.one(ACTIVATION, [hidden], { activation }), { name: "unembedNorm" });
+    this.name(normed, "unembed.hook_in");
+    return normed;
+  }
+
   /** Final norm and unembedding: logits [row, vocab] = cap((norm(residual) W_U^T + b_U) * scale). */
   #unembedding(residual: Value): Value {
     const { unembed, vocabSize, embed } = this.spec;
     let x = unembed.norm === false ? residual : this.#norm(residual, { name: "lnFinal" }, "ln_final");
+    if (unembed.transform) x = this.#transformed(x, unembed.transform);
     if (this.form.logits === "picked") x = this.#select(x, "picked");
     if (embed.width !== undefined) x = this.#project(x, "unembedProjection", embed.width);
     const parts = [{ heads: 1, width: vocabSize }];

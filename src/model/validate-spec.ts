@@ -140,14 +140,20 @@ function sinks({ attention, positions }: ModelSpec): string[] {
   return problems([both, 'attention.sinks needs positions other than "alibi"']);
 }
 
-function block({ block, embed, norm }: ModelSpec): string[] {
+function block({ block, embed, norm, layers }: ModelSpec): string[] {
   const isParallel = block.residual === "parallel";
+  const unnormed = layers.findIndex(({ attentionNorm }) => attentionNorm === false);
+  const hasOwnNorm = !isParallel && !block.normedResidual && ["pre", "sandwich"].includes(block.norms);
   return problems(
     [block.parallelSharedNorm && !isParallel, 'block.parallelSharedNorm needs block.residual "parallel"'],
     [isParallel && block.norms !== "pre", `block.residual "parallel" needs block.norms "pre", not "${block.norms}"`],
     [
       block.normedResidual === true && (isParallel || block.norms !== "pre"),
       'block.normedResidual needs block.residual "sequential" and block.norms "pre"',
+    ],
+    [
+      unnormed >= 0 && !hasOwnNorm,
+      `layers[${unnormed}].attentionNorm = false needs block.residual "sequential" and block.norms "pre" or "sandwich", without normedResidual`,
     ],
     [embed.norm && norm.kind === "none", 'embed.norm is true, but norm.kind is "none"'],
   );

@@ -115,11 +115,16 @@ export class ReferenceDecoder {
     const b_U = this.weights("unembed.b_U")?.[0];
     return residuals.map((residual) => {
       const final = spec.unembed.norm === false ? residual : this.#norm("lnFinal", residual);
-      const normed = spec.embed.width ? this.#linear("unembed.W_proj", final, 0) : final;
+      const ready = spec.unembed.transform ? this.#transformed(final, spec.unembed.transform.activation) : final;
+      const normed = spec.embed.width ? this.#linear("unembed.W_proj", ready, 0) : ready;
       return Float64Array.from(W_U, (row, token) =>
         softCapped((dot(row, normed) + (b_U?.[token] ?? 0)) * spec.unembed.scale, spec.unembed.softCap),
       );
     });
+  }
+
+  #transformed(x: Vector, activation: Activation): Vector {
+    return this.#norm("unembed.ln", this.#linear("unembed.W_transform", x, 0).map(ACTIVATIONS[activation]));
   }
 
   #embed(id: number, position: number): Vector {
@@ -138,7 +143,9 @@ export class ReferenceDecoder {
     const before = norms === "pre" || norms === "sandwich";
     const after = norms === "post" || norms === "sandwich";
     const last = (name: "ln1Post" | "ln2Post", x: Vector) => (norms === "added" ? this.#norm(name, x, layer) : x);
-    const pre = (name: "ln1" | "ln2", x: Vector) => (before ? this.#norm(name, x, layer) : x);
+    const isUnnormed = this.spec.layers[layer]?.attentionNorm === false;
+    const pre = (name: "ln1" | "ln2", x: Vector) =>
+      before && !(name === "ln1" && isUnnormed) ? this.#norm(name, x, layer) : x;
     const post = (name: "ln1Post" | "ln2Post", x: Vector) => (after ? this.#norm(name, x, layer) : x);
     const attended = this.#attention(
       residuals.map((x) => pre("ln1", x)),

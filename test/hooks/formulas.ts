@@ -226,7 +226,7 @@ class Place {
 
   /** act(pre), or its product with the linear part, within bounds where the experts have some. */
   hidden(pre: Row, linear: Row | undefined, clamp?: ExpertsSpec["clamp"]): Float64Array {
-    const act = ACTIVATIONS[this.spec.mlp.activation];
+    const act = ACTIVATIONS[this.spec.mlp.activation as Activation];
     const { limit = Number.POSITIVE_INFINITY, plus: offset = 0 } = clamp ?? {};
     return Float64Array.from(pre, (value, i) => {
       const factor = linear === undefined ? 1 : Math.min(Math.max(linear[i] as number, -limit), limit) + offset;
@@ -334,7 +334,7 @@ export const FORMULAS: Record<string, (place: Place) => Row> = {
   "blocks.{i}.mlp.hook_pre_linear": (place) => place.linear("mlp.W_in", place.input("ln2")),
   "blocks.{i}.mlp.hook_post": (place) => {
     const linear = place.find("mlp.hook_pre_linear");
-    const act = ACTIVATIONS[place.spec.mlp.activation];
+    const act = ACTIVATIONS[place.spec.mlp.activation as Activation];
     return Float64Array.from(place.at("mlp.hook_pre"), (value, i) => act(value) * (linear?.[i] ?? 1));
   },
   "blocks.{i}.mlp.hook_router_logits": (place) => place.linear("mlp.W_router", place.input("ln2")),

@@ -48,6 +48,7 @@ import { ministral } from "./ministral.ts";
 import { ministral3 } from "./ministral3.ts";
 import { mistral } from "./mistral.ts";
 import { mixtral } from "./mixtral.ts";
+import { modernbertDecoder } from "./modernbert-decoder.ts";
 import { mpt } from "./mpt.ts";
 import { nanochat } from "./nanochat.ts";
 import { nemotron } from "./nemotron.ts";
@@ -140,6 +141,7 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
   ["hyperclovax", hyperclovax],
   ["internlm2", internlm2],
   ["ministral", ministral],
+  ["modernbert-decoder", modernbertDecoder],
   ["mpt", mpt],
   ["olmo3", olmo3],
   ["qwen2_vl", qwen2Vl],

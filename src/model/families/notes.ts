@@ -47,6 +47,7 @@ export const FAMILY_NOTES: Readonly<Record<string, string>> = {
   mistral: "attention window in every layer",
   mistral3: "the text model of a checkpoint for pictures and text, of any family",
   mixtral: "experts: each token goes through two of eight gated MLPs",
+  "modernbert-decoder": "a normed embedding, no norm before the first attention, a layer before the tied head; two RoPEs",
   mpt: "ALiBi, no biases, optionally q, k and v kept within a limit",
   nanochat: "norms without weights, also of the embedding and, after RoPE, of q and k; squared ReLUs",
   nemotron: "LayerNorm weights stored less one, squared ReLUs, RoPE on half of each head",

@@ -37,7 +37,7 @@ const WRITES: Partial<Record<WeightName, "rows" | "columns">> = {
 
 /** The norm whose output a matrix or its bias reads; undefined where it reads something else. */
 export function normBefore({ block }: ModelSpec, name: WeightName): NormName | undefined {
-  if (/^unembed\./.test(name)) return "lnFinal";
+  if (/^unembed\.[Wb]_U$/.test(name)) return "lnFinal";
   if (block.norms === "post") return undefined;
   if (/^attn\.[Wb]_[QKV]$/.test(name)) return "ln1";
   if (/^mlp\.[Wb]_(in|gate)$/.test(name)) return block.parallelSharedNorm ? "ln1" : "ln2";
@@ -74,7 +74,7 @@ export class ProcessedWeights {
     const side = this.how.centerWriting ? WRITES[name] : undefined;
     if (side === "rows") centreRows(values, width);
     if (side === "columns") centreColumns(values, values.length / spec.dModel);
-    if (this.how.centerUnembed && /^unembed\./.test(name)) centreColumns(values, width);
+    if (this.how.centerUnembed && /^unembed\.[Wb]_U$/.test(name)) centreColumns(values, width);
     return values;
   }
 

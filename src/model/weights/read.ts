@@ -86,7 +86,7 @@ export async function readFound(
 }
 
 /** A name of TransformerLens's state dict as the table has it. */
-export const plainName = (given: string) => given.replace(/^(?:embed|pos_embed|unembed)\.(?=[Wb]_)/, "");
+export const plainName = (given: string) => given.replace(/^(?:embed|pos_embed|unembed)\.(?=[Wb]_(?:E|pos|U)$)/, "");
 
 /** The checkpoint's tensors that hold the weights whose TransformerLens names match; a tensor may hold others too. */
 export function tensorsHolding(

@@ -56,6 +56,9 @@ const hasWeights = ({ kind, affine }: Architecture["norm"]) => kind !== "none" &
 const hasNorms: Condition = ({ norm }) => hasWeights(norm);
 const normsBefore: Condition = (spec) => hasNorms(spec) && !["post", "added"].includes(spec.block.norms);
 const normsAfter: Condition = (spec) => hasNorms(spec) && spec.block.norms !== "pre";
+/** Whether attention of a block reads the residual through a norm, where the model has norms before its branches. */
+export const normsAttention = ({ layers }: Architecture, layer: number) => layers[layer]?.attentionNorm !== false;
+const isTransformed: Condition = ({ unembed }) => unembed.transform !== undefined;
 const isProjected: Condition = ({ embed }) => embed.width !== undefined;
 const hasMlpNorm: Condition = (spec) => hasMlp(spec) && !spec.block.parallelSharedNorm;
 const normsQk: Condition = ({ attention }) => attention.qkNorm !== "none" && hasWeights(attention.qkNormSpec);
@@ -152,7 +155,7 @@ const ROWS = {
     spare: ({ positions }) => (positions.kind === "learned" ? positions.offset : 0),
   },
   ...norm("embed.norm", "embed.ln", "embedNorm", (spec) => spec.embed.norm && hasNorms(spec)),
-  ...norm("ln1", "blocks.{i}.ln1", "ln1", normsBefore),
+  ...linearIn(normsAttention, norm("ln1", "blocks.{i}.ln1", "ln1", normsBefore)),
   ...linear("attn", "Q", "(head dHead) dModel -> head dModel dHead", always, QKV),
   ...linear("attn", "K", "(kvHead dHead) dModel -> kvHead dModel dHead", always, QKV),
   ...linear("attn", "V", "(kvHead dHead) dModel -> kvHead dModel dHead", always, QKV),
@@ -200,6 +203,22 @@ const ROWS = {
   },
   ...norm("ln2Post", "blocks.{i}.ln2_post", "ln2Post", (spec) => normsAfter(spec) && hasMlpNorm(spec)),
   ...norm("lnFinal", "ln_final", "lnFinal", (spec) => hasNorms(spec) && spec.unembed.norm !== false),
+  "unembed.W_transform": {
+    lens: "unembed.W_transform",
+    place: "unembedTransform",
+    axes: "dOut dModel -> dModel dOut",
+    form: "matrix",
+    when: isTransformed,
+  },
+  "unembed.b_transform": {
+    lens: "unembed.b_transform",
+    place: "unembedTransformBias",
+    axes: "dModel",
+    form: "vector",
+    when: isTransformed,
+    isOptional: true,
+  },
+  ...norm("unembed.ln", "unembed.ln", "unembedNorm", (spec) => isTransformed(spec) && hasNorms(spec)),
   "unembed.W_proj": {
     lens: "unembed.W_proj",
     place: "unembedProjection",
@@ -269,6 +288,7 @@ export function widestMlp(spec: Architecture): number {
 
 const SIZES: Readonly<Record<string, (spec: Architecture, layer: number) => number>> = {
   dModel: ({ dModel }) => dModel,
+  dOut: ({ dModel }) => dModel,
   dEmbed: ({ embed, dModel }) => embed.width ?? dModel,
   vocab: ({ vocabSize }) => vocabSize,
   pos: ({ maxPositions }) => maxPositions,

@@ -61,6 +61,10 @@ export interface Weights {
   /** [dModel, dEmbed] and [dEmbed, dModel], where the embedding is not as wide as the residual. */
   embedProjection?: Matrix;
   unembedProjection?: Matrix;
+  /** [dModel, dModel], its bias and the norm after it, where a layer stands before the unembedding. */
+  unembedTransform?: Matrix;
+  unembedTransformBias?: Tensor;
+  unembedNorm?: NormWeights;
   blocks: BlockWeights[];
   lnFinal?: NormWeights;
   W_U: Matrix;

@@ -41,7 +41,9 @@ export const PROCESS_OPTIONS = s.object<ProcessOptions>("the options of processe
 });
 
 const readsUnnormed = (layers: ModelSpec["layers"]) =>
-  layers.some(({ attentionNorm }) => attentionNorm === false) ? "a block of it reads the residual without a norm" : undefined;
+  layers.some(({ attentionNorm }) => attentionNorm === false)
+    ? "a block of it reads the residual without a norm"
+    : undefined;
 
 /** Why an architecture does not allow a step; undefined where it does. */
 const OBSTACLES: Record<keyof Processing, (spec: ModelSpec) => string | undefined> = {
@@ -66,7 +68,10 @@ const OBSTACLES: Record<keyof Processing, (spec: ModelSpec) => string | undefine
       : unembed.softCap === null
         ? undefined
         : "its logits go through a soft cap, where a constant changes their differences",
-  foldValueBiases({ attention }) {
+  foldValueBiases({ attention, layers }) {
+    if (attention.vNorm) return "its values are normed";
+    if (layers.some(({ keysFrom, valuesFromKeys }) => keysFrom !== undefined || valuesFromKeys))
+      return "its blocks share keys and values";
     if (attention.sinks) return "its patterns do not add up to 1";
     return attention.clamp === undefined ? undefined : "it keeps values within a limit, biases included";
   },
@@ -74,6 +79,11 @@ const OBSTACLES: Record<keyof Processing, (spec: ModelSpec) => string | undefine
 
 /** @throws InputError `input/processing` for a step that was asked for and is not allowed */
 function stepsFor(spec: ModelSpec, options: ProcessOptions): Processing {
+  if (spec.embed.perLayer)
+    throw new InputError(
+      "input/processing",
+      `processed: embeddings for each block are not processed, and this ${spec.family} model has some. Use the model as it is loaded.`,
+    );
   if (spec.mlp.experts)
     throw new InputError(
       "input/processing",

@@ -43,8 +43,16 @@ const transform = object({ activation: oneOf(...ACTIVATION_NAMES) });
 const queryScale = object({ factor: finite, span: positive, shift: index });
 const layer = object(
   { window: nullable(count), rope: nullable(index) },
-  { attentionScale: finite, attentionNorm: flag, dMlp: count, dense: flag, queryScale },
+  {
+    ...{ attentionScale: finite, attentionNorm: flag, dMlp: count, dense: flag, queryScale },
+    ...{ dHead: count, nKvHeads: count, keysFrom: index, valuesFromKeys: flag },
+  },
 );
+
+const perLayer = object({
+  ...{ width: count, vocabSize: count, tableScale: finite, projectionScale: finite, scale: finite },
+  activation: oneOf(...ACTIVATION_NAMES),
+});
 
 const rows = object({ groups: count, groupSize: count, start: index, count });
 const tensorSource = object({ tensor: s.text }, { transpose: flag, rows, optional: flag });
@@ -79,7 +87,7 @@ const SPEC = object({
   dMlp: index,
   vocabSize: count,
   maxPositions: count,
-  embed: object({ scale: finite, norm: flag }, { width: count }),
+  embed: object({ scale: finite, norm: flag }, { width: count, perLayer }),
   positions: variants({
     none: {},
     learned: { offset: index },
@@ -94,7 +102,7 @@ const SPEC = object({
       parallelSharedNorm: flag,
       residualScale: finite,
     },
-    { normedResidual: flag },
+    { normedResidual: flag, scalar: flag },
   ),
   attention: object(
     {
@@ -103,7 +111,7 @@ const SPEC = object({
       qkNorm: oneOf("none", "head", "perHead", "full"),
       qkNormSpec: norm,
     },
-    { causal: flag, sinks: flag, qkNormAfterRope: flag, clamp: positive },
+    { causal: flag, sinks: flag, qkNormAfterRope: flag, vNorm: norm, clamp: positive },
   ),
   mlp: object(
     {

@@ -17,10 +17,12 @@ import { JOIN } from "./join.ts";
 import { HEAD_RESULTS, MATMUL } from "./matmul.ts";
 import { MULTIPLY } from "./multiply.ts";
 import { AFFINE, NORM, NORM_SCALE, NORMALIZE } from "./norm.ts";
+import { PICK_HEAD } from "./pick-head.ts";
 import { POSITION_SCALE } from "./position-scale.ts";
 import { QK_NORM } from "./qk-norm.ts";
 import { ROPE, ROPE_STORE } from "./rope.ts";
 import { ROUTE } from "./route.ts";
+import { SCALE_BY } from "./scale-by.ts";
 import { SELECT } from "./select.ts";
 import { SINUSOIDS } from "./sinusoids.ts";
 import { ROW_STATISTICS, STANDARDIZE, UNSTANDARDIZE } from "./standardize.ts";
@@ -57,6 +59,8 @@ export const PRIMITIVES = [
   EXPERT_MATMUL,
   WEIGH,
   SCALE,
+  SCALE_BY,
+  PICK_HEAD,
   SOFT_CAP,
   ADD,
   SELECT,

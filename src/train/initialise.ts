@@ -82,6 +82,7 @@ const WRITES_RESIDUAL: ReadonlySet<WeightName> = new Set<WeightName>([
   "mlp.W_out",
   "mlp.experts.W_out",
   "mlp.shared.W_out",
+  "perLayer.W_out",
 ]);
 
 function valuesOf(

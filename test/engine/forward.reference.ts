@@ -11,6 +11,7 @@ import type {
   LayerSpec,
   ModelSpec,
   NormSpec,
+  PerLayerSpec,
   TensorSource,
   WeightName,
 } from "../../src/model/spec.ts";
@@ -99,6 +100,10 @@ const plus = (a: Vector, b: Vector, scale = 1) => Float64Array.from(a, (value, i
 export class ReferenceDecoder {
   /** Of the sequence. */
   #length = 0;
+  /** Embeddings for each block, [pos][layer]. */
+  #ofLayers: Vector[][] = [];
+  /** Keys and values by layer, for those that read an earlier one's. */
+  readonly #stored: { keys: Float32Array; values: Float32Array }[] = [];
 
   constructor(
     readonly spec: ModelSpec,
@@ -109,6 +114,7 @@ export class ReferenceDecoder {
   run(ids: readonly number[]): Float64Array[] {
     const { spec } = this;
     this.#length = ids.length;
+    if (spec.embed.perLayer) this.#ofLayers = ids.map((id) => this.#layerEmbeddings(id));
     let residuals = ids.map((id, position) => this.#embed(id, position));
     for (let layer = 0; layer < spec.nLayers; layer++) residuals = this.#block(residuals, layer);
     const W_U = (spec.unembed.tied ? this.weights("embed.W_E") : this.weights("unembed.W_U")) as Vector[];
@@ -127,10 +133,36 @@ export class ReferenceDecoder {
     return this.#norm("unembed.ln", this.#linear("unembed.W_transform", x, 0).map(ACTIVATIONS[activation]));
   }
 
+  #token(id: number): Vector {
+    const { embed } = this.spec;
+    const x = Float64Array.from(this.weights("embed.W_E")?.[id] as Vector, (value) => value * embed.scale);
+    return embed.width ? this.#linear("embed.W_proj", x, 0) : x;
+  }
+
+  #layerEmbeddings(id: number): Vector[] {
+    const { embed, nLayers } = this.spec;
+    const { width, tableScale, projectionScale, scale } = embed.perLayer as PerLayerSpec;
+    const context = this.#linear("embed.perLayer.W_proj", this.#token(id), 0).map((value) => value * projectionScale);
+    const identity = this.weights("embed.perLayer.W_E")?.[id] as Vector;
+    return Array.from({ length: nLayers }, (_, layer) => {
+      const part = (x: Vector) => x.slice(layer * width, (layer + 1) * width);
+      const normed = this.#norm("embed.perLayer.norm", part(context));
+      return plus(normed, part(identity), tableScale).map((value) => value * scale);
+    });
+  }
+
+  #addOfLayer(x: Vector, position: number, layer: number): Vector {
+    const { perLayer } = this.spec.embed;
+    if (!perLayer) return x;
+    const own = this.#ofLayers[position]?.[layer] as Vector;
+    const act = ACTIVATIONS[perLayer.activation];
+    const gate = this.#linear("perLayer.W_gate", x, layer).map((value, i) => act(value) * (own[i] as number));
+    return plus(x, this.#norm("perLayer.norm", this.#linear("perLayer.W_out", gate, layer), layer));
+  }
+
   #embed(id: number, position: number): Vector {
     const { spec } = this;
-    let x: Vector = Float64Array.from(this.weights("embed.W_E")?.[id] as Vector, (value) => value * spec.embed.scale);
-    if (spec.embed.width) x = this.#linear("embed.W_proj", x, 0);
+    let x = this.#token(id);
     if (spec.positions.kind === "learned") {
       x = plus(x, this.weights("embed.W_pos")?.[position + spec.positions.offset] as Vector);
     }
@@ -151,17 +183,19 @@ export class ReferenceDecoder {
       residuals.map((x) => pre("ln1", x)),
       layer,
     );
+    const scalar = this.spec.block.scalar ? (this.weights("block.scalar", layer)?.[0]?.[0] as number) : 1;
+    const done = (x: Vector, position: number) => this.#addOfLayer(x, position, layer).map((value) => value * scalar);
     return residuals.map((x, position) => {
       const start = normedResidual ? pre("ln1", x) : x;
       const middle = last("ln1Post", plus(start, post("ln1Post", attended[position] as Vector), residualScale));
-      if (this.spec.mlp.absent) return middle;
+      if (this.spec.mlp.absent) return done(middle, position);
       const input = residual === "sequential" ? middle : x;
       const hidden = this.#mlpOrExperts(
         pre(residual === "parallel" && parallelSharedNorm ? "ln1" : "ln2", input),
         layer,
       );
       const base = normedResidual ? pre("ln2", middle) : middle;
-      return last("ln2Post", plus(base, post("ln2Post", hidden), residualScale));
+      return done(last("ln2Post", plus(base, post("ln2Post", hidden), residualScale)), position);
     });
   }
 
@@ -245,8 +279,9 @@ export class ReferenceDecoder {
 
   #attention(inputs: Vector[], layer: number): Vector[] {
     const { spec } = this;
-    const { nHeads, nKvHeads, dHead, attention } = spec;
+    const { nHeads, attention } = spec;
     const settings = spec.layers[layer] as LayerSpec;
+    const { dHead = spec.dHead, nKvHeads = spec.nKvHeads, keysFrom = layer, valuesFromKeys } = settings;
     const project = (name: string, heads: number, norm?: string) =>
       inputs.flatMap((x, position) => {
         const { clamp = Number.POSITIVE_INFINITY } = attention;
@@ -255,6 +290,11 @@ export class ReferenceDecoder {
       });
     const flat = (vectors: Vector[]) =>
       Float64Array.from(vectors.flatMap((vector) => [...vector])) as unknown as Float32Array;
+    if (keysFrom === layer)
+      this.#stored[layer] = {
+        keys: flat(project("attn.W_K", nKvHeads, "attn.kNorm")),
+        values: flat(project(valuesFromKeys ? "attn.W_K" : "attn.W_V", nKvHeads, attention.vNorm && "attn.vNorm")),
+      };
     const { z } = attentionReference({
       ...{ nHeads, nKvHeads, dHead },
       rowTable: Uint32Array.from(inputs.flatMap((_, position) => [0, position, 0, 0])),
@@ -262,8 +302,7 @@ export class ReferenceDecoder {
       slotStride: inputs.length,
       queries: flat(project("attn.W_Q", nHeads, "attn.qNorm")),
       queryStride: nHeads * dHead,
-      keys: flat(project("attn.W_K", nKvHeads, "attn.kNorm")),
-      values: flat(project("attn.W_V", nKvHeads)),
+      ...(this.#stored[keysFrom] as { keys: Float32Array; values: Float32Array }),
       window: settings.window,
       lengths: attention.causal === false ? [inputs.length] : undefined,
       scale: settings.attentionScale ?? attention.scale,
@@ -280,13 +319,16 @@ export class ReferenceDecoder {
 
   /** The heads of one projected token, normed and rotated where they are queries or keys (`norm` is given). */
   #heads(vector: Float64Array, heads: number, norm: string | undefined, position: number, layer: number): Vector[] {
-    const { dHead, attention } = this.spec;
-    const { qkNorm, qkNormSpec, qkNormAfterRope } = attention;
-    const whole = norm && qkNorm === "full" ? this.#normWith(qkNormSpec, norm, vector, layer) : vector;
+    const { attention, layers } = this.spec;
+    const { dHead = this.spec.dHead } = layers[layer] as LayerSpec;
+    const { qkNorm, qkNormSpec, qkNormAfterRope, vNorm } = attention;
+    const isValue = norm === "attn.vNorm";
+    const whole = norm && !isValue && qkNorm === "full" ? this.#normWith(qkNormSpec, norm, vector, layer) : vector;
     const { queryScale } = this.spec.layers[layer] as LayerSpec;
     return Array.from({ length: heads }, (_, head) => {
       const part: Vector = whole.slice(head * dHead, (head + 1) * dHead);
       if (!norm) return part;
+      if (isValue) return this.#normWith(vNorm as NormSpec, norm, part, layer);
       const own = (w: Vector) => (qkNorm === "perHead" ? w.slice(head * dHead, (head + 1) * dHead) : w);
       const normed = (x: Vector) =>
         qkNorm === "head" || qkNorm === "perHead" ? this.#normWith(qkNormSpec, norm, x, layer, own) : x;

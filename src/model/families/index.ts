@@ -25,6 +25,7 @@ import { falcon } from "./falcon.ts";
 import { gemma } from "./gemma.ts";
 import { gemma2 } from "./gemma2.ts";
 import { gemma3, gemma3Text } from "./gemma3.ts";
+import { gemma4Text } from "./gemma4_text.ts";
 import { glm, glm4 } from "./glm.ts";
 import { gptBigcode } from "./gpt_bigcode.ts";
 import { gptNeo } from "./gpt_neo.ts";
@@ -88,6 +89,7 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
   ["gemma2", gemma2],
   ["gemma3", gemma3],
   ["gemma3_text", gemma3Text],
+  ["gemma4_text", gemma4Text],
   ["glm4_moe", glm4Moe],
   ["gpt2", gpt2],
   ["gpt_neo", gptNeo],
@@ -158,7 +160,7 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
 
 /** Families that do not read `is_causal`, or read it elsewhere: gpt_neo's mask is a part of the model. */
 const OWN_CAUSALITY: ReadonlySet<string> = new Set([
-  ...["custom", "gemma3", "gpt_neo"],
+  ...["custom", "gemma3", "gemma4_text", "gpt_neo"],
   ...["llava", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"],
 ]);
 

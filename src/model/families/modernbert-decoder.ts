@@ -44,7 +44,9 @@ export const modernbertDecoder: Family = (config) => {
 /** Every third layer from the first on has no window. That of the others is half of `local_attention`. */
 function layersOf(config: ConfigReader, nLayers: number): LayerSpec[] {
   const interval = config.integer("global_attn_every_n_layers", 3);
-  const types = Array.from({ length: nLayers }, (_, i) => (i % interval === 0 ? "full_attention" : "sliding_attention"));
+  const types = Array.from({ length: nLayers }, (_, i) =>
+    i % interval === 0 ? "full_attention" : "sliding_attention",
+  );
   const [first, ...others] = windowedLayers(config, types, windowOf(config), 1);
   return [{ ...(first as LayerSpec), attentionNorm: false }, ...others];
 }

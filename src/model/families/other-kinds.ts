@@ -5,7 +5,7 @@
 
 const KINDS: Record<string, string> = {
   "a dense decoder that superlens has no family for yet":
-    "baichuan bitnet ctrl diffllama doge exaone gemma4_text " +
+    "baichuan bitnet ctrl diffllama doge exaone " +
     "gpt_neox_japanese internlm3 jais minicpm " +
     "qwen RefinedWeb RefinedWebModel",
   "a mixture of experts that superlens has no family for yet":

@@ -10,6 +10,7 @@ import type { ModelSpec, TensorSource } from "../spec.ts";
 import { type FloatTensor, findWeight, membersOf } from "./find.ts";
 import { commonStorage, storageOf } from "./storage.ts";
 import {
+  cacheWidth,
   isPerBlock,
   isWeightOf,
   ROUTING_WEIGHTS,
@@ -100,7 +101,12 @@ function stacksOf(spec: ModelSpec, layer: number | undefined): WeightName[][] {
     (name) => spec.weights[name] && isPerBlock(name) === inBlock && isWeightOf(spec, name, layer ?? 0),
   );
   const places = new Set(names.map((name) => WEIGHTS[name].place));
-  return [...places].map((place) => WEIGHT_NAMES.filter((name) => WEIGHTS[name].place === place));
+  // Of a stack, what the block has: queries alone where it reads another's keys and values.
+  return [...places].map((place) =>
+    WEIGHT_NAMES.filter(
+      (name) => WEIGHTS[name].place === place && isPerBlock(name) === inBlock && isWeightOf(spec, name, layer ?? 0),
+    ),
+  );
 }
 
 interface HowLaidOut {
@@ -251,5 +257,5 @@ export interface GpuMemory {
 export function gpuMemory(spec: ModelSpec, checkpoint: Checkpoint, kept: KeptAs = {}): GpuMemory {
   const parts = planWeights(spec, checkpoint, NO_LIMITS, kept).flatMap(({ matrix }) => matrix.parts);
   const weights = parts.reduce((sum, { bytes }) => sum + Math.max(16, bytes), 0);
-  return { weights, cachePerToken: spec.nLayers * 2 * spec.nKvHeads * spec.dHead * 4 };
+  return { weights, cachePerToken: 4 * cacheWidth(spec) };
 }

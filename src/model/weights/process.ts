@@ -13,7 +13,7 @@
  */
 import type { ModelSpec } from "../spec.ts";
 import { type Found, type Loaded, readFound, weightTable } from "./read.ts";
-import { WEIGHTS, type WeightName, weightShape } from "./table.ts";
+import { dHeadOf, nKvHeadsOf, WEIGHTS, type WeightName, weightShape } from "./table.ts";
 
 /** What is done to the weights. */
 export interface Processing {
@@ -52,7 +52,7 @@ export class ProcessedWeights {
     private readonly model: Loaded,
     private readonly how: Processing,
   ) {
-    this.#table = weightTable(model.weights);
+    this.#table = weightTable(model);
   }
 
   /** Whether the processed model has the weight. */
@@ -104,7 +104,9 @@ export class ProcessedWeights {
   /** b_O += W_O b_V, where query heads that share a value head share its bias. */
   async #addValueBiases(bias: Float32Array, layer: number): Promise<void> {
     if (!this.#hasBias("attn.b_V", layer)) return;
-    const { nHeads, nKvHeads, dHead } = this.model.spec;
+    const { spec } = this.model;
+    const { nHeads } = spec;
+    const [nKvHeads, dHead] = [nKvHeadsOf(spec, layer), dHeadOf(spec, layer)];
     const ofHeads = await this.#bias("attn.b_V", layer);
     const shared = nHeads / nKvHeads;
     const each = Float32Array.from({ length: nHeads * dHead }, (_, at) => {

@@ -60,6 +60,7 @@ export const PRIMITIVES = [
   WEIGH,
   SCALE,
   SCALE_BY,
+  RESHAPE,
   PICK_HEAD,
   SOFT_CAP,
   ADD,
@@ -68,16 +69,7 @@ export const PRIMITIVES = [
 ] as const;
 
 /** What dictionaries of features are written in, besides. */
-export const MODULES = [
-  RESHAPE,
-  ROW_STATISTICS,
-  STANDARDIZE,
-  JUMP_RELU,
-  GATED_RELU,
-  TOP_K,
-  DECODE,
-  UNSTANDARDIZE,
-] as const;
+export const MODULES = [ROW_STATISTICS, STANDARDIZE, JUMP_RELU, GATED_RELU, TOP_K, DECODE, UNSTANDARDIZE] as const;
 
 /** What people put into a graph: changes, looks, calls. */
 export const HOOKS = [EDIT, CALLBACK, CAPTURE] as const;

@@ -5,6 +5,7 @@ import { describe, expect, it } from "vitest";
 import { readPrompts } from "../../src/cli/prompts.ts";
 import { inTempFolder } from "../checkpoint/support.ts";
 import { failureOf } from "../hooks/support.ts";
+import { byDay } from "../support/nightly.ts";
 import { json, LLAMA, readTensors, relativeDifference, superlens } from "./support.ts";
 
 const inFile = <T>(name: string, text: string, use: (path: string) => Promise<T>) =>
@@ -39,14 +40,16 @@ describe("a file of prompts", () => {
   });
 });
 
+const COMMANDS: readonly (readonly [string, string, ...string[]])[] = [
+  ["forward", "logits", "--last"],
+  ["backward", "blocks.0.hook_resid_pre", "--metric", "logit(3)", "--at", "blocks.0.hook_resid_pre"],
+];
+
 describe("commands", () => {
   it("forward and backward run its prompts as a batch", async () => {
     await inFile("prompts.json", "[[5, 6, 7], [9, 8]]", async (path) => {
       const batch = ["--ids", "5 6 7", "--ids", "9 8"];
-      for (const [command, tensor, ...options] of [
-        ["forward", "logits", "--last"],
-        ["backward", "blocks.0.hook_resid_pre", "--metric", "logit(3)", "--at", "blocks.0.hook_resid_pre"],
-      ] as const) {
+      for (const [command, tensor, ...options] of byDay(COMMANDS, COMMANDS.slice(0, 1))) {
         const read = async (input: readonly string[]) => {
           const out = `${path}.${input.length}.safetensors`;
           const run = await superlens([command, LLAMA, ...input, ...options, "--out", out, "--quiet"]);

@@ -1,7 +1,7 @@
 /** Interventions against PyTorch hooks on the Hugging Face models: the logits after each edit. */
 import { type Edit, loadModel } from "../../src/index.ts";
 import { checkClose, FAMILIES, fixtureTensors } from "./families.ts";
-import type { Check } from "./harness.ts";
+import { type Check, inChromiumByDay } from "./harness.ts";
 
 interface EditCase {
   name: string;
@@ -12,8 +12,12 @@ interface EditCase {
   logits: string;
 }
 
+/** LayerNorm and RMSNorm, each kind of positions, blocks side by side, soft caps with windows, norms of heads. */
+const byDay = inChromiumByDay(["bloom", "cohere", "gemma2", "gpt2", "gptj", "llama", "qwen3"]);
+
 export const editChecks: Check[] = FAMILIES.map((family) => ({
   name: `${family} changes under edits as the PyTorch model does`,
+  ...byDay(family),
   async run(context) {
     const cases = JSON.parse(new TextDecoder().decode(await context.loadFixture("edits/cases.json"))) as EditCase[];
     const values = await fixtureTensors(context, "edits/values.safetensors");

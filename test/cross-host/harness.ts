@@ -21,6 +21,8 @@ export interface CheckContext {
 
 export interface Check {
   name: string;
+  /** Where it is left to the night: in Chromium, whose Dawn is Node's, what others of its kind show there by day. */
+  atNightIn?: readonly HostName[];
   /** Throws when the check fails; a returned text is shown beside the result. */
   run(context: CheckContext): Promise<string | undefined>;
 }
@@ -53,6 +55,16 @@ export function createContext(
   };
 }
 
+/** The checks of a host: all at night; by day without those that it leaves to the night. */
+export const checksOf = (checks: readonly Check[], host: HostName, isNight: boolean): readonly Check[] =>
+  checks.filter(({ atNightIn }) => isNight || !atNightIn?.includes(host));
+
+/** For checks of a list: left to the night in Chromium but for those named. */
+export const inChromiumByDay =
+  (day: readonly string[]) =>
+  (name: string): Pick<Check, "atNightIn"> =>
+    day.includes(name) ? {} : { atNightIn: ["browser"] };
+
 export async function runCheck(check: Check, context: CheckContext): Promise<CheckResult> {
   const start = performance.now();
   const finish = (ok: boolean, note: string) => ({
@@ -73,7 +85,8 @@ export const showWorst = (worst: number) => `worst ${worst.toExponential(1)}`;
 
 /** Runs all checks and prints each result; for hosts that are another process. */
 export async function runAndPrint(checks: readonly Check[], context: CheckContext): Promise<void> {
-  for (const check of checks) console.log(RESULT_MARK + JSON.stringify(await runCheck(check, context)));
+  for (const check of checksOf(checks, context.host, context.isNight))
+    console.log(RESULT_MARK + JSON.stringify(await runCheck(check, context)));
 }
 
 export function expectEqual<T>(actual: T, expected: T, what: string): void {

@@ -5,7 +5,7 @@ import type { LocalServer } from "../../src/cli/local-server.ts";
 import "../../src/node.ts";
 import { testGpu } from "../support/gpu.ts";
 import { isNight } from "../support/nightly.ts";
-import { type Check, type CheckContext, createContext, runCheck } from "./harness.ts";
+import { type Check, type CheckContext, checksOf, createContext, runCheck } from "./harness.ts";
 import { kernelTables } from "./kernels.ts";
 import { runChromium } from "./run-chromium.ts";
 import { runDeno } from "./run-deno.ts";
@@ -31,15 +31,15 @@ describe("node", () => {
 });
 
 describe.each([
-  { host: "deno", run: runDeno },
-  { host: "chromium", run: runChromium },
-])("$host", ({ host, run }) => {
+  { host: "deno", name: "deno", run: runDeno },
+  { host: "chromium", name: "browser", run: runChromium },
+] as const)("$host", ({ host, name: hostName, run }) => {
   let report: HostReport;
   beforeAll(async () => {
     report = await run();
   });
 
-  it.each(suite)("$name", ({ name }) => {
+  it.each(checksOf(suite, hostName, isNight))("$name", ({ name }) => {
     const result = report.results.find((candidate) => candidate.name === name);
     const note = result?.note ?? [`${host} gave no result.`, ...report.log].join("\n");
     expect(result?.ok, note).toBe(true);

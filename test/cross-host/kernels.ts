@@ -7,7 +7,7 @@
  */
 import { ATTENTION_FAMILY } from "../../src/kernels/attention.ts";
 import { isBlockStorage, STORAGE_TYPES, type StorageType } from "../../src/kernels/storage.ts";
-import { SHAPES as ATTENTION_SHAPES, attentionError, canRun, toleranceOf } from "../kernels/attention.cases.ts";
+import { SHAPES as ATTENTION_SHAPES, attentionError, BY_DAY, canRun, toleranceOf } from "../kernels/attention.cases.ts";
 import {
   ALL_MATMULS,
   type Case,
@@ -38,33 +38,12 @@ function matmulCases(shapes: readonly Case[], { host, isNight }: CheckContext): 
   return host === "deno" ? byDay : byDay.filter(([, storage]) => storage === "bf16").slice(-1);
 }
 
-/**
- * Shapes of attention by day: each flag alone or beside others, few keys and more than any split, heads narrower and wider
- * than a workgroup and a slice. The others differ from these in sizes.
- */
-const ATTENTION_BY_DAY = [
-  "two sequences of unequal length",
-  "sequences in turn",
-  "700 keys",
-  "2500 keys, more than splits of 64",
-  "window 3",
-  "window of 257 keys in 700",
-  "soft cap, window, ALiBi",
-  "large scores",
-  "dHead 260, two slices of output",
-  "dHead 1024, the widest",
-  "both ways through a window, some rows of long sequences",
-  "both ways, 700 keys, a soft cap",
-];
-
 /** What has every flag, which is the one of Chromium by day. */
 const ALL_FLAGS = "soft cap, window, ALiBi";
 
 function attentionShapes({ host, isNight }: CheckContext) {
   if (isNight) return ATTENTION_SHAPES;
-  return ATTENTION_SHAPES.filter(({ name }) =>
-    host === "deno" ? ATTENTION_BY_DAY.includes(name) : name === ALL_FLAGS,
-  );
+  return ATTENTION_SHAPES.filter(({ name }) => (host === "deno" ? BY_DAY.includes(name) : name === ALL_FLAGS));
 }
 
 /** Weights in blocks: every storage, read four at a time and one at a time, and by the kernels that walk blocks. */

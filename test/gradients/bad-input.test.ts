@@ -17,6 +17,7 @@ import { Model } from "../../src/model/model.ts";
 import { failureOf, hooked, logitsOf } from "../hooks/support.ts";
 import { changeTensors, fixtureFiles, sourceOf, valuesOf } from "../support/fixtures.ts";
 import { gpuWithLimits, ownGpu } from "../support/gpu.ts";
+import { isNight } from "../support/nightly.ts";
 
 const IDS = [3, 14, 15, 92, 65];
 const METRIC = metric.logitDiff(5, 7);
@@ -301,7 +302,10 @@ it("edges are not scored or chosen by what says nothing", async () => {
   expect(await failureOf(() => JSON.stringify(nowhere))).toMatch(/m0->logits is NaN/);
 });
 
-it("500 backward passes leave memory where it was", async () => {
+/** A leak shows in the first passes after those that warm up. */
+const PASSES = isNight ? 500 : 120;
+
+it(`${PASSES} backward passes leave memory where it was`, async () => {
   const turn = async (index: number) => {
     const input = [IDS.slice(0, 2 + (index % 4)), IDS];
     const at = index % 2 ? "*hook_resid_post" : ["*hook_z", "*hook_pattern"];
@@ -310,7 +314,7 @@ it("500 backward passes leave memory where it was", async () => {
   };
   for (let index = 0; index < 24; index++) await turn(index);
   const before = memory();
-  for (let index = 0; index < 476; index++) await turn(index);
+  for (let index = 0; index < PASSES - 24; index++) await turn(index);
   expect(memory()).toEqual(before);
   expect(await logitsOf(model, IDS)).toHaveLength(5 * 96);
 });

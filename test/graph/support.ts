@@ -43,7 +43,8 @@ export async function fixture(
   const find = ({ name, block }: WeightRef, part: "w" | "b" | undefined): Float64Array | undefined => {
     if (name === "W_U" && spec.unembed.tied) return flat("embed.W_E");
     const place = part ? `${name}.${part}` : name;
-    const isHere = (each: WeightName) => isPerBlock(each) === (block !== undefined) && isWeightOf(spec, each, block ?? 0);
+    const isHere = (each: WeightName) =>
+      isPerBlock(each) === (block !== undefined) && isWeightOf(spec, each, block ?? 0);
     return stacked(
       WEIGHT_NAMES.filter((each) => WEIGHTS[each].place === place && isHere(each)),
       block ?? 0,

@@ -9,6 +9,7 @@ import { normReference } from "../../src/ops/norm-reference.ts";
 import { lookupIn } from "../engine/forward.reference.ts";
 import { FAMILIES, fixtureFiles } from "../support/fixtures.ts";
 import { gpuWithLimits } from "../support/gpu.ts";
+import { byDay } from "../support/nightly.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
 import { captured, failureOf, hooked, logitsOf, randomIds, readAll, withForward } from "./support.ts";
 
@@ -62,7 +63,10 @@ async function madeOf(model: HookedModel, family: string, reader: string, x: Flo
 
 const isOfHeads = (name: string) => name !== "hook_mlp_in";
 
-describe.each(FAMILIES)("in %s", (family) => {
+/** Each kind of norm, place of it, and block; multi-query; weights as [in, out]. */
+const DAY = ["gpt2", "gemma2", "gptj", "olmo2", "cohere", "falcon", "bloom", "phi", "smollm3"];
+
+describe.each(byDay(FAMILIES, DAY))("in %s", (family) => {
   let model: HookedModel;
   let ids: number[];
   beforeAll(async () => {

@@ -17,6 +17,7 @@ import {
   pointTable,
 } from "../../src/hooks/index.ts";
 import { promptPair } from "../patching/support.ts";
+import { byDay } from "../support/nightly.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
 import { failureOf, hooked, logitsOf, randomEdit, randomIds, withForward } from "./support.ts";
 
@@ -60,7 +61,7 @@ function projections({ spec }: HookedModel): Metric[] {
   });
 }
 
-describe.each(["gpt2", "gemma2", "gptj"])("in %s", (family) => {
+describe.each(byDay(["gpt2", "gemma2", "gptj"], ["gemma2"]))("in %s", (family) => {
   let model: HookedModel;
   beforeAll(async () => {
     model = await hooked(family);

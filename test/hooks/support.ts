@@ -7,6 +7,7 @@ import {
   type ForwardResult,
   type HookedForwardOptions,
   HookedModel,
+  type Point,
   type PointKind,
   pointTable,
 } from "../../src/hooks/index.ts";

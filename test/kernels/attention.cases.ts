@@ -189,6 +189,27 @@ export const SHAPES: Shape[] = [
 ];
 
 /**
+ * Shapes of attention by day: each flag alone or beside others, few keys and more than any split, heads narrower and wider
+ * than a workgroup and a slice. The others differ from these in sizes.
+ */
+export const BY_DAY: readonly string[] = [
+  "two sequences of unequal length",
+  "sequences in turn",
+  "700 keys",
+  "2500 keys, more than splits of 64",
+  "window 3",
+  "window of 257 keys in 700",
+  "soft cap, window, ALiBi",
+  "large scores",
+  "ALiBi rounded to bfloat16",
+  "sinks of 2500 keys, a soft cap and a window",
+  "dHead 260, two slices of output",
+  "dHead 1024, the widest",
+  "both ways through a window, some rows of long sequences",
+  "both ways, 700 keys, a soft cap",
+];
+
+/**
  * The case's arrays, with slots in random order among unused ones, and the first two positions of all shared. In slots that
  * no row can see lies NaN: a cache may get memory that was used before.
  */

@@ -28,7 +28,7 @@ const ROPES = {
 };
 
 export const gemma4Text: Family = (config) => {
-  config.requireFixed({ enable_moe_block: false, rope_scaling: undefined, partial_rotary_factor: undefined });
+  config.requireFixed({ enable_moe_block: false, rope_scaling: undefined });
   // No null stands for a derived size here.
   for (const name of ["head_dim", "num_key_value_heads"]) config.integer(name, 1);
   const eps = config.number("rms_norm_eps", 1e-6);
@@ -153,8 +153,10 @@ function ropesOf(
     const isUsed = widths.length > 0;
     if (isUsed && !settings) parameters?.refuse(type, "is missing");
     if (!settings) return isUsed ? [] : [unusedRope(spec.dHead)];
-    if (isUsed && !(settings.has("rope_theta") && settings.has("rope_type")))
-      settings.refuse(settings.has("rope_theta") ? "rope_type" : "rope_theta", "is missing");
+    // What other families take from beside these settings, this one does not.
+    const isOfLength = ["llama3", "yarn", "longrope"].includes(settings.nullableText("rope_type") ?? "");
+    for (const key of ["rope_theta", "rope_type", ...(isOfLength ? ["original_max_position_embeddings"] : [])])
+      if (isUsed && !settings.has(key)) settings.refuse(key, "is missing");
     const [dHead = spec.dHead] = widths;
     return [ropeFrom(config, settings, { dHead, maxPositions, style: "half", theta: 1e4, partial: null })];
   });

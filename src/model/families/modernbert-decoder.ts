@@ -23,6 +23,12 @@ const DEFAULTS = { nLayers: 22, dModel: 768, nHeads: 12, dMlp: 1152, vocabSize: 
 
 export const modernbertDecoder: Family = (config) => {
   const sizes = readEvenSizes(config, DEFAULTS);
+  // transformers' attention of this model has no mask then, and fails or looks one way.
+  config.requireFixed({ is_causal: true });
+  for (const type of ["full_attention", "sliding_attention"]) {
+    const parameters = config.child("rope_parameters");
+    if (parameters?.value(type) === null) parameters.refuse(type, "must be an object");
+  }
   config.requireFixed({ head_dim: config.has("head_dim") ? sizes.dHead : undefined });
   const thetas = {
     full: config.number("global_rope_theta", 160000),

@@ -8,6 +8,7 @@ import type { Mutant } from "./mutant.ts";
 import { EXPERT_MUTANTS } from "./mutants-experts.ts";
 import { GGUF_MUTANTS } from "./mutants-gguf.ts";
 import { GRADIENT_MUTANTS } from "./mutants-gradients.ts";
+import { QUANTIZED_MUTANTS } from "./mutants-quantized.ts";
 import { TYPE_MUTANTS } from "./mutants-types.ts";
 
 const PLACE = ["test/graph/place.test.ts"];
@@ -589,4 +590,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...TYPE_MUTANTS,
   ...EXPERT_MUTANTS,
   ...GGUF_MUTANTS,
+  ...QUANTIZED_MUTANTS,
 ];

@@ -4,11 +4,12 @@
  */
 import { Command, Option } from "commander";
 import { type Checkpoint, isFloat, type TensorInfo } from "../../checkpoint/index.ts";
+import { type Quantization, readQuantization } from "../../checkpoint/quantized/config.ts";
 import type { TextModel } from "../../model/input.ts";
-import { openModelSource, openTokenizer, readSpec } from "../../model/load.ts";
+import { openModelSource, openTokenizer, readFitted } from "../../model/load.ts";
 import type { ModelSpec } from "../../model/spec.ts";
 import { assertFinite } from "../../model/weights/finite.ts";
-import { fitCheckpoint, listTensors, type UnusedTensor } from "../../model/weights/fit.ts";
+import { listTensors, type UnusedTensor } from "../../model/weights/fit.ts";
 import { type GpuMemory, gpuMemory } from "../../model/weights/plan.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
 import { describeSpec } from "../describe-spec.ts";
@@ -93,6 +94,8 @@ interface ModelFacts {
   memory: GpuMemory;
   unused: readonly UnusedTensor[];
   text: TextModel;
+  /** How the weights are quantised, and what each kind of them is read as. */
+  quantization: { name: string; tensors: Record<string, number> } | undefined;
 }
 
 async function describeModel(
@@ -100,10 +103,24 @@ async function describeModel(
   { weightsAs }: GlobalOptions,
   onNotice: (message: string) => void = () => {},
 ): Promise<ModelFacts> {
-  const { spec: configSpec } = await readSpec(checkpoint);
-  const { spec, unused } = await fitCheckpoint(configSpec, checkpoint, onNotice);
-  const memory = gpuMemory(spec, checkpoint, weightsAs && { weights: weightsAs });
-  return { spec, memory, unused, text: await openTokenizer(checkpoint, spec, onNotice) };
+  const { spec, unused, config, checkpoint: weights } = await readFitted(checkpoint, onNotice);
+  const memory = gpuMemory(spec, weights, weightsAs && { weights: weightsAs });
+  const quantization = describeQuantization(readQuantization(config, checkpoint.label), weights);
+  return { spec, memory, unused, quantization, text: await openTokenizer(checkpoint, spec, onNotice) };
+}
+
+function describeQuantization(
+  quantization: Quantization | undefined,
+  { tensors }: Checkpoint,
+): ModelFacts["quantization"] {
+  if (!quantization) return undefined;
+  const counts: Record<string, number> = {};
+  for (const { dtype, storedAs } of tensors.values()) {
+    if (storedAs === undefined) continue;
+    const kind = `${storedAs} as ${dtype}`;
+    counts[kind] = (counts[kind] ?? 0) + 1;
+  }
+  return { name: quantization.name, tensors: counts };
 }
 
 async function checkFinite(checkpoint: Checkpoint, quiet = false): Promise<void> {
@@ -153,9 +170,15 @@ function asJson(name: string, checkpoint: Checkpoint, model: ModelFacts | undefi
   }));
   const listing = { tensors, totals: Object.fromEntries(totals(checkpoint)), metadata: checkpoint.metadata };
   if (!model) return { file: name, ...listing };
-  const { spec, memory, unused } = model;
+  const { spec, memory, unused, quantization } = model;
   const { tokenizer } = model.text;
-  const facts = { spec, tokenizer: tokenizer ? tokenizerFacts(tokenizer) : null, gpu: memory, unused };
+  const facts = {
+    spec,
+    tokenizer: tokenizer ? tokenizerFacts(tokenizer) : null,
+    gpu: memory,
+    unused,
+    ...(quantization && { quantization }),
+  };
   return { model: name, ...facts, ...listing };
 }
 
@@ -183,10 +206,11 @@ function printText(name: string, checkpoint: Checkpoint, model: ModelFacts | und
   print("totals", ...table(sums, ["left", "right", "right", "right"]));
 }
 
-function modelLines({ spec, memory, unused, text }: ModelFacts): [string, string][] {
+function modelLines({ spec, memory, unused, text, quantization }: ModelFacts): [string, string][] {
   const { weights, cachePerToken } = memory;
   const lines: [string, string][] = [
     ...describeSpec(spec),
+    ...quantizedLines(quantization),
     ["tokenizer", describeText(text, spec)],
     [
       "GPU memory",
@@ -194,6 +218,12 @@ function modelLines({ spec, memory, unused, text }: ModelFacts): [string, string
     ],
   ];
   return [...lines, ...unusedLines(unused)];
+}
+
+function quantizedLines(quantization: ModelFacts["quantization"]): [string, string][] {
+  if (!quantization) return [];
+  const kinds = Object.entries(quantization.tensors).map(([kind, count]) => `${grouped(count)} weights of ${kind}`);
+  return [["quantised", `${quantization.name}: ${kinds.join(", ") || "no weight"}`]];
 }
 
 /** Tensors that the model does without, those of one reason on one line. */

@@ -3,6 +3,9 @@ import type { Mutant } from "./mutant.ts";
 
 const VJP = ["test/gradients/vjp.test.ts"];
 const TYPES = ["test/families/types.test.ts"];
+const CUSTOM = ["test/engine/custom.test.ts"];
+const SHARED_KEYS = ["test/families/shared-keys.test.ts"];
+const GRADIENTS = ["test/gradients/types.test.ts"];
 
 const LATENT = ["test/engine/latent.test.ts"];
 const CONFIGS = ["test/families/latent.test.ts"];
@@ -39,15 +42,15 @@ export const TYPE_MUTANTS: readonly Mutant[] = [
   {
     name: "types: the other part of queries rotates",
     file: "src/model/trace.ts",
-    from: "this.#turned(turningQuery, turning)",
-    to: "this.#turned(turningQuery, turningQuery)",
+    from: "this.#rotated(turningQuery, turning)",
+    to: "this.#rotated(turningQuery, turningQuery)",
     tests: LATENT,
   },
   {
     name: "types: the cache is as wide as values",
-    file: "src/model/kv-cache.ts",
-    from: "attentionWidth(this.shape) * 4",
-    to: "(this.shape.dValue ?? this.shape.dHead) * 4",
+    file: "src/model/weights/table.ts",
+    from: "nKvHeadsOf(spec, layer) * attentionWidth(spec, layer) : 0",
+    to: "nKvHeadsOf(spec, layer) * dValueOf(spec, layer) : 0",
     tests: LATENT,
   },
   {
@@ -67,14 +70,14 @@ export const TYPE_MUTANTS: readonly Mutant[] = [
   {
     name: "types: keys that are not there take rows of a stacked projection",
     file: "src/model/weights/plan.ts",
-    from: "WEIGHTS[name].place === place && isWithin(name)",
-    to: "WEIGHTS[name].place === place",
+    from: "WEIGHTS[name].place === place && isPerBlock(name) === inBlock && isWeightOf(spec, name, layer ?? 0)",
+    to: "WEIGHTS[name].place === place && isPerBlock(name) === inBlock",
     tests: TYPES,
   },
   {
     name: "types: heads beside odd values are not aligned",
     file: "src/model/trace.ts",
-    from: "if (zeros === 0 && dValueOf(this.spec) % 4 === 0) return x;",
+    from: "if (zeros === 0 && dValueOf(this.spec, this.layer) % 4 === 0) return x;",
     to: "if (zeros === 0) return x;",
     tests: ["test/engine/custom.test.ts"],
   },
@@ -112,5 +115,61 @@ export const TYPE_MUTANTS: readonly Mutant[] = [
     from: "replaceAll(/\\{[eh]\\}/g, String(member))",
     to: 'replaceAll(/\\{[eh]\\}/g, "0")',
     tests: TYPES,
+  },
+  {
+    name: "further types: the left alpha of xIELU has the gradient of its softplus",
+    file: "src/ops/xielu.ts",
+    from: "[0, sigmoid(alphaN) * leftPart(x)]",
+    to: "[0, leftPart(x)]",
+    tests: VJP,
+  },
+  {
+    name: "further types: a block without a norm before attention has one",
+    file: "src/model/trace.ts",
+    from: 'const isAbsent = name === "ln1" && !normsAttention(this.spec, this.layer);',
+    to: "const isAbsent = false;",
+    tests: CUSTOM,
+  },
+  {
+    name: "further types: values are not normed",
+    file: "src/model/trace.ts",
+    from: 'if (v && vNorm && vNorm.kind !== "none")',
+    to: 'if (v && vNorm && vNorm.kind === "none")',
+    tests: CUSTOM,
+  },
+  {
+    name: "further types: each block has the first one's embedding of the token",
+    file: "src/model/trace.ts",
+    from: "{ head: layer }, this.#at",
+    to: "{ head: 0 }, this.#at",
+    tests: CUSTOM,
+  },
+  {
+    name: "further types: rows of a sweep join after the block whose keys they read",
+    file: "src/hooks/sweep-plan.ts",
+    from: "[...ofModules, ...ofKeys, ...ofEmbeddings]",
+    to: "[...ofModules]",
+    tests: ["test/hooks/sweep.test.ts"],
+  },
+  {
+    name: "further types: a cache has the size of its first layer's keys",
+    file: "src/model/weights/table.ts",
+    from: "layers[layer]?.keysFrom === undefined ? nKvHeadsOf",
+    to: "layers[0]?.keysFrom === undefined ? nKvHeadsOf",
+    tests: SHARED_KEYS,
+  },
+  {
+    name: "further types: gradients that lie side by side are added as if they were packed",
+    file: "src/ops/add.ts",
+    from: "if (isPacked(view) && view.start === 0) return undefined;",
+    to: "if (view.width > 0) return undefined;",
+    tests: GRADIENTS,
+  },
+  {
+    name: "further types: constants have gradients",
+    file: "src/model/weights/tensors.ts",
+    from: "planned.filter(({ place }) => !constants.has(place))",
+    to: "planned",
+    tests: GRADIENTS,
   },
 ];

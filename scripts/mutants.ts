@@ -278,15 +278,15 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "trace: rows end before their keys and values are stored",
     file: "src/model/trace.ts",
-    from: "this.add(STORE, [k, v],",
-    to: 'this.add(STORE, this.form.narrow && layer === this.spec.nLayers - 1 ? [this.#select(k, "output"), this.#select(v, "output")] : [k, v],',
+    from: "this.add(STORE, own, {",
+    to: 'this.add(STORE, this.form.narrow && layer === this.spec.nLayers - 1 ? own.map((x) => this.#select(x, "output")) : own, {',
     tests: REFERENCES,
   },
   {
     name: "trace: values are rotated",
     file: "src/model/trace.ts",
-    from: "[q, k] = this.#turned(q, k);",
-    to: "[q, k] = this.#turned(q, k);\n    [v] = this.#turned(v, k);",
+    from: "const [turnedQ, turnedK] = this.#turned(q, k);",
+    to: "const [turnedQ, turnedK] = this.#turned(q, k);\n    if (v) [v] = this.#rotated(v, undefined);",
     tests: REFERENCES,
   },
   {

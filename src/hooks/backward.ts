@@ -21,8 +21,8 @@ import type { RunOptions } from "../model/runner.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { WeightGradients } from "../model/weights/gradients.ts";
 import { plainName, tensorsHolding } from "../model/weights/read.ts";
-import { tensorNames } from "../model/weights/tensors.ts";
-import { attentionWidth } from "../model/widths.ts";
+import { attentionWidths } from "../model/weights/table.ts";
+import { parameterNames } from "../model/weights/tensors.ts";
 import { widestAttentionGradient } from "../ops/attention.ts";
 import type { CaptureTarget, PassHooks } from "../ops/bindings.ts";
 import { editOp } from "../ops/edit-call.ts";
@@ -276,7 +276,7 @@ function zerosLike(gpu: Gpu, cache: ActivationCache): ActivationCache {
 
 /** @throws InputError `input/no-weight` for a pattern that matches nothing */
 function chooseWeights({ engine, spec }: Model, patterns: readonly PointPattern[] = []): string[] {
-  const names = tensorNames(engine.weights);
+  const names = parameterNames(engine.weights);
   const chosen = patterns.flatMap((pattern) => {
     const matching = names.filter(matcher(pattern));
     if (matching.length > 0) return matching;
@@ -329,7 +329,7 @@ export function widestOf(
   const measured = from ? rowWidth(from, { spec, lengths: [1], starts: [0] }) : 0;
   return Math.max(
     widest,
-    widestAttentionGradient({ nHeads: spec.nHeads, dHead: attentionWidth(spec) }, longest),
+    widestAttentionGradient(spec.nHeads, attentionWidths(spec), longest),
     logits === "all" ? spec.vocabSize : measured,
   );
 }

@@ -6,8 +6,7 @@ import { HookError } from "../errors.ts";
 import { Tensor } from "../gpu/tensor.ts";
 import { isCausal } from "../model/causality.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { dMlpOf } from "../model/weights/table.ts";
-import { dValueOf } from "../model/widths.ts";
+import { dHeadOf, dMlpOf, dValueOf, nKvHeadsOf } from "../model/weights/table.ts";
 import { EDIT_OPS, type EditCall, type EditOp, editOp, isOneExpression } from "../ops/edit-call.ts";
 import { layoutOf } from "../ops/places.ts";
 import * as s from "../schema/schema.ts";
@@ -201,12 +200,13 @@ export function axisSize(
     query: Math.max(...lengths),
     key: Math.max(...lengths),
     head: spec.nHeads,
-    kvHead: spec.nKvHeads,
-    dHead: spec.dHead,
-    dValue: dValueOf(spec),
+    kvHead: nKvHeadsOf(spec, layer),
+    dHead: dHeadOf(spec, layer),
+    dValue: dValueOf(spec, layer),
     dRope: spec.attention.latent?.dRope ?? 0,
     dQLatent: spec.attention.latent?.dQ ?? 0,
     dKvLatent: spec.attention.latent?.dKv ?? 0,
+    dPerLayer: spec.embed.perLayer?.width ?? 0,
     dModel: spec.dModel,
     dMlp: dMlpOf(spec, layer),
     expert: spec.mlp.experts?.count ?? 0,

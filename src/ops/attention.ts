@@ -67,9 +67,9 @@ function addSinkGradient(sink: OpSink, { sinks }: AttentionAttributes, terms: Va
 
 const isTiled = ({ dHead }: Pick<AttentionAttributes, "dHead">) => dHead <= WIDEST_TILED_HEAD;
 
-/** Elements of the widest row of attention's gradients, where nobody looks at scores or pattern. */
-export function widestAttentionGradient(spec: Pick<AttentionAttributes, "nHeads" | "dHead">, keyCount: number): number {
-  return isTiled(spec) ? spec.nHeads * spec.dHead : spec.nHeads * keyCount;
+/** Elements of the widest row of attention's gradients, where nobody looks at scores or pattern; `widths` of heads, by block. */
+export function widestAttentionGradient(nHeads: number, widths: readonly number[], keyCount: number): number {
+  return nHeads * Math.max(...widths.map((width) => (isTiled({ dHead: width }) ? width : keyCount)));
 }
 
 export const SCORES: OpKind<AttentionAttributes> = defineOp<AttentionAttributes>({

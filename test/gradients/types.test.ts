@@ -38,6 +38,10 @@ const CASES: readonly [name: string, special: RegExp][] = [
   ["deepseek_v2", /kv_[ab]_/],
   ["deepseek_v3", /q_[ab]_|kv_[ab]_/],
   ["llama4_text", /[qkv]_proj|router/],
+  ["apertus", /alpha_[pn]/],
+  ["modernbert-decoder", /lm_head|embeddings/],
+  ["gemma4_text", /[kv]_proj/],
+  ["gemma4_text_ple", /per_layer|[kv]_proj/],
 ];
 const SHOWN = byDay(
   CASES.map(([name]) => name),
@@ -51,6 +55,8 @@ const SHOWN = byDay(
     "nanochat",
     "deepseek_v3",
     "llama4_text",
+    "apertus",
+    "gemma4_text_ple",
   ],
 );
 

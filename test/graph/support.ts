@@ -9,7 +9,7 @@ import type { Edit } from "../../src/hooks/index.ts";
 import { specFromConfig } from "../../src/model/families/index.ts";
 import { ropeTable } from "../../src/model/rope.ts";
 import type { ModelSpec, WeightName } from "../../src/model/spec.ts";
-import { weightShape } from "../../src/model/weights/table.ts";
+import { isPerBlock, isWeightOf, WEIGHT_NAMES, WEIGHTS, weightShape } from "../../src/model/weights/table.ts";
 import type { EditFormula, ReferenceEdit } from "../../src/ops/edit-reference.ts";
 import type { ReferenceCall, WeightRef } from "../../src/ops/op.ts";
 import { RowTable } from "../../src/ops/rows.ts";
@@ -18,17 +18,6 @@ import { lookupIn } from "../engine/forward.reference.ts";
 import { fixtureFiles } from "../support/fixtures.ts";
 
 type WeightOf = ReferenceCall<unknown>["weight"];
-
-/** Names of `Weights` as the spec has them. */
-const NORMS: Record<string, string> = {
-  embedNorm: "embed.norm",
-  ...Object.fromEntries(["qNorm", "kNorm", "qLatentNorm", "kvLatentNorm"].map((name) => [name, `attn.${name}`])),
-};
-const GLOBAL: Record<string, WeightName> = {
-  W_E: "embed.W_E",
-  W_pos: "embed.W_pos",
-  b_U: "unembed.b_U",
-};
 
 /** A fixture's spec, with settings of its config changed, and its weights by the names that ops have for them. */
 export async function fixture(
@@ -42,31 +31,24 @@ export async function fixture(
     const rows = lookup(name, block);
     return rows && Float64Array.from(rows.flatMap((row) => [...row]));
   };
+  /** Weights of one place, one behind the other; zeros for those that are absent beside others. */
   const stacked = (names: readonly WeightName[], block: number) => {
     const parts = names.map((name) => flat(name, block));
     if (parts.every((part) => part === undefined)) return undefined;
-    return Float64Array.from(
-      parts.flatMap((part, index) => [
-        ...(part ?? new Float64Array(weightShape(spec, names[index] as WeightName, block)[0] as number)),
-      ]),
-    );
+    const zeros = (name: WeightName) =>
+      new Array<number>(weightShape(spec, name, block).reduce((product, size) => product * size, 1)).fill(0);
+    return Float64Array.from(parts.flatMap((part, index) => [...(part ?? zeros(names[index] as WeightName))]));
   };
   const known = new Map<string, Float64Array | undefined>();
-  const find = ({ name, block = 0 }: WeightRef, part: "w" | "b" | undefined): Float64Array | undefined => {
-    if (part) return flat(`${NORMS[name] ?? name}.${part}` as WeightName, block);
-    const { latent } = spec.attention;
-    const ofQkv = (kind: "W" | "b") =>
-      (latent ? ["Q"] : ["Q", "K", "V"]).map((part) => `attn.${kind}_${part}` as WeightName);
-    if (name === "qkv") return stacked(ofQkv("W"), block);
-    if (name === "qkvBias") return stacked(ofQkv("b"), block);
-    if (name === "kvUp") return stacked(["attn.W_UK", "attn.W_UV"], block);
-    if (name === "kvUpBias") return stacked(["attn.b_UK", "attn.b_UV"], block);
-    if (name === "W_U") return flat(spec.unembed.tied ? "embed.W_E" : "unembed.W_U");
-    if (name === "sinks") return flat("attn.sinks", block);
-    const [, kind, own, ending] = /^([Wb])_(experts|shared)_(\w+)$/.exec(name) ?? [];
-    if (own) return flat(`mlp.${own}.${kind}_${ending}` as WeightName, block);
-    const inBlock = `${/_(O|DQ|UQ|DKV|KR)$/.test(name) ? "attn" : "mlp"}.${name}` as WeightName;
-    return flat(GLOBAL[name] ?? inBlock, block);
+  const find = ({ name, block }: WeightRef, part: "w" | "b" | undefined): Float64Array | undefined => {
+    if (name === "W_U" && spec.unembed.tied) return flat("embed.W_E");
+    const place = part ? `${name}.${part}` : name;
+    const isHere = (each: WeightName) =>
+      isPerBlock(each) === (block !== undefined) && isWeightOf(spec, each, block ?? 0);
+    return stacked(
+      WEIGHT_NAMES.filter((each) => WEIGHTS[each].place === place && isHere(each)),
+      block ?? 0,
+    );
   };
   const weight: WeightOf = (ref, part) => {
     if (!ref) return undefined;

@@ -4,7 +4,7 @@
  */
 import type { Tensor } from "../../gpu/tensor.ts";
 import type { BackwardRequest } from "../../model/engine.ts";
-import { attentionWidth } from "../../model/widths.ts";
+import { attentionWidths } from "../../model/weights/table.ts";
 import { widestAttentionGradient } from "../../ops/attention.ts";
 import { ActivationCache } from "../activation-cache.ts";
 import { type CompiledEdit, compileEdits, type EditScope } from "../edit.ts";
@@ -91,8 +91,6 @@ function widestOf(model: HookedModel, { ids, points, backward }: CopiesPass): nu
   const widths = looked.map((point) => rowWidth(point, oneCopy(model, ids)));
   return Math.max(
     ...widths,
-    backward
-      ? widestAttentionGradient({ nHeads: model.spec.nHeads, dHead: attentionWidth(model.spec) }, ids.length)
-      : 0,
+    backward ? widestAttentionGradient(model.spec.nHeads, attentionWidths(model.spec), ids.length) : 0,
   );
 }

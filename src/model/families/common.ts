@@ -102,7 +102,8 @@ export function withCausality(config: ConfigReader, spec: ModelSpec): ModelSpec 
 
 type Matrix =
   | `attn.${"Q" | "K" | "V" | "O" | "DQ" | "UQ" | "DKV" | "UK" | "UV" | "KR"}`
-  | `mlp.${"gate" | "in" | "out"}`;
+  | `mlp.${"gate" | "in" | "out"}`
+  | `perLayer.${"gate" | "out"}`;
 type Norm =
   | "ln1"
   | "ln1Post"
@@ -110,6 +111,9 @@ type Norm =
   | "ln2Post"
   | "lnFinal"
   | "embed.norm"
+  | "unembed.ln"
+  | "embed.perLayer.norm"
+  | "perLayer.norm"
   | `attn.${"q" | "k" | "qLatent" | "kvLatent"}Norm`;
 
 export interface LinearOptions {

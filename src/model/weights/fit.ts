@@ -7,9 +7,9 @@ import { type Checkpoint, sameTensor, type TensorInfo } from "../../checkpoint/i
 import { CheckpointError, ConfigError } from "../../errors.ts";
 import { resolveEmbedding, resolveHead } from "../families/resolve.ts";
 import type { ModelSpec } from "../spec.ts";
-import { attentionWidth } from "../widths.ts";
 import type { FloatTensor } from "./find.ts";
 import { planWeights } from "./plan.ts";
+import { attentionWidths } from "./table.ts";
 
 /** A tensor of the checkpoint that the model does not use. */
 export interface UnusedTensor {
@@ -84,8 +84,8 @@ export async function fitCheckpoint(
 
 /** The attention kernels read heads as vectors of four, and hold a query of at most 1024 elements. */
 function assertHeads(spec: ModelSpec, label: string): void {
-  const dHead = attentionWidth(spec);
-  if (dHead % 4 === 0 && dHead <= 1024) return;
+  const dHead = attentionWidths(spec).find((width) => width % 4 !== 0 || width > 1024);
+  if (dHead === undefined) return;
   throw new ConfigError(
     "config/unsupported",
     `${label}: dHead = ${dHead} cannot run; it must be a multiple of 4, at most 1024. Heads may be padded with zeros, if attention.scale stays what it was.`,

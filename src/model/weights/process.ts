@@ -12,9 +12,8 @@
  * Numbers come from the GPU one weight at a time. Sums are in float64, results in float32.
  */
 import type { ModelSpec } from "../spec.ts";
-import { dValueOf } from "../widths.ts";
 import { type Found, type Loaded, readFound, weightTable } from "./read.ts";
-import { WEIGHTS, type WeightName, weightShape } from "./table.ts";
+import { dValueOf, nKvHeadsOf, WEIGHTS, type WeightName, weightShape } from "./table.ts";
 
 /** What is done to the weights. */
 export interface Processing {
@@ -38,7 +37,7 @@ const WRITES: Partial<Record<WeightName, "rows" | "columns">> = {
 
 /** The norm whose output a matrix or its bias reads; undefined where it reads something else. */
 export function normBefore({ block }: ModelSpec, name: WeightName): NormName | undefined {
-  if (/^unembed\./.test(name)) return "lnFinal";
+  if (/^unembed\.[Wb]_U$/.test(name)) return "lnFinal";
   if (block.norms === "post") return undefined;
   if (/^attn\.[Wb]_(Q|K|V|DQ|DKV|KR)$/.test(name)) return "ln1";
   if (/^mlp\.[Wb]_(in|gate)$/.test(name)) return block.parallelSharedNorm ? "ln1" : "ln2";
@@ -53,7 +52,7 @@ export class ProcessedWeights {
     private readonly model: Loaded,
     private readonly how: Processing,
   ) {
-    this.#table = weightTable(model.weights);
+    this.#table = weightTable(model);
   }
 
   /** Whether the processed model has the weight. */
@@ -75,7 +74,7 @@ export class ProcessedWeights {
     const side = this.how.centerWriting ? WRITES[name] : undefined;
     if (side === "rows") centreRows(values, width);
     if (side === "columns") centreColumns(values, values.length / spec.dModel);
-    if (this.how.centerUnembed && /^unembed\./.test(name)) centreColumns(values, width);
+    if (this.how.centerUnembed && /^unembed\.[Wb]_U$/.test(name)) centreColumns(values, width);
     return values;
   }
 
@@ -105,8 +104,9 @@ export class ProcessedWeights {
   /** b_O += W_O b_V, where query heads that share a value head share its bias. */
   async #addValueBiases(bias: Float32Array, layer: number): Promise<void> {
     if (!this.#hasBias("attn.b_V", layer)) return;
-    const { nHeads, nKvHeads } = this.model.spec;
-    const dValue = dValueOf(this.model.spec);
+    const { spec } = this.model;
+    const { nHeads } = spec;
+    const [nKvHeads, dValue] = [nKvHeadsOf(spec, layer), dValueOf(spec, layer)];
     const ofHeads = await this.#bias("attn.b_V", layer);
     const shared = nHeads / nKvHeads;
     const each = Float32Array.from({ length: nHeads * dValue }, (_, at) => {

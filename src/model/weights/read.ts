@@ -22,7 +22,6 @@ import {
   type WeightName,
   weightShape,
 } from "./table.ts";
-import type { Weights } from "./weights.ts";
 
 /** A weight of a loaded model. */
 export interface WeightValues {
@@ -49,10 +48,11 @@ export interface Found {
 const PIECE_BYTES = 16 << 20;
 
 /** The weights that a model has, by TransformerLens's names, in the order of the forward pass. */
-export function weightTable(weights: Weights): Map<string, Found> {
+export function weightTable({ weights, spec }: Pick<Loaded, "weights" | "spec">): Map<string, Found> {
   const table = new Map<string, Found>();
   const put = (names: readonly WeightName[], layer: number, holder: unknown) => {
     for (const name of names) {
+      if (!isWeightOf(spec, name, layer)) continue;
       const { lens, place } = WEIGHTS[name];
       const value = place.split(".").reduce((at, key) => (at as Record<string, unknown> | undefined)?.[key], holder);
       if (value) table.set(lens.replace("{i}", `${layer}`), { name, layer, value: value as Found["value"] });
@@ -74,7 +74,7 @@ export function weightTable(weights: Weights): Map<string, Found> {
 export async function readWeight(model: Loaded, given: string): Promise<WeightValues> {
   model.assertAlive();
   const { spec } = model;
-  const table = weightTable(model.weights);
+  const table = weightTable(model);
   const name = plainName(given);
   const found = table.get(name);
   if (!found) throw noWeight(spec, given, table);
@@ -96,14 +96,14 @@ export async function readFound(
 }
 
 /** A name of TransformerLens's state dict as the table has it. */
-export const plainName = (given: string) => given.replace(/^(?:embed|pos_embed|unembed)\.(?=[Wb]_)/, "");
+export const plainName = (given: string) => given.replace(/^(?:embed|pos_embed|unembed)\.(?=[Wb]_(?:E|pos|U)$)/, "");
 
 /** The checkpoint's tensors that hold the weights whose TransformerLens names match; a tensor may hold others too. */
 export function tensorsHolding(
   { weights, spec }: Pick<Loaded, "weights" | "spec">,
   matches: (name: string) => boolean,
 ): string[] {
-  const found = [...weightTable(weights)].filter(([lens]) => matches(lens)).map(([, each]) => each);
+  const found = [...weightTable({ weights, spec })].filter(([lens]) => matches(lens)).map(([, each]) => each);
   return found.flatMap(({ name, layer }) => {
     const isTied = name === "unembed.W_U" && spec.unembed.tied;
     const own: WeightName = isTied ? "embed.W_E" : name;

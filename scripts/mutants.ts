@@ -9,6 +9,7 @@ import { EXPERT_MUTANTS } from "./mutants-experts.ts";
 import { GGUF_MUTANTS } from "./mutants-gguf.ts";
 import { GRADIENT_MUTANTS } from "./mutants-gradients.ts";
 import { QUANTIZED_MUTANTS } from "./mutants-quantized.ts";
+import { STREAMED_MUTANTS } from "./mutants-streamed.ts";
 import { TYPE_MUTANTS } from "./mutants-types.ts";
 
 const PLACE = ["test/graph/place.test.ts"];
@@ -591,4 +592,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...EXPERT_MUTANTS,
   ...GGUF_MUTANTS,
   ...QUANTIZED_MUTANTS,
+  ...STREAMED_MUTANTS,
 ];

@@ -119,6 +119,11 @@ export class Engine {
     }
   }
 
+  /** Whether a pass reads weights from the checkpoint. */
+  get isStreamed(): boolean {
+    return this.weights.stream !== undefined;
+  }
+
   /** Rows of one pass, as many as fit and at most `maxRowsPerPass`; `widest`: elements of a row that somebody looks at. */
   rowsPerPass(widest = 0): number {
     return Math.min(this.maxRowsPerPass, this.rowsThatFit(widest));
@@ -276,7 +281,10 @@ export class Engine {
   destroy(): void {
     if (this.#destroyed) return;
     this.#destroyed = true;
-    if (this.owners.length === 0) for (const buffer of weightBuffers(this.weights)) this.gpu.destroyBuffer(buffer);
+    if (this.owners.length === 0) {
+      this.weights.stream?.close();
+      for (const buffer of weightBuffers(this.weights)) this.gpu.destroyBuffer(buffer);
+    }
     for (const known of this.#ropeTables) known?.tensor.destroy();
     for (const tensor of this.#outgrown) tensor.destroy();
     this.#alibi?.destroy();

@@ -55,6 +55,16 @@ export class SlotStore {
     return 2 * this.shape.nLayers * this.slotBytes;
   }
 
+  /** Tokens that it holds. */
+  get used(): number {
+    return this.capacity - this.#free.length;
+  }
+
+  /** Tokens that it can still take on this adapter. */
+  get room(): number {
+    return Math.floor(this.#limit / this.slotBytes) - this.used;
+  }
+
   /** Bytes that a layer's keys may take on this adapter, or its values. */
   get #limit(): number {
     const { limits } = this.gpu;

@@ -27,6 +27,7 @@ import { type TuningOptions, takeTuning } from "./tuning.ts";
 import { type FittedModel, fitCheckpoint } from "./weights/fit.ts";
 import { loadWeights } from "./weights/load.ts";
 import { WEIGHTS_AS, type WeightsAs } from "./weights/plan.ts";
+import { RESIDENCIES } from "./weights/residency.ts";
 import { type Weights, weightBuffers } from "./weights/weights.ts";
 
 /**
@@ -64,6 +65,17 @@ export interface LoadOptions extends GpuRequest, Pick<TuningOptions, "tune" | "o
    */
   weights?: WeightsAs;
   /**
+   * Where the weights are between passes. `resident` (default): on the GPU. `streamed`: the matrices of the blocks are read from the
+   * source again in each pass, the next block while the GPU computes with this one, so that the model may be larger than the
+   * GPU's memory. Results are the same to the bit. The source stays open until the model is destroyed.
+   */
+  residency?: "resident" | "streamed";
+  /**
+   * Bytes of weights that may lie on the GPU where they are streamed: as many blocks stay as there is room for. Default: none, so that
+   * two blocks lie there at a time, and what is outside of blocks. `superlens inspect` says how much that is.
+   */
+  residentBytes?: number;
+  /**
    * Called after config and tokenizer are read, before a GPU is requested or a weight is read. An error that it throws ends the
    * load, so it can refuse an input that this model cannot run.
    */
@@ -81,6 +93,8 @@ export const LOAD_OPTIONS = s.object<LoadOptions>("the options of loadModel", {
   checkFinite: s.flag,
   dtype: s.oneOf("float32"),
   weights: s.oneOf(...WEIGHTS_AS),
+  residency: s.oneOf(...RESIDENCIES),
+  residentBytes: s.wholeFrom(1),
   onSpec: s.callback,
   tune: s.flag,
   onTune: s.callback,
@@ -208,8 +222,10 @@ export async function loadParts(from: ModelSource, given: LoadOptions = {}): Pro
   if (read.gpu) refuseRequest(read);
   if (read.dtype !== undefined && read.weights !== undefined)
     s.refuseIdle("loadModel", "weights", "beside dtype, which has every weight as float32");
+  if (read.residentBytes !== undefined && read.residency !== "streamed")
+    s.refuseIdle("loadModel", "residentBytes", 'without residency: "streamed", since all weights stay');
   const { onNotice: notify = read.quiet ? () => {} : warn } = read;
-  const { options, settled } = watchCallbacks({ ...read, onNotice: notify });
+  const { options, settled, end } = watchCallbacks({ ...read, onNotice: notify });
   const { onNotice, signal } = options;
   const stored = await open(source, options);
   let gpu: Gpu | undefined;
@@ -224,15 +240,17 @@ export async function loadParts(from: ModelSource, given: LoadOptions = {}): Pro
     const weights = await loadTuned(gpu, spec, checkpoint, options, settled);
     const { label } = checkpoint;
     if (!options.gpu) gpu.endWhenForgotten(`the model ${label}`, quiet);
+    if (!weights.stream) await stored.close();
     return { gpu, spec, weights, ...text, label, config, ownsGpu: !options.gpu };
   } catch (error) {
     if (!options.gpu) {
       if (signal.aborted) void gpu?.destroyWhenIdle();
       else gpu?.destroy();
     }
+    await stored.close();
     throw error;
   } finally {
-    await stored.close();
+    end();
   }
 }
 

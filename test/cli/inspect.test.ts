@@ -35,6 +35,21 @@ describe("superlens inspect", () => {
     });
   });
 
+  it("says what streamed and quantised weights take, and how many blocks stay", async () => {
+    const { stdout } = await superlens(["inspect", LLAMA]);
+    expect(stdout).toMatch(/ {2}streamed +[\d.]+ kB of weights, 3 of 3 blocks read in each pass\n/);
+    expect(stdout).toMatch(/ {2}as q8_0 +[\d.]+ kB of weights, streamed [\d.]+ kB\n/);
+    interface Report {
+      gpu: Record<"weights" | "streamed" | "streamedBlocks", number>;
+    }
+    const all = await json<Report>(["inspect", LLAMA, "--resident-bytes", "100000000"]);
+    expect(all.gpu).toMatchObject({ streamed: all.gpu.weights, streamedBlocks: 0 });
+    expect(await superlens(["inspect", LLAMA, "--resident-bytes", "1000"])).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/residentBytes is 1000, and this model needs \d+ .*input\/resident-bytes/),
+    });
+  });
+
   it("describes architecture, tensors and totals", async () => {
     const { code, stdout, stderr } = await superlens(["inspect", LLAMA]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });

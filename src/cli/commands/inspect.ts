@@ -10,7 +10,8 @@ import { openModelSource, openTokenizer, readFitted } from "../../model/load.ts"
 import type { ModelSpec } from "../../model/spec.ts";
 import { assertFinite } from "../../model/weights/finite.ts";
 import { listTensors, type UnusedTensor } from "../../model/weights/fit.ts";
-import { type GpuMemory, gpuMemory } from "../../model/weights/plan.ts";
+import { WEIGHTS_AS, type WeightsAs } from "../../model/weights/plan.ts";
+import { type GpuMemory, gpuMemory } from "../../model/weights/residency.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
 import { describeSpec } from "../describe-spec.ts";
 import { collect, examples, type GlobalOptions, usageError, wholeNumber } from "../options.ts";
@@ -92,6 +93,8 @@ async function inspect(name: string, options: InspectOptions, command: Command):
 interface ModelFacts {
   spec: ModelSpec;
   memory: GpuMemory;
+  /** The same with weights that are kept otherwise, if in fewer bytes. */
+  smaller: readonly { as: WeightsAs; memory: GpuMemory }[];
   unused: readonly UnusedTensor[];
   text: TextModel;
   /** How the weights are quantised, and what each kind of them is read as. */
@@ -100,13 +103,15 @@ interface ModelFacts {
 
 async function describeModel(
   checkpoint: Checkpoint,
-  { weightsAs }: GlobalOptions,
+  { weightsAs: weights, residentBytes }: GlobalOptions,
   onNotice: (message: string) => void = () => {},
 ): Promise<ModelFacts> {
-  const { spec, unused, config, checkpoint: weights } = await readFitted(checkpoint, onNotice);
-  const memory = gpuMemory(spec, weights, weightsAs && { weights: weightsAs });
-  const quantization = describeQuantization(readQuantization(config, checkpoint.label), weights);
-  return { spec, memory, unused, quantization, text: await openTokenizer(checkpoint, spec, onNotice) };
+  const { spec, unused, config, checkpoint: fitted } = await readFitted(checkpoint, onNotice);
+  const memory = gpuMemory(spec, fitted, { weights, residentBytes });
+  const others = WEIGHTS_AS.map((as) => ({ as, memory: gpuMemory(spec, fitted, { weights: as }) }));
+  const smaller = others.filter((other) => other.memory.weights < memory.weights);
+  const quantization = describeQuantization(readQuantization(config, checkpoint.label), fitted);
+  return { spec, memory, smaller, unused, quantization, text: await openTokenizer(checkpoint, spec, onNotice) };
 }
 
 function describeQuantization(
@@ -170,12 +175,13 @@ function asJson(name: string, checkpoint: Checkpoint, model: ModelFacts | undefi
   }));
   const listing = { tensors, totals: Object.fromEntries(totals(checkpoint)), metadata: checkpoint.metadata };
   if (!model) return { file: name, ...listing };
-  const { spec, memory, unused, quantization } = model;
+  const { spec, memory, smaller, unused, quantization } = model;
   const { tokenizer } = model.text;
+  const gpu = { ...memory, as: Object.fromEntries(smaller.map(({ as, memory }) => [as, memory])) };
   const facts = {
     spec,
     tokenizer: tokenizer ? tokenizerFacts(tokenizer) : null,
-    gpu: memory,
+    gpu,
     unused,
     ...(quantization && { quantization }),
   };
@@ -206,8 +212,8 @@ function printText(name: string, checkpoint: Checkpoint, model: ModelFacts | und
   print("totals", ...table(sums, ["left", "right", "right", "right"]));
 }
 
-function modelLines({ spec, memory, unused, text, quantization }: ModelFacts): [string, string][] {
-  const { weights, cachePerToken } = memory;
+function modelLines({ spec, memory, smaller, unused, text, quantization }: ModelFacts): [string, string][] {
+  const { weights, streamed, streamedBlocks, cachePerToken } = memory;
   const lines: [string, string][] = [
     ...describeSpec(spec),
     ...quantizedLines(quantization),
@@ -216,6 +222,11 @@ function modelLines({ spec, memory, unused, text, quantization }: ModelFacts): [
       "GPU memory",
       `${bytes(weights)} of weights, and ${bytes(cachePerToken)} of keys and values a token (${bytes(cachePerToken * spec.maxPositions)} for the longest sequence)`,
     ],
+    ["  streamed", `${bytes(streamed)} of weights, ${streamedBlocks} of ${spec.nLayers} blocks read in each pass`],
+    ...smaller.map(({ as, memory }): [string, string] => [
+      `  as ${as}`,
+      `${bytes(memory.weights)} of weights, streamed ${bytes(memory.streamed)}`,
+    ]),
   ];
   return [...lines, ...unusedLines(unused)];
 }

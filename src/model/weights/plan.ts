@@ -83,7 +83,7 @@ interface Limits {
   maxBufferSize: number;
 }
 
-const NO_LIMITS: Limits = { maxStorageBufferBindingSize: Infinity, maxBufferSize: Infinity };
+export const NO_LIMITS: Limits = { maxStorageBufferBindingSize: Infinity, maxBufferSize: Infinity };
 
 /**
  * The whole model's plan. The spec is the one that `fitCheckpoint` returns.
@@ -248,18 +248,4 @@ function partsOf({ firstRow, rows, storage }: Run, rowBytes: number, limits: Lim
 /** Rows of so many bytes that fit in one binding. */
 function rowsPerPart({ maxStorageBufferBindingSize, maxBufferSize }: Limits, rowBytes: number): number {
   return Math.max(1, Math.floor(Math.min(maxStorageBufferBindingSize, maxBufferSize) / rowBytes));
-}
-
-export interface GpuMemory {
-  /** Bytes of all weights. */
-  weights: number;
-  /** Bytes of keys and values, for each token of each sequence. */
-  cachePerToken: number;
-}
-
-/** What a model will take on the GPU, where a buffer has at least 16 bytes. */
-export function gpuMemory(spec: ModelSpec, checkpoint: Checkpoint, kept: KeptAs = {}): GpuMemory {
-  const parts = planWeights(spec, checkpoint, NO_LIMITS, kept).flatMap(({ matrix }) => matrix.parts);
-  const weights = parts.reduce((sum, { bytes }) => sum + Math.max(16, bytes), 0);
-  return { weights, cachePerToken: spec.nLayers * 2 * spec.nKvHeads * spec.dHead * 4 };
 }

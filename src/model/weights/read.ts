@@ -162,14 +162,15 @@ async function* readRows(
   first: number,
   wanted: number,
 ): AsyncGenerator<{ row: number; count: number; values: Float32Array }> {
-  for (const { buffer, firstRow, rows, storage = shared } of parts) {
+  for (const { buffer, firstRow, rows, streamed, storage = shared } of parts) {
     const rowBytes = stride * ELEMENT_BYTES[storage];
     const perRead = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
     const end = Math.min(first + wanted, firstRow + (layout === "conv1d" ? width : rows));
     for (let row = Math.max(first, firstRow); row < end; row += perRead) {
       const count = Math.min(perRead, end - row);
       model.assertAlive();
-      const bytes = await readBuffer(model.gpu, buffer, (row - firstRow) * rowBytes, count * rowBytes);
+      const read = () => readBuffer(model.gpu, buffer, (row - firstRow) * rowBytes, count * rowBytes);
+      const bytes = await (streamed ? streamed.use(read) : read());
       yield { row, count, values: fromStorage(new Uint8Array(bytes), storage) };
     }
   }

@@ -81,11 +81,10 @@ export async function readTensor(gpu: Gpu, pieces: readonly { piece: Piece; held
 /** Puts a piece's rows where they were cut from. */
 async function putPiece(gpu: Gpu, data: Float32Array, piece: Piece, { matrix, slices }: InMemory): Promise<void> {
   for (const [index, part] of matrix.parts.entries()) {
-    const { buffer, offset = 0 } = slices[index] as BufferSlice;
-    const values = fromStorage(
-      new Uint8Array(await readBuffer(gpu, buffer, offset, part.bytes)),
-      part.storage ?? matrix.storage,
-    );
+    const { buffer, offset = 0, streamed } = slices[index] as BufferSlice;
+    const read = () => readBuffer(gpu, buffer, offset, part.bytes);
+    const bytes = await (streamed ? streamed.use(read) : read());
+    const values = fromStorage(new Uint8Array(bytes), part.storage ?? matrix.storage);
     eachNumber(piece, matrix, part, (inTensor, inPart) => {
       data[inTensor] = values[inPart] as number;
     });

@@ -2,6 +2,7 @@
 import type { Tensor } from "../../gpu/tensor.ts";
 import type { Matrix, NormWeights } from "../../kernels/matrix.ts";
 import type { PlannedWeight } from "./plan.ts";
+import type { LayerStream } from "./stream.ts";
 
 export interface BlockWeights {
   ln1?: NormWeights;
@@ -66,6 +67,8 @@ export interface Weights {
   modules?: readonly ModuleWeights[];
   /** What they were made of. */
   planned: readonly PlannedWeight[];
+  /** Brings the matrices of blocks that are not on the GPU all the time. */
+  stream?: LayerStream;
 }
 
 /** Every buffer of the weights, each once (a tied head shares the embedding's). */

@@ -1,7 +1,7 @@
 /** Models for the page: where they can come from, and what is said of one before and after it is loaded. */
 import { type ModelSource, openModelSource, openTokenizer, readFitted } from "../../model/load.ts";
 import type { ModelSpec } from "../../model/spec.ts";
-import { gpuMemory } from "../../model/weights/plan.ts";
+import { gpuMemory } from "../../model/weights/residency.ts";
 import { gpu, type Loaded } from "./session.ts";
 
 /** A model by its name, address or files. Names of embedded models are addresses beside the page. */

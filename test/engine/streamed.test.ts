@@ -57,7 +57,7 @@ async function numbersOf(model: HookedModel): Promise<Record<string, Float32Arra
   using result = await model.forward(IDS, {
     capture: ["*.hook_resid_post", "*.hook_attn_scores", "*.hook_z", "ln_final.*"],
     edits: [
-      { at: "blocks.0.hook_resid_mid", op: "scale", value: 1.5, positions: [1] },
+      { at: "blocks.0.hook_attn_out", op: "scale", value: 1.5, positions: [1] },
       { at: `blocks.${last}.attn.hook_z`, op: "zero", heads: [0] },
     ],
   });

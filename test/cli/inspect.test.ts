@@ -2,10 +2,11 @@
 import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { f32ToBf16, type TensorEntry } from "../../src/checkpoint/index.ts";
+import { f32ToBf16, type TensorEntry, writeSafetensors } from "../../src/checkpoint/index.ts";
 import { loadParts } from "../../src/model/load.ts";
 import { Model } from "../../src/model/model.ts";
 import "../../src/node.ts";
+import { pairOf, SCHEMES, type Scheme } from "../checkpoint/quantized/schemes.ts";
 import { inTempFolder } from "../checkpoint/support.ts";
 import { json, LLAMA, ROOT, rewriteWeights, superlens } from "./support.ts";
 
@@ -17,6 +18,20 @@ describe("superlens inspect", () => {
       const foretold = (await Promise.all(reports)).map(({ gpu }) => gpu.weights);
       expect(foretold[1]).toBeLessThan(0.6 * (foretold[0] as number));
       expect(foretold).toEqual([await weightBytes(LLAMA), await weightBytes(half)]);
+    });
+  });
+
+  it("says how weights are quantised, and what they take on the GPU", async () => {
+    await inTempFolder(async (folder) => {
+      const { quantized } = await pairOf(SCHEMES[0] as Scheme);
+      await writeFile(join(folder, "config.json"), JSON.stringify(quantized.config));
+      await writeFile(join(folder, "model.safetensors"), writeSafetensors(quantized.tensors));
+      const { stdout } = await superlens(["inspect", folder]);
+      expect(stdout).toMatch(/quantised +compressed-tensors, int-quantized: 21 weights of I8 as Q8_0/);
+      expect(stdout).toMatch(/ {2}model\.layers\.0\.mlp\.up_proj\.weight_scale +BF16/);
+      const report = await json<{ gpu: { weights: number }; quantization: unknown }>(["inspect", folder]);
+      expect(report.quantization).toEqual({ name: "compressed-tensors, int-quantized", tensors: { "I8 as Q8_0": 21 } });
+      expect(report.gpu.weights).toBe(await weightBytes(folder));
     });
   });
 

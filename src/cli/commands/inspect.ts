@@ -4,11 +4,12 @@
  */
 import { Command, Option } from "commander";
 import { type Checkpoint, isFloat, type TensorInfo } from "../../checkpoint/index.ts";
+import { type Quantization, readQuantization } from "../../checkpoint/quantized/config.ts";
 import type { TextModel } from "../../model/input.ts";
-import { openModelSource, openTokenizer, readSpec } from "../../model/load.ts";
+import { openModelSource, openTokenizer, readFitted } from "../../model/load.ts";
 import type { ModelSpec } from "../../model/spec.ts";
 import { assertFinite } from "../../model/weights/finite.ts";
-import { fitCheckpoint, listTensors, type UnusedTensor } from "../../model/weights/fit.ts";
+import { listTensors, type UnusedTensor } from "../../model/weights/fit.ts";
 import { WEIGHTS_AS, type WeightsAs } from "../../model/weights/plan.ts";
 import { type GpuMemory, gpuMemory } from "../../model/weights/residency.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
@@ -96,6 +97,8 @@ interface ModelFacts {
   smaller: readonly { as: WeightsAs; memory: GpuMemory }[];
   unused: readonly UnusedTensor[];
   text: TextModel;
+  /** How the weights are quantised, and what each kind of them is read as. */
+  quantization: { name: string; tensors: Record<string, number> } | undefined;
 }
 
 async function describeModel(
@@ -103,12 +106,26 @@ async function describeModel(
   { weightsAs: weights, residentBytes }: GlobalOptions,
   onNotice: (message: string) => void = () => {},
 ): Promise<ModelFacts> {
-  const { spec: configSpec } = await readSpec(checkpoint);
-  const { spec, unused } = await fitCheckpoint(configSpec, checkpoint, onNotice);
-  const memory = gpuMemory(spec, checkpoint, { weights, residentBytes });
-  const others = WEIGHTS_AS.map((as) => ({ as, memory: gpuMemory(spec, checkpoint, { weights: as }) }));
+  const { spec, unused, config, checkpoint: fitted } = await readFitted(checkpoint, onNotice);
+  const memory = gpuMemory(spec, fitted, { weights, residentBytes });
+  const others = WEIGHTS_AS.map((as) => ({ as, memory: gpuMemory(spec, fitted, { weights: as }) }));
   const smaller = others.filter((other) => other.memory.weights < memory.weights);
-  return { spec, memory, smaller, unused, text: await openTokenizer(checkpoint, spec, onNotice) };
+  const quantization = describeQuantization(readQuantization(config, checkpoint.label), fitted);
+  return { spec, memory, smaller, unused, quantization, text: await openTokenizer(checkpoint, spec, onNotice) };
+}
+
+function describeQuantization(
+  quantization: Quantization | undefined,
+  { tensors }: Checkpoint,
+): ModelFacts["quantization"] {
+  if (!quantization) return undefined;
+  const counts: Record<string, number> = {};
+  for (const { dtype, storedAs } of tensors.values()) {
+    if (storedAs === undefined) continue;
+    const kind = `${storedAs} as ${dtype}`;
+    counts[kind] = (counts[kind] ?? 0) + 1;
+  }
+  return { name: quantization.name, tensors: counts };
 }
 
 async function checkFinite(checkpoint: Checkpoint, quiet = false): Promise<void> {
@@ -158,10 +175,16 @@ function asJson(name: string, checkpoint: Checkpoint, model: ModelFacts | undefi
   }));
   const listing = { tensors, totals: Object.fromEntries(totals(checkpoint)), metadata: checkpoint.metadata };
   if (!model) return { file: name, ...listing };
-  const { spec, memory, smaller, unused } = model;
+  const { spec, memory, smaller, unused, quantization } = model;
   const { tokenizer } = model.text;
   const gpu = { ...memory, as: Object.fromEntries(smaller.map(({ as, memory }) => [as, memory])) };
-  const facts = { spec, tokenizer: tokenizer ? tokenizerFacts(tokenizer) : null, gpu, unused };
+  const facts = {
+    spec,
+    tokenizer: tokenizer ? tokenizerFacts(tokenizer) : null,
+    gpu,
+    unused,
+    ...(quantization && { quantization }),
+  };
   return { model: name, ...facts, ...listing };
 }
 
@@ -189,10 +212,11 @@ function printText(name: string, checkpoint: Checkpoint, model: ModelFacts | und
   print("totals", ...table(sums, ["left", "right", "right", "right"]));
 }
 
-function modelLines({ spec, memory, smaller, unused, text }: ModelFacts): [string, string][] {
+function modelLines({ spec, memory, smaller, unused, text, quantization }: ModelFacts): [string, string][] {
   const { weights, streamed, streamedBlocks, cachePerToken } = memory;
   const lines: [string, string][] = [
     ...describeSpec(spec),
+    ...quantizedLines(quantization),
     ["tokenizer", describeText(text, spec)],
     [
       "GPU memory",
@@ -205,6 +229,12 @@ function modelLines({ spec, memory, smaller, unused, text }: ModelFacts): [strin
     ]),
   ];
   return [...lines, ...unusedLines(unused)];
+}
+
+function quantizedLines(quantization: ModelFacts["quantization"]): [string, string][] {
+  if (!quantization) return [];
+  const kinds = Object.entries(quantization.tensors).map(([kind, count]) => `${grouped(count)} weights of ${kind}`);
+  return [["quantised", `${quantization.name}: ${kinds.join(", ") || "no weight"}`]];
 }
 
 /** Tensors that the model does without, those of one reason on one line. */

@@ -2,6 +2,7 @@
  * The table of families: for each `model_type` of a Hugging Face `config.json`, the function that turns the config into a
  * `ModelSpec`. A new architecture is one more file and one more row.
  */
+import { readQuantization } from "../../checkpoint/quantized/config.ts";
 import { ConfigError } from "../../errors.ts";
 import { likelyTypo } from "../../schema/nearest.ts";
 import { ConfigReader } from "../config.ts";
@@ -163,13 +164,18 @@ const OWN_CAUSALITY: ReadonlySet<string> = new Set([
  * Throws `ConfigError`: unknown `model_type`, a missing or wrong setting, or one that is not supported, by name.
  */
 export function specFromConfig(config: unknown, label: string): ModelSpec {
-  const reader = ConfigReader.from(config, label);
+  const reader = withoutQuantization(ConfigReader.from(config, label), config, label);
   const modelType = reader.text("model_type");
   const family = FAMILIES.get(modelType);
   if (!family) throw unknownType(modelType, label);
   reader.requireFixed(FIXED_EVERYWHERE);
   const spec = family(reader);
   return validateSpec(OWN_CAUSALITY.has(modelType) ? spec : withCausality(reader, spec), label);
+}
+
+/** How weights are quantised changes nothing but where they come from: `dequantized` obeys it. What it does not obey is refused. */
+function withoutQuantization(reader: ConfigReader, config: unknown, label: string): ConfigReader {
+  return readQuantization(config, label) ? reader.set("quantization_config", undefined) : reader;
 }
 
 function unknownType(modelType: string, label: string): ConfigError {

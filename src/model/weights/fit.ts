@@ -1,7 +1,7 @@
 /**
  * Config against file. A config says which tensors a model needs, and the checkpoint may have others. Where the two differ,
  * the model computes what transformers would compute, or there is an error. Every tensor is used, or known not to matter, or
- * named in a notice.
+ * named in a notice; of a GGUF file, whose tensors all matter, in an error.
  */
 import { type Checkpoint, sameTensor, type TensorInfo } from "../../checkpoint/index.ts";
 import { CheckpointError, ConfigError } from "../../errors.ts";
@@ -54,7 +54,8 @@ const ADAPTER_IS_IDLE =
 /**
  * Compares a spec with the checkpoint it is to be loaded from.
  * @throws ConfigError `config/unsupported` for a width of heads that no kernel can run; CheckpointError
- *   `checkpoint/quantized` for f8 weights with scales, and what `findWeight` throws
+ *   `checkpoint/quantized` for f8 weights with scales, and what `findWeight` throws; where every tensor counts, ConfigError
+ *   `config/unsupported` for one that the model does not use
  */
 export async function fitCheckpoint(
   configSpec: ModelSpec,
@@ -72,6 +73,7 @@ export async function fitCheckpoint(
       return { name: info.name, reason };
     });
   const unexplained = unused.filter(({ reason }) => reason === undefined).map(({ name }) => name);
+  if (checkpoint.everyTensorCounts) refuseUnread(checkpoint.label, unexplained);
   refuseScales(checkpoint.label, used, [...unexplained, ...checkpoint.absent.keys()]);
   if ((await checkpoint.readJson("adapter_config.json")) !== undefined)
     onNotice(`${checkpoint.label}: ${ADAPTER_IS_IDLE}`);
@@ -114,6 +116,15 @@ async function settleHead(
   );
   const unembed = { ...spec.unembed, tied: false };
   return { spec: { ...spec, unembed, weights: { ...spec.weights, "unembed.W_U": { tensor: head.name } } } };
+}
+
+function refuseUnread(label: string, unread: readonly string[]): void {
+  if (unread.length === 0) return;
+  throw new ConfigError(
+    "config/unsupported",
+    `${label}: the model's architecture has no place for ${listTensors(unread)}. ` +
+      "It is a variant that is not supported; take its safetensors, if its family is in docs/families.md.",
+  );
 }
 
 function refuseScales(label: string, used: Map<string, FloatTensor>, unread: readonly string[]): void {

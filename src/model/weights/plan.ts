@@ -19,6 +19,16 @@ import {
   weightShape,
 } from "./table.ts";
 
+/** Rows of a tensor: of `groups` groups of `groupSize` rows, `count` from `start` on in each. */
+export type Cut = Readonly<NonNullable<TensorSource["rows"]>>;
+
+/** How many rows are taken. */
+export const rowsTaken = ({ groups, count }: Cut): number => groups * count;
+
+/** Where the tensor has the row that is taken as number `index`. */
+export const rowTaken = ({ groupSize, start, count }: Cut, index: number): number =>
+  Math.floor(index / count) * groupSize + start + (index % count);
+
 /** A checkpoint tensor with the rows wanted of it. */
 export interface Piece {
   info: FloatTensor;
@@ -28,8 +38,8 @@ export interface Piece {
   width: number;
   /** Elements of the tensor before them: of the experts before this one. */
   start: number;
-  /** Rows taken, as runs of consecutive ones. */
-  runs: { first: number; count: number }[];
+  /** Rows taken of them. */
+  cut: Cut;
   /** Where they begin in the matrix. */
   at: number;
 }
@@ -141,15 +151,15 @@ function pieceOf(
   width: number,
   member: number,
 ): Omit<Piece, "at"> {
-  const { groups, groupSize, ...cut } = source.rows ?? { groups: 1, groupSize: taken, start: 0, count: taken };
-  const runs = Array.from({ length: groups }, (_, group) => ({
-    first: group * groupSize + cut.start,
-    count: cut.count,
-  }));
-  const rows = groups * groupSize;
+  const cut = source.rows ?? { groups: 1, groupSize: taken, start: 0, count: taken };
+  const rows = cut.groups * cut.groupSize;
   const start = /\{[eh]\}/.test(source.tensor) ? 0 : member * rows * width;
-  return { info, source, rows, width, start, runs };
+  return { info, source, rows, width, start, cut };
 }
+
+/** Whether the file has a piece's tensor as [in, out]. */
+export const isStoredTurned = ({ source, info }: Pick<Piece, "source" | "info">): boolean =>
+  source.transpose === true && info.isTurned !== true;
 
 /** Elements of a row in memory: a multiple of four, or of the elements of a block. */
 const padded = (elements: number, step: number) => Math.ceil(elements / step) * step;
@@ -179,7 +189,7 @@ function matrixOf(
     form === "matrix" ? runsOf(pieces, outWidth, kept) : [{ firstRow: 0, rows: outWidth, storage: "f32" as const }];
   const dtypes = new Set(pieces.map(({ info }) => info.dtype));
   const isTransposed =
-    isPerBlock(name) && !WEIGHTS[name].perExpert && pieces.every(({ source }) => source.transpose) && dtypes.size === 1;
+    isPerBlock(name) && !WEIGHTS[name].perExpert && pieces.every(isStoredTurned) && dtypes.size === 1;
   return laidOut({ outWidth, width }, runs, isTransposed, limits);
 }
 

@@ -6,7 +6,7 @@
 import type { Checkpoint } from "../../checkpoint/index.ts";
 import { InputError } from "../../errors.ts";
 import type { ModelSpec } from "../spec.ts";
-import { type KeptAs, NO_LIMITS, type PlannedPart, type PlannedWeight, planWeights } from "./plan.ts";
+import { type KeptAs, NO_LIMITS, type PlannedPart, type PlannedWeight, planWeights, rowsTaken } from "./plan.ts";
 
 /** `streamed`: the matrices of the blocks are read again in each pass, but for those that `residentBytes` has room for. */
 export const RESIDENCIES = ["resident", "streamed"] as const;
@@ -36,10 +36,8 @@ export const bufferBytes = ({ bytes }: PlannedPart): number => Math.max(16, Math
 export const matricesOf = (plan: readonly PlannedWeight[], layer: number): PlannedWeight[] =>
   plan.filter((planned) => planned.layer === layer && !planned.isVector && isFilled(planned));
 
-function isFilled({ pieces, matrix }: PlannedWeight): boolean {
-  const runs = pieces.flatMap((piece) => piece.runs);
-  return runs.reduce((rows, { count }) => rows + count, 0) === matrix.outWidth;
-}
+const isFilled = ({ pieces, matrix }: PlannedWeight): boolean =>
+  sum(pieces.map(({ cut }) => rowsTaken(cut))) === matrix.outWidth;
 
 /** A window for two: one is filled while the GPU reads the other. */
 const WINDOWS = 2;

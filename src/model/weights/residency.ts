@@ -6,7 +6,7 @@
 import type { Checkpoint } from "../../checkpoint/index.ts";
 import { InputError } from "../../errors.ts";
 import type { ModelSpec } from "../spec.ts";
-import { type KeptAs, NO_LIMITS, type PlannedPart, type PlannedWeight, planWeights } from "./plan.ts";
+import { type KeptAs, NO_LIMITS, type PlannedPart, type PlannedWeight, planWeights, rowsTaken } from "./plan.ts";
 
 /** `streamed`: the matrices of the blocks are read again in each pass, but for those that `residentBytes` has room for. */
 export const RESIDENCIES = ["resident", "streamed"] as const;
@@ -37,8 +37,7 @@ export const matricesOf = (plan: readonly PlannedWeight[], layer: number): Plann
   plan.filter((planned) => planned.layer === layer && !planned.isVector && isFilled(planned));
 
 function isFilled({ pieces, matrix }: PlannedWeight): boolean {
-  const runs = pieces.flatMap((piece) => piece.runs);
-  return runs.reduce((rows, { count }) => rows + count, 0) === matrix.outWidth;
+  return pieces.reduce((rows, { cut }) => rows + rowsTaken(cut), 0) === matrix.outWidth;
 }
 
 /** A window for two: one is filled while the GPU reads the other. */

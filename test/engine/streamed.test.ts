@@ -57,7 +57,7 @@ async function numbersOf(model: HookedModel): Promise<Record<string, Float32Arra
   using result = await model.forward(IDS, {
     capture: ["*.hook_resid_post", "*.hook_attn_scores", "*.hook_z", "ln_final.*"],
     edits: [
-      { at: "blocks.0.hook_resid_mid", op: "scale", value: 1.5, positions: [1] },
+      { at: "blocks.0.hook_attn_out", op: "scale", value: 1.5, positions: [1] },
       { at: `blocks.${last}.attn.hook_z`, op: "zero", heads: [0] },
     ],
   });
@@ -122,6 +122,10 @@ it("passes at the same time, and in each other's callbacks, find their own weigh
     };
     const together = (model: HookedModel) => Promise.all(IDS.map((ids) => logitsOf(model, ids)));
     const alone = await together(resident);
+    const { submits } = gpu.counters;
+    await logitsOf(streamed, IDS[0] as number[]);
+    // What is before the blocks, each block, and the readback of logits, which is not counted.
+    expect(gpu.counters.submits - submits).toBe(1 + streamed.spec.nLayers);
     expect(await together(streamed)).toEqual(alone);
     const inner: Float32Array[] = [];
     const hook = async () => {

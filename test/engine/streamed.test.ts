@@ -260,10 +260,15 @@ describe("what goes wrong in a pass", () => {
     using model = await loadModel(source, { gpu, residency: "streamed", signal: loading.signal });
     loading.abort(new Error("the load is over")); // and means nothing now
     let goOn = () => {};
-    source.before = () => new Promise((resolve) => (goOn = resolve));
     const controller = new AbortController();
-    const pass = model.forward(IDS, { signal: controller.signal });
-    setTimeout(() => controller.abort(new Error("enough")), 30);
+    source.before = () =>
+      new Promise((resolve) => {
+        goOn = resolve;
+        // By then the pass waits for this read, with what it will submit.
+        setTimeout(() => controller.abort(new Error("enough")), 150);
+      });
+    using kv = model.createKvCache({ sequences: 2 }); // what is submitted late would find it
+    const pass = model.forward(IDS, { kv, signal: controller.signal });
     await expect(pass).rejects.toThrow("enough");
     source.before = undefined;
     const { submits } = gpu.counters;
@@ -282,13 +287,14 @@ describe("what goes wrong in a pass", () => {
     const source = guarded(await fixtureFiles("llama"));
     const model = await loadModel(source, { gpu, residency: "streamed" });
     expect(source.isClosed).toBe(false);
-    let goOn = () => {};
-    source.before = () => new Promise((resolve) => (goOn = resolve));
+    source.before = () =>
+      new Promise((resolve) => {
+        setTimeout(() => {
+          model.destroy();
+          resolve();
+        }, 150);
+      });
     const pass = model.forward(IDS);
-    setTimeout(() => {
-      model.destroy();
-      goOn();
-    }, 30);
     await expect(pass).rejects.toMatchObject({ code: "input/model-destroyed" });
     await expect.poll(() => source.isClosed).toBe(true);
     gpu.trim();

@@ -85,10 +85,10 @@ export const QUANTIZED_MUTANTS: readonly Mutant[] = [
     tests: READ,
   },
   {
-    name: "pieces: of rows in turn, the last group of a read is lost",
+    name: "pieces: of rows in turn, neighbours are taken",
     file: "src/model/weights/pieces.ts",
-    from: "const rows = (together - 1) * groupSize + count;",
-    to: "const rows = Math.max(1, together - 2) * groupSize + count;",
+    from: "const from = group * groupSize * rowBytes;",
+    to: "const from = group * count * rowBytes;",
     tests: ["test/checkpoint/gguf/architectures.test.ts"],
   },
   {

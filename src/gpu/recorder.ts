@@ -214,10 +214,7 @@ export class Recorder {
     return Recorder.submitTogether([this], signal);
   }
 
-  /**
-   * The same for several recordings, which run one after another, or stretch by stretch where they read streamed weights. None may
-   * depend on what another writes for the layers behind the one that it is at.
-   */
+  /** The same for several recordings that do not depend on each other: stretch by stretch where they read streamed weights. */
   static async submitTogether(recorders: readonly Recorder[], signal?: AbortSignal | undefined): Promise<void> {
     await abortable(Promise.all(recorders.map((recorder) => recorder.#compileMissing())), signal);
     await runStretches(
@@ -286,10 +283,8 @@ export class Recorder {
    */
   async keep(signal?: AbortSignal | undefined): Promise<Program> {
     if (this.#cuts.length > 0 || this.#readbacks.length > 0) {
-      throw new GpuError(
-        "gpu/program",
-        `${this.label} reads on the host or streams weights, so it cannot be kept as a program.`,
-      );
+      const reason = "reads on the host or streams weights";
+      throw new GpuError("gpu/program", `${this.label} ${reason}, so it cannot be kept as a program.`);
     }
     await abortable(this.#compileMissing(), signal);
     const { gpu } = this;

@@ -50,6 +50,11 @@ export class SlotStore {
     return this.shape.layers.map((_, layer) => 4 * kvWidthOf(this.shape, layer));
   }
 
+  /** Slots of the widest layer that this adapter binds. */
+  get #mostSlots(): number {
+    return Math.floor(this.#limit / Math.max(...this.#slotBytes));
+  }
+
   /** Bytes of a token. */
   get tokenBytes(): number {
     return 4 * cacheWidth(this.shape);
@@ -62,7 +67,7 @@ export class SlotStore {
 
   /** Tokens that it can still take on this adapter. */
   get room(): number {
-    return Math.floor(this.#limit / Math.max(...this.#slotBytes)) - this.used;
+    return this.#mostSlots - this.used;
   }
 
   /** Bytes that a layer's keys may take on this adapter, or its values. */
@@ -75,9 +80,7 @@ export class SlotStore {
   take(count: number): number[] {
     if (this.#free.length < count) {
       const needed = this.capacity + count - this.#free.length;
-      this.#resize(
-        Math.max(needed, Math.min(2 * this.capacity, Math.floor(this.#limit / Math.max(...this.#slotBytes)))),
-      );
+      this.#resize(Math.max(needed, Math.min(2 * this.capacity, this.#mostSlots)));
     }
     const slots = this.#free.splice(this.#free.length - count, count).reverse();
     for (const slot of slots) this.#references[slot] = 1;

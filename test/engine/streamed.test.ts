@@ -57,7 +57,7 @@ async function numbersOf(model: HookedModel): Promise<Record<string, Float32Arra
   using result = await model.forward(IDS, {
     capture: ["*.hook_resid_post", "*.hook_attn_scores", "*.hook_z", "ln_final.*"],
     edits: [
-      { at: "blocks.0.hook_resid_mid", op: "scale", value: 1.5, positions: [1] },
+      { at: "blocks.0.hook_attn_out", op: "scale", value: 1.5, positions: [1] },
       { at: `blocks.${last}.attn.hook_z`, op: "zero", heads: [0] },
     ],
   });
@@ -122,6 +122,10 @@ it("passes at the same time, and in each other's callbacks, find their own weigh
     };
     const together = (model: HookedModel) => Promise.all(IDS.map((ids) => logitsOf(model, ids)));
     const alone = await together(resident);
+    const { submits } = gpu.counters;
+    await logitsOf(streamed, IDS[0] as number[]);
+    // What is before the blocks, each block, and the readback of logits, which is not counted.
+    expect(gpu.counters.submits - submits).toBe(1 + streamed.spec.nLayers);
     expect(await together(streamed)).toEqual(alone);
     const inner: Float32Array[] = [];
     const hook = async () => {
@@ -256,10 +260,15 @@ describe("what goes wrong in a pass", () => {
     using model = await loadModel(source, { gpu, residency: "streamed", signal: loading.signal });
     loading.abort(new Error("the load is over")); // and means nothing now
     let goOn = () => {};
-    source.before = () => new Promise((resolve) => (goOn = resolve));
     const controller = new AbortController();
-    const pass = model.forward(IDS, { signal: controller.signal });
-    setTimeout(() => controller.abort(new Error("enough")), 30);
+    source.before = () =>
+      new Promise((resolve) => {
+        goOn = resolve;
+        // By then the pass waits for this read, with what it will submit.
+        setTimeout(() => controller.abort(new Error("enough")), 150);
+      });
+    using kv = model.createKvCache({ sequences: 2 }); // what is submitted late would find it
+    const pass = model.forward(IDS, { kv, signal: controller.signal });
     await expect(pass).rejects.toThrow("enough");
     source.before = undefined;
     const { submits } = gpu.counters;
@@ -278,13 +287,14 @@ describe("what goes wrong in a pass", () => {
     const source = guarded(await fixtureFiles("llama"));
     const model = await loadModel(source, { gpu, residency: "streamed" });
     expect(source.isClosed).toBe(false);
-    let goOn = () => {};
-    source.before = () => new Promise((resolve) => (goOn = resolve));
+    source.before = () =>
+      new Promise((resolve) => {
+        setTimeout(() => {
+          model.destroy();
+          resolve();
+        }, 150);
+      });
     const pass = model.forward(IDS);
-    setTimeout(() => {
-      model.destroy();
-      goOn();
-    }, 30);
     await expect(pass).rejects.toMatchObject({ code: "input/model-destroyed" });
     await expect.poll(() => source.isClosed).toBe(true);
     gpu.trim();

@@ -37,9 +37,8 @@ export const bufferBytes = ({ bytes }: PlannedPart): number => Math.max(16, Math
 export const matricesOf = (plan: readonly PlannedWeight[], layer: number): PlannedWeight[] =>
   plan.filter((planned) => planned.layer === layer && !planned.isVector && isFilled(planned));
 
-function isFilled({ pieces, matrix }: PlannedWeight): boolean {
-  return pieces.reduce((rows, { cut }) => rows + rowsTaken(cut), 0) === matrix.outWidth;
-}
+const isFilled = ({ pieces, matrix }: PlannedWeight): boolean =>
+  sum(pieces.map(({ cut }) => rowsTaken(cut))) === matrix.outWidth;
 
 /** A window for two: one is filled while the GPU reads the other. */
 const WINDOWS = 2;

@@ -8,6 +8,8 @@ import { readQuantization } from "../../../src/checkpoint/quantized/config.ts";
 import { CheckpointError, ConfigError } from "../../../src/errors.ts";
 import { loadParts, readFitted } from "../../../src/model/load.ts";
 import { Model } from "../../../src/model/model.ts";
+import { PieceReader } from "../../../src/model/weights/pieces.ts";
+import { planWeights } from "../../../src/model/weights/plan.ts";
 import { numbersOf } from "../../../src/model/weights/storage.ts";
 import {
   entryOf,
@@ -149,11 +151,37 @@ describe("on the GPU", () => {
     expect(notices).toEqual([]);
   });
 
+  it("the same where blocks are read again in each pass", async () => {
+    const { quantized } = await pairOf(SCHEMES[0] as Scheme);
+    using resident = await load(quantized);
+    const parts = await loadParts(sourceOf(quantized), { gpu: await testGpu(), quiet: true, residency: "streamed" });
+    using streamed = new Model(parts);
+    const ids = randomIds(resident, 5, 9);
+    expect(await readLogits(streamed.forward(ids))).toEqual(await readLogits(resident.forward(ids)));
+  });
+
   it("fp8 computes what the numbers compute, and says that activations stay floats", async () => {
     const scheme = SCHEMES.find(({ name }) => name.startsWith("DeepSeek")) as Scheme;
     const { quantized, plain } = await pairOf(scheme);
     const { notices } = await expectSame(quantized, plain);
     expect(notices).toEqual([expect.stringMatching(/made to quantise its activations.*float32/)]);
+  });
+
+  it("gate and up of gpt-oss, whose rows come by turns, are read expert by expert", async () => {
+    const { quantized } = await gptOss();
+    const reads: string[] = [];
+    const checkpoint = await openCheckpoint(sourceOf(quantized), {
+      onProgress: ({ tensor = "" }) => void reads.push(tensor),
+    });
+    const { spec, checkpoint: weights } = await readFitted(checkpoint);
+    const plan = planWeights(spec, weights);
+    const gates = plan.filter(({ place }) => place === "W_experts_gate").flatMap(({ pieces }) => pieces);
+    expect(gates).toHaveLength(3 * 4);
+    expect(gates[0]?.cut).toEqual({ groups: 32, groupSize: 2, start: 0, count: 1 });
+    const reader = new PieceReader(weights, {});
+    for (const planned of plan.filter(({ layer }) => layer === 0)) for await (const _ of reader.rowsOf(planned));
+    // For gate and for up once each expert.
+    expect(reads.filter((name) => name.endsWith("layers.0.mlp.experts.gate_up_proj_blocks"))).toHaveLength(2 * 4);
   });
 
   it("gpt-oss's experts stay in MXFP4, and compute what the numbers compute", async () => {

@@ -52,7 +52,8 @@ export function weightTable({ weights, spec }: Pick<Loaded, "weights" | "spec">)
   const table = new Map<string, Found>();
   const put = (names: readonly WeightName[], layer: number, holder: unknown) => {
     for (const name of names) {
-      if (!isWeightOf(spec, name, layer)) continue;
+      // A tied W_U is no weight of its own, but people ask for it by its name.
+      if (name !== "unembed.W_U" && !isWeightOf(spec, name, layer)) continue;
       const { lens, place } = WEIGHTS[name];
       const value = place.split(".").reduce((at, key) => (at as Record<string, unknown> | undefined)?.[key], holder);
       if (value) table.set(lens.replace("{i}", `${layer}`), { name, layer, value: value as Found["value"] });

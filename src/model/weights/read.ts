@@ -155,11 +155,8 @@ function offsetsAlong(some: readonly string[], axes: readonly string[], spec: Mo
 /** The row of its matrix, [out, in], at which a weight begins: after those stacked before it. */
 function firstRowOf(spec: ModelSpec, name: WeightName, layer: number): number {
   const { place, spare } = WEIGHTS[name];
-  const stack = WEIGHT_NAMES.filter((other) => WEIGHTS[other].place === place);
-  const before = stack
-    .slice(0, stack.indexOf(name))
-    .filter((other) => isWeightOf(spec, other, layer))
-    .map((other) => weightShape(spec, other, layer)[0] as number);
+  const stack = WEIGHT_NAMES.filter((other) => WEIGHTS[other].place === place && isWeightOf(spec, other, layer));
+  const before = stack.slice(0, stack.indexOf(name)).map((other) => weightShape(spec, other, layer)[0] as number);
   return before.reduce((sum, rows) => sum + rows, spare?.(spec) ?? 0);
 }
 

@@ -278,15 +278,15 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "trace: rows end before their keys and values are stored",
     file: "src/model/trace.ts",
-    from: "this.add(STORE, [k, v],",
-    to: 'this.add(STORE, this.form.narrow && layer === this.spec.nLayers - 1 ? [this.#select(k, "output"), this.#select(v, "output")] : [k, v],',
+    from: "this.add(STORE, [turnedK, v],",
+    to: 'this.add(STORE, this.form.narrow && layer === this.spec.nLayers - 1 ? [this.#select(turnedK, "output"), this.#select(v, "output")] : [turnedK, v],',
     tests: REFERENCES,
   },
   {
     name: "trace: values are rotated",
     file: "src/model/trace.ts",
-    from: 'this.#at("attn.hook_rot_k"));',
-    to: 'this.#at("attn.hook_rot_k"));\n      v = this.one(ROPE, [v], { layer, rope, rotaryDim, style });',
+    from: "const [turnedQ, turnedK] = this.#turned(ownQ, k);",
+    to: "const [turnedQ, turnedK] = this.#turned(ownQ, k);\n    if (v) [v] = this.#rotated(v, undefined);",
     tests: REFERENCES,
   },
   {

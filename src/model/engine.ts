@@ -20,7 +20,7 @@ import { assertFits, type KvCache } from "./kv-cache.ts";
 import { type GradientForm, Plans } from "./plans.ts";
 import { dependsOnLength, ropeTable } from "./rope.ts";
 import type { ModelSpec, RopeSpec } from "./spec.ts";
-import { widestMlp } from "./weights/table.ts";
+import { widestMlp, widestProjection } from "./weights/table.ts";
 import { type Weights, weightBuffers } from "./weights/weights.ts";
 
 /** An unembedding: the model's own, or the rows of some tokens alone. */
@@ -295,9 +295,15 @@ export class Engine {
 
 /** Elements of a row of the widest activation that a pass needs. */
 function widestRow(spec: ModelSpec): number {
-  const projected = (spec.nHeads + 2 * spec.nKvHeads) * spec.dHead;
+  const perLayer = spec.nLayers * (spec.embed.perLayer?.width ?? 0);
   const features = (spec.modules ?? []).map(({ dSae }) => dSae);
-  return Math.max(projected, (spec.mlp.kind === "gated" ? 2 : 1) * widestMlp(spec), spec.dModel, ...features);
+  return Math.max(
+    widestProjection(spec),
+    perLayer,
+    (spec.mlp.kind === "gated" ? 2 : 1) * widestMlp(spec),
+    spec.dModel,
+    ...features,
+  );
 }
 
 /** @throws InputError `input/token-range` */

@@ -10,7 +10,7 @@ import { MODEL } from "../hooks/call.ts";
 import type { HookedModel } from "../hooks/index.ts";
 import type { Model } from "../model/model.ts";
 import { WeightGradients } from "../model/weights/gradients.ts";
-import { tensorNames } from "../model/weights/tensors.ts";
+import { parameterNames } from "../model/weights/tensors.ts";
 import * as s from "../schema/schema.ts";
 import { ADAMW_OPTIONS, AdamW, type AdamWOptions } from "./adamw.ts";
 import {
@@ -151,7 +151,7 @@ class Run {
     const { optimizer = {}, checkpoint, steps, schedule, accumulate = 1 } = options;
     this.#settings = { ...checkpoint?.settings, steps, schedule, optimizer, accumulate };
     this.#store = checkpoint && storeOf(checkpoint.in);
-    this.#gradients = new WeightGradients(gpu, engine.weights, tensorNames(engine.weights));
+    this.#gradients = new WeightGradients(gpu, engine.weights, parameterNames(engine.weights));
     try {
       this.#optimizer = new AdamW(gpu, this.#gradients, optimizer);
     } catch (error) {

@@ -9,6 +9,7 @@ import { resolveEmbedding, resolveHead } from "../families/resolve.ts";
 import type { ModelSpec } from "../spec.ts";
 import type { FloatTensor } from "./find.ts";
 import { planWeights } from "./plan.ts";
+import { dHeadOf } from "./table.ts";
 
 /** A tensor of the checkpoint that the model does not use. */
 export interface UnusedTensor {
@@ -82,8 +83,9 @@ export async function fitCheckpoint(
 }
 
 /** The attention kernels read heads as vectors of four, and hold a query of at most 1024 elements. */
-function assertHeads({ dHead }: ModelSpec, label: string): void {
-  if (dHead % 4 === 0 && dHead <= 1024) return;
+function assertHeads(spec: ModelSpec, label: string): void {
+  const dHead = spec.layers.map((_, layer) => dHeadOf(spec, layer)).find((width) => width % 4 !== 0 || width > 1024);
+  if (dHead === undefined) return;
   throw new ConfigError(
     "config/unsupported",
     `${label}: dHead = ${dHead} cannot run; it must be a multiple of 4, at most 1024. Heads may be padded with zeros, if attention.scale stays what it was.`,

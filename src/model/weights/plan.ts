@@ -110,7 +110,12 @@ function stacksOf(spec: ModelSpec, layer: number | undefined): WeightName[][] {
     (name) => spec.weights[name] && isPerBlock(name) === inBlock && isWeightOf(spec, name, layer ?? 0),
   );
   const places = new Set(names.map((name) => WEIGHTS[name].place));
-  return [...places].map((place) => WEIGHT_NAMES.filter((name) => WEIGHTS[name].place === place));
+  // Of a stack, what the block has: queries alone where it reads another's keys and values.
+  return [...places].map((place) =>
+    WEIGHT_NAMES.filter(
+      (name) => WEIGHTS[name].place === place && isPerBlock(name) === inBlock && isWeightOf(spec, name, layer ?? 0),
+    ),
+  );
 }
 
 interface HowLaidOut {

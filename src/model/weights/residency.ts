@@ -7,6 +7,7 @@ import type { Checkpoint } from "../../checkpoint/index.ts";
 import { InputError } from "../../errors.ts";
 import type { ModelSpec } from "../spec.ts";
 import { type KeptAs, NO_LIMITS, type PlannedPart, type PlannedWeight, planWeights, rowsTaken } from "./plan.ts";
+import { cacheWidth } from "./table.ts";
 
 /** `streamed`: the matrices of the blocks are read again in each pass, but for those that `residentBytes` has room for. */
 export const RESIDENCIES = ["resident", "streamed"] as const;
@@ -105,6 +106,6 @@ export function gpuMemory(
     weights: sum(sizesOf(plan)),
     streamed: bytes,
     streamedBlocks: streamed.length,
-    cachePerToken: spec.nLayers * 2 * spec.nKvHeads * spec.dHead * 4,
+    cachePerToken: 4 * cacheWidth(spec),
   };
 }

@@ -9,6 +9,7 @@ import { Tensor } from "../../gpu/tensor.ts";
 import type { Matrix } from "../../kernels/matrix.ts";
 import { type Piece, type PlannedMatrix, type PlannedWeight, rowsTaken, rowTaken } from "./plan.ts";
 import { fromStorage } from "./storage.ts";
+import { WEIGHT_NAMES, WEIGHTS } from "./table.ts";
 import type { Weights } from "./weights.ts";
 
 /** What was planned, or its gradient, in memory; `slices` by the parts of `matrix`. */
@@ -29,8 +30,14 @@ export function weightsInMemory(weights: Weights): InMemory[] {
 }
 
 /** The tensors of the checkpoint that a model computes with, in the order in which they are loaded. */
-export function tensorNames({ planned }: Weights): string[] {
+export function tensorNames({ planned }: Pick<Weights, "planned">): string[] {
   return [...new Set(planned.flatMap(({ pieces }) => pieces.map(({ info }) => info.name)))];
+}
+
+/** Those that training moves: without constants. */
+export function parameterNames({ planned }: Pick<Weights, "planned">): string[] {
+  const constants = new Set(WEIGHT_NAMES.filter((name) => WEIGHTS[name].isConstant).map((name) => WEIGHTS[name].place));
+  return tensorNames({ planned: planned.filter(({ place }) => !constants.has(place)) });
 }
 
 /** The pieces that are cut from a tensor, with where they lie. */

@@ -151,6 +151,15 @@ describe("on the GPU", () => {
     expect(notices).toEqual([]);
   });
 
+  it("the same where blocks are read again in each pass", async () => {
+    const { quantized } = await pairOf(SCHEMES[0] as Scheme);
+    using resident = await load(quantized);
+    const parts = await loadParts(sourceOf(quantized), { gpu: await testGpu(), quiet: true, residency: "streamed" });
+    using streamed = new Model(parts);
+    const ids = randomIds(resident, 5, 9);
+    expect(await readLogits(streamed.forward(ids))).toEqual(await readLogits(resident.forward(ids)));
+  });
+
   it("fp8 computes what the numbers compute, and says that activations stay floats", async () => {
     const scheme = SCHEMES.find(({ name }) => name.startsWith("DeepSeek")) as Scheme;
     const { quantized, plain } = await pairOf(scheme);

@@ -69,9 +69,19 @@ async function numbersOf(model: HookedModel): Promise<Record<string, Float32Arra
 }
 
 /** Layouts, tied heads, several windows, experts in all blocks, and dense blocks beside blocks with experts. */
-const FAMILIES = ["gpt2", "llama", "gemma2", "bloom", "phi", "olmo2", "../types/mixtral", "../types/dots1"];
+const FAMILIES = [
+  "gpt2",
+  "llama",
+  "gemma2",
+  "bloom",
+  "phi",
+  "olmo2",
+  "../types/mixtral",
+  "../types/dots1",
+  "../types/gemma4_text_ple",
+];
 
-describe.each(byDay(FAMILIES, ["gpt2", "gemma2", "../types/dots1"]))("%s", (family) => {
+describe.each(byDay(FAMILIES, ["gpt2", "gemma2", "../types/dots1", "../types/gemma4_text_ple"]))("%s", (family) => {
   it("streamed, gives the resident model's numbers to the bit", async () => {
     await both(folderOf(family), {}, async (resident, streamed) => {
       expect(await numbersOf(streamed)).toEqual(await numbersOf(resident));

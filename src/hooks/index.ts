@@ -11,6 +11,7 @@ export type { Edit, EditValue } from "./edit.ts";
 export type { GenerateEdit, HookedGenerateOptions, HookedGenerateStep } from "./generate.ts";
 export { HookedModel, loadModel } from "./hooked-model.ts";
 export { type Metric, metric, type WgslMetric } from "./metrics.ts";
+export * from "./attribution-graph/index.ts";
 export * from "./modules/index.ts";
 export { type Cut, NdArray, type NestedNumbers } from "./nd-array.ts";
 export * from "./patching/index.ts";

@@ -98,10 +98,10 @@ export function toCircuitTracer(parts: GraphParts, options: CircuitTracerOptions
 }
 
 function nodeOf(node: AttributionNode, parts: GraphParts, influence: number, isTarget: boolean): CircuitTracerNode {
-  const common = {
+  const common: Omit<CircuitTracerNode, "node_id" | "jsNodeId" | "feature" | "layer" | "feature_type"> = {
     ...{ ctx_idx: node.position, token_prob: 0, is_target_logit: false, run_idx: 0, reverse_ctx_idx: 0, clerp: "" },
     ...{ influence, activation: null },
-  } as const;
+  };
   const { position } = node;
   if (node.kind === "feature") {
     const { layer, feature, activation } = node;

@@ -119,9 +119,11 @@ function nonlinearOp({ ops }: Graph, frozen: ReadonlySet<string>, ends: Readonly
   const depends = new Map<Value, Op | "linearly">();
   for (const op of ops) {
     const inputs = op.inputs.map((value) => depends.get(value));
-    const how = op.inputs.length === 0 ? sourceOf(op) : throughOp(op, inputs);
-    if (how === undefined) continue;
-    for (const value of op.outputs) {
+    const together = op.inputs.length === 0 ? sourceOf(op) : throughOp(op, inputs);
+    for (const [index, value] of op.outputs.entries()) {
+      // Keys and values pass beside each other.
+      const how = op.kind.name === "store" ? inputs[index] : together;
+      if (how === undefined) continue;
       if (value.points.some((point) => frozen.has(point))) continue;
       depends.set(value, how);
       if (how !== "linearly" && value.points.some((point) => ends.has(point))) return how;

@@ -2,6 +2,7 @@ import { ATTRIBUTION_PATCH_OPTIONS } from "../../src/hooks/attribution/attributi
 import { COMPARE_OPTIONS, COMPARED_PATCH_OPTIONS } from "../../src/hooks/attribution/compare.ts";
 import { INTEGRATED_GRADIENTS_OPTIONS } from "../../src/hooks/attribution/integrated-gradients.ts";
 import { TOKEN_SCORE_OPTIONS } from "../../src/hooks/attribution/token-scores.ts";
+import { ATTRIBUTION_GRAPH_OPTIONS } from "../../src/hooks/attribution-graph/attribution-graph.ts";
 import { CIRCUIT_OPTIONS } from "../../src/hooks/circuits/circuit.ts";
 import { EDGE_ATTRIBUTION_OPTIONS } from "../../src/hooks/circuits/edge-attribution.ts";
 import { FAITHFULNESS_OPTIONS } from "../../src/hooks/circuits/faithfulness.ts";
@@ -216,6 +217,13 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
       args: [model, dictionary, { input: ids, metric }],
       run: (...args) => api.featureAttribution(...(args as Parameters<typeof api.featureAttribution>)),
       options: FEATURE_ATTRIBUTION_OPTIONS,
+    },
+    {
+      name: "attributionGraph",
+      covers: ["attributionGraph", "AttributionGraph"],
+      args: [model, dictionary, { input: ids }],
+      run: (...args) => api.attributionGraph(...(args as Parameters<typeof api.attributionGraph>)),
+      options: ATTRIBUTION_GRAPH_OPTIONS,
     },
     {
       name: "maxActivating",

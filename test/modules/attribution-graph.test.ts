@@ -5,7 +5,6 @@ import {
   type AttributionNode,
   attributionGraph,
   type Dictionary,
-
   type HookedModel,
   loadDictionary,
 } from "../../src/hooks/index.ts";
@@ -31,7 +30,11 @@ function perLayer(seed: number, { skip = false, layers = [0, 1, 2], width = WIDT
 /** Transcoders whose features write to their own block and all later ones. */
 function acrossLayers(seed: number) {
   const files = Array.from({ length: LAYERS }, (_, layer) => {
-    const encoder = { [`W_enc_${layer}`]: [FEATURES, WIDTH], [`b_enc_${layer}`]: [FEATURES], [`b_dec_${layer}`]: [WIDTH] };
+    const encoder = {
+      [`W_enc_${layer}`]: [FEATURES, WIDTH],
+      [`b_enc_${layer}`]: [FEATURES],
+      [`b_dec_${layer}`]: [WIDTH],
+    };
     const decoder = { [`W_dec_${layer}`]: [FEATURES, LAYERS - layer, WIDTH] };
     return [
       [`W_enc_${layer}.safetensors`, stored(randomArrays(seed + layer, encoder), "F32")],
@@ -41,7 +44,8 @@ function acrossLayers(seed: number) {
   return filesOf(Object.fromEntries(files.flat()), "across layers");
 }
 
-const valueOf = (node: AttributionNode) => (node.kind === "feature" ? node.activation : node.kind === "logit" ? node.logit : 0);
+const amountOf = (node: AttributionNode) =>
+  node.kind === "feature" ? node.activation : node.kind === "logit" ? node.logit : 0;
 const sumInto = (graph: AttributionGraph, target: number) =>
   graph.into(target).reduce((sum, { weight }) => sum + weight, 0);
 
@@ -52,7 +56,7 @@ function expectComplete(graph: AttributionGraph): void {
     if (node.kind !== "feature" && node.kind !== "logit") return;
     targets++;
     const sizes = graph.into(index).reduce((sum, { weight }) => sum + Math.abs(weight), 0);
-    const residual = sumInto(graph, index) + node.bias + node.leftOut - valueOf(node);
+    const residual = sumInto(graph, index) + node.bias + node.leftOut - amountOf(node);
     expect(Math.abs(residual) / Math.max(1, sizes)).toBeLessThan(1e-5);
   });
   expect(targets).toBeGreaterThan(20);
@@ -60,7 +64,12 @@ function expectComplete(graph: AttributionGraph): void {
 
 const CASES = [
   { name: "gpt2", family: "gpt2", source: () => perLayer(1), hooks: HOOKS },
-  { name: "gpt2, what hook_mlp_out gets", family: "gpt2", source: () => perLayer(2), hooks: { ...HOOKS, hookOut: "hook_mlp_out" } },
+  {
+    name: "gpt2, what hook_mlp_out gets",
+    family: "gpt2",
+    source: () => perLayer(2),
+    hooks: { ...HOOKS, hookOut: "hook_mlp_out" },
+  },
   { name: "llama with skip connections", family: "llama", source: () => perLayer(3, { skip: true }), hooks: HOOKS },
   { name: "llama across layers", family: "llama", source: () => acrossLayers(4), hooks: HOOKS },
   { name: "pythia, attention beside the MLP", family: "gpt_neox", source: () => perLayer(5), hooks: HOOKS },
@@ -104,13 +113,20 @@ describe.each(CASES)("a graph of $name", ({ family, source, hooks }) => {
     };
     const before = await read([]);
     const sources = ["feature", "error", "token"].flatMap((kind) =>
-      graph.nodes.flatMap((node, index) => (node.kind === kind ? [index] : [])).filter((_, i, all) => i % Math.ceil(all.length / 4) === 1),
+      graph.nodes
+        .flatMap((node, index) => (node.kind === kind ? [index] : []))
+        .filter((_, i, all) => i % Math.ceil(all.length / 4) === 1),
     );
     let seen = 0;
     for (const source of sources) {
       const node = graph.nodes[source]!;
       const { hookIn, hookOut } = transcoders.modules["layer" in node ? node.layer : 0]!;
-      const at = { feature: `${hookIn}.hook_sae_acts_post`, error: `${hookOut}.hook_sae_error`, token: "hook_embed", logit: "" }[node.kind];
+      const at = {
+        feature: `${hookIn}.hook_sae_acts_post`,
+        error: `${hookOut}.hook_sae_error`,
+        token: "hook_embed",
+        logit: "",
+      }[node.kind];
       const dims = node.kind === "feature" ? { dims: [node.feature] } : {};
       const after = await read([{ at, op: "zero", positions: [node.position], ...dims }]);
       graph.nodes.forEach((target, index) => {
@@ -149,25 +165,36 @@ describe("attributionGraph", () => {
       ["ln1.w", "ln2.w", "attn.W_V", "attn.W_O"].map(async (name) => (await weight(`blocks.1.${name}`)).data),
     );
     let checked = 0;
-    const wanted = graph.nodes.flatMap((node, index) => (node.kind === "feature" && node.layer === 1 ? [{ node, index }] : []));
+    const wanted = graph.nodes.flatMap((node, index) =>
+      node.kind === "feature" && node.layer === 1 ? [{ node, index }] : [],
+    );
     for (const { node, index } of wanted) {
       for (const { source: from, weight: edge } of graph.into(index)) {
         const feature = graph.nodes[from]!;
         if (feature.kind !== "feature") continue;
         const [p, q] = [feature.position, node.position];
-        const vector = Float64Array.from({ length: WIDTH }, (_, d) => feature.activation * source.W_dec![feature.feature * WIDTH + d]!);
+        const vector = Float64Array.from(
+          { length: WIDTH },
+          (_, d) => feature.activation * source.W_dec![feature.feature * WIDTH + d]!,
+        );
         const moved = Float64Array.from(vector, (value) => (p === q ? value : 0));
         for (let head = 0; head < nHeads; head++) {
           const kv = Math.floor((head * nKvHeads) / nHeads);
           for (let k = 0; k < dHead; k++) {
             let value = 0;
             for (let d = 0; d < WIDTH; d++)
-              value += (vector[d]! / scale1![p]!) * w1![d]! * W_V![((W_V!.length === nHeads * WIDTH * dHead ? head : kv) * WIDTH + d) * dHead + k]!;
+              value +=
+                (vector[d]! / scale1![p]!) *
+                w1![d]! *
+                W_V![((W_V!.length === nHeads * WIDTH * dHead ? head : kv) * WIDTH + d) * dHead + k]!;
             value *= pattern![(head * IDS.length + q) * IDS.length + p]!;
             for (let d = 0; d < WIDTH; d++) moved[d]! += value * W_O![(head * dHead + k) * WIDTH + d]!;
           }
         }
-        const expected = moved.reduce((sum, value, d) => sum + (value / scale2![q]!) * w2![d]! * target.W_enc![node.feature * WIDTH + d]!, 0);
+        const expected = moved.reduce(
+          (sum, value, d) => sum + (value / scale2![q]!) * w2![d]! * target.W_enc![node.feature * WIDTH + d]!,
+          0,
+        );
         expect(Math.abs(edge - expected)).toBeLessThan(1e-5 * (1 + Math.abs(expected)));
         checked++;
       }
@@ -178,7 +205,7 @@ describe("attributionGraph", () => {
   it("keeps the most influential features, and says what the others add", async () => {
     const seen: number[] = [];
     const some = await attributionGraph(model, transcoders, {
-      ...{ input: IDS, maxFeatures: 30, maxLogits: 3 },
+      ...{ input: IDS, maxFeatures: 30, maxLogits: 3, logitProbability: 1 },
       onProgress: ({ done, total }) => void seen.push(done / total),
     });
     expectComplete(some);
@@ -231,11 +258,23 @@ describe("attributionGraph", () => {
       prompt_tokens: IDS.map(() => expect.any(String)),
     });
     expect(json.qParams).toEqual({ pinnedIds: [], supernodes: [], linkType: "both", clickedId: "", sg_pos: "" });
-    const ids = new Map<string, { feature_type: string }>(json.nodes.map((node: { node_id: string }) => [node.node_id, node]));
+    const ids = new Map<string, { feature_type: string }>(
+      json.nodes.map((node: { node_id: string }) => [node.node_id, node]),
+    );
     expect(ids.size).toBe(json.nodes.length);
     const [idPattern, jsPattern] = [
-      { "cross layer transcoder": /^[0-2]_\d+_[0-5]$/, "mlp reconstruction error": /^[0-2]_-1_[0-5]$/, embedding: /^E_\d+_[0-5]$/, logit: /^4_\d+_5$/ },
-      { "cross layer transcoder": /^[0-2]_\d+-0$/, "mlp reconstruction error": /^[0-2]_-1-[0-5]$/, embedding: /^E_\d+-[0-5]$/, logit: /^L_\d+-5$/ },
+      {
+        "cross layer transcoder": /^[0-2]_\d+_[0-5]$/,
+        "mlp reconstruction error": /^[0-2]_-1_[0-5]$/,
+        embedding: /^E_\d+_[0-5]$/,
+        logit: /^4_\d+_5$/,
+      },
+      {
+        "cross layer transcoder": /^[0-2]_\d+-0$/,
+        "mlp reconstruction error": /^[0-2]_-1-[0-5]$/,
+        embedding: /^E_\d+-[0-5]$/,
+        logit: /^L_\d+-5$/,
+      },
     ] as const;
     for (const node of json.nodes) {
       const type = node.feature_type as keyof typeof idPattern;
@@ -248,7 +287,8 @@ describe("attributionGraph", () => {
         layer: node.node_id.split("_")[0],
         ctx_idx: Number(node.node_id.split("_")[2]),
         token_prob: isLogit ? expect.any(Number) : 0,
-        is_target_logit: isLogit && node === json.nodes.find((each: { feature_type: string }) => each.feature_type === "logit"),
+        is_target_logit:
+          isLogit && node === json.nodes.find((each: { feature_type: string }) => each.feature_type === "logit"),
         clerp: isLogit ? expect.stringMatching(/^Output ".*" \(p=0\.\d{3}\)$/s) : "",
         influence: isLogit ? null : expect.any(Number),
         activation: type === "cross layer transcoder" ? expect.any(Number) : null,
@@ -261,7 +301,9 @@ describe("attributionGraph", () => {
       expect(Object.keys(link).sort()).toEqual(["source", "target", "weight"]);
       expect(ids.has(link.source) && ids.has(link.target)).toBe(true);
     }
-    expect(json.nodes.filter((node: { feature_type: string }) => node.feature_type === "embedding")).toHaveLength(IDS.length);
+    expect(json.nodes.filter((node: { feature_type: string }) => node.feature_type === "embedding")).toHaveLength(
+      IDS.length,
+    );
   });
 
   it("refuses what gives no graph, by name", async () => {
@@ -271,10 +313,24 @@ describe("attributionGraph", () => {
       expect(failure.code).toBe(code);
       expect(failure.message).toMatch(message);
     };
-    await refused(loadDictionary(model, perLayer(1, { layers: [0, 2] }), HOOKS), "module/graph", /block 1\./);
-    await refused(loadDictionary(model, perLayer(1), { hook: "hook_resid_mid", hookOut: "hook_resid_mid" }), "module/graph", /sparse autoencoder/);
-    await refused(loadDictionary(model, perLayer(1), { hook: "mlp.hook_in", hookOut: "hook_attn_out" }), "module/graph", /no MLP's output/);
-    const failure = await attributionGraph(model, transcoders, { input: IDS, firstPosition: 6 }).catch((error) => error);
+    await refused(loadDictionary(model, perLayer(1, { layers: [0, 1] }), HOOKS), "module/graph", /block 2\./);
+    await refused(
+      loadDictionary(model, perLayer(1), { hook: "hook_resid_mid", hookOut: "hook_resid_mid" }),
+      "module/graph",
+      /sparse autoencoder/,
+    );
+    await refused(
+      loadDictionary(model, perLayer(1), { hook: "mlp.hook_in", hookOut: "hook_attn_out" }),
+      "module/graph",
+      /no MLP's output/,
+    );
+    using gemma = await hooked("gemma2");
+    using normed = await loadDictionary(gemma, perLayer(1), HOOKS);
+    const unfrozen = await attributionGraph(gemma, normed, { input: IDS }).catch((error) => error);
+    expect(unfrozen.message).toMatch(/gemma2 model: normScale of block 0 is not linear/);
+    const failure = await attributionGraph(model, transcoders, { input: IDS, firstPosition: 6 }).catch(
+      (error) => error,
+    );
     expect(failure.code).toBe("hook/position-range");
     expect(() => graph.into(1e6)).toThrow(/no node/);
   });
@@ -286,4 +342,3 @@ function perLayerArrays(seed: number): Arrays {
   const shapes = { W_enc: [FEATURES, WIDTH], W_dec: [FEATURES, WIDTH], b_enc: [FEATURES], b_dec: [WIDTH] };
   return Object.fromEntries(Object.entries(randomArrays(seed, shapes)).map(([name, { data }]) => [name, data]));
 }
-

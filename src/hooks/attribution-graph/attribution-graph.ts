@@ -22,12 +22,13 @@ import type { HookedModel } from "../hooked-model.ts";
 import { metric } from "../metrics.ts";
 import type { Dictionary } from "../modules/dictionary.ts";
 import { DICTIONARIES } from "../modules/splice.ts";
-import { type CopiesPass, copiesPerPass, runCopies } from "../paths/copies.ts";
 import { PROMPT, sequenceOf } from "../patching/experiment.ts";
+import { type CopiesPass, copiesPerPass, runCopies } from "../paths/copies.ts";
 import { resolvePoint } from "../points.ts";
-import { AttributionGraph, type AttributionNode, type LogitNode, PRUNE_FIELDS, type PruneOptions } from "./graph.ts";
+import { AttributionGraph } from "./graph.ts";
 import { influenceOf } from "./influence.ts";
 import { assertLinear, frozenPoints, givenPoint, linearModel, type Transcoder, transcodersOf } from "./linear.ts";
+import { type AttributionNode, type LogitNode, PRUNE_FIELDS, type PruneOptions } from "./nodes.ts";
 import { type ActiveFeature, type Remainder, readFeatures, readRemainders } from "./sources.ts";
 
 /** What to attribute, and how much of it. */
@@ -216,13 +217,19 @@ class Attribution {
       weights[this.#sourceCount + index] = probability;
     });
     const influence = influenceOf(rows, weights);
-    return [...this.prompt.features.keys()].sort((a, b) => (influence[b] as number) - (influence[a] as number) || a - b);
+    return [...this.prompt.features.keys()].sort(
+      (a, b) => (influence[b] as number) - (influence[a] as number) || a - b,
+    );
   }
 
   async #attribute(transcoder: Transcoder, some: readonly number[], embeds: Float32Array): Promise<void> {
     const pass = this.#pass(transcoder, some);
     const gradients = new Map<string, Float32Array>();
-    using cache = await runCopies(this.still, some.map(() => []), pass);
+    using cache = await runCopies(
+      this.still,
+      some.map(() => []),
+      pass,
+    );
     for (const { name } of pass.points) gradients.set(name, await cache.read(name));
     some.forEach((index, copy) => {
       this.#featureRows.set(index, this.#edges(gradients, copy, embeds));

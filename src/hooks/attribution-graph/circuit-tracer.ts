@@ -4,8 +4,8 @@
  * logits the layer after the last but one.
  */
 import * as s from "../../schema/schema.ts";
-import type { AttributionNode, GraphParts, PruneOptions } from "./graph.ts";
 import { prune } from "./influence.ts";
+import type { AttributionNode, GraphParts, PruneOptions } from "./nodes.ts";
 
 /** How the JSON is named, and how much of the graph it holds. */
 export interface CircuitTracerOptions extends PruneOptions {

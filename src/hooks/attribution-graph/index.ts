@@ -1,13 +1,13 @@
 export { type AttributionGraphOptions, attributionGraph } from "./attribution-graph.ts";
 export type { CircuitTracerGraph, CircuitTracerNode, CircuitTracerOptions } from "./circuit-tracer.ts";
-export {
-  type AttributionEdge,
-  AttributionGraph,
-  type AttributionNode,
-  type ErrorNode,
-  type FeatureNode,
-  type LogitNode,
-  type PruneOptions,
-  type TokenNode,
-} from "./graph.ts";
+export { AttributionGraph } from "./graph.ts";
 export type { Pruned } from "./influence.ts";
+export type {
+  AttributionEdge,
+  AttributionNode,
+  ErrorNode,
+  FeatureNode,
+  LogitNode,
+  PruneOptions,
+  TokenNode,
+} from "./nodes.ts";

@@ -3,7 +3,7 @@
  * (Ameisen et al. 2025, "Pruning"); a node's influence is the sum over all paths to the logits of the products of these shares,
  * weighed by the logits' probabilities.
  */
-import type { AttributionEdge, AttributionNode, PruneOptions } from "./graph.ts";
+import type { AttributionEdge, AttributionNode, PruneOptions } from "./nodes.ts";
 
 /** For each target the weights of the edges from all nodes. */
 export type Rows = ReadonlyMap<number, Float32Array>;
@@ -74,7 +74,9 @@ export function prune(
   const isEnd = ({ kind }: AttributionNode) => kind === "token" || kind === "logit";
   const kept = nodes.map((node, index) => isEnd(node) || (influence[index] as number) >= least);
   const among = new Map(
-    [...rows].flatMap(([target, row]) => (kept[target] ? [[target, row.map((weight, i) => (kept[i] ? weight : 0))]] : [])),
+    [...rows].flatMap(([target, row]) =>
+      kept[target] ? [[target, row.map((weight, i) => (kept[i] ? weight : 0))]] : [],
+    ),
   ) as Map<number, Float32Array>;
   let edges = strongest(among, weights, edgeThreshold);
   for (let before = -1; before !== edges.length; ) {

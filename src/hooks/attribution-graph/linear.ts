@@ -34,7 +34,10 @@ const MLP_OUTPUT = /^blocks\.(\d+)\.(mlp\.hook_out|hook_mlp_out)$/;
  */
 export function transcodersOf({ spec, base }: HookedModel, dictionaries: readonly Dictionary[]): Transcoder[] {
   if (spec.modules)
-    throw new HookError("module/twice", "This view has dictionaries spliced in already. Give attributionGraph() the model itself.");
+    throw new HookError(
+      "module/twice",
+      "This view has dictionaries spliced in already. Give attributionGraph() the model itself.",
+    );
   for (const each of dictionaries) assertUsable(each, base.gpu);
   splicedSpec(spec, dictionaries, true);
   const found = dictionaries.flatMap((dictionary) =>
@@ -66,7 +69,9 @@ function layerOf({ hookIn, hookOut, activation, normalize, isOfHeads }: Dictiona
   if (layer === undefined || isOfHeads)
     throw fail(`gives ${hookOut}, which is no MLP's output. Take transcoders of mlp.hook_out or hook_mlp_out.`);
   if (normalize)
-    throw fail(`standardizes its input (${normalize.kind}), which is not linear. Take one with normalize_activations none.`);
+    throw fail(
+      `standardizes its input (${normalize.kind}), which is not linear. Take one with normalize_activations none.`,
+    );
   if (activation.kind === "gated")
     throw fail("is gated: an activation is no linear function of its input. Take one with ReLU, JumpReLU or TopK.");
   return Number(layer);
@@ -76,7 +81,9 @@ function layerOf({ hookIn, hookOut, activation, normalize, isOfHeads }: Dictiona
 export function linearModel(model: HookedModel, transcoders: readonly Transcoder[]): HookedModel {
   const { base } = model;
   const linear = transcoders.filter(({ module }) => module.hasSkip);
-  const modules = linear.map(({ module }, group): ModuleSpec => ({ ...module, writes: [], group, error: true, isLinear: true }));
+  const modules = linear.map(
+    ({ module }, group): ModuleSpec => ({ ...module, writes: [], group, error: true, isLinear: true }),
+  );
   const unembed = { ...base.spec.unembed, softCap: null };
   const spec = { ...base.spec, unembed, ...(modules.length > 0 && { modules }) };
   const weights = { ...base.engine.weights, modules: linear.map((each) => each.weights) } as typeof base.engine.weights;
@@ -138,6 +145,7 @@ function throughOp(op: Op, inputs: readonly (Op | "linearly" | undefined)[]): Op
   const before = inputs.find((how) => how !== undefined && how !== "linearly");
   if (before !== undefined || inputs.every((how) => how === undefined)) return before;
   const only = LINEAR_IN[op.kind.name];
-  const isLinear = only === undefined ? LINEAR.has(op.kind.name) : inputs.every((how, i) => how === undefined || i === only);
+  const isLinear =
+    only === undefined ? LINEAR.has(op.kind.name) : inputs.every((how, i) => how === undefined || i === only);
   return isLinear ? "linearly" : op;
 }

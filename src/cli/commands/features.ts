@@ -160,28 +160,30 @@ function checkOptions(
   if (out === undefined) usageError(command, "--file needs --out, the file to write");
 }
 
-async function writeGraph(
-  model: HookedModel,
-  ids: readonly number[],
-  { sae, graph: file, maxFeatures, json, quiet = false }: FeaturesOptions,
-): Promise<void> {
-  using held = new DisposableStack();
+async function writeGraph(model: HookedModel, ids: readonly number[], options: FeaturesOptions): Promise<void> {
+  const { sae, graph: file = "", maxFeatures, json, quiet = false } = options;
   const { signal } = stop;
   const transcoders: Dictionary[] = [];
-  for (const each of sae) transcoders.push(held.use(await loadDictionary(model, each, { signal })));
   const display = showWork({ doing: "attributing", parts: "features" }, quiet);
-  const onProgress = (progress: { done: number; total: number }) => display.update(progress);
-  const graph = await attributionGraph(model, transcoders, {
-    ...{ input: [ids], signal, onProgress },
-    ...(maxFeatures !== undefined && { maxFeatures }),
-  }).finally(() => display.end());
-  const slug = basename(file as string).replace(/\.json$/, "");
-  const content = graph.toCircuitTracer({ slug });
-  const bytes = new TextEncoder().encode(JSON.stringify(content));
-  const size = await writeFileWhole(file as string, toChunks(bytes));
-  const [nodes, links] = [content.nodes.length, content.links.length];
-  if (json) printJson({ file, bytes: size, nodes, links });
-  else print(`${file}: ${nodes} of ${graph.nodes.length} nodes, ${links} edges`);
+  try {
+    for (const each of sae) transcoders.push(await loadDictionary(model, each, { signal }));
+    const started = performance.now();
+    const onProgress = ({ done, total }: { done: number; total: number }) => {
+      const perFeature = (performance.now() - started) / 1000 / done;
+      display.update({ done, total, secondsLeft: perFeature * (total - done) });
+    };
+    const asked = { input: [ids], signal, onProgress, ...(maxFeatures !== undefined && { maxFeatures }) };
+    const graph = await attributionGraph(model, transcoders, asked);
+    display.end();
+    const content = graph.toCircuitTracer({ slug: basename(file).replace(/\.json$/, "") });
+    const size = await writeFileWhole(file, toChunks(new TextEncoder().encode(JSON.stringify(content))));
+    const [nodes, links] = [content.nodes.length, content.links.length];
+    if (json) printJson({ file, bytes: size, nodes, links });
+    else print(`${file}: ${nodes} of ${graph.nodes.length} nodes, ${links} edges`);
+  } finally {
+    display.end();
+    for (const each of transcoders) each.destroy();
+  }
 }
 
 function printTop(

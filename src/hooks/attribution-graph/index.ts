@@ -7,6 +7,7 @@ export type {
   AttributionNode,
   ErrorNode,
   FeatureNode,
+  GraphParts,
   LogitNode,
   PruneOptions,
   TokenNode,

@@ -40,6 +40,7 @@ export interface LogitNode {
   readonly leftOut: number;
 }
 
+/** A node of an attribution graph. */
 export type AttributionNode = FeatureNode | ErrorNode | TokenNode | LogitNode;
 
 /** An edge of a graph, by the indices of its nodes. */

@@ -6,7 +6,7 @@
  * `src/hosts` stands beside that line: it gives `gpu` its devices, `checkpoint` its folders and the tuner its store. Whoever
  * makes a device imports it (model, bench, cli, the entries); what computes does not know what host it is on.
  * `src/errors.ts`, `src/abort.ts`, `src/fnv1a.ts` and `src/globals.ts` are leaves for all; `src/schema` (what calls take) imports errors alone and serves all;
- * `src/tokenizer` serves model and cli; files directly in `src/` are entry points
+ * `src/tokenizer` serves model, train and cli; files directly in `src/` are entry points
  * that may import everything. What `src/index.ts`, the `index.ts` of the other entries, and the benchmark's
  * page reach must run in a browser.
  */
@@ -31,7 +31,7 @@ const MAY_IMPORT = {
   ],
   paper: ["pictures", "theory", "train", "hooks", "model", "checkpoint", "gpu"],
   theory: ["hooks", "model", "checkpoint", "gpu"],
-  train: ["hooks", "model", "kernels", "checkpoint", "gpu"],
+  train: ["hooks", "model", "kernels", "tokenizer", "checkpoint", "gpu"],
   pictures: ["hooks"],
   bench: ["pictures", "hooks", "model", "kernels", "checkpoint", "hosts", "gpu"],
   hooks: ["model", "graph", "ops", "kernels", "checkpoint", "gpu"],

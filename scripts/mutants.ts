@@ -8,6 +8,8 @@ import type { Mutant } from "./mutant.ts";
 import { EXPERT_MUTANTS } from "./mutants-experts.ts";
 import { GGUF_MUTANTS } from "./mutants-gguf.ts";
 import { GRADIENT_MUTANTS } from "./mutants-gradients.ts";
+import { QUANTIZED_MUTANTS } from "./mutants-quantized.ts";
+import { STREAMED_MUTANTS } from "./mutants-streamed.ts";
 import { TYPE_MUTANTS } from "./mutants-types.ts";
 
 const PLACE = ["test/graph/place.test.ts"];
@@ -276,15 +278,15 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "trace: rows end before their keys and values are stored",
     file: "src/model/trace.ts",
-    from: "this.add(STORE, [k, v],",
-    to: 'this.add(STORE, this.form.narrow && layer === this.spec.nLayers - 1 ? [this.#select(k, "output"), this.#select(v, "output")] : [k, v],',
+    from: "this.add(STORE, [turnedK, v],",
+    to: 'this.add(STORE, this.form.narrow && layer === this.spec.nLayers - 1 ? [this.#select(turnedK, "output"), this.#select(v, "output")] : [turnedK, v],',
     tests: REFERENCES,
   },
   {
     name: "trace: values are rotated",
     file: "src/model/trace.ts",
-    from: 'this.#at("attn.hook_rot_k"));',
-    to: 'this.#at("attn.hook_rot_k"));\n      v = this.one(ROPE, [v], { layer, rope, rotaryDim, style });',
+    from: "const [turnedQ, turnedK] = this.#turned(ownQ, k);",
+    to: "const [turnedQ, turnedK] = this.#turned(ownQ, k);\n    if (v) [v] = this.#rotated(v, undefined);",
     tests: REFERENCES,
   },
   {
@@ -589,4 +591,6 @@ export const MUTANTS: readonly Mutant[] = [
   ...TYPE_MUTANTS,
   ...EXPERT_MUTANTS,
   ...GGUF_MUTANTS,
+  ...QUANTIZED_MUTANTS,
+  ...STREAMED_MUTANTS,
 ];

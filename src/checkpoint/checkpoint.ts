@@ -57,6 +57,11 @@ export interface Checkpoint {
   readonly absent: ReadonlyMap<string, string>;
   /** Bytes of all tensors. */
   readonly byteLength: number;
+  /**
+   * Each tensor is a part of what the model computes, as in GGUF, whose converter leaves others out: a model that has no use for
+   * one is another. False when absent: safetensors may hold anything.
+   */
+  readonly everyTensorCounts?: boolean;
   /** The named JSON file beside the weights, such as `config.json`; undefined when there is none. */
   readJson(file: string): Promise<unknown | undefined>;
   /** The named text file beside the weights, such as `chat_template.jinja`; undefined when there is none. */
@@ -174,6 +179,7 @@ class SourceCheckpoint implements Checkpoint {
   readonly metadata: Readonly<Record<string, string>>;
   readonly absent: ReadonlyMap<string, string>;
   readonly byteLength: number;
+  readonly everyTensorCounts: boolean;
   readonly label: string;
   readonly #source: CheckpointSource;
   readonly #contents: Contents;
@@ -190,6 +196,7 @@ class SourceCheckpoint implements Checkpoint {
     this.tensors = contents.tensors;
     this.metadata = contents.metadata;
     this.absent = contents.absent;
+    this.everyTensorCounts = contents.everyTensorCounts ?? false;
     this.byteLength = [...contents.tensors.values()].reduce((sum, tensor) => sum + tensor.byteLength, 0);
   }
 

@@ -8,6 +8,8 @@ export interface Contents {
   absent: Map<string, string>;
   /** Names the model in messages; the source's label when absent. */
   label?: string;
+  /** The format holds nothing but what the model computes with; see `Checkpoint`. */
+  everyTensorCounts?: true;
   /** Reads a tensor that does not lie in its file as `tensors` describes it. */
   read?: ReadTensor;
   /** JSON files that are made of the file itself; when absent, they lie beside it. */

@@ -11,8 +11,10 @@ export interface TensorInfo {
   readonly byteEnd: number;
   /** Bytes of its elements in `dtype`. */
   readonly byteLength: number;
-  /** The type of GGUF that lies in the file, such as `Q4_K`, where reading the tensor turns it into `dtype`. */
+  /** The type that lies in the file, such as GGUF's `Q4_K` or the `I8` of codes, where reading the tensor turns it into `dtype`. */
   readonly storedAs?: string;
+  /** It is [.., out, in], although its family's checkpoints have this weight [.., in, out]. */
+  readonly isTurned?: boolean;
 }
 
 /** Reads bytes `start` to `end` of a tensor, counted from its first. */

@@ -144,8 +144,9 @@ function normName({ kind, eps }: NormSpec): string {
   return kind === "none" ? names.none : `${names[kind]} (eps ${eps})`;
 }
 
-function describeNorms({ norm, block }: ModelSpec): string {
+function describeNorms({ norm, block, layers }: ModelSpec): string {
   if (norm.kind === "none") return "none";
+  const unnormed = layers.flatMap(({ attentionNorm }, layer) => (attentionNorm === false ? [layer] : []));
   const places: Record<typeof block.norms, string> = {
     pre: "before attention and MLP",
     post: "after attention and MLP",
@@ -155,12 +156,14 @@ function describeNorms({ norm, block }: ModelSpec): string {
   return joined(
     `${normName(norm)} ${places[block.norms]}`,
     norm.affine === false && "without weights",
+    unnormed.length > 0 && `none before attention ${inLayers(unnormed, layers.length)}`,
     norm.weightOffset !== 0 && `weights stored less ${norm.weightOffset}`,
   );
 }
 
 function describeUnembedding({ unembed }: ModelSpec): string {
   return joined(
+    unembed.transform !== undefined && `a layer before it (${unembed.transform.activation}, then a norm)`,
     unembed.tied ? "the embedding's own weights (tied)" : "weights of its own",
     unembed.scale !== 1 && `logits scaled by ${short(unembed.scale)}`,
     unembed.softCap !== null && `logits capped at ${short(unembed.softCap)}`,

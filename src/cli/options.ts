@@ -4,7 +4,9 @@
  */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { ADAPTER_CHOICES, type AdapterChoice } from "../hosts/adapters.ts";
+import type { LoadOptions } from "../model/load.ts";
 import { WEIGHTS_AS, type WeightsAs } from "../model/weights/plan.ts";
+import { RESIDENCIES } from "../model/weights/residency.ts";
 
 /** Options of every command, accepted before and after its name. */
 export interface GlobalOptions {
@@ -16,6 +18,10 @@ export interface GlobalOptions {
   checkFinite?: boolean;
   /** How matrices lie on the GPU. */
   weightsAs?: WeightsAs;
+  /** Where the weights are between passes. */
+  residency?: LoadOptions["residency"];
+  /** Bytes of weights that may lie on the GPU where they are streamed. */
+  residentBytes?: number;
   /** Nothing on stderr but errors. */
   quiet?: boolean;
   /** False: the default kernels, without timing others first. */
@@ -47,6 +53,20 @@ export function addGlobalOptions(program: Command): Command {
         "--weights-as <type>",
         "how matrices lie on the GPU: quantised or rounded while they are read",
       ).choices(WEIGHTS_AS),
+    )
+    .addOption(
+      new Option(
+        "--residency <where>",
+        "where weights are between passes; streamed: read block by block in each pass, for models that are larger than the GPU's memory",
+      ).choices(RESIDENCIES),
+    )
+    .addOption(
+      new Option(
+        "--resident-bytes <bytes>",
+        "stream, but keep as many blocks on the GPU as so many bytes have room for",
+      )
+        .argParser(wholeNumber(1))
+        .implies({ residency: "streamed" }),
     )
     .option("--check-finite", "refuse weights that are NaN or infinite (reads every element)")
     .option("--quiet", "write nothing but errors to stderr")

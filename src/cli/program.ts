@@ -26,7 +26,7 @@ import { addGlobalOptions, examples, type GlobalOptions, usageError, watchRepeat
 import { note, noteJson } from "./output.ts";
 import { packageVersion } from "./package.ts";
 
-/** Commands that read no weights of the user's, or time the reading. They refuse `--check-finite`, since they would not check. */
+/** Commands that read no weights of the user's, or time the reading. They refuse options that would then do nothing. */
 const READ_NO_WEIGHTS = ["tokenize", "families", "construct", "verify", "serve", "bench"];
 
 const COMMANDS = [
@@ -97,9 +97,12 @@ export function buildProgram(asJson = false): Command {
   for (const command of [program, ...program.commands, ...program.commands.flatMap(({ commands }) => commands)])
     watchRepeats(command, (option) => repeated.push(option));
   program.hook("preAction", (_, command) => {
-    const { checkFinite, quiet } = command.optsWithGlobals<GlobalOptions>();
-    if (checkFinite && READ_NO_WEIGHTS.includes(command.name()))
+    const { checkFinite, residency, quiet } = command.optsWithGlobals<GlobalOptions>();
+    const readsNone = READ_NO_WEIGHTS.includes(command.name());
+    if (checkFinite && readsNone)
       usageError(command, `${command.name()} does not look at weights; superlens inspect MODEL --check-finite does`);
+    if (residency && readsNone)
+      usageError(command, `${command.name()} streams no weights; leave out --residency and --resident-bytes`);
     for (const { long } of quiet ? [] : repeated)
       note(`superlens: ${long} is given more than once; the last one counts`);
   });

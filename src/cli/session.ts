@@ -45,7 +45,7 @@ export function whileOpening(quiet = false): Pick<LoadOptions, "signal" | "onNot
 /** Loads a model with its progress shown. The caller frees it. */
 export async function load(
   source: ModelSource,
-  { adapter, quiet = false, checkFinite, tune, dtype, weightsAs }: GlobalOptions & Pick<LoadOptions, "dtype">,
+  { adapter, quiet = false, checkFinite, tune, dtype, weightsAs, ...where }: GlobalOptions & Pick<LoadOptions, "dtype">,
   onSpec?: (facts: ModelFacts) => Promise<void>,
 ): Promise<HookedModel> {
   const progress = showProgress(labelOf(source), quiet);
@@ -57,6 +57,8 @@ export async function load(
       checkFinite,
       dtype,
       weights: weightsAs,
+      residency: where.residency,
+      residentBytes: where.residentBytes,
       ...whileOpening(quiet),
       ...(onSpec && { onSpec }),
       onProgress: progress.update,

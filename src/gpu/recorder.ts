@@ -13,6 +13,7 @@ import { type Constants, type Kernel, pipelineKey } from "./kernel.ts";
 import type { Pipeline } from "./pipelines.ts";
 import { Program } from "./program.ts";
 import { Readback } from "./readback.ts";
+import { type Cut, type HostStep, runStretches, type Streamed, type Stretch, stretchesOf } from "./submission.ts";
 import { destroyedError, Tensor } from "./tensor.ts";
 import { UNIFORM_AND_COPY_DST } from "./usage.ts";
 
@@ -23,10 +24,9 @@ export interface BufferSlice {
   readonly size?: number;
   /** Whether its memory is another's by now, of a tensor. */
   readonly destroyed?: boolean;
+  /** Of weights that are there for a while only. */
+  readonly streamed?: Streamed;
 }
-
-/** Reads and computes; the function that it gives writes what came of it, at once. */
-export type HostStep = () => Promise<() => void>;
 
 /** What a recording uses and others may destroy before it is submitted: a model, a cache. */
 export interface Needed {
@@ -68,8 +68,10 @@ const NO_CONSTANTS: Constants = {};
 
 export class Recorder {
   #ops: Recorded[] = [];
-  /** Steps on the host, each before the op of that index. */
-  #hostSteps: { before: number; run: HostStep }[] = [];
+  /** Where the submission is split. */
+  #cuts: Cut[] = [];
+  /** What the ops recorded last read. */
+  #streamed: Streamed | undefined;
   #uploadBuffers: GPUBuffer[] = [];
   #uploads: { buffer: GPUBuffer; data: Uint32Array | Float32Array }[] = [];
   #readbacks: Readback[] = [];
@@ -114,6 +116,11 @@ export class Recorder {
     return this.#ops.length;
   }
 
+  /** Bytes of the temporaries that it holds. */
+  get temporaryBytes(): number {
+    return this.#acquired.reduce((sum, { size }) => sum + size, 0);
+  }
+
   /** A temporary tensor, good until `release` or the end of the submission. Contents undefined. */
   temp(...shape: number[]): Tensor {
     const bytes = 4 * shape.reduce((product, size) => product * size, 1);
@@ -152,6 +159,7 @@ export class Recorder {
     const constants = call.constants ?? NO_CONSTANTS;
     const [x, y = 1, z = 1] = call.workgroups;
     if (x === 0 || y === 0 || z === 0) return;
+    this.#bring(call.buffers);
     this.#ops.push({
       kernel,
       key: pipelineKey(kernel, constants),
@@ -164,6 +172,16 @@ export class Recorder {
     });
   }
 
+  /** Splits the submission where ops begin to read other streamed weights than those before. */
+  #bring(buffers: Readonly<Record<string, BufferSlice>>): void {
+    for (const name in buffers) {
+      const streamed = buffers[name]?.streamed;
+      if (streamed === undefined || streamed === this.#streamed) continue;
+      this.#streamed = streamed;
+      this.#cuts.push({ before: this.#ops.length, streamed });
+    }
+  }
+
   /** Refuses to submit once `resource` was destroyed: its buffers may be another's by then. */
   needs(resource: Needed): void {
     this.#needed.add(resource);
@@ -171,7 +189,7 @@ export class Recorder {
 
   /** Runs `step` on the host between the ops before and after it; the submission is split there. An aborted one writes nothing. */
   host(step: HostStep): void {
-    this.#hostSteps.push({ before: this.#ops.length, run: step });
+    this.#cuts.push({ before: this.#ops.length, host: step });
   }
 
   /**
@@ -192,24 +210,30 @@ export class Recorder {
    * still runs, before anything that is submitted later. A host step may go on, but it writes only while somebody waits for
    * it. So the buffers may be given back at once.
    */
-  async submit(signal?: AbortSignal | undefined): Promise<void> {
-    await abortable(this.#compileMissing(), signal);
-    let first = 0;
-    for (const { before, run } of this.#hostSteps) {
-      await abortable(
-        this.gpu.guard(this.label, () => this.#encode(this.#ops.slice(first, before))),
-        signal,
-      );
-      const write = await abortable(run(), signal);
-      write();
-      first = before;
-    }
-    const last = this.gpu.guard(this.label, async () => {
-      this.#encode(first === 0 ? this.#ops : this.#ops.slice(first), this.#readbacks);
-      await Promise.all(this.#readbacks.map((readback) => readback.finish()));
+  submit(signal?: AbortSignal | undefined): Promise<void> {
+    return Recorder.submitTogether([this], signal);
+  }
+
+  /** The same for several recordings that do not depend on each other: stretch by stretch where they read streamed weights. */
+  static async submitTogether(recorders: readonly Recorder[], signal?: AbortSignal | undefined): Promise<void> {
+    await abortable(Promise.all(recorders.map((recorder) => recorder.#compileMissing())), signal);
+    await runStretches(
+      recorders.map((recorder) => recorder.#stretches()),
+      signal,
+    );
+    for (const recorder of recorders) recorder.discard();
+  }
+
+  #stretches(): Stretch[] {
+    return stretchesOf(this.#cuts, this.#ops.length).map(({ first, end, isLast, streamed, host }) => {
+      const ops = first === 0 && isLast ? this.#ops : this.#ops.slice(first, end);
+      const readbacks = isLast ? this.#readbacks : [];
+      const work = async () => {
+        this.#encode(ops, readbacks);
+        await Promise.all(readbacks.map((readback) => readback.finish()));
+      };
+      return { streamed, host, submit: () => this.gpu.guard(this.label, work) };
     });
-    await abortable(last, signal);
-    this.discard();
   }
 
   /** Gives the temporaries back; what was recorded and not submitted is dropped. */
@@ -223,7 +247,8 @@ export class Recorder {
     this.#uploadBuffers = [];
     this.#uploads = [];
     this.#ops = [];
-    this.#hostSteps = [];
+    this.#cuts = [];
+    this.#streamed = undefined;
     this.#readbacks = [];
     this.#needed.clear();
   }
@@ -257,8 +282,9 @@ export class Recorder {
    * over temporaries and uploads; what was uploaded is written now, once. `signal` as in `submit`.
    */
   async keep(signal?: AbortSignal | undefined): Promise<Program> {
-    if (this.#hostSteps.length > 0 || this.#readbacks.length > 0) {
-      throw new GpuError("gpu/program", `${this.label} reads on the host, so it cannot be kept as a program.`);
+    if (this.#cuts.length > 0 || this.#readbacks.length > 0) {
+      const reason = "reads on the host or streams weights";
+      throw new GpuError("gpu/program", `${this.label} ${reason}, so it cannot be kept as a program.`);
     }
     await abortable(this.#compileMissing(), signal);
     const { gpu } = this;
@@ -271,7 +297,7 @@ export class Recorder {
     return program;
   }
 
-  #encode(ops: readonly Recorded[], readbacks: readonly Readback[] = []): void {
+  #encode(ops: readonly Recorded[], readbacks: readonly Readback[]): void {
     const { gpu } = this;
     const commands = this.#commands(ops, gpu.paramArena(ops.length * PARAM_STRIDE));
     this.#writeUploads();

@@ -21,7 +21,7 @@ import type { RunOptions } from "../model/runner.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { WeightGradients } from "../model/weights/gradients.ts";
 import { plainName, tensorsHolding } from "../model/weights/read.ts";
-import { tensorNames } from "../model/weights/tensors.ts";
+import { parameterNames } from "../model/weights/tensors.ts";
 import { widestAttentionGradient } from "../ops/attention.ts";
 import type { CaptureTarget, PassHooks } from "../ops/bindings.ts";
 import { editOp } from "../ops/edit-call.ts";
@@ -275,7 +275,7 @@ function zerosLike(gpu: Gpu, cache: ActivationCache): ActivationCache {
 
 /** @throws InputError `input/no-weight` for a pattern that matches nothing */
 function chooseWeights({ engine, spec }: Model, patterns: readonly PointPattern[] = []): string[] {
-  const names = tensorNames(engine.weights);
+  const names = parameterNames(engine.weights);
   const chosen = patterns.flatMap((pattern) => {
     const matching = names.filter(matcher(pattern));
     if (matching.length > 0) return matching;

@@ -6,7 +6,7 @@ import { HookError } from "../errors.ts";
 import { Tensor } from "../gpu/tensor.ts";
 import { isCausal } from "../model/causality.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { dMlpOf } from "../model/weights/table.ts";
+import { dHeadOf, dMlpOf, nKvHeadsOf } from "../model/weights/table.ts";
 import { EDIT_OPS, type EditCall, type EditOp, editOp, isOneExpression } from "../ops/edit-call.ts";
 import { layoutOf } from "../ops/places.ts";
 import * as s from "../schema/schema.ts";
@@ -200,8 +200,9 @@ export function axisSize(
     query: Math.max(...lengths),
     key: Math.max(...lengths),
     head: spec.nHeads,
-    kvHead: spec.nKvHeads,
-    dHead: spec.dHead,
+    kvHead: nKvHeadsOf(spec, layer),
+    dHead: dHeadOf(spec, layer),
+    dPerLayer: spec.embed.perLayer?.width ?? 0,
     dModel: spec.dModel,
     dMlp: dMlpOf(spec, layer),
     expert: spec.mlp.experts?.count ?? 0,

@@ -24,6 +24,7 @@ export type Axis =
   | "expert"
   | "slot"
   | "dExpert"
+  | "dPerLayer"
   | "dShared"
   | "query"
   | "key"
@@ -76,6 +77,8 @@ const MLP_NEEDED = "an MLP in the block";
 const DENSE = "an MLP in the block that is no mixture of experts";
 const EXPERTS = "a mixture of experts in the block";
 const GATED_EXPERTS = "gated experts in the block";
+const OWN_KEYS = "keys and values of the block's own";
+const OF_LAYER = "embeddings for each block";
 const SHARED_MLP = "an MLP beside the experts of the block";
 const FINAL_NORM = "norms";
 const TERM = "after the post-norm (olmo2, gemma2, gemma3) and the residual multiplier (granite): exactly what is added";
@@ -111,11 +114,23 @@ export const POINT_KINDS: readonly PointKind[] = [
     "norm(resid_pre); without a norm there: resid_pre",
   ),
   copy("blocks.{i}.hook_q_input", PER_HEAD, "residual that each head's queries read, before the norm", "resid_pre"),
-  copy("blocks.{i}.hook_k_input", PER_KV_HEAD, "residual that each head's keys read, before the norm", "resid_pre"),
-  copy("blocks.{i}.hook_v_input", PER_KV_HEAD, "residual that each head's values read, before the norm", "resid_pre"),
+  copy(
+    "blocks.{i}.hook_k_input",
+    PER_KV_HEAD,
+    "residual that each head's keys read, before the norm",
+    "resid_pre",
+    OWN_KEYS,
+  ),
+  copy(
+    "blocks.{i}.hook_v_input",
+    PER_KV_HEAD,
+    "residual that each head's values read, before the norm",
+    "resid_pre",
+    OWN_KEYS,
+  ),
   point("blocks.{i}.attn.hook_q", HEADS, "queries, before q/k norm and RoPE", "W_Q x + b_Q"),
-  point("blocks.{i}.attn.hook_k", KV_HEADS, "keys, before q/k norm and RoPE", "W_K x + b_K"),
-  point("blocks.{i}.attn.hook_v", KV_HEADS, "values", "W_V x + b_V"),
+  point("blocks.{i}.attn.hook_k", KV_HEADS, "keys, before q/k norm and RoPE", "W_K x + b_K", OWN_KEYS),
+  point("blocks.{i}.attn.hook_v", KV_HEADS, "values, before their norm", "W_V x + b_V", OWN_KEYS),
   point("blocks.{i}.attn.hook_rot_q", HEADS, "queries after q/k norm and RoPE", "RoPE(norm(q))", ROPE),
   point("blocks.{i}.attn.hook_rot_k", KV_HEADS, "keys after q/k norm and RoPE", "RoPE(norm(k))", ROPE),
   point(
@@ -292,10 +307,24 @@ export const POINT_KINDS: readonly PointKind[] = [
     MLP_NEEDED,
   ),
   point(
+    "blocks.{i}.hook_per_layer_in",
+    ["batch", "pos", "dPerLayer"],
+    "what the block has of the token for itself",
+    "(norm(W_proj embed * projection scale) + table[token] * table scale) * scale, the block's part",
+    OF_LAYER,
+  ),
+  point(
+    "blocks.{i}.hook_per_layer_out",
+    RESIDUAL,
+    "what the block adds to the residual for that",
+    "norm(W_out (act(W_gate residual) * per_layer_in))",
+    OF_LAYER,
+  ),
+  point(
     "blocks.{i}.hook_resid_post",
     RESIDUAL,
     "residual stream after the block",
-    "resid_mid + mlp_out; parallel: resid_pre + attn_out + mlp_out",
+    "resid_mid + mlp_out; parallel: resid_pre + attn_out + mlp_out; gemma4: (resid_mid + mlp_out + per_layer_out) * scalar",
   ),
   point("ln_final.hook_scale", SCALE, "divisor of the final norm", "as ln1, of the last resid_post", FINAL_NORM),
   point(
@@ -304,6 +333,13 @@ export const POINT_KINDS: readonly PointKind[] = [
     "normed final residual before weight and bias",
     "as ln1, of the last resid_post",
     FINAL_NORM,
+  ),
+  point(
+    "unembed.hook_in",
+    RESIDUAL,
+    "what the unembedding reads, where a layer stands before it",
+    "norm(act(W_transform lnFinal + b_transform))",
+    "a layer between the final norm and the unembedding",
   ),
   point("logits", ["batch", "pos", "vocab"], "logits", "softCap((W_U lnFinal + b_U) * scale)"),
 ];

@@ -12,7 +12,7 @@ import { toIds } from "../model/input.ts";
 import type { KvCache } from "../model/kv-cache.ts";
 import { dependsOnLength } from "../model/rope.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { widestMlp } from "../model/weights/table.ts";
+import { cacheWidth, widestMlp, widestProjection } from "../model/weights/table.ts";
 import { type CompiledEdit, compileEdits, type EditScope } from "./edit.ts";
 import { type CheckedMetric, checkMetrics, metricWidth, numbersOf, readsLogits, readsOnlyTokens } from "./metrics.ts";
 import { rowWidth } from "./plan.ts";
@@ -243,9 +243,8 @@ function rowsOfPass(
   widest: number,
 ): number {
   const budget = options.memoryBudget ?? DEFAULT_BUDGET;
-  const keysAndValues = 2 * spec.nLayers * spec.nKvHeads * spec.dHead;
-  const activations = 4 * spec.dModel + 2 * (spec.nHeads + spec.nKvHeads) * spec.dHead + 3 * widestMlp(spec);
-  const rows = Math.floor(budget / 4 / (keysAndValues + activations));
+  const activations = 4 * spec.dModel + 2 * widestProjection(spec) + 3 * widestMlp(spec);
+  const rows = Math.floor(budget / 4 / (cacheWidth(spec) + activations));
   return Math.max(keyCount, Math.min(engine.rowsPerPass(widest), rows));
 }
 
@@ -287,18 +286,24 @@ function compileCells(
       const places = own.map(({ at, targets }) => ({ point: at, positions: targets.map(({ position }) => position) }));
       const affected = affectedRows(reaches, places, end, scope.lengths[prompt] as number, causal, from);
       return affected
-        ? [{ index: cell * ends.length + prompt, prompt, edits: own, affected: withFeatures(affected, spec) }]
+        ? [{ index: cell * ends.length + prompt, prompt, edits: own, affected: withSources(affected, spec) }]
         : [];
     });
   });
 }
 
-/** Rows join no later than the block where a dictionary reads what it writes to a block after the join: base runs keep no features. */
-function withFeatures({ first, joins }: AffectedRows, spec: ModelSpec): AffectedRows {
-  const spans = (spec.modules ?? []).map(({ hookIn, hookOut, writes }) => {
+/**
+ * Rows join no later than the block that makes what a block after the join reads besides the residual: a dictionary's features, keys
+ * and values, embeddings for each block. A row has these in its own slots, or nowhere.
+ */
+function withSources({ first, joins }: AffectedRows, spec: ModelSpec): AffectedRows {
+  const ofModules = (spec.modules ?? []).map(({ hookIn, hookOut, writes }) => {
     const to = [hookOut, ...writes.map(({ hook }) => hook)].map((hook) => blockOf(spec, hook));
     return { from: blockOf(spec, hookIn), to: Math.max(...to) };
   });
+  const ofKeys = spec.layers.flatMap(({ keysFrom }, to) => (keysFrom === undefined ? [] : [{ from: keysFrom, to }]));
+  const ofEmbeddings = spec.embed.perLayer ? [{ from: 0, to: spec.nLayers - 1 }] : [];
+  const spans = [...ofModules, ...ofKeys, ...ofEmbeddings];
   const earliest = (join: number): number => {
     const over = spans.filter(({ from, to }) => from < join && join <= to).map(({ from }) => from);
     return over.length > 0 ? earliest(Math.min(...over)) : join;

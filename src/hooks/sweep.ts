@@ -73,10 +73,10 @@ class SweepRun {
       );
     await Recorder.run(this.model.gpu, "sweep base metric", measureBase, { signal });
     let done = total - cells.length;
-    for (const batch of this.#batches()) {
+    const batches = [...this.#batches()];
+    while (batches.length > 0) {
       signal?.throwIfAborted();
-      await this.#runBatch(batch);
-      done += batch.length;
+      done += await this.#runRound(batches);
       await abortable(Promise.resolve(options.onProgress?.({ done, total })), signal);
     }
     const all = await abortable(outputs.read(), signal);
@@ -128,11 +128,48 @@ class SweepRun {
     return (this.plan.prompts[prompt] as SweptPrompt).ids;
   }
 
-  async #runBatch(batch: readonly Cell[]): Promise<void> {
+  /**
+   * Takes batches and runs them: one, or where weights are streamed as many as `ROUND_BYTES` hold, block by block, so that each block
+   * is read once for all of them. Returns how many cells they had.
+   */
+  async #runRound(batches: Cell[][]): Promise<number> {
+    const { gpu, engine } = this.model;
+    const { signal } = this.options;
+    const recorders: Recorder[] = [];
+    const caches: KvCache[] = [];
+    let cells = 0;
+    try {
+      do {
+        const batch = batches.shift() as Cell[];
+        const kv = this.plan.kv.fork(batch.map(({ prompt }) => prompt));
+        caches.push(kv);
+        const recorder = new Recorder(gpu, "sweep");
+        recorders.push(recorder);
+        this.#recordBatch(recorder, batch, kv);
+        cells += batch.length;
+      } while (engine.isStreamed && batches[0] && this.#hasRoom(recorders, batches[0]));
+      await Recorder.submitTogether(recorders, signal);
+      return cells;
+    } finally {
+      for (const recorder of recorders) recorder.discard();
+      for (const kv of caches) kv.destroy();
+    }
+  }
+
+  /** Whether another batch fits beside those that are recorded, with its keys and values. */
+  #hasRoom(recorders: readonly Recorder[], next: readonly Cell[]): boolean {
+    const { store } = this.plan.kv;
+    const temporaries = recorders.reduce((sum, { temporaryBytes }) => sum + temporaryBytes, 0);
+    const ofBatch = temporaries / recorders.length;
+    const slots = next.reduce((sum, cell) => sum + this.#idsOf(cell).length - cell.affected.first, 0);
+    const keys = (store.used + slots) * store.tokenBytes;
+    return slots <= store.room && temporaries + ofBatch + keys <= ROUND_BYTES;
+  }
+
+  #recordBatch(recorder: Recorder, batch: readonly Cell[], kv: KvCache): void {
     const { model } = this;
     const { prompts, longest } = this.plan;
-    const { spec, gpu } = model;
-    using kv = this.plan.kv.fork(batch.map(({ prompt }) => prompt));
+    const { spec } = model;
     const { rows, joinLayers, sources } = this.#rowsOf(batch, kv);
     const activeRows = spec.layers.map((_, layer) => joinLayers.filter((join) => join <= layer).length);
     const cellOf = (row: number) => batch[rows.sequence(row)] as Cell;
@@ -144,39 +181,36 @@ class SweepRun {
     const { measured } = this.plan;
     const positions = batch.map(({ prompt }) => [(prompts[prompt] as SweptPrompt).end]);
     const tokens = this.plan.head?.W_U.outWidth ?? spec.vocabSize;
-    const record = (recorder: Recorder) => {
-      const logits = measured.logits ? recorder.temp(outputRows.length, tokens) : undefined;
-      const captures = measured.projections.map(({ point: { name }, shape }) => ({
-        name,
-        tensor: recorder.temp(batch.length, 1, ...shape),
-      }));
-      const hooks = { edits, captures, callbacks: [], positions, allPositions: positions };
-      model.engine.recordPass(recorder, {
-        rows,
-        cache: kv,
-        hooks,
-        activeRows,
-        joining: {
-          layers: joinLayers,
-          sources,
-          residual: (layer) => this.plan.base.cache.tensor(checkpoint(layer)),
-        },
-        outputRows,
-        keyCount: longest,
-        stopAtLayer: measured.stopAtLayer,
-        logits: logits && { tensor: logits, head: this.plan.head },
-      });
-      const activations = { tensor: (name: string) => captures.find((each) => each.name === name)?.tensor as Tensor };
-      this.#measure(
-        recorder,
-        { logits, activations, isBase: false },
-        outputRows.map((row, index) => {
-          const { prompt, index: output } = cellOf(row);
-          return { prompt, output, row: index, place: rows.sequence(row) };
-        }),
-      );
-    };
-    await Recorder.run(gpu, "sweep", record, { signal: this.options.signal });
+    const logits = measured.logits ? recorder.temp(outputRows.length, tokens) : undefined;
+    const captures = measured.projections.map(({ point: { name }, shape }) => ({
+      name,
+      tensor: recorder.temp(batch.length, 1, ...shape),
+    }));
+    const hooks = { edits, captures, callbacks: [], positions, allPositions: positions };
+    model.engine.recordPass(recorder, {
+      rows,
+      cache: kv,
+      hooks,
+      activeRows,
+      joining: {
+        layers: joinLayers,
+        sources,
+        residual: (layer) => this.plan.base.cache.tensor(checkpoint(layer)),
+      },
+      outputRows,
+      keyCount: longest,
+      stopAtLayer: measured.stopAtLayer,
+      logits: logits && { tensor: logits, head: this.plan.head },
+    });
+    const activations = { tensor: (name: string) => captures.find((each) => each.name === name)?.tensor as Tensor };
+    this.#measure(
+      recorder,
+      { logits, activations, isBase: false },
+      outputRows.map((row, index) => {
+        const { prompt, index: output } = cellOf(row);
+        return { prompt, output, row: index, place: rows.sequence(row) };
+      }),
+    );
     this.#passes += 1;
     this.#rowLayers += activeRows.slice(0, measured.stopAtLayer).reduce((sum, count) => sum + count, 0);
   }
@@ -233,6 +267,9 @@ class SweepRun {
     }
   }
 }
+
+/** Temporaries, keys and values of the batches that run together where weights are streamed. */
+const ROUND_BYTES = 512 << 20;
 
 /** What metrics read: logits [rows, tokens], unless none does, and the points that are projected. */
 interface Found {

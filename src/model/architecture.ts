@@ -2,7 +2,8 @@
  * What a decoder-only transformer computes: a `ModelSpec` (spec.ts) without the places of its weights.
  *
  * Shapes: `dModel` residual width, `nHeads` query heads, `nKvHeads` key-value heads (grouped-query attention shares
- * each among `nHeads / nKvHeads` query heads), `dHead` width of one head, `dMlp` width of the MLP's hidden layer.
+ * each among `nHeads / nKvHeads` query heads), `dHead` width of one head, `dMlp` width of the MLP's hidden layer. Blocks may have
+ * other `nKvHeads`, `dHead` and `dMlp` (`LayerSpec`).
  */
 
 import type { Activation } from "../kernels/calls.ts";
@@ -49,6 +50,28 @@ export interface EmbedSpec {
    * `unembed.W_proj` [width, dModel] the last residual back to it. dModel when absent.
    */
   width?: number;
+  /** Embeddings that every block has for itself; see there. */
+  perLayer?: PerLayerSpec;
+}
+
+/**
+ * Embeddings for each block (gemma4: per-layer embeddings). A block adds one more term to the residual, after its MLP:
+ *
+ *   norm(W_out (act(W_gate x) * e))   with   e = (normed(W_proj h * projectionScale) + T[token] * tableScale) * scale
+ *
+ * where x is the residual there, h the token's embedding (`hook_embed`), and W_proj [nLayers * width, dModel] and T [vocabSize, nLayers *
+ * width] have `width` rows or columns for each block. `normed` is over each block's `width`. Weights: `embed.perLayer.W_E` (T),
+ * `embed.perLayer.W_proj`, `embed.perLayer.norm.w|b`, and in each block `perLayer.W_gate` [width, dModel], `perLayer.W_out` [dModel,
+ * width] and `perLayer.norm.w|b`. Such a model needs tokens: it does not run from `inputsEmbeds`, nor from a later block on.
+ */
+export interface PerLayerSpec {
+  width: number;
+  /** Rows of the table; at least the vocabulary's. */
+  vocabSize: number;
+  tableScale: number;
+  projectionScale: number;
+  scale: number;
+  activation: Activation;
 }
 
 /** How positions come in, RoPE apart. */
@@ -85,6 +108,8 @@ export interface BlockSpec {
   parallelSharedNorm: boolean;
   /** Multiplies what attention and MLP add to the residual (granite: residual_multiplier). */
   residualScale: number;
+  /** The residual after each block is multiplied by a number, the weight `block.scalar` (gemma4). False when absent. */
+  scalar?: boolean;
 }
 
 /** From queries and keys to scores. */
@@ -100,6 +125,8 @@ export interface AttentionSpec {
   qkNorm: "none" | "head" | "perHead" | "full";
   /** Norm kind and eps for q and k; read when qkNorm is not "none". */
   qkNormSpec: NormSpec;
+  /** Norm of each head's values, over dHead, before they are stored (gemma4: without weights); weights `attn.vNorm.w|b`. None when absent. */
+  vNorm?: NormSpec;
   /** The norm of q and k comes after RoPE (hunyuan, nanochat). False when absent. */
   qkNormAfterRope?: boolean;
   /** Queries, keys and values are kept within ±clamp, right after their projection (olmo, mpt). No clamp when absent. */
@@ -117,7 +144,11 @@ export interface AttentionSpec {
 export interface MlpSpec {
   /** `plain`: W_out act(W_in x); `gated`: W_out (act(W_gate x) * (W_in x)). */
   kind: "plain" | "gated";
-  activation: Activation;
+  /**
+   * A function of each element, or `xielu`, which has weights in each block: `mlp.xielu.alphaP` and `mlp.xielu.alphaN`, its slopes, and
+   * the constants `mlp.xielu.beta` and `mlp.xielu.eps` (apertus; arXiv 2411.13010). Not for experts.
+   */
+  activation: Activation | "xielu";
   /** When true the block has no MLP at all. */
   absent?: boolean;
   /** In place of one MLP many, of which each row goes through a few. Layers may be `dense` all the same. */
@@ -156,6 +187,18 @@ export interface LayerSpec {
   queryScale?: QueryScale;
   /** Overrides `attention.scale` for this layer (gpt2's scale_attn_by_inverse_layer_idx). */
   attentionScale?: number;
+  /**
+   * False: attention reads the residual itself, without `ln1` (the first block of modernbert-decoder, whose embedding is normed). For
+   * sequential blocks with a norm before attention. True when absent.
+   */
+  attentionNorm?: boolean;
+  /** Override the spec's `dHead` and `nKvHeads` for this layer. Ask `dHeadOf` and `nKvHeadsOf` (weights/table.ts). */
+  dHead?: number;
+  nKvHeads?: number;
+  /** Attention reads the keys and values of this earlier block, which has its own; this one makes none (gemma4). */
+  keysFrom?: number;
+  /** Values are the keys, as they are projected, before norm and RoPE: the layer has no W_V (gemma4: attention_k_eq_v). */
+  valuesFromKeys?: boolean;
   /** Overrides the spec's `dMlp` for this layer. Ask `dMlpOf` (weights/table.ts), which knows both. */
   dMlp?: number;
   /** One MLP, `dMlp` wide, although the model has `mlp.experts`. */
@@ -219,4 +262,9 @@ export interface UnembedSpec {
   softCap: number | null;
   /** False: no norm between the last block and the unembedding (the first GPT). True when absent. */
   norm?: boolean;
+  /**
+   * A layer between the final norm and the unembedding, which reads norm(act(W x + b)) (modernbert-decoder). Weights
+   * `unembed.W_transform` [dModel, dModel], `unembed.b_transform`, and the norm's `unembed.ln.w|b`.
+   */
+  transform?: { activation: Activation };
 }

@@ -10,12 +10,20 @@ interface Watched {
   signal?: AbortSignal | undefined;
 }
 
-/** The same options, whose signal is also aborted by a callback that fails; `settled` waits for all that were called. */
+/**
+ * The same options, whose signal is also aborted by a callback that fails; `settled` waits for all that were called, and `end`
+ * lets what outlives the call go on: nothing aborts it any more, and it reports no progress.
+ */
 export function watchCallbacks<T extends Watched>(
   options: T,
-): { options: T & { signal: AbortSignal }; settled: () => Promise<void> } {
+): { options: T & { signal: AbortSignal }; settled: () => Promise<void>; end: () => void } {
   const failure = new AbortController();
-  const signal = options.signal ? AbortSignal.any([options.signal, failure.signal]) : failure.signal;
+  const { signal } = failure;
+  const given = options.signal;
+  const follow = () => failure.abort(given?.reason);
+  if (given?.aborted) follow();
+  else given?.addEventListener("abort", follow);
+  let hasEnded = false;
   const running: Promise<void>[] = [];
   const watch = (callback: (value: never) => unknown) => (value: never) => {
     const result = callback(value);
@@ -25,13 +33,17 @@ export function watchCallbacks<T extends Watched>(
   return {
     options: {
       ...options,
-      ...(onProgress && { onProgress: watch(onProgress) }),
+      ...(onProgress && { onProgress: watch((progress) => (hasEnded ? undefined : onProgress(progress))) }),
       ...(onNotice && { onNotice: watch(onNotice) }),
       signal,
     },
     async settled() {
       await abortable(Promise.all(running), signal);
       signal.throwIfAborted();
+    },
+    end() {
+      hasEnded = true;
+      given?.removeEventListener("abort", follow);
     },
   };
 }

@@ -9,7 +9,7 @@
 import { isObject } from "../checkpoint/json.ts";
 import { ConfigError } from "../errors.ts";
 import { describe, isWhole } from "../schema/schema.ts";
-import type { MlpSpec } from "./spec.ts";
+import type { Activation } from "./spec.ts";
 
 /** Sizes of a model, and the names under which a family's config holds each, as transformers reads them. */
 export type SizeNames = Record<
@@ -30,7 +30,7 @@ export const SIZE_NAMES: SizeNames = {
 };
 
 /** Hugging Face's activation names (transformers `activations.py`) and the formula each stands for. */
-const ACTIVATIONS: ReadonlyMap<string, MlpSpec["activation"]> = new Map([
+const ACTIVATIONS: ReadonlyMap<string, Activation> = new Map([
   ["relu", "relu"],
   ["silu", "silu"],
   ["swish", "silu"],
@@ -141,7 +141,7 @@ export class ConfigReader {
   }
 
   /** The MLP's activation, from whichever key holds it. */
-  activation(keys: Keys, fallback: string): MlpSpec["activation"] {
+  activation(keys: Keys, fallback: string): Activation {
     const name = this.text(keys, fallback);
     const activation = ACTIVATIONS.get(name);
     if (activation) return activation;

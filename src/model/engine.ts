@@ -20,7 +20,7 @@ import { assertFits, type KvCache } from "./kv-cache.ts";
 import { type GradientForm, Plans } from "./plans.ts";
 import { dependsOnLength, ropeTable } from "./rope.ts";
 import type { ModelSpec, RopeSpec } from "./spec.ts";
-import { widestMlp } from "./weights/table.ts";
+import { widestMlp, widestProjection } from "./weights/table.ts";
 import { type Weights, weightBuffers } from "./weights/weights.ts";
 
 /** An unembedding: the model's own, or the rows of some tokens alone. */
@@ -117,6 +117,11 @@ export class Engine {
       for (let p = 0; p < maxPositions; p++) table.set(sinusoid(p + offset, dModel), p * dModel);
       this.#sinusoids = gpu.constant(table, [maxPositions, dModel], "sinusoidal positions");
     }
+  }
+
+  /** Whether a pass reads weights from the checkpoint. */
+  get isStreamed(): boolean {
+    return this.weights.stream !== undefined;
   }
 
   /** Rows of one pass, as many as fit and at most `maxRowsPerPass`; `widest`: elements of a row that somebody looks at. */
@@ -276,7 +281,10 @@ export class Engine {
   destroy(): void {
     if (this.#destroyed) return;
     this.#destroyed = true;
-    if (this.owners.length === 0) for (const buffer of weightBuffers(this.weights)) this.gpu.destroyBuffer(buffer);
+    if (this.owners.length === 0) {
+      this.weights.stream?.close();
+      for (const buffer of weightBuffers(this.weights)) this.gpu.destroyBuffer(buffer);
+    }
     for (const known of this.#ropeTables) known?.tensor.destroy();
     for (const tensor of this.#outgrown) tensor.destroy();
     this.#alibi?.destroy();
@@ -287,9 +295,15 @@ export class Engine {
 
 /** Elements of a row of the widest activation that a pass needs. */
 function widestRow(spec: ModelSpec): number {
-  const projected = (spec.nHeads + 2 * spec.nKvHeads) * spec.dHead;
+  const perLayer = spec.nLayers * (spec.embed.perLayer?.width ?? 0);
   const features = (spec.modules ?? []).map(({ dSae }) => dSae);
-  return Math.max(projected, (spec.mlp.kind === "gated" ? 2 : 1) * widestMlp(spec), spec.dModel, ...features);
+  return Math.max(
+    widestProjection(spec),
+    perLayer,
+    (spec.mlp.kind === "gated" ? 2 : 1) * widestMlp(spec),
+    spec.dModel,
+    ...features,
+  );
 }
 
 /** @throws InputError `input/token-range` */

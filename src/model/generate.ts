@@ -193,11 +193,11 @@ function nextInputs(tokens: readonly (number | undefined)[], sequences: readonly
 }
 
 /**
- * Whether tokens can be chosen without the host: a penalty needs to know those that occurred, and dynamic RoPE scaling
- * makes a table for every length.
+ * Whether tokens can be chosen without the host: a penalty needs to know those that occurred, dynamic RoPE scaling makes a table
+ * for every length, and streamed weights are read for every token.
  */
-function canDecode({ spec }: Runner, { repetitionPenalty }: Sampling): boolean {
-  return repetitionPenalty === 1 && !spec.ropes.some(dependsOnLength);
+function canDecode({ spec, engine }: Runner, { repetitionPenalty }: Sampling): boolean {
+  return repetitionPenalty === 1 && !engine.isStreamed && !spec.ropes.some(dependsOnLength);
 }
 
 /** Tokens that one program of decoding is made for; slots are reserved for as many. */

@@ -9,16 +9,16 @@ import { GpuError, InputError } from "../errors.ts";
 import type { Gpu } from "../gpu/gpu.ts";
 import { STORAGE_USAGE } from "../gpu/usage.ts";
 import * as s from "../schema/schema.ts";
+import type { Architecture } from "./architecture.ts";
+import { cacheWidth, kvWidthOf } from "./weights/table.ts";
 
 /** What the store must know of the model. */
-export interface KvShape {
-  nLayers: number;
-  nKvHeads: number;
-  dHead: number;
-  maxPositions: number;
-}
+export type KvShape = Pick<Architecture, "layers" | "nKvHeads" | "dHead" | "maxPositions">;
 
-/** The GPU memory behind one or more caches: per layer keys and values [slot, nKvHeads, dHead], f32. */
+/**
+ * The GPU memory behind one or more caches: per layer keys and values [slot, nKvHeads, dHead], f32. Layers that read those of an
+ * earlier one have none.
+ */
 export class SlotStore {
   keys: GPUBuffer[] = [];
   values: GPUBuffer[] = [];
@@ -45,14 +45,29 @@ export class SlotStore {
     this.#caches += 1;
   }
 
-  /** Bytes of the keys of a token, or the values, in a layer. */
-  get slotBytes(): number {
-    return this.shape.nKvHeads * this.shape.dHead * 4;
+  /** Bytes of the keys of a token, or the values, in each layer. */
+  get #slotBytes(): number[] {
+    return this.shape.layers.map((_, layer) => 4 * kvWidthOf(this.shape, layer));
+  }
+
+  /** Slots of the widest layer that this adapter binds. */
+  get #mostSlots(): number {
+    return Math.floor(this.#limit / Math.max(...this.#slotBytes));
   }
 
   /** Bytes of a token. */
   get tokenBytes(): number {
-    return 2 * this.shape.nLayers * this.slotBytes;
+    return 4 * cacheWidth(this.shape);
+  }
+
+  /** Tokens that it holds. */
+  get used(): number {
+    return this.capacity - this.#free.length;
+  }
+
+  /** Tokens that it can still take on this adapter. */
+  get room(): number {
+    return this.#mostSlots - this.used;
   }
 
   /** Bytes that a layer's keys may take on this adapter, or its values. */
@@ -65,7 +80,7 @@ export class SlotStore {
   take(count: number): number[] {
     if (this.#free.length < count) {
       const needed = this.capacity + count - this.#free.length;
-      this.#resize(Math.max(needed, Math.min(2 * this.capacity, Math.floor(this.#limit / this.slotBytes))));
+      this.#resize(Math.max(needed, Math.min(2 * this.capacity, this.#mostSlots)));
     }
     const slots = this.#free.splice(this.#free.length - count, count).reverse();
     for (const slot of slots) this.#references[slot] = 1;
@@ -103,28 +118,30 @@ export class SlotStore {
   }
 
   #resize(capacity: number): void {
-    const { gpu, shape } = this;
-    const bytes = capacity * this.slotBytes;
+    const { gpu } = this;
+    const slots = this.#slotBytes;
+    const bytes = capacity * Math.max(...slots);
     if (bytes > this.#limit) {
       throw new GpuError(
         "gpu/out-of-memory",
         `A key-value cache of ${capacity} tokens needs ${bytes} bytes a layer; this adapter binds at most ${this.#limit}. Use fewer or shorter sequences.`,
       );
     }
-    const grow = (old: GPUBuffer | undefined, label: string) => {
-      const buffer = gpu.reuseCache.acquire(bytes, STORAGE_USAGE, label);
+    const grow = (old: GPUBuffer | undefined, slotBytes: number, label: string) => {
+      const buffer = gpu.reuseCache.acquire(capacity * slotBytes, STORAGE_USAGE, label);
       gpu.ledger.handOut(buffer, label);
       if (old) {
         const encoder = gpu.device.createCommandEncoder({ label: "cache growth" });
-        encoder.copyBufferToBuffer(old, 0, buffer, 0, this.capacity * this.slotBytes);
+        encoder.copyBufferToBuffer(old, 0, buffer, 0, this.capacity * slotBytes);
         gpu.device.queue.submit([encoder.finish()]);
         gpu.destroyBuffer(old); // not kept for others: sizes double, so that nobody asks for it again
       }
       return buffer;
     };
-    for (let layer = 0; layer < shape.nLayers; layer++) {
-      this.keys[layer] = grow(this.keys[layer], `keys of layer ${layer}`);
-      this.values[layer] = grow(this.values[layer], `values of layer ${layer}`);
+    for (const [layer, slotBytes] of slots.entries()) {
+      if (slotBytes === 0) continue;
+      this.keys[layer] = grow(this.keys[layer], slotBytes, `keys of layer ${layer}`);
+      this.values[layer] = grow(this.values[layer], slotBytes, `values of layer ${layer}`);
     }
     for (let slot = capacity - 1; slot >= this.capacity; slot--) this.#free.push(slot);
     this.capacity = capacity;

@@ -10,6 +10,8 @@ import {
   openCheckpoint,
   openSource,
 } from "../checkpoint/index.ts";
+import { dequantized } from "../checkpoint/quantized/checkpoint.ts";
+import { readQuantization } from "../checkpoint/quantized/config.ts";
 import { obeying } from "../checkpoint/source-abortable.ts";
 import { ConfigError } from "../errors.ts";
 import { Gpu } from "../gpu/gpu.ts";
@@ -22,9 +24,10 @@ import { specFromConfig } from "./families/index.ts";
 import type { TextModel } from "./input.ts";
 import type { ModelSpec } from "./spec.ts";
 import { type TuningOptions, takeTuning } from "./tuning.ts";
-import { fitCheckpoint } from "./weights/fit.ts";
+import { type FittedModel, fitCheckpoint } from "./weights/fit.ts";
 import { loadWeights } from "./weights/load.ts";
 import { WEIGHTS_AS, type WeightsAs } from "./weights/plan.ts";
+import { RESIDENCIES } from "./weights/residency.ts";
 import { type Weights, weightBuffers } from "./weights/weights.ts";
 
 /**
@@ -62,6 +65,17 @@ export interface LoadOptions extends GpuRequest, Pick<TuningOptions, "tune" | "o
    */
   weights?: WeightsAs;
   /**
+   * Where the weights are between passes. `resident` (default): on the GPU. `streamed`: the matrices of the blocks are read from the
+   * source again in each pass, the next block while the GPU computes with this one, so that the model may be larger than the
+   * GPU's memory. Results are the same to the bit. The source stays open until the model is destroyed.
+   */
+  residency?: "resident" | "streamed";
+  /**
+   * Bytes of weights that may lie on the GPU where they are streamed: as many blocks stay as there is room for. Default: none, so that
+   * two blocks lie there at a time, and what is outside of blocks. `superlens inspect` says how much that is.
+   */
+  residentBytes?: number;
+  /**
    * Called after config and tokenizer are read, before a GPU is requested or a weight is read. An error that it throws ends the
    * load, so it can refuse an input that this model cannot run.
    */
@@ -79,6 +93,8 @@ export const LOAD_OPTIONS = s.object<LoadOptions>("the options of loadModel", {
   checkFinite: s.flag,
   dtype: s.oneOf("float32"),
   weights: s.oneOf(...WEIGHTS_AS),
+  residency: s.oneOf(...RESIDENCIES),
+  residentBytes: s.wholeFrom(1),
   onSpec: s.callback,
   tune: s.flag,
   onTune: s.callback,
@@ -172,6 +188,33 @@ export async function readSpec(
   return { spec, modelType: spec.family, config: config as Readonly<Record<string, unknown>> };
 }
 
+/** A checkpoint and the spec that is loaded from it. */
+export interface FittedCheckpoint extends FittedModel {
+  /** The weights as numbers to compute with, or in blocks that kernels read, whatever tool quantised them. */
+  checkpoint: Checkpoint;
+  config: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * What a model is loaded from: its spec, and the checkpoint whose tensors the spec names.
+ * @throws what `readSpec` and `fitCheckpoint` throw
+ */
+export async function readFitted(
+  stored: Checkpoint,
+  onNotice: (message: string) => void = () => {},
+  { dtype }: Pick<LoadOptions, "dtype"> = {},
+): Promise<FittedCheckpoint> {
+  const { spec, config } = await readSpec(stored);
+  const quantization = readQuantization(config, `${stored.label}/config.json`);
+  const checkpoint = quantization ? dequantized(stored, quantization, dtype === "float32") : stored;
+  const fitted = await fitCheckpoint(spec, checkpoint, onNotice);
+  if (quantization?.quantizesActivations) onNotice(`${stored.label}: ${ACTIVATIONS_ARE_FLOATS}`);
+  return { ...fitted, checkpoint, config };
+}
+
+const ACTIVATIONS_ARE_FLOATS =
+  "this model was made to quantise its activations as it runs, too. Superlens computes with its quantised weights and activations in float32, as transformers does after `dequantize`.";
+
 /** Loads everything a model is made of. On failure nothing stays allocated. */
 export async function loadParts(from: ModelSource, given: LoadOptions = {}): Promise<ModelParts> {
   const source = s.readArgument(MODEL_SOURCE, from, "loadModel", "source");
@@ -179,14 +222,15 @@ export async function loadParts(from: ModelSource, given: LoadOptions = {}): Pro
   if (read.gpu) refuseRequest(read);
   if (read.dtype !== undefined && read.weights !== undefined)
     s.refuseIdle("loadModel", "weights", "beside dtype, which has every weight as float32");
+  if (read.residentBytes !== undefined && read.residency !== "streamed")
+    s.refuseIdle("loadModel", "residentBytes", 'without residency: "streamed", since all weights stay');
   const { onNotice: notify = read.quiet ? () => {} : warn } = read;
-  const { options, settled } = watchCallbacks({ ...read, onNotice: notify });
+  const { options, settled, end } = watchCallbacks({ ...read, onNotice: notify });
   const { onNotice, signal } = options;
-  const checkpoint = await open(source, options);
+  const stored = await open(source, options);
   let gpu: Gpu | undefined;
   try {
-    const { spec: configSpec, config } = await readSpec(checkpoint);
-    const { spec } = await fitCheckpoint(configSpec, checkpoint, onNotice);
+    const { spec, checkpoint, config } = await readFitted(stored, onNotice, read);
     const text = await openTokenizer(checkpoint, spec, onNotice);
     if (text.tokenizerError) onNotice(withoutTokenizer(text.tokenizerError));
     await abortable(Promise.resolve(options.onSpec?.({ spec, ...text, label: checkpoint.label })), signal);
@@ -196,15 +240,17 @@ export async function loadParts(from: ModelSource, given: LoadOptions = {}): Pro
     const weights = await loadTuned(gpu, spec, checkpoint, options, settled);
     const { label } = checkpoint;
     if (!options.gpu) gpu.endWhenForgotten(`the model ${label}`, quiet);
+    if (!weights.stream) await stored.close();
     return { gpu, spec, weights, ...text, label, config, ownsGpu: !options.gpu };
   } catch (error) {
     if (!options.gpu) {
       if (signal.aborted) void gpu?.destroyWhenIdle();
       else gpu?.destroy();
     }
+    await stored.close();
     throw error;
   } finally {
-    await checkpoint.close();
+    end();
   }
 }
 

@@ -184,7 +184,7 @@ export class LoadedModel implements TextModel {
 
   /** TransformerLens's names of the weights this model has, in the order of the forward pass. */
   weightNames(): string[] {
-    return [...weightTable(this.engine.weights).keys()];
+    return [...weightTable(this.engine).keys()];
   }
 
   /**

@@ -40,22 +40,27 @@ export const PROCESS_OPTIONS = s.object<ProcessOptions>("the options of processe
   signal: s.signal,
 });
 
+const readsUnnormed = (layers: ModelSpec["layers"]) =>
+  layers.some(({ attentionNorm }) => attentionNorm === false)
+    ? "a block of it reads the residual without a norm"
+    : undefined;
+
 /** Why an architecture does not allow a step; undefined where it does. */
 const OBSTACLES: Record<keyof Processing, (spec: ModelSpec) => string | undefined> = {
-  foldNorm({ norm, block, embed, unembed }) {
+  foldNorm({ norm, block, embed, unembed, layers }) {
     if (norm.kind === "none") return "it has no norms";
     if (norm.affine === false) return "its norms have no weights";
     if (block.norms === "added" || block.normedResidual) return "what its norms give is added to the residual";
-    if (embed.width !== undefined || unembed.norm === false)
+    if (embed.width !== undefined || unembed.norm === false || unembed.transform !== undefined)
       return "its final norm does not stand before the unembedding";
-    return undefined;
+    return readsUnnormed(layers);
   },
-  centerWriting({ norm, block, embed, unembed }) {
+  centerWriting({ norm, block, embed, unembed, layers }) {
     if (norm.kind !== "layer") return "its norms do not subtract the mean, so that the mean of the residual matters";
     if (block.normedResidual) return "its blocks add to what their norms give";
     if (embed.width !== undefined || unembed.norm === false) return "the mean of its last residual matters";
     if (block.norms !== "pre") return "its blocks norm what attention and MLP write, and that has a mean of its own";
-    return undefined;
+    return readsUnnormed(layers);
   },
   centerUnembed: ({ unembed, embed }) =>
     embed.width !== undefined
@@ -63,7 +68,10 @@ const OBSTACLES: Record<keyof Processing, (spec: ModelSpec) => string | undefine
       : unembed.softCap === null
         ? undefined
         : "its logits go through a soft cap, where a constant changes their differences",
-  foldValueBiases({ attention }) {
+  foldValueBiases({ attention, layers }) {
+    if (attention.vNorm) return "its values are normed";
+    if (layers.some(({ keysFrom, valuesFromKeys }) => keysFrom !== undefined || valuesFromKeys))
+      return "its blocks share keys and values";
     if (attention.sinks) return "its patterns do not add up to 1";
     return attention.clamp === undefined ? undefined : "it keeps values within a limit, biases included";
   },
@@ -71,6 +79,11 @@ const OBSTACLES: Record<keyof Processing, (spec: ModelSpec) => string | undefine
 
 /** @throws InputError `input/processing` for a step that was asked for and is not allowed */
 function stepsFor(spec: ModelSpec, options: ProcessOptions): Processing {
+  if (spec.embed.perLayer)
+    throw new InputError(
+      "input/processing",
+      `processed: embeddings for each block are not processed, and this ${spec.family} model has some. Use the model as it is loaded.`,
+    );
   if (spec.mlp.experts)
     throw new InputError(
       "input/processing",

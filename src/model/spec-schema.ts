@@ -39,11 +39,20 @@ const rope = object(
   { reversed: flag },
 );
 
+const transform = object({ activation: oneOf(...ACTIVATION_NAMES) });
 const queryScale = object({ factor: finite, span: positive, shift: index });
 const layer = object(
   { window: nullable(count), rope: nullable(index) },
-  { attentionScale: finite, dMlp: count, dense: flag, queryScale },
+  {
+    ...{ attentionScale: finite, attentionNorm: flag, dMlp: count, dense: flag, queryScale },
+    ...{ dHead: count, nKvHeads: count, keysFrom: index, valuesFromKeys: flag },
+  },
 );
+
+const perLayer = object({
+  ...{ width: count, vocabSize: count, tableScale: finite, projectionScale: finite, scale: finite },
+  activation: oneOf(...ACTIVATION_NAMES),
+});
 
 const rows = object({ groups: count, groupSize: count, start: index, count });
 const tensorSource = object({ tensor: s.text }, { transpose: flag, rows, optional: flag });
@@ -78,7 +87,7 @@ const SPEC = object({
   dMlp: index,
   vocabSize: count,
   maxPositions: count,
-  embed: object({ scale: finite, norm: flag }, { width: count }),
+  embed: object({ scale: finite, norm: flag }, { width: count, perLayer }),
   positions: variants({
     none: {},
     learned: { offset: index },
@@ -93,7 +102,7 @@ const SPEC = object({
       parallelSharedNorm: flag,
       residualScale: finite,
     },
-    { normedResidual: flag },
+    { normedResidual: flag, scalar: flag },
   ),
   attention: object(
     {
@@ -102,18 +111,18 @@ const SPEC = object({
       qkNorm: oneOf("none", "head", "perHead", "full"),
       qkNormSpec: norm,
     },
-    { causal: flag, sinks: flag, qkNormAfterRope: flag, clamp: positive },
+    { causal: flag, sinks: flag, qkNormAfterRope: flag, vNorm: norm, clamp: positive },
   ),
   mlp: object(
     {
       kind: oneOf("plain", "gated"),
-      activation: oneOf(...ACTIVATION_NAMES),
+      activation: oneOf(...ACTIVATION_NAMES, "xielu"),
     },
     { absent: flag, experts },
   ),
   layers: list(layer),
   ropes: list(rope),
-  unembed: object({ tied: flag, scale: finite, softCap: nullable(positive) }, { norm: flag }),
+  unembed: object({ tied: flag, scale: finite, softCap: nullable(positive) }, { norm: flag, transform }),
   weights: object({}, Object.fromEntries(WEIGHT_NAMES.map((name) => [name, tensorSource]))),
 });
 

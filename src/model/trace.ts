@@ -5,11 +5,14 @@
  * and unembedding. It names every point, and knows neither buffers nor kernels: the graph decides what is fused, and where
  * values lie.
  */
+import { InputError } from "../errors.ts";
 import { type Graph, GraphBuilder } from "../graph/graph.ts";
 import { ADD } from "../ops/add.ts";
 import { MIX, SCORES, SOFTMAX } from "../ops/attention.ts";
 import type { AttentionAttributes } from "../ops/attention-call.ts";
 import { CLAMP } from "../ops/clamp.ts";
+import { COPY } from "../ops/copy.ts";
+import { RESHAPE } from "../ops/dictionary.ts";
 import { ACTIVATION, SCALE, SOFT_CAP } from "../ops/elementwise.ts";
 import { EMBED } from "../ops/embed.ts";
 import { EMBEDS } from "../ops/embeds.ts";
@@ -20,19 +23,31 @@ import { HEAD_RESULTS, MATMUL } from "../ops/matmul.ts";
 import { MULTIPLY } from "../ops/multiply.ts";
 import { AFFINE, NORM_SCALE, NORMALIZE } from "../ops/norm.ts";
 import type { Shape, Value, WeightRef } from "../ops/op.ts";
+import { PICK_HEAD } from "../ops/pick-head.ts";
 import { POSITION_SCALE } from "../ops/position-scale.ts";
 import { QK_NORM } from "../ops/qk-norm.ts";
 import { ROPE } from "../ops/rope.ts";
 import { ROUTE } from "../ops/route.ts";
+import { SCALE_BY } from "../ops/scale-by.ts";
 import { SELECT } from "../ops/select.ts";
 import { SINUSOIDS } from "../ops/sinusoids.ts";
 import { STORE } from "../ops/store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "../ops/sum-heads.ts";
 import { WEIGH } from "../ops/weigh.ts";
+import { XIELU } from "../ops/xielu.ts";
 import { isCausal } from "./causality.ts";
 import { spliceModules, writtenBy } from "./modules.ts";
-import type { ExpertsSpec, LayerSpec, ModelSpec, NormSpec, RopeSpec } from "./spec.ts";
-import { dMlpOf, isSparse } from "./weights/table.ts";
+import type {
+  Activation,
+  ExpertsSpec,
+  LayerSpec,
+  ModelSpec,
+  NormSpec,
+  PerLayerSpec,
+  RopeSpec,
+  UnembedSpec,
+} from "./spec.ts";
+import { dHeadOf, dMlpOf, isSparse, nKvHeadsOf, normsAttention, ownsKeys, projectsValues } from "./weights/table.ts";
 
 /** What the graph of a pass depends on, besides the spec. */
 export interface PassForm {
@@ -64,12 +79,21 @@ export function trace(spec: ModelSpec, form: PassForm = {}): Graph {
   return spliceModules(new Tracer(spec, { ...form, changed }).run(), modules, form.changed);
 }
 
-type Triple = [Value, Value, Value];
-
 /** Of norms without weights: weights that are absent are read as zeros, and with an offset of 1 they change nothing. */
 const withoutWeights = (spec: NormSpec): NormSpec => (spec.affine === false ? { ...spec, weightOffset: 1 } : spec);
 
+const needsTokens = ({ family }: ModelSpec) =>
+  new InputError(
+    "input/needs-tokens",
+    `Every block of this ${family} model has embeddings of its own, which it looks up by token. Give text or token ids, and start at the first block.`,
+  );
+
 class Tracer extends GraphBuilder {
+  /** Keys and values in the cache, by the block that made them. */
+  readonly #stored: { keys: Value; values: Value }[] = [];
+  /** What each block has of the token for itself. */
+  #ofLayers: Value | undefined;
+
   constructor(
     private readonly spec: ModelSpec,
     private readonly form: PassForm,
@@ -97,6 +121,7 @@ class Tracer extends GraphBuilder {
     const { spec, form } = this;
     const width = spec.dModel;
     const tokens = form.embeds ? this.one(EMBEDS, [], { width }, "hook_embed", 0) : this.#tokenEmbedding();
+    if (spec.embed.perLayer) this.#ofLayers = this.#layerEmbeddings(tokens, spec.embed.perLayer);
     const { positions } = spec;
     let residual = tokens;
     if (positions.kind === "learned") {
@@ -115,6 +140,25 @@ class Tracer extends GraphBuilder {
       residual = this.one(ADD, [tokens, fixed], { scale: 1 });
     }
     return spec.embed.norm ? this.#norm(residual, { name: "embedNorm" }) : residual;
+  }
+
+  /** What each block has of the token for itself, [row, nLayers, width]. */
+  #layerEmbeddings(tokens: Value, perLayer: PerLayerSpec): Value {
+    if (this.form.embeds) throw needsTokens(this.spec);
+    const { nLayers, norm } = this.spec;
+    const { width, tableScale, projectionScale, scale } = perLayer;
+    const shape = { heads: nLayers, width };
+    const context = this.one(MATMUL, [tokens], { weight: { name: "perLayerProjection" }, parts: [shape] });
+    const scaled = this.one(SCALE, [context], { scale: projectionScale });
+    const weights = { name: "perLayerNorm" };
+    const normed =
+      norm.kind === "none"
+        ? scaled
+        : this.one(QK_NORM, [scaled], { spec: withoutWeights(norm), over: "head", weights });
+    const table = { name: "W_E_perLayer" };
+    const attributes = { table, width: nLayers * width, by: "token", offset: 0, scale: tableScale } as const;
+    const identity = this.one(RESHAPE, [this.one(EMBED, [], attributes, undefined, 0)], shape);
+    return this.one(SCALE, [this.one(ADD, [normed, identity], { scale: 1 })], { scale });
   }
 
   /** Tokens to rows of the embedding, taken to the residual's width where they have another. */
@@ -139,6 +183,7 @@ class Tracer extends GraphBuilder {
 
   /** The residual that the caller supplies. */
   #given(): Value {
+    if (this.spec.embed.perLayer) throw needsTokens(this.spec);
     return this.one(EMBEDS, [], { width: this.spec.dModel }, undefined, 0);
   }
 
@@ -186,8 +231,30 @@ class Tracer extends GraphBuilder {
       residual = own ?? residual;
     }
     if (hasMlp) residual = this.#addBranch(residual, this.#mlpOrExperts(mlpInput), "ln2Post", "hook_mlp_out");
+    residual = this.#addOfLayer(residual);
+    if (spec.block.scalar) residual = this.one(SCALE_BY, [residual], { weight: this.#weight("scalar") });
     this.name(residual, this.#at("hook_resid_post"));
     return residual;
+  }
+
+  /** The residual and what the block makes of its own embedding of the token, where it has one. */
+  #addOfLayer(residual: Value): Value {
+    const { perLayer } = this.spec.embed;
+    if (!perLayer) return residual;
+    const { layer } = this;
+    const picked = this.one(PICK_HEAD, [this.#ofLayers as Value], { head: layer }, this.#at("hook_per_layer_in"));
+    const isNarrowed = this.form.narrow && layer === this.spec.nLayers - 1;
+    const own = isNarrowed ? this.#select(picked, "output") : picked;
+    const project = (name: string, x: Value, width: number) => {
+      const weight = this.#weight(`W_perLayer_${name}`);
+      return this.one(MATMUL, [x], { weight, bias: this.#weight(`b_perLayer_${name}`), parts: [{ heads: 1, width }] });
+    };
+    const { activation, width } = perLayer;
+    const gate = this.one(ACTIVATION, [project("gate", residual, width)], { activation });
+    const out = project("out", this.one(MULTIPLY, [gate, own], {}), this.spec.dModel);
+    const term = this.#norm(out, this.#weight("perLayerNorm"));
+    this.name(term, this.#at("hook_per_layer_out"));
+    return this.one(ADD, [residual, term], { scale: 1 });
   }
 
   /**
@@ -195,7 +262,8 @@ class Tracer extends GraphBuilder {
    * the points of the residual's own.
    */
   #inputNorm(x: Value, name: "ln1" | "ln2", isCopy = false): Value {
-    return ["post", "added"].includes(this.spec.block.norms)
+    const isAbsent = name === "ln1" && !normsAttention(this.spec, this.layer);
+    return isAbsent || ["post", "added"].includes(this.spec.block.norms)
       ? x
       : this.#norm(x, this.#weight(name), this.#at(name), isCopy);
   }
@@ -236,12 +304,17 @@ class Tracer extends GraphBuilder {
     return this.one(AFFINE, [normalized], attributes);
   }
 
-  /** Queries, keys and values [row, heads, dHead] of what attention reads, or of the copies of the residual that heads have. */
-  #projected(residual: Value, x: Value): [Value, Value, Value] {
-    const { nHeads, nKvHeads, dHead } = this.spec;
-    const parts = [nHeads, nKvHeads, nKvHeads].map((heads) => ({ heads, width: dHead }));
+  /**
+   * Queries, keys and values [row, heads, dHead] of what attention reads, or of the copies of the residual that heads have: those of them
+   * that the block makes.
+   */
+  #projected(residual: Value, x: Value): readonly [q: Value, k?: Value, v?: Value] {
+    const { spec, layer } = this;
+    const [width, kvHeads] = [dHeadOf(spec, layer), nKvHeadsOf(spec, layer)];
+    const names = ["q", ...(ownsKeys(spec, layer) ? ["k"] : []), ...(projectsValues(spec, layer) ? ["v"] : [])];
+    const parts = names.map((name) => ({ heads: name === "q" ? spec.nHeads : kvHeads, width }));
     const weights = { weight: this.#weight("qkv"), bias: this.#weight("qkvBias"), parts };
-    const readers = ["q", "k", "v"].map((name, part) => ({
+    const readers = names.map((name, part) => ({
       point: this.#at(`attn.hook_${name}`),
       input: this.#copied(residual, `hook_${name}_input`, (parts[part] as { heads: number }).heads),
     }));
@@ -252,38 +325,75 @@ class Tracer extends GraphBuilder {
       const normed = this.#inputNorm(input, "ln1", true);
       this.follow(normed, this.#at("attn.hook_in"));
       return this.one(HEAD_PROJECTION, [normed], { ...weights, part }, point);
-    }) as [Value, Value, Value];
+    }) as [Value, Value?, Value?];
   }
 
   /** Queries, and keys and values in the cache, [row, heads, dHead]: projected, normed and rotated. */
   #projections(residual: Value, x: Value): { q: Value; keys: Value; values: Value } {
-    const { attention, layers } = this.spec;
     const { layer } = this;
-    const { clamp, qkNormAfterRope } = attention;
-    let [q, k, v] = this.#projected(residual, x);
-    if (clamp !== undefined)
-      [q, k, v] = [q, k, v].map((each) => this.one(CLAMP, [each], { least: -clamp, most: clamp })) as Triple;
-    if (!qkNormAfterRope) [q, k] = this.#normedHeads(q, k);
-    const { rope = null, queryScale } = layers[layer] as LayerSpec;
-    if (rope !== null) {
-      const { rotaryDim, style } = this.spec.ropes[rope] as RopeSpec;
-      q = this.one(ROPE, [q], { layer, rope, rotaryDim, style }, this.#at("attn.hook_rot_q"));
-      k = this.one(ROPE, [k], { layer, rope, rotaryDim, style }, this.#at("attn.hook_rot_k"));
+    const { clamp, vNorm } = this.spec.attention;
+    const projected = this.#projected(residual, x);
+    const [ownQ, k, ownV] = projected.map((each) =>
+      each && clamp !== undefined ? this.one(CLAMP, [each], { least: -clamp, most: clamp }) : each,
+    ) as [Value, Value?, Value?];
+    const { queryScale } = this.spec.layers[layer] as LayerSpec;
+    // A copy of the keys may be looked at and changed as values.
+    let v = ownV ?? (k && this.one(COPY, [k], {}, this.#at("attn.hook_v")));
+    if (v && vNorm && vNorm.kind !== "none")
+      v = this.one(QK_NORM, [v], { spec: withoutWeights(vNorm), over: "head", weights: this.#weight("vNorm") });
+    const [turnedQ, turnedK] = this.#turned(ownQ, k);
+    const q = queryScale ? this.one(POSITION_SCALE, [turnedQ], queryScale) : turnedQ;
+    if (turnedK && v) {
+      const [keys, values] = this.add(STORE, [turnedK, v], { layer }, { isCached: true }) as [Value, Value];
+      this.#stored[layer] = { keys, values };
     }
-    if (qkNormAfterRope) [q, k] = this.#normedHeads(q, k);
-    if (queryScale) q = this.one(POSITION_SCALE, [q], queryScale);
-    const [keys, values] = this.add(STORE, [k, v], { layer }, { isCached: true }) as [Value, Value];
-    return { q, keys, values };
+    return { q, ...this.#storedOf(this.#cacheLayer) };
+  }
+
+  /** The block whose keys and values attention of this one reads. */
+  get #cacheLayer(): number {
+    return this.spec.layers[this.layer]?.keysFrom ?? this.layer;
+  }
+
+  #storedOf(layer: number): { keys: Value; values: Value } {
+    const stored = this.#stored[layer];
+    if (stored) return stored;
+    throw new InputError(
+      "input/start-layer",
+      `Block ${this.layer} reads the keys and values of block ${layer}, before which no pass may start. Lower startAtLayer to ${layer}.`,
+    );
+  }
+
+  /** Queries and keys, if there are some, normed and rotated. */
+  #turned(q: Value, k: Value | undefined): [Value, Value | undefined] {
+    const { qkNormAfterRope } = this.spec.attention;
+    const steps = [this.#normedHeads, this.#rotated];
+    return (qkNormAfterRope ? steps.reverse() : steps).reduce(
+      ([q, k]: [Value, Value | undefined], step) => step.call(this, q, k),
+      [q, k],
+    );
+  }
+
+  /** Queries and keys through RoPE, in layers that have it. */
+  #rotated(q: Value, k: Value | undefined): [Value, Value | undefined] {
+    const { rope = null } = this.spec.layers[this.layer] as LayerSpec;
+    if (rope === null) return [q, k];
+    const { rotaryDim, style } = this.spec.ropes[rope] as RopeSpec;
+    const attributes = { layer: this.#cacheLayer, rope, rotaryDim, style };
+    return [
+      this.one(ROPE, [q], attributes, this.#at("attn.hook_rot_q")),
+      k && this.one(ROPE, [k], attributes, this.#at("attn.hook_rot_k")),
+    ];
   }
 
   /** Queries and keys through their norm, where they have one. */
-  #normedHeads(q: Value, k: Value): [Value, Value] {
+  #normedHeads(q: Value, k: Value | undefined): [Value, Value | undefined] {
     const { qkNorm: over, qkNormSpec } = this.spec.attention;
     if (over === "none" || qkNormSpec.kind === "none") return [q, k];
     const norm = { spec: withoutWeights(qkNormSpec), over };
     return [
       this.one(QK_NORM, [q], { ...norm, weights: this.#weight("qNorm") }),
-      this.one(QK_NORM, [k], { ...norm, weights: this.#weight("kNorm") }),
+      k && this.one(QK_NORM, [k], { ...norm, weights: this.#weight("kNorm") }),
     ];
   }
 
@@ -291,9 +401,9 @@ class Tracer extends GraphBuilder {
   #attention(q: Value, keys: Value, values: Value): Value {
     const { spec, layer } = this;
     const settings = spec.layers[layer] as LayerSpec;
-    const { nHeads, nKvHeads, dHead, dModel } = spec;
+    const { nHeads, dModel } = spec;
     const attributes: AttentionAttributes = {
-      ...{ layer, nHeads, nKvHeads, dHead },
+      ...{ layer: this.#cacheLayer, nHeads, nKvHeads: nKvHeadsOf(spec, layer), dHead: dHeadOf(spec, layer) },
       scale: settings.attentionScale ?? spec.attention.scale,
       softCap: spec.attention.softCap,
       window: settings.window,
@@ -356,7 +466,7 @@ class Tracer extends GraphBuilder {
     const isGated = kind === "gated";
     const pre = project(isGated ? "gate" : "in", input, dExpert, "pre");
     const gate = clamp ? this.one(CLAMP, [pre], { most: clamp.limit, plus: 0 }) : pre;
-    let post = this.one(ACTIVATION, [gate], { activation });
+    let post = this.one(ACTIVATION, [gate], { activation: activation as Activation });
     if (isGated) {
       const linear = project("in", input, dExpert, "pre_linear");
       const { limit = 0, plus = 0 } = clamp ?? {};
@@ -383,7 +493,10 @@ class Tracer extends GraphBuilder {
     const at = (name: string) => `mlp.hook_${own}${name}`;
     const isGated = kind === "gated";
     const pre = project(isGated ? "gate" : "in", x, hidden, at("pre"));
-    let post = this.one(ACTIVATION, [pre], { activation });
+    let post =
+      activation === "xielu"
+        ? this.one(XIELU, [pre], { alphas: this.#weight("xielu"), constants: this.#weight("xieluConstants") })
+        : this.one(ACTIVATION, [pre], { activation });
     if (isGated) post = this.one(MULTIPLY, [post, project("in", x, hidden, at("pre_linear"))], {});
     this.name(post, this.#at(at("post")));
     return project("out", post, [{ heads: 1, width: spec.dModel }], own === "" ? "mlp.hook_out" : undefined);
@@ -404,10 +517,19 @@ class Tracer extends GraphBuilder {
     return this.one(SELECT, [x], { rows }, undefined, rows);
   }
 
+  /** The layer before the unembedding: norm(act(W x + b)), under a name. */
+  #transformed(x: Value, { activation }: NonNullable<UnembedSpec["transform"]>): Value {
+    const hidden = this.#project(x, "unembedTransform", this.spec.dModel);
+    const normed = this.#norm(this.one(ACTIVATION, [hidden], { activation }), { name: "unembedNorm" });
+    this.name(normed, "unembed.hook_in");
+    return normed;
+  }
+
   /** Final norm and unembedding: logits [row, vocab] = cap((norm(residual) W_U^T + b_U) * scale). */
   #unembedding(residual: Value): Value {
     const { unembed, vocabSize, embed } = this.spec;
     let x = unembed.norm === false ? residual : this.#norm(residual, { name: "lnFinal" }, "ln_final");
+    if (unembed.transform) x = this.#transformed(x, unembed.transform);
     if (this.form.logits === "picked") x = this.#select(x, "picked");
     if (embed.width !== undefined) x = this.#project(x, "unembedProjection", embed.width);
     const parts = [{ heads: 1, width: vocabSize }];

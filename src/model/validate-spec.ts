@@ -6,10 +6,13 @@ import { ConfigError } from "../errors.ts";
 import type { ExpertsSpec, ModelSpec, RopeSpec, RoutingSpec, TensorSource } from "./spec.ts";
 import { checkSpecForm } from "./spec-schema.ts";
 import {
+  dHeadOf,
   expertsIn,
   isPerBlock,
   isPerHead,
   isSparse,
+  isWeightOf,
+  nKvHeadsOf,
   type WeightName,
   weightShape,
   weightUses,
@@ -21,6 +24,8 @@ type Rule = (spec: ModelSpec) => string[];
 const RULES: Rule[] = [
   sizes,
   layers,
+  sharedKeys,
+  perLayer,
   experts,
   ropes,
   positions,
@@ -45,10 +50,12 @@ export function validateSpec(spec: unknown, label: string): ModelSpec {
 }
 
 function sizes(spec: ModelSpec): string[] {
-  const { nHeads, nKvHeads, dMlp, mlp, layers } = spec;
+  const { nHeads, dMlp, mlp, layers } = spec;
   const hasDense = mlp.absent !== true && layers.some((_, layer) => !isSparse(spec, layer));
   return problems(
-    [nHeads % nKvHeads !== 0, `nHeads = ${nHeads} is not a multiple of nKvHeads = ${nKvHeads}`],
+    ...[spec.nKvHeads, ...layers.flatMap((layer) => layer.nKvHeads ?? [])].map(
+      (count): Problem => [nHeads % count !== 0, `nHeads = ${nHeads} is not a multiple of nKvHeads = ${count}`],
+    ),
     [dMlp === 0 && hasDense, "dMlp = 0, but the blocks have an MLP (mlp.absent is not true)"],
   );
 }
@@ -63,6 +70,29 @@ function layers({ nLayers, layers, ropes }: ModelSpec): string[] {
   );
 }
 
+/** Keys and values that a block takes from an earlier one are that block's own, and as wide as its heads. */
+function sharedKeys(spec: ModelSpec): string[] {
+  return spec.layers.flatMap(({ keysFrom: from, valuesFromKeys }, layer) => {
+    if (from === undefined) return [];
+    const path = `layers[${layer}]`;
+    const width = (at: number) => `${nKvHeadsOf(spec, at)} heads of ${dHeadOf(spec, at)}`;
+    return problems(
+      [from >= layer, `${path}.keysFrom = ${from} is no earlier block`],
+      [spec.layers[from]?.keysFrom !== undefined, `${path}.keysFrom = ${from}, which has no keys of its own`],
+      [valuesFromKeys === true, `${path} has keysFrom and valuesFromKeys, which exclude each other`],
+      [
+        from < layer && width(from) !== width(layer),
+        `${path}.keysFrom = ${from} has keys of ${width(from)}, not ${width(layer)}`,
+      ],
+    );
+  });
+}
+
+function perLayer({ embed, vocabSize }: ModelSpec): string[] {
+  const rows = embed.perLayer?.vocabSize ?? vocabSize;
+  return problems([rows < vocabSize, `embed.perLayer.vocabSize = ${rows} is less than vocabSize = ${vocabSize}`]);
+}
+
 /** As many as fit in the workgroup memory of route.wgsl. */
 const MOST_EXPERTS = 896;
 
@@ -75,6 +105,7 @@ function experts({ mlp, layers }: ModelSpec): string[] {
   const isSparsemixer = scores === "sparsemixer";
   return problems(
     [mlp.absent === true, "mlp.experts and mlp.absent exclude each other"],
+    [mlp.activation === "xielu", 'mlp.activation "xielu" is for one MLP a block, not for mlp.experts'],
     [count > MOST_EXPERTS, `mlp.experts.count = ${count} is more than ${MOST_EXPERTS}`],
     [perToken > count, `mlp.experts.perToken = ${perToken} is more than count = ${count}`],
     [clamp !== undefined && mlp.kind !== "gated", 'mlp.experts.clamp needs mlp.kind "gated"'],
@@ -104,7 +135,10 @@ function groupProblems(
 }
 
 function ropes(spec: ModelSpec): string[] {
-  return spec.ropes.flatMap((rope, i) => ropeProblems(rope, `ropes[${i}]`, spec.dHead));
+  return spec.ropes.flatMap((rope, i) => {
+    const turned = spec.layers.flatMap((layer, at) => (layer.rope === i ? [dHeadOf(spec, at)] : []));
+    return ropeProblems(rope, `ropes[${i}]`, Math.min(...(turned.length > 0 ? turned : [spec.dHead])));
+  });
 }
 
 function ropeProblems({ rotaryDim, scaling, theta }: RopeSpec, path: string, dHead: number): string[] {
@@ -139,14 +173,20 @@ function sinks({ attention, positions }: ModelSpec): string[] {
   return problems([both, 'attention.sinks needs positions other than "alibi"']);
 }
 
-function block({ block, embed, norm }: ModelSpec): string[] {
+function block({ block, embed, norm, layers }: ModelSpec): string[] {
   const isParallel = block.residual === "parallel";
+  const unnormed = layers.findIndex(({ attentionNorm }) => attentionNorm === false);
+  const hasOwnNorm = !isParallel && !block.normedResidual && ["pre", "sandwich"].includes(block.norms);
   return problems(
     [block.parallelSharedNorm && !isParallel, 'block.parallelSharedNorm needs block.residual "parallel"'],
     [isParallel && block.norms !== "pre", `block.residual "parallel" needs block.norms "pre", not "${block.norms}"`],
     [
       block.normedResidual === true && (isParallel || block.norms !== "pre"),
       'block.normedResidual needs block.residual "sequential" and block.norms "pre"',
+    ],
+    [
+      unnormed >= 0 && !hasOwnNorm,
+      `layers[${unnormed}].attentionNorm = false needs block.residual "sequential" and block.norms "pre" or "sandwich", without normedResidual`,
     ],
     [embed.norm && norm.kind === "none", 'embed.norm is true, but norm.kind is "none"'],
   );
@@ -190,7 +230,11 @@ function rowCuts(spec: ModelSpec): string[] {
     if (!rows) return [];
     const { groups, groupSize, start, count } = rows;
     const layers = isPerBlock(name) ? spec.layers.map((_, layer) => layer) : [0];
-    const needed = new Set(layers.map((layer) => weightShape(spec, name, layer)[0] as number));
+    const needed = new Set(
+      layers
+        .filter((layer) => isWeightOf(spec, name, layer))
+        .map((layer) => weightShape(spec, name, layer)[0] as number),
+    );
     const experts = expertsIn(spec, name) || 1;
     return problems(
       [start + count > groupSize, `weights["${name}"].rows ends at ${start + count} in a group of ${groupSize}`],

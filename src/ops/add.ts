@@ -1,6 +1,9 @@
 /** x + scale * term, in place of x: what attention and the MLP do to the residual stream. */
+import type { Recorder } from "../gpu/recorder.ts";
+import type { Tensor } from "../gpu/tensor.ts";
 import { combine } from "../kernels/calls.ts";
-import type { View } from "../kernels/view.ts";
+import { copy } from "../kernels/elementwise.ts";
+import { isPacked, packedView, type View } from "../kernels/view.ts";
 import { SCALE } from "./elementwise.ts";
 import { defineOp, sameShape, type Value } from "./op.ts";
 
@@ -17,7 +20,19 @@ export const ADD = defineOp<{ scale: number }>({
     return [dy, attributes.scale === 1 ? dy : sink.one(SCALE, [dy], attributes)];
   },
   lower({ recorder, attributes: { scale }, inputs, outputs, rows }) {
-    const { buffer, heads, width } = outputs[0] as View;
-    combine(recorder, (inputs[1] as View).buffer, buffer, rows.count * heads * width, "add", scale);
+    const out = outputs[0] as View;
+    const term = inputs[1] as View;
+    const [x, y] = [out, term].map((view) => packedCopy(recorder, view, rows.count));
+    combine(recorder, y ?? term.buffer, x ?? out.buffer, rows.count * out.heads * out.width, "add", scale);
+    if (x) copy(recorder, packedView(x, out.width, out.heads), out, rows.count);
+    for (const own of [x, y]) if (own) recorder.release(own);
   },
 });
+
+/** The rows of a view one behind the other, where they are not: the results of one op lie side by side. */
+function packedCopy(recorder: Recorder, view: View, rows: number): Tensor | undefined {
+  if (isPacked(view) && view.start === 0) return undefined;
+  const own = recorder.temp(rows, view.heads * view.width);
+  copy(recorder, view, packedView(own, view.width, view.heads), rows);
+  return own;
+}

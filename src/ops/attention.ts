@@ -68,8 +68,12 @@ function addSinkGradient(sink: OpSink, { sinks }: AttentionAttributes, terms: Va
 const isTiled = ({ dHead }: Pick<AttentionAttributes, "dHead">) => dHead <= WIDEST_TILED_HEAD;
 
 /** Elements of the widest row of attention's gradients, where nobody looks at scores or pattern. */
-export function widestAttentionGradient(spec: Pick<AttentionAttributes, "nHeads" | "dHead">, keyCount: number): number {
-  return isTiled(spec) ? spec.nHeads * spec.dHead : spec.nHeads * keyCount;
+export function widestAttentionGradient(
+  { nHeads, dHead, layers }: Pick<AttentionAttributes, "nHeads" | "dHead"> & { layers: readonly { dHead?: number }[] },
+  keyCount: number,
+): number {
+  const widths = layers.map((layer) => layer.dHead ?? dHead);
+  return nHeads * Math.max(...widths.map((width) => (isTiled({ dHead: width }) ? width : keyCount)));
 }
 
 export const SCORES: OpKind<AttentionAttributes> = defineOp<AttentionAttributes>({

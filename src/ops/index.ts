@@ -17,16 +17,19 @@ import { JOIN } from "./join.ts";
 import { HEAD_RESULTS, MATMUL } from "./matmul.ts";
 import { MULTIPLY } from "./multiply.ts";
 import { AFFINE, NORM, NORM_SCALE, NORMALIZE } from "./norm.ts";
+import { PICK_HEAD } from "./pick-head.ts";
 import { POSITION_SCALE } from "./position-scale.ts";
 import { QK_NORM } from "./qk-norm.ts";
 import { ROPE, ROPE_STORE } from "./rope.ts";
 import { ROUTE } from "./route.ts";
+import { SCALE_BY } from "./scale-by.ts";
 import { SELECT } from "./select.ts";
 import { SINUSOIDS } from "./sinusoids.ts";
 import { ROW_STATISTICS, STANDARDIZE, UNSTANDARDIZE } from "./standardize.ts";
 import { STORE } from "./store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "./sum-heads.ts";
 import { WEIGH, WEIGHED_SUM } from "./weigh.ts";
+import { XIELU } from "./xielu.ts";
 
 /** What a model's formula is written in. */
 export const PRIMITIVES = [
@@ -50,11 +53,15 @@ export const PRIMITIVES = [
   HEAD_RESULTS,
   SUM_HEADS,
   ACTIVATION,
+  XIELU,
   MULTIPLY,
   ROUTE,
   EXPERT_MATMUL,
   WEIGH,
   SCALE,
+  SCALE_BY,
+  RESHAPE,
+  PICK_HEAD,
   SOFT_CAP,
   ADD,
   SELECT,
@@ -62,16 +69,7 @@ export const PRIMITIVES = [
 ] as const;
 
 /** What dictionaries of features are written in, besides. */
-export const MODULES = [
-  RESHAPE,
-  ROW_STATISTICS,
-  STANDARDIZE,
-  JUMP_RELU,
-  GATED_RELU,
-  TOP_K,
-  DECODE,
-  UNSTANDARDIZE,
-] as const;
+export const MODULES = [ROW_STATISTICS, STANDARDIZE, JUMP_RELU, GATED_RELU, TOP_K, DECODE, UNSTANDARDIZE] as const;
 
 /** What people put into a graph: changes, looks, calls. */
 export const HOOKS = [EDIT, CALLBACK, CAPTURE] as const;

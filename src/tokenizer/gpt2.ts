@@ -13,8 +13,8 @@ import { streamOf } from "./stream.ts";
 import type { TextTokenizer } from "./types.ts";
 
 /** GPT-2 has one special token; it serves as BOS and as EOS. */
-const END_OF_TEXT = "<|endoftext|>";
-const END_OF_TEXT_ID = 50256;
+export const END_OF_TEXT = "<|endoftext|>";
+export const END_OF_TEXT_ID = 50256;
 
 /** What it is to a chat template, where the checkpoint names no special tokens. */
 export const GPT2_SPECIAL_TOKENS = { bos_token: END_OF_TEXT, eos_token: END_OF_TEXT, unk_token: END_OF_TEXT };
@@ -23,7 +23,11 @@ export const GPT2_SPECIAL_TOKENS = { bos_token: END_OF_TEXT, eos_token: END_OF_T
 export const GPT2_VOCAB_SIZE = 50257;
 
 /** Model types whose checkpoints use GPT-2's vocabulary unchanged. */
-export const GPT2_VOCABULARY_MODELS: ReadonlySet<string> = new Set(["gpt2", "gpt_neo", "gptj"]);
+const GPT2_VOCABULARY_MODELS: ReadonlySet<string> = new Set(["gpt2", "gpt_neo", "gptj"]);
+
+/** Whether a model without files of a tokenizer has GPT-2's. */
+export const usesGpt2Vocabulary = (modelType: string, vocabSize: number): boolean =>
+  GPT2_VOCABULARY_MODELS.has(modelType) && vocabSize >= GPT2_VOCAB_SIZE;
 
 /** GPT-2's pattern (https://github.com/openai/gpt-2/blob/master/src/encoder.py) with `\s` as Unicode means it. */
 const SPLIT_PATTERN =
@@ -95,6 +99,12 @@ function encodeAround(text: string, encodePart: (part: string) => number[]): num
     const ids = part === "" ? [] : encodePart(part);
     return i === 0 ? ids : [END_OF_TEXT_ID, ...ids];
   });
+}
+
+/** The bytes of each id but the last. */
+export async function gpt2Bytes(): Promise<(id: number) => Uint8Array> {
+  const { default: ranks } = await import("gpt-tokenizer/bpeRanks/r50k_base");
+  return byteTable(ranks);
 }
 
 /** Bytes of each id. gpt-tokenizer stores whole characters as strings and everything else as byte lists. */

@@ -6,7 +6,7 @@
 import { ConfigError, SuperlensError } from "../errors.ts";
 import * as s from "../schema/schema.ts";
 import { CHAT_TEMPLATE_OPTIONS, ChatTemplates, MESSAGES } from "./chat.ts";
-import { GPT2_SPECIAL_TOKENS, GPT2_VOCAB_SIZE, GPT2_VOCABULARY_MODELS, loadGpt2Tokenizer } from "./gpt2.ts";
+import { GPT2_SPECIAL_TOKENS, loadGpt2Tokenizer, usesGpt2Vocabulary } from "./gpt2.ts";
 import { wholeIds } from "./ids.ts";
 import { isId, isObject, type JsonObject } from "./parts.ts";
 import type { NamingFiles, TokenizerFiles } from "./special-names.ts";
@@ -44,8 +44,7 @@ export interface TokenizerContext {
  */
 export async function loadTokenizer(files: TokenizerSource, context: TokenizerContext): Promise<Tokenizer | undefined> {
   const json = await readJson(files, "tokenizer.json");
-  const isGpt2 = GPT2_VOCABULARY_MODELS.has(context.modelType) && context.vocabSize >= GPT2_VOCAB_SIZE;
-  if (json === undefined && !isGpt2) return undefined;
+  if (json === undefined && !usesGpt2Vocabulary(context.modelType, context.vocabSize)) return undefined;
   const names = await namesOf(files);
   const tokenizer =
     json === undefined

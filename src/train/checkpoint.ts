@@ -16,6 +16,7 @@ import {
   type InMemory,
   piecesOf,
   readTensor,
+  shapeInFamily,
   tensorNames,
   weightsInMemory,
   writeTensors,
@@ -79,7 +80,8 @@ export async function writeCheckpoint(
 export function tensorEntries(gpu: Gpu, weights: Weights, memory: readonly InMemory[], tag = ""): LazyTensorEntry[] {
   return tensorNames(weights).map((name) => {
     const pieces = piecesOf(memory, name);
-    const shape = pieces[0]?.piece.info.shape ?? [];
+    const [first] = pieces;
+    const shape = first ? shapeInFamily(first.piece) : [];
     return { name: tag + name, dtype: "F32" as const, shape, data: () => readTensor(gpu, pieces) };
   });
 }

@@ -82,6 +82,7 @@ const WRITES_RESIDUAL: ReadonlySet<WeightName> = new Set<WeightName>([
   "mlp.W_out",
   "mlp.experts.W_out",
   "mlp.shared.W_out",
+  "perLayer.W_out",
 ]);
 
 function valuesOf(
@@ -92,7 +93,8 @@ function valuesOf(
   random: RandomStream,
 ): Float32Array {
   const values = new Float32Array(shape.reduce((product, size) => product * size, 1));
-  if (WEIGHTS[weight].form === "vector") return values.fill(weight.endsWith(".w") ? unitOf(spec, weight) : 0);
+  const { form, initial } = WEIGHTS[weight];
+  if (form === "vector") return values.fill(initial ?? (weight.endsWith(".w") ? unitOf(spec, weight) : 0));
   const scale = byDepth && WRITES_RESIDUAL.has(weight) ? 1 / Math.sqrt(2 * spec.nLayers) : 1;
   const spread = scale * deviation(inputs as number, initializerRange);
   return values.map(() => spread * normal(random));

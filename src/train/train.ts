@@ -10,7 +10,7 @@ import { MODEL } from "../hooks/call.ts";
 import type { HookedModel } from "../hooks/index.ts";
 import type { Model } from "../model/model.ts";
 import { WeightGradients } from "../model/weights/gradients.ts";
-import { tensorNames } from "../model/weights/tensors.ts";
+import { parameterNames } from "../model/weights/tensors.ts";
 import * as s from "../schema/schema.ts";
 import { ADAMW_OPTIONS, AdamW, type AdamWOptions } from "./adamw.ts";
 import {
@@ -105,7 +105,7 @@ const TRAINING = new WeakSet<Model>();
  *
  * @throws InputError `train/data` for a batch without a counted prediction or data that end early; `train/not-finite` for a
  * gradient that is no number, naming the step: the weights are then those before it; `train/storage`, `train/busy`,
- * `train/edited`; `train/checkpoint-exists`, `train/other-run`; as `forward` for ids out of range.
+ * `train/edited`, `train/streamed`; `train/checkpoint-exists`, `train/other-run`; as `forward` for ids out of range.
  */
 export async function train(options: TrainOptions): Promise<TrainStep[]> {
   const read = s.readOptions(TRAIN_OPTIONS, options, "train") as TrainOptions;
@@ -114,6 +114,11 @@ export async function train(options: TrainOptions): Promise<TrainStep[]> {
   read.model.assertOpen();
   if (standing.length > 0)
     throw new InputError("train/edited", "train() does not apply the edits of withEdits(). Train the model itself.");
+  if (base.engine.isStreamed)
+    throw new InputError(
+      "train/streamed",
+      'This model\'s weights are streamed from its checkpoint, so they cannot be changed. Load it with residency: "resident".',
+    );
   if (TRAINING.has(base))
     throw new InputError(
       "train/busy",
@@ -146,7 +151,7 @@ class Run {
     const { optimizer = {}, checkpoint, steps, schedule, accumulate = 1 } = options;
     this.#settings = { ...checkpoint?.settings, steps, schedule, optimizer, accumulate };
     this.#store = checkpoint && storeOf(checkpoint.in);
-    this.#gradients = new WeightGradients(gpu, engine.weights, tensorNames(engine.weights));
+    this.#gradients = new WeightGradients(gpu, engine.weights, parameterNames(engine.weights));
     try {
       this.#optimizer = new AdamW(gpu, this.#gradients, optimizer);
     } catch (error) {

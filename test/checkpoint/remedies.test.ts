@@ -15,7 +15,7 @@ import { SuperlensError } from "../../src/errors.ts";
 import { openModelSource, readSpec } from "../../src/model/load.ts";
 import { assertFinite } from "../../src/model/weights/finite.ts";
 import { fitCheckpoint } from "../../src/model/weights/fit.ts";
-import { gpuMemory } from "../../src/model/weights/plan.ts";
+import { gpuMemory } from "../../src/model/weights/residency.ts";
 import { fixtureFiles, valuesOf } from "../support/fixtures.ts";
 import { fileWithHeader } from "./support.ts";
 

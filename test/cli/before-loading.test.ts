@@ -184,6 +184,8 @@ describe("arguments that contradict each other are exit code 2", () => {
     [["verify", "--host", "chrome", "--adapter", "hardware"], /leave out --adapter hardware/],
     [["bench", "--check-finite"], /bench does not look at weights/],
     [["tokenize", LLAMA, "a", "--check-finite"], /tokenize does not look at weights/],
+    [["bench", "--residency", "streamed"], /bench streams no weights; leave out --residency/],
+    [["tokenize", LLAMA, "a", "--resident-bytes", "9"], /tokenize streams no weights; leave out --residency/],
   ])("%j", async (args, message) => {
     const ended = await ending(args);
     expect(ended.message).toMatch(message);

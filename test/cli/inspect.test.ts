@@ -2,10 +2,11 @@
 import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { f32ToBf16, type TensorEntry } from "../../src/checkpoint/index.ts";
+import { f32ToBf16, type TensorEntry, writeSafetensors } from "../../src/checkpoint/index.ts";
 import { loadParts } from "../../src/model/load.ts";
 import { Model } from "../../src/model/model.ts";
 import "../../src/node.ts";
+import { pairOf, SCHEMES, type Scheme } from "../checkpoint/quantized/schemes.ts";
 import { inTempFolder } from "../checkpoint/support.ts";
 import { json, LLAMA, ROOT, rewriteWeights, superlens } from "./support.ts";
 
@@ -17,6 +18,35 @@ describe("superlens inspect", () => {
       const foretold = (await Promise.all(reports)).map(({ gpu }) => gpu.weights);
       expect(foretold[1]).toBeLessThan(0.6 * (foretold[0] as number));
       expect(foretold).toEqual([await weightBytes(LLAMA), await weightBytes(half)]);
+    });
+  });
+
+  it("says how weights are quantised, and what they take on the GPU", async () => {
+    await inTempFolder(async (folder) => {
+      const { quantized } = await pairOf(SCHEMES[0] as Scheme);
+      await writeFile(join(folder, "config.json"), JSON.stringify(quantized.config));
+      await writeFile(join(folder, "model.safetensors"), writeSafetensors(quantized.tensors));
+      const { stdout } = await superlens(["inspect", folder]);
+      expect(stdout).toMatch(/quantised +compressed-tensors, int-quantized: 21 weights of I8 as Q8_0/);
+      expect(stdout).toMatch(/ {2}model\.layers\.0\.mlp\.up_proj\.weight_scale +BF16/);
+      const report = await json<{ gpu: { weights: number }; quantization: unknown }>(["inspect", folder]);
+      expect(report.quantization).toEqual({ name: "compressed-tensors, int-quantized", tensors: { "I8 as Q8_0": 21 } });
+      expect(report.gpu.weights).toBe(await weightBytes(folder));
+    });
+  });
+
+  it("says what streamed and quantised weights take, and how many blocks stay", async () => {
+    const { stdout } = await superlens(["inspect", LLAMA]);
+    expect(stdout).toMatch(/ {2}streamed +[\d.]+ kB of weights, 3 of 3 blocks read in each pass\n/);
+    expect(stdout).toMatch(/ {2}as q8_0 +[\d.]+ kB of weights, streamed [\d.]+ kB\n/);
+    interface Report {
+      gpu: Record<"weights" | "streamed" | "streamedBlocks", number>;
+    }
+    const all = await json<Report>(["inspect", LLAMA, "--resident-bytes", "100000000"]);
+    expect(all.gpu).toMatchObject({ streamed: all.gpu.weights, streamedBlocks: 0 });
+    expect(await superlens(["inspect", LLAMA, "--resident-bytes", "1000"])).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/residentBytes is 1000, and this model needs \d+ .*input\/resident-bytes/),
     });
   });
 

@@ -133,6 +133,7 @@ it("counts n-grams in the text of --text, which the run keeps; other figures tak
 /** What options are given here; those that take no value are known by that. */
 const VALUES: Record<string, string> = {
   ...{ "--adapter": "swiftshader", "--weights-as": "q8_0" },
+  ...{ "--residency": "streamed", "--resident-bytes": "100000000" },
   ...{ "--model": MODEL, "--out": "", "--text": "" },
 };
 

@@ -52,6 +52,18 @@ describe("superlens forward", () => {
     });
   });
 
+  it("gives the same bytes with streamed weights", async () => {
+    await inTempFolder(async (folder) => {
+      const run = async (name: string, ...options: string[]) => {
+        const out = join(folder, name);
+        const args = ["forward", LLAMA, "--ids", "5 6 7", "--capture", "*.hook_resid_post", "--out", out];
+        expect(await superlens([...args, ...options])).toMatchObject({ code: 0 });
+        return readFile(out);
+      };
+      expect(await run("streamed", "--residency", "streamed")).toEqual(await run("resident"));
+    });
+  });
+
   it("applies an edit whose value is in a file, and keeps the last position only", async () => {
     await inTempFolder(async (folder) => {
       const [first = [], second = []] = await goldenIds();

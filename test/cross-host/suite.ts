@@ -16,6 +16,7 @@ import { lifetimeChecks } from "./lifetimes.ts";
 import { moduleChecks } from "./modules.ts";
 import { paperChecks } from "./paper.ts";
 import { pictureChecks } from "./pictures.ts";
+import { streamedChecks } from "./streamed.ts";
 import { theoryChecks } from "./theory.ts";
 import { trainingChecks } from "./training.ts";
 import { typeChecks } from "./types.ts";
@@ -89,6 +90,7 @@ export const suite: Check[] = [
   ...familyChecks,
   ...typeChecks,
   ...ggufChecks,
+  ...streamedChecks,
   ...editChecks,
   ...gradientChecks,
   ...trainingChecks,

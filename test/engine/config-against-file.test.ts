@@ -16,7 +16,7 @@ import type { Gpu } from "../../src/gpu/gpu.ts";
 import { loadParts, openModelSource, readSpec } from "../../src/model/load.ts";
 import { Model } from "../../src/model/model.ts";
 import { fitCheckpoint } from "../../src/model/weights/fit.ts";
-import { gpuMemory } from "../../src/model/weights/plan.ts";
+import { gpuMemory } from "../../src/model/weights/residency.ts";
 import { weightBuffers } from "../../src/model/weights/weights.ts";
 import { buildSuperposition } from "../../src/theory/build.ts";
 import { inMemory } from "../../src/theory/model-folder.ts";

@@ -7,7 +7,7 @@ import { f32ToBf16, f32ToF16, type TensorEntry } from "../../src/checkpoint/inde
 import { loadParts } from "../../src/model/load.ts";
 import { Model } from "../../src/model/model.ts";
 import type { ModelSpec, NormSpec, RopeSpec, TensorSource, WeightName } from "../../src/model/spec.ts";
-import { isPerBlock, weightShape, weightUses } from "../../src/model/weights/table.ts";
+import { isPerBlock, isWeightOf, weightShape, weightUses } from "../../src/model/weights/table.ts";
 import { randomIds, readLogits, sourceOf } from "../support/fixtures.ts";
 import { testGpu } from "../support/gpu.ts";
 import { byDay } from "../support/nightly.ts";
@@ -85,6 +85,47 @@ function randomSpec(random: Random): ModelSpec {
   };
 }
 
+/** What few types of models have: xIELU, layers before the unembedding and without a norm, embeddings for each block, shared keys. */
+function withRarities(random: Random, spec: ModelSpec): ModelSpec {
+  const { nHeads, norm, block } = spec;
+  const dHeads = Array.from({ length: spec.nLayers }, () => 4 * integer(random, 1, 4));
+  const kvHeads = [1, spec.nKvHeads, nHeads];
+  const hasNormBefore = block.residual === "sequential" && block.norms !== "post";
+  const layers = spec.layers.map((layer, i): ModelSpec["layers"][number] => {
+    const own = {
+      ...layer,
+      dHead: dHeads[i] as number,
+      nKvHeads: pickOne(random, kvHeads),
+      ...(i === 0 && hasNormBefore && { attentionNorm: false }),
+    };
+    return maybe(random, 0.4) ? { ...own, valuesFromKeys: true } : own;
+  });
+  const last = spec.nLayers - 1;
+  const [{ dHead, nKvHeads }] = layers as [ModelSpec["layers"][number]];
+  if (last > 0) {
+    const { valuesFromKeys: _, ...settings } = layers[last] as (typeof layers)[number];
+    layers[last] = { ...settings, dHead, nKvHeads, keysFrom: 0 } as (typeof layers)[number];
+  }
+  const narrowest = Math.min(spec.dHead, ...layers.map((layer) => layer.dHead as number));
+  const perLayer = {
+    ...{ width: integer(random, 1, 9), vocabSize: spec.vocabSize + integer(random, 0, 3) },
+    ...({ tableScale: 1.5, projectionScale: 0.7, scale: 0.6, activation: "gelu" } as const),
+  };
+  return {
+    ...spec,
+    embed: { ...spec.embed, ...(maybe(random, 0.7) && { perLayer }) },
+    block: { ...block, scalar: maybe(random) },
+    attention: { ...spec.attention, vNorm: randomNorm(random, ["layer", "rms"]) },
+    mlp: { ...spec.mlp, activation: maybe(random) ? "xielu" : spec.mlp.activation },
+    layers,
+    ropes: spec.ropes.map((rope) => ({ ...rope, rotaryDim: Math.min(rope.rotaryDim, narrowest) })),
+    unembed: {
+      ...spec.unembed,
+      ...(norm.kind !== "none" && maybe(random, 0.7) && { transform: { activation: "silu" } }),
+    },
+  };
+}
+
 /** A tensor of the right shape for each weight the spec uses, most of the optional ones too. */
 function randomWeights(random: Random, spec: ModelSpec): TensorEntry[] {
   const tensors: TensorEntry[] = [];
@@ -97,6 +138,7 @@ function randomWeights(random: Random, spec: ModelSpec): TensorEntry[] {
     };
     spec.weights[name] = source;
     for (let layer = 0; layer < (isPerBlock(name) ? spec.nLayers : 1); layer++) {
+      if (!isWeightOf(spec, name, layer)) continue;
       const shape = weightShape(spec, name, layer);
       tensors.push(
         randomTensor(random, source.tensor.replace("{i}", String(layer)), transpose ? shape.toReversed() : shape, name),
@@ -137,6 +179,15 @@ describe("random specs", () => {
     const random = seeded(1000 + seed);
     const spec = randomSpec(random);
     if (seed % 4 === 0) spec.attention.causal = false;
+    await check(spec, randomWeights(random, spec), [1, 17]);
+  });
+});
+
+describe("random specs with what few have", () => {
+  it.each(byDay(SEEDS, SEEDS.slice(0, 4)))("number %d", async (seed) => {
+    const random = seeded(2000 + seed);
+    const spec = withRarities(random, randomSpec(random));
+    if (seed % 4 === 3) spec.attention.causal = false;
     await check(spec, randomWeights(random, spec), [1, 17]);
   });
 });

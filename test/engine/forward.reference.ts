@@ -5,13 +5,23 @@
 import type { TensorEntry } from "../../src/checkpoint/index.ts";
 import { resolveWeight, tensorOf } from "../../src/model/families/resolve.ts";
 import { dependsOnLength, ropeTable } from "../../src/model/rope.ts";
-import type { ExpertsSpec, LayerSpec, ModelSpec, NormSpec, TensorSource, WeightName } from "../../src/model/spec.ts";
+import type {
+  Activation,
+  ExpertsSpec,
+  LayerSpec,
+  ModelSpec,
+  NormSpec,
+  PerLayerSpec,
+  TensorSource,
+  WeightName,
+} from "../../src/model/spec.ts";
 import { expertsIn, isSparse, WEIGHTS } from "../../src/model/weights/table.ts";
 import { ACTIVATIONS, softCapped } from "../../src/ops/activations.ts";
 import { rotated } from "../../src/ops/attention-reference.ts";
 import { normReference } from "../../src/ops/norm-reference.ts";
 import { routed } from "../../src/ops/route-reference.ts";
 import { sinusoid } from "../../src/ops/sinusoids.ts";
+import { xieluOf } from "../../src/ops/xielu.ts";
 import { attentionReference } from "../kernels/attention.reference.ts";
 import { valuesOf } from "../support/fixtures.ts";
 
@@ -90,6 +100,10 @@ const plus = (a: Vector, b: Vector, scale = 1) => Float64Array.from(a, (value, i
 export class ReferenceDecoder {
   /** Of the sequence. */
   #length = 0;
+  /** Embeddings for each block, [pos][layer]. */
+  #ofLayers: Vector[][] = [];
+  /** Keys and values by layer, for those that read an earlier one's. */
+  readonly #stored: { keys: Float32Array; values: Float32Array }[] = [];
 
   constructor(
     readonly spec: ModelSpec,
@@ -100,23 +114,55 @@ export class ReferenceDecoder {
   run(ids: readonly number[]): Float64Array[] {
     const { spec } = this;
     this.#length = ids.length;
+    if (spec.embed.perLayer) this.#ofLayers = ids.map((id) => this.#layerEmbeddings(id));
     let residuals = ids.map((id, position) => this.#embed(id, position));
     for (let layer = 0; layer < spec.nLayers; layer++) residuals = this.#block(residuals, layer);
     const W_U = (spec.unembed.tied ? this.weights("embed.W_E") : this.weights("unembed.W_U")) as Vector[];
     const b_U = this.weights("unembed.b_U")?.[0];
     return residuals.map((residual) => {
       const final = spec.unembed.norm === false ? residual : this.#norm("lnFinal", residual);
-      const normed = spec.embed.width ? this.#linear("unembed.W_proj", final, 0) : final;
+      const ready = spec.unembed.transform ? this.#transformed(final, spec.unembed.transform.activation) : final;
+      const normed = spec.embed.width ? this.#linear("unembed.W_proj", ready, 0) : ready;
       return Float64Array.from(W_U, (row, token) =>
         softCapped((dot(row, normed) + (b_U?.[token] ?? 0)) * spec.unembed.scale, spec.unembed.softCap),
       );
     });
   }
 
+  #transformed(x: Vector, activation: Activation): Vector {
+    return this.#norm("unembed.ln", this.#linear("unembed.W_transform", x, 0).map(ACTIVATIONS[activation]));
+  }
+
+  #token(id: number): Vector {
+    const { embed } = this.spec;
+    const x = Float64Array.from(this.weights("embed.W_E")?.[id] as Vector, (value) => value * embed.scale);
+    return embed.width ? this.#linear("embed.W_proj", x, 0) : x;
+  }
+
+  #layerEmbeddings(id: number): Vector[] {
+    const { embed, nLayers } = this.spec;
+    const { width, tableScale, projectionScale, scale } = embed.perLayer as PerLayerSpec;
+    const context = this.#linear("embed.perLayer.W_proj", this.#token(id), 0).map((value) => value * projectionScale);
+    const identity = this.weights("embed.perLayer.W_E")?.[id] as Vector;
+    return Array.from({ length: nLayers }, (_, layer) => {
+      const part = (x: Vector) => x.slice(layer * width, (layer + 1) * width);
+      const normed = this.#norm("embed.perLayer.norm", part(context));
+      return plus(normed, part(identity), tableScale).map((value) => value * scale);
+    });
+  }
+
+  #addOfLayer(x: Vector, position: number, layer: number): Vector {
+    const { perLayer } = this.spec.embed;
+    if (!perLayer) return x;
+    const own = this.#ofLayers[position]?.[layer] as Vector;
+    const act = ACTIVATIONS[perLayer.activation];
+    const gate = this.#linear("perLayer.W_gate", x, layer).map((value, i) => act(value) * (own[i] as number));
+    return plus(x, this.#norm("perLayer.norm", this.#linear("perLayer.W_out", gate, layer), layer));
+  }
+
   #embed(id: number, position: number): Vector {
     const { spec } = this;
-    let x: Vector = Float64Array.from(this.weights("embed.W_E")?.[id] as Vector, (value) => value * spec.embed.scale);
-    if (spec.embed.width) x = this.#linear("embed.W_proj", x, 0);
+    let x = this.#token(id);
     if (spec.positions.kind === "learned") {
       x = plus(x, this.weights("embed.W_pos")?.[position + spec.positions.offset] as Vector);
     }
@@ -129,23 +175,27 @@ export class ReferenceDecoder {
     const before = norms === "pre" || norms === "sandwich";
     const after = norms === "post" || norms === "sandwich";
     const last = (name: "ln1Post" | "ln2Post", x: Vector) => (norms === "added" ? this.#norm(name, x, layer) : x);
-    const pre = (name: "ln1" | "ln2", x: Vector) => (before ? this.#norm(name, x, layer) : x);
+    const isUnnormed = this.spec.layers[layer]?.attentionNorm === false;
+    const pre = (name: "ln1" | "ln2", x: Vector) =>
+      before && !(name === "ln1" && isUnnormed) ? this.#norm(name, x, layer) : x;
     const post = (name: "ln1Post" | "ln2Post", x: Vector) => (after ? this.#norm(name, x, layer) : x);
     const attended = this.#attention(
       residuals.map((x) => pre("ln1", x)),
       layer,
     );
+    const scalar = this.spec.block.scalar ? (this.weights("block.scalar", layer)?.[0]?.[0] as number) : 1;
+    const done = (x: Vector, position: number) => this.#addOfLayer(x, position, layer).map((value) => value * scalar);
     return residuals.map((x, position) => {
       const start = normedResidual ? pre("ln1", x) : x;
       const middle = last("ln1Post", plus(start, post("ln1Post", attended[position] as Vector), residualScale));
-      if (this.spec.mlp.absent) return middle;
+      if (this.spec.mlp.absent) return done(middle, position);
       const input = residual === "sequential" ? middle : x;
       const hidden = this.#mlpOrExperts(
         pre(residual === "parallel" && parallelSharedNorm ? "ln1" : "ln2", input),
         layer,
       );
       const base = normedResidual ? pre("ln2", middle) : middle;
-      return last("ln2Post", plus(base, post("ln2Post", hidden), residualScale));
+      return done(last("ln2Post", plus(base, post("ln2Post", hidden), residualScale)), position);
     });
   }
 
@@ -199,7 +249,7 @@ export class ReferenceDecoder {
         return dot(rows[at] as Vector, input) + (bias?.[at] ?? 0);
       });
     };
-    const act = ACTIVATIONS[mlp.activation];
+    const act = ACTIVATIONS[mlp.activation as Activation];
     const { limit = Number.POSITIVE_INFINITY, plus: offset = 0 } = clamp ?? {};
     const linear = project("in", x, dExpert);
     const gate = mlp.kind === "gated" ? project("gate", x, dExpert) : undefined;
@@ -212,7 +262,7 @@ export class ReferenceDecoder {
   #mlp(x: Vector, layer: number, room: "mlp" | "mlp.shared"): Vector {
     const { kind, activation } = this.spec.mlp;
     const linear = this.#linear(`${room}.W_in`, x, layer);
-    const act = ACTIVATIONS[activation];
+    const act = activation === "xielu" ? this.#xielu(layer) : ACTIVATIONS[activation];
     const gate = kind === "gated" ? this.#linear(`${room}.W_gate`, x, layer) : undefined;
     return this.#linear(
       `${room}.W_out`,
@@ -221,10 +271,17 @@ export class ReferenceDecoder {
     );
   }
 
+  #xielu(layer: number): (x: number) => number {
+    const number = (name: "alphaP" | "alphaN" | "beta" | "eps") =>
+      this.weights(`mlp.xielu.${name}`, layer)?.[0]?.[0] as number;
+    return xieluOf([number("alphaP"), number("alphaN")], [number("beta"), number("eps")]).value;
+  }
+
   #attention(inputs: Vector[], layer: number): Vector[] {
     const { spec } = this;
-    const { nHeads, nKvHeads, dHead, attention } = spec;
+    const { nHeads, attention } = spec;
     const settings = spec.layers[layer] as LayerSpec;
+    const { dHead = spec.dHead, nKvHeads = spec.nKvHeads, keysFrom = layer, valuesFromKeys } = settings;
     const project = (name: string, heads: number, norm?: string) =>
       inputs.flatMap((x, position) => {
         const { clamp = Number.POSITIVE_INFINITY } = attention;
@@ -233,6 +290,11 @@ export class ReferenceDecoder {
       });
     const flat = (vectors: Vector[]) =>
       Float64Array.from(vectors.flatMap((vector) => [...vector])) as unknown as Float32Array;
+    if (keysFrom === layer)
+      this.#stored[layer] = {
+        keys: flat(project("attn.W_K", nKvHeads, "attn.kNorm")),
+        values: flat(project(valuesFromKeys ? "attn.W_K" : "attn.W_V", nKvHeads, attention.vNorm && "attn.vNorm")),
+      };
     const { z } = attentionReference({
       ...{ nHeads, nKvHeads, dHead },
       rowTable: Uint32Array.from(inputs.flatMap((_, position) => [0, position, 0, 0])),
@@ -240,8 +302,7 @@ export class ReferenceDecoder {
       slotStride: inputs.length,
       queries: flat(project("attn.W_Q", nHeads, "attn.qNorm")),
       queryStride: nHeads * dHead,
-      keys: flat(project("attn.W_K", nKvHeads, "attn.kNorm")),
-      values: flat(project("attn.W_V", nKvHeads)),
+      ...(this.#stored[keysFrom] as { keys: Float32Array; values: Float32Array }),
       window: settings.window,
       lengths: attention.causal === false ? [inputs.length] : undefined,
       scale: settings.attentionScale ?? attention.scale,
@@ -258,13 +319,16 @@ export class ReferenceDecoder {
 
   /** The heads of one projected token, normed and rotated where they are queries or keys (`norm` is given). */
   #heads(vector: Float64Array, heads: number, norm: string | undefined, position: number, layer: number): Vector[] {
-    const { dHead, attention } = this.spec;
-    const { qkNorm, qkNormSpec, qkNormAfterRope } = attention;
-    const whole = norm && qkNorm === "full" ? this.#normWith(qkNormSpec, norm, vector, layer) : vector;
+    const { attention, layers } = this.spec;
+    const { dHead = this.spec.dHead } = layers[layer] as LayerSpec;
+    const { qkNorm, qkNormSpec, qkNormAfterRope, vNorm } = attention;
+    const isValue = norm === "attn.vNorm";
+    const whole = norm && !isValue && qkNorm === "full" ? this.#normWith(qkNormSpec, norm, vector, layer) : vector;
     const { queryScale } = this.spec.layers[layer] as LayerSpec;
     return Array.from({ length: heads }, (_, head) => {
       const part: Vector = whole.slice(head * dHead, (head + 1) * dHead);
       if (!norm) return part;
+      if (isValue) return this.#normWith(vNorm as NormSpec, norm, part, layer);
       const own = (w: Vector) => (qkNorm === "perHead" ? w.slice(head * dHead, (head + 1) * dHead) : w);
       const normed = (x: Vector) =>
         qkNorm === "head" || qkNorm === "perHead" ? this.#normWith(qkNormSpec, norm, x, layer, own) : x;

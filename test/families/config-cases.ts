@@ -13,7 +13,7 @@ import { testGpu } from "../support/gpu.ts";
 
 /** A fixture's config with keys set and dropped, and transformers' answer: logits, or an error. */
 export interface ConfigCase {
-  /** Folder of test/fixtures/families. */
+  /** Folder of test/fixtures/families; `../types/NAME` of test/fixtures/types. */
   family: string;
   case: string;
   set: Record<string, unknown>;

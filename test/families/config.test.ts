@@ -304,7 +304,7 @@ describe("settings that are not supported are refused by name", () => {
     ["activation_function", edited("gpt2", { activation_function: "prelu" })],
     ["hidden_act", edited("llama", { hidden_act: "xielu" })],
     ["is_encoder_decoder", edited("opt", { is_encoder_decoder: true })],
-    ["quantization_config", edited("llama", { quantization_config: { bits: 4 } })],
+    ["quantization_config.quant_method", edited("llama", { quantization_config: { bits: 4 } })],
     ["pruned_heads", edited("gpt2", { pruned_heads: { 0: [1] } })],
     ["parallel_attn", edited("falcon", { new_decoder_architecture: true, num_kv_heads: 2, parallel_attn: false })],
     ["num_ln_in_parallel_attn", edited("falcon", { num_ln_in_parallel_attn: 2 })],

@@ -32,6 +32,8 @@ export interface OneOp {
   readonly inputs: readonly (Shape & { readonly rows?: RowSet })[];
   /** Shapes of the weights it names: [out, in] of matrices, [length] of vectors; parts of norms are `name.w` and `name.b`. */
   readonly weights?: Readonly<Record<string, readonly number[]>>;
+  /** Those of them that have no gradient. */
+  readonly constants?: readonly string[];
   /** Inputs that attention reads from the cache. */
   readonly cached?: { readonly k?: number; readonly v?: number };
   /** The set of rows of its result, where it is not the first input's. */

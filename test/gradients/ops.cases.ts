@@ -19,15 +19,18 @@ import { HEAD_PROJECTION } from "../../src/ops/head-inputs.ts";
 import { HEAD_RESULTS, MATMUL } from "../../src/ops/matmul.ts";
 import { MULTIPLY } from "../../src/ops/multiply.ts";
 import { AFFINE, NORM, NORM_SCALE, NORMALIZE } from "../../src/ops/norm.ts";
+import { PICK_HEAD } from "../../src/ops/pick-head.ts";
 import { POSITION_SCALE } from "../../src/ops/position-scale.ts";
 import { QK_NORM } from "../../src/ops/qk-norm.ts";
 import { ROPE } from "../../src/ops/rope.ts";
 import { ROUTE } from "../../src/ops/route.ts";
+import { SCALE_BY } from "../../src/ops/scale-by.ts";
 import { SELECT } from "../../src/ops/select.ts";
 import { ROW_STATISTICS, STANDARDIZE, UNSTANDARDIZE } from "../../src/ops/standardize.ts";
 import { STORE } from "../../src/ops/store.ts";
 import { REPEAT_HEADS, SUM_HEADS } from "../../src/ops/sum-heads.ts";
 import { WEIGH } from "../../src/ops/weigh.ts";
+import { XIELU } from "../../src/ops/xielu.ts";
 import type { OneOp, Place } from "./one-op.ts";
 
 type Case = Omit<OneOp, "kind"> & { readonly kind: { readonly name: string } };
@@ -313,6 +316,21 @@ const plain: Case[] = [
     }),
   ),
   { what: "by 0.3", kind: SCALE, attributes: { scale: 0.3 }, inputs: [row(13)] },
+  {
+    ...{ what: "alphas of its own", kind: XIELU, inputs: [row(13)] },
+    attributes: { alphas: { name: "alphas" }, constants: { name: "constants" } },
+    weights: { alphas: [2], constants: [2] },
+    constants: ["constants"],
+    // Away from its kinks at 0 and eps, on both of their sides.
+    prepare: (_, value) => value + Math.sign(value) * 0.05,
+  },
+  { what: "the second of 3", kind: PICK_HEAD, attributes: { head: 1 }, inputs: [row(8, 3)] },
+  { what: "the only one", kind: PICK_HEAD, attributes: { head: 0 }, inputs: [row(7)] },
+  {
+    ...{ what: "a number", kind: SCALE_BY, attributes: { weight: { name: "s" } }, inputs: [row(7, 2)] },
+    weights: { s: [1] },
+    constants: ["s"],
+  },
   { what: "at 0.8", kind: CLAMP, attributes: { least: -0.8, most: 0.8 }, inputs: [row(8, 3)] },
   {
     what: "from position 2 on",

@@ -35,10 +35,24 @@ const CASES: readonly [name: string, special: RegExp][] = [
   ["gpt2_act_sigmoid", /c_fc/],
   ["arcee", /up_proj/],
   ["phi3_longrope_long", /qkv/],
+  ["apertus", /alpha_[pn]/],
+  ["modernbert-decoder", /lm_head|embeddings/],
+  ["gemma4_text", /[kv]_proj/],
+  ["gemma4_text_ple", /per_layer|[kv]_proj/],
 ];
 const SHOWN = byDay(
   CASES.map(([name]) => name),
-  ["granite_swa", "stablelm_qk", "olmo_clip", "ministral3", "opt350m", "bloom_respost", "nanochat"],
+  [
+    "granite_swa",
+    "stablelm_qk",
+    "olmo_clip",
+    "ministral3",
+    "opt350m",
+    "bloom_respost",
+    "nanochat",
+    "apertus",
+    "gemma4_text_ple",
+  ],
 );
 
 const IDS = [3, 41, 7, 90, 12, 55, 8, 29, 61, 77, 2];

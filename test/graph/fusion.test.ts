@@ -21,7 +21,7 @@ const withRules = (random: () => number): Record<string, readonly FusionRule[]> 
 });
 
 // Of those with experts some, which have every part of them between them.
-const TYPES = EXPERT_TYPES.filter((name) => /gpt_oss|qwen2_moe|ernie/.test(name));
+const TYPES = [...EXPERT_TYPES.filter((name) => /gpt_oss|qwen2_moe|ernie/.test(name)), "../types/gemma4_text_ple"];
 
 describe.each([...FAMILIES, ...TYPES])("%s", (family) => {
   let model: HookedModel;

@@ -9,6 +9,7 @@ import type { Edit } from "../../src/hooks/index.ts";
 import { specFromConfig } from "../../src/model/families/index.ts";
 import { ropeTable } from "../../src/model/rope.ts";
 import type { ModelSpec, WeightName } from "../../src/model/spec.ts";
+import { isPerBlock, isWeightOf, WEIGHT_NAMES, WEIGHTS, weightShape } from "../../src/model/weights/table.ts";
 import type { EditFormula, ReferenceEdit } from "../../src/ops/edit-reference.ts";
 import type { ReferenceCall, WeightRef } from "../../src/ops/op.ts";
 import { RowTable } from "../../src/ops/rows.ts";
@@ -17,14 +18,6 @@ import { lookupIn } from "../engine/forward.reference.ts";
 import { fixtureFiles } from "../support/fixtures.ts";
 
 type WeightOf = ReferenceCall<unknown>["weight"];
-
-/** Names of `Weights` as the spec has them. */
-const NORMS: Record<string, string> = { embedNorm: "embed.norm", qNorm: "attn.qNorm", kNorm: "attn.kNorm" };
-const GLOBAL: Record<string, WeightName> = {
-  W_E: "embed.W_E",
-  W_pos: "embed.W_pos",
-  b_U: "unembed.b_U",
-};
 
 /** A fixture's spec, with settings of its config changed, and its weights by the names that ops have for them. */
 export async function fixture(
@@ -38,23 +31,24 @@ export async function fixture(
     const rows = lookup(name, block);
     return rows && Float64Array.from(rows.flatMap((row) => [...row]));
   };
+  /** Weights of one place, one behind the other; zeros for those that are absent beside others. */
   const stacked = (names: readonly WeightName[], block: number) => {
     const parts = names.map((name) => flat(name, block));
     if (parts.every((part) => part === undefined)) return undefined;
-    const sizes = [spec.nHeads, spec.nKvHeads, spec.nKvHeads].map((heads) => heads * spec.dHead);
-    return Float64Array.from(parts.flatMap((part, index) => [...(part ?? new Float64Array(sizes[index] as number))]));
+    const zeros = (name: WeightName) =>
+      new Array<number>(weightShape(spec, name, block).reduce((product, size) => product * size, 1)).fill(0);
+    return Float64Array.from(parts.flatMap((part, index) => [...(part ?? zeros(names[index] as WeightName))]));
   };
   const known = new Map<string, Float64Array | undefined>();
-  const find = ({ name, block = 0 }: WeightRef, part: "w" | "b" | undefined): Float64Array | undefined => {
-    if (part) return flat(`${NORMS[name] ?? name}.${part}` as WeightName, block);
-    if (name === "qkv") return stacked(["attn.W_Q", "attn.W_K", "attn.W_V"], block);
-    if (name === "qkvBias") return stacked(["attn.b_Q", "attn.b_K", "attn.b_V"], block);
-    if (name === "W_U") return flat(spec.unembed.tied ? "embed.W_E" : "unembed.W_U");
-    if (name === "sinks") return flat("attn.sinks", block);
-    const [, kind, own, ending] = /^([Wb])_(experts|shared)_(\w+)$/.exec(name) ?? [];
-    if (own) return flat(`mlp.${own}.${kind}_${ending}` as WeightName, block);
-    const inBlock = `${name.endsWith("_O") ? "attn" : "mlp"}.${name}` as WeightName;
-    return flat(GLOBAL[name] ?? inBlock, block);
+  const find = ({ name, block }: WeightRef, part: "w" | "b" | undefined): Float64Array | undefined => {
+    if (name === "W_U" && spec.unembed.tied) return flat("embed.W_E");
+    const place = part ? `${name}.${part}` : name;
+    const isHere = (each: WeightName) =>
+      isPerBlock(each) === (block !== undefined) && isWeightOf(spec, each, block ?? 0);
+    return stacked(
+      WEIGHT_NAMES.filter((each) => WEIGHTS[each].place === place && isHere(each)),
+      block ?? 0,
+    );
   };
   const weight: WeightOf = (ref, part) => {
     if (!ref) return undefined;

@@ -5,7 +5,15 @@
  */
 
 import { ropeTable } from "../../src/model/rope.ts";
-import type { ExpertsSpec, LayerSpec, ModelSpec, NormSpec, WeightName } from "../../src/model/spec.ts";
+import type {
+  Activation,
+  ExpertsSpec,
+  LayerSpec,
+  ModelSpec,
+  NormSpec,
+  PerLayerSpec,
+  WeightName,
+} from "../../src/model/spec.ts";
 import { ACTIVATIONS, softCapped } from "../../src/ops/activations.ts";
 import { rotated } from "../../src/ops/attention-reference.ts";
 import { normalized, normReference } from "../../src/ops/norm-reference.ts";
@@ -42,6 +50,15 @@ class Place {
 
   get settings(): LayerSpec {
     return this.spec.layers[this.layer] as LayerSpec;
+  }
+
+  get dHead(): number {
+    return this.settings.dHead ?? this.spec.dHead;
+  }
+
+  /** The block whose keys and values attention reads, at a position. */
+  keysAt(position: number): Place {
+    return new Place(this.seen, this.settings.keysFrom ?? this.layer, position);
   }
 
   /** A point of this block, or with `outside` of the whole model. */
@@ -100,7 +117,8 @@ class Place {
 
   /** Query or key vectors as the scores see them: normed and rotated. */
   rotated(which: "q" | "k", position = this.position): Float64Array {
-    const { dHead, attention, ropes } = this.spec;
+    const { dHead } = this;
+    const { attention, ropes } = this.spec;
     const name = `attn.${which}Norm`;
     const raw = this.at(`attn.hook_${which}`, position);
     const whole = attention.qkNorm === "full" ? this.norm(name, raw, attention.qkNormSpec) : raw;
@@ -134,13 +152,15 @@ class Place {
   }
 
   kvHead(head: number): number {
-    return Math.floor(head / (this.spec.nHeads / this.spec.nKvHeads));
+    return Math.floor(head / (this.spec.nHeads / (this.settings.nKvHeads ?? this.spec.nKvHeads)));
   }
 
   score(head: number, key: number): number {
-    const { dHead, attention, positions } = this.spec;
+    const { dHead } = this;
+    const { attention, positions } = this.spec;
     const q = this.find("attn.hook_rot_q") ?? this.rotated("q");
-    const k = this.find("attn.hook_rot_k", key) ?? this.rotated("k", key);
+    const keys = this.keysAt(key);
+    const k = keys.find("attn.hook_rot_k") ?? keys.rotated("k");
     const product =
       dot(part(q, head, dHead), part(k, this.kvHead(head), dHead)) * (this.settings.attentionScale ?? attention.scale);
     const bias = positions.kind === "alibi" ? (positions.slopes[head] as number) * (key - this.position) : 0;
@@ -160,22 +180,58 @@ class Place {
   }
 
   mixed(): Float64Array {
-    const { nHeads, dHead } = this.spec;
+    const { nHeads } = this.spec;
+    const { dHead } = this;
     const keys = this.seen.ids.length;
+    const values = Array.from({ length: keys }, (_, key) => this.keysAt(key).values());
     const pattern = this.at("attn.hook_pattern");
     return Float64Array.from({ length: nHeads * dHead }, (_, i) => {
       const head = Math.floor(i / dHead);
       const place = this.kvHead(head) * dHead + (i % dHead);
       let sum = 0;
       for (let key = 0; key < keys; key++)
-        sum += (pattern[head * keys + key] as number) * (this.at("attn.hook_v", key)[place] as number);
+        sum += (pattern[head * keys + key] as number) * (values[key]?.[place] as number);
       return sum;
     });
   }
 
+  /** Values as they are mixed: through their norm, where they have one. */
+  values(): Row {
+    const raw = this.at("attn.hook_v");
+    const { vNorm } = this.spec.attention;
+    if (!vNorm) return raw;
+    const heads = Array.from({ length: raw.length / this.dHead }, (_, head) => part(raw, head, this.dHead));
+    return heads.flatMap((vector) => Array.from(this.norm("attn.vNorm", Float64Array.from(vector), vNorm)));
+  }
+
+  /** What this block has of the token for itself. */
+  ofToken(): Float64Array {
+    const { width, tableScale, projectionScale, scale } = this.spec.embed.perLayer as PerLayerSpec;
+    const context = times(this.linear("embed.perLayer.W_proj", this.outside("hook_embed") as Row), projectionScale);
+    const own = Float64Array.from(part(context, this.layer, width));
+    const table = this.weight("embed.perLayer.W_E")?.[this.seen.ids[this.position] as number] as Row;
+    const identity = times(part(table, this.layer, width), tableScale);
+    return times(plus(this.norm("embed.perLayer.norm", own, this.spec.norm), identity), scale);
+  }
+
+  /** The residual after the MLP, and before what the block adds of the token. */
+  afterMlp(): Float64Array {
+    const middle = this.find("hook_resid_mid") ?? plus(this.at("hook_resid_pre"), this.at("hook_attn_out"));
+    return plus(middle, this.at("hook_mlp_out"));
+  }
+
+  /** What the block adds of the token. */
+  addedOfToken(): Row {
+    const act = ACTIVATIONS[(this.spec.embed.perLayer as PerLayerSpec).activation];
+    const own = this.at("hook_per_layer_in");
+    const gate = this.linear("perLayer.W_gate", this.afterMlp()).map((value, i) => act(value) * (own[i] as number));
+    return this.norm("perLayer.norm", this.linear("perLayer.W_out", gate), this.spec.norm);
+  }
+
   /** Each head's part of the output: its columns of W_O times its z. */
   results(): Float64Array {
-    const { nHeads, dHead, dModel } = this.spec;
+    const { nHeads, dModel } = this.spec;
+    const { dHead } = this;
     const z = this.at("attn.hook_z");
     const W_O = this.weight("attn.W_O") as Row[];
     return Float64Array.from({ length: nHeads * dModel }, (_, i) => {
@@ -226,7 +282,7 @@ class Place {
 
   /** act(pre), or its product with the linear part, within bounds where the experts have some. */
   hidden(pre: Row, linear: Row | undefined, clamp?: ExpertsSpec["clamp"]): Float64Array {
-    const act = ACTIVATIONS[this.spec.mlp.activation];
+    const act = ACTIVATIONS[this.spec.mlp.activation as Activation];
     const { limit = Number.POSITIVE_INFINITY, plus: offset = 0 } = clamp ?? {};
     return Float64Array.from(pre, (value, i) => {
       const factor = linear === undefined ? 1 : Math.min(Math.max(linear[i] as number, -limit), limit) + offset;
@@ -266,16 +322,22 @@ class Place {
     return this.seen.row(`blocks.${this.spec.nLayers - 1}.hook_resid_post`, this.position) as Float32Array;
   }
 
-  logits(): Float64Array {
-    const { norm, unembed } = this.spec;
+  /** What the unembedding reads, or the layer before it. */
+  finalInput(): Row {
+    const { norm } = this.spec;
     const normalizedRow = this.outside("ln_final.hook_normalized");
     const [w, b] = [this.flat("lnFinal.w"), this.flat("lnFinal.b")];
-    const x = normalizedRow
+    return normalizedRow
       ? Float64Array.from(
           normalizedRow,
           (value, d) => value * ((w?.[d] ?? 1 - norm.weightOffset) + norm.weightOffset) + (b?.[d] ?? 0),
         )
       : this.finalResidual();
+  }
+
+  logits(): Float64Array {
+    const { unembed } = this.spec;
+    const x = this.outside("unembed.hook_in") ?? this.finalInput();
     const b_U = this.flat("unembed.b_U");
     const W_U = this.weight(unembed.tied ? "embed.W_E" : "unembed.W_U") as Row[];
     return Float64Array.from(W_U, (row, token) =>
@@ -334,7 +396,7 @@ export const FORMULAS: Record<string, (place: Place) => Row> = {
   "blocks.{i}.mlp.hook_pre_linear": (place) => place.linear("mlp.W_in", place.input("ln2")),
   "blocks.{i}.mlp.hook_post": (place) => {
     const linear = place.find("mlp.hook_pre_linear");
-    const act = ACTIVATIONS[place.spec.mlp.activation];
+    const act = ACTIVATIONS[place.spec.mlp.activation as Activation];
     return Float64Array.from(place.at("mlp.hook_pre"), (value, i) => act(value) * (linear?.[i] ?? 1));
   },
   "blocks.{i}.mlp.hook_router_logits": (place) => place.linear("mlp.W_router", place.input("ln2")),
@@ -356,13 +418,20 @@ export const FORMULAS: Record<string, (place: Place) => Row> = {
   "blocks.{i}.mlp.hook_out": (place) =>
     place.find("mlp.hook_expert_out") ? place.addedByExperts() : place.linear("mlp.W_out", place.at("mlp.hook_post")),
   "blocks.{i}.hook_mlp_out": (place) => place.term("ln2Post", place.at("mlp.hook_out")),
+  "blocks.{i}.hook_per_layer_in": (place) => place.ofToken(),
+  "blocks.{i}.hook_per_layer_out": (place) => place.addedOfToken(),
   "blocks.{i}.hook_resid_post": (place) => {
-    const middle = place.find("hook_resid_mid") ?? plus(place.at("hook_resid_pre"), place.at("hook_attn_out"));
-    return plus(middle, place.at("hook_mlp_out"));
+    const ofToken = place.find("hook_per_layer_out");
+    const sum = ofToken ? plus(place.afterMlp(), ofToken) : place.afterMlp();
+    return times(sum, place.flat("block.scalar")?.[0] ?? 1);
   },
   "ln_final.hook_scale": (place) => scaleOf(place.finalResidual(), place.spec.norm),
   "ln_final.hook_normalized": (place) =>
     over(place.finalResidual(), place.outside("ln_final.hook_scale") as Float32Array, place.spec.norm),
+  "unembed.hook_in": (place) => {
+    const act = ACTIVATIONS[place.spec.unembed.transform?.activation as Activation];
+    return place.norm("unembed.ln", place.linear("unembed.W_transform", place.finalInput()).map(act), place.spec.norm);
+  },
   logits: (place) => place.logits(),
 };
 

@@ -17,9 +17,9 @@ const ROTATED = ["attn.hook_rot_q", "attn.hook_rot_k"];
 const GATE = ["mlp.hook_pre_linear"];
 const MIDDLE = ["hook_resid_mid"];
 
-/** What blocks with experts have, in place of the hidden layer of one MLP. */
+/** What blocks with experts have in place of the hidden layer of one MLP, and blocks with embeddings of their own besides. */
 const OF_EXPERTS = POINT_KINDS.flatMap(({ name }) =>
-  /hook_(router|expert|shared)_/.test(name) ? [name.slice(11)] : [],
+  /hook_(router|expert|shared|per_layer)_/.test(name) ? [name.slice(11)] : [],
 );
 
 /** The points of a block that a family lacks; `hook_pos_embed` is listed apart. */

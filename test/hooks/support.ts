@@ -7,6 +7,7 @@ import {
   type ForwardResult,
   type HookedForwardOptions,
   HookedModel,
+  type Point,
   type PointKind,
   pointTable,
 } from "../../src/hooks/index.ts";
@@ -93,7 +94,7 @@ export const EDIT_FORMULA: EditFormula = (x, v, { b, p, h, d }) => x * 0.5 + v *
 /** An edit that is valid for a sequence of `length` tokens, at any point of the model. */
 export function randomEdit(random: () => number, spec: ModelSpec, length: number): Edit {
   const point = pickOne(random, [...pointTable(spec).values()]);
-  const width = widthOf(point.kind, spec, length);
+  const width = widthOf(point, spec, length);
   const heads = headsOf(point.kind, spec);
   const positions = random() < 0.7 ? [integer(random, 0, length - 1)] : [-1 - integer(random, 0, length - 1)];
   if (random() < 0.3)
@@ -131,10 +132,11 @@ function headsOf({ axes }: PointKind, spec: ModelSpec): number {
   return axes.includes("kvHead") ? spec.nKvHeads : 0;
 }
 
-function widthOf({ axes }: PointKind, spec: ModelSpec, length: number): number {
+function widthOf({ kind: { axes }, layer = 0 }: Point, spec: ModelSpec, length: number): number {
   const sizes: Record<string, number> = {
     dModel: spec.dModel,
-    dHead: spec.dHead,
+    dHead: spec.layers[layer]?.dHead ?? spec.dHead,
+    dPerLayer: spec.embed.perLayer?.width ?? 0,
     dMlp: spec.dMlp,
     expert: spec.mlp.experts?.count ?? 0,
     slot: spec.mlp.experts?.perToken ?? 0,

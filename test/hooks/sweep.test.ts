@@ -23,6 +23,7 @@ const FAMILIES = [
   "falcon",
   "../types/ernie4_5_moe",
   "../types/gpt_oss",
+  "../types/gemma4_text_ple",
 ];
 
 /** Logits at `position` of one full pass a cell, [cells, vocab]. */
@@ -44,7 +45,7 @@ async function oneByOne(
 const ALL_TOKENS = Array.from({ length: 96 }, (_, token) => token);
 
 /** Plain, ALiBi, parallel residual, soft caps with windows, grouped queries, post-norm. */
-const DAY = ["gpt2", "bloom", "gptj", "gemma2", "llama", "olmo2", "../types/ernie4_5_moe"];
+const DAY = ["gpt2", "bloom", "gptj", "gemma2", "llama", "olmo2", "../types/ernie4_5_moe", "../types/gemma4_text_ple"];
 
 describe.each(byDay(FAMILIES, DAY))("%s", (family) => {
   it("equals full passes for random edits", async () => {

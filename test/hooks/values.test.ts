@@ -8,7 +8,7 @@ import { isHeadFirst } from "../../src/hooks/points.ts";
 import { layoutOf as layoutOfShape } from "../../src/ops/places.ts";
 import { lookupIn } from "../engine/forward.reference.ts";
 import { EXPERT_TYPES, FAMILIES, fixtureFiles, golden, loadChanged } from "../support/fixtures.ts";
-import { isNight } from "../support/nightly.ts";
+import { byDay, isNight } from "../support/nightly.ts";
 import { relativeError } from "../support/numbers.ts";
 import { expectedRow, FORMULAS, type Seen } from "./formulas.ts";
 import { logitsOf, readAll, withForward, withHooked } from "./support.ts";
@@ -63,6 +63,7 @@ function wrongPoints(model: HookedModel, runs: Seen[]): Record<string, number> {
 
 function expectedShape(model: HookedModel, name: string, batch: number, length: number): number[] {
   const { spec } = model;
+  const layer = spec.layers[Number(/^blocks\.(\d+)/.exec(name)?.[1] ?? 0)];
   const sizes = {
     batch,
     pos: length,
@@ -70,7 +71,7 @@ function expectedShape(model: HookedModel, name: string, batch: number, length: 
     key: length,
     one: 1,
     head: spec.nHeads,
-    kvHead: spec.nKvHeads,
+    kvHead: layer?.nKvHeads ?? spec.nKvHeads,
     vocab: spec.vocabSize,
     ...{ feature: 0, dIn: 0, dOut: 0 }, // of dictionaries; see test/modules
   };
@@ -84,7 +85,8 @@ function expectedShape(model: HookedModel, name: string, batch: number, length: 
   const all: Partial<Record<Axis, number | undefined>> = {
     ...sizes,
     ...ofExperts,
-    dHead: spec.dHead,
+    dHead: layer?.dHead ?? spec.dHead,
+    dPerLayer: spec.embed.perLayer?.width,
     dModel: spec.dModel,
     dMlp: spec.dMlp,
   };
@@ -95,8 +97,14 @@ it("has a formula for each point of the table, and no other", () => {
   expect(Object.keys(FORMULAS)).toEqual(POINT_KINDS.map(({ name }) => name));
 });
 
+/** Shared keys, values normed, embeddings for each block; a block without a norm, and a layer before the unembedding. */
+const FURTHER = ["../types/gemma4_text_ple", "../types/modernbert-decoder"];
+
 /** Some types with experts: with a bias where they are chosen, with clamps, with an MLP beside them through a gate, and without. */
-const TYPES = EXPERT_TYPES.filter((name) => (isNight ? /ernie|gpt_oss|qwen2_moe/ : /gpt_oss/).test(name));
+const TYPES = [
+  ...EXPERT_TYPES.filter((name) => (isNight ? /ernie|gpt_oss|qwen2_moe/ : /gpt_oss/).test(name)),
+  ...byDay(FURTHER, ["../types/gemma4_text_ple"]),
+];
 
 describe.each([...FAMILIES, ...TYPES])("%s", (family) => {
   it("shows at each point what its formula says, and computes the same when nobody looks", async () => {

@@ -41,6 +41,8 @@ const modules = async () => ({
   expressionMetric: await import("../../src/hooks/expression-metric.ts"),
   metricGradient: await import("../../src/hooks/metric-gradient.ts"),
   headElements: await import("../../src/kernels/head-elements.ts"),
+  scaleBy: await import("../../src/kernels/scale-by.ts"),
+  xielu: await import("../../src/kernels/xielu.ts"),
   adamw: await import("../../src/train/adamw.ts"),
   edits: await import("../../src/ops/edit.ts"),
   metrics: await import("../../src/hooks/metrics.ts"),

@@ -23,6 +23,16 @@ export interface Architecture {
   readonly partialRope?: boolean;
   /** Settings that no file states, since llama.cpp knows them of the architecture. */
   readonly fixed?: (sizes: FixedSizes) => Readonly<Record<string, unknown>>;
+  /** The same of the scaling of RoPE. */
+  readonly fixedRope?: Readonly<Record<string, unknown>>;
+  /** Names of tensors in full, where Hugging Face has no `.weight` or `.bias` behind a module. */
+  readonly tensors?: Readonly<Record<string, string>>;
+  /** Tensors of Hugging Face whose rows, in each matrix, are by turns those of two of the file. */
+  readonly byTurns?: Readonly<Record<string, readonly [even: string, odd: string]>>;
+  /** Tensors of Hugging Face that are [.., in, out] there, and [.., out, in] in the file. */
+  readonly turned?: ReadonlySet<string>;
+  /** Tensors of Hugging Face that are a matrix of one row, and a vector in the file. */
+  readonly oneRow?: ReadonlySet<string>;
 }
 
 /** What `fixed` may go by. */
@@ -31,6 +41,8 @@ export interface FixedSizes {
   dModel: number;
   heads: number;
   dHead: number;
+  /** Whether the file has a tensor, by GGUF's name. */
+  has(tensor: string): boolean;
 }
 
 /** Metadata that every architecture must have. */
@@ -96,6 +108,27 @@ const gemmaScale =
     query_pre_attn_scalar: layers === layersOf27B ? dModel / heads : dHead,
   });
 
+const { "blk.{i}.ffn_norm": _norm, ...WITHOUT_MLP_NORM } = COMMON_MODULES;
+const MLP = "model.layers.{i}.mlp";
+
+/** Of each kind of an expert's matrices the file has one tensor, [expert, out, in], and Qwen has one of every expert, `{e}`. */
+const QWEN_EXPERTS = {
+  "blk.{i}.ffn_gate_inp": `${MLP}.gate`,
+  "blk.{i}.ffn_gate_exps": `${MLP}.experts.{e}.gate_proj`,
+  "blk.{i}.ffn_up_exps": `${MLP}.experts.{e}.up_proj`,
+  "blk.{i}.ffn_down_exps": `${MLP}.experts.{e}.down_proj`,
+};
+
+const EXPERT_KEYS = {
+  expert_count: "num_experts",
+  expert_used_count: "num_experts_per_tok",
+  expert_feed_forward_length: "moe_intermediate_size",
+};
+
+/** Layers without a router have one MLP. */
+const denseLayers = ({ layers, has }: FixedSizes): number[] =>
+  Array.from({ length: layers }, (_, layer) => layer).filter((layer) => !has(`blk.${layer}.ffn_gate_inp.weight`));
+
 /** Every architecture that can be read. */
 export const ARCHITECTURES: ReadonlyMap<string, Architecture> = new Map<string, Architecture>([
   [
@@ -110,6 +143,68 @@ export const ARCHITECTURES: ReadonlyMap<string, Architecture> = new Map<string, 
   ],
   ["qwen2", { modelType: "qwen2", modules: COMMON_MODULES, keys: {} }],
   ["qwen3", { modelType: "qwen3", modules: { ...COMMON_MODULES, ...QK_NORMS }, keys: {} }],
+  [
+    "qwen2moe",
+    {
+      modelType: "qwen2_moe",
+      modules: {
+        ...COMMON_MODULES,
+        ...QWEN_EXPERTS,
+        "blk.{i}.ffn_gate_inp_shexp": `${MLP}.shared_expert_gate`,
+        "blk.{i}.ffn_gate_shexp": `${MLP}.shared_expert.gate_proj`,
+        "blk.{i}.ffn_up_shexp": `${MLP}.shared_expert.up_proj`,
+        "blk.{i}.ffn_down_shexp": `${MLP}.shared_expert.down_proj`,
+      },
+      oneRow: new Set([`${MLP}.shared_expert_gate.weight`]),
+      keys: { ...EXPERT_KEYS, expert_shared_feed_forward_length: "shared_expert_intermediate_size" },
+      required: [...Object.keys(EXPERT_KEYS), "expert_shared_feed_forward_length"],
+      fixed: (sizes) => ({
+        norm_topk_prob: false,
+        mlp_only_layers: denseLayers(sizes),
+        qkv_bias: sizes.has("blk.0.attn_q.bias"),
+      }),
+    },
+  ],
+  [
+    "qwen3moe",
+    {
+      modelType: "qwen3_moe",
+      modules: { ...COMMON_MODULES, ...QK_NORMS, ...QWEN_EXPERTS },
+      keys: EXPERT_KEYS,
+      required: Object.keys(EXPERT_KEYS),
+      fixed: (sizes) => ({ norm_topk_prob: true, mlp_only_layers: denseLayers(sizes) }),
+    },
+  ],
+  [
+    "gpt-oss",
+    {
+      modelType: "gpt_oss",
+      modules: {
+        ...WITHOUT_MLP_NORM,
+        "blk.{i}.post_attention_norm": "model.layers.{i}.post_attention_layernorm",
+        "blk.{i}.ffn_gate_inp": `${MLP}.router`,
+      },
+      tensors: {
+        "blk.{i}.attn_sinks.weight": "model.layers.{i}.self_attn.sinks",
+        "blk.{i}.ffn_down_exps.weight": `${MLP}.experts.down_proj`,
+        "blk.{i}.ffn_down_exps.bias": `${MLP}.experts.down_proj_bias`,
+      },
+      byTurns: {
+        [`${MLP}.experts.gate_up_proj`]: ["blk.{i}.ffn_gate_exps.weight", "blk.{i}.ffn_up_exps.weight"],
+        [`${MLP}.experts.gate_up_proj_bias`]: ["blk.{i}.ffn_gate_exps.bias", "blk.{i}.ffn_up_exps.bias"],
+      },
+      turned: new Set([`${MLP}.experts.gate_up_proj`, `${MLP}.experts.down_proj`]),
+      keys: {
+        "attention.sliding_window": "sliding_window",
+        expert_count: "num_local_experts",
+        expert_used_count: "num_experts_per_tok",
+        expert_feed_forward_length: "intermediate_size",
+      },
+      required: ["attention.sliding_window", "expert_count", "expert_used_count", "expert_feed_forward_length"],
+      // llama.cpp rounds the bounds of YaRN's ramp; the model was trained with those that are not rounded.
+      fixedRope: { truncate: false },
+    },
+  ],
   [
     "gemma2",
     {
@@ -182,9 +277,30 @@ export function moduleOf(name: string): { module: string; layer?: string; parame
   return { module: module.replace(/^blk\.\d+\./, "blk.{i}."), ...(layer !== undefined && { layer }), parameter };
 }
 
-/** A tensor's name in Hugging Face's files; undefined when the architecture has no such tensor. */
-export function huggingFaceName(architecture: Architecture, name: string): string | undefined {
-  const { module, layer, parameter } = moduleOf(name);
-  const known = Object.hasOwn(architecture.modules, module) ? architecture.modules[module] : undefined;
-  return known === undefined || parameter === "" ? undefined : known.replace("{i}", layer ?? "") + parameter;
+/** Where Hugging Face's files have a tensor. */
+export interface FamilyTensor {
+  /** Its name; `{e}` stands for the expert, where each has a tensor. */
+  readonly name: string;
+  /** Its rows are every second one there, and the others those of another tensor of the file. */
+  readonly turn?: { readonly isOdd: boolean; readonly other: string };
+  readonly isTurned: boolean;
+  readonly isOneRow: boolean;
+}
+
+/** A tensor in Hugging Face's files; undefined when the architecture has no such tensor. */
+export function familyTensor(architecture: Architecture, tensor: string): FamilyTensor | undefined {
+  const { tensors = {}, byTurns = {}, turned, oneRow, modules } = architecture;
+  const { module, layer = "", parameter } = moduleOf(tensor);
+  const own = module + parameter;
+  const [shared, pair] = Object.entries(byTurns).find(([, names]) => names.includes(own)) ?? [];
+  const inModule = Object.hasOwn(modules, module) && parameter !== "" ? `${modules[module]}${parameter}` : undefined;
+  const name = shared ?? (Object.hasOwn(tensors, own) ? tensors[own] : inModule);
+  if (name === undefined) return undefined;
+  const isOdd = pair?.[1] === own;
+  return {
+    name: name.replace("{i}", layer),
+    ...(pair && { turn: { isOdd, other: pair[isOdd ? 0 : 1].replace("{i}", layer) } }),
+    isTurned: turned?.has(name) ?? false,
+    isOneRow: oneRow?.has(name) ?? false,
+  };
 }

@@ -1,16 +1,9 @@
 /**
  * The metadata of a GGUF file as a `config.json` of Hugging Face's family. Each key that belongs to the architecture is
- * translated, or known to change nothing, or refused by name; so is each tensor.
+ * translated, or known to change nothing, or refused by name.
  */
 import { ConfigError } from "../../errors.ts";
-import {
-  ARCHITECTURES,
-  type Architecture,
-  COMMON_KEYS,
-  huggingFaceName,
-  REQUIRED_KEYS,
-  SETTING_TENSORS,
-} from "./architectures.ts";
+import { ARCHITECTURES, type Architecture, COMMON_KEYS, REQUIRED_KEYS } from "./architectures.ts";
 import type { GgufValue } from "./header.ts";
 import { ropeScaling } from "./rope.ts";
 import { type GgufFacts, missing, Settings } from "./settings.ts";
@@ -52,12 +45,11 @@ export function architectureOf({ metadata, label }: Pick<GgufFacts, "metadata" |
 
 /**
  * `config.json` of the model.
- * @throws ConfigError for an architecture, a key or a tensor that is not known, and for a key that is missing
+ * @throws ConfigError for an architecture or a key that is not known, and for a key that is missing
  */
 export async function ggufConfig(facts: GgufFacts): Promise<Record<string, unknown>> {
   const architecture = architectureOf(facts);
   const settings = new Settings(facts);
-  refuseTensors(facts, architecture);
   for (const key of [...REQUIRED_KEYS, ...(architecture.required ?? [])]) settings.require(key);
   const config: Record<string, unknown> = { model_type: architecture.modelType };
   for (const [key, name] of Object.entries({ ...COMMON_KEYS, ...architecture.keys })) {
@@ -70,7 +62,8 @@ export async function ggufConfig(facts: GgufFacts): Promise<Record<string, unkno
     config.model_type = architecture.windowedType;
   Object.assign(config, sizesOf(settings, config, facts, architecture));
   const scaling = await ropeScaling(settings, facts, config);
-  if (scaling) config.rope_scaling = scaling;
+  if (scaling || architecture.fixedRope)
+    config.rope_scaling = { ...(scaling ?? { rope_type: "default" }), ...architecture.fixedRope };
   if (Array.isArray(config.sliding_window_pattern)) {
     // True where a layer has the window.
     config.layer_types = config.sliding_window_pattern.map((on) => (on ? "sliding_attention" : "full_attention"));
@@ -99,7 +92,7 @@ function sizesOf(
   const rows = shapes.get("token_embd.weight")?.[0];
   if (rows === undefined) throw missing(label, "tensor token_embd.weight (and the file none of that name)");
   const has = (name: string) => shapes.has(name);
-  const fixed = { layers: size("num_hidden_layers"), dModel: size("hidden_size"), heads, dHead };
+  const fixed = { layers: size("num_hidden_layers"), dModel: size("hidden_size"), heads, dHead, has };
   return {
     vocab_size: rows,
     head_dim: dHead,
@@ -120,18 +113,4 @@ function tokensOf({ metadata }: GgufFacts): Record<string, GgufValue> {
     if (id !== undefined) ids[`${name}_token_id`] = id;
   }
   return ids;
-}
-
-/** A tensor without a place in the architecture would be left out of what is computed. */
-function refuseTensors({ shapes, label, metadata }: GgufFacts, architecture: Architecture): void {
-  const strange = [...shapes.keys()].filter(
-    (name) => !SETTING_TENSORS.has(name) && huggingFaceName(architecture, name) === undefined,
-  );
-  if (strange.length === 0) return;
-  const some = strange.slice(0, 5).join(", ") + (strange.length > 5 ? ` and ${strange.length - 5} more` : "");
-  throw new ConfigError(
-    "config/unsupported",
-    `${label}: the architecture ${String(metadata.get("general.architecture"))} has no place for ${some}. ` +
-      "The model is a variant that is not supported; take its safetensors, if its family is in docs/families.md.",
-  );
 }

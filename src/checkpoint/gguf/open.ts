@@ -7,10 +7,10 @@ import type { Contents } from "../contents.ts";
 import { renewing } from "../renewing.ts";
 import type { CheckpointSource } from "../source.ts";
 import type { TensorInfo } from "../tensor-info.ts";
-import { ARCHITECTURES, type Architecture, huggingFaceName, moduleOf, SETTING_TENSORS } from "./architectures.ts";
+import { ARCHITECTURES, type Architecture, familyTensor, moduleOf, SETTING_TENSORS } from "./architectures.ts";
 import { ggufConfig } from "./config.ts";
-import { type GgufHeader, type GgufTensor, HeaderGoesOn, parseGguf } from "./header.ts";
-import { type Placed, rowReader, weightsOf } from "./read-rows.ts";
+import { type GgufHeader, HeaderGoesOn, parseGguf } from "./header.ts";
+import { type InFile, type Placed, rowReader, weightsOf } from "./read-rows.ts";
 import { ggufTokenizer } from "./tokenizer.ts";
 
 /** Read at once; of a header that goes on, four times as much. Vocabularies take some megabytes. */
@@ -54,6 +54,7 @@ function contentsOf(source: CheckpointSource, label: string, metadata: Metadata,
   const shapes = new Map(placed.map(({ name, shape }) => [name, shape]));
   return {
     label,
+    everyTensorCounts: true,
     tensors: new Map(weights.map(({ info }) => [info.name, info])),
     metadata: singleValues(metadata),
     absent: new Map(),
@@ -132,27 +133,80 @@ function tryParse(bytes: Uint8Array, size: number, file: string): GgufHeader | u
 
 function placeAll(headers: ReadonlyMap<string, GgufHeader>, metadata: Metadata, label: string): Placed[] {
   const architecture = ARCHITECTURES.get(String(metadata.get("general.architecture")));
-  const placed = new Map<string, Placed>();
+  const found = new Map<string, InFile>();
   for (const [file, { tensors }] of headers) {
     for (const tensor of tensors) {
-      if (placed.has(tensor.name)) {
+      if (found.has(tensor.name)) {
         const message = `${label}: two parts hold ${tensor.name}, so they are not of one model. Take all parts from one download.`;
         throw new CheckpointError("checkpoint/duplicate-tensor", message);
       }
-      placed.set(tensor.name, place(tensor, file, architecture, metadata));
+      found.set(tensor.name, { ...tensor, file });
     }
   }
-  return [...placed.values()];
+  return [...found.values()].flatMap((tensor) => place(tensor, found, architecture, metadata));
 }
 
-function place(tensor: GgufTensor, file: string, architecture: Architecture | undefined, metadata: Metadata): Placed {
-  const { name, type, shape, byteStart, byteEnd } = tensor;
+/** A tensor of the file as those of Hugging Face: one, or of experts one each; none where it is a part of another. */
+function place(
+  tensor: InFile,
+  found: ReadonlyMap<string, InFile>,
+  architecture: Architecture | undefined,
+  metadata: Metadata,
+): Placed[] {
+  const family = architecture && familyTensor(architecture, tensor.name);
+  if (!architecture || !family) return [placeOne(tensor, { name: tensor.name }, architecture, metadata)];
+  const { turn, isTurned, isOneRow } = family;
+  const other = turn && found.get(turn.other);
+  if (turn?.isOdd && other) return [];
+  if (family.name.includes("{e}")) {
+    const each = expertsOf(tensor).entries();
+    return [...each].map(([e, expert]) =>
+      placeOne(expert, { name: family.name.replace("{e}", `${e}`) }, architecture, metadata),
+    );
+  }
+  const placed = placeOne(tensor, { name: family.name, ...(isTurned && { isTurned }) }, architecture, metadata);
+  const shape = isOneRow && tensor.shape.length === 1 ? [1, ...tensor.shape] : tensor.shape;
+  return [other ? byTurns(placed, other) : { ...placed, info: { ...placed.info, shape } }];
+}
+
+/** The matrices of a tensor, one after the other. */
+function expertsOf(tensor: InFile): InFile[] {
+  const [count = 1, ...shape] = tensor.shape;
+  const bytes = (tensor.byteEnd - tensor.byteStart) / count;
+  return Array.from({ length: count }, (_, expert) => {
+    const byteStart = tensor.byteStart + expert * bytes;
+    return { ...tensor, shape, byteStart, byteEnd: byteStart + bytes };
+  });
+}
+
+/** Gate and up of experts, [expert, row, ..], as one tensor whose rows are theirs in turn. */
+function byTurns(even: Placed, odd: InFile): Placed {
+  if (even.type !== odd.type || String(even.shape) !== String(odd.shape)) {
+    const [a, b] = [even, odd].map(({ name, type, shape }) => `${name} is ${type} [${shape.join(", ")}]`);
+    throw new CheckpointError(
+      "checkpoint/shape",
+      `${even.file}: ${a}, and ${b}: the model has them as one tensor. Quantize the model anew with one type for both.`,
+    );
+  }
+  const [experts = 1, rows = 1, ...inner] = even.shape;
+  const info = { ...even.info, shape: [experts, 2 * rows, ...inner], byteLength: 2 * even.info.byteLength };
+  return { ...even, info, odd };
+}
+
+function placeOne(
+  tensor: InFile,
+  { name: familyName, isTurned }: Pick<TensorInfo, "name" | "isTurned">,
+  architecture: Architecture | undefined,
+  metadata: Metadata,
+): Placed {
+  const { name, type, shape, file, byteStart, byteEnd } = tensor;
   const minus = architecture?.normsPlusOne && /norm\.weight$/.test(name) ? 1 : 0;
   const info: TensorInfo = {
-    name: (architecture && huggingFaceName(architecture, name)) ?? name,
+    name: familyName,
     ...{ dtype: minus ? "F32" : type, shape, file, byteStart, byteEnd },
     byteLength: minus ? shape.reduce((product, size) => product * size, 4) : byteEnd - byteStart,
     ...(minus && { storedAs: type }),
+    ...(isTurned && { isTurned }),
   };
   const { module } = moduleOf(name);
   const pairedHeads = architecture?.pairedRows?.includes(module) ? headsOf(module, shape, metadata) : 0;

@@ -2,19 +2,27 @@
  * Weights of a GGUF file as its `TensorInfo` describes them. Weights in blocks stay in their blocks, in Hugging Face's order of
  * rows; only norms that the converter added one to are turned into f32 without it.
  */
+import { readByRows } from "../by-rows.ts";
 import type { CheckpointSource } from "../source.ts";
 import type { ReadTensor, TensorInfo } from "../tensor-info.ts";
 import { BLOCK_TYPES } from "./blocks.ts";
 import type { GgufTensor } from "./header.ts";
 
 /** A tensor of a file, and how its rows and values differ from Hugging Face's. */
-export interface Placed extends GgufTensor {
+export interface Placed extends InFile {
   /** What it is read as. */
   readonly info: TensorInfo;
   /** The heads whose rows lie as neighbouring pairs, where Hugging Face has the halves of a rotation; 0 where rows lie alike. */
   readonly pairedHeads: number;
   /** Subtracted from each value. */
   readonly minus: 0 | 1;
+  /** Its rows are the even ones, and those of this tensor the odd ones. */
+  readonly odd?: InFile;
+}
+
+/** A tensor and its file. */
+export interface InFile extends GgufTensor {
+  readonly file: string;
 }
 
 /** Reads bytes of a tensor, from `start` to `end`, as its `TensorInfo` describes them. `placed` is by the names of those. */
@@ -22,15 +30,12 @@ export function rowReader(source: CheckpointSource, placed: ReadonlyMap<string, 
   return async ({ name }, start, end) => {
     const tensor = placed.get(name) as Placed;
     const { info, byteStart } = tensor;
-    if (info.storedAs === undefined && tensor.pairedHeads === 0)
+    if (info.storedAs === undefined && tensor.pairedHeads === 0 && !tensor.odd)
       return source.read(info.file, byteStart + start, byteStart + end);
-    if (start === end) return new Uint8Array(0);
-    const rowBytes = info.byteLength / rowsOf(tensor);
-    const first = Math.floor(start / rowBytes);
-    const last = Math.ceil(end / rowBytes);
-    const stored = await storedRows(source, tensor, first, last);
-    const bytes = info.storedAs === undefined ? stored : weightsOf(tensor, stored);
-    return bytes.subarray(start - first * rowBytes, end - first * rowBytes);
+    return readByRows(info, rowsOf(tensor), start, end, async (first, last) => {
+      const stored = await storedRows(source, tensor, first, last);
+      return info.storedAs === undefined ? stored : weightsOf(tensor, stored);
+    });
   };
 }
 
@@ -43,12 +48,18 @@ export function weightsOf({ type, minus }: Pick<Placed, "type" | "minus">, store
   return new Uint8Array(out.buffer);
 }
 
-/** Rows of a matrix. A vector is one row, or, where rows are paired, as many as it has elements. */
-const rowsOf = ({ shape, pairedHeads }: Placed): number =>
-  pairedHeads > 0 ? (shape[0] ?? 1) : shape.slice(0, -1).reduce((product, size) => product * size, 1);
+const product = (sizes: readonly number[]): number => sizes.reduce((all, size) => all * size, 1);
+
+/** Rows of all matrices. A vector is one row, or, where rows change places, as many as it has elements. */
+function rowsOf({ shape, pairedHeads, odd, info }: Placed): number {
+  if (pairedHeads > 0) return shape[0] ?? 1;
+  if (odd && info.shape.length < 3) return product(info.shape); // a vector of each expert
+  return product(info.shape.slice(0, -1));
+}
 
 /** Rows `first` to `last` in Hugging Face's order, in the blocks that the file stores. */
 async function storedRows(source: CheckpointSource, tensor: Placed, first: number, last: number): Promise<Uint8Array> {
+  if (tensor.odd) return rowsByTurns(source, tensor, tensor.odd, first, last);
   const { info, byteStart, byteEnd, pairedHeads } = tensor;
   const rowBytes = (byteEnd - byteStart) / rowsOf(tensor);
   const read = (from: number, to: number) =>
@@ -63,6 +74,19 @@ async function storedRows(source: CheckpointSource, tensor: Placed, first: numbe
     out.set(heads.subarray(from, from + rowBytes), (row - first) * rowBytes);
   }
   return out;
+}
+
+/** Rows of two tensors in turn. */
+async function rowsByTurns(source: CheckpointSource, even: Placed, odd: InFile, first: number, last: number) {
+  const rowBytes = even.info.byteLength / rowsOf(even);
+  const [from, to] = [Math.floor(first / 2), Math.ceil(last / 2)];
+  const out = new Uint8Array(2 * (to - from) * rowBytes);
+  for (const [turn, { file, byteStart }] of [even, odd].entries()) {
+    const rows = await source.read(file, byteStart + from * rowBytes, byteStart + to * rowBytes);
+    for (let row = 0; row < to - from; row++)
+      out.set(rows.subarray(row * rowBytes, (row + 1) * rowBytes), (2 * row + turn) * rowBytes);
+  }
+  return out.subarray((first - 2 * from) * rowBytes, (last - 2 * from) * rowBytes);
 }
 
 /** Where the file has Hugging Face's row `h dHead + half dHead / 2 + i`: at `h dHead + 2 i + half`. */

@@ -34,6 +34,13 @@ interface WordCut {
 const CASELESS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
 const AFTER_NUMBERS = " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 const LLAMA3 = `${CASELESS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|${AFTER_NUMBERS}`;
+/** OpenAI's o200k: words begin with capitals, and go on in small letters. */
+const [HIGH, LOW] = ["[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]", "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"];
+const O200K = [
+  `[^\\r\\n\\p{L}\\p{N}]?${HIGH}*${LOW}+${CASELESS}?`,
+  `[^\\r\\n\\p{L}\\p{N}]?${HIGH}+${LOW}*${CASELESS}?`,
+  `\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`,
+].join("|");
 const QWEN2 = `${CASELESS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|${AFTER_NUMBERS}`;
 
 /** By `tokenizer.ggml.pre`, as the models' own `tokenizer.json` and llama.cpp's `llama-vocab.cpp` have it. */
@@ -45,6 +52,7 @@ const WORD_CUTS: ReadonlyMap<string, WordCut> = new Map<string, WordCut>([
   ["dbrx", { pattern: LLAMA3 }],
   ["qwen2", { pattern: QWEN2, normalizer: "NFC" }],
   ["deepseek-r1-qwen", { pattern: QWEN2, normalizer: "NFC" }],
+  ["gpt-4o", { pattern: O200K }],
   ["smollm", { pattern: null, digits: true }],
   ["starcoder", { pattern: null, digits: true }],
 ]);

@@ -4,12 +4,14 @@
  */
 import { Command, Option } from "commander";
 import { type Checkpoint, isFloat, type TensorInfo } from "../../checkpoint/index.ts";
+import { type Quantization, readQuantization } from "../../checkpoint/quantized/config.ts";
 import type { TextModel } from "../../model/input.ts";
-import { openModelSource, openTokenizer, readSpec } from "../../model/load.ts";
+import { openModelSource, openTokenizer, readFitted } from "../../model/load.ts";
 import type { ModelSpec } from "../../model/spec.ts";
 import { assertFinite } from "../../model/weights/finite.ts";
-import { fitCheckpoint, listTensors, type UnusedTensor } from "../../model/weights/fit.ts";
-import { type GpuMemory, gpuMemory } from "../../model/weights/plan.ts";
+import { listTensors, type UnusedTensor } from "../../model/weights/fit.ts";
+import { WEIGHTS_AS, type WeightsAs } from "../../model/weights/plan.ts";
+import { type GpuMemory, gpuMemory } from "../../model/weights/residency.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
 import { describeSpec } from "../describe-spec.ts";
 import { collect, examples, type GlobalOptions, usageError, wholeNumber } from "../options.ts";
@@ -91,19 +93,39 @@ async function inspect(name: string, options: InspectOptions, command: Command):
 interface ModelFacts {
   spec: ModelSpec;
   memory: GpuMemory;
+  /** The same with weights that are kept otherwise, if in fewer bytes. */
+  smaller: readonly { as: WeightsAs; memory: GpuMemory }[];
   unused: readonly UnusedTensor[];
   text: TextModel;
+  /** How the weights are quantised, and what each kind of them is read as. */
+  quantization: { name: string; tensors: Record<string, number> } | undefined;
 }
 
 async function describeModel(
   checkpoint: Checkpoint,
-  { weightsAs }: GlobalOptions,
+  { weightsAs: weights, residentBytes }: GlobalOptions,
   onNotice: (message: string) => void = () => {},
 ): Promise<ModelFacts> {
-  const { spec: configSpec } = await readSpec(checkpoint);
-  const { spec, unused } = await fitCheckpoint(configSpec, checkpoint, onNotice);
-  const memory = gpuMemory(spec, checkpoint, weightsAs && { weights: weightsAs });
-  return { spec, memory, unused, text: await openTokenizer(checkpoint, spec, onNotice) };
+  const { spec, unused, config, checkpoint: fitted } = await readFitted(checkpoint, onNotice);
+  const memory = gpuMemory(spec, fitted, { weights, residentBytes });
+  const others = WEIGHTS_AS.map((as) => ({ as, memory: gpuMemory(spec, fitted, { weights: as }) }));
+  const smaller = others.filter((other) => other.memory.weights < memory.weights);
+  const quantization = describeQuantization(readQuantization(config, checkpoint.label), fitted);
+  return { spec, memory, smaller, unused, quantization, text: await openTokenizer(checkpoint, spec, onNotice) };
+}
+
+function describeQuantization(
+  quantization: Quantization | undefined,
+  { tensors }: Checkpoint,
+): ModelFacts["quantization"] {
+  if (!quantization) return undefined;
+  const counts: Record<string, number> = {};
+  for (const { dtype, storedAs } of tensors.values()) {
+    if (storedAs === undefined) continue;
+    const kind = `${storedAs} as ${dtype}`;
+    counts[kind] = (counts[kind] ?? 0) + 1;
+  }
+  return { name: quantization.name, tensors: counts };
 }
 
 async function checkFinite(checkpoint: Checkpoint, quiet = false): Promise<void> {
@@ -153,9 +175,16 @@ function asJson(name: string, checkpoint: Checkpoint, model: ModelFacts | undefi
   }));
   const listing = { tensors, totals: Object.fromEntries(totals(checkpoint)), metadata: checkpoint.metadata };
   if (!model) return { file: name, ...listing };
-  const { spec, memory, unused } = model;
+  const { spec, memory, smaller, unused, quantization } = model;
   const { tokenizer } = model.text;
-  const facts = { spec, tokenizer: tokenizer ? tokenizerFacts(tokenizer) : null, gpu: memory, unused };
+  const gpu = { ...memory, as: Object.fromEntries(smaller.map(({ as, memory }) => [as, memory])) };
+  const facts = {
+    spec,
+    tokenizer: tokenizer ? tokenizerFacts(tokenizer) : null,
+    gpu,
+    unused,
+    ...(quantization && { quantization }),
+  };
   return { model: name, ...facts, ...listing };
 }
 
@@ -183,17 +212,29 @@ function printText(name: string, checkpoint: Checkpoint, model: ModelFacts | und
   print("totals", ...table(sums, ["left", "right", "right", "right"]));
 }
 
-function modelLines({ spec, memory, unused, text }: ModelFacts): [string, string][] {
-  const { weights, cachePerToken } = memory;
+function modelLines({ spec, memory, smaller, unused, text, quantization }: ModelFacts): [string, string][] {
+  const { weights, streamed, streamedBlocks, cachePerToken } = memory;
   const lines: [string, string][] = [
     ...describeSpec(spec),
+    ...quantizedLines(quantization),
     ["tokenizer", describeText(text, spec)],
     [
       "GPU memory",
       `${bytes(weights)} of weights, and ${bytes(cachePerToken)} of keys and values a token (${bytes(cachePerToken * spec.maxPositions)} for the longest sequence)`,
     ],
+    ["  streamed", `${bytes(streamed)} of weights, ${streamedBlocks} of ${spec.nLayers} blocks read in each pass`],
+    ...smaller.map(({ as, memory }): [string, string] => [
+      `  as ${as}`,
+      `${bytes(memory.weights)} of weights, streamed ${bytes(memory.streamed)}`,
+    ]),
   ];
   return [...lines, ...unusedLines(unused)];
+}
+
+function quantizedLines(quantization: ModelFacts["quantization"]): [string, string][] {
+  if (!quantization) return [];
+  const kinds = Object.entries(quantization.tensors).map(([kind, count]) => `${grouped(count)} weights of ${kind}`);
+  return [["quantised", `${quantization.name}: ${kinds.join(", ") || "no weight"}`]];
 }
 
 /** Tensors that the model does without, those of one reason on one line. */

@@ -7,7 +7,7 @@ import { type BatchFile, openBatches } from "../batches.ts";
 import { examples, numberBetween, usageError, wholeNumber } from "../options.ts";
 import { print, printJson } from "../output.ts";
 import { showTraining } from "../progress.ts";
-import { load } from "../session.ts";
+import { load, whileOpening } from "../session.ts";
 import { stop } from "../stop.ts";
 import { checkPlaces, lossLines, type TrainingOptions, writeLog } from "../training.ts";
 import { isPreset, trainPresetNamed } from "./train-preset.ts";
@@ -148,7 +148,10 @@ async function trainModel(
       checkpoint: { in: out, every: options.checkpointEvery, resume },
       signal: stop.signal,
     });
-    await saveModel(model, out, { tokenizerFrom: source });
+    await saveModel(model, out, {
+      tokenizerFrom: source,
+      onNotice: whileOpening(options.quiet).onNotice ?? (() => {}),
+    });
     await writeLog(options.log, log);
     return log;
   } finally {

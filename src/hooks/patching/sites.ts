@@ -2,6 +2,7 @@
 import { HookError, InputError } from "../../errors.ts";
 import type { TextModel } from "../../model/input.ts";
 import type { ModelSpec } from "../../model/spec.ts";
+import { nKvHeadsOf } from "../../model/weights/table.ts";
 import * as s from "../../schema/schema.ts";
 import type { ActivationCache } from "../activation-cache.ts";
 import type { Edit } from "../edit.ts";
@@ -59,8 +60,19 @@ export function resolveSite(spec: ModelSpec, site: Site, layers?: readonly numbe
   const chosen = pick(layers, spec.nLayers, "layer");
   const points = chosen.map((layer) => resolvePoint(spec, nameAt(layer)));
   const axes = points[0]?.kind.axes ?? [];
-  const heads = axes.includes("head") ? spec.nHeads : axes.includes("kvHead") ? spec.nKvHeads : 0;
+  const heads = axes.includes("head") ? spec.nHeads : axes.includes("kvHead") ? kvHeadsOf(spec, chosen) : 0;
   return { layers: chosen, heads, nameAt, names: points.map(({ name }) => name) };
+}
+
+/** As many as each of the layers has. @throws HookError `hook/head-range` where they have not as many */
+function kvHeadsOf(spec: ModelSpec, layers: readonly number[]): number {
+  const counts = [...new Set(layers.map((layer) => nKvHeadsOf(spec, layer)))];
+  if (counts.length > 1)
+    throw new HookError(
+      "hook/head-range",
+      `The layers have ${counts.join(" and ")} key-value heads. Choose layers with as many.`,
+    );
+  return counts[0] ?? spec.nKvHeads;
 }
 
 /** The chosen heads. @throws HookError for a site without heads or a head it does not have. */

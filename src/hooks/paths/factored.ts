@@ -5,6 +5,7 @@
 
 import { abortable } from "../../abort.ts";
 import { ABORT_FIELDS, type AbortOptions } from "../../model/long-call.ts";
+import { nKvHeadsOf } from "../../model/weights/table.ts";
 import * as s from "../../schema/schema.ts";
 import { readCall } from "../call.ts";
 import type { HookedModel } from "../hooked-model.ts";
@@ -84,7 +85,8 @@ export async function layerCircuits(
   circuit: CircuitKind,
   heads: readonly number[] = Array.from({ length: model.spec.nHeads }, (_, head) => head),
 ): Promise<FactoredMatrix[]> {
-  const { nHeads, nKvHeads } = model.spec;
+  const { nHeads } = model.spec;
+  const nKvHeads = nKvHeadsOf(model.spec, layer);
   const [first, second] = circuit === "OV" ? ["W_V", "W_O"] : ["W_Q", "W_K"];
   const [a, b] = [
     await headMatrices(model, layer, first as string),

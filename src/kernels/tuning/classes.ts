@@ -13,23 +13,24 @@ export type KernelClass =
 /** Weights of one layout and storage. */
 export type MatrixKind = Pick<MatmulShape, "layout" | "storage">;
 
-/** The classes of a model that has such matrices and heads, most urgent first: decoding, whose kernels compile fast, then prompts. */
-export function classesFor(kinds: readonly MatrixKind[], dHead: number): KernelClass[] {
+/** The classes of a model that has such matrices, and heads of such widths, most urgent first: decoding, whose kernels compile fast, then prompts. */
+export function classesFor(kinds: readonly MatrixKind[], dHeads: readonly number[]): KernelClass[] {
   const [one, few, several, dozens, many] = ROW_CLASSES.map(({ typical: rows }) =>
     kinds.map((kind): KernelClass => ({ family: "matmul", shape: { rows, ...kind } })),
   ) as [KernelClass[], KernelClass[], KernelClass[], KernelClass[], KernelClass[]];
-  const attention = (pass: PassKind): KernelClass => ({ family: "attention", shape: typicalAttention(pass, dHead) });
+  const attention = (pass: PassKind): KernelClass[] =>
+    dHeads.map((dHead) => ({ family: "attention", shape: typicalAttention(pass, dHead) }));
   // Attention takes less of both than matmuls.
   return [
-    ...[...one, attention("few rows"), ...many, attention("prompts")],
-    ...[...few, ...several, ...dozens, attention("few rows, many keys")],
+    ...[...one, ...attention("few rows"), ...many, ...attention("prompts")],
+    ...[...few, ...several, ...dozens, ...attention("few rows, many keys")],
   ];
 }
 
 /** What is tuned when no model says otherwise: f32 weights in both layouts, and heads of 64. */
 export const USUAL_CLASSES = classesFor(
   (["linear", "conv1d"] as const).map((layout) => ({ layout, storage: "f32" })),
-  64,
+  [64],
 );
 
 /** Under which the class's choice is kept. */

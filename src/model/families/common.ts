@@ -100,8 +100,19 @@ export function withCausality(config: ConfigReader, spec: ModelSpec): ModelSpec 
   };
 }
 
-type Matrix = `attn.${"Q" | "K" | "V" | "O"}` | `mlp.${"gate" | "in" | "out"}`;
-type Norm = "ln1" | "ln1Post" | "ln2" | "ln2Post" | "lnFinal" | "embed.norm" | "attn.qNorm" | "attn.kNorm";
+type Matrix = `attn.${"Q" | "K" | "V" | "O"}` | `mlp.${"gate" | "in" | "out"}` | `perLayer.${"gate" | "out"}`;
+type Norm =
+  | "ln1"
+  | "ln1Post"
+  | "ln2"
+  | "ln2Post"
+  | "lnFinal"
+  | "embed.norm"
+  | "unembed.ln"
+  | "embed.perLayer.norm"
+  | "perLayer.norm"
+  | "attn.qNorm"
+  | "attn.kNorm";
 
 export interface LinearOptions extends Pick<TensorSource, "transpose" | "rows"> {
   bias: boolean;

@@ -56,7 +56,8 @@ export function sandwichGemma(
   };
 }
 
-function sandwichNorms(): Weights {
+/** Norms before and after attention and MLP. */
+export function sandwichNorms(): Weights {
   return {
     ...norm("ln1", `${BLOCK}.input_layernorm`, { bias: false }),
     ...norm("ln1Post", `${BLOCK}.post_attention_layernorm`, { bias: false }),

@@ -2,11 +2,13 @@
  * The table of families: for each `model_type` of a Hugging Face `config.json`, the function that turns the config into a
  * `ModelSpec`. A new architecture is one more file and one more row.
  */
+import { readQuantization } from "../../checkpoint/quantized/config.ts";
 import { ConfigError } from "../../errors.ts";
 import { likelyTypo } from "../../schema/nearest.ts";
 import { ConfigReader } from "../config.ts";
 import type { ModelSpec } from "../spec.ts";
 import { validateSpec } from "../validate-spec.ts";
+import { apertus } from "./apertus.ts";
 import { arcee } from "./arcee.ts";
 import { biogpt } from "./biogpt.ts";
 import { bloom } from "./bloom.ts";
@@ -24,6 +26,7 @@ import { falcon } from "./falcon.ts";
 import { gemma } from "./gemma.ts";
 import { gemma2 } from "./gemma2.ts";
 import { gemma3, gemma3Text } from "./gemma3.ts";
+import { gemma4Text } from "./gemma4_text.ts";
 import { glm, glm4 } from "./glm.ts";
 import { gptBigcode } from "./gpt_bigcode.ts";
 import { gptNeo } from "./gpt_neo.ts";
@@ -47,6 +50,7 @@ import { ministral } from "./ministral.ts";
 import { ministral3 } from "./ministral3.ts";
 import { mistral } from "./mistral.ts";
 import { mixtral } from "./mixtral.ts";
+import { modernbertDecoder } from "./modernbert-decoder.ts";
 import { mpt } from "./mpt.ts";
 import { nanochat } from "./nanochat.ts";
 import { nemotron } from "./nemotron.ts";
@@ -86,6 +90,7 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
   ["gemma2", gemma2],
   ["gemma3", gemma3],
   ["gemma3_text", gemma3Text],
+  ["gemma4_text", gemma4Text],
   ["glm4_moe", glm4Moe],
   ["gpt2", gpt2],
   ["gpt_neo", gptNeo],
@@ -114,6 +119,7 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
   ["stablelm", stablelm],
   ["olmo", olmo],
   ["nemotron", nemotron],
+  ["apertus", apertus],
   ["arcee", arcee],
   ["jais2", jais2],
   ["persimmon", persimmon],
@@ -138,6 +144,7 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
   ["hyperclovax", hyperclovax],
   ["internlm2", internlm2],
   ["ministral", ministral],
+  ["modernbert-decoder", modernbertDecoder],
   ["mpt", mpt],
   ["olmo3", olmo3],
   ["qwen2_vl", qwen2Vl],
@@ -154,7 +161,7 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
 
 /** Families that do not read `is_causal`, or read it elsewhere: gpt_neo's mask is a part of the model. */
 const OWN_CAUSALITY: ReadonlySet<string> = new Set([
-  ...["custom", "gemma3", "gpt_neo"],
+  ...["custom", "gemma3", "gemma4_text", "gpt_neo"],
   ...["llava", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"],
 ]);
 
@@ -163,13 +170,18 @@ const OWN_CAUSALITY: ReadonlySet<string> = new Set([
  * Throws `ConfigError`: unknown `model_type`, a missing or wrong setting, or one that is not supported, by name.
  */
 export function specFromConfig(config: unknown, label: string): ModelSpec {
-  const reader = ConfigReader.from(config, label);
+  const reader = withoutQuantization(ConfigReader.from(config, label), config, label);
   const modelType = reader.text("model_type");
   const family = FAMILIES.get(modelType);
   if (!family) throw unknownType(modelType, label);
   reader.requireFixed(FIXED_EVERYWHERE);
   const spec = family(reader);
   return validateSpec(OWN_CAUSALITY.has(modelType) ? spec : withCausality(reader, spec), label);
+}
+
+/** How weights are quantised changes nothing but where they come from: `dequantized` obeys it. What it does not obey is refused. */
+function withoutQuantization(reader: ConfigReader, config: unknown, label: string): ConfigReader {
+  return readQuantization(config, label) ? reader.set("quantization_config", undefined) : reader;
 }
 
 function unknownType(modelType: string, label: string): ConfigError {

@@ -1,5 +1,6 @@
 /** What is special of each `model_type`, in a phrase: for `superlens families` and docs/families.md. */
 export const FAMILY_NOTES: Readonly<Record<string, string>> = {
+  apertus: "xIELU, an activation with weights of its own; q and k norm of each head",
   arcee: "a plain MLP of squared ReLUs",
   biogpt: "learned positions two rows late, a scaled embedding, GELU",
   bloom: "ALiBi, a norm after the embedding; optionally added to the normed residual",
@@ -18,6 +19,7 @@ export const FAMILY_NOTES: Readonly<Record<string, string>> = {
   gemma2: "norms before and after, soft caps, alternating window",
   gemma3: "the text model of a checkpoint for pictures and text",
   gemma3_text: "two RoPEs, q and k norm, five windows to one full layer",
+  gemma4_text: "heads of two widths, v norm, shared keys and values, embeddings for each block, a factor after it",
   glm: "interleaved RoPE on half of each head, gate and up packed",
   glm4: "glm with norms before and after attention and MLP",
   glm4_moe: "experts behind sigmoids, chosen by groups, and shared ones; partial RoPE",
@@ -46,6 +48,8 @@ export const FAMILY_NOTES: Readonly<Record<string, string>> = {
   mistral: "attention window in every layer",
   mistral3: "the text model of a checkpoint for pictures and text, of any family",
   mixtral: "experts: each token goes through two of eight gated MLPs",
+  "modernbert-decoder":
+    "a normed embedding, no norm before the first attention, a layer before the tied head; two RoPEs",
   mpt: "ALiBi, no biases, optionally q, k and v kept within a limit",
   nanochat: "norms without weights, also of the embedding and, after RoPE, of q and k; squared ReLUs",
   nemotron: "LayerNorm weights stored less one, squared ReLUs, RoPE on half of each head",

@@ -5,9 +5,9 @@
 
 const KINDS: Record<string, string> = {
   "a dense decoder that superlens has no family for yet":
-    "apertus baichuan bitnet ctrl diffllama doge exaone gemma4_text " +
+    "baichuan bitnet ctrl diffllama doge exaone " +
     "gpt_neox_japanese internlm3 jais minicpm " +
-    "modernbert-decoder qwen RefinedWeb RefinedWebModel",
+    "qwen RefinedWeb RefinedWebModel",
   "a mixture of experts that superlens has no family for yet":
     "arctic dbrx deepseek deepseek_v2 deepseek_v3 deepseek_v32 glm4_moe_lite " +
     "grok-1 jetmoe llama4_text longcat_flash",

@@ -17,7 +17,13 @@ const PREFIXES = [
   "module.",
 ];
 
-const HEAD_NAMES = ["lm_head.weight", "embed_out.weight", "output_projection.weight", "output.weight"];
+const HEAD_NAMES = [
+  "lm_head.weight",
+  "embed_out.weight",
+  "output_projection.weight",
+  "output.weight",
+  "decoder.weight",
+];
 /** Tensors that go by several names. */
 const ALIASES = [HEAD_NAMES, ["lm_head.bias", "embed_out.bias"]];
 

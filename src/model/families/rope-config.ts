@@ -127,18 +127,21 @@ export function readRope(config: ConfigReader, defaults: RopeDefaults): RopeSpec
 
 /**
  * [full attention, window]: the RoPEs of two kinds of layers, from `rope_parameters` by layer type. `rope_scaling`, the older key,
- * changes the first of the two; what stands in `rope_parameters` beside the types changes nothing.
+ * changes the first of the two, or with `scalesBoth` both; what stands in `rope_parameters` beside the types changes nothing.
  */
 export function typedRopes(
   config: ConfigReader,
   { dHead, maxPositions }: Pick<RopeDefaults, "dHead" | "maxPositions">,
   thetas: { full: number; sliding: number },
+  { scalesBoth = false } = {},
 ): RopeSpec[] {
   const parameters = config.child("rope_parameters");
   const none = config.empty("rope_parameters");
   const defaults = { dHead, maxPositions, style: "half" as const, partial: null };
   const full = (parameters?.child("full_attention") ?? none).with(config.child("rope_scaling"));
-  const sliding = parameters?.child("sliding_attention") ?? none;
+  const sliding = (parameters?.child("sliding_attention") ?? none).with(
+    scalesBoth ? config.child("rope_scaling") : undefined,
+  );
   return [
     ropeFrom(config, full, { ...defaults, theta: thetas.full }),
     ropeFrom(config, sliding, { ...defaults, theta: thetas.sliding }),

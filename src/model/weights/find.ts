@@ -67,8 +67,9 @@ function missing(
 }
 
 /** The shape must be the config's; biases and norms may have further axes of one. */
-function checkShape(spec: ModelSpec, name: WeightName, layer: number, { file, name: tensor, shape }: TensorInfo): void {
-  const expected = tensorShape(spec, name, layer);
+function checkShape(spec: ModelSpec, name: WeightName, layer: number, info: TensorInfo): void {
+  const { file, name: tensor, shape } = info;
+  const expected = tensorShape(spec, name, layer, info.isTurned);
   if (WEIGHTS[name].form === "vector" ? count(shape) === count(expected) : isSame(shape, expected)) return;
   const turned = isSame(shape.toReversed(), expected)
     ? " It looks transposed: store it the other way round, or correct the config."
@@ -85,14 +86,14 @@ export function membersOf(spec: ModelSpec, name: WeightName, layer = 0): number 
   return expertsIn(spec, name) || 1;
 }
 
-/** Shape of the checkpoint tensor a weight is cut from: before `rows` are taken, and as stored (`transpose`). */
-export function tensorShape(spec: ModelSpec, name: WeightName, layer = 0): number[] {
+/** Shape of the checkpoint tensor a weight is cut from: before `rows` are taken, and as stored (`transpose`, unless `isTurned`). */
+export function tensorShape(spec: ModelSpec, name: WeightName, layer = 0, isTurned = false): number[] {
   const [all = 0, ...inner] = weightShape(spec, name, layer);
   const { rows, transpose, tensor = "" } = spec.weights[name] ?? {};
   if (tensor.includes("{h}")) return inner; // of one head
   const experts = expertsIn(spec, name);
   const own = [rows ? rows.groups * rows.groupSize : all / (experts || 1), ...inner];
-  const whole = transpose && own.length === 2 ? own.toReversed() : own;
+  const whole = transpose && !isTurned && own.length === 2 ? own.toReversed() : own;
   return experts > 0 && !tensor.includes("{e}") ? [experts, ...whole] : whole;
 }
 

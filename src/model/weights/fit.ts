@@ -1,7 +1,7 @@
 /**
  * Config against file. A config says which tensors a model needs, and the checkpoint may have others. Where the two differ,
  * the model computes what transformers would compute, or there is an error. Every tensor is used, or known not to matter, or
- * named in a notice.
+ * named in a notice; of a GGUF file, whose tensors all matter, in an error.
  */
 import { type Checkpoint, sameTensor, type TensorInfo } from "../../checkpoint/index.ts";
 import { CheckpointError, ConfigError } from "../../errors.ts";
@@ -9,6 +9,7 @@ import { resolveEmbedding, resolveHead } from "../families/resolve.ts";
 import type { ModelSpec } from "../spec.ts";
 import type { FloatTensor } from "./find.ts";
 import { planWeights } from "./plan.ts";
+import { dHeadOf } from "./table.ts";
 
 /** A tensor of the checkpoint that the model does not use. */
 export interface UnusedTensor {
@@ -54,7 +55,8 @@ const ADAPTER_IS_IDLE =
 /**
  * Compares a spec with the checkpoint it is to be loaded from.
  * @throws ConfigError `config/unsupported` for a width of heads that no kernel can run; CheckpointError
- *   `checkpoint/quantized` for f8 weights with scales, and what `findWeight` throws
+ *   `checkpoint/quantized` for f8 weights with scales, and what `findWeight` throws; where every tensor counts, ConfigError
+ *   `config/unsupported` for one that the model does not use
  */
 export async function fitCheckpoint(
   configSpec: ModelSpec,
@@ -72,6 +74,7 @@ export async function fitCheckpoint(
       return { name: info.name, reason };
     });
   const unexplained = unused.filter(({ reason }) => reason === undefined).map(({ name }) => name);
+  if (checkpoint.everyTensorCounts) refuseUnread(checkpoint.label, unexplained);
   refuseScales(checkpoint.label, used, [...unexplained, ...checkpoint.absent.keys()]);
   if ((await checkpoint.readJson("adapter_config.json")) !== undefined)
     onNotice(`${checkpoint.label}: ${ADAPTER_IS_IDLE}`);
@@ -80,8 +83,9 @@ export async function fitCheckpoint(
 }
 
 /** The attention kernels read heads as vectors of four, and hold a query of at most 1024 elements. */
-function assertHeads({ dHead }: ModelSpec, label: string): void {
-  if (dHead % 4 === 0 && dHead <= 1024) return;
+function assertHeads(spec: ModelSpec, label: string): void {
+  const dHead = spec.layers.map((_, layer) => dHeadOf(spec, layer)).find((width) => width % 4 !== 0 || width > 1024);
+  if (dHead === undefined) return;
   throw new ConfigError(
     "config/unsupported",
     `${label}: dHead = ${dHead} cannot run; it must be a multiple of 4, at most 1024. Heads may be padded with zeros, if attention.scale stays what it was.`,
@@ -114,6 +118,15 @@ async function settleHead(
   );
   const unembed = { ...spec.unembed, tied: false };
   return { spec: { ...spec, unembed, weights: { ...spec.weights, "unembed.W_U": { tensor: head.name } } } };
+}
+
+function refuseUnread(label: string, unread: readonly string[]): void {
+  if (unread.length === 0) return;
+  throw new ConfigError(
+    "config/unsupported",
+    `${label}: the model's architecture has no place for ${listTensors(unread)}. ` +
+      "It is a variant that is not supported; take its safetensors, if its family is in docs/families.md.",
+  );
 }
 
 function refuseScales(label: string, used: Map<string, FloatTensor>, unread: readonly string[]): void {

@@ -5,107 +5,106 @@
 import { abortable } from "../../abort.ts";
 import type { Checkpoint } from "../../checkpoint/index.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
+import type { BufferSlice } from "../../gpu/recorder.ts";
 import { Tensor } from "../../gpu/tensor.ts";
 import { STORAGE_USAGE } from "../../gpu/usage.ts";
 import type { Matrix } from "../../kernels/matrix.ts";
-import { ELEMENT_BYTES } from "../../kernels/storage.ts";
 import type { ModelSpec } from "../spec.ts";
-import { PieceReader, type ReadOptions, type Rows } from "./pieces.ts";
+import { PieceReader, type ReadOptions } from "./pieces.ts";
 import { type PlannedMatrix, type PlannedWeight, planWeights } from "./plan.ts";
-import { toStorage } from "./storage.ts";
+import { type KeptWhere, planResidency } from "./residency.ts";
+import { LayerStream } from "./stream.ts";
 import type { Weights } from "./weights.ts";
+import { Writer } from "./writer.ts";
 
-/** The queue is drained after this much, or the driver's staging copies would add up to the size of the model. */
+/** Staging copies of the driver that may wait to be written, while a model is loaded. */
 const DRAIN_BYTES = 64 << 20;
 
 /**
- * Loads every weight the spec names. The spec is the one that `fitCheckpoint` returns.
- * @throws CheckpointError what `findWeight` throws, and `checkpoint/not-finite`, naming the tensor; GpuError when memory
- * runs out. Nothing stays on the GPU then.
+ * Loads every weight the spec names, or those that stay on the GPU: others are then streamed from the checkpoint, which the weights close
+ * when they are freed. The spec is the one that `fitCheckpoint` returns.
+ * @throws CheckpointError what `findWeight` throws, and `checkpoint/not-finite`, naming the tensor; InputError
+ * `input/resident-bytes`; GpuError when memory runs out. Nothing stays on the GPU then.
  */
 export async function loadWeights(
   gpu: Gpu,
   spec: ModelSpec,
   checkpoint: Checkpoint,
-  options: ReadOptions = {},
+  options: ReadOptions & KeptWhere = {},
 ): Promise<Weights> {
   const plan = planWeights(spec, checkpoint, gpu.limits, options);
-  const buffers: GPUBuffer[][] = [];
+  const residency =
+    options.residency === "streamed" ? planResidency(plan, spec.nLayers, options.residentBytes) : undefined;
+  const buffers: GPUBuffer[] = [];
+  const createBuffer = (bytes: number, label: string): GPUBuffer => {
+    const buffer = gpu.createBuffer(bytes, STORAGE_USAGE, label);
+    buffers.push(buffer);
+    return buffer;
+  };
   // Nobody waits for the GPU's verdict once the load is aborted: what it allocates is in `buffers` by then.
   const guard = <T>(what: string, work: () => T | Promise<T>) => abortable(gpu.guard(what, work), options.signal);
+  const stays = ({ pieces, matrix }: PlannedWeight): BufferSlice[] =>
+    matrix.parts.map(({ bytes }) => ({ buffer: createBuffer(bytes, pieces[0]?.info.name as string) }));
   try {
-    await guard("allocating the weights", () => {
-      for (const planned of plan) buffers.push(allocate(gpu, planned));
+    const { stream, placed } = await guard("allocating the weights", () => {
+      const stream =
+        residency && residency.streamed.length > 0
+          ? new LayerStream(gpu, checkpoint, plan, residency, options, createBuffer)
+          : undefined;
+      const placed = plan.map((planned): PlacedWeight => {
+        const streamed = stream?.slicesOf(planned);
+        return { planned, slices: streamed ?? stays(planned), isStreamed: streamed !== undefined };
+      });
+      return { stream, placed };
     });
-    const reader = new PieceReader(checkpoint, options);
-    const writer = new Writer(gpu, options.signal);
-    for (const [index, planned] of plan.entries()) {
-      const { matrix } = planned;
-      for await (const rows of reader.rowsOf(planned)) await writer.write(matrix, buffers[index] as GPUBuffer[], rows);
-    }
+    await fill(gpu, placed, checkpoint, options);
     await guard("loading the weights", () => gpu.device.queue.onSubmittedWorkDone());
-    return assemble(gpu, spec, plan, buffers);
+    return { ...assemble(gpu, spec, placed), ...(stream && { stream }) };
   } catch (error) {
-    for (const buffer of buffers.flat()) gpu.destroyBuffer(buffer);
+    for (const buffer of buffers) gpu.destroyBuffer(buffer);
     throw error;
   }
 }
 
-function allocate(gpu: Gpu, { pieces, matrix }: PlannedWeight): GPUBuffer[] {
-  return matrix.parts.map(({ bytes }) => gpu.createBuffer(bytes, STORAGE_USAGE, pieces[0]?.info.name as string));
+interface PlacedWeight {
+  readonly planned: PlannedWeight;
+  /** Where its parts lie. */
+  readonly slices: readonly BufferSlice[];
+  readonly isStreamed: boolean;
 }
 
-class Writer {
-  #undrained = 0;
-
-  constructor(
-    private readonly gpu: Gpu,
-    private readonly signal: AbortSignal | undefined,
-  ) {}
-
-  /** Writes rows to the parts of a matrix that hold them. */
-  async write(matrix: PlannedMatrix, buffers: readonly GPUBuffer[], { firstRow, bytes, dtype }: Rows): Promise<void> {
-    const { layout, outWidth, width, stride, parts } = matrix;
-    // Rows are of one tensor, and parts of several storages end where a tensor does.
-    const storage = parts.find((part) => firstRow < part.firstRow + part.rows)?.storage ?? matrix.storage;
-    const rowBytes = stride * ELEMENT_BYTES[storage];
-    const stored = toStorage(bytes, dtype, storage, layout === "conv1d" ? outWidth : width, stride);
-    const start = firstRow * rowBytes;
-    for (const [index, part] of parts.entries()) {
-      const partStart = part.firstRow * rowBytes;
-      const from = Math.max(start, partStart);
-      const to = Math.min(start + stored.byteLength, partStart + part.bytes);
-      if (from >= to || (part.storage ?? matrix.storage) !== storage) continue;
-      const slice = stored.subarray(from - start, to - start) as Uint8Array<ArrayBuffer>;
-      this.gpu.device.queue.writeBuffer(buffers[index] as GPUBuffer, from - partStart, slice);
-    }
-    await this.#drain(stored.byteLength);
-  }
-
-  async #drain(written: number): Promise<void> {
-    this.#undrained += written;
-    if (this.#undrained < DRAIN_BYTES) return;
-    this.#undrained = 0;
-    await abortable(this.gpu.device.queue.onSubmittedWorkDone(), this.signal);
+/** Writes what stays on the GPU. What is streamed is read where it has to be checked. */
+async function fill(
+  gpu: Gpu,
+  placed: readonly PlacedWeight[],
+  checkpoint: Checkpoint,
+  options: ReadOptions,
+): Promise<void> {
+  const reader = new PieceReader(checkpoint, options);
+  const writer = new Writer(gpu, DRAIN_BYTES, options.signal);
+  for (const { planned, slices, isStreamed } of placed) {
+    if (isStreamed && !options.checkFinite) continue;
+    for await (const rows of reader.rowsOf(planned)) if (!isStreamed) await writer.write(planned.matrix, slices, rows);
   }
 }
 
 /** Matrices and vectors at their places. A tied head is the embedding. */
-function assemble(gpu: Gpu, spec: ModelSpec, plan: readonly PlannedWeight[], buffers: GPUBuffer[][]): Weights {
+function assemble(gpu: Gpu, spec: ModelSpec, placed: readonly PlacedWeight[]): Weights {
   const blocks = spec.layers.map((): Record<string, unknown> => ({}));
   const weights: Record<string, unknown> = { blocks };
-  for (const [index, { place, isVector, layer, matrix }] of plan.entries()) {
+  for (const { planned, slices } of placed) {
+    const { place, isVector, layer, matrix } = planned;
     const [field, part] = place.split(".") as [string, string?];
     const holder = layer === undefined ? weights : (blocks[layer] as (typeof blocks)[number]);
-    const own = buffers[index] as GPUBuffer[];
     const value = isVector
-      ? new Tensor(gpu, own[0] as GPUBuffer, [matrix.outWidth * matrix.width])
-      : withBuffers(matrix, own);
+      ? new Tensor(gpu, (slices[0] as BufferSlice).buffer, [matrix.outWidth * matrix.width])
+      : withSlices(matrix, slices);
     holder[field] = part === undefined ? value : { ...(holder[field] as object | undefined), [part]: value };
   }
-  return { W_U: weights.W_E, ...weights, planned: plan } as unknown as Weights;
+  const planned = placed.map((each) => each.planned);
+  return { W_U: weights.W_E, ...weights, planned } as unknown as Weights;
 }
 
-function withBuffers(matrix: PlannedMatrix, buffers: readonly GPUBuffer[]): Matrix {
-  return { ...matrix, parts: matrix.parts.map((part, index) => ({ ...part, buffer: buffers[index] as GPUBuffer })) };
+function withSlices(matrix: PlannedMatrix, slices: readonly BufferSlice[]): Matrix {
+  return { ...matrix, parts: matrix.parts.map((part, index) => ({ ...part, ...(slices[index] as BufferSlice) })) };
 }

@@ -5,10 +5,12 @@
 import { byteLengthOf, type TensorType } from "../../checkpoint/blocks.ts";
 import type { Checkpoint } from "../../checkpoint/index.ts";
 import { assertFinite } from "./finite.ts";
-import type { KeptAs, Piece, PlannedWeight } from "./plan.ts";
+import { type Cut, isStoredTurned, type KeptAs, type Piece, type PlannedWeight, rowsTaken } from "./plan.ts";
 import { transposeBytes } from "./storage.ts";
 
 const PIECE_BYTES = 16 << 20;
+/** Runs of rows shorter than this are read with what lies between them: a read costs more than its bytes. */
+const LONG_RUN_BYTES = 64 << 10;
 
 /** Rows of a matrix as it will lie in memory, one after the other, in the checkpoint's type and without padding. */
 export interface Rows {
@@ -40,25 +42,22 @@ export class PieceReader {
   }
 
   async *#belowEachOther(piece: Piece): AsyncGenerator<Rows> {
-    const { info, source } = piece;
+    const { info } = piece;
     let firstRow = piece.at;
     const rowBytes = byteLengthOf(info.dtype, piece.width);
     const before = byteLengthOf(info.dtype, piece.start);
-    const whole = source.transpose ? await this.#transposed(piece) : undefined;
-    const perRead = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
-    for (const run of piece.runs) {
-      for (let done = 0; done < run.count; done += perRead) {
-        const rows = Math.min(perRead, run.count - done);
-        const start = (run.first + done) * rowBytes;
-        const end = start + rows * rowBytes;
-        const bytes = whole
-          ? whole.subarray(start, end)
-          : await this.checkpoint.read(info.name, before + start, before + end);
-        this.options.signal?.throwIfAborted();
-        if (this.options.checkFinite) assertFinite(bytes, info);
-        yield { firstRow, bytes, dtype: info.dtype };
-        firstRow += rows;
-      }
+    const whole = isStoredTurned(piece) ? await this.#transposed(piece) : undefined;
+    for (const { first, rows, cut } of spansOf(piece.cut, rowBytes)) {
+      const start = first * rowBytes;
+      const end = start + rows * rowBytes;
+      const bytes = whole
+        ? whole.subarray(start, end)
+        : await this.checkpoint.read(info.name, before + start, before + end);
+      this.options.signal?.throwIfAborted();
+      const taken = takeRows(bytes, cut, rowBytes);
+      if (this.options.checkFinite) assertFinite(taken, info);
+      yield { firstRow, bytes: taken, dtype: info.dtype };
+      firstRow += rowsTaken(cut);
     }
   }
 
@@ -91,21 +90,56 @@ export class PieceReader {
     const read = new Map<string, Uint8Array>();
     const target = new Uint8Array(count * outWidth * size);
     let column = 0;
-    for (const { info, rows, runs } of pieces) {
+    for (const { info, rows, cut } of pieces) {
       const rowBytes = rows * size;
       const known = read.get(info.name);
       const bytes = known ?? (await this.checkpoint.read(info.name, first * rowBytes, (first + count) * rowBytes));
       this.options.signal?.throwIfAborted();
       if (!known && this.options.checkFinite) assertFinite(bytes, info);
       read.set(info.name, bytes);
-      for (const run of runs) {
+      for (let group = 0; group < cut.groups; group++) {
         for (let row = 0; row < count; row++) {
-          const from = row * rowBytes + run.first * size;
-          target.set(bytes.subarray(from, from + run.count * size), (row * outWidth + column) * size);
+          const from = row * rowBytes + (group * cut.groupSize + cut.start) * size;
+          target.set(bytes.subarray(from, from + cut.count * size), (row * outWidth + column) * size);
         }
-        column += run.count;
+        column += cut.count;
       }
     }
     return target;
   }
+}
+
+/** Rows that are read at once, and which of them are taken. */
+interface Span {
+  first: number;
+  rows: number;
+  cut: Cut;
+}
+
+/** The reads of a piece: long runs in pieces, short ones together with the rows between them. */
+function* spansOf({ groups, groupSize, start, count }: Cut, rowBytes: number): Generator<Span> {
+  const rowsAtOnce = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
+  const isLong = groups === 1 || count * rowBytes >= LONG_RUN_BYTES;
+  const groupsAtOnce = isLong ? 1 : Math.max(1, Math.floor(rowsAtOnce / groupSize));
+  for (let group = 0; group < groups; group += groupsAtOnce) {
+    const together = Math.min(groupsAtOnce, groups - group);
+    const first = group * groupSize + start;
+    const rows = (together - 1) * groupSize + count;
+    if (together > 1) yield { first, rows, cut: { groups: together, groupSize, start: 0, count } };
+    else
+      for (let done = 0; done < rows; done += rowsAtOnce) {
+        const some = Math.min(rowsAtOnce, rows - done);
+        yield { first: first + done, rows: some, cut: { groups: 1, groupSize: some, start: 0, count: some } };
+      }
+  }
+}
+
+function takeRows(bytes: Uint8Array, { groups, groupSize, count }: Cut, rowBytes: number): Uint8Array {
+  if (groups === 1) return bytes;
+  const taken = new Uint8Array(groups * count * rowBytes);
+  for (let group = 0; group < groups; group++) {
+    const from = group * groupSize * rowBytes;
+    taken.set(bytes.subarray(from, from + count * rowBytes), group * count * rowBytes);
+  }
+  return taken;
 }

@@ -19,6 +19,16 @@ import {
   weightShape,
 } from "./table.ts";
 
+/** Rows of a tensor: of `groups` groups of `groupSize` rows, `count` from `start` on in each. */
+export type Cut = Readonly<NonNullable<TensorSource["rows"]>>;
+
+/** How many rows are taken. */
+export const rowsTaken = ({ groups, count }: Cut): number => groups * count;
+
+/** Where the tensor has the row that is taken as number `index`. */
+export const rowTaken = ({ groupSize, start, count }: Cut, index: number): number =>
+  Math.floor(index / count) * groupSize + start + (index % count);
+
 /** A checkpoint tensor with the rows wanted of it. */
 export interface Piece {
   info: FloatTensor;
@@ -28,8 +38,8 @@ export interface Piece {
   width: number;
   /** Elements of the tensor before them: of the experts before this one. */
   start: number;
-  /** Rows taken, as runs of consecutive ones. */
-  runs: { first: number; count: number }[];
+  /** Rows taken of them. */
+  cut: Cut;
   /** Where they begin in the matrix. */
   at: number;
 }
@@ -73,7 +83,7 @@ interface Limits {
   maxBufferSize: number;
 }
 
-const NO_LIMITS: Limits = { maxStorageBufferBindingSize: Infinity, maxBufferSize: Infinity };
+export const NO_LIMITS: Limits = { maxStorageBufferBindingSize: Infinity, maxBufferSize: Infinity };
 
 /**
  * The whole model's plan. The spec is the one that `fitCheckpoint` returns.
@@ -100,7 +110,12 @@ function stacksOf(spec: ModelSpec, layer: number | undefined): WeightName[][] {
     (name) => spec.weights[name] && isPerBlock(name) === inBlock && isWeightOf(spec, name, layer ?? 0),
   );
   const places = new Set(names.map((name) => WEIGHTS[name].place));
-  return [...places].map((place) => WEIGHT_NAMES.filter((name) => WEIGHTS[name].place === place));
+  // Of a stack, what the block has: queries alone where it reads another's keys and values.
+  return [...places].map((place) =>
+    WEIGHT_NAMES.filter(
+      (name) => WEIGHTS[name].place === place && isPerBlock(name) === inBlock && isWeightOf(spec, name, layer ?? 0),
+    ),
+  );
 }
 
 interface HowLaidOut {
@@ -141,15 +156,15 @@ function pieceOf(
   width: number,
   member: number,
 ): Omit<Piece, "at"> {
-  const { groups, groupSize, ...cut } = source.rows ?? { groups: 1, groupSize: taken, start: 0, count: taken };
-  const runs = Array.from({ length: groups }, (_, group) => ({
-    first: group * groupSize + cut.start,
-    count: cut.count,
-  }));
-  const rows = groups * groupSize;
+  const cut = source.rows ?? { groups: 1, groupSize: taken, start: 0, count: taken };
+  const rows = cut.groups * cut.groupSize;
   const start = /\{[eh]\}/.test(source.tensor) ? 0 : member * rows * width;
-  return { info, source, rows, width, start, runs };
+  return { info, source, rows, width, start, cut };
 }
+
+/** Whether the file has a piece's tensor as [in, out]. */
+export const isStoredTurned = ({ source, info }: Pick<Piece, "source" | "info">): boolean =>
+  source.transpose === true && info.isTurned !== true;
 
 /** Elements of a row in memory: a multiple of four, or of the elements of a block. */
 const padded = (elements: number, step: number) => Math.ceil(elements / step) * step;
@@ -179,7 +194,7 @@ function matrixOf(
     form === "matrix" ? runsOf(pieces, outWidth, kept) : [{ firstRow: 0, rows: outWidth, storage: "f32" as const }];
   const dtypes = new Set(pieces.map(({ info }) => info.dtype));
   const isTransposed =
-    isPerBlock(name) && !WEIGHTS[name].perExpert && pieces.every(({ source }) => source.transpose) && dtypes.size === 1;
+    isPerBlock(name) && !WEIGHTS[name].perExpert && pieces.every(isStoredTurned) && dtypes.size === 1;
   return laidOut({ outWidth, width }, runs, isTransposed, limits);
 }
 
@@ -238,18 +253,4 @@ function partsOf({ firstRow, rows, storage }: Run, rowBytes: number, limits: Lim
 /** Rows of so many bytes that fit in one binding. */
 function rowsPerPart({ maxStorageBufferBindingSize, maxBufferSize }: Limits, rowBytes: number): number {
   return Math.max(1, Math.floor(Math.min(maxStorageBufferBindingSize, maxBufferSize) / rowBytes));
-}
-
-export interface GpuMemory {
-  /** Bytes of all weights. */
-  weights: number;
-  /** Bytes of keys and values, for each token of each sequence. */
-  cachePerToken: number;
-}
-
-/** What a model will take on the GPU, where a buffer has at least 16 bytes. */
-export function gpuMemory(spec: ModelSpec, checkpoint: Checkpoint, kept: KeptAs = {}): GpuMemory {
-  const parts = planWeights(spec, checkpoint, NO_LIMITS, kept).flatMap(({ matrix }) => matrix.parts);
-  const weights = parts.reduce((sum, { bytes }) => sum + Math.max(16, bytes), 0);
-  return { weights, cachePerToken: spec.nLayers * 2 * spec.nKvHeads * spec.dHead * 4 };
 }

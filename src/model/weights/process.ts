@@ -13,7 +13,7 @@
  */
 import type { ModelSpec } from "../spec.ts";
 import { type Found, type Loaded, readFound, weightTable } from "./read.ts";
-import { WEIGHTS, type WeightName, weightShape } from "./table.ts";
+import { dHeadOf, nKvHeadsOf, WEIGHTS, type WeightName, weightShape } from "./table.ts";
 
 /** What is done to the weights. */
 export interface Processing {
@@ -37,7 +37,7 @@ const WRITES: Partial<Record<WeightName, "rows" | "columns">> = {
 
 /** The norm whose output a matrix or its bias reads; undefined where it reads something else. */
 export function normBefore({ block }: ModelSpec, name: WeightName): NormName | undefined {
-  if (/^unembed\./.test(name)) return "lnFinal";
+  if (/^unembed\.[Wb]_U$/.test(name)) return "lnFinal";
   if (block.norms === "post") return undefined;
   if (/^attn\.[Wb]_[QKV]$/.test(name)) return "ln1";
   if (/^mlp\.[Wb]_(in|gate)$/.test(name)) return block.parallelSharedNorm ? "ln1" : "ln2";
@@ -52,7 +52,7 @@ export class ProcessedWeights {
     private readonly model: Loaded,
     private readonly how: Processing,
   ) {
-    this.#table = weightTable(model.weights);
+    this.#table = weightTable(model);
   }
 
   /** Whether the processed model has the weight. */
@@ -74,7 +74,7 @@ export class ProcessedWeights {
     const side = this.how.centerWriting ? WRITES[name] : undefined;
     if (side === "rows") centreRows(values, width);
     if (side === "columns") centreColumns(values, values.length / spec.dModel);
-    if (this.how.centerUnembed && /^unembed\./.test(name)) centreColumns(values, width);
+    if (this.how.centerUnembed && /^unembed\.[Wb]_U$/.test(name)) centreColumns(values, width);
     return values;
   }
 
@@ -104,7 +104,9 @@ export class ProcessedWeights {
   /** b_O += W_O b_V, where query heads that share a value head share its bias. */
   async #addValueBiases(bias: Float32Array, layer: number): Promise<void> {
     if (!this.#hasBias("attn.b_V", layer)) return;
-    const { nHeads, nKvHeads, dHead } = this.model.spec;
+    const { spec } = this.model;
+    const { nHeads } = spec;
+    const [nKvHeads, dHead] = [nKvHeadsOf(spec, layer), dHeadOf(spec, layer)];
     const ofHeads = await this.#bias("attn.b_V", layer);
     const shared = nHeads / nKvHeads;
     const each = Float32Array.from({ length: nHeads * dHead }, (_, at) => {

@@ -11,8 +11,17 @@ import { nearestNames } from "../../schema/nearest.ts";
 import type { Engine } from "../engine.ts";
 import type { ModelSpec } from "../spec.ts";
 import { fromStorage } from "./storage.ts";
-import { axesOf, isPerBlock, shapeOf, sizeOf, WEIGHT_NAMES, WEIGHTS, type WeightName, weightShape } from "./table.ts";
-import type { Weights } from "./weights.ts";
+import {
+  axesOf,
+  isPerBlock,
+  isWeightOf,
+  shapeOf,
+  sizeOf,
+  WEIGHT_NAMES,
+  WEIGHTS,
+  type WeightName,
+  weightShape,
+} from "./table.ts";
 
 /** A weight of a loaded model. */
 export interface WeightValues {
@@ -39,10 +48,11 @@ export interface Found {
 const PIECE_BYTES = 16 << 20;
 
 /** The weights that a model has, by TransformerLens's names, in the order of the forward pass. */
-export function weightTable(weights: Weights): Map<string, Found> {
+export function weightTable({ weights, spec }: Pick<Loaded, "weights" | "spec">): Map<string, Found> {
   const table = new Map<string, Found>();
   const put = (names: readonly WeightName[], layer: number, holder: unknown) => {
     for (const name of names) {
+      if (!isWeightOf(spec, name, layer)) continue;
       const { lens, place } = WEIGHTS[name];
       const value = place.split(".").reduce((at, key) => (at as Record<string, unknown> | undefined)?.[key], holder);
       if (value) table.set(lens.replace("{i}", `${layer}`), { name, layer, value: value as Found["value"] });
@@ -64,7 +74,7 @@ export function weightTable(weights: Weights): Map<string, Found> {
 export async function readWeight(model: Loaded, given: string): Promise<WeightValues> {
   model.assertAlive();
   const { spec } = model;
-  const table = weightTable(model.weights);
+  const table = weightTable(model);
   const name = plainName(given);
   const found = table.get(name);
   if (!found) throw noWeight(spec, given, table);
@@ -86,14 +96,14 @@ export async function readFound(
 }
 
 /** A name of TransformerLens's state dict as the table has it. */
-export const plainName = (given: string) => given.replace(/^(?:embed|pos_embed|unembed)\.(?=[Wb]_)/, "");
+export const plainName = (given: string) => given.replace(/^(?:embed|pos_embed|unembed)\.(?=[Wb]_(?:E|pos|U)$)/, "");
 
 /** The checkpoint's tensors that hold the weights whose TransformerLens names match; a tensor may hold others too. */
 export function tensorsHolding(
   { weights, spec }: Pick<Loaded, "weights" | "spec">,
   matches: (name: string) => boolean,
 ): string[] {
-  const found = [...weightTable(weights)].filter(([lens]) => matches(lens)).map(([, each]) => each);
+  const found = [...weightTable({ weights, spec })].filter(([lens]) => matches(lens)).map(([, each]) => each);
   return found.flatMap(({ name, layer }) => {
     const isTied = name === "unembed.W_U" && spec.unembed.tied;
     const own: WeightName = isTied ? "embed.W_E" : name;
@@ -145,7 +155,10 @@ function offsetsAlong(some: readonly string[], axes: readonly string[], spec: Mo
 function firstRowOf(spec: ModelSpec, name: WeightName, layer: number): number {
   const { place, spare } = WEIGHTS[name];
   const stack = WEIGHT_NAMES.filter((other) => WEIGHTS[other].place === place);
-  const before = stack.slice(0, stack.indexOf(name)).map((other) => weightShape(spec, other, layer)[0] as number);
+  const before = stack
+    .slice(0, stack.indexOf(name))
+    .filter((other) => isWeightOf(spec, other, layer))
+    .map((other) => weightShape(spec, other, layer)[0] as number);
   return before.reduce((sum, rows) => sum + rows, spare?.(spec) ?? 0);
 }
 
@@ -162,14 +175,15 @@ async function* readRows(
   first: number,
   wanted: number,
 ): AsyncGenerator<{ row: number; count: number; values: Float32Array }> {
-  for (const { buffer, firstRow, rows, storage = shared } of parts) {
+  for (const { buffer, firstRow, rows, streamed, storage = shared } of parts) {
     const rowBytes = stride * ELEMENT_BYTES[storage];
     const perRead = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
     const end = Math.min(first + wanted, firstRow + (layout === "conv1d" ? width : rows));
     for (let row = Math.max(first, firstRow); row < end; row += perRead) {
       const count = Math.min(perRead, end - row);
       model.assertAlive();
-      const bytes = await readBuffer(model.gpu, buffer, (row - firstRow) * rowBytes, count * rowBytes);
+      const read = () => readBuffer(model.gpu, buffer, (row - firstRow) * rowBytes, count * rowBytes);
+      const bytes = await (streamed ? streamed.use(read) : read());
       yield { row, count, values: fromStorage(new Uint8Array(bytes), storage) };
     }
   }

@@ -14,6 +14,11 @@ export function isSparse({ mlp, layers }: Architecture, layer: number): boolean 
   return mlp.experts !== undefined && layers[layer]?.dense !== true;
 }
 
+/** Whether a block makes keys and values, rather than read those of an earlier one; and whether its values have a projection. */
+export const ownsKeys = ({ layers }: Architecture, layer: number): boolean => layers[layer]?.keysFrom === undefined;
+export const projectsValues = (spec: Architecture, layer: number): boolean =>
+  ownsKeys(spec, layer) && spec.layers[layer]?.valuesFromKeys !== true;
+
 const isDense = (spec: Architecture, layer: number) => !isSparse(spec, layer);
 
 /** A weight, of one block or of the whole model. */
@@ -38,6 +43,10 @@ export interface WeightRow {
   readonly inBlock?: (spec: Architecture, layer: number) => boolean;
   /** Every expert has one. They lie stacked, those of the first expert first. */
   readonly perExpert?: boolean;
+  /** Training leaves it as it is, and it has no gradient: a buffer in PyTorch, not a parameter. Its place holds such weights alone. */
+  readonly isConstant?: boolean;
+  /** What training from scratch begins with: of a vector, where that is neither a norm's weight nor zero. */
+  readonly initial?: number;
 }
 
 const always: Condition = () => true;
@@ -52,6 +61,11 @@ const hasWeights = ({ kind, affine }: Architecture["norm"]) => kind !== "none" &
 const hasNorms: Condition = ({ norm }) => hasWeights(norm);
 const normsBefore: Condition = (spec) => hasNorms(spec) && !["post", "added"].includes(spec.block.norms);
 const normsAfter: Condition = (spec) => hasNorms(spec) && spec.block.norms !== "pre";
+/** Whether attention of a block reads the residual through a norm, where the model has norms before its branches. */
+export const normsAttention = ({ layers }: Architecture, layer: number) => layers[layer]?.attentionNorm !== false;
+const isTransformed: Condition = ({ unembed }) => unembed.transform !== undefined;
+const hasPerLayer: Condition = ({ embed }) => embed.perLayer !== undefined;
+const normsValues: Condition = ({ attention }) => attention.vNorm !== undefined && hasWeights(attention.vNorm);
 const isProjected: Condition = ({ embed }) => embed.width !== undefined;
 const hasMlpNorm: Condition = (spec) => hasMlp(spec) && !spec.block.parallelSharedNorm;
 const normsQk: Condition = ({ attention }) => attention.qkNorm !== "none" && hasWeights(attention.qkNormSpec);
@@ -121,6 +135,15 @@ const ofEmbedding = (axes: string) => (spec: Architecture) =>
 
 const QKV: [string, string] = ["qkv", "qkvBias"];
 
+/** One number of each block with an MLP: of the xIELU in it. */
+const ofXielu = <Name extends string>(name: Name, place: string, more: Pick<WeightRow, "isConstant" | "initial">) =>
+  ({
+    [`mlp.xielu.${name}`]: {
+      ...{ lens: `blocks.{i}.mlp.xielu.${name}`, place, axes: "one", form: "vector", inBlock: isDense, ...more },
+      when: (spec: Architecture) => hasDense(spec) && spec.mlp.activation === "xielu",
+    },
+  }) as Record<`mlp.xielu.${Name}`, WeightRow>;
+
 const ROWS = {
   "embed.W_E": { lens: "W_E", place: "W_E", axes: ofEmbedding("vocab dModel"), form: "matrix", when: always },
   "embed.W_proj": {
@@ -138,13 +161,35 @@ const ROWS = {
     when: ({ positions }) => positions.kind === "learned",
     spare: ({ positions }) => (positions.kind === "learned" ? positions.offset : 0),
   },
+  "embed.perLayer.W_E": {
+    lens: "embed.per_layer.W_E",
+    place: "W_E_perLayer",
+    axes: "vocabPerLayer (layer dPerLayer) -> vocabPerLayer layer dPerLayer",
+    form: "matrix",
+    when: hasPerLayer,
+  },
+  "embed.perLayer.W_proj": {
+    lens: "embed.per_layer.W_proj",
+    place: "perLayerProjection",
+    axes: "(layer dPerLayer) dModel -> layer dModel dPerLayer",
+    form: "matrix",
+    when: hasPerLayer,
+  },
+  ...norm(
+    "embed.perLayer.norm",
+    "embed.per_layer.ln",
+    "perLayerNorm",
+    (spec) => hasPerLayer(spec) && hasNorms(spec),
+    "dPerLayer",
+  ),
   ...norm("embed.norm", "embed.ln", "embedNorm", (spec) => spec.embed.norm && hasNorms(spec)),
-  ...norm("ln1", "blocks.{i}.ln1", "ln1", normsBefore),
+  ...linearIn(normsAttention, norm("ln1", "blocks.{i}.ln1", "ln1", normsBefore)),
   ...linear("attn", "Q", "(head dHead) dModel -> head dModel dHead", always, QKV),
-  ...linear("attn", "K", "(kvHead dHead) dModel -> kvHead dModel dHead", always, QKV),
-  ...linear("attn", "V", "(kvHead dHead) dModel -> kvHead dModel dHead", always, QKV),
+  ...linearIn(ownsKeys, linear("attn", "K", "(kvHead dHead) dModel -> kvHead dModel dHead", always, QKV)),
+  ...linearIn(projectsValues, linear("attn", "V", "(kvHead dHead) dModel -> kvHead dModel dHead", always, QKV)),
   ...norm("attn.qNorm", "blocks.{i}.attn.q_norm", "qNorm", normsQk, qkNormAxes("head")),
-  ...norm("attn.kNorm", "blocks.{i}.attn.k_norm", "kNorm", normsQk, qkNormAxes("kvHead")),
+  ...linearIn(ownsKeys, norm("attn.kNorm", "blocks.{i}.attn.k_norm", "kNorm", normsQk, qkNormAxes("kvHead"))),
+  ...linearIn(ownsKeys, norm("attn.vNorm", "blocks.{i}.attn.v_norm", "vNorm", normsValues, "dHead")),
   "attn.sinks": {
     lens: "blocks.{i}.attn.sinks",
     place: "sinks",
@@ -157,6 +202,10 @@ const ROWS = {
   ...norm("ln2", "blocks.{i}.ln2", "ln2", (spec) => normsBefore(spec) && hasMlpNorm(spec)),
   ...linearIn(isDense, linear("mlp", "gate", "dMlp dModel -> dModel dMlp", gatesDense)),
   ...linearIn(isDense, linear("mlp", "in", "dMlp dModel -> dModel dMlp", hasDense)),
+  ...ofXielu("alphaP", "xielu", { initial: Math.log(Math.expm1(0.8)) }),
+  ...ofXielu("alphaN", "xielu", { initial: Math.log(Math.expm1(0.3)) }),
+  ...ofXielu("beta", "xieluConstants", { isConstant: true, initial: 0.5 }),
+  ...ofXielu("eps", "xieluConstants", { isConstant: true, initial: -1e-6 }),
   ...linearIn(isDense, linear("mlp", "out", "dModel dMlp -> dMlp dModel", hasDense)),
   ...linearIn(isSparse, linear("mlp", "router", "expert dModel -> dModel expert", hasExperts)),
   "mlp.b_choice": {
@@ -182,7 +231,36 @@ const ROWS = {
     inBlock: isSparse,
   },
   ...norm("ln2Post", "blocks.{i}.ln2_post", "ln2Post", (spec) => normsAfter(spec) && hasMlpNorm(spec)),
+  ...linear("perLayer", "gate", "dPerLayer dModel -> dModel dPerLayer", hasPerLayer, [
+    "W_perLayer_gate",
+    "b_perLayer_gate",
+  ]),
+  ...linear("perLayer", "out", "dModel dPerLayer -> dPerLayer dModel", hasPerLayer, [
+    "W_perLayer_out",
+    "b_perLayer_out",
+  ]),
+  ...norm("perLayer.norm", "blocks.{i}.perLayer.ln", "perLayerNorm", (spec) => hasPerLayer(spec) && hasNorms(spec)),
+  "block.scalar": {
+    ...{ lens: "blocks.{i}.scalar", place: "scalar", axes: "one", form: "vector", isConstant: true, initial: 1 },
+    when: ({ block }) => block.scalar === true,
+  },
   ...norm("lnFinal", "ln_final", "lnFinal", (spec) => hasNorms(spec) && spec.unembed.norm !== false),
+  "unembed.W_transform": {
+    lens: "unembed.W_transform",
+    place: "unembedTransform",
+    axes: "dOut dModel -> dModel dOut",
+    form: "matrix",
+    when: isTransformed,
+  },
+  "unembed.b_transform": {
+    lens: "unembed.b_transform",
+    place: "unembedTransformBias",
+    axes: "dModel",
+    form: "vector",
+    when: isTransformed,
+    isOptional: true,
+  },
+  ...norm("unembed.ln", "unembed.ln", "unembedNorm", (spec) => isTransformed(spec) && hasNorms(spec)),
   "unembed.W_proj": {
     lens: "unembed.W_proj",
     place: "unembedProjection",
@@ -238,6 +316,31 @@ export function dMlpOf({ layers, dMlp }: Architecture, layer: number): number {
   return layers[layer]?.dMlp ?? dMlp;
 }
 
+/** Width of a block's heads: the block's own, or else the model's. */
+export function dHeadOf({ layers, dHead }: Pick<Architecture, "layers" | "dHead">, layer: number): number {
+  return layers[layer]?.dHead ?? dHead;
+}
+
+/** Key-value heads of a block: its own number, or else the model's. */
+export function nKvHeadsOf({ layers, nKvHeads }: Pick<Architecture, "layers" | "nKvHeads">, layer: number): number {
+  return layers[layer]?.nKvHeads ?? nKvHeads;
+}
+
+/** Elements of a token's keys in a block, and of its values; 0 where they are an earlier block's. */
+export function kvWidthOf(spec: Pick<Architecture, "layers" | "dHead" | "nKvHeads">, layer: number): number {
+  return spec.layers[layer]?.keysFrom === undefined ? nKvHeadsOf(spec, layer) * dHeadOf(spec, layer) : 0;
+}
+
+/** Elements of a token's keys and values in all blocks. */
+export function cacheWidth(spec: Pick<Architecture, "layers" | "dHead" | "nKvHeads">): number {
+  return 2 * spec.layers.reduce((sum, _, layer) => sum + kvWidthOf(spec, layer), 0);
+}
+
+/** Elements of a row of the widest projection to queries, keys and values. */
+export function widestProjection(spec: Architecture): number {
+  return Math.max(...spec.layers.map((_, layer) => spec.nHeads * dHeadOf(spec, layer) + 2 * kvWidthOf(spec, layer)));
+}
+
 /** Width of the widest MLP; of a mixture, what a row's experts have together. */
 export function widestMlp(spec: Architecture): number {
   const { experts } = spec.mlp;
@@ -252,12 +355,16 @@ export function widestMlp(spec: Architecture): number {
 
 const SIZES: Readonly<Record<string, (spec: Architecture, layer: number) => number>> = {
   dModel: ({ dModel }) => dModel,
+  dOut: ({ dModel }) => dModel,
   dEmbed: ({ embed, dModel }) => embed.width ?? dModel,
   vocab: ({ vocabSize }) => vocabSize,
   pos: ({ maxPositions }) => maxPositions,
   head: ({ nHeads }) => nHeads,
-  kvHead: ({ nKvHeads }) => nKvHeads,
-  dHead: ({ dHead }) => dHead,
+  kvHead: nKvHeadsOf,
+  dHead: dHeadOf,
+  layer: ({ nLayers }) => nLayers,
+  dPerLayer: ({ embed }) => embed.perLayer?.width ?? 0,
+  vocabPerLayer: ({ embed }) => embed.perLayer?.vocabSize ?? 0,
   dMlp: dMlpOf,
   expert: ({ mlp }) => mlp.experts?.count ?? 0,
   dExpert: ({ mlp }) => mlp.experts?.dExpert ?? 0,

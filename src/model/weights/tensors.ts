@@ -7,8 +7,9 @@ import { readBuffer } from "../../gpu/readback.ts";
 import type { BufferSlice } from "../../gpu/recorder.ts";
 import { Tensor } from "../../gpu/tensor.ts";
 import type { Matrix } from "../../kernels/matrix.ts";
-import type { Piece, PlannedMatrix, PlannedWeight } from "./plan.ts";
+import { type Piece, type PlannedMatrix, type PlannedWeight, rowsTaken, rowTaken } from "./plan.ts";
 import { fromStorage } from "./storage.ts";
+import { WEIGHT_NAMES, WEIGHTS } from "./table.ts";
 import type { Weights } from "./weights.ts";
 
 /** What was planned, or its gradient, in memory; `slices` by the parts of `matrix`. */
@@ -29,8 +30,14 @@ export function weightsInMemory(weights: Weights): InMemory[] {
 }
 
 /** The tensors of the checkpoint that a model computes with, in the order in which they are loaded. */
-export function tensorNames({ planned }: Weights): string[] {
+export function tensorNames({ planned }: Pick<Weights, "planned">): string[] {
   return [...new Set(planned.flatMap(({ pieces }) => pieces.map(({ info }) => info.name)))];
+}
+
+/** Those that training moves: without constants. */
+export function parameterNames({ planned }: Pick<Weights, "planned">): string[] {
+  const constants = new Set(WEIGHT_NAMES.filter((name) => WEIGHTS[name].isConstant).map((name) => WEIGHTS[name].place));
+  return tensorNames({ planned: planned.filter(({ place }) => !constants.has(place)) });
 }
 
 /** The pieces that are cut from a tensor, with where they lie. */
@@ -38,6 +45,11 @@ export function piecesOf(memory: readonly InMemory[], name: string): { piece: Pi
   return memory.flatMap((held) =>
     held.planned.pieces.filter(({ info }) => info.name === name).map((piece) => ({ piece, held })),
   );
+}
+
+/** The shape of a piece's tensor in the checkpoints of its family, as `readTensor` gives it. */
+export function shapeInFamily({ info: { shape, isTurned } }: Piece): readonly number[] {
+  return isTurned ? [...shape.slice(0, -2), ...shape.slice(-2).reverse()] : shape;
 }
 
 /** Numbers of a buffer: `rows` vectors of `width`, `stride` apart, from `start` on. */
@@ -50,9 +62,9 @@ export interface Region {
 }
 
 /** Where in memory the numbers of a piece lie. */
-export function regionsOf({ at, width, runs }: Piece, { matrix, slices }: InMemory): Region[] {
+export function regionsOf({ at, width, cut }: Piece, { matrix, slices }: InMemory): Region[] {
   const { layout, stride } = matrix;
-  const end = at + runs.reduce((sum, { count }) => sum + count, 0);
+  const end = at + rowsTaken(cut);
   return matrix.parts.flatMap(({ firstRow, rows: held }, index): Region[] => {
     const first = Math.max(at, firstRow) - firstRow;
     const count = Math.min(end, firstRow + held) - firstRow - first;
@@ -65,7 +77,7 @@ export function regionsOf({ at, width, runs }: Piece, { matrix, slices }: InMemo
   });
 }
 
-/** A tensor of numbers in float32 whatever its storage, [..] as the checkpoint stores it. */
+/** A tensor of numbers in float32 whatever its storage, [..] as the checkpoints of its family store it. */
 export async function readTensor(gpu: Gpu, pieces: readonly { piece: Piece; held: InMemory }[]): Promise<Float32Array> {
   const shape = pieces[0]?.piece.info.shape ?? [];
   const data = new Float32Array(shape.reduce((product, size) => product * size, 1));
@@ -76,11 +88,10 @@ export async function readTensor(gpu: Gpu, pieces: readonly { piece: Piece; held
 /** Puts a piece's rows where they were cut from. */
 async function putPiece(gpu: Gpu, data: Float32Array, piece: Piece, { matrix, slices }: InMemory): Promise<void> {
   for (const [index, part] of matrix.parts.entries()) {
-    const { buffer, offset = 0 } = slices[index] as BufferSlice;
-    const values = fromStorage(
-      new Uint8Array(await readBuffer(gpu, buffer, offset, part.bytes)),
-      part.storage ?? matrix.storage,
-    );
+    const { buffer, offset = 0, streamed } = slices[index] as BufferSlice;
+    const read = () => readBuffer(gpu, buffer, offset, part.bytes);
+    const bytes = await (streamed ? streamed.use(read) : read());
+    const values = fromStorage(new Uint8Array(bytes), part.storage ?? matrix.storage);
     eachNumber(piece, matrix, part, (inTensor, inPart) => {
       data[inTensor] = values[inPart] as number;
     });
@@ -111,13 +122,13 @@ export async function writeTensors(
 
 /** Where each number of a piece stands: in its tensor, and in a part of the matrix. */
 function eachNumber(
-  { at, start, runs, rows, width, source }: Piece,
+  { at, start, cut, rows, width, source }: Piece,
   { layout, stride }: PlannedMatrix,
   part: PlannedMatrix["parts"][number],
   visit: (inTensor: number, inPart: number) => void,
 ): void {
-  const places = runs.flatMap(({ first, count }) => Array.from({ length: count }, (_, index) => first + index));
-  for (const [row, place] of places.entries()) {
+  for (let row = 0; row < rowsTaken(cut); row++) {
+    const place = rowTaken(cut, row);
     const own = at + row - part.firstRow;
     if (own < 0 || own >= part.rows) continue;
     for (let k = 0; k < width; k++)

@@ -2,17 +2,19 @@
 import type { Tensor } from "../../gpu/tensor.ts";
 import type { Matrix, NormWeights } from "../../kernels/matrix.ts";
 import type { PlannedWeight } from "./plan.ts";
+import type { LayerStream } from "./stream.ts";
 
 export interface BlockWeights {
   ln1?: NormWeights;
   ln1Post?: NormWeights;
   ln2?: NormWeights;
   ln2Post?: NormWeights;
-  /** Queries, keys, values stacked: [(nHeads + 2 nKvHeads) dHead, dModel]. */
+  /** Queries, keys, values stacked: [(nHeads + 2 nKvHeads) dHead, dModel]; those of them that the block makes. */
   qkv: Matrix;
   qkvBias?: Tensor;
   qNorm?: NormWeights;
   kNorm?: NormWeights;
+  vNorm?: NormWeights;
   /** [nHeads]. */
   sinks?: Tensor;
   W_O: Matrix;
@@ -22,9 +24,20 @@ export interface BlockWeights {
   b_gate?: Tensor;
   W_in?: Matrix;
   b_in?: Tensor;
+  /** [2] each: alphaP and alphaN, and beta and eps. */
+  xielu?: Tensor;
+  xieluConstants?: Tensor;
   /** [dModel, dMlp]. */
   W_out?: Matrix;
   b_out?: Tensor;
+  /** [dPerLayer, dModel] and [dModel, dPerLayer], and the norm of what they give, where blocks have embeddings of their own. */
+  W_perLayer_gate?: Matrix;
+  b_perLayer_gate?: Tensor;
+  W_perLayer_out?: Matrix;
+  b_perLayer_out?: Tensor;
+  perLayerNorm?: NormWeights;
+  /** [1]. */
+  scalar?: Tensor;
   /** Of a mixture of experts: [experts, dModel], and what is added to scores where experts are chosen by. */
   W_router?: Matrix;
   b_router?: Tensor;
@@ -55,9 +68,17 @@ export interface Weights {
   W_E: Matrix;
   W_pos?: Matrix;
   embedNorm?: NormWeights;
+  /** [vocab, nLayers * dPerLayer], [nLayers * dPerLayer, dModel] and [dPerLayer], where blocks have embeddings of their own. */
+  W_E_perLayer?: Matrix;
+  perLayerProjection?: Matrix;
+  perLayerNorm?: NormWeights;
   /** [dModel, dEmbed] and [dEmbed, dModel], where the embedding is not as wide as the residual. */
   embedProjection?: Matrix;
   unembedProjection?: Matrix;
+  /** [dModel, dModel], its bias and the norm after it, where a layer stands before the unembedding. */
+  unembedTransform?: Matrix;
+  unembedTransformBias?: Tensor;
+  unembedNorm?: NormWeights;
   blocks: BlockWeights[];
   lnFinal?: NormWeights;
   W_U: Matrix;
@@ -66,6 +87,8 @@ export interface Weights {
   modules?: readonly ModuleWeights[];
   /** What they were made of. */
   planned: readonly PlannedWeight[];
+  /** Brings the matrices of blocks that are not on the GPU all the time. */
+  stream?: LayerStream;
 }
 
 /** Every buffer of the weights, each once (a tied head shares the embedding's). */

@@ -16,6 +16,7 @@ import {
 import { adapterLine } from "../../hosts/adapters.ts";
 import { likeliest, logSoftmax } from "../../model/drafts/log-softmax.ts";
 import type { GenerateOptions } from "../../model/generate.ts";
+import { dHeadOf, nKvHeadsOf } from "../../model/weights/table.ts";
 import type { Running } from "../protocol.ts";
 import type { BenchArgs } from "./benchmark.ts";
 import { figure } from "./figures.ts";
@@ -155,7 +156,8 @@ async function attention(
   const capture = isWeighted ? [point("pattern"), point("v")] : point(kind);
   using run = await model.forward(ids, { edits, logits: "none", capture, signal });
   const values = await run.cache.read(point(isWeighted ? "pattern" : kind));
-  const { nHeads, nKvHeads, dHead } = model.spec;
+  const { nHeads } = model.spec;
+  const [nKvHeads, dHead] = [nKvHeadsOf(model.spec, layer), dHeadOf(model.spec, layer)];
   if (isWeighted)
     weigh(values, lengthsOf(await run.cache.read(point("v")), dHead), { nHeads, nKvHeads, keys: ids.length });
   return { tokens: ids.map(labelOf), nHeads, values };

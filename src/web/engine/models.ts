@@ -1,8 +1,7 @@
 /** Models for the page: where they can come from, and what is said of one before and after it is loaded. */
-import { type ModelSource, openModelSource, openTokenizer, readSpec } from "../../model/load.ts";
+import { type ModelSource, openModelSource, openTokenizer, readFitted } from "../../model/load.ts";
 import type { ModelSpec } from "../../model/spec.ts";
-import { fitCheckpoint } from "../../model/weights/fit.ts";
-import { gpuMemory } from "../../model/weights/plan.ts";
+import { gpuMemory } from "../../model/weights/residency.ts";
 import { gpu, type Loaded } from "./session.ts";
 
 /** A model by its name, address or files. Names of embedded models are addresses beside the page. */
@@ -62,10 +61,9 @@ export function describeModel({ model, words, blueprint, notices }: Loaded): Mod
 }
 
 export async function inspectSource(choice: FoundModel, signal: AbortSignal): Promise<Inspection> {
-  const checkpoint = await openModelSource(sourceOf(choice), { signal, onNotice: () => {} });
+  const stored = await openModelSource(sourceOf(choice), { signal, onNotice: () => {} });
   try {
-    const { spec: configSpec } = await readSpec(checkpoint);
-    const { spec } = await fitCheckpoint(configSpec, checkpoint, () => {});
+    const { spec, checkpoint } = await readFitted(stored);
     await openTokenizer(checkpoint, spec, () => {});
     const memory = gpuMemory(spec, checkpoint);
     const { maxBufferSize } = (await gpu()).limits;
@@ -80,7 +78,7 @@ export async function inspectSource(choice: FoundModel, signal: AbortSignal): Pr
       problem: roomFor(memory.weights),
     };
   } finally {
-    await checkpoint.close();
+    await stored.close();
   }
 }
 

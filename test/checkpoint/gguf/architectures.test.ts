@@ -5,17 +5,18 @@
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
+import { dequantize, quantize } from "../../../src/checkpoint/blocks.ts";
 import { openCheckpoint } from "../../../src/checkpoint/checkpoint.ts";
 import { ARCHITECTURES } from "../../../src/checkpoint/gguf/architectures.ts";
 import { FilesSource } from "../../../src/checkpoint/index.ts";
 import { ConfigError } from "../../../src/errors.ts";
-import { loadParts } from "../../../src/model/load.ts";
+import { loadParts, readFitted } from "../../../src/model/load.ts";
 import { Model } from "../../../src/model/model.ts";
 import { fixtureFiles, golden, goldenIn, readLogits, tensorsOf } from "../../support/fixtures.ts";
 import { floats, type Pairs, type Written, writeGguf } from "../../support/gguf.ts";
 import { testGpu } from "../../support/gpu.ts";
 import { relativeError } from "../../support/numbers.ts";
-import { converted } from "./convert.ts";
+import { converted, expertSettings } from "./convert.ts";
 
 const sourceOf = (file: Uint8Array) => FilesSource.of([["model.gguf", file]], "here");
 
@@ -42,7 +43,101 @@ describe("a converted fixture", () => {
   });
 
   it("is there for every architecture", () => {
-    expect(new Set(FAMILIES.map(([, architecture]) => architecture))).toEqual(new Set(ARCHITECTURES.keys()));
+    const tested = [...FAMILIES, ...MIXTURES].map(([, architecture]) => architecture);
+    expect(new Set(tested)).toEqual(new Set(ARCHITECTURES.keys()));
+  });
+});
+
+/** Mixtures of experts. llama.cpp norms Qwen 3's weights of the chosen experts, and not Qwen 2's; so do the fixtures. */
+const MIXTURES: [fixture: string, architecture: string, extra?: Pairs][] = [
+  ["qwen2_moe", "qwen2moe"],
+  ["qwen3_moe", "qwen3moe"],
+  [
+    "gpt_oss",
+    "gpt-oss",
+    {
+      "attention.sliding_window": 7,
+      "rope.scaling.type": "yarn",
+      "rope.scaling.factor": 32,
+      "rope.scaling.original_context_length": 4,
+    },
+  ],
+];
+
+describe.each(MIXTURES)("a mixture: %s as %s", (fixture, architecture, extra) => {
+  const load = async (file: Uint8Array) =>
+    new Model(await loadParts(sourceOf(file), { gpu: await testGpu(), quiet: true }));
+  const convert = async (change?: (tensor: Written) => Written) => {
+    const files = await fixtureFiles(`../types/${fixture}`);
+    return converted(files, architecture, { ...expertSettings(files.config), ...extra }, change);
+  };
+
+  it("has transformers' logits", { timeout: 60_000 }, async () => {
+    using model = await load(await convert());
+    const { ids, values } = await golden(`../types/${fixture}`);
+    const logits = await readLogits(model.forward(ids));
+    expect(relativeError(logits, values.get("logits") as Float32Array)).toBeLessThan(1e-5);
+  });
+
+  it("keeps experts in their blocks, and computes what their numbers compute", { timeout: 60_000 }, async () => {
+    const inBlocks = (tensor: Written, type: "Q8_0" | "F32"): Written => {
+      if (!/ffn_(gate|up)_exps\.weight$/.test(tensor.name)) return tensor;
+      const data = quantize(new Float32Array(tensor.data.buffer), "Q8_0");
+      return type === "Q8_0" ? { ...tensor, type, data } : floats(tensor.name, tensor.shape, dequantize(data, "Q8_0"));
+    };
+    using quantized = await load(await convert((tensor) => inBlocks(tensor, "Q8_0")));
+    using plain = await load(await convert((tensor) => inBlocks(tensor, "F32")));
+    const { ids } = await golden(`../types/${fixture}`);
+    const [actual, expected] = [await readLogits(quantized.forward(ids)), await readLogits(plain.forward(ids))];
+    expect(relativeError(actual, expected)).toBeLessThan(1e-5);
+    const sparse = quantized.engine.weights.blocks.filter(({ W_experts_gate }) => W_experts_gate);
+    for (const { W_experts_gate, W_experts_in } of sparse)
+      expect([W_experts_gate?.storage, W_experts_in?.storage]).toEqual(["q8_0", "q8_0"]);
+  });
+});
+
+describe("experts of gpt-oss", () => {
+  it("whose gate and up are of two types are refused", async () => {
+    const files = await fixtureFiles("../types/gpt_oss");
+    const mixed = (tensor: Written): Written =>
+      /ffn_up_exps\.weight$/.test(tensor.name)
+        ? { ...tensor, type: "Q8_0", data: quantize(new Float32Array(tensor.data.buffer), "Q8_0") }
+        : tensor;
+    await expect(openCheckpoint(sourceOf(converted(files, "gpt-oss", {}, mixed)))).rejects.toMatchObject({
+      code: "checkpoint/shape",
+      message: expect.stringMatching(/blk\.0\.ffn_gate_exps\.weight is F32 .*blk\.0\.ffn_up_exps\.weight is Q8_0/),
+    });
+  });
+
+  it("lie in the file's pieces wherever a read begins and ends", async () => {
+    const files = await fixtureFiles("../types/gpt_oss");
+    const checkpoint = await openCheckpoint(sourceOf(converted(files, "gpt-oss")));
+    for (const name of ["model.layers.1.mlp.experts.gate_up_proj", "model.layers.1.mlp.experts.gate_up_proj_bias"]) {
+      const whole = await checkpoint.read(name);
+      for (const [start, end] of [
+        [4, 12],
+        [8, 300],
+        [128, 256],
+        [260, whole.length],
+        [12, 12],
+      ] as const)
+        expect(await checkpoint.read(name, start, end)).toEqual(whole.slice(start, end));
+    }
+  });
+
+  it("turn with YaRN's own bounds, or not at all where the file scales nothing", async () => {
+    const experts = {
+      expert_count: 4,
+      expert_used_count: 2,
+      expert_feed_forward_length: 8,
+      "attention.sliding_window": 4,
+    };
+    expect((await configOf("gpt-oss", experts)).rope_scaling).toEqual({ rope_type: "default", truncate: false });
+    const yarn = { "rope.scaling.type": "yarn", "rope.scaling.factor": 4 };
+    expect(await configOf("gpt-oss", { ...experts, ...yarn })).toMatchObject({
+      rope_scaling: { rope_type: "yarn", factor: 4, truncate: false },
+      intermediate_size: 8,
+    });
   });
 });
 
@@ -165,10 +260,10 @@ describe("refused by name", () => {
 
   it("another architecture, with the list", async () => {
     await refused(
-      "qwen3moe",
+      "deepseek2",
       {},
       "config/unknown-model-type",
-      /"qwen3moe" is not read from GGUF \(read: llama, qwen2, /,
+      /"deepseek2" is not read from GGUF \(read: llama, qwen2, /,
     );
     const file = writeGguf({}, []);
     const checkpoint = await openCheckpoint(sourceOf(file));
@@ -176,8 +271,33 @@ describe("refused by name", () => {
   });
 
   it("a tensor that the architecture has no place for", async () => {
-    const strange = floats("blk.0.attn_q_norm.weight", [8], new Float32Array(8));
-    await refused("llama", {}, "config/unsupported", /llama has no place for blk\.0\.attn_q_norm\.weight/, [strange]);
+    const { config, tensors } = await fixtureFiles("llama");
+    const more = {
+      name: "model.layers.0.self_attn.q_norm.weight",
+      dtype: "F32" as const,
+      shape: [8],
+      data: new Float32Array(8),
+    };
+    const checkpoint = await openCheckpoint(sourceOf(converted({ config, tensors: [...tensors, more] }, "llama")));
+    await expect(readFitted(checkpoint)).rejects.toMatchObject({
+      code: "config/unsupported",
+      message: expect.stringMatching(/architecture has no place for blk\.0\.attn_q_norm\.weight\. It is a variant/),
+    });
+  });
+
+  it("a bias of a module that the family gives none", async () => {
+    const { config, tensors } = await fixtureFiles("qwen3");
+    const more = {
+      name: "model.layers.1.self_attn.o_proj.bias",
+      dtype: "F32" as const,
+      shape: [32],
+      data: new Float32Array(32),
+    };
+    const checkpoint = await openCheckpoint(sourceOf(converted({ config, tensors: [...tensors, more] }, "qwen3")));
+    await expect(readFitted(checkpoint)).rejects.toMatchObject({
+      code: "config/unsupported",
+      message: expect.stringMatching(/has no place for model\.layers\.1\.self_attn\.o_proj\.bias/),
+    });
   });
 
   it("one list of LongRoPE without the other, or without the trained length", async () => {

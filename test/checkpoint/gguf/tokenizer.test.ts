@@ -8,27 +8,7 @@ import { FilesSource } from "../../../src/checkpoint/index.ts";
 import { loadTokenizer, type Tokenizer } from "../../../src/tokenizer/index.ts";
 import { type Pairs, writeGguf } from "../../support/gguf.ts";
 import { type Expected, memorySource, readFixture } from "../../tokenizer/fixtures.ts";
-
-interface TokenizerJson {
-  added_tokens: { id: number; special: boolean }[];
-  pre_tokenizer: unknown;
-  model: { vocab: Record<string, number>; merges: (string | [string, string])[] };
-}
-
-/** Metadata of a fixture: its tokens in order, and their types. */
-async function vocabularyOf(name: string): Promise<{ json: TokenizerJson; pairs: Pairs }> {
-  const json = await readFixture<TokenizerJson>(`${name}/tokenizer.json`);
-  const tokens = Object.entries(json.model.vocab).sort(([, a], [, b]) => a - b);
-  const special = new Set(json.added_tokens.map(({ id }) => id));
-  const typeOf = (text: string, id: number) =>
-    text === "<unk>" ? 2 : special.has(id) ? 3 : /^<0x..>$/.test(text) ? 6 : 1;
-  const pairs = {
-    "general.architecture": "llama",
-    "tokenizer.ggml.tokens": tokens.map(([text]) => text),
-    "tokenizer.ggml.token_type": tokens.map(([text, id]) => typeOf(text, id)),
-  };
-  return { json, pairs };
-}
+import { mergeText, type TokenizerJson, vocabularyOf } from "./vocabulary.ts";
 
 /** A tokenizer of metadata, with files beside the model. */
 async function tokenizerOf(pairs: Pairs, beside: Record<string, unknown> = {}): Promise<Tokenizer | undefined> {
@@ -44,8 +24,6 @@ async function tokenizerOf(pairs: Pairs, beside: Record<string, unknown> = {}): 
     { modelType: "llama", vocabSize: 400 },
   );
 }
-
-const mergeText = (merge: string | [string, string]) => (typeof merge === "string" ? merge : merge.join(" "));
 
 describe('model "gpt2"', () => {
   const byteLevel = async (more: Pairs = {}): Promise<Pairs> => {
@@ -77,6 +55,7 @@ describe('model "gpt2"', () => {
     ["llama-bpe", "\\p{N}{1,3}", true, null],
     ["dbrx", "\\p{N}{1,3}", false, null],
     ["qwen2", "|\\p{N}|", false, { type: "NFC" }],
+    ["gpt-4o", "[\\r\\n/]*", false, null],
   ])("has the pattern of %s", async (pre, part, ignoresMerges, normalizer) => {
     const checkpoint = await openCheckpoint(
       FilesSource.of([["x.gguf", writeGguf(await byteLevel({ "tokenizer.ggml.pre": pre }))]], "here"),
@@ -85,6 +64,18 @@ describe('model "gpt2"', () => {
     const { pretokenizers } = json.pre_tokenizer as { pretokenizers: { pattern?: { Regex: string } }[] };
     expect(pretokenizers[0]?.pattern?.Regex).toContain(part);
     expect(json).toMatchObject({ normalizer, model: { ignore_merges: ignoresMerges } });
+  });
+
+  it("cuts words where gpt-4o does: before capitals, behind contractions, at three digits", async () => {
+    const tokenizer = await tokenizerOf(await byteLevel({ "tokenizer.ggml.pre": "gpt-4o" }));
+    // No token of the vocabulary reaches over a cut, so that each piece of the text is encoded as it is alone.
+    for (const [text, words] of [
+      ["lightLight", ["light", "Light"]],
+      ["1234 a", ["123", "4", " a"]],
+      ["it's light", ["it's", " light"]],
+      ["a//\n/b", ["a", "//\n/", "b"]],
+    ] as const)
+      expect(tokenizer?.encode(text), text).toEqual(words.flatMap((word) => tokenizer?.encode(word)));
   });
 
   it("adds BOS where the file says, and for Llama 3 where it does not", async () => {

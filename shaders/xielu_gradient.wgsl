@@ -1,0 +1,21 @@
+// Back through xIELU, in place of the gradient: dy[i] *= xielu'(x[i]) for i < count.
+// Grid: x = ceil(count / 64), folded into y.
+
+struct Params {
+  count: u32,
+  start: u32,
+  gradStart: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(1) @binding(2) var<storage, read> x: array<f32>;
+@group(1) @binding(3) var<storage, read_write> dy: array<f32>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {
+  let index = id.y * grid.x * 64u + id.x;
+  if (index >= params.count) {
+    return;
+  }
+  dy[params.gradStart + index] *= xieluSlope(x[params.start + index]);
+}

@@ -8,6 +8,7 @@ import type { Mutant } from "./mutant.ts";
 import { EXPERT_MUTANTS } from "./mutants-experts.ts";
 import { GGUF_MUTANTS } from "./mutants-gguf.ts";
 import { GRADIENT_MUTANTS } from "./mutants-gradients.ts";
+import { GRAPH_MUTANTS } from "./mutants-graph.ts";
 import { QUANTIZED_MUTANTS } from "./mutants-quantized.ts";
 import { STREAMED_MUTANTS } from "./mutants-streamed.ts";
 import { TYPE_MUTANTS } from "./mutants-types.ts";
@@ -588,6 +589,7 @@ export const MUTANTS: readonly Mutant[] = [
     tests: BENCH,
   },
   ...GRADIENT_MUTANTS,
+  ...GRAPH_MUTANTS,
   ...TYPE_MUTANTS,
   ...EXPERT_MUTANTS,
   ...GGUF_MUTANTS,

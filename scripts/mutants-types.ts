@@ -23,7 +23,7 @@ export const TYPE_MUTANTS: readonly Mutant[] = [
     file: "src/ops/head-parts.ts",
     from: "zeroRows(recorder, rows.count, out);",
     to: "",
-    tests: ["test/gradients/kernels.test.ts"],
+    tests: ["test/kernels/head-parts.test.ts"],
   },
   {
     name: "types: a chunk is a window",
@@ -37,7 +37,7 @@ export const TYPE_MUTANTS: readonly Mutant[] = [
     file: "shaders/attention_gradient.wgsl",
     from: "if (CHUNKED) {",
     to: "if (CHUNKED && false) {",
-    tests: ["test/gradients/kernels.test.ts"],
+    tests: ["test/gradients/types.test.ts"],
   },
   {
     name: "types: the other part of queries rotates",

@@ -279,15 +279,15 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "trace: rows end before their keys and values are stored",
     file: "src/model/trace.ts",
-    from: "this.add(STORE, [turnedK, v],",
-    to: 'this.add(STORE, this.form.narrow && layer === this.spec.nLayers - 1 ? [this.#select(turnedK, "output"), this.#select(v, "output")] : [turnedK, v],',
+    from: "this.add(STORE, own, {",
+    to: 'this.add(STORE, this.form.narrow && layer === this.spec.nLayers - 1 ? own.map((x) => this.#select(x, "output")) : own, {',
     tests: REFERENCES,
   },
   {
     name: "trace: values are rotated",
     file: "src/model/trace.ts",
-    from: "const [turnedQ, turnedK] = this.#turned(ownQ, k);",
-    to: "const [turnedQ, turnedK] = this.#turned(ownQ, k);\n    if (v) [v] = this.#rotated(v, undefined);",
+    from: "const [turnedQ, turnedK] = this.#turned(q, k);",
+    to: "const [turnedQ, turnedK] = this.#turned(q, k);\n    if (v) [v] = this.#rotated(v, undefined);",
     tests: REFERENCES,
   },
   {
@@ -395,8 +395,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "weights: heads of W_O are its inner axis",
     file: "src/model/weights/table.ts",
-    from: '"dModel (head dHead) -> head dHead dModel"',
-    to: '"dModel (dHead head) -> head dHead dModel"',
+    from: '"dModel (head dValue) -> head dValue dModel"',
+    to: '"dModel (dValue head) -> head dValue dModel"',
     tests: ["test/engine/weights.test.ts"],
   },
   {
@@ -577,8 +577,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "processed: the first value head's bias serves all query heads",
     file: "src/model/weights/process.ts",
-    from: "ofHeads[valueHead * dHead + (at % dHead)]",
-    to: "ofHeads[at % dHead]",
+    from: "ofHeads[valueHead * dValue + (at % dValue)]",
+    to: "ofHeads[at % dValue]",
     tests: ["test/model/processed.test.ts"],
   },
   {

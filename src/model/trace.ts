@@ -18,6 +18,7 @@ import { EMBED } from "../ops/embed.ts";
 import { EMBEDS } from "../ops/embeds.ts";
 import { EXPERT_MATMUL } from "../ops/experts.ts";
 import { HEAD_PROJECTION } from "../ops/head-inputs.ts";
+import { JOIN_HEADS, SPLIT_HEADS } from "../ops/head-parts.ts";
 import { JOIN } from "../ops/join.ts";
 import { HEAD_RESULTS, MATMUL } from "../ops/matmul.ts";
 import { MULTIPLY } from "../ops/multiply.ts";
@@ -40,6 +41,7 @@ import { spliceModules, writtenBy } from "./modules.ts";
 import type {
   Activation,
   ExpertsSpec,
+  LatentSpec,
   LayerSpec,
   ModelSpec,
   NormSpec,
@@ -47,7 +49,18 @@ import type {
   RopeSpec,
   UnembedSpec,
 } from "./spec.ts";
-import { dHeadOf, dMlpOf, isSparse, nKvHeadsOf, normsAttention, ownsKeys, projectsValues } from "./weights/table.ts";
+import {
+  attentionWidth,
+  dHeadOf,
+  dMlpOf,
+  dValueOf,
+  isSparse,
+  nKvHeadsOf,
+  normsAttention,
+  normsQkIn,
+  ownsKeys,
+  projectsValues,
+} from "./weights/table.ts";
 
 /** What the graph of a pass depends on, besides the spec. */
 export interface PassForm {
@@ -291,8 +304,7 @@ class Tracer extends GraphBuilder {
   }
 
   /** x, normed; with the points `.hook_scale` and `.hook_normalized` where they have a prefix. */
-  #norm(x: Value, weights: WeightRef, points?: string, isCopy = false): Value {
-    const { norm: spec } = this.spec;
+  #norm(x: Value, weights: WeightRef, points?: string, isCopy = false, spec = this.spec.norm): Value {
     if (spec.kind === "none") return x;
     const attributes = { spec, weights };
     const at = (name: string) => {
@@ -305,14 +317,17 @@ class Tracer extends GraphBuilder {
   }
 
   /**
-   * Queries, keys and values [row, heads, dHead] of what attention reads, or of the copies of the residual that heads have: those of them
-   * that the block makes.
+   * Queries, keys and values [row, heads, dHead or dValue] of what attention reads, or of the copies of the residual that heads have: those
+   * of them that the block makes.
    */
   #projected(residual: Value, x: Value): readonly [q: Value, k?: Value, v?: Value] {
     const { spec, layer } = this;
-    const [width, kvHeads] = [dHeadOf(spec, layer), nKvHeadsOf(spec, layer)];
+    const [dHead, kvHeads] = [dHeadOf(spec, layer), nKvHeadsOf(spec, layer)];
     const names = ["q", ...(ownsKeys(spec, layer) ? ["k"] : []), ...(projectsValues(spec, layer) ? ["v"] : [])];
-    const parts = names.map((name) => ({ heads: name === "q" ? spec.nHeads : kvHeads, width }));
+    const parts = names.map((name) => ({
+      heads: name === "q" ? spec.nHeads : kvHeads,
+      width: name === "v" ? dValueOf(spec, layer) : dHead,
+    }));
     const weights = { weight: this.#weight("qkv"), bias: this.#weight("qkvBias"), parts };
     const readers = names.map((name, part) => ({
       point: this.#at(`attn.hook_${name}`),
@@ -328,26 +343,34 @@ class Tracer extends GraphBuilder {
     }) as [Value, Value?, Value?];
   }
 
-  /** Queries, and keys and values in the cache, [row, heads, dHead]: projected, normed and rotated. */
+  /** Queries, and keys and values in the cache, all as wide: projected, normed and rotated. */
   #projections(residual: Value, x: Value): { q: Value; keys: Value; values: Value } {
     const { layer } = this;
+    const { queryScale } = this.spec.layers[layer] as LayerSpec;
+    const { latent } = this.spec.attention;
+    const [turned, k, v] = latent ? this.#latentHeads(x, latent) : this.#heads(residual, x);
+    const q = this.#widened(queryScale ? this.one(POSITION_SCALE, [turned], queryScale) : turned);
+    if (k && v) {
+      const own = [this.#widened(k), this.#widened(v)];
+      const [keys, values] = this.add(STORE, own, { layer }, { isCached: true }) as [Value, Value];
+      this.#stored[layer] = { keys, values };
+    }
+    return { q, ...this.#storedOf(this.#cacheLayer) };
+  }
+
+  /** Queries, and the keys and values that the block makes, of a projection each: normed and rotated. */
+  #heads(residual: Value, x: Value): readonly [q: Value, k?: Value, v?: Value] {
     const { clamp, vNorm } = this.spec.attention;
     const projected = this.#projected(residual, x);
-    const [ownQ, k, ownV] = projected.map((each) =>
+    const [q, k, ownV] = projected.map((each) =>
       each && clamp !== undefined ? this.one(CLAMP, [each], { least: -clamp, most: clamp }) : each,
     ) as [Value, Value?, Value?];
-    const { queryScale } = this.spec.layers[layer] as LayerSpec;
     // A copy of the keys may be looked at and changed as values.
     let v = ownV ?? (k && this.one(COPY, [k], {}, this.#at("attn.hook_v")));
     if (v && vNorm && vNorm.kind !== "none")
       v = this.one(QK_NORM, [v], { spec: withoutWeights(vNorm), over: "head", weights: this.#weight("vNorm") });
-    const [turnedQ, turnedK] = this.#turned(ownQ, k);
-    const q = queryScale ? this.one(POSITION_SCALE, [turnedQ], queryScale) : turnedQ;
-    if (turnedK && v) {
-      const [keys, values] = this.add(STORE, [turnedK, v], { layer }, { isCached: true }) as [Value, Value];
-      this.#stored[layer] = { keys, values };
-    }
-    return { q, ...this.#storedOf(this.#cacheLayer) };
+    const [turnedQ, turnedK] = this.#turned(q, k);
+    return [turnedQ, turnedK, v];
   }
 
   /** The block whose keys and values attention of this one reads. */
@@ -386,10 +409,61 @@ class Tracer extends GraphBuilder {
     ];
   }
 
+  /** Queries, keys and values by way of latent vectors, as `LatentSpec` describes it. */
+  #latentHeads(x: Value, { dKv, dQ, dRope, norm }: LatentSpec): readonly [q: Value, k: Value, v: Value] {
+    const { nHeads: heads, dHead } = this.spec;
+    const dNope = dHead - dRope;
+    const project = (input: Value, name: string, parts: readonly Shape[], bias = name.replace("W_", "b_")) =>
+      this.add(MATMUL, [input], { weight: this.#weight(name), bias: this.#weight(bias), parts });
+    const latent = (which: "q" | "kv", width: number) => {
+      const [down] = project(x, `W_D${which.toUpperCase()}`, [{ heads: 1, width }]) as [Value];
+      const normed = this.#norm(down, this.#weight(`${which}LatentNorm`), undefined, false, withoutWeights(norm));
+      this.name(normed, this.#at(`attn.hook_${which}_latent`));
+      return normed;
+    };
+    const whole = [{ heads, width: dHead }];
+    const [raw] = (
+      dQ === undefined ? project(x, "qkv", whole, "qkvBias") : project(latent("q", dQ), "W_UQ", whole)
+    ) as [Value];
+    const upParts = [dNope, dValueOf(this.spec, this.layer)].map((width) => ({ heads, width }));
+    const [keyPart, v] = project(latent("kv", dKv), "kvUp", upParts, "kvUpBias") as [Value, Value];
+    const [turning] = project(x, "W_KR", [{ heads: 1, width: dRope }]) as [Value];
+    const parts = [dNope, dRope].map((size) => ({ size, isGiven: true }));
+    const [queryPart, turningQuery] = this.add(SPLIT_HEADS, [raw], { parts }) as [Value, Value];
+    const [turnedQuery, turnedKey] = this.#rotated(turningQuery, turning);
+    const joined = (name: string, inputs: readonly Value[]) =>
+      this.one(JOIN_HEADS, inputs, { heads, parts }, this.#at(`attn.hook_${name}`));
+    const [q, k] = [joined("q", [queryPart, turnedQuery]), joined("k", [keyPart, turnedKey as Value])];
+    this.name(v, this.#at("attn.hook_v"));
+    return [q, k, v];
+  }
+
+  /** Heads as wide as attention computes with, in rows that begin at multiples of four: beside odd values those of a projection do not. */
+  #widened(x: Value): Value {
+    const own = x.width as number;
+    const zeros = attentionWidth(this.spec, this.layer) - own;
+    if (zeros === 0 && dValueOf(this.spec, this.layer) % 4 === 0) return x;
+    const given = { size: own, isGiven: true };
+    const parts = zeros === 0 ? [given] : [given, { size: zeros, isGiven: false }];
+    return this.one(JOIN_HEADS, [x], { heads: x.heads, parts });
+  }
+
+  /** What heads give, without the zeros that values were widened with. */
+  #narrowed(z: Value): Value {
+    const own = dValueOf(this.spec, this.layer);
+    const zeros = (z.width as number) - own;
+    if (zeros === 0) return z;
+    const parts = [
+      { size: own, isGiven: true },
+      { size: zeros, isGiven: false },
+    ];
+    return this.one(SPLIT_HEADS, [z], { parts });
+  }
+
   /** Queries and keys through their norm, where they have one. */
   #normedHeads(q: Value, k: Value | undefined): [Value, Value | undefined] {
     const { qkNorm: over, qkNormSpec } = this.spec.attention;
-    if (over === "none" || qkNormSpec.kind === "none") return [q, k];
+    if (!normsQkIn(this.spec, this.layer) || over === "none" || qkNormSpec.kind === "none") return [q, k];
     const norm = { spec: withoutWeights(qkNormSpec), over };
     return [
       this.one(QK_NORM, [q], { ...norm, weights: this.#weight("qNorm") }),
@@ -403,10 +477,11 @@ class Tracer extends GraphBuilder {
     const settings = spec.layers[layer] as LayerSpec;
     const { nHeads, dModel } = spec;
     const attributes: AttentionAttributes = {
-      ...{ layer: this.#cacheLayer, nHeads, nKvHeads: nKvHeadsOf(spec, layer), dHead: dHeadOf(spec, layer) },
+      ...{ layer: this.#cacheLayer, nHeads, nKvHeads: nKvHeadsOf(spec, layer), dHead: attentionWidth(spec, layer) },
       scale: settings.attentionScale ?? spec.attention.scale,
       softCap: spec.attention.softCap,
       window: settings.window,
+      ...(settings.chunk !== undefined && { chunk: settings.chunk }),
       causal: isCausal(spec),
       alibi: spec.positions.kind === "alibi",
       ...("roundedScale" in spec.positions && { alibiScale: spec.positions.roundedScale }),
@@ -414,7 +489,8 @@ class Tracer extends GraphBuilder {
     };
     const scores = this.one(SCORES, [q, keys], attributes, this.#at("attn.hook_attn_scores"));
     const pattern = this.one(SOFTMAX, [scores], attributes, this.#at("attn.hook_pattern"));
-    const z = this.one(MIX, [pattern, values], attributes, this.#at("attn.hook_z"));
+    const z = this.#narrowed(this.one(MIX, [pattern, values], attributes));
+    this.name(z, this.#at("attn.hook_z"));
     const result = this.one(HEAD_RESULTS, [z], { weight: this.#weight("W_O"), dModel }, this.#at("attn.hook_result"));
     return this.one(SUM_HEADS, [result], { bias: this.#weight("b_O") }, this.#at("attn.hook_out"));
   }

@@ -1,5 +1,6 @@
 /** Attribution graphs: their edges add up, are what an independent computation gives, and are what interventions do. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { prune } from "../../src/hooks/attribution-graph/influence.ts";
 import {
   type AttributionGraph,
   type AttributionNode,
@@ -138,6 +139,29 @@ describe.each(CASES)("a graph of $name", ({ family, source, hooks }) => {
     }
     expect(seen).toBeGreaterThan(20);
   });
+});
+
+it("prune keeps what makes up the thresholds, and nothing that leads nowhere", () => {
+  const nodes = [
+    { kind: "feature", layer: 0, position: 0, feature: 3, activation: 2, bias: 0, leftOut: 0 },
+    { kind: "error", layer: 0, position: 0 },
+    { kind: "token", position: 0, token: 5 },
+    { kind: "logit", position: 0, token: 7, probability: 1, logit: 2, bias: 0, leftOut: 0 },
+  ] as const;
+  // The feature has 9 parts in 10 of the logit, by size, and all that it has comes from the token.
+  const rows = new Map([
+    [0, Float32Array.of(0, 0, -4, 0)],
+    [3, Float32Array.of(-1.8, 0.2, 0, 0)],
+  ]);
+  const { nodes: kept, edges, influence } = prune(nodes, rows, { nodeThreshold: 1, edgeThreshold: 0.8 });
+  [0.9 / 1.9, 1, 1.8 / 1.9, 1].forEach((share, index) => {
+    expect(influence[index]).toBeCloseTo(share, 6);
+  });
+  expect(edges.map(({ source, target }) => [source, target])).toEqual([
+    [2, 0],
+    [0, 3],
+  ]);
+  expect(kept).toEqual([0, 2, 3]);
 });
 
 describe("attributionGraph", () => {

@@ -85,7 +85,7 @@ class Tracer extends BlockBuilder {
       const fixed = this.one(SINUSOIDS, [], { width, offset: positions.offset }, "hook_pos_embed", 0);
       residual = this.one(ADD, [tokens, fixed], { scale: 1 });
     }
-    return spec.embed.norm ? this.norm(residual, { name: "embedNorm" }) : residual;
+    return spec.embed.norm ? this.norm(residual, { name: "embedNorm" }, "embed.ln") : residual;
   }
 
   /** What each block has of the token for itself, [row, nLayers, width]. */
@@ -160,14 +160,14 @@ class Tracer extends BlockBuilder {
       mlpInput = narrowed.get(mlpInput) ?? mlpInput;
       residual = narrowed.get(residual) as Value;
     }
-    residual = this.#addBranch(residual, attention(this, q, keys, values), "ln1Post", "hook_attn_out");
+    residual = this.#addBranch(residual, attention(this, q, keys, values), "ln1", "hook_attn_out");
     if (!isParallel) {
       this.name(residual, this.at("hook_resid_mid"));
       const own = normedResidual && hasMlp ? this.inputNorm(residual, "ln2") : undefined;
       mlpInput = hasMlp ? this.#mlpInput(residual, own) : residual;
       residual = own ?? residual;
     }
-    if (hasMlp) residual = this.#addBranch(residual, mlpOrExperts(this, mlpInput), "ln2Post", "hook_mlp_out");
+    if (hasMlp) residual = this.#addBranch(residual, mlpOrExperts(this, mlpInput), "ln2", "hook_mlp_out");
     residual = this.#addOfLayer(residual);
     if (spec.block.scalar) residual = this.one(SCALE_BY, [residual], { weight: this.weight("scalar") });
     this.name(residual, this.at("hook_resid_post"));
@@ -203,9 +203,9 @@ class Tracer extends BlockBuilder {
   }
 
   /** The residual and what attention or the MLP adds to it, through the block's post-norm and multiplier. */
-  #addBranch(residual: Value, branch: Value, postNorm: "ln1Post" | "ln2Post", point: string): Value {
+  #addBranch(residual: Value, branch: Value, norm: "ln1" | "ln2", point: string): Value {
     const { norms, residualScale: scale } = this.spec.block;
-    const after = (x: Value) => this.norm(x, this.weight(postNorm));
+    const after = (x: Value) => this.norm(x, this.weight(`${norm}Post`), this.at(`${norm}_post`));
     let term = norms === "post" || norms === "sandwich" ? after(branch) : branch;
     if (scale !== 1) term = this.one(SCALE, [term], { scale });
     this.name(term, this.at(point));

@@ -398,7 +398,7 @@ export const POINT_KINDS: readonly PointKind[] = [
     "blocks.{i}.hook_resid_post",
     RESIDUAL,
     "residual stream after the block",
-    "resid_mid + mlp_out; parallel: resid_pre + attn_out + mlp_out; gemma4: (resid_mid + mlp_out + per_layer_out) * scalar",
+    "resid_mid + mlp_out; parallel: resid_pre + attn_out + mlp_out; opt-350m, openai-gpt: normed; gemma4: (resid_mid + mlp_out + per_layer_out) * scalar",
   ),
   point("ln_final.hook_scale", SCALE, "divisor of the final norm", "as ln1, of the last resid_post", FINAL_NORM),
   point(

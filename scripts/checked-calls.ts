@@ -6,6 +6,9 @@ import { ATTRIBUTION_PATCH_OPTIONS } from "../src/hooks/attribution/attribution-
 import { COMPARE_OPTIONS, COMPARED_PATCH_OPTIONS } from "../src/hooks/attribution/compare.ts";
 import { INTEGRATED_GRADIENTS_OPTIONS } from "../src/hooks/attribution/integrated-gradients.ts";
 import { TOKEN_SCORE_OPTIONS } from "../src/hooks/attribution/token-scores.ts";
+import { ATTRIBUTION_GRAPH_OPTIONS } from "../src/hooks/attribution-graph/attribution-graph.ts";
+import { CIRCUIT_TRACER_OPTIONS } from "../src/hooks/attribution-graph/circuit-tracer.ts";
+import { PRUNE_OPTIONS } from "../src/hooks/attribution-graph/nodes.ts";
 import { BACKWARD_OPTIONS } from "../src/hooks/backward.ts";
 import { CIRCUIT_OPTIONS } from "../src/hooks/circuits/circuit.ts";
 import { EDGE_ATTRIBUTION_OPTIONS } from "../src/hooks/circuits/edge-attribution.ts";
@@ -137,6 +140,28 @@ export const CHECKED_CALLS: readonly CheckedCall[] = [
     schema: FEATURE_ATTRIBUTION_OPTIONS,
     type: "FeatureAttributionOptions",
     files: ["src/hooks/modules/attribution.ts", "src/model/long-call.ts"],
+  },
+  {
+    calls: "`attributionGraph`",
+    schema: ATTRIBUTION_GRAPH_OPTIONS,
+    type: "AttributionGraphOptions",
+    files: [
+      "src/hooks/attribution-graph/attribution-graph.ts",
+      "src/hooks/attribution-graph/nodes.ts",
+      "src/model/long-call.ts",
+    ],
+  },
+  {
+    calls: "`graph.prune`, of an attribution graph",
+    schema: PRUNE_OPTIONS,
+    type: "PruneOptions",
+    files: ["src/hooks/attribution-graph/nodes.ts"],
+  },
+  {
+    calls: "`graph.toCircuitTracer`",
+    schema: CIRCUIT_TRACER_OPTIONS,
+    type: "CircuitTracerOptions",
+    files: ["src/hooks/attribution-graph/circuit-tracer.ts", "src/hooks/attribution-graph/nodes.ts"],
   },
   {
     calls: "`maxActivating`",

@@ -5,7 +5,7 @@
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { type Axis, POINT_KINDS, pointTable } from "../src/hooks/points.ts";
+import { type Axis, LATENT_POINT_KINDS, POINT_KINDS, pointTable } from "../src/hooks/points.ts";
 import { specFromConfig } from "../src/model/families/index.ts";
 import { edited, FIXTURES } from "../test/families/fixtures.ts";
 
@@ -37,9 +37,9 @@ function familiesWithout(kind: string): string[] {
 }
 
 /** The shorter of those that lack it and those that have it. */
-function summary(without: readonly string[]): string {
+function summary(without: readonly string[], needs: string): string {
   const others = SPECS.map(({ label }) => label).filter((label) => !without.includes(label));
-  if (others.length === 0) return "all without experts";
+  if (others.length === 0) return needs.includes("latent") ? "all without it" : "all without experts";
   return without.length > others.length ? `all but ${others.join(", ")}` : without.join(", ");
 }
 
@@ -47,7 +47,7 @@ function summary(without: readonly string[]): string {
 export function pointsTable(): string {
   const lines = POINT_KINDS.map(({ name, axes, meaning, formula, needs }) => {
     const shape = `[${axes.map(axisName).join(", ")}]`;
-    const without = summary(familiesWithout(name));
+    const without = summary(familiesWithout(name), needs);
     return row([`\`${name.replace("{i}", "i")}\``, shape, meaning, `\`${formula}\``, needs || "—", without || "—"]);
   });
   return [
@@ -57,11 +57,22 @@ export function pointsTable(): string {
   ].join("\n");
 }
 
+/** What other names of the same mean in models with latent attention. */
+export function latentTable(): string {
+  const lines = LATENT_POINT_KINDS.map(({ name, axes, meaning, formula }) =>
+    row([`\`${name.replace("{i}", "i")}\``, `[${axes.map(axisName).join(", ")}]`, meaning, `\`${formula}\``]),
+  );
+  return [row(["point", "shape", "meaning", "formula"]), row(["---", "---", "---", "---"]), ...lines].join("\n");
+}
+
+const LATENT =
+  "In models with latent attention (deepseek) four of these names stand for others, as in TransformerLens:";
+
 /** The page with the table between its two markers replaced. */
 export function withPointsTable(page: string): string {
   const [start, end] = [page.indexOf(START), page.indexOf(END)];
   if (start < 0 || end < start) throw new Error(`docs/hooks.md lacks its markers, ${START} and ${END}.`);
-  return `${page.slice(0, start + START.length)}\n\n${pointsTable()}\n\n${page.slice(end)}`;
+  return `${page.slice(0, start + START.length)}\n\n${pointsTable()}\n\n${LATENT}\n\n${latentTable()}\n\n${page.slice(end)}`;
 }
 
 const axisName = (axis: Axis) => (axis === "one" ? "1" : axis);

@@ -21,8 +21,8 @@ export const STREAMED_MUTANTS: readonly Mutant[] = [
   {
     name: "streamed: ops of the next block join the submission before it is there",
     file: "src/gpu/recorder.ts",
-    from: "if (streamed === undefined || streamed === this.#streamed) continue;",
-    to: "if (streamed === undefined || this.#streamed !== undefined) continue;",
+    from: "if (streamed === undefined || streamed === this.#streamed) return;",
+    to: "if (streamed === undefined || this.#streamed !== undefined) return;",
     tests: STREAMED,
   },
   {

@@ -8,6 +8,7 @@ import type { Mutant } from "./mutant.ts";
 import { EXPERT_MUTANTS } from "./mutants-experts.ts";
 import { GGUF_MUTANTS } from "./mutants-gguf.ts";
 import { GRADIENT_MUTANTS } from "./mutants-gradients.ts";
+import { GRAPH_MUTANTS } from "./mutants-graph.ts";
 import { QUANTIZED_MUTANTS } from "./mutants-quantized.ts";
 import { STREAMED_MUTANTS } from "./mutants-streamed.ts";
 import { TYPE_MUTANTS } from "./mutants-types.ts";
@@ -256,7 +257,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "trace: heads read copies that nobody changes",
-    file: "src/model/trace.ts",
+    file: "src/model/trace-builder.ts",
     from: "this.form.changed?.has(point) ? copy : residual",
     to: "copy",
     tests: REFERENCES,
@@ -277,21 +278,21 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "trace: rows end before their keys and values are stored",
-    file: "src/model/trace.ts",
-    from: "this.add(STORE, [turnedK, v],",
-    to: 'this.add(STORE, this.form.narrow && layer === this.spec.nLayers - 1 ? [this.#select(turnedK, "output"), this.#select(v, "output")] : [turnedK, v],',
+    file: "src/model/trace-attention.ts",
+    from: "b.add(STORE, own, {",
+    to: 'b.add(STORE, b.form.narrow && layer === b.spec.nLayers - 1 ? own.map((x) => b.select(x, "output")) : own, {',
     tests: REFERENCES,
   },
   {
     name: "trace: values are rotated",
-    file: "src/model/trace.ts",
-    from: "const [turnedQ, turnedK] = this.#turned(ownQ, k);",
-    to: "const [turnedQ, turnedK] = this.#turned(ownQ, k);\n    if (v) [v] = this.#rotated(v, undefined);",
+    file: "src/model/trace-attention.ts",
+    from: "const [turnedQ, turnedK] = turned(b, q, k);",
+    to: "const [turnedQ, turnedK] = turned(b, q, k);\n    if (v) [v] = rotated(b, v, undefined);",
     tests: REFERENCES,
   },
   {
     name: "trace: every block has the first one's window",
-    file: "src/model/trace.ts",
+    file: "src/model/trace-attention.ts",
     from: "window: settings.window,",
     to: "window: spec.layers[0]?.window ?? null,",
     tests: REFERENCES,
@@ -394,8 +395,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "weights: heads of W_O are its inner axis",
     file: "src/model/weights/table.ts",
-    from: '"dModel (head dHead) -> head dHead dModel"',
-    to: '"dModel (dHead head) -> head dHead dModel"',
+    from: '"dModel (head dValue) -> head dValue dModel"',
+    to: '"dModel (dValue head) -> head dValue dModel"',
     tests: ["test/engine/weights.test.ts"],
   },
   {
@@ -576,8 +577,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "processed: the first value head's bias serves all query heads",
     file: "src/model/weights/process.ts",
-    from: "ofHeads[valueHead * dHead + (at % dHead)]",
-    to: "ofHeads[at % dHead]",
+    from: "ofHeads[valueHead * dValue + (at % dValue)]",
+    to: "ofHeads[at % dValue]",
     tests: ["test/model/processed.test.ts"],
   },
   {
@@ -588,6 +589,7 @@ export const MUTANTS: readonly Mutant[] = [
     tests: BENCH,
   },
   ...GRADIENT_MUTANTS,
+  ...GRAPH_MUTANTS,
   ...TYPE_MUTANTS,
   ...EXPERT_MUTANTS,
   ...GGUF_MUTANTS,

@@ -15,6 +15,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { type HookedModel, loadModel } from "../src/hooks/index.ts";
+import type { LoadOptions } from "../src/model/load.ts";
 import type { LayerStream } from "../src/model/weights/stream.ts";
 import { weightBuffers } from "../src/model/weights/weights.ts";
 import "../src/node.ts";
@@ -53,26 +54,39 @@ function check(kept: boolean, what: string): void {
 }
 
 async function checkLarge(folder: string): Promise<void> {
+  const resident = await loadAndRun(folder, {});
+  const streamed = await loadAndRun(folder, { residency: "streamed" });
+  check(
+    resident.every(Number.isFinite) && resident.some((value) => value !== resident[0]),
+    "logits are numbers, and differ",
+  );
+  check(isSame(resident, streamed), "streamed, they are the same bits");
+}
+
+function isSame(a: Float32Array, b: Float32Array): boolean {
+  return a.length === b.length && a.every((value, index) => Object.is(value, b[index]));
+}
+
+/** The last logits of 16 tokens; what the load and the pass hold is checked. */
+async function loadAndRun(folder: string, where: Pick<LoadOptions, "residency">): Promise<Float32Array> {
   const javascript = watchJavaScript();
   const began = performance.now();
-  const model = await loadModel(folder, { tune: false });
+  using model = await loadModel(folder, { tune: false, ...where });
   const loaded = performance.now();
-  const result = await model.forward(ids(16), { logits: "last" });
+  using result = await model.forward(ids(16), { logits: "last" });
   const logits = await result.logits.read();
   const ran = performance.now();
   const peak = javascript.stop();
   const [weights, most] = [bytesOf(model), model.gpu.peakBytes];
   console.log(
-    `${folder}: ${megabytes(weights)} loaded in ${seconds(loaded - began)}, 16 tokens in ${seconds(ran - loaded)}`,
+    `${folder}, ${where.residency ?? "resident"}: ${megabytes(weights)} on the GPU, loaded in ${seconds(loaded - began)}, 16 tokens in ${seconds(ran - loaded)}`,
   );
-  check(logits.every(Number.isFinite) && logits.some((value) => value !== logits[0]), "logits are numbers, and differ");
   check(peak < MOST_JAVASCRIPT, `JavaScript held ${megabytes(peak)} at most, of ${megabytes(MOST_JAVASCRIPT)}`);
   check(
     most < MOST_GPU * weights,
     `the GPU held ${megabytes(most)} at most, ${(most / weights).toFixed(4)} of its weights`,
   );
-  result.destroy();
-  model.destroy();
+  return logits;
 }
 
 /** The most that JavaScript holds: its heap, and buffers beside it. */
@@ -112,10 +126,7 @@ async function checkStreamed(folder: string): Promise<void> {
     },
   };
   const [expected, actual] = [await sides.resident(), await sides.streamed()];
-  check(
-    expected.every((value, index) => Object.is(value, actual[index])),
-    "a streamed pass gives the resident one's bits",
-  );
+  check(isSame(expected, actual), "a streamed pass gives the resident one's bits");
   const times: Record<string, number[]> = { resident: [], streamed: [], reading: [] };
   for (let run = 0; run < RUNS; run++) {
     for (const [name, side] of Object.entries(sides)) {

@@ -22,6 +22,9 @@ fn sees(position: vec4<u32>, key: vec4<u32>) -> vec4<bool> {
   if (CAUSAL) {
     visible = key <= position;
   }
+  if (CHUNKED) {
+    return visible & (key / vec4<u32>(params.window) == position / vec4<u32>(params.window));
+  }
   if (params.window > 0u) {
     visible = visible & (max(key, position) - min(key, position) < vec4<u32>(params.window));
   }

@@ -7,7 +7,7 @@ struct Params {
   dHead: u32,
   queryStride: u32, // elements from one row of queries to the next
   slotStride: u32,
-  window: u32, // 0: unlimited
+  window: u32, // 0: unlimited; the length of a chunk where attention is chunked
   keyCount: u32, // width of a row of scores, for the kernels that write them out
   scale: f32,
   softCap: f32,
@@ -17,6 +17,8 @@ struct Params {
 }
 
 override CAUSAL: bool = true;
+// A query sees the keys of its chunk up to itself, in place of a window.
+override CHUNKED: bool = false;
 override HAS_SOFT_CAP: bool = false;
 override HAS_ALIBI: bool = false;
 // Above 0: what ALiBi adds is slope * key rounded to bfloat16, times this (falcon).
@@ -29,6 +31,9 @@ override HAS_SINKS: bool = false;
 fn firstVisible(position: u32) -> u32 {
   if (params.window == 0u || position < params.window) {
     return 0u;
+  }
+  if (CHUNKED) {
+    return position - position % params.window;
   }
   return position + 1u - params.window;
 }

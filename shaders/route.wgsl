@@ -172,12 +172,14 @@ fn main(
       scores[e] = exp(scores[e] - largest) / total;
     }
   }
+  // Where scores rise with the logits and nothing is added, the logits choose: sigmoids of great ones are all 1.
+  let byLogits = SCORES == 1u && !HAS_BIAS && !GROUPED;
   if (SCORES == 1u) {
     for (var e = thread; e < params.experts; e += THREADS) {
       scores[e] = sigmoid(scores[e]);
     }
   }
-  if (SCORES != 2u) {
+  if (SCORES != 2u && !byLogits) {
     // Before it is written anew, everybody has read what the softmax was made of.
     workgroupBarrier();
     for (var e = thread; e < params.experts; e += THREADS) {

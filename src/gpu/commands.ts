@@ -58,3 +58,10 @@ function encodeCommand(
   pass.dispatchWorkgroups(workgroups[0], workgroups[1], workgroups[2]);
   countDispatch(counters, work);
 }
+
+/** Writes a parameter of a kernel as its WGSL type. */
+export function writeParam(view: DataView, at: number, type: string, value: number): void {
+  if (type === "f32") view.setFloat32(at, value, true);
+  else if (type === "i32") view.setInt32(at, value, true);
+  else view.setUint32(at, value, true);
+}

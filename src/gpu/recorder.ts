@@ -6,14 +6,22 @@
  */
 import { abortable } from "../abort.ts";
 import { GpuError } from "../errors.ts";
-import { type Command, encodeCommands, PARAM_STRIDE } from "./commands.ts";
+import { type Command, encodeCommands, PARAM_STRIDE, writeParam } from "./commands.ts";
 import type { Work } from "./counters.ts";
 import type { Gpu } from "./gpu.ts";
 import { type Constants, type Kernel, pipelineKey } from "./kernel.ts";
 import type { Pipeline } from "./pipelines.ts";
 import { Program } from "./program.ts";
 import { Readback } from "./readback.ts";
-import { type Cut, type HostStep, runStretches, type Streamed, type Stretch, stretchesOf } from "./submission.ts";
+import {
+  type Cut,
+  type HostStep,
+  runStretches,
+  type Streamed,
+  type Stretch,
+  streamedIn,
+  stretchesOf,
+} from "./submission.ts";
 import { destroyedError, Tensor } from "./tensor.ts";
 import { UNIFORM_AND_COPY_DST } from "./usage.ts";
 
@@ -174,12 +182,10 @@ export class Recorder {
 
   /** Splits the submission where ops begin to read other streamed weights than those before. */
   #bring(buffers: Readonly<Record<string, BufferSlice>>): void {
-    for (const name in buffers) {
-      const streamed = buffers[name]?.streamed;
-      if (streamed === undefined || streamed === this.#streamed) continue;
-      this.#streamed = streamed;
-      this.#cuts.push({ before: this.#ops.length, streamed });
-    }
+    const streamed = streamedIn(buffers);
+    if (streamed === undefined || streamed === this.#streamed) return;
+    this.#streamed = streamed;
+    this.#cuts.push({ before: this.#ops.length, streamed });
   }
 
   /** Refuses to submit once `resource` was destroyed: its buffers may be another's by then. */
@@ -383,12 +389,6 @@ function slicesOf({ kernel: { name, bindingNames }, buffers }: Recorded): Buffer
       `Kernel ${name} has no buffer for ${binding}; it was given ${given}. Name one for each of ${bindingNames.join(", ")}.`,
     );
   });
-}
-
-function writeParam(view: DataView, at: number, type: string, value: number): void {
-  if (type === "f32") view.setFloat32(at, value, true);
-  else if (type === "i32") view.setInt32(at, value, true);
-  else view.setUint32(at, value, true);
 }
 
 /** Spreads `groups` workgroups over x and y when x alone would exceed the device's limit; kernels recompute the index. */

@@ -7,6 +7,7 @@
  * stretch take their place: each is brought once for all of them.
  */
 import { abortable } from "../abort.ts";
+import { GpuError } from "../errors.ts";
 
 /** Weights that are in GPU memory for a while only, where others were before. */
 export interface Streamed {
@@ -38,6 +39,25 @@ export interface Cut {
   readonly host?: HostStep;
   /** What the ops from there on read. */
   readonly streamed?: Streamed;
+}
+
+/**
+ * The streamed weights among a kernel's buffers.
+ * @throws GpuError `gpu/streamed-together` for those of two places: both need not be there at once
+ */
+export function streamedIn(buffers: Readonly<Record<string, { streamed?: Streamed }>>): Streamed | undefined {
+  let found: Streamed | undefined;
+  for (const name in buffers) {
+    const streamed = buffers[name]?.streamed;
+    if (streamed === undefined || streamed === found) continue;
+    if (found !== undefined)
+      throw new GpuError(
+        "gpu/streamed-together",
+        "One kernel reads streamed weights of two blocks, which need not be on the GPU together. Read them with model.weight(name), or load the model without residency.",
+      );
+    found = streamed;
+  }
+  return found;
 }
 
 /** Index of the first op and of the end of each stretch, by the cuts in the order in which they were made. */

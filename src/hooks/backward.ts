@@ -21,6 +21,7 @@ import type { RunOptions } from "../model/runner.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { WeightGradients } from "../model/weights/gradients.ts";
 import { plainName, tensorsHolding } from "../model/weights/read.ts";
+import { attentionWidths } from "../model/weights/table.ts";
 import { parameterNames } from "../model/weights/tensors.ts";
 import { widestAttentionGradient } from "../ops/attention.ts";
 import type { CaptureTarget, PassHooks } from "../ops/bindings.ts";
@@ -326,5 +327,9 @@ export function widestOf(
 ): number {
   const longest = Math.max(...ids.map(({ length }) => length));
   const measured = from ? rowWidth(from, { spec, lengths: [1], starts: [0] }) : 0;
-  return Math.max(widest, widestAttentionGradient(spec, longest), logits === "all" ? spec.vocabSize : measured);
+  return Math.max(
+    widest,
+    widestAttentionGradient(spec.nHeads, attentionWidths(spec), longest),
+    logits === "all" ? spec.vocabSize : measured,
+  );
 }

@@ -6,7 +6,7 @@ import { HookError } from "../errors.ts";
 import { Tensor } from "../gpu/tensor.ts";
 import { isCausal } from "../model/causality.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import { dHeadOf, dMlpOf, nKvHeadsOf } from "../model/weights/table.ts";
+import { dHeadOf, dMlpOf, dValueOf, nKvHeadsOf } from "../model/weights/table.ts";
 import { EDIT_OPS, type EditCall, type EditOp, editOp, isOneExpression } from "../ops/edit-call.ts";
 import { layoutOf } from "../ops/places.ts";
 import * as s from "../schema/schema.ts";
@@ -202,6 +202,10 @@ export function axisSize(
     head: spec.nHeads,
     kvHead: nKvHeadsOf(spec, layer),
     dHead: dHeadOf(spec, layer),
+    dValue: dValueOf(spec, layer),
+    dRope: spec.attention.latent?.dRope ?? 0,
+    dQLatent: spec.attention.latent?.dQ ?? 0,
+    dKvLatent: spec.attention.latent?.dKv ?? 0,
     dPerLayer: spec.embed.perLayer?.width ?? 0,
     dModel: spec.dModel,
     dMlp: dMlpOf(spec, layer),

@@ -3,6 +3,7 @@ export type { HookFunction, HookResult } from "../ops/bindings.ts";
 export type { EditOp } from "../ops/edit-call.ts";
 export { ActivationCache, type ActivationSlice, type CacheEntry, type EntryPlace } from "./activation-cache.ts";
 export * from "./attribution/index.ts";
+export * from "./attribution-graph/index.ts";
 export type { BackwardOptions, BackwardResult } from "./backward.ts";
 export * from "./circuits/index.ts";
 export { compareModels, type ModelComparison } from "./compare-models.ts";

@@ -19,6 +19,10 @@ export type Axis =
   | "head"
   | "kvHead"
   | "dHead"
+  | "dValue"
+  | "dRope"
+  | "dQLatent"
+  | "dKvLatent"
   | "dModel"
   | "dMlp"
   | "expert"
@@ -53,6 +57,8 @@ const RESIDUAL: readonly Axis[] = ["batch", "pos", "dModel"];
 const SCALE: readonly Axis[] = ["batch", "pos", "one"];
 const HEADS: readonly Axis[] = ["batch", "pos", "head", "dHead"];
 const KV_HEADS: readonly Axis[] = ["batch", "pos", "kvHead", "dHead"];
+const VALUES: readonly Axis[] = ["batch", "pos", "kvHead", "dValue"];
+const MIXED: readonly Axis[] = ["batch", "pos", "head", "dValue"];
 const PER_HEAD: readonly Axis[] = ["batch", "pos", "head", "dModel"];
 const PER_KV_HEAD: readonly Axis[] = ["batch", "pos", "kvHead", "dModel"];
 const PAIRS: readonly Axis[] = ["batch", "head", "query", "key"];
@@ -73,6 +79,9 @@ function copy(name: string, axes: readonly Axis[], meaning: string, formula: str
 const LN1 = "a norm before attention";
 const LN2 = "a norm of its own before the MLP";
 const ROPE = "RoPE in the layer";
+const OWN_PROJECTIONS = "queries, keys and values that are projected from the residual";
+const LATENT = "keys and values from a latent vector";
+const QUERY_LATENT = "queries from a latent vector";
 const MLP_NEEDED = "an MLP in the block";
 const DENSE = "an MLP in the block that is no mixture of experts";
 const EXPERTS = "a mixture of experts in the block";
@@ -113,7 +122,13 @@ export const POINT_KINDS: readonly PointKind[] = [
     "what attention reads, after weight and bias of the norm",
     "norm(resid_pre); without a norm there: resid_pre",
   ),
-  copy("blocks.{i}.hook_q_input", PER_HEAD, "residual that each head's queries read, before the norm", "resid_pre"),
+  copy(
+    "blocks.{i}.hook_q_input",
+    PER_HEAD,
+    "residual that each head's queries read, before the norm",
+    "resid_pre",
+    OWN_PROJECTIONS,
+  ),
   copy(
     "blocks.{i}.hook_k_input",
     PER_KV_HEAD,
@@ -128,9 +143,23 @@ export const POINT_KINDS: readonly PointKind[] = [
     "resid_pre",
     OWN_KEYS,
   ),
+  point(
+    "blocks.{i}.attn.hook_q_latent",
+    ["batch", "pos", "dQLatent"],
+    "the latent vector that queries are projected from, after its norm",
+    "norm(W_DQ x + b_DQ)",
+    QUERY_LATENT,
+  ),
+  point(
+    "blocks.{i}.attn.hook_kv_latent",
+    ["batch", "pos", "dKvLatent"],
+    "the latent vector that keys and values of all heads are projected from, after its norm",
+    "norm(W_DKV x + b_DKV)",
+    LATENT,
+  ),
   point("blocks.{i}.attn.hook_q", HEADS, "queries, before q/k norm and RoPE", "W_Q x + b_Q"),
   point("blocks.{i}.attn.hook_k", KV_HEADS, "keys, before q/k norm and RoPE", "W_K x + b_K", OWN_KEYS),
-  point("blocks.{i}.attn.hook_v", KV_HEADS, "values, before their norm", "W_V x + b_V", OWN_KEYS),
+  point("blocks.{i}.attn.hook_v", VALUES, "values, before their norm", "W_V x + b_V; latent: W_UV kv_latent", OWN_KEYS),
   point("blocks.{i}.attn.hook_rot_q", HEADS, "queries after q/k norm and RoPE", "RoPE(norm(q))", ROPE),
   point("blocks.{i}.attn.hook_rot_k", KV_HEADS, "keys after q/k norm and RoPE", "RoPE(norm(k))", ROPE),
   point(
@@ -140,7 +169,7 @@ export const POINT_KINDS: readonly PointKind[] = [
     "softCap(q·k * scale) + ALiBi",
   ),
   point("blocks.{i}.attn.hook_pattern", PAIRS, "attention weights; 0 where the query cannot see", "softmax(scores)"),
-  point("blocks.{i}.attn.hook_z", HEADS, "values mixed by the pattern", "pattern v"),
+  point("blocks.{i}.attn.hook_z", MIXED, "values mixed by the pattern", "pattern v"),
   point(
     "blocks.{i}.attn.hook_result",
     PER_HEAD,
@@ -344,6 +373,29 @@ export const POINT_KINDS: readonly PointKind[] = [
   point("logits", ["batch", "pos", "vocab"], "logits", "softCap((W_U lnFinal + b_U) * scale)"),
 ];
 
+/**
+ * The same names in models with latent attention (deepseek), as TransformerLens has them there: queries and keys are those that the scores are
+ * made of, and what RoPE turns is a part of them.
+ */
+export const LATENT_POINT_KINDS: readonly PointKind[] = [
+  point(
+    "blocks.{i}.attn.hook_rot_q",
+    ["batch", "pos", "head", "dRope"],
+    "the part of queries that turns, after RoPE",
+    "RoPE(the last dRope of W_UQ q_latent, or of W_Q x)",
+    ROPE,
+  ),
+  point(
+    "blocks.{i}.attn.hook_rot_k",
+    ["batch", "pos", "dRope"],
+    "the part of keys that turns, after RoPE; the same in all heads",
+    "RoPE(W_KR x + b_KR)",
+    ROPE,
+  ),
+  point("blocks.{i}.attn.hook_q", HEADS, "queries", "[the other part of W_UQ q_latent, or of W_Q x; rot_q]"),
+  point("blocks.{i}.attn.hook_k", KV_HEADS, "keys", "[W_UK kv_latent; rot_k]"),
+];
+
 const FEATURES: readonly Axis[] = ["batch", "pos", "feature"];
 const SPLICED = "a dictionary there: model.withModules([dictionary])";
 
@@ -382,17 +434,19 @@ export interface Point {
 }
 
 const KINDS = new Map(POINT_KINDS.map((kind) => [kind.name, kind]));
+const LATENT_KINDS = new Map(LATENT_POINT_KINDS.map((kind) => [kind.name, kind]));
 
-/** The kind of a name, whatever its block. */
-function kindOf(name: string): PointKind | undefined {
+/** The kind of a name, whatever its block; of models with latent attention where `isLatent`. */
+function kindOf(name: string, isLatent = false): PointKind | undefined {
   const [, hook, inside] = MODULE_NAME.exec(name) ?? [];
-  if (hook !== undefined) return moduleKindOf(hook, inside as string);
-  return KINDS.get(name.replace(/^blocks\.(\d+|\*)\./, "blocks.{i}."));
+  if (hook !== undefined) return moduleKindOf(hook, inside as string, isLatent);
+  const general = name.replace(/^blocks\.(\d+|\*)\./, "blocks.{i}.");
+  return (isLatent ? LATENT_KINDS.get(general) : undefined) ?? KINDS.get(general);
 }
 
 /** The kind of a point inside a dictionary, at a hook. */
-function moduleKindOf(hook: string, inside: string): PointKind | undefined {
-  const [kind, outer] = [MODULE_KINDS.get(inside), kindOf(hook)];
+function moduleKindOf(hook: string, inside: string, isLatent: boolean): PointKind | undefined {
+  const [kind, outer] = [MODULE_KINDS.get(inside), kindOf(hook, isLatent)];
   if (!kind || !outer) return undefined;
   return { ...kind, name: outer.name + kind.name, axes: kind.axes === RESIDUAL ? outer.axes : kind.axes };
 }
@@ -428,7 +482,7 @@ function factsOf(given: ModelSpec): PointFacts {
   const graph = trace(spec, { joins: true, changed: EVERY_POINT });
   const table = new Map<string, Point>();
   for (const [name, { layer }] of pointsOf(graph)) {
-    const kind = kindOf(name) as PointKind;
+    const kind = kindOf(name, spec.attention.latent !== undefined) as PointKind;
     const module = moduleOf(spec, name);
     table.set(name, { name, kind, module, layer: kind.name.includes("{i}") ? layer : undefined, order: table.size });
   }

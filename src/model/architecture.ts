@@ -2,8 +2,8 @@
  * What a decoder-only transformer computes: a `ModelSpec` (spec.ts) without the places of its weights.
  *
  * Shapes: `dModel` residual width, `nHeads` query heads, `nKvHeads` key-value heads (grouped-query attention shares
- * each among `nHeads / nKvHeads` query heads), `dHead` width of one head, `dMlp` width of the MLP's hidden layer. Blocks may have
- * other `nKvHeads`, `dHead` and `dMlp` (`LayerSpec`).
+ * each among `nHeads / nKvHeads` query heads), `dHead` width of one head's queries and keys, `dMlp` width of the MLP's hidden layer. Blocks
+ * may have other `nKvHeads`, `dHead` and `dMlp` (`LayerSpec`).
  */
 
 import type { Activation } from "../kernels/calls.ts";
@@ -21,6 +21,8 @@ export interface Architecture {
   nHeads: number;
   nKvHeads: number;
   dHead: number;
+  /** Width of a head's values, and of what it gives `attn.W_O`; `dHead` when absent (deepseek). */
+  dValue?: number;
   dMlp: number;
   vocabSize: number;
   /** Longest sequence, in tokens. */
@@ -138,6 +140,28 @@ export interface AttentionSpec {
    * value, so that a row of the pattern adds up to less than 1 (gpt_oss, granite_swa). Not together with ALiBi.
    */
   sinks?: boolean;
+  /** Keys and values are projected from a latent vector that all heads share, queries perhaps from another (deepseek). */
+  latent?: LatentSpec;
+}
+
+/**
+ * Multi-head latent attention (DeepSeek V2, arXiv 2405.04434, section 2.1). Of what attention reads, x,
+ *
+ *   c = norm(W_DKV x)      q[head] = [.., RoPE(the last dRope)] of W_UQ[head] norm(W_DQ x), or of W_Q[head] x
+ *                          k[head] = [W_UK[head] c, RoPE(W_KR x)]
+ *                          v[head] = W_UV[head] c
+ *
+ * so that a head's queries and keys are `dHead` wide, of which the last `dRope` dimensions rotate. Those of the keys are the same in all heads.
+ */
+export interface LatentSpec {
+  /** Width of c. */
+  dKv: number;
+  /** Width of the queries' latent vector; without it queries are projected from x. */
+  dQ?: number;
+  /** Even, less than `dHead`. The RoPEs of the layers turn the first `rotaryDim` of them. */
+  dRope: number;
+  /** Of both latent vectors: `attn.kvLatentNorm.w`, `attn.qLatentNorm.w`. */
+  norm: NormSpec;
 }
 
 /** The MLP of every block. */
@@ -181,8 +205,12 @@ export interface ExpertsSpec {
 export interface LayerSpec {
   /** A query at p sees keys p-window+1 .. p, without causality .. p+window-1; null: all keys up to p, or all. */
   window: number | null;
+  /** A query at p sees the keys of its chunk up to p: those from p - p mod chunk on (llama4). Not beside a window; causal attention only. */
+  chunk?: number;
   /** Index into `ropes`, or null for a layer without RoPE (smollm3). */
   rope: number | null;
+  /** False: no norm of q and k in this layer, although `attention.qkNorm` has one (llama4, in layers without RoPE). */
+  qkNorm?: boolean;
   /** Multiplies queries by a function of their position (ministral3, llama4). */
   queryScale?: QueryScale;
   /** Overrides `attention.scale` for this layer (gpt2's scale_attn_by_inverse_layer_idx). */

@@ -10,14 +10,14 @@ import type { Gpu } from "../gpu/gpu.ts";
 import { STORAGE_USAGE } from "../gpu/usage.ts";
 import * as s from "../schema/schema.ts";
 import type { Architecture } from "./architecture.ts";
-import { cacheWidth, kvWidthOf } from "./weights/table.ts";
+import { cacheWidth, type HeadWidths, kvWidthOf } from "./weights/table.ts";
 
 /** What the store must know of the model. */
-export type KvShape = Pick<Architecture, "layers" | "nKvHeads" | "dHead" | "maxPositions">;
+export type KvShape = HeadWidths & Pick<Architecture, "maxPositions">;
 
 /**
- * The GPU memory behind one or more caches: per layer keys and values [slot, nKvHeads, dHead], f32. Layers that read those of an
- * earlier one have none.
+ * The GPU memory behind one or more caches: per layer keys and values [slot, nKvHeads, width], f32, both as wide as attention is. Layers
+ * that read those of an earlier one have none.
  */
 export class SlotStore {
   keys: GPUBuffer[] = [];

@@ -56,6 +56,8 @@ export interface ModuleSpec {
   isOfHeads: boolean;
   /** The error of the reconstruction is added, so that an unedited pass is as it was. */
   error: boolean;
+  /** Leaves the features out: what it gives is its linear map alone, and the rest of the activation is the error. */
+  isLinear?: boolean;
 }
 
 /** Vectors that are added, as the weights of a norm: the only kind of op there is for that. */
@@ -93,7 +95,8 @@ interface Encoded {
 interface Reading {
   /** As the model has it, at every head. */
   readonly read: Value;
-  readonly edited: Encoded;
+  /** Undefined where features are left out. */
+  readonly edited: Encoded | undefined;
   /** The same where nobody has edited anything inside; made when it is needed apart. */
   clean: Encoded | undefined;
 }
@@ -173,7 +176,8 @@ class Splicing extends GraphBuilder {
     // Who changes what the dictionary reads does not change the activation.
     const input = !isFresh && this.#isChanged(module) ? this.one(COPY, [x], {}) : x;
     this.#named(input, module, MODULE_POINTS.input);
-    this.#readings[index] = { read, edited: this.#encode(index, input, true), clean: undefined };
+    const edited = module.isLinear ? undefined : this.#encode(index, input, true);
+    this.#readings[index] = { read, edited, clean: undefined };
   }
 
   #flat({ isOfHeads }: ModuleSpec, x: Value): Value {
@@ -243,6 +247,7 @@ class Splicing extends GraphBuilder {
   /** The sum of the features' directions [row, heads, width], as y is; with the point on the way, or of unedited features. */
   #reconstruct(writers: readonly number[], own: number, point: string, y: Value, isNamed: boolean): Value {
     const module = this.#module(own);
+    if (module.isLinear) return this.#skip(own, y);
     const terms = writers.map((index) => this.#decoded(index, point, y, isNamed));
     const sum = terms.reduce((total, term) => this.one(ADD, [total, term], { scale: 1 }));
     let recons = this.#affine(own, sum, "outputShift");
@@ -264,7 +269,7 @@ class Splicing extends GraphBuilder {
 
   #encoded(index: number, isEdited: boolean): Encoded {
     const reading = this.#readings[index] as Reading;
-    if (isEdited) return reading.edited;
+    if (isEdited) return reading.edited as Encoded;
     reading.clean ??= this.#encode(index, this.#flat(this.#module(index), reading.read), false);
     return reading.clean;
   }

@@ -73,6 +73,7 @@ const OBSTACLES: Record<keyof Processing, (spec: ModelSpec) => string | undefine
     if (layers.some(({ keysFrom, valuesFromKeys }) => keysFrom !== undefined || valuesFromKeys))
       return "its blocks share keys and values";
     if (attention.sinks) return "its patterns do not add up to 1";
+    if (attention.latent) return "its values come from a latent vector";
     return attention.clamp === undefined ? undefined : "it keeps values within a limit, biases included";
   },
 };

@@ -44,7 +44,15 @@ const queryScale = object({ factor: finite, span: positive, shift: index });
 const layer = object(
   { window: nullable(count), rope: nullable(index) },
   {
-    ...{ attentionScale: finite, attentionNorm: flag, dMlp: count, dense: flag, queryScale },
+    ...{
+      attentionScale: finite,
+      attentionNorm: flag,
+      chunk: count,
+      dMlp: count,
+      dense: flag,
+      qkNorm: flag,
+      queryScale,
+    },
     ...{ dHead: count, nKvHeads: count, keysFrom: index, valuesFromKeys: flag },
   },
 );
@@ -76,55 +84,60 @@ const experts = object(
   },
 );
 
+const latent = object({ dKv: count, dRope: count, norm }, { dQ: count });
+
 /** The form of a whole spec. Whether its numbers fit together is `validateSpec`'s to say. */
-const SPEC = object({
-  family: s.text,
-  nLayers: count,
-  dModel: count,
-  nHeads: count,
-  nKvHeads: count,
-  dHead: count,
-  dMlp: index,
-  vocabSize: count,
-  maxPositions: count,
-  embed: object({ scale: finite, norm: flag }, { width: count, perLayer }),
-  positions: variants({
-    none: {},
-    learned: { offset: index },
-    sinusoidal: { offset: index },
-    alibi: { slopes: list(finite), roundedScale: s.optional(positive) },
-  }),
-  norm,
-  block: object(
-    {
-      norms: oneOf("pre", "post", "sandwich", "added"),
-      residual: oneOf("sequential", "parallel"),
-      parallelSharedNorm: flag,
-      residualScale: finite,
-    },
-    { normedResidual: flag, scalar: flag },
-  ),
-  attention: object(
-    {
-      scale: finite,
-      softCap: nullable(positive),
-      qkNorm: oneOf("none", "head", "perHead", "full"),
-      qkNormSpec: norm,
-    },
-    { causal: flag, sinks: flag, qkNormAfterRope: flag, vNorm: norm, clamp: positive },
-  ),
-  mlp: object(
-    {
-      kind: oneOf("plain", "gated"),
-      activation: oneOf(...ACTIVATION_NAMES, "xielu"),
-    },
-    { absent: flag, experts },
-  ),
-  layers: list(layer),
-  ropes: list(rope),
-  unembed: object({ tied: flag, scale: finite, softCap: nullable(positive) }, { norm: flag, transform }),
-  weights: object({}, Object.fromEntries(WEIGHT_NAMES.map((name) => [name, tensorSource]))),
-});
+const SPEC = object(
+  {
+    family: s.text,
+    nLayers: count,
+    dModel: count,
+    nHeads: count,
+    nKvHeads: count,
+    dHead: count,
+    dMlp: index,
+    vocabSize: count,
+    maxPositions: count,
+    embed: object({ scale: finite, norm: flag }, { width: count, perLayer }),
+    positions: variants({
+      none: {},
+      learned: { offset: index },
+      sinusoidal: { offset: index },
+      alibi: { slopes: list(finite), roundedScale: s.optional(positive) },
+    }),
+    norm,
+    block: object(
+      {
+        norms: oneOf("pre", "post", "sandwich", "added"),
+        residual: oneOf("sequential", "parallel"),
+        parallelSharedNorm: flag,
+        residualScale: finite,
+      },
+      { normedResidual: flag, scalar: flag },
+    ),
+    attention: object(
+      {
+        scale: finite,
+        softCap: nullable(positive),
+        qkNorm: oneOf("none", "head", "perHead", "full"),
+        qkNormSpec: norm,
+      },
+      { causal: flag, sinks: flag, qkNormAfterRope: flag, vNorm: norm, clamp: positive, latent },
+    ),
+    mlp: object(
+      {
+        kind: oneOf("plain", "gated"),
+        activation: oneOf(...ACTIVATION_NAMES, "xielu"),
+      },
+      { absent: flag, experts },
+    ),
+    layers: list(layer),
+    ropes: list(rope),
+    unembed: object({ tied: flag, scale: finite, softCap: nullable(positive) }, { norm: flag, transform }),
+    weights: object({}, Object.fromEntries(WEIGHT_NAMES.map((name) => [name, tensorSource]))),
+  },
+  { dValue: count },
+);
 
 /** @throws ConfigError `config/spec` naming the file (`label`) and the first thing that is wrong */
 export function checkSpecForm(spec: unknown, label: string): void {

@@ -7,7 +7,7 @@ import { classesFor, isTuned, type KernelClass, type MatrixKind } from "../kerne
 import { takeKept, tuneAndKeep } from "../kernels/tuning/keep.ts";
 import type { TuneProgress } from "../kernels/tuning/tuner.ts";
 import type { ModelSpec } from "./spec.ts";
-import { dHeadOf } from "./weights/table.ts";
+import { attentionWidths } from "./weights/table.ts";
 import type { Weights } from "./weights/weights.ts";
 
 /** Whether the kernels of a device are timed for a model. */
@@ -41,6 +41,7 @@ export async function takeTuning(gpu: Gpu, spec: ModelSpec, weights: Weights, op
 export function classesOf({ W_U, blocks }: Pick<Weights, "W_U" | "blocks">, spec: ModelSpec): KernelClass[] {
   const matrices = blocks.flatMap((block) => [
     ...[block.W_perLayer_gate, block.W_perLayer_out],
+    ...[block.W_DQ, block.W_UQ, block.W_DKV, block.W_KR, block.kvUp],
     ...[block.qkv, block.W_O, block.W_gate, block.W_in, block.W_out, block.W_router],
     ...[block.W_shared_gate, block.W_shared_in, block.W_shared_out],
   ]);
@@ -53,5 +54,5 @@ export function classesOf({ W_U, blocks }: Pick<Weights, "W_U" | "blocks">, spec
     elements.set(key, { kind: { layout, storage }, count });
   }
   const kinds = [...elements.values()].sort((a, b) => b.count - a.count).map(({ kind }) => kind);
-  return classesFor(kinds, [...new Set(spec.layers.map((_, layer) => dHeadOf(spec, layer)))]);
+  return classesFor(kinds, [...new Set(attentionWidths(spec))]);
 }

@@ -24,6 +24,7 @@ type Rule = (spec: ModelSpec) => string[];
 const RULES: Rule[] = [
   sizes,
   layers,
+  latent,
   sharedKeys,
   perLayer,
   experts,
@@ -60,13 +61,33 @@ function sizes(spec: ModelSpec): string[] {
   );
 }
 
-function layers({ nLayers, layers, ropes }: ModelSpec): string[] {
+function layers({ nLayers, layers, ropes, attention }: ModelSpec): string[] {
   return problems(
     [layers.length !== nLayers, `layers has ${layers.length} entries, but nLayers = ${nLayers}`],
-    ...layers.map(({ rope }, i): Problem => {
-      const isOutside = rope !== null && rope >= ropes.length;
-      return [isOutside, `layers[${i}].rope = ${rope}, but ropes has ${ropes.length} entries`];
-    }),
+    ...layers.flatMap(({ rope, window, chunk, qkNorm }, i): Problem[] => [
+      [rope !== null && rope >= ropes.length, `layers[${i}].rope = ${rope}, but ropes has ${ropes.length} entries`],
+      [chunk !== undefined && window !== null, `layers[${i}] has both window and chunk`],
+      [chunk !== undefined && attention.causal === false, `layers[${i}].chunk needs causal attention`],
+      [qkNorm === true && attention.qkNorm === "none", `layers[${i}].qkNorm is true, but attention.qkNorm is "none"`],
+    ]),
+  );
+}
+
+const LATENT_EXCLUDES = ["dHead", "nKvHeads", "keysFrom", "valuesFromKeys"] as const;
+
+function latent({ attention, layers, nHeads, nKvHeads, dHead }: ModelSpec): string[] {
+  const { latent, qkNorm, clamp, vNorm } = attention;
+  if (!latent) return [];
+  const { dRope } = latent;
+  const other = layers.findIndex((layer) => LATENT_EXCLUDES.some((name) => layer[name] !== undefined));
+  return problems(
+    [other >= 0, `layers[${other}] has dHead, nKvHeads, keysFrom or valuesFromKeys, which attention.latent excludes`],
+    [vNorm !== undefined, "attention.vNorm and attention.latent exclude each other"],
+    [nKvHeads !== nHeads, `nKvHeads = ${nKvHeads} must be nHeads = ${nHeads} with attention.latent`],
+    [dRope % 2 !== 0, `attention.latent.dRope = ${dRope} is odd`],
+    [dRope >= dHead, `attention.latent.dRope = ${dRope} is not less than dHead = ${dHead}`],
+    [qkNorm !== "none", `attention.qkNorm = "${qkNorm}" and attention.latent exclude each other`],
+    [clamp !== undefined, "attention.clamp and attention.latent exclude each other"],
   );
 }
 
@@ -135,13 +156,16 @@ function groupProblems(
 }
 
 function ropes(spec: ModelSpec): string[] {
+  const { latent } = spec.attention;
   return spec.ropes.flatMap((rope, i) => {
     const turned = spec.layers.flatMap((layer, at) => (layer.rope === i ? [dHeadOf(spec, at)] : []));
-    return ropeProblems(rope, `ropes[${i}]`, Math.min(...(turned.length > 0 ? turned : [spec.dHead])));
+    const least = Math.min(...(turned.length > 0 ? turned : [spec.dHead]));
+    const [width, name] = latent ? [latent.dRope, "attention.latent.dRope"] : [least, "dHead"];
+    return ropeProblems(rope, `ropes[${i}]`, width, name);
   });
 }
 
-function ropeProblems({ rotaryDim, scaling, theta }: RopeSpec, path: string, dHead: number): string[] {
+function ropeProblems({ rotaryDim, scaling, theta }: RopeSpec, path: string, width: number, name: string): string[] {
   const isLlama3 = scaling.kind === "llama3";
   const factors = scaling.kind === "longrope" ? ([scaling.shortFactors, scaling.longFactors] as const) : [];
   return problems(
@@ -150,7 +174,7 @@ function ropeProblems({ rotaryDim, scaling, theta }: RopeSpec, path: string, dHe
       `${path}.scaling has ${factors.map(({ length }) => length).join(" and ")} factors for ${rotaryDim / 2} frequencies`,
     ],
     [rotaryDim % 2 !== 0, `${path}.rotaryDim = ${rotaryDim} is odd`],
-    [rotaryDim > dHead, `${path}.rotaryDim = ${rotaryDim} is more than dHead = ${dHead}`],
+    [rotaryDim > width, `${path}.rotaryDim = ${rotaryDim} is more than ${name} = ${width}`],
     [theta === 1 && scaling.kind === "yarn", `${path}.theta = 1 leaves YaRN without a range of frequencies`],
     [scaling.kind === "proportional" && scaling.share > 1, `${path}.scaling.share is more than 1`],
     [scaling.kind === "dynamic" && rotaryDim === 2, `${path}.rotaryDim = 2 is too small for dynamic scaling`],

@@ -14,6 +14,8 @@ export interface AttentionAttributes {
   readonly softCap: number | null;
   /** A query at p sees keys p-window+1 .. p, without causality .. p+window-1; null: all keys up to p, or all. */
   readonly window: number | null;
+  /** A query at p sees the keys of its chunk up to p, from p - p mod chunk on; there is no window then. */
+  readonly chunk?: number | undefined;
   readonly causal: boolean;
   readonly alibi: boolean;
   /** What ALiBi adds is slope * key rounded to bfloat16, times this; without it slope * (key - query). */
@@ -27,12 +29,13 @@ export function attentionCall(
   { recorder, attributes, rows, rowTable, weights, bindings }: Lowering<AttentionAttributes>,
   queries?: View,
 ): AttentionCall {
-  const { layer, nHeads, nKvHeads, dHead, scale, softCap, window, causal } = attributes;
+  const { layer, nHeads, nKvHeads, dHead, scale, softCap, window, chunk, causal } = attributes;
   const { slotTable, slotStride, keyCount, alibi } = bindings;
   const { keys, values } = cacheBuffers(bindings, layer);
   const { zeros } = recorder.gpu;
   const constants: Record<string, number> = {};
   if (!causal) constants.CAUSAL = 0;
+  if (chunk !== undefined) constants.CHUNKED = 1;
   if (alibi) constants.HAS_ALIBI = 1;
   if (attributes.alibiScale !== undefined) constants.ALIBI_SCALE = attributes.alibiScale;
   if (softCap) constants.HAS_SOFT_CAP = 1;
@@ -46,7 +49,7 @@ export function attentionCall(
       dHead,
       queryStride: queries?.rowStride ?? 0,
       slotStride,
-      window: window ?? 0,
+      window: chunk ?? window ?? 0,
       keyCount,
       scale,
       softCap: softCap ?? 0,
@@ -68,7 +71,8 @@ export function attentionCall(
 }
 
 /** Keys that all rows see together; without causality, if every sequence were as long as the longest. */
-function keysSeen({ window, causal }: AttentionAttributes, rows: RowTable, keyCount: number): number {
+function keysSeen({ window, chunk, causal }: AttentionAttributes, rows: RowTable, keyCount: number): number {
+  if (chunk !== undefined) return rows.keysInChunks(chunk);
   if (causal) return rows.keysSeen(window);
   return rows.count * Math.min(keyCount, window === null ? keyCount : 2 * window - 1);
 }

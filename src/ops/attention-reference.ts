@@ -29,7 +29,7 @@ export function rotated(
 
 /** Rows of `stored` whose keys a query at `position` of a sequence sees, and their positions. */
 export function visibleKeys(
-  { window, causal }: { window: number | null; causal: boolean },
+  { window, chunk, causal }: Pick<AttentionAttributes, "window" | "chunk" | "causal">,
   sequence: number,
   position: number,
   stored: RowTable,
@@ -38,7 +38,8 @@ export function visibleKeys(
   for (let row = 0; row < stored.count; row++) {
     const key = stored.position(row);
     if (stored.sequence(row) !== sequence || (causal && key > position)) continue;
-    if (window === null || Math.abs(position - key) < window) keys.push({ row, position: key });
+    const isInChunk = chunk === undefined || key >= position - (position % chunk);
+    if (isInChunk && (window === null || Math.abs(position - key) < window)) keys.push({ row, position: key });
   }
   return keys;
 }

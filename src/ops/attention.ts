@@ -67,12 +67,8 @@ function addSinkGradient(sink: OpSink, { sinks }: AttentionAttributes, terms: Va
 
 const isTiled = ({ dHead }: Pick<AttentionAttributes, "dHead">) => dHead <= WIDEST_TILED_HEAD;
 
-/** Elements of the widest row of attention's gradients, where nobody looks at scores or pattern. */
-export function widestAttentionGradient(
-  { nHeads, dHead, layers }: Pick<AttentionAttributes, "nHeads" | "dHead"> & { layers: readonly { dHead?: number }[] },
-  keyCount: number,
-): number {
-  const widths = layers.map((layer) => layer.dHead ?? dHead);
+/** Elements of the widest row of attention's gradients, where nobody looks at scores or pattern; `widths` of heads, by block. */
+export function widestAttentionGradient(nHeads: number, widths: readonly number[], keyCount: number): number {
   return nHeads * Math.max(...widths.map((width) => (isTiled({ dHead: width }) ? width : keyCount)));
 }
 

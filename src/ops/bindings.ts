@@ -26,7 +26,7 @@ export interface Bindings {
   readonly outputRows?: readonly number[] | undefined;
   /** Rows that are unembedded, where the graph does not narrow and picks some. */
   readonly picked?: readonly number[] | undefined;
-  /** Keys and values of each layer, [slot, nKvHeads, dHead]. The store may move to larger buffers before the pass is encoded. */
+  /** Keys and values of each layer, [slot, nKvHeads, width]. The store may move to larger buffers before the pass is encoded. */
   readonly store: { readonly keys: readonly GPUBuffer[]; readonly values: readonly GPUBuffer[] };
   /** [sequence, slotStride]: the slot of each position, as far as it is needed. */
   readonly slotTable: Tensor;

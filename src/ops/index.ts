@@ -13,6 +13,7 @@ import { EMBEDS } from "./embeds.ts";
 import { EXPERT_MATMUL } from "./experts.ts";
 import { GATED } from "./gated.ts";
 import { HEAD_PROJECTION } from "./head-inputs.ts";
+import { JOIN_HEADS, SPLIT_HEADS } from "./head-parts.ts";
 import { JOIN } from "./join.ts";
 import { HEAD_RESULTS, MATMUL } from "./matmul.ts";
 import { MULTIPLY } from "./multiply.ts";
@@ -46,6 +47,8 @@ export const PRIMITIVES = [
   QK_NORM,
   ROPE,
   POSITION_SCALE,
+  SPLIT_HEADS,
+  JOIN_HEADS,
   STORE,
   SCORES,
   SOFTMAX,

@@ -79,7 +79,8 @@ export function routed(
     return { indices, weights };
   }
   const scores = scoresOf(routing, logits);
-  const indices = ranked(choiceOf(routing, scores, bias)).slice(0, chosen);
+  const byLogits = routing.scores === "sigmoid" && !bias && !routing.groups;
+  const indices = ranked(byLogits ? logits : choiceOf(routing, scores, bias)).slice(0, chosen);
   const raw = indices.map((expert) => scores[expert] as number);
   const divisor = normalize ? Math.max(sumOf(raw) + normalize.plus, normalize.atLeast) : 1;
   return { indices, weights: raw.map((score) => (scale * score) / divisor) };

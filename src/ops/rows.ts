@@ -68,6 +68,13 @@ export class RowTable {
     return keys;
   }
 
+  /** The same, where each row sees those of its chunk up to itself. */
+  keysInChunks(chunk: number): number {
+    let keys = 0;
+    for (let row = 0; row < this.count; row++) keys += (this.position(row) % chunk) + 1;
+    return keys;
+  }
+
   /** The table of some of the rows, in the order given. */
   select(rows: readonly number[]): RowTable {
     const table = new RowTable(rows.length);

@@ -102,6 +102,7 @@ function valuesOf(
 
 /** What a norm's weight holds to multiply by 1. */
 function unitOf({ norm, attention }: ModelSpec, weight: WeightName): number {
-  const { weightOffset } = weight.startsWith("attn.") ? attention.qkNormSpec : norm;
+  const ofHeads = /LatentNorm/.test(weight) ? attention.latent?.norm : attention.qkNormSpec;
+  const { weightOffset } = (weight.startsWith("attn.") ? ofHeads : undefined) ?? norm;
   return 1 - weightOffset;
 }

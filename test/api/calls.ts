@@ -2,6 +2,7 @@ import { ATTRIBUTION_PATCH_OPTIONS } from "../../src/hooks/attribution/attributi
 import { COMPARE_OPTIONS, COMPARED_PATCH_OPTIONS } from "../../src/hooks/attribution/compare.ts";
 import { INTEGRATED_GRADIENTS_OPTIONS } from "../../src/hooks/attribution/integrated-gradients.ts";
 import { TOKEN_SCORE_OPTIONS } from "../../src/hooks/attribution/token-scores.ts";
+import { ATTRIBUTION_GRAPH_OPTIONS } from "../../src/hooks/attribution-graph/attribution-graph.ts";
 import { CIRCUIT_OPTIONS } from "../../src/hooks/circuits/circuit.ts";
 import { EDGE_ATTRIBUTION_OPTIONS } from "../../src/hooks/circuits/edge-attribution.ts";
 import { FAITHFULNESS_OPTIONS } from "../../src/hooks/circuits/faithfulness.ts";
@@ -76,6 +77,13 @@ function dictionaryFiles(): api.FilesSource {
   return filesOf({ "cfg.json": cfg, "sae_weights.safetensors": stored(randomArrays(1, shapes), "F32") });
 }
 
+/** A transcoder of three features for each of three blocks. */
+function transcoderFiles(): api.FilesSource {
+  const shapes = { W_enc: [3, 32], W_dec: [3, 32], b_enc: [3], b_dec: [32] };
+  const bytes = stored(randomArrays(1, shapes), "F32");
+  return filesOf(Object.fromEntries([0, 1, 2].map((layer) => [`layer_${layer}.safetensors`, bytes])));
+}
+
 /** A cache as a checkpoint of it reads it back. */
 async function savedCache(cache: api.ActivationCache): Promise<api.Checkpoint> {
   const blob = new Blob([(await cache.save()) as BlobPart]);
@@ -109,6 +117,8 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
   const attribution = await api.directLogitAttribution(model, ids, { tokens: 4 });
   const graph = api.CircuitGraph.of(model.spec).withScores(() => 1);
   const dictionary = await api.loadDictionary(model, dictionaryFiles());
+  const hooks = { hook: "mlp.hook_in", hookOut: "mlp.hook_out" };
+  const transcoders = await api.loadDictionary(model, transcoderFiles(), hooks);
   const edit: api.Edit = { at: PATCHED, op: "scale", value: 2 };
   return [
     {
@@ -216,6 +226,13 @@ export async function callsOf(gpu: api.Gpu): Promise<Call[]> {
       args: [model, dictionary, { input: ids, metric }],
       run: (...args) => api.featureAttribution(...(args as Parameters<typeof api.featureAttribution>)),
       options: FEATURE_ATTRIBUTION_OPTIONS,
+    },
+    {
+      name: "attributionGraph",
+      covers: ["attributionGraph", "AttributionGraph"],
+      args: [model, transcoders, { input: ids }],
+      run: (...args) => api.attributionGraph(...(args as Parameters<typeof api.attributionGraph>)),
+      options: ATTRIBUTION_GRAPH_OPTIONS,
     },
     {
       name: "maxActivating",

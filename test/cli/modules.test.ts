@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { expect, it } from "vitest";
 import { MaxActivating } from "../../src/hooks/index.ts";
 import { inTempFolder } from "../checkpoint/support.ts";
+import { randomArrays, stored } from "../modules/files.ts";
 import { goldenOf, MODULES } from "../modules/support.ts";
 import { tensorsOf, valuesOf } from "../support/fixtures.ts";
 import { relativeError } from "../support/numbers.ts";
@@ -83,4 +84,24 @@ it("shows the features of a prompt, of a metric and of a text", async () => {
     });
   });
   expect((await superlens(["features", MODEL, "--sae", SAE, "--file", "x.json"])).code).toBe(2);
+});
+
+it("writes the attribution graph of a prompt", async () => {
+  await inTempFolder(async (folder) => {
+    const shapes = { W_enc: [8, 32], W_dec: [8, 32], b_enc: [8], b_dec: [32] };
+    for (const layer of [0, 1, 2])
+      await writeFile(join(folder, `layer_${layer}.safetensors`), stored(randomArrays(layer, shapes), "F32"));
+    await writeFile(
+      join(folder, "config.yaml"),
+      "feature_input_hook: mlp.hook_in\nfeature_output_hook: mlp.hook_out\n",
+    );
+    const out = join(folder, "a-graph.json");
+    const asked = ["features", MODEL, "--sae", folder, "--ids", "5 6 7", "--quiet"];
+    const run = await superlens([...asked, "--graph", out, "--max-features", "9", "--json"]);
+    expect(run).toMatchObject({ code: 0, stderr: "" });
+    const { metadata, nodes, links } = JSON.parse(await readFile(out, "utf8"));
+    expect(metadata).toMatchObject({ slug: "a-graph", node_threshold: 0.8 });
+    expect(JSON.parse(run.stdout)).toMatchObject({ file: out, nodes: nodes.length, links: links.length });
+    expect((await superlens([...asked, "--max-features", "9"])).code).toBe(2);
+  });
 });

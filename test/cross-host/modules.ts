@@ -1,5 +1,6 @@
-/** Dictionaries of features against SAELens on PyTorch: activations, and logits with the reconstruction or without a feature. */
-import { loadDictionary, loadModel } from "../../src/index.ts";
+/** Dictionaries of features against SAELens on PyTorch: activations, and logits with the reconstruction or without a feature; attribution graphs. */
+import { FilesSource, writeSafetensors } from "../../src/checkpoint/index.ts";
+import { attributionGraph, loadDictionary, loadModel } from "../../src/index.ts";
 import { checkClose, fixtureTensors } from "./families.ts";
 import { type Check, showWorst } from "./harness.ts";
 
@@ -13,7 +14,7 @@ const CASES = [
   "pythia-gated",
 ];
 
-export const moduleChecks: Check[] = CASES.map((name) => ({
+const spliceChecks: Check[] = CASES.map((name) => ({
   name: `${name} is spliced in as SAELens does`,
   async run(context) {
     const { model: family } = JSON.parse(
@@ -41,3 +42,36 @@ export const moduleChecks: Check[] = CASES.map((name) => ({
     return showWorst(worst);
   },
 }));
+
+/** Transcoders of a block, made here: circuit-tracer's files. */
+function transcoderFile(layer: number): Blob {
+  const names = { W_enc: [12, 32], W_dec: [12, 32], b_enc: [12], b_dec: [32] };
+  const tensors = Object.entries(names).map(([name, shape], index) => {
+    const count = shape.reduce((product, size) => product * size, 1);
+    const data = Float32Array.from({ length: count }, (_, i) => 0.3 * Math.sin((i + 1) * (layer + 2) * (index + 1.7)));
+    return { name, dtype: "F32" as const, shape, data: new Uint8Array(data.buffer) };
+  });
+  return new Blob([writeSafetensors(tensors) as BlobPart]);
+}
+
+const graphCheck: Check = {
+  name: "the edges of an attribution graph add up to each feature and logit",
+  async run(context) {
+    using model = await loadModel(`${context.fixtureUrl}families/llama`, { gpu: await context.gpu() });
+    const files = [0, 1, 2].map((layer) => ({ name: `layer_${layer}.safetensors`, blob: transcoderFile(layer) }));
+    const source = new FilesSource(files, "transcoders");
+    using transcoders = await loadDictionary(model, source, { hook: "mlp.hook_in", hookOut: "mlp.hook_out" });
+    const graph = await attributionGraph(model, transcoders, { input: [5, 6, 7, 8], maxFeatures: 20 });
+    const targets = graph.nodes.flatMap((node, index) => {
+      if (node.kind !== "feature" && node.kind !== "logit") return [];
+      const edges = graph.into(index).reduce((sum, { weight }) => sum + weight, 0);
+      const sum = edges + node.bias + node.leftOut;
+      return [{ sum, value: node.kind === "feature" ? node.activation : node.logit }];
+    });
+    if (targets.length < 21) throw new Error(`only ${targets.length} targets`);
+    const [sums, values] = [targets.map(({ sum }) => sum), targets.map(({ value }) => value)];
+    return showWorst(checkClose(Float32Array.from(sums), Float32Array.from(values), "sums of edges"));
+  },
+};
+
+export const moduleChecks: Check[] = [...spliceChecks, graphCheck];

@@ -85,6 +85,28 @@ function randomSpec(random: Random): ModelSpec {
   };
 }
 
+/** Heads whose values are not as wide as queries and keys, layers in chunks or without a q/k norm, or latent attention. */
+function withOtherHeads(random: Random, spec: ModelSpec): ModelSpec {
+  const layers = spec.layers.map((layer) => ({
+    ...layer,
+    ...(spec.attention.causal !== false && layer.window === null && maybe(random) && { chunk: integer(random, 1, 7) }),
+    ...(maybe(random, 0.3) && { qkNorm: false }),
+  }));
+  const other = { ...spec, layers, dValue: integer(random, 1, 15) };
+  if (maybe(random)) return other;
+  const dRope = 2 * integer(random, 1, 3);
+  const latent = {
+    ...{ dKv: integer(random, 3, 9), dRope, norm: randomNorm(random, ["layer", "rms", "none"]) },
+    ...(maybe(random) && { dQ: integer(random, 3, 9) }),
+  };
+  return {
+    ...other,
+    ...{ nKvHeads: spec.nHeads, dHead: dRope + integer(random, 1, 9) },
+    ropes: spec.ropes.map(() => randomRope(random, dRope)),
+    attention: { ...spec.attention, qkNorm: "none", latent },
+  };
+}
+
 /** What few types of models have: xIELU, layers before the unembedding and without a norm, embeddings for each block, shared keys. */
 function withRarities(random: Random, spec: ModelSpec): ModelSpec {
   const { nHeads, norm, block } = spec;
@@ -180,6 +202,16 @@ describe("random specs", () => {
     const spec = randomSpec(random);
     if (seed % 4 === 0) spec.attention.causal = false;
     await check(spec, randomWeights(random, spec), [1, 17]);
+  });
+});
+
+describe("random specs with other heads", () => {
+  it.each(byDay(SEEDS, SEEDS.slice(0, 5)))("number %d", async (seed) => {
+    const random = seeded(2000 + seed);
+    const spec = randomSpec(random);
+    if (seed % 4 === 0) spec.attention.causal = false;
+    const other = withOtherHeads(random, spec);
+    await check(other, randomWeights(random, other), [1, 17]);
   });
 });
 

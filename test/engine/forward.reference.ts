@@ -8,6 +8,7 @@ import { dependsOnLength, ropeTable } from "../../src/model/rope.ts";
 import type {
   Activation,
   ExpertsSpec,
+  LatentSpec,
   LayerSpec,
   ModelSpec,
   NormSpec,
@@ -281,29 +282,28 @@ export class ReferenceDecoder {
     const { spec } = this;
     const { nHeads, attention } = spec;
     const settings = spec.layers[layer] as LayerSpec;
-    const { dHead = spec.dHead, nKvHeads = spec.nKvHeads, keysFrom = layer, valuesFromKeys } = settings;
-    const project = (name: string, heads: number, norm?: string) =>
-      inputs.flatMap((x, position) => {
-        const { clamp = Number.POSITIVE_INFINITY } = attention;
-        const kept = this.#linear(name, x, layer).map((value) => Math.min(Math.max(value, -clamp), clamp));
-        return this.#heads(kept, heads, norm, position, layer);
-      });
-    const flat = (vectors: Vector[]) =>
-      Float64Array.from(vectors.flatMap((vector) => [...vector])) as unknown as Float32Array;
-    if (keysFrom === layer)
-      this.#stored[layer] = {
-        keys: flat(project("attn.W_K", nKvHeads, "attn.kNorm")),
-        values: flat(project(valuesFromKeys ? "attn.W_K" : "attn.W_V", nKvHeads, attention.vNorm && "attn.vNorm")),
-      };
+    const { dHead: dOwn = spec.dHead, nKvHeads = spec.nKvHeads, keysFrom = layer } = settings;
+    const { dValue = dOwn } = spec;
+    const projected = inputs.map((x, position) => this.#queriesKeysValues(x, position, layer));
+    // Attention takes queries, keys and values of one width; zeros change neither scores nor the values before them.
+    const dHead = Math.max(dOwn, dValue);
+    const flat = (which: "q" | "k" | "v") =>
+      Float64Array.from(
+        projected.flatMap((each) =>
+          each[which].flatMap((vector) => Array.from({ length: dHead }, (_, d) => vector[d] ?? 0)),
+        ),
+      ) as unknown as Float32Array;
+    if (keysFrom === layer) this.#stored[layer] = { keys: flat("k"), values: flat("v") };
     const { z } = attentionReference({
       ...{ nHeads, nKvHeads, dHead },
       rowTable: Uint32Array.from(inputs.flatMap((_, position) => [0, position, 0, 0])),
       slotTable: Uint32Array.from(inputs, (_, position) => position),
       slotStride: inputs.length,
-      queries: flat(project("attn.W_Q", nHeads, "attn.qNorm")),
+      queries: flat("q"),
       queryStride: nHeads * dHead,
       ...(this.#stored[keysFrom] as { keys: Float32Array; values: Float32Array }),
       window: settings.window,
+      chunk: settings.chunk,
       lengths: attention.causal === false ? [inputs.length] : undefined,
       scale: settings.attentionScale ?? attention.scale,
       softCap: attention.softCap,
@@ -311,32 +311,87 @@ export class ReferenceDecoder {
       alibiScale: "roundedScale" in spec.positions ? spec.positions.roundedScale : undefined,
       slopes: spec.positions.kind === "alibi" ? spec.positions.slopes : null,
     });
-    const width = nHeads * dHead;
-    return inputs.map((_, position) =>
-      this.#linear("attn.W_O", z.subarray(position * width, (position + 1) * width), layer),
-    );
+    return inputs.map((_, position) => {
+      const own = Float64Array.from({ length: nHeads * dValue }, (_, i) => {
+        const head = position * nHeads + Math.floor(i / dValue);
+        return z[head * dHead + (i % dValue)] as number;
+      });
+      return this.#linear("attn.W_O", own, layer);
+    });
+  }
+
+  /** The heads of one token. */
+  #queriesKeysValues(x: Vector, position: number, layer: number): Record<"q" | "k" | "v", Vector[]> {
+    const { nHeads, attention } = this.spec;
+    const { nKvHeads = this.spec.nKvHeads, valuesFromKeys, keysFrom } = this.spec.layers[layer] as LayerSpec;
+    if (attention.latent) return this.#fromLatent(x, position, layer, attention.latent);
+    const { clamp = Number.POSITIVE_INFINITY } = attention;
+    const project = (name: string, heads: number, norm?: string) => {
+      const kept = this.#linear(name, x, layer).map((value) => Math.min(Math.max(value, -clamp), clamp));
+      return this.#heads(kept, heads, norm, position, layer);
+    };
+    return {
+      q: project("attn.W_Q", nHeads, "attn.qNorm"),
+      k: keysFrom === undefined ? project("attn.W_K", nKvHeads, "attn.kNorm") : [],
+      v:
+        keysFrom === undefined
+          ? project(valuesFromKeys ? "attn.W_K" : "attn.W_V", nKvHeads, attention.vNorm && "attn.vNorm")
+          : [],
+    };
+  }
+
+  /** By the formulas of `LatentSpec`. */
+  #fromLatent(x: Vector, position: number, layer: number, { dQ, dRope, norm }: LatentSpec) {
+    const { nHeads, dHead } = this.spec;
+    const down = (which: "q" | "kv") =>
+      this.#normWith(norm, `attn.${which}LatentNorm`, this.#linear(`attn.W_D${which.toUpperCase()}`, x, layer), layer);
+    const raw = dQ === undefined ? this.#linear("attn.W_Q", x, layer) : this.#linear("attn.W_UQ", down("q"), layer);
+    const c = down("kv");
+    const [keys, values] = [this.#linear("attn.W_UK", c, layer), this.#linear("attn.W_UV", c, layer)];
+    const turned = this.#turned(this.#linear("attn.W_KR", x, layer), position, layer);
+    const each = (of: (head: number) => Vector) => Array.from({ length: nHeads }, (_, head) => of(head));
+    const part = (from: Vector, head: number) => {
+      const width = from.length / nHeads;
+      return from.slice(head * width, (head + 1) * width);
+    };
+    const scaled = (q: Vector) => this.#scaledByPosition(q, position, layer);
+    return {
+      q: each((head) => {
+        const own = part(raw, head);
+        return scaled(
+          Float64Array.of(...own.slice(0, dHead - dRope), ...this.#turned(own.slice(dHead - dRope), position, layer)),
+        );
+      }),
+      k: each((head) => Float64Array.of(...part(keys, head), ...turned)),
+      v: each((head) => part(values, head)),
+    };
+  }
+
+  #scaledByPosition(q: Vector, position: number, layer: number): Vector {
+    const { queryScale } = this.spec.layers[layer] as LayerSpec;
+    if (!queryScale) return q;
+    const { factor, span, shift } = queryScale;
+    return q.map((value) => value * (1 + factor * Math.log(1 + Math.floor((position + shift) / span))));
   }
 
   /** The heads of one projected token, normed and rotated where they are queries or keys (`norm` is given). */
   #heads(vector: Float64Array, heads: number, norm: string | undefined, position: number, layer: number): Vector[] {
     const { attention, layers } = this.spec;
-    const { dHead = this.spec.dHead } = layers[layer] as LayerSpec;
-    const { qkNorm, qkNormSpec, qkNormAfterRope, vNorm } = attention;
+    const { qkNormSpec, qkNormAfterRope, vNorm } = attention;
+    const qkNorm = layers[layer]?.qkNorm === false ? "none" : attention.qkNorm;
     const isValue = norm === "attn.vNorm";
+    const dOwn = vector.length / heads;
     const whole = norm && !isValue && qkNorm === "full" ? this.#normWith(qkNormSpec, norm, vector, layer) : vector;
-    const { queryScale } = this.spec.layers[layer] as LayerSpec;
     return Array.from({ length: heads }, (_, head) => {
-      const part: Vector = whole.slice(head * dHead, (head + 1) * dHead);
+      const part: Vector = whole.slice(head * dOwn, (head + 1) * dOwn);
       if (!norm) return part;
       if (isValue) return this.#normWith(vNorm as NormSpec, norm, part, layer);
-      const own = (w: Vector) => (qkNorm === "perHead" ? w.slice(head * dHead, (head + 1) * dHead) : w);
+      const own = (w: Vector) => (qkNorm === "perHead" ? w.slice(head * dOwn, (head + 1) * dOwn) : w);
       const normed = (x: Vector) =>
         qkNorm === "head" || qkNorm === "perHead" ? this.#normWith(qkNormSpec, norm, x, layer, own) : x;
       const turned = (x: Vector) => this.#turned(x, position, layer);
       const result = qkNormAfterRope ? normed(turned(part)) : turned(normed(part));
-      if (!queryScale || norm !== "attn.qNorm") return result;
-      const { factor, span, shift } = queryScale;
-      return result.map((value) => value * (1 + factor * Math.log(1 + Math.floor((position + shift) / span))));
+      return norm === "attn.qNorm" ? this.#scaledByPosition(result, position, layer) : result;
     });
   }
 

@@ -179,7 +179,7 @@ it("keeps the types of queries, keys and values that lie stacked apart", async (
   using expected = new Model(parts);
   const checkpoint = await openCheckpoint(sourceOf(files));
   const weights = await loadWeights(gpu, parts.spec, inBlocks(checkpoint, files.tensors, typeOf));
-  const storages = weights.blocks[0]?.qkv.parts.map((part) => part.storage ?? weights.blocks[0]?.qkv.storage);
+  const storages = weights.blocks[0]?.qkv?.parts.map((part) => part.storage ?? weights.blocks[0]?.qkv?.storage);
   expect(storages).toEqual(["q4_0", "q8_0"]);
   using mixed = new Model({ ...parts, weights });
   for (const ids of [randomIds(mixed, 1, 21), randomIds(mixed, 3, 1)]) {

@@ -5,7 +5,9 @@ import type { FilesSource } from "../../src/checkpoint/index.ts";
 import type { CheckpointSource } from "../../src/checkpoint/source.ts";
 import { MemoryStore } from "../../src/checkpoint/store.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
+import type { BufferSlice } from "../../src/gpu/recorder.ts";
 import { compareModels, type HookedModel, loadModel, metric } from "../../src/hooks/index.ts";
+import { combine } from "../../src/kernels/calls.ts";
 import type { LoadOptions, ModelSource } from "../../src/model/load.ts";
 import type { LayerStream } from "../../src/model/weights/stream.ts";
 import { initialWeights } from "../../src/train/initialise.ts";
@@ -67,9 +69,19 @@ async function numbersOf(model: HookedModel): Promise<Record<string, Float32Arra
 }
 
 /** Layouts, tied heads, several windows, experts in all blocks, and dense blocks beside blocks with experts. */
-const FAMILIES = ["gpt2", "llama", "gemma2", "bloom", "phi", "olmo2", "../types/mixtral", "../types/dots1"];
+const FAMILIES = [
+  "gpt2",
+  "llama",
+  "gemma2",
+  "bloom",
+  "phi",
+  "olmo2",
+  "../types/mixtral",
+  "../types/dots1",
+  "../types/gemma4_text_ple",
+];
 
-describe.each(byDay(FAMILIES, ["gpt2", "gemma2", "../types/dots1"]))("%s", (family) => {
+describe.each(byDay(FAMILIES, ["gpt2", "gemma2", "../types/dots1", "../types/gemma4_text_ple"]))("%s", (family) => {
   it("streamed, gives the resident model's numbers to the bit", async () => {
     await both(folderOf(family), {}, async (resident, streamed) => {
       expect(await numbersOf(streamed)).toEqual(await numbersOf(resident));
@@ -212,6 +224,16 @@ it("weights are read, saved, processed and compared as those of a resident model
 });
 
 describe("what goes wrong in a pass", () => {
+  it("a kernel that reads two blocks at once is refused", async () => {
+    using model = await loadModel(FIVE_BLOCKS, { gpu, residency: "streamed" });
+    const [first, second] = model.engine.weights.blocks.map(({ W_O }) => W_O.parts[0] as BufferSlice);
+    const record = () =>
+      model.engine.record("two blocks", (recorder) =>
+        combine(recorder, first as BufferSlice, second as BufferSlice, 4, "add"),
+      );
+    await expect(record()).rejects.toMatchObject({ code: "gpu/streamed-together" });
+  });
+
   /** A source whose reads fail, wait or are counted. */
   function guarded(
     files: FixtureFiles,

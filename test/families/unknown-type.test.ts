@@ -16,7 +16,7 @@ function failure(type: string): ConfigError {
 
 describe("an unknown model type", () => {
   it.each<[string, string]>([
-    ["brain", "is not known. Supported: bloom, cohere, custom, dots1"],
+    ["brain", "is not known. Supported: bloom, cohere, custom, deepseek_v2"],
     ["lama", 'Did you mean "llama"?'],
     ["GPT-NeoX", 'Did you mean "gpt_neox"?'],
     ["dbrx", '"dbrx" is a mixture of experts'],

@@ -16,6 +16,7 @@ import { EMBED } from "../../src/ops/embed.ts";
 import { EXPERT_MATMUL } from "../../src/ops/experts.ts";
 import { GATED } from "../../src/ops/gated.ts";
 import { HEAD_PROJECTION } from "../../src/ops/head-inputs.ts";
+import { JOIN_HEADS, SPLIT_HEADS } from "../../src/ops/head-parts.ts";
 import { HEAD_RESULTS, MATMUL } from "../../src/ops/matmul.ts";
 import { MULTIPLY } from "../../src/ops/multiply.ts";
 import { AFFINE, NORM, NORM_SCALE, NORMALIZE } from "../../src/ops/norm.ts";
@@ -121,6 +122,8 @@ const ATTENTIONS: Record<string, AttentionCase> = {
   "grouped heads": {},
   "one key-value head for all": { nKvHeads: 1 },
   "a window": { window: 2 },
+  "chunks of 2": { chunk: 2 },
+  "chunks of 3, a soft cap and sinks": { chunk: 3, softCap: 1.5, sinks: { name: "sinks" } },
   "both ways": { causal: false },
   "both ways in a window": { causal: false, window: 2 },
   "a soft cap": { softCap: 1.5 },
@@ -144,9 +147,12 @@ function attentionCases([what, { slopes, ...changes }]: [string, AttentionCase])
     alibi: false,
     ...changes,
   };
-  const { nHeads, nKvHeads, dHead, causal, window } = attributes;
+  const { nHeads, nKvHeads, dHead, causal, window, chunk } = attributes;
   const sees = (position: number, key: number, length: number) =>
-    key < length && (!causal || key <= position) && (window === null || Math.abs(position - key) < window);
+    key < length &&
+    (!causal || key <= position) &&
+    (window === null || Math.abs(position - key) < window) &&
+    (chunk === undefined || Math.floor(position / chunk) === Math.floor(key / chunk));
   const hidden =
     (as: number): NonNullable<Case["prepare"]> =>
     (_input, value, { position, length, at }) =>
@@ -235,6 +241,30 @@ const matmul = (
   };
 };
 
+const partsOf = (...sizes: readonly number[]) => ({
+  parts: sizes.map((size) => ({ size: Math.abs(size), isGiven: size > 0 })),
+});
+
+/** Sizes below 0 are parts that are not given. */
+const headParts: Case[] = [
+  { what: "into two", kind: SPLIT_HEADS, attributes: partsOf(4, 8), inputs: [row(12, 3)] },
+  { what: "of odd sizes, without the second", kind: SPLIT_HEADS, attributes: partsOf(5, -2, 3), inputs: [row(10, 2)] },
+  { what: "without the zeros at the end", kind: SPLIT_HEADS, attributes: partsOf(8, -4), inputs: [row(12, 4)] },
+  {
+    what: "with a part that all share",
+    kind: JOIN_HEADS,
+    attributes: { heads: 3, ...partsOf(8, 4) },
+    inputs: [row(8, 3), row(4)],
+  },
+  {
+    what: "of odd sizes with zeros between and at the end",
+    kind: JOIN_HEADS,
+    attributes: { heads: 2, ...partsOf(5, -2, 3, -1) },
+    inputs: [row(5), row(3, 2)],
+  },
+  { what: "widened", kind: JOIN_HEADS, attributes: { heads: 1, ...partsOf(7, -5) }, inputs: [row(7)] },
+];
+
 const projections: Case[] = [
   matmul("12 to 8", 12, [8]),
   matmul("5 to 7", 5, [7]),
@@ -272,6 +302,7 @@ const projections: Case[] = [
     inputs: [row(70)],
     weights: { W: [20, 70] },
   },
+  ...headParts,
   { what: "3 times", kind: REPEAT_HEADS, attributes: { heads: 3 }, inputs: [row(12)] },
   { what: "once", kind: REPEAT_HEADS, attributes: { heads: 1 }, inputs: [row(7)] },
   { what: "with a bias", kind: SUM_HEADS, attributes: { bias }, inputs: [row(12, 3)], weights: { b: [12] } },

@@ -1,6 +1,6 @@
 /**
  * Gradients of what only some model types have: sinks, norms without weights or after RoPE, a norm of each head, clamped q, k and v,
- * queries scaled by position, norms after the addition, projected embeddings. On the GPU, against central differences of the
+ * queries scaled by position, norms after the addition, projected embeddings, latent and chunked attention. On the GPU, against central differences of the
  * float64 decoder along a direction in the space of weights.
  */
 import { readFile } from "node:fs/promises";
@@ -35,6 +35,9 @@ const CASES: readonly [name: string, special: RegExp][] = [
   ["gpt2_act_sigmoid", /c_fc/],
   ["arcee", /up_proj/],
   ["phi3_longrope_long", /qkv/],
+  ["deepseek_v2", /kv_[ab]_/],
+  ["deepseek_v3", /q_[ab]_|kv_[ab]_/],
+  ["llama4_text", /[qkv]_proj|router/],
   ["apertus", /alpha_[pn]/],
   ["modernbert-decoder", /lm_head|embeddings/],
   ["gemma4_text", /[kv]_proj/],
@@ -50,6 +53,8 @@ const SHOWN = byDay(
     "opt350m",
     "bloom_respost",
     "nanochat",
+    "deepseek_v3",
+    "llama4_text",
     "apertus",
     "gemma4_text_ple",
   ],

@@ -8,6 +8,7 @@ import { ropeTable } from "../../src/model/rope.ts";
 import type {
   Activation,
   ExpertsSpec,
+  LatentSpec,
   LayerSpec,
   ModelSpec,
   NormSpec,
@@ -91,6 +92,8 @@ class Place {
 
   norm(name: string, x: Row, norm: NormSpec, pick: (w: Float64Array) => Float64Array = (w) => w): Row {
     if (norm.kind === "none") return x;
+    if (norm.affine === false)
+      return normReference(x as Float32Array, { ...norm, kind: norm.kind, w: undefined, b: undefined });
     const [w, b] = [this.flat(`${name}.w`), this.flat(`${name}.b`)];
     return normReference(x as Float32Array, { ...norm, kind: norm.kind, w: w && pick(w), b: b && pick(b) });
   }
@@ -125,7 +128,8 @@ class Place {
     const rope = this.settings.rope === null ? undefined : ropes[this.settings.rope];
     const heads = Array.from({ length: raw.length / dHead }, (_, head) => {
       let vector: Row = Float64Array.from(part(whole, head, dHead));
-      if (attention.qkNorm === "head") vector = this.norm(name, vector, attention.qkNormSpec);
+      if (attention.qkNorm === "head" && !attention.qkNormAfterRope)
+        vector = this.norm(name, vector, attention.qkNormSpec);
       if (attention.qkNorm === "perHead")
         vector = this.norm(name, vector, attention.qkNormSpec, (w) => w.slice(head * dHead, (head + 1) * dHead));
       if (!rope) return Array.from(vector);
@@ -136,8 +140,45 @@ class Place {
     return Float64Array.from(heads.flat());
   }
 
+  /** The last dimensions of a head turned, of queries, or those that keys of all heads share. */
+  turned(x: Row, position = this.position): number[] {
+    const rope = this.settings.rope === null ? undefined : this.spec.ropes[this.settings.rope];
+    if (!rope) return Array.from(x);
+    const { cos, sin } = ropeTable(rope, position + 1);
+    const table = Float32Array.from({ length: 2 * cos.length }, (_, i) => (i % 2 ? sin : cos)[i >> 1] as number);
+    return Array.from(rotated(Float64Array.from(x), table, position, rope.rotaryDim / 2, rope.style));
+  }
+
+  get latent(): LatentSpec {
+    return this.spec.attention.latent as LatentSpec;
+  }
+
+  latentOf(which: "q" | "kv"): Row {
+    const x = this.linear(`attn.W_D${which.toUpperCase()}`, this.input("ln1"));
+    return this.norm(`attn.${which}LatentNorm`, x, this.latent.norm);
+  }
+
+  /** Of each head, before RoPE. */
+  latentQueries(): number[][] {
+    const { nHeads, dHead } = this.spec;
+    const all =
+      this.latent.dQ === undefined
+        ? this.linear("attn.W_Q", this.input("ln1"))
+        : this.linear("attn.W_UQ", this.at("attn.hook_q_latent"));
+    return Array.from({ length: nHeads }, (_, head) => part(all, head, dHead));
+  }
+
+  latentKeys(): number[] {
+    const { nHeads, dHead } = this.spec;
+    const dNope = dHead - this.latent.dRope;
+    const own = this.linear("attn.W_UK", this.at("attn.hook_kv_latent"));
+    const shared = Array.from(this.at("attn.hook_rot_k"));
+    return Array.from({ length: nHeads }, (_, head) => [...part(own, head, dNope), ...shared]).flat();
+  }
+
   sees(key: number): boolean {
-    const { window } = this.settings;
+    const { window, chunk } = this.settings;
+    if (chunk !== undefined && Math.floor(key / chunk) !== Math.floor(this.position / chunk)) return false;
     const isBefore = key <= this.position || this.spec.attention.causal === false;
     return isBefore && key < this.seen.ids.length && (window === null || Math.abs(key - this.position) < window);
   }
@@ -155,12 +196,29 @@ class Place {
     return Math.floor(head / (this.spec.nHeads / (this.settings.nKvHeads ?? this.spec.nKvHeads)));
   }
 
+  /** Queries or keys as the scores have them: turned, and normed after that or scaled by their position where the layer does so. */
+  scored(which: "q" | "k"): Row {
+    const { dHead } = this;
+    const { attention } = this.spec;
+    const turned = this.find(`attn.hook_rot_${which}`) ?? this.rotated(which);
+    const isNormed = attention.qkNormAfterRope && this.settings.qkNorm !== false;
+    const heads = Array.from({ length: turned.length / dHead }, (_, head) => part(turned, head, dHead));
+    const normed = isNormed
+      ? heads.flatMap((x) => Array.from(this.norm(`attn.${which}Norm`, x, attention.qkNormSpec)))
+      : turned;
+    const { queryScale } = this.settings;
+    if (which === "k" || !queryScale) return normed;
+    const { factor, span, shift } = queryScale;
+    return times(normed, 1 + factor * Math.log(1 + Math.floor((this.position + shift) / span)));
+  }
+
   score(head: number, key: number): number {
     const { dHead } = this;
     const { attention, positions } = this.spec;
-    const q = this.find("attn.hook_rot_q") ?? this.rotated("q");
     const keys = this.keysAt(key);
-    const k = keys.find("attn.hook_rot_k") ?? keys.rotated("k");
+    const [q, k] = attention.latent
+      ? [this.at("attn.hook_q"), keys.at("attn.hook_k")]
+      : [this.scored("q"), keys.scored("k")];
     const product =
       dot(part(q, head, dHead), part(k, this.kvHead(head), dHead)) * (this.settings.attentionScale ?? attention.scale);
     const bias = positions.kind === "alibi" ? (positions.slopes[head] as number) * (key - this.position) : 0;
@@ -180,8 +238,7 @@ class Place {
   }
 
   mixed(): Float64Array {
-    const { nHeads } = this.spec;
-    const { dHead } = this;
+    const { nHeads, dValue: dHead = this.dHead } = this.spec;
     const keys = this.seen.ids.length;
     const values = Array.from({ length: keys }, (_, key) => this.keysAt(key).values());
     const pattern = this.at("attn.hook_pattern");
@@ -230,8 +287,7 @@ class Place {
 
   /** Each head's part of the output: its columns of W_O times its z. */
   results(): Float64Array {
-    const { nHeads, dModel } = this.spec;
-    const { dHead } = this;
+    const { nHeads, dModel, dValue: dHead = this.dHead } = this.spec;
     const z = this.at("attn.hook_z");
     const W_O = this.weight("attn.W_O") as Row[];
     return Float64Array.from({ length: nHeads * dModel }, (_, i) => {
@@ -360,6 +416,19 @@ const repeated = (x: Row, heads: number) => Array.from({ length: heads }, () => 
 
 const beforeMlp = (place: Place) => place.find("hook_resid_mid") ?? place.at("hook_resid_pre");
 
+/** Of models with latent attention. */
+export const LATENT_FORMULAS: Record<string, (place: Place) => Row> = {
+  "blocks.{i}.attn.hook_rot_q": (place) =>
+    place.latentQueries().flatMap((q) => place.turned(q.slice(q.length - place.latent.dRope))),
+  "blocks.{i}.attn.hook_rot_k": (place) => place.turned(place.linear("attn.W_KR", place.input("ln1"))),
+  "blocks.{i}.attn.hook_q": (place) => {
+    const { dRope } = place.latent;
+    const turned = place.at("attn.hook_rot_q");
+    return place.latentQueries().flatMap((q, head) => [...q.slice(0, q.length - dRope), ...part(turned, head, dRope)]);
+  },
+  "blocks.{i}.attn.hook_k": (place) => place.latentKeys(),
+};
+
 /** By the name of the point in the table. */
 export const FORMULAS: Record<string, (place: Place) => Row> = {
   hook_embed: ({ seen, position, spec }) =>
@@ -374,9 +443,14 @@ export const FORMULAS: Record<string, (place: Place) => Row> = {
   "blocks.{i}.hook_q_input": (place) => repeated(place.at("hook_resid_pre"), place.spec.nHeads),
   "blocks.{i}.hook_k_input": (place) => repeated(place.at("hook_resid_pre"), place.spec.nKvHeads),
   "blocks.{i}.hook_v_input": (place) => repeated(place.at("hook_resid_pre"), place.spec.nKvHeads),
+  "blocks.{i}.attn.hook_q_latent": (place) => place.latentOf("q"),
+  "blocks.{i}.attn.hook_kv_latent": (place) => place.latentOf("kv"),
   "blocks.{i}.attn.hook_q": (place) => place.linear("attn.W_Q", place.input("ln1")),
   "blocks.{i}.attn.hook_k": (place) => place.linear("attn.W_K", place.input("ln1")),
-  "blocks.{i}.attn.hook_v": (place) => place.linear("attn.W_V", place.input("ln1")),
+  "blocks.{i}.attn.hook_v": (place) =>
+    place.spec.attention.latent
+      ? place.linear("attn.W_UV", place.at("attn.hook_kv_latent"))
+      : place.linear("attn.W_V", place.input("ln1")),
   "blocks.{i}.attn.hook_rot_q": (place) => place.rotated("q"),
   "blocks.{i}.attn.hook_rot_k": (place) => place.rotated("k"),
   "blocks.{i}.attn.hook_attn_scores": (place) =>
@@ -437,7 +511,8 @@ export const FORMULAS: Record<string, (place: Place) => Row> = {
 
 /** What a point should be at a position of a run. */
 export function expectedRow(seen: Seen, kind: string, layer: number | undefined, position: number): Row {
-  const formula = FORMULAS[kind];
+  const ofLatent = seen.spec.attention.latent ? LATENT_FORMULAS[kind] : undefined;
+  const formula = ofLatent ?? FORMULAS[kind];
   if (!formula) throw new Error(`no formula for ${kind}`);
   return formula(new Place(seen, layer ?? 0, position));
 }

@@ -22,6 +22,9 @@ const OF_EXPERTS = POINT_KINDS.flatMap(({ name }) =>
   /hook_(router|expert|shared|per_layer)_/.test(name) ? [name.slice(11)] : [],
 );
 
+/** What latent attention has besides. */
+const OF_LATENT = ["attn.hook_q_latent", "attn.hook_kv_latent"];
+
 /** The points of a block that a family lacks; `hook_pos_embed` is listed apart. */
 const ABSENT: Record<string, readonly string[]> = {
   bloom: [...ROTATED, ...GATE],
@@ -60,6 +63,7 @@ describe("the table", () => {
     const inBlock = (layer: number) => {
       const lacking = [
         ...OF_EXPERTS,
+        ...OF_LATENT,
         ...(ABSENT[family] as string[]),
         ...(family === "smollm3" && layer === 2 ? ROTATED : []),
       ];

@@ -4,13 +4,13 @@
  */
 import { describe, expect, it } from "vitest";
 import { type Axis, type ForwardResult, HookedModel, POINT_KINDS, pointTable } from "../../src/hooks/index.ts";
-import { isHeadFirst } from "../../src/hooks/points.ts";
+import { isHeadFirst, LATENT_POINT_KINDS } from "../../src/hooks/points.ts";
 import { layoutOf as layoutOfShape } from "../../src/ops/places.ts";
 import { lookupIn } from "../engine/forward.reference.ts";
 import { EXPERT_TYPES, FAMILIES, fixtureFiles, golden, loadChanged } from "../support/fixtures.ts";
 import { byDay, isNight } from "../support/nightly.ts";
 import { relativeError } from "../support/numbers.ts";
-import { expectedRow, FORMULAS, type Seen } from "./formulas.ts";
+import { expectedRow, FORMULAS, LATENT_FORMULAS, type Seen } from "./formulas.ts";
 import { logitsOf, readAll, withForward, withHooked } from "./support.ts";
 
 const layoutOf = (name: string, shape: readonly number[]) => layoutOfShape(shape, isHeadFirst(name));
@@ -85,8 +85,9 @@ function expectedShape(model: HookedModel, name: string, batch: number, length: 
   const all: Partial<Record<Axis, number | undefined>> = {
     ...sizes,
     ...ofExperts,
-    dHead: layer?.dHead ?? spec.dHead,
-    dPerLayer: spec.embed.perLayer?.width,
+    ...{ dHead: layer?.dHead ?? spec.dHead, dValue: spec.dValue ?? layer?.dHead ?? spec.dHead },
+    ...{ dRope: spec.attention.latent?.dRope, dPerLayer: spec.embed.perLayer?.width },
+    ...{ dQLatent: spec.attention.latent?.dQ, dKvLatent: spec.attention.latent?.dKv },
     dModel: spec.dModel,
     dMlp: spec.dMlp,
   };
@@ -95,14 +96,20 @@ function expectedShape(model: HookedModel, name: string, batch: number, length: 
 
 it("has a formula for each point of the table, and no other", () => {
   expect(Object.keys(FORMULAS)).toEqual(POINT_KINDS.map(({ name }) => name));
+  expect(Object.keys(LATENT_FORMULAS)).toEqual(LATENT_POINT_KINDS.map(({ name }) => name));
 });
 
 /** Shared keys, values normed, embeddings for each block; a block without a norm, and a layer before the unembedding. */
 const FURTHER = ["../types/gemma4_text_ple", "../types/modernbert-decoder"];
 
-/** Some types with experts: with a bias where they are chosen, with clamps, with an MLP beside them through a gate, and without. */
+/**
+ * Some types with experts: with a bias where they are chosen, with clamps, with an MLP beside them through a gate, and without; with
+ * latent attention and with chunks.
+ */
 const TYPES = [
-  ...EXPERT_TYPES.filter((name) => (isNight ? /ernie|gpt_oss|qwen2_moe/ : /gpt_oss/).test(name)),
+  ...EXPERT_TYPES.filter((name) =>
+    (isNight ? /ernie|gpt_oss|qwen2_moe|deepseek|llama4/ : /gpt_oss|deepseek_v3/).test(name),
+  ),
   ...byDay(FURTHER, ["../types/gemma4_text_ple"]),
 ];
 

@@ -18,6 +18,8 @@ export interface Shape {
   heads: [nHeads: number, nKvHeads: number];
   dHead: number;
   window?: number;
+  /** In place of a window. */
+  chunk?: number;
   softCap?: number;
   alibi?: boolean;
   /** With ALiBi: rounded to bfloat16, times this. */
@@ -101,6 +103,20 @@ export const SHAPES: Shape[] = [
     heads: [2, 2],
     dHead: 8,
     window: 257,
+  },
+  { name: "chunks of 5", rows: [...whole(13), [1, 4], [1, 5]], heads: [2, 1], dHead: 8, chunk: 5 },
+  {
+    name: "chunks of 300 in 1000, a soft cap",
+    rows: [
+      [0, 999],
+      [0, 900],
+      [1, 899],
+      [1, 3],
+    ],
+    heads: [2, 2],
+    dHead: 64,
+    chunk: 300,
+    softCap: 3,
   },
   { name: "soft cap", rows: whole(12), heads: [2, 2], dHead: 8, softCap: 3, scale: 2 },
   { name: "soft cap of large scores", rows: whole(12), heads: [2, 2], dHead: 8, softCap: 50, scale: 1e6 },
@@ -249,6 +265,7 @@ export function build(shape: Shape): AttentionCase & { keyCount: number } {
     keys: ofSlots(),
     values: ofSlots(),
     window: shape.window ?? null,
+    chunk: shape.chunk,
     lengths,
     softCap: shape.softCap ?? null,
     sinks: shape.sinks ?? null,
@@ -264,7 +281,7 @@ export function callOf(test: AttentionCase & { keyCount: number }) {
   return {
     params: {
       ...params,
-      window: test.window ?? 0,
+      window: test.chunk ?? test.window ?? 0,
       softCap: test.softCap ?? 0,
       splitKeys: 0,
       gradStart: 0,
@@ -272,9 +289,9 @@ export function callOf(test: AttentionCase & { keyCount: number }) {
     },
     constants: {
       CAUSAL: test.lengths ? 0 : 1,
+      CHUNKED: test.chunk === undefined ? 0 : 1,
       HAS_ALIBI: test.slopes ? 1 : 0,
       ALIBI_SCALE: test.alibiScale ?? 0,
-
       HAS_SINKS: test.sinks ? 1 : 0,
       HAS_SOFT_CAP: test.softCap ? 1 : 0,
     },

@@ -18,6 +18,8 @@ export interface AttentionCase {
   keys: Float32Array;
   values: Float32Array;
   window: number | null;
+  /** In place of a window: a query sees the keys of its chunk up to itself. */
+  chunk?: number | undefined;
   /** Length of each sequence where a query sees the keys after it; absent where it does not. */
   lengths?: readonly number[] | undefined;
   scale: number;
@@ -49,7 +51,8 @@ export function attentionReference(test: AttentionCase): AttentionResult {
     const end = test.lengths?.[rowTable[4 * row] as number] ?? position + 1;
     for (let key = 0; key < end; key++) {
       const distance = Math.abs(position - key);
-      if (test.window === null || distance < test.window) scores.set(key, scoreOf(test, row, head, key));
+      const isInChunk = test.chunk === undefined || Math.floor(key / test.chunk) === Math.floor(position / test.chunk);
+      if (isInChunk && (test.window === null || distance < test.window)) scores.set(key, scoreOf(test, row, head, key));
     }
     const sink = test.sinks?.[head] ?? Number.NEGATIVE_INFINITY;
     const largest = Math.max(sink, ...scores.values());

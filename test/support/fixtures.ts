@@ -25,6 +25,8 @@ export const FAMILIES: readonly string[] = readdirSync(ROOT);
 /** Fixtures of further types of models, by the names that functions here take: those with experts. */
 export const EXPERT_TYPES: readonly string[] = [
   ...[
+    "deepseek_v2",
+    "deepseek_v3",
     "dots1",
     "ernie4_5_moe",
     "flex_olmo",
@@ -33,6 +35,7 @@ export const EXPERT_TYPES: readonly string[] = [
     "granitemoe",
     "granitemoeshared",
     "hunyuan_v1_moe",
+    "llama4_text",
     "minimax_m2",
   ],
   ...["mixtral", "olmoe", "phimoe", "qwen2_moe", "qwen3_moe"],

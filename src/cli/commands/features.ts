@@ -3,9 +3,11 @@
  * text where each feature is strongest.
  */
 import { readFile } from "node:fs/promises";
+import { basename } from "node:path";
 import { Command, Option } from "commander";
 import {
   type ActiveFeatures,
+  attributionGraph,
   type Dictionary,
   type FeatureAttribution,
   featureAttribution,
@@ -40,8 +42,10 @@ import { stop } from "../stop.ts";
 import { checkWritable, writeFileWhole } from "../write-file.ts";
 
 interface FeaturesOptions extends GlobalOptions, InputOptions {
-  sae: string;
+  sae: string[];
   top: number;
+  graph?: string;
+  maxFeatures?: number;
   metric?: MetricOption;
   file?: string;
   out?: string;
@@ -59,7 +63,11 @@ export function featuresCommand(): Command {
     )
     .argument("<model>", "folder, address or hf:owner/name")
     .argument("[prompt]", "the text; quote it for the shell")
-    .requiredOption("--sae <dir>", "the dictionary: folder, address or hf:owner/name/path")
+    .requiredOption(
+      "--sae <dir>",
+      "the dictionary: folder, address or hf:owner/name/path; with --graph repeatable",
+      (dir: string, before: string[] = []) => [...before, dir],
+    )
     .addOption(
       new Option("--top <n>", "features of each token, of the metric, or places of each feature")
         .argParser(wholeNumber(1))
@@ -71,6 +79,15 @@ export function featuresCommand(): Command {
       "a text a line, or a .json list of texts or of token ids: the places where each feature is strongest",
     )
     .option("--out <file>", "with --file: the .safetensors file to write")
+    .option(
+      "--graph <file>",
+      "writes the attribution graph of the prompt, as circuit-tracer's JSON; --sae are transcoders of all blocks",
+    )
+    .addOption(
+      new Option("--max-features <n>", "with --graph: features in it at most; all active ones when absent").argParser(
+        wholeNumber(1),
+      ),
+    )
     .option("--resume <file>", "with --file: what an earlier run wrote, to go on after its lines")
     .addHelpText(
       "after",
@@ -79,6 +96,10 @@ export function featuresCommand(): Command {
         [
           'features ./model --sae ./sae "The capital of France is" --metric "logitDiff( Paris, Rome)"',
           "activation times gradient, and what the metric loses without the feature",
+        ],
+        [
+          'features ./model --sae ./transcoders "The capital of France is" --graph france.json',
+          "which features the next token comes from, for circuit-tracer's viewer",
         ],
         ["features ./model --sae ./sae --file lines.txt --out places.safetensors", "over a text"],
       ),
@@ -93,16 +114,22 @@ async function features(source: string, prompt: string | undefined, command: Com
   checkOptions(command, prompt, options);
   const lines = options.file === undefined ? undefined : await readPrompts(options.file);
   const input = lines ?? oneInput(command, prompt, options);
-  if (options.out !== undefined) await checkWritable(options.out);
+  for (const written of [options.out, options.graph]) if (written !== undefined) await checkWritable(written);
   const resume = options.resume === undefined ? undefined : await MaxActivating.load(await readFile(options.resume));
   await withModel(source, options, {
     async prepare(facts) {
-      splicedSpec(facts.spec, [await inspectDictionary(options.sae, { signal: stop.signal })], true);
+      const known = [];
+      for (const sae of options.sae) known.push(await inspectDictionary(sae, { signal: stop.signal }));
+      splicedSpec(facts.spec, known, true);
       const ids = lines ? toIds(lines, facts, bosOption(options)) : checkForward(facts, input, bosOption(options));
       return { ids, metric: options.metric && resolveMetric(options.metric, facts) };
     },
     async run(model, { ids, metric }) {
-      using dictionary = await loadDictionary(model, options.sae, { signal: stop.signal });
+      if (options.graph !== undefined) {
+        await writeGraph(model, ids[0] as number[], options);
+        return;
+      }
+      using dictionary = await loadDictionary(model, options.sae[0] as string, { signal: stop.signal });
       if (lines) await overText(model, dictionary, ids, resume, options);
       else if (metric) {
         const [own] = ids as [number[]];
@@ -119,14 +146,44 @@ async function features(source: string, prompt: string | undefined, command: Com
 function checkOptions(
   command: Command,
   prompt: string | undefined,
-  { file, out, resume, metric, ids }: FeaturesOptions,
+  { file, out, resume, metric, ids, sae, graph, maxFeatures }: FeaturesOptions,
 ): void {
+  if (graph === undefined && (sae.length > 1 || maxFeatures !== undefined))
+    usageError(command, "several --sae, and --max-features, are about --graph; give it, or leave them out");
+  if (graph !== undefined && (file !== undefined || metric))
+    usageError(command, "--graph is of a prompt's likeliest tokens; leave out --file and --metric");
   if (file === undefined && (out !== undefined || resume !== undefined))
     usageError(command, "--out and --resume are about --file; give one, or leave them out");
   if (file === undefined) return;
   if (prompt !== undefined || ids || metric)
     usageError(command, "--file takes the place of a prompt, of --ids and of --metric; leave them out");
   if (out === undefined) usageError(command, "--file needs --out, the file to write");
+}
+
+async function writeGraph(model: HookedModel, ids: readonly number[], options: FeaturesOptions): Promise<void> {
+  const { sae, graph: file = "", maxFeatures, json, quiet = false } = options;
+  const { signal } = stop;
+  const transcoders: Dictionary[] = [];
+  const display = showWork({ doing: "attributing", parts: "features" }, quiet);
+  try {
+    for (const each of sae) transcoders.push(await loadDictionary(model, each, { signal }));
+    const started = performance.now();
+    const onProgress = ({ done, total }: { done: number; total: number }) => {
+      const perFeature = (performance.now() - started) / 1000 / done;
+      display.update({ done, total, secondsLeft: perFeature * (total - done) });
+    };
+    const asked = { input: [ids], signal, onProgress, ...(maxFeatures !== undefined && { maxFeatures }) };
+    const graph = await attributionGraph(model, transcoders, asked);
+    display.end();
+    const content = graph.toCircuitTracer({ slug: basename(file).replace(/\.json$/, "") });
+    const size = await writeFileWhole(file, toChunks(new TextEncoder().encode(JSON.stringify(content))));
+    const [nodes, links] = [content.nodes.length, content.links.length];
+    if (json) printJson({ file, bytes: size, nodes, links });
+    else print(`${file}: ${nodes} of ${graph.nodes.length} nodes, ${links} edges`);
+  } finally {
+    display.end();
+    for (const each of transcoders) each.destroy();
+  }
 }
 
 function printTop(

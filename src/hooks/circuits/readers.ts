@@ -54,6 +54,11 @@ export function readersOf(model: HookedModel, graph: CircuitGraph): Reader[] {
       "hook/unsupported",
       `What an MLP of this ${spec.family} model reads goes to a router and to other experts for each row, so that no one matrix reads it. Use attributionPatch or activationPatch at "mlp_out" and "z".`,
     );
+  if (spec.attention.latent)
+    throw new HookError(
+      "hook/unsupported",
+      `Keys and values of this ${spec.family} model come from a latent vector through a norm, so that no one matrix reads the residual. Use attributionPatch or activationPatch at "k", "v" and "z".`,
+    );
   const names = new Set(model.weightNames());
   const held = heldByLayer();
   return graph.inputs.map((input) => {

@@ -57,6 +57,7 @@ const VECTORS: readonly (readonly Axis[])[] = [
   ["batch", "pos", "dModel"],
   ["batch", "pos", "dMlp"],
   ["batch", "pos", "head", "dHead"],
+  ["batch", "pos", "head", "dValue"],
 ];
 
 /** @throws HookError `hook/no-such-point`, `module/hook`; ConfigError `module/shape` */

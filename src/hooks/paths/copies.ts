@@ -4,6 +4,7 @@
  */
 import type { Tensor } from "../../gpu/tensor.ts";
 import type { BackwardRequest } from "../../model/engine.ts";
+import { attentionWidths } from "../../model/weights/table.ts";
 import { widestAttentionGradient } from "../../ops/attention.ts";
 import { ActivationCache } from "../activation-cache.ts";
 import { type CompiledEdit, compileEdits, type EditScope } from "../edit.ts";
@@ -88,5 +89,8 @@ function endOf({ points, backward }: CopiesPass): number | undefined {
 function widestOf(model: HookedModel, { ids, points, backward }: CopiesPass): number {
   const looked = backward ? [...points, backward.from] : points;
   const widths = looked.map((point) => rowWidth(point, oneCopy(model, ids)));
-  return Math.max(...widths, backward ? widestAttentionGradient(model.spec, ids.length) : 0);
+  return Math.max(
+    ...widths,
+    backward ? widestAttentionGradient(model.spec.nHeads, attentionWidths(model.spec), ids.length) : 0,
+  );
 }

@@ -4,6 +4,7 @@
  */
 
 import { abortable } from "../../abort.ts";
+import { HookError } from "../../errors.ts";
 import { ABORT_FIELDS, type AbortOptions } from "../../model/long-call.ts";
 import { nKvHeadsOf } from "../../model/weights/table.ts";
 import * as s from "../../schema/schema.ts";
@@ -85,7 +86,12 @@ export async function layerCircuits(
   circuit: CircuitKind,
   heads: readonly number[] = Array.from({ length: model.spec.nHeads }, (_, head) => head),
 ): Promise<FactoredMatrix[]> {
-  const { nHeads } = model.spec;
+  const { nHeads, attention, family } = model.spec;
+  if (attention.latent)
+    throw new HookError(
+      "hook/unsupported",
+      `Keys and values of this ${family} model come from a latent vector through a norm, so that a head has no one matrix from residual to residual. Read the matrices before and after the norm: model.weight("blocks.${layer}.attn.W_DKV") and W_UK, W_UV.`,
+    );
   const nKvHeads = nKvHeadsOf(model.spec, layer);
   const [first, second] = circuit === "OV" ? ["W_V", "W_O"] : ["W_Q", "W_K"];
   const [a, b] = [

@@ -100,7 +100,10 @@ export function withCausality(config: ConfigReader, spec: ModelSpec): ModelSpec 
   };
 }
 
-type Matrix = `attn.${"Q" | "K" | "V" | "O"}` | `mlp.${"gate" | "in" | "out"}` | `perLayer.${"gate" | "out"}`;
+type Matrix =
+  | `attn.${"Q" | "K" | "V" | "O" | "DQ" | "UQ" | "DKV" | "UK" | "UV" | "KR"}`
+  | `mlp.${"gate" | "in" | "out"}`
+  | `perLayer.${"gate" | "out"}`;
 type Norm =
   | "ln1"
   | "ln1Post"
@@ -111,10 +114,11 @@ type Norm =
   | "unembed.ln"
   | "embed.perLayer.norm"
   | "perLayer.norm"
-  | "attn.qNorm"
-  | "attn.kNorm";
+  | `attn.${"q" | "k" | "qLatent" | "kvLatent"}Norm`;
 
-export interface LinearOptions extends Pick<TensorSource, "transpose" | "rows"> {
+export interface LinearOptions {
+  transpose?: boolean | undefined;
+  rows?: TensorSource["rows"] | undefined;
   bias: boolean;
 }
 

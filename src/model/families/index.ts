@@ -18,6 +18,7 @@ import { cohere2 } from "./cohere2.ts";
 import { type Family, FIXED_EVERYWHERE, withCausality } from "./common.ts";
 import { custom } from "./custom.ts";
 import { cwm } from "./cwm.ts";
+import { deepseekV2, deepseekV3 } from "./deepseek.ts";
 import { dots1, glm4Moe } from "./deepseek_like.ts";
 import { ernie45 } from "./ernie4_5.ts";
 import { ernie45Moe } from "./ernie4_5_moe.ts";
@@ -45,6 +46,7 @@ import { hyperclovax } from "./hyperclovax.ts";
 import { internlm2 } from "./internlm2.ts";
 import { jais2 } from "./jais2.ts";
 import { llama } from "./llama.ts";
+import { llama4Text } from "./llama4.ts";
 import { minimaxM2 } from "./minimax_m2.ts";
 import { ministral } from "./ministral.ts";
 import { ministral3 } from "./ministral3.ts";
@@ -82,6 +84,8 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
   ["bloom", bloom],
   ["cohere", cohere],
   ["custom", custom],
+  ["deepseek_v2", deepseekV2],
+  ["deepseek_v3", deepseekV3],
   ["dots1", dots1],
   ["ernie4_5_moe", ernie45Moe],
   ["falcon", falcon],
@@ -102,6 +106,7 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
   ["granitemoe", graniteMoe],
   ["granitemoeshared", graniteMoeShared],
   ["llama", llama],
+  ["llama4_text", llama4Text],
   ["minimax_m2", minimaxM2],
   ["mistral", mistral],
   ["mixtral", mixtral],

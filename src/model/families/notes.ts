@@ -9,6 +9,8 @@ export const FAMILY_NOTES: Readonly<Record<string, string>> = {
   cohere2: "Cohere with a window and RoPE in three of four layers, neither in the fourth",
   custom: "a ModelSpec in config.json",
   cwm: "a window in three of four layers, llama3 RoPE scaling",
+  deepseek_v2: "keys and values from a latent vector; experts by softmax, perhaps by groups, beside a shared MLP",
+  deepseek_v3: "keys and values from a latent vector; experts behind sigmoids, by groups, beside a shared MLP",
   dots1: "experts behind sigmoids, chosen with a correction, and shared ones; q and k norm of each head",
   ernie4_5: "interleaved RoPE, biases everywhere or nowhere",
   ernie4_5_moe: "experts chosen with a correction in some layers, shared ones; interleaved RoPE",
@@ -41,6 +43,8 @@ export const FAMILY_NOTES: Readonly<Record<string, string>> = {
   internlm2: "Llama under other names, q, k, v packed by key-value head",
   jais2: "LayerNorm, a plain MLP of squared ReLUs, biases everywhere",
   llama: "RMSNorm, RoPE, gated MLP, grouped-query attention",
+  llama4_text:
+    "chunked attention, layers without RoPE whose queries are scaled, experts that read what the router weighs",
   llava: "the text model of a checkpoint for pictures and text, of any family",
   minimax_m2: "experts behind sigmoids, chosen with a correction; q and k norm over all heads",
   ministral: "a window in some layers",

@@ -9,8 +9,7 @@ const KINDS: Record<string, string> = {
     "gpt_neox_japanese internlm3 jais minicpm " +
     "qwen RefinedWeb RefinedWebModel",
   "a mixture of experts that superlens has no family for yet":
-    "arctic dbrx deepseek deepseek_v2 deepseek_v3 deepseek_v32 glm4_moe_lite " +
-    "grok-1 jetmoe llama4_text longcat_flash",
+    "arctic dbrx deepseek deepseek_v32 glm4_moe_lite " + "grok-1 jetmoe longcat_flash",
   "a state-space or recurrent model: it has no attention": "falcon_mamba mamba mamba2 rwkv rwkv5 rwkv6 rwkv7 xlstm",
   "a hybrid of attention with state-space, recurrent or linear-attention layers":
     "bamba falcon_h1 jamba kimi_linear lfm2 lfm2_moe minimax nemotron_h qwen3_5 qwen3_5_moe qwen3_5_text qwen3_next recurrent_gemma " +

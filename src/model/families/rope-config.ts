@@ -113,10 +113,26 @@ function yarnScale(factor: number, mscale: number): number {
   return factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1;
 }
 
-/** The RoPE of a model whose layers all share one. Of the two spellings the older one holds, as in transformers. */
-export function readRope(config: ConfigReader, defaults: RopeDefaults): RopeSpec {
+/** Where a config has the settings of its one RoPE. Of the two spellings the older one holds, as in transformers. */
+function settingsOf(config: ConfigReader): ConfigReader | undefined {
   const older = config.child("rope_scaling");
-  const settings = older && older.keys().length > 0 ? older : config.child("rope_parameters");
+  return older && older.keys().length > 0 ? older : config.child("rope_parameters");
+}
+
+/**
+ * What a scaling multiplies scores by, beside what it does to cos and sin: YaRN's temperature for `mscale_all_dim`, once for queries
+ * and once for keys (deepseek). transformers reads it of any type but the default one.
+ */
+export function scoreScale(config: ConfigReader): number {
+  const settings = settingsOf(config);
+  const type = settings?.text(settings.has("rope_type") ? "rope_type" : "type", "default") ?? "default";
+  const mscale = type === "default" ? 0 : (settings?.nullableNumber("mscale_all_dim", 0) ?? 0);
+  return settings === undefined || mscale === 0 ? 1 : yarnScale(settings.number("factor"), mscale) ** 2;
+}
+
+/** The RoPE of a model whose layers all share one. */
+export function readRope(config: ConfigReader, defaults: RopeDefaults): RopeSpec {
+  const settings = settingsOf(config);
   const nested = settings?.keys().find((key) => isObject(settings.value(key)));
   if (nested !== undefined) settings?.refuse(nested, "belongs to families with several RoPEs; this one has one");
   return ropeFrom(config, settings ?? config.empty("rope_parameters"), {

@@ -9,7 +9,7 @@ import { resolveEmbedding, resolveHead } from "../families/resolve.ts";
 import type { ModelSpec } from "../spec.ts";
 import type { FloatTensor } from "./find.ts";
 import { planWeights } from "./plan.ts";
-import { dHeadOf } from "./table.ts";
+import { attentionWidths } from "./table.ts";
 
 /** A tensor of the checkpoint that the model does not use. */
 export interface UnusedTensor {
@@ -84,7 +84,7 @@ export async function fitCheckpoint(
 
 /** The attention kernels read heads as vectors of four, and hold a query of at most 1024 elements. */
 function assertHeads(spec: ModelSpec, label: string): void {
-  const dHead = spec.layers.map((_, layer) => dHeadOf(spec, layer)).find((width) => width % 4 !== 0 || width > 1024);
+  const dHead = attentionWidths(spec).find((width) => width % 4 !== 0 || width > 1024);
   if (dHead === undefined) return;
   throw new ConfigError(
     "config/unsupported",

@@ -13,7 +13,7 @@
  */
 import type { ModelSpec } from "../spec.ts";
 import { type Found, type Loaded, readFound, weightTable } from "./read.ts";
-import { dHeadOf, nKvHeadsOf, WEIGHTS, type WeightName, weightShape } from "./table.ts";
+import { dValueOf, nKvHeadsOf, WEIGHTS, type WeightName, weightShape } from "./table.ts";
 
 /** What is done to the weights. */
 export interface Processing {
@@ -39,7 +39,7 @@ const WRITES: Partial<Record<WeightName, "rows" | "columns">> = {
 export function normBefore({ block }: ModelSpec, name: WeightName): NormName | undefined {
   if (/^unembed\.[Wb]_U$/.test(name)) return "lnFinal";
   if (block.norms === "post") return undefined;
-  if (/^attn\.[Wb]_[QKV]$/.test(name)) return "ln1";
+  if (/^attn\.[Wb]_(Q|K|V|DQ|DKV|KR)$/.test(name)) return "ln1";
   if (/^mlp\.[Wb]_(in|gate)$/.test(name)) return block.parallelSharedNorm ? "ln1" : "ln2";
   return undefined;
 }
@@ -106,12 +106,12 @@ export class ProcessedWeights {
     if (!this.#hasBias("attn.b_V", layer)) return;
     const { spec } = this.model;
     const { nHeads } = spec;
-    const [nKvHeads, dHead] = [nKvHeadsOf(spec, layer), dHeadOf(spec, layer)];
+    const [nKvHeads, dValue] = [nKvHeadsOf(spec, layer), dValueOf(spec, layer)];
     const ofHeads = await this.#bias("attn.b_V", layer);
     const shared = nHeads / nKvHeads;
-    const each = Float32Array.from({ length: nHeads * dHead }, (_, at) => {
-      const valueHead = Math.floor(Math.floor(at / dHead) / shared);
-      return ofHeads[valueHead * dHead + (at % dHead)] as number;
+    const each = Float32Array.from({ length: nHeads * dValue }, (_, at) => {
+      const valueHead = Math.floor(Math.floor(at / dValue) / shared);
+      return ofHeads[valueHead * dValue + (at % dValue)] as number;
     });
     addProduct(bias, await this.#stored("attn.W_O", layer), each);
   }

@@ -52,8 +52,9 @@ export function weightTable({ weights, spec }: Pick<Loaded, "weights" | "spec">)
   const table = new Map<string, Found>();
   const put = (names: readonly WeightName[], layer: number, holder: unknown) => {
     for (const name of names) {
-      if (!isWeightOf(spec, name, layer)) continue;
-      const { lens, place } = WEIGHTS[name];
+      const { lens, place, inBlock } = WEIGHTS[name];
+      // Queries alone lie where others have keys and values beside them. A tied W_U is there, though the spec needs none.
+      if (inBlock && !inBlock(spec, layer)) continue;
       const value = place.split(".").reduce((at, key) => (at as Record<string, unknown> | undefined)?.[key], holder);
       if (value) table.set(lens.replace("{i}", `${layer}`), { name, layer, value: value as Found["value"] });
     }
@@ -154,11 +155,8 @@ function offsetsAlong(some: readonly string[], axes: readonly string[], spec: Mo
 /** The row of its matrix, [out, in], at which a weight begins: after those stacked before it. */
 function firstRowOf(spec: ModelSpec, name: WeightName, layer: number): number {
   const { place, spare } = WEIGHTS[name];
-  const stack = WEIGHT_NAMES.filter((other) => WEIGHTS[other].place === place);
-  const before = stack
-    .slice(0, stack.indexOf(name))
-    .filter((other) => isWeightOf(spec, other, layer))
-    .map((other) => weightShape(spec, other, layer)[0] as number);
+  const stack = WEIGHT_NAMES.filter((other) => WEIGHTS[other].place === place && isWeightOf(spec, other, layer));
+  const before = stack.slice(0, stack.indexOf(name)).map((other) => weightShape(spec, other, layer)[0] as number);
   return before.reduce((sum, rows) => sum + rows, spare?.(spec) ?? 0);
 }
 

@@ -69,6 +69,19 @@ const normsValues: Condition = ({ attention }) => attention.vNorm !== undefined 
 const isProjected: Condition = ({ embed }) => embed.width !== undefined;
 const hasMlpNorm: Condition = (spec) => hasMlp(spec) && !spec.block.parallelSharedNorm;
 const normsQk: Condition = ({ attention }) => attention.qkNorm !== "none" && hasWeights(attention.qkNormSpec);
+const isLatent: Condition = ({ attention }) => attention.latent !== undefined;
+const isDirect: Condition = (spec) => !isLatent(spec);
+const hasQueryLatent: Condition = ({ attention }) => attention.latent?.dQ !== undefined;
+const readsForQueries: Condition = (spec) => !hasQueryLatent(spec);
+const normsLatent: Condition = ({ attention }) => attention.latent !== undefined && hasWeights(attention.latent.norm);
+const normsQueryLatent: Condition = (spec) => hasQueryLatent(spec) && normsLatent(spec);
+
+/** Whether a block norms queries and keys. */
+export function normsQkIn({ attention, layers }: Architecture, layer: number): boolean {
+  return attention.qkNorm !== "none" && layers[layer]?.qkNorm !== false;
+}
+
+const normsKeysIn = (spec: Architecture, layer: number) => normsQkIn(spec, layer) && ownsKeys(spec, layer);
 
 /** A matrix of a block and its bias. */
 function linear<Room extends string, Part extends string>(
@@ -93,8 +106,8 @@ function linear<Room extends string, Part extends string>(
   } as Record<`${Room}.${"W" | "b"}_${Part}`, WeightRow>;
 }
 
-/** The same in some blocks only. */
-function linearIn<Rows extends Record<string, WeightRow>>(
+/** Rows of weights that some blocks only have. */
+function inBlocks<Rows extends Record<string, WeightRow>>(
   inBlock: NonNullable<WeightRow["inBlock"]>,
   rows: Rows,
   also: Partial<WeightRow> = {},
@@ -104,11 +117,11 @@ function linearIn<Rows extends Record<string, WeightRow>>(
 
 /** A matrix of every expert and its bias; of what every row goes through beside its experts. */
 const ofExperts = <Part extends "gate" | "in" | "out">(part: Part, axes: string, when: Condition) =>
-  linearIn(isSparse, linear("mlp.experts", part, axes, when, [`W_experts_${part}`, `b_experts_${part}`]), {
+  inBlocks(isSparse, linear("mlp.experts", part, axes, when, [`W_experts_${part}`, `b_experts_${part}`]), {
     perExpert: true,
   });
 const ofShared = <Part extends "gate" | "in" | "out">(part: Part, axes: string, when: Condition) =>
-  linearIn(isSparse, linear("mlp.shared", part, axes, when, [`W_shared_${part}`, `b_shared_${part}`]));
+  inBlocks(isSparse, linear("mlp.shared", part, axes, when, [`W_shared_${part}`, `b_shared_${part}`]));
 
 /** Weight and bias of a norm. */
 function norm<Name extends string>(
@@ -134,6 +147,7 @@ const ofEmbedding = (axes: string) => (spec: Architecture) =>
   isProjected(spec) ? axes.replaceAll("dModel", "dEmbed") : axes;
 
 const QKV: [string, string] = ["qkv", "qkvBias"];
+const KV_UP: [string, string] = ["kvUp", "kvUpBias"];
 
 /** One number of each block with an MLP: of the xIELU in it. */
 const ofXielu = <Name extends string>(name: Name, place: string, more: Pick<WeightRow, "isConstant" | "initial">) =>
@@ -183,13 +197,21 @@ const ROWS = {
     "dPerLayer",
   ),
   ...norm("embed.norm", "embed.ln", "embedNorm", (spec) => spec.embed.norm && hasNorms(spec)),
-  ...linearIn(normsAttention, norm("ln1", "blocks.{i}.ln1", "ln1", normsBefore)),
-  ...linear("attn", "Q", "(head dHead) dModel -> head dModel dHead", always, QKV),
-  ...linearIn(ownsKeys, linear("attn", "K", "(kvHead dHead) dModel -> kvHead dModel dHead", always, QKV)),
-  ...linearIn(projectsValues, linear("attn", "V", "(kvHead dHead) dModel -> kvHead dModel dHead", always, QKV)),
-  ...norm("attn.qNorm", "blocks.{i}.attn.q_norm", "qNorm", normsQk, qkNormAxes("head")),
-  ...linearIn(ownsKeys, norm("attn.kNorm", "blocks.{i}.attn.k_norm", "kNorm", normsQk, qkNormAxes("kvHead"))),
-  ...linearIn(ownsKeys, norm("attn.vNorm", "blocks.{i}.attn.v_norm", "vNorm", normsValues, "dHead")),
+  ...inBlocks(normsAttention, norm("ln1", "blocks.{i}.ln1", "ln1", normsBefore)),
+  ...linear("attn", "Q", "(head dHead) dModel -> head dModel dHead", readsForQueries, QKV),
+  ...inBlocks(ownsKeys, linear("attn", "K", "(kvHead dHead) dModel -> kvHead dModel dHead", isDirect, QKV)),
+  ...inBlocks(projectsValues, linear("attn", "V", "(kvHead dValue) dModel -> kvHead dModel dValue", isDirect, QKV)),
+  ...linear("attn", "DQ", "dQLatent dModel -> dModel dQLatent", hasQueryLatent),
+  ...norm("attn.qLatentNorm", "blocks.{i}.attn.q_latent_norm", "qLatentNorm", normsQueryLatent, "dQLatent"),
+  ...linear("attn", "UQ", "(head dHead) dQLatent -> head dQLatent dHead", hasQueryLatent),
+  ...linear("attn", "DKV", "dKvLatent dModel -> dModel dKvLatent", isLatent),
+  ...norm("attn.kvLatentNorm", "blocks.{i}.attn.kv_latent_norm", "kvLatentNorm", normsLatent, "dKvLatent"),
+  ...linear("attn", "UK", "(head dNope) dKvLatent -> head dKvLatent dNope", isLatent, KV_UP),
+  ...linear("attn", "UV", "(head dValue) dKvLatent -> head dKvLatent dValue", isLatent, KV_UP),
+  ...linear("attn", "KR", "dRope dModel -> dModel dRope", isLatent),
+  ...inBlocks(normsQkIn, norm("attn.qNorm", "blocks.{i}.attn.q_norm", "qNorm", normsQk, qkNormAxes("head"))),
+  ...inBlocks(normsKeysIn, norm("attn.kNorm", "blocks.{i}.attn.k_norm", "kNorm", normsQk, qkNormAxes("kvHead"))),
+  ...inBlocks(ownsKeys, norm("attn.vNorm", "blocks.{i}.attn.v_norm", "vNorm", normsValues, "dValue")),
   "attn.sinks": {
     lens: "blocks.{i}.attn.sinks",
     place: "sinks",
@@ -197,17 +219,17 @@ const ROWS = {
     form: "vector",
     when: ({ attention }) => attention.sinks === true,
   },
-  ...linear("attn", "O", "dModel (head dHead) -> head dHead dModel", always),
+  ...linear("attn", "O", "dModel (head dValue) -> head dValue dModel", always),
   ...norm("ln1Post", "blocks.{i}.ln1_post", "ln1Post", normsAfter),
   ...norm("ln2", "blocks.{i}.ln2", "ln2", (spec) => normsBefore(spec) && hasMlpNorm(spec)),
-  ...linearIn(isDense, linear("mlp", "gate", "dMlp dModel -> dModel dMlp", gatesDense)),
-  ...linearIn(isDense, linear("mlp", "in", "dMlp dModel -> dModel dMlp", hasDense)),
+  ...inBlocks(isDense, linear("mlp", "gate", "dMlp dModel -> dModel dMlp", gatesDense)),
+  ...inBlocks(isDense, linear("mlp", "in", "dMlp dModel -> dModel dMlp", hasDense)),
   ...ofXielu("alphaP", "xielu", { initial: Math.log(Math.expm1(0.8)) }),
   ...ofXielu("alphaN", "xielu", { initial: Math.log(Math.expm1(0.3)) }),
   ...ofXielu("beta", "xieluConstants", { isConstant: true, initial: 0.5 }),
   ...ofXielu("eps", "xieluConstants", { isConstant: true, initial: -1e-6 }),
-  ...linearIn(isDense, linear("mlp", "out", "dModel dMlp -> dMlp dModel", hasDense)),
-  ...linearIn(isSparse, linear("mlp", "router", "expert dModel -> dModel expert", hasExperts)),
+  ...inBlocks(isDense, linear("mlp", "out", "dModel dMlp -> dMlp dModel", hasDense)),
+  ...inBlocks(isSparse, linear("mlp", "router", "expert dModel -> dModel expert", hasExperts)),
   "mlp.b_choice": {
     lens: "blocks.{i}.mlp.b_choice",
     place: "b_choice",
@@ -326,19 +348,43 @@ export function nKvHeadsOf({ layers, nKvHeads }: Pick<Architecture, "layers" | "
   return layers[layer]?.nKvHeads ?? nKvHeads;
 }
 
+/** What widths of heads depend on. */
+export type HeadWidths = Pick<Architecture, "layers" | "nKvHeads" | "dHead" | "dValue" | "attention">;
+
+/** Width of a head's values in a block, and of what it gives: the model's, or else as wide as queries and keys. */
+export function dValueOf(spec: Pick<Architecture, "layers" | "dHead" | "dValue">, layer: number): number {
+  return spec.dValue ?? dHeadOf(spec, layer);
+}
+
+/**
+ * Width of queries, keys and values in attention and in the key-value cache of a block, where all are as wide: vectors that are narrower
+ * end in zeros. A zero adds nothing to q·k, and values that are zero mix to zero. Where widths differ it is a multiple of four, as kernels
+ * need it.
+ */
+export function attentionWidth(spec: Omit<HeadWidths, "nKvHeads">, layer: number): number {
+  const [dHead, dValue] = [dHeadOf(spec, layer), dValueOf(spec, layer)];
+  return dValue === dHead && !spec.attention.latent ? dHead : 4 * Math.ceil(Math.max(dHead, dValue) / 4);
+}
+
+/** The same of every block. */
+export const attentionWidths = (spec: Omit<HeadWidths, "nKvHeads">): number[] =>
+  spec.layers.map((_, layer) => attentionWidth(spec, layer));
+
 /** Elements of a token's keys in a block, and of its values; 0 where they are an earlier block's. */
-export function kvWidthOf(spec: Pick<Architecture, "layers" | "dHead" | "nKvHeads">, layer: number): number {
-  return spec.layers[layer]?.keysFrom === undefined ? nKvHeadsOf(spec, layer) * dHeadOf(spec, layer) : 0;
+export function kvWidthOf(spec: HeadWidths, layer: number): number {
+  return spec.layers[layer]?.keysFrom === undefined ? nKvHeadsOf(spec, layer) * attentionWidth(spec, layer) : 0;
 }
 
 /** Elements of a token's keys and values in all blocks. */
-export function cacheWidth(spec: Pick<Architecture, "layers" | "dHead" | "nKvHeads">): number {
+export function cacheWidth(spec: HeadWidths): number {
   return 2 * spec.layers.reduce((sum, _, layer) => sum + kvWidthOf(spec, layer), 0);
 }
 
 /** Elements of a row of the widest projection to queries, keys and values. */
 export function widestProjection(spec: Architecture): number {
-  return Math.max(...spec.layers.map((_, layer) => spec.nHeads * dHeadOf(spec, layer) + 2 * kvWidthOf(spec, layer)));
+  return Math.max(
+    ...spec.layers.map((_, layer) => spec.nHeads * attentionWidth(spec, layer) + 2 * kvWidthOf(spec, layer)),
+  );
 }
 
 /** Width of the widest MLP; of a mixture, what a row's experts have together. */
@@ -362,6 +408,11 @@ const SIZES: Readonly<Record<string, (spec: Architecture, layer: number) => numb
   head: ({ nHeads }) => nHeads,
   kvHead: nKvHeadsOf,
   dHead: dHeadOf,
+  dValue: dValueOf,
+  dQLatent: ({ attention }) => attention.latent?.dQ ?? 0,
+  dKvLatent: ({ attention }) => attention.latent?.dKv ?? 0,
+  dRope: ({ attention }) => attention.latent?.dRope ?? 0,
+  dNope: ({ dHead, attention }) => dHead - (attention.latent?.dRope ?? 0),
   layer: ({ nLayers }) => nLayers,
   dPerLayer: ({ embed }) => embed.perLayer?.width ?? 0,
   vocabPerLayer: ({ embed }) => embed.perLayer?.vocabSize ?? 0,

@@ -9,9 +9,26 @@ export interface BlockWeights {
   ln1Post?: NormWeights;
   ln2?: NormWeights;
   ln2Post?: NormWeights;
-  /** Queries, keys, values stacked: [(nHeads + 2 nKvHeads) dHead, dModel]; those of them that the block makes. */
-  qkv: Matrix;
+  /**
+   * Queries, keys, values stacked, [nHeads dHead + nKvHeads (dHead + dValue), dModel]; those of them that the block makes. Of latent attention
+   * queries at most.
+   */
+  qkv?: Matrix;
   qkvBias?: Tensor;
+  /** Latent attention: from x to the latent vectors and to the part of keys that rotates, and from the latent vectors on. */
+  W_DQ?: Matrix;
+  b_DQ?: Tensor;
+  qLatentNorm?: NormWeights;
+  W_UQ?: Matrix;
+  b_UQ?: Tensor;
+  W_DKV?: Matrix;
+  b_DKV?: Tensor;
+  kvLatentNorm?: NormWeights;
+  /** Keys and values stacked: [nHeads (dHead - dRope + dValue), dKv]. */
+  kvUp?: Matrix;
+  kvUpBias?: Tensor;
+  W_KR?: Matrix;
+  b_KR?: Tensor;
   qNorm?: NormWeights;
   kNorm?: NormWeights;
   vNorm?: NormWeights;

@@ -139,18 +139,19 @@ async function attributed(
     { metric: steps.map(({ token }) => metric.logProb(token)), at: names, ...(signal && { signal }) },
   );
   const length = ids.length + Math.max(...steps.map(({ before }) => before.length));
-  const zero = new Float32Array(spec.nHeads * spec.dHead);
+  const { dHead, dValue = dHead } = spec;
+  const zero = new Float32Array(spec.nHeads * dValue);
   const ablated: number[][] = [];
   const patched = answers.map((): number[][] => []);
   for (const name of names) {
     const [z, gradient, twins] = [await passed.cache.read(name), await passed.grads.read(name), await pure.read(name)];
-    // z and its gradient are [steps, length, heads, dHead], zero after a step's end; twins are [tasks, 1, heads, dHead].
+    // z and its gradient are [steps, length, heads, dValue], zero after a step's end; twins are [tasks, 1, heads, dValue].
     const row = (values: Float32Array, index: number) =>
       values.subarray(index * zero.length, (index + 1) * zero.length);
     const change = (head: number, step: number, position: number, to: Float32Array) => {
       const [from, slope] = [row(z, step * length + position), row(gradient, step * length + position)];
       let sum = 0;
-      for (let dim = head * spec.dHead; dim < (head + 1) * spec.dHead; dim++)
+      for (let dim = head * dValue; dim < (head + 1) * dValue; dim++)
         sum += ((to[dim] as number) - (from[dim] as number)) * (slope[dim] as number);
       return sum;
     };

@@ -16,7 +16,7 @@ import {
 import { adapterLine } from "../../hosts/adapters.ts";
 import { likeliest, logSoftmax } from "../../model/drafts/log-softmax.ts";
 import type { GenerateOptions } from "../../model/generate.ts";
-import { dHeadOf, nKvHeadsOf } from "../../model/weights/table.ts";
+import { dValueOf, nKvHeadsOf } from "../../model/weights/table.ts";
 import type { Running } from "../protocol.ts";
 import type { BenchArgs } from "./benchmark.ts";
 import { figure } from "./figures.ts";
@@ -157,9 +157,9 @@ async function attention(
   using run = await model.forward(ids, { edits, logits: "none", capture, signal });
   const values = await run.cache.read(point(isWeighted ? "pattern" : kind));
   const { nHeads } = model.spec;
-  const [nKvHeads, dHead] = [nKvHeadsOf(model.spec, layer), dHeadOf(model.spec, layer)];
+  const [nKvHeads, dValue] = [nKvHeadsOf(model.spec, layer), dValueOf(model.spec, layer)];
   if (isWeighted)
-    weigh(values, lengthsOf(await run.cache.read(point("v")), dHead), { nHeads, nKvHeads, keys: ids.length });
+    weigh(values, lengthsOf(await run.cache.read(point("v")), dValue), { nHeads, nKvHeads, keys: ids.length });
   return { tokens: ids.map(labelOf), nHeads, values };
 }
 

@@ -80,6 +80,13 @@ describe.each(["deepseek_v2", "deepseek_v3", "llama4_text"])("%s", (name) => {
   });
 });
 
+it("lists queries of deepseek_v2, which has no latent vector for them, and no keys or values beside them", async () => {
+  using model = await hooked("../types/deepseek_v2");
+  const names = model.weightNames().filter((name) => name.startsWith("blocks.0.attn.W_"));
+  expect(names.map((name) => name.slice(16)).sort()).toEqual(["DKV", "KR", "O", "Q", "UK", "UV"]);
+  expect((await model.weight("blocks.0.attn.W_Q")).shape).toEqual([4, 32, 12]);
+});
+
 describe("points of deepseek_v3", () => {
   let model: HookedModel;
   beforeAll(async () => {

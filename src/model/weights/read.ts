@@ -52,9 +52,9 @@ export function weightTable({ weights, spec }: Pick<Loaded, "weights" | "spec">)
   const table = new Map<string, Found>();
   const put = (names: readonly WeightName[], layer: number, holder: unknown) => {
     for (const name of names) {
-      const { lens, place, inBlock } = WEIGHTS[name];
       // Queries alone lie where others have keys and values beside them. A tied W_U is there, though the spec needs none.
-      if (inBlock && !inBlock(spec, layer)) continue;
+      if (name !== "unembed.W_U" && !isWeightOf(spec, name, layer)) continue;
+      const { lens, place } = WEIGHTS[name];
       const value = place.split(".").reduce((at, key) => (at as Record<string, unknown> | undefined)?.[key], holder);
       if (value) table.set(lens.replace("{i}", `${layer}`), { name, layer, value: value as Found["value"] });
     }

@@ -6,10 +6,10 @@ const FOLDER = "src/hooks/attribution-graph";
 
 export const GRAPH_MUTANTS: readonly Mutant[] = [
   {
-    name: "attribution graph: divisors of norms are not frozen",
-    file: `${FOLDER}/linear.ts`,
-    from: "/\\.(hook_pattern|hook_scale)$/.test(name)",
-    to: "/\\.hook_pattern$/.test(name)",
+    name: "attribution graph: the mean of all logits is not taken off",
+    file: `${FOLDER}/attribution-graph.ts`,
+    from: "fill(-1 / vocabSize)",
+    to: "fill(0)",
     tests: GRAPH,
   },
   {

@@ -41,9 +41,9 @@ export const TYPE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: "types: the other part of queries rotates",
-    file: "src/model/trace.ts",
-    from: "this.#rotated(turningQuery, turning)",
-    to: "this.#rotated(turningQuery, turningQuery)",
+    file: "src/model/trace-attention.ts",
+    from: "rotated(b, turningQuery, turning)",
+    to: "rotated(b, turningQuery, turningQuery)",
     tests: LATENT,
   },
   {
@@ -76,8 +76,8 @@ export const TYPE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: "types: heads beside odd values are not aligned",
-    file: "src/model/trace.ts",
-    from: "if (zeros === 0 && dValueOf(this.spec, this.layer) % 4 === 0) return x;",
+    file: "src/model/trace-attention.ts",
+    from: "if (zeros === 0 && dValueOf(b.spec, b.layer) % 4 === 0) return x;",
     to: "if (zeros === 0) return x;",
     tests: ["test/engine/custom.test.ts"],
   },
@@ -125,14 +125,14 @@ export const TYPE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: "further types: a block without a norm before attention has one",
-    file: "src/model/trace.ts",
+    file: "src/model/trace-builder.ts",
     from: 'const isAbsent = name === "ln1" && !normsAttention(this.spec, this.layer);',
     to: "const isAbsent = false;",
     tests: CUSTOM,
   },
   {
     name: "further types: values are not normed",
-    file: "src/model/trace.ts",
+    file: "src/model/trace-attention.ts",
     from: 'if (v && vNorm && vNorm.kind !== "none")',
     to: 'if (v && vNorm && vNorm.kind === "none")',
     tests: CUSTOM,
@@ -140,8 +140,8 @@ export const TYPE_MUTANTS: readonly Mutant[] = [
   {
     name: "further types: each block has the first one's embedding of the token",
     file: "src/model/trace.ts",
-    from: "{ head: layer }, this.#at",
-    to: "{ head: 0 }, this.#at",
+    from: "{ head: layer }, this.at",
+    to: "{ head: 0 }, this.at",
     tests: CUSTOM,
   },
   {

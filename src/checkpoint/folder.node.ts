@@ -12,6 +12,8 @@ import { type CheckpointSource, checkFileName, checkRange, DEFAULT_MAX_BYTES, no
 interface OpenFile {
   handle: FileHandle;
   size: number;
+  /** When it was last written, in ms. */
+  written: number;
 }
 
 /** What Hugging Face's own tools take for a model's name, and only that. */
@@ -102,7 +104,7 @@ export class FolderSource implements CheckpointSource {
   }
 
   async read(file: string, start: number, end: number): Promise<Uint8Array> {
-    const { handle, size } = await this.#file(file);
+    const { handle, size, written } = await this.#file(file);
     checkRange(file, start, end, size);
     const bytes = new Uint8Array(end - start);
     let filled = 0;
@@ -114,6 +116,12 @@ export class FolderSource implements CheckpointSource {
       }
       filled += bytesRead;
     }
+    // Weights may be read hours after the header. One that was replaced by another file is still there, as it was.
+    if ((await this.#stat(file, handle)).mtimeMs !== written)
+      throw new CheckpointError(
+        "checkpoint/changed",
+        `${join(this.label, file)} changed while it was read. Open it again.`,
+      );
     return bytes;
   }
 
@@ -131,6 +139,14 @@ export class FolderSource implements CheckpointSource {
   async #readInto(file: string, handle: FileHandle, bytes: Uint8Array, position: number) {
     try {
       return await handle.read(bytes, 0, bytes.length, position);
+    } catch (error) {
+      throw this.#failed(file, error);
+    }
+  }
+
+  async #stat(file: string, handle: FileHandle) {
+    try {
+      return await handle.stat();
     } catch (error) {
       throw this.#failed(file, error);
     }
@@ -157,7 +173,7 @@ export class FolderSource implements CheckpointSource {
       handle = await open(join(this.label, file), "r");
       const facts = await handle.stat();
       if (!facts.isFile()) throw notFound(file, this.label);
-      return { handle, size: facts.size };
+      return { handle, size: facts.size, written: facts.mtimeMs };
     } catch (error) {
       await handle?.close();
       if (!isMissing(error)) throw this.#failed(file, error);

@@ -191,7 +191,7 @@ function visibleDims(
 /** Length of an axis of a point. */
 export function axisSize(
   axis: Axis,
-  { spec, lengths }: EditScope,
+  { spec, lengths }: Pick<EditScope, "spec" | "lengths">,
   { layer = 0, module }: Pick<Point, "layer" | "module">,
 ): number {
   const sizes: Record<Axis, number> = {

@@ -78,6 +78,9 @@ function copy(name: string, axes: readonly Axis[], meaning: string, formula: str
 
 const LN1 = "a norm before attention";
 const LN2 = "a norm of its own before the MLP";
+const LN1_POST = "a norm after attention";
+const LN2_POST = "a norm after the MLP";
+const EMBED_NORM = "a norm after the embedding";
 const ROPE = "RoPE in the layer";
 const OWN_PROJECTIONS = "queries, keys and values that are projected from the residual";
 const LATENT = "keys and values from a latent vector";
@@ -96,6 +99,20 @@ const TERM = "after the post-norm (olmo2, gemma2, gemma3) and the residual multi
 export const POINT_KINDS: readonly PointKind[] = [
   point("hook_embed", RESIDUAL, "token embedding", "W_E[token] * embed scale"),
   point("hook_pos_embed", RESIDUAL, "position embedding", "W_pos[position + offset]", "positions that are added"),
+  point(
+    "embed.ln.hook_scale",
+    SCALE,
+    "divisor of the norm after the embedding",
+    "as ln1, of the embedding",
+    EMBED_NORM,
+  ),
+  point(
+    "embed.ln.hook_normalized",
+    RESIDUAL,
+    "normed embedding before weight and bias",
+    "as ln1, of the embedding",
+    EMBED_NORM,
+  ),
   point(
     "blocks.{i}.hook_resid_pre",
     RESIDUAL,
@@ -183,6 +200,20 @@ export const POINT_KINDS: readonly PointKind[] = [
     "sum over heads of result + b_O",
   ),
   point(
+    "blocks.{i}.ln1_post.hook_scale",
+    SCALE,
+    "divisor of the norm after attention",
+    "as ln1, of attn.hook_out; opt-350m, openai-gpt: of resid_pre + attn_out",
+    LN1_POST,
+  ),
+  point(
+    "blocks.{i}.ln1_post.hook_normalized",
+    RESIDUAL,
+    "what attention gives, normed, before weight and bias of that norm",
+    "as ln1, of attn.hook_out; opt-350m, openai-gpt: of resid_pre + attn_out",
+    LN1_POST,
+  ),
+  point(
     "blocks.{i}.hook_attn_out",
     RESIDUAL,
     `what attention adds to the residual: ${TERM}`,
@@ -192,7 +223,7 @@ export const POINT_KINDS: readonly PointKind[] = [
     "blocks.{i}.hook_resid_mid",
     RESIDUAL,
     "residual stream between attention and MLP",
-    "resid_pre + attn_out",
+    "resid_pre + attn_out; opt-350m, openai-gpt: normed",
     "attention before the MLP, not beside it",
   ),
   copy(
@@ -329,6 +360,20 @@ export const POINT_KINDS: readonly PointKind[] = [
     MLP_NEEDED,
   ),
   point(
+    "blocks.{i}.ln2_post.hook_scale",
+    SCALE,
+    "divisor of the norm after the MLP",
+    "as ln1, of mlp.hook_out; opt-350m, openai-gpt: of resid_mid + mlp_out",
+    LN2_POST,
+  ),
+  point(
+    "blocks.{i}.ln2_post.hook_normalized",
+    RESIDUAL,
+    "what the MLP gives, normed, before weight and bias of that norm",
+    "as ln1, of mlp.hook_out; opt-350m, openai-gpt: of resid_mid + mlp_out",
+    LN2_POST,
+  ),
+  point(
     "blocks.{i}.hook_mlp_out",
     RESIDUAL,
     `what the MLP adds to the residual: ${TERM}`,
@@ -353,7 +398,7 @@ export const POINT_KINDS: readonly PointKind[] = [
     "blocks.{i}.hook_resid_post",
     RESIDUAL,
     "residual stream after the block",
-    "resid_mid + mlp_out; parallel: resid_pre + attn_out + mlp_out; gemma4: (resid_mid + mlp_out + per_layer_out) * scalar",
+    "resid_mid + mlp_out; parallel: resid_pre + attn_out + mlp_out; opt-350m, openai-gpt: normed; gemma4: (resid_mid + mlp_out + per_layer_out) * scalar",
   ),
   point("ln_final.hook_scale", SCALE, "divisor of the final norm", "as ln1, of the last resid_post", FINAL_NORM),
   point(

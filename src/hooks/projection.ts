@@ -29,7 +29,7 @@ export function projectionOf(spec: ModelSpec, { at, head, reference }: Projectio
   if (axes.includes("key"))
     throw fail(`${at} has an entry for each key, not a vector for each position. Measure queries, keys, values or z.`);
   if (at === "logits") throw fail("for the logits, give metric.weighted(vector).");
-  const shape = axes.slice(2).map((axis) => axisSize(axis, { spec, lengths: [1], starts: [0] }, point));
+  const shape = axes.slice(2).map((axis) => axisSize(axis, { spec, lengths: [1] }, point));
   const size = shape.reduce((product, each) => product * each, 1);
   const heads = shape.length > 1 ? (shape[0] as number) : 0;
   if (head !== undefined && head >= heads)

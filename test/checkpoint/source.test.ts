@@ -1,5 +1,5 @@
 /** The sources keep one contract: the same model read from a folder, from files and over HTTP is the same model. */
-import { mkdir, symlink, writeFile } from "node:fs/promises";
+import { mkdir, rename, symlink, utimes, writeFile } from "node:fs/promises";
 import type { ServerResponse } from "node:http";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
@@ -100,6 +100,26 @@ describe("FolderSource", () => {
       const listed = await new FolderSource(join(folder, "cache")).list();
       expect(listed).toContain("snapshots/c0ffee/model.safetensors");
       expect(listed.length).toBeLessThan(10);
+    }));
+
+  it("refuses a file that was written to since it was opened, and reads on in one that another replaced", () =>
+    inTempFolder(async (folder) => {
+      const path = join(folder, "model.safetensors");
+      await writeFile(path, DATA);
+      const source = new FolderSource(folder);
+      expect(await source.read("model.safetensors", 0, 3)).toEqual(DATA.slice(0, 3));
+      await writeFile(`${path}.new`, DATA.slice().reverse());
+      await rename(`${path}.new`, path);
+      expect(await source.read("model.safetensors", 0, 3)).toEqual(DATA.slice(0, 3));
+      await source.close();
+      const other = new FolderSource(folder);
+      await other.read("model.safetensors", 0, 3);
+      await writeFile(path, DATA);
+      await utimes(path, new Date(), new Date(Date.now() + 5000)); // clocks of disks are coarse
+      const error = await checkpointError(() => other.read("model.safetensors", 0, 3));
+      expect(error.code).toBe("checkpoint/changed");
+      expect(error.message).toContain("model.safetensors");
+      await other.close();
     }));
 
   it("names a folder that is not there, and does not take a folder for a file", () =>

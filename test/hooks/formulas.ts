@@ -100,22 +100,45 @@ class Place {
 
   /** What attention (`ln1`) or the MLP reads: the captured normed residual times weight plus bias, or the residual. */
   input(name: "ln1" | "ln2"): Row {
-    const { block, norm } = this.spec;
+    const { block } = this.spec;
     const used = block.residual === "parallel" && block.parallelSharedNorm ? "ln1" : name;
     const before = name === "ln2" && block.residual === "sequential" ? "hook_resid_mid" : "hook_resid_pre";
     const x = this.find(`${used}.hook_normalized`);
-    if (!x) return this.at(before);
-    const [w, b] = [this.flat(`${used}.w`), this.flat(`${used}.b`)];
-    return Float64Array.from(
-      x,
-      (value, d) => value * ((w?.[d] ?? 1 - norm.weightOffset) + norm.weightOffset) + (b?.[d] ?? 0),
-    );
+    return x ? this.affine(used, x) : this.at(before);
+  }
+
+  /** A normed row times the norm's weight plus its bias. */
+  affine(name: string, x: Row): Float64Array {
+    const { weightOffset } = this.spec.norm;
+    const [w, b] = [this.flat(`${name}.w`), this.flat(`${name}.b`)];
+    return Float64Array.from(x, (value, d) => value * ((w?.[d] ?? 1 - weightOffset) + weightOffset) + (b?.[d] ?? 0));
+  }
+
+  get normsSums(): boolean {
+    return this.spec.block.norms === "added";
   }
 
   /** What is added to the residual: through the post-norm, and scaled. */
-  term(name: "ln1Post" | "ln2Post", branch: Row): Float64Array {
-    const { block, norm } = this.spec;
-    return times(block.norms === "pre" ? branch : this.norm(name, branch, norm), block.residualScale);
+  term(name: "ln1" | "ln2", branch: Row): Float64Array {
+    const normed = this.normsSums ? undefined : this.find(`${name}_post.hook_normalized`);
+    return times(normed ? this.affine(`${name}Post`, normed) : branch, this.spec.block.residualScale);
+  }
+
+  /** The residual before attention or the MLP, and what that adds, before the norm of such sums. */
+  sum(name: "ln1" | "ln2"): Row {
+    if (name === "ln1") return plus(this.at("hook_resid_pre"), this.at("hook_attn_out"));
+    return plus(this.find("hook_resid_mid") ?? this.sum("ln1"), this.at("hook_mlp_out"));
+  }
+
+  /** The residual after attention or the MLP. */
+  after(name: "ln1" | "ln2"): Row {
+    return this.normsSums ? this.affine(`${name}Post`, this.at(`${name}_post.hook_normalized`)) : this.sum(name);
+  }
+
+  /** What the norm after attention or the MLP reads. */
+  postInput(name: "ln1" | "ln2"): Row {
+    if (this.normsSums) return this.sum(name);
+    return this.at(name === "ln1" ? "attn.hook_out" : "mlp.hook_out");
   }
 
   /** Query or key vectors as the scores see them: normed and rotated. */
@@ -271,17 +294,11 @@ class Place {
     return times(plus(this.norm("embed.perLayer.norm", own, this.spec.norm), identity), scale);
   }
 
-  /** The residual after the MLP, and before what the block adds of the token. */
-  afterMlp(): Float64Array {
-    const middle = this.find("hook_resid_mid") ?? plus(this.at("hook_resid_pre"), this.at("hook_attn_out"));
-    return plus(middle, this.at("hook_mlp_out"));
-  }
-
   /** What the block adds of the token. */
   addedOfToken(): Row {
     const act = ACTIVATIONS[(this.spec.embed.perLayer as PerLayerSpec).activation];
     const own = this.at("hook_per_layer_in");
-    const gate = this.linear("perLayer.W_gate", this.afterMlp()).map((value, i) => act(value) * (own[i] as number));
+    const gate = this.linear("perLayer.W_gate", this.after("ln2")).map((value, i) => act(value) * (own[i] as number));
     return this.norm("perLayer.norm", this.linear("perLayer.W_out", gate), this.spec.norm);
   }
 
@@ -368,10 +385,15 @@ class Place {
 
   residPre(): Row {
     if (this.layer > 0) return this.seen.row(`blocks.${this.layer - 1}.hook_resid_post`, this.position) as Float32Array;
+    const normed = this.outside("embed.ln.hook_normalized");
+    return normed ? this.affine("embed.norm", normed) : this.embedded();
+  }
+
+  /** Tokens and positions. */
+  embedded(): Row {
     const embed = this.outside("hook_embed") as Float32Array;
     const positions = this.outside("hook_pos_embed");
-    const sum = positions ? plus(embed, positions) : embed;
-    return this.spec.embed.norm ? this.norm("embed.norm", sum, this.spec.norm) : sum;
+    return positions ? plus(embed, positions) : embed;
   }
 
   finalResidual(): Float32Array {
@@ -380,15 +402,8 @@ class Place {
 
   /** What the unembedding reads, or the layer before it. */
   finalInput(): Row {
-    const { norm } = this.spec;
-    const normalizedRow = this.outside("ln_final.hook_normalized");
-    const [w, b] = [this.flat("lnFinal.w"), this.flat("lnFinal.b")];
-    return normalizedRow
-      ? Float64Array.from(
-          normalizedRow,
-          (value, d) => value * ((w?.[d] ?? 1 - norm.weightOffset) + norm.weightOffset) + (b?.[d] ?? 0),
-        )
-      : this.finalResidual();
+    const normed = this.outside("ln_final.hook_normalized");
+    return normed ? this.affine("lnFinal", normed) : this.finalResidual();
   }
 
   logits(): Float64Array {
@@ -435,6 +450,9 @@ export const FORMULAS: Record<string, (place: Place) => Row> = {
     times(seen.weights("embed.W_E")?.[seen.ids[position] as number] as Row, spec.embed.scale),
   hook_pos_embed: ({ seen, position, spec: { positions } }) =>
     seen.weights("embed.W_pos")?.[position + (positions.kind === "learned" ? positions.offset : 0)] as Row,
+  "embed.ln.hook_scale": (place) => scaleOf(place.embedded(), place.spec.norm),
+  "embed.ln.hook_normalized": (place) =>
+    over(place.embedded(), place.outside("embed.ln.hook_scale") as Float32Array, place.spec.norm),
   "blocks.{i}.hook_resid_pre": (place) => place.residPre(),
   "blocks.{i}.ln1.hook_scale": (place) => scaleOf(place.at("hook_resid_pre"), place.spec.norm),
   "blocks.{i}.ln1.hook_normalized": (place) =>
@@ -459,8 +477,11 @@ export const FORMULAS: Record<string, (place: Place) => Row> = {
   "blocks.{i}.attn.hook_z": (place) => place.mixed(),
   "blocks.{i}.attn.hook_result": (place) => place.results(),
   "blocks.{i}.attn.hook_out": (place) => place.summedResults(),
-  "blocks.{i}.hook_attn_out": (place) => place.term("ln1Post", place.summedResults()),
-  "blocks.{i}.hook_resid_mid": (place) => plus(place.at("hook_resid_pre"), place.at("hook_attn_out")),
+  "blocks.{i}.ln1_post.hook_scale": (place) => scaleOf(place.postInput("ln1"), place.spec.norm),
+  "blocks.{i}.ln1_post.hook_normalized": (place) =>
+    over(place.postInput("ln1"), place.at("ln1_post.hook_scale"), place.spec.norm),
+  "blocks.{i}.hook_attn_out": (place) => place.term("ln1", place.summedResults()),
+  "blocks.{i}.hook_resid_mid": (place) => place.after("ln1"),
   "blocks.{i}.hook_mlp_in": (place) => beforeMlp(place),
   "blocks.{i}.ln2.hook_scale": (place) => scaleOf(beforeMlp(place), place.spec.norm),
   "blocks.{i}.ln2.hook_normalized": (place) => over(beforeMlp(place), place.at("ln2.hook_scale"), place.spec.norm),
@@ -491,12 +512,15 @@ export const FORMULAS: Record<string, (place: Place) => Row> = {
   "blocks.{i}.mlp.hook_shared_out": (place) => place.sharedOut(),
   "blocks.{i}.mlp.hook_out": (place) =>
     place.find("mlp.hook_expert_out") ? place.addedByExperts() : place.linear("mlp.W_out", place.at("mlp.hook_post")),
-  "blocks.{i}.hook_mlp_out": (place) => place.term("ln2Post", place.at("mlp.hook_out")),
+  "blocks.{i}.ln2_post.hook_scale": (place) => scaleOf(place.postInput("ln2"), place.spec.norm),
+  "blocks.{i}.ln2_post.hook_normalized": (place) =>
+    over(place.postInput("ln2"), place.at("ln2_post.hook_scale"), place.spec.norm),
+  "blocks.{i}.hook_mlp_out": (place) => place.term("ln2", place.at("mlp.hook_out")),
   "blocks.{i}.hook_per_layer_in": (place) => place.ofToken(),
   "blocks.{i}.hook_per_layer_out": (place) => place.addedOfToken(),
   "blocks.{i}.hook_resid_post": (place) => {
     const ofToken = place.find("hook_per_layer_out");
-    const sum = ofToken ? plus(place.afterMlp(), ofToken) : place.afterMlp();
+    const sum = ofToken ? plus(place.after("ln2"), ofToken) : place.after("ln2");
     return times(sum, place.flat("block.scalar")?.[0] ?? 1);
   },
   "ln_final.hook_scale": (place) => scaleOf(place.finalResidual(), place.spec.norm),

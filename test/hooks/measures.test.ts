@@ -3,6 +3,7 @@
  * is worked out in float64 of what full edited passes show.
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { axisSize } from "../../src/hooks/edit.ts";
 import {
   ablate,
   activationPatch,
@@ -41,18 +42,11 @@ async function projected(
 
 /** A projection of every kind of point that has a vector for each position, at some layer. */
 function projections({ spec }: HookedModel): Metric[] {
-  const sizes: Record<string, number> = {
-    head: spec.nHeads,
-    kvHead: spec.nKvHeads,
-    dHead: spec.dHead,
-    dModel: spec.dModel,
-    dMlp: spec.dMlp,
-    one: 1,
-  };
-  return [...pointTable(spec).values()].flatMap(({ name, kind, layer, order }): Metric[] => {
+  return [...pointTable(spec).values()].flatMap((point): Metric[] => {
+    const { name, kind, layer, order } = point;
     if (kind.axes.includes("key") || name === "logits") return [];
     if (layer !== undefined && layer !== order % spec.nLayers) return [];
-    const own = kind.axes.slice(2).map((axis) => sizes[axis] as number);
+    const own = kind.axes.slice(2).map((axis) => axisSize(axis, { spec, lengths: [1] }, point));
     const hasHeads = own.length > 1;
     const size = own.reduce((product, each) => product * each, 1);
     const whole = metric.project(name, gaussians(seeded(order), size));

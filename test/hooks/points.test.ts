@@ -11,6 +11,8 @@ const specOf = async (family: string): Promise<ModelSpec> =>
 
 const LN1 = ["ln1.hook_scale", "ln1.hook_normalized"];
 const LN2 = ["ln2.hook_scale", "ln2.hook_normalized"];
+const POST = ["ln1_post", "ln2_post"].flatMap((norm) => [`${norm}.hook_scale`, `${norm}.hook_normalized`]);
+const HAS_POST_NORMS = ["gemma2", "gemma3", "olmo2"];
 /** What the MLP reads in a parallel block is ready before attention runs. */
 const MLP_INPUT = ["hook_mlp_in", ...LN2, "mlp.hook_in"];
 const ROTATED = ["attn.hook_rot_q", "attn.hook_rot_k"];
@@ -65,6 +67,7 @@ describe("the table", () => {
         ...OF_EXPERTS,
         ...OF_LATENT,
         ...(ABSENT[family] as string[]),
+        ...(HAS_POST_NORMS.includes(family) ? [] : POST),
         ...(family === "smollm3" && layer === 2 ? ROTATED : []),
       ];
       const names = POINT_KINDS.flatMap(({ name }) =>
@@ -79,6 +82,7 @@ describe("the table", () => {
     const expected = [
       "hook_embed",
       ...(HAS_POSITION_EMBEDDING.includes(family) ? ["hook_pos_embed"] : []),
+      ...(family === "bloom" ? ["embed.ln.hook_scale", "embed.ln.hook_normalized"] : []),
       ...spec.layers.flatMap((_, layer) => inBlock(layer)),
       "ln_final.hook_scale",
       "ln_final.hook_normalized",
@@ -160,6 +164,7 @@ describe("patterns", () => {
       /does not exist in this gptj model: it needs a norm of its own before the MLP\./,
     ],
     ["olmo2", "the first norm of a post-norm block", "blocks.0.ln1.hook_normalized", /needs a norm before attention\./],
+    ["llama", "a norm after attention", "blocks.0.ln1_post.hook_scale", /needs a norm after attention\./],
     ["gpt2", "a rotation", "blocks.0.attn.hook_rot_q", /needs RoPE in the layer\./],
     ["gpt2", "a gate", "blocks.0.mlp.hook_pre_linear", /needs a gated MLP\./],
     ["smollm3", "a rotation in the layer that has none", "blocks.2.attn.hook_rot_k", /needs RoPE in the layer\./],

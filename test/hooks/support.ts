@@ -1,5 +1,6 @@
 /** What the tests of hooks share: models of fixtures, everything a pass shows, random edits, and how errors read. */
 import { SuperlensError } from "../../src/errors.ts";
+import { axisSize } from "../../src/hooks/edit.ts";
 import {
   type ActivationCache,
   type Edit,
@@ -7,10 +8,9 @@ import {
   type ForwardResult,
   type HookedForwardOptions,
   HookedModel,
-  type Point,
-  type PointKind,
   pointTable,
 } from "../../src/hooks/index.ts";
+import type { Axis } from "../../src/hooks/points.ts";
 import type { ModelInput } from "../../src/model/input.ts";
 import type { LoadOptions } from "../../src/model/load.ts";
 import type { ModelSpec } from "../../src/model/spec.ts";
@@ -94,8 +94,11 @@ export const EDIT_FORMULA: EditFormula = (x, v, { b, p, h, d }) => x * 0.5 + v *
 /** An edit that is valid for a sequence of `length` tokens, at any point of the model. */
 export function randomEdit(random: () => number, spec: ModelSpec, length: number): Edit {
   const point = pickOne(random, [...pointTable(spec).values()]);
-  const width = widthOf(point, spec, length);
-  const heads = headsOf(point.kind, spec);
+  const { axes } = point.kind;
+  const sizeOf = (axis: Axis) => axisSize(axis, { spec, lengths: [length] }, point);
+  const width = sizeOf(axes.at(-1) as Axis);
+  const headAxis = axes.slice(0, -1).find((axis) => ["head", "kvHead", "slot"].includes(axis));
+  const heads = headAxis ? sizeOf(headAxis) : 0;
   const positions = random() < 0.7 ? [integer(random, 0, length - 1)] : [-1 - integer(random, 0, length - 1)];
   if (random() < 0.3)
     positions.push(
@@ -124,27 +127,4 @@ export function randomEdit(random: () => number, spec: ModelSpec, length: number
   // A divisor near zero would blow up rounding differences; keep norm scales away from it.
   if (point.name.endsWith("hook_scale")) return { at: point.name, op: "scale", positions, value: 0.5 + random() };
   return edit;
-}
-
-function headsOf({ axes }: PointKind, spec: ModelSpec): number {
-  if (axes.includes("head")) return spec.nHeads;
-  if (axes.slice(0, -1).includes("slot")) return spec.mlp.experts?.perToken as number;
-  return axes.includes("kvHead") ? spec.nKvHeads : 0;
-}
-
-function widthOf({ kind: { axes }, layer = 0 }: Point, spec: ModelSpec, length: number): number {
-  const sizes: Record<string, number> = {
-    dModel: spec.dModel,
-    dHead: spec.layers[layer]?.dHead ?? spec.dHead,
-    dPerLayer: spec.embed.perLayer?.width ?? 0,
-    dMlp: spec.dMlp,
-    expert: spec.mlp.experts?.count ?? 0,
-    slot: spec.mlp.experts?.perToken ?? 0,
-    dExpert: spec.mlp.experts?.dExpert ?? 0,
-    dShared: spec.mlp.experts?.shared?.dMlp ?? 0,
-    vocab: spec.vocabSize,
-    key: length,
-    one: 1,
-  };
-  return sizes[axes.at(-1) as string] as number;
 }

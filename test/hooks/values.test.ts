@@ -99,8 +99,11 @@ it("has a formula for each point of the table, and no other", () => {
   expect(Object.keys(LATENT_FORMULAS)).toEqual(LATENT_POINT_KINDS.map(({ name }) => name));
 });
 
-/** Shared keys, values normed, embeddings for each block; a block without a norm, and a layer before the unembedding. */
-const FURTHER = ["../types/gemma4_text_ple", "../types/modernbert-decoder"];
+/**
+ * Shared keys, values normed, embeddings for each block; the residual itself normed; a block without a norm, and a layer before the
+ * unembedding.
+ */
+const FURTHER = ["../types/gemma4_text_ple", "../types/openai-gpt", "../types/modernbert-decoder"];
 
 /**
  * Some types with experts: with a bias where they are chosen, with clamps, with an MLP beside them through a gate, and without; with
@@ -110,7 +113,7 @@ const TYPES = [
   ...EXPERT_TYPES.filter((name) =>
     (isNight ? /ernie|gpt_oss|qwen2_moe|deepseek|llama4/ : /gpt_oss|deepseek_v3/).test(name),
   ),
-  ...byDay(FURTHER, ["../types/gemma4_text_ple"]),
+  ...byDay(FURTHER, ["../types/gemma4_text_ple", "../types/openai-gpt"]),
 ];
 
 describe.each([...FAMILIES, ...TYPES])("%s", (family) => {

@@ -1,5 +1,6 @@
 /** Attribution graphs: their edges add up, are what an independent computation gives, and are what interventions do. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { prune } from "../../src/hooks/attribution-graph/influence.ts";
 import {
   type AttributionGraph,
   type AttributionNode,
@@ -62,6 +63,12 @@ function expectComplete(graph: AttributionGraph): void {
   expect(targets).toBeGreaterThan(20);
 }
 
+/** What a logit was before the soft cap, which graphs leave out. */
+const beforeSoftCap =
+  ({ softCap }: { softCap: number | null }) =>
+  (logit: number) =>
+    softCap === null ? logit : softCap * Math.atanh(logit / softCap);
+
 const CASES = [
   { name: "gpt2", family: "gpt2", source: () => perLayer(1), hooks: HOOKS },
   {
@@ -73,6 +80,19 @@ const CASES = [
   { name: "llama with skip connections", family: "llama", source: () => perLayer(3, { skip: true }), hooks: HOOKS },
   { name: "llama across layers", family: "llama", source: () => acrossLayers(4), hooks: HOOKS },
   { name: "pythia, attention beside the MLP", family: "gpt_neox", source: () => perLayer(5), hooks: HOOKS },
+  {
+    name: "gemma2, between the norms around the MLP as in Gemma Scope",
+    family: "gemma2",
+    source: () => perLayer(6),
+    hooks: { hook: "ln2.hook_normalized", hookOut: "hook_mlp_out" },
+  },
+  {
+    name: "olmo2, through the norms after attention and MLP",
+    family: "olmo2",
+    source: () => perLayer(8),
+    hooks: HOOKS,
+  },
+  { name: "bloom, through the norm of the embedding", family: "bloom", source: () => perLayer(9), hooks: HOOKS },
 ] as const;
 
 describe.each(CASES)("a graph of $name", ({ family, source, hooks }) => {
@@ -104,7 +124,7 @@ describe.each(CASES)("a graph of $name", ({ family, source, hooks }) => {
     const read = async (extra: readonly object[]) => {
       using run = await spliced.forward(IDS, { edits: [...frozen, ...extra] as never, capture: pre });
       const features = await Promise.all(pre.map((name) => run.cache.read(name)));
-      const logits = await run.logits.at(0, -1);
+      const logits = (await run.logits.at(0, -1)).map(beforeSoftCap(model.spec.unembed));
       const mean = logits.reduce((sum, value) => sum + value, 0) / logits.length;
       return (node: AttributionNode) =>
         node.kind === "feature"
@@ -138,6 +158,29 @@ describe.each(CASES)("a graph of $name", ({ family, source, hooks }) => {
     }
     expect(seen).toBeGreaterThan(20);
   });
+});
+
+it("prune keeps what makes up the thresholds, and nothing that leads nowhere", () => {
+  const nodes = [
+    { kind: "feature", layer: 0, position: 0, feature: 3, activation: 2, bias: 0, leftOut: 0 },
+    { kind: "error", layer: 0, position: 0 },
+    { kind: "token", position: 0, token: 5 },
+    { kind: "logit", position: 0, token: 7, probability: 1, logit: 2, bias: 0, leftOut: 0 },
+  ] as const;
+  // The feature has 9 parts in 10 of the logit, by size, and all that it has comes from the token.
+  const rows = new Map([
+    [0, Float32Array.of(0, 0, -4, 0)],
+    [3, Float32Array.of(-1.8, 0.2, 0, 0)],
+  ]);
+  const { nodes: kept, edges, influence } = prune(nodes, rows, { nodeThreshold: 1, edgeThreshold: 0.8 });
+  [0.9 / 1.9, 1, 1.8 / 1.9, 1].forEach((share, index) => {
+    expect(influence[index]).toBeCloseTo(share, 6);
+  });
+  expect(edges.map(({ source, target }) => [source, target])).toEqual([
+    [2, 0],
+    [0, 3],
+  ]);
+  expect(kept).toEqual([0, 2, 3]);
 });
 
 describe("attributionGraph", () => {
@@ -324,10 +367,10 @@ describe("attributionGraph", () => {
       "module/graph",
       /no MLP's output/,
     );
-    using gemma = await hooked("gemma2");
-    using normed = await loadDictionary(gemma, perLayer(1), HOOKS);
-    const unfrozen = await attributionGraph(gemma, normed, { input: IDS }).catch((error) => error);
-    expect(unfrozen.message).toMatch(/gemma2 model: normScale of block 0 is not linear/);
+    using gemma = await hooked("../types/gemma4_text_ple");
+    using own = await loadDictionary(gemma, perLayer(1), HOOKS);
+    const unfrozen = await attributionGraph(gemma, own, { input: IDS }).catch((error) => error);
+    expect(unfrozen.message).toMatch(/gemma4_text model: qkNorm of block 0 is not linear/);
     const failure = await attributionGraph(model, transcoders, { input: IDS, firstPosition: 6 }).catch(
       (error) => error,
     );

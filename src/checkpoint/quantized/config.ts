@@ -17,6 +17,8 @@ export interface Quantization {
   readonly suffixes: { readonly codes: string; readonly scales: string; readonly zeros?: string };
   /** [rows, columns] that share a scale; the shape of the scales tells when absent. */
   readonly block?: readonly [number, number];
+  /** Columns that share a scale, one or more to choose from; any number that divides a row when absent. */
+  readonly groupSizes?: readonly number[];
   /** Tensors that no weight needs: scales of activations, and zero points that are all zero. */
   readonly idle: RegExp;
   /** Whether the model was made to quantise its activations too. */
@@ -90,7 +92,9 @@ function compressedTensors(settings: Settings, refuse: Refuse): Quantization {
   if (others.some((other) => shape(other) !== shape(first)))
     refuse(".config_groups", settings.config_groups, "groups that are quantised alike");
   const quantizesActivations = read.some((each) => each.quantizesActivations) || settings.kv_cache_scheme != null;
-  return { ...first, quantizesActivations };
+  const groupSizes = read.flatMap((each) => each.groupSizes ?? []);
+  const { groupSizes: _own, ...shared } = first;
+  return { ...shared, quantizesActivations, ...(groupSizes.length === read.length && { groupSizes }) };
 }
 
 function groupOf(group: Settings, shared: unknown, refuse: Refuse): Quantization {
@@ -107,6 +111,8 @@ function groupOf(group: Settings, shared: unknown, refuse: Refuse): Quantization
   const layout = layoutOf(Number(bits));
   const block = weights.block_structure;
   if (strategy === "block" && !isBlock(block)) refuse(".weights.block_structure", block, "two whole numbers");
+  const size = weights.group_size;
+  if (strategy === "group" && !isWhole(size)) refuse(".weights.group_size", size, "a whole number");
   return {
     name: `compressed-tensors, ${format}`,
     layout,
@@ -116,6 +122,7 @@ function groupOf(group: Settings, shared: unknown, refuse: Refuse): Quantization
       ...(!isSymmetric && { zeros: "_zero_point" }),
     },
     ...(strategy === "block" && { block: block as [number, number] }),
+    ...(strategy === "group" && { groupSizes: [size as number] }),
     idle: new RegExp(`${OF_ACTIVATIONS.source}|weight_shape$${isSymmetric ? "|weight_zero_point$" : ""}`),
     quantizesActivations: isObject(group.input_activations) || isObject(group.output_activations),
   };
@@ -142,8 +149,10 @@ function mxfp4(): Quantization {
   return { name: "mxfp4", layout: "mxfp4", suffixes, idle: OF_ACTIVATIONS, quantizesActivations: false };
 }
 
+const isWhole = (value: unknown) => Number.isInteger(value) && (value as number) > 0;
+
 const isBlock = (value: unknown): value is [number, number] =>
-  Array.isArray(value) && value.length === 2 && value.every((each) => Number.isInteger(each) && each > 0);
+  Array.isArray(value) && value.length === 2 && value.every(isWhole);
 
 function refuseUnlessEmpty(settings: Settings, key: string, refuse: Refuse): void {
   const value = settings[key];

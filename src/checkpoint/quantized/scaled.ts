@@ -79,7 +79,7 @@ export function scaledWeight(parts: Parts, quantization: Quantization, exact: bo
     );
   if (!isFloat(scales.dtype)) throw broken(parts, `${scales.name} is ${scales.dtype}, which is no float type`);
   const shape = [...codes.shape.slice(0, -1), (codes.shape.at(-1) ?? 1) * coding.perElement];
-  const grid = gridOf(parts, shape, quantization.block);
+  const grid = gridOf(parts, shape, quantization);
   checkZeros(parts, coding, grid);
   const blocks = exact ? undefined : blocksOf(parts, coding, grid);
   const bytes = blocks ? (product(shape) / blockSize(blocks).elements) * blockSize(blocks).bytes : 4 * product(shape);
@@ -104,7 +104,7 @@ function blocksOf({ scales, zeros }: Parts, { blocks }: Coding, { columns, width
   return columns % elements === 0 && width % elements === 0 ? blocks : undefined;
 }
 
-function gridOf(parts: Parts, shape: readonly number[], block: Quantization["block"]): Grid {
+function gridOf(parts: Parts, shape: readonly number[], { block, groupSizes }: Quantization): Grid {
   const { scales } = parts;
   const [height = 1, width = 1] = shape.slice(-2);
   const matrices = product(shape.slice(0, -2));
@@ -116,6 +116,12 @@ function gridOf(parts: Parts, shape: readonly number[], block: Quantization["blo
   const fits = down === Math.ceil(height / high) && across === Math.ceil(width / wide) && Number.isInteger(wide);
   if (!fits || product(scales.shape) !== matrices * down * across || shape.length < 2)
     throw broken(parts, `${scales.name} of the shape [${scales.shape.join(", ")}] does not fit [${shape.join(", ")}]`);
+  // Scales as many as groups of another size would need: nothing says which columns they are of.
+  if (groupSizes && !groupSizes.some((size) => Math.min(size, width) * across === width))
+    throw broken(
+      parts,
+      `${scales.name} has ${across} scales for ${width} columns, which groups of ${groupSizes.join(" or ")} do not`,
+    );
   const scaleRow = (row: number) => Math.floor(row / height) * down + Math.floor((row % height) / high);
   return { rows, width, columns: wide, perRow: across, scaleRow };
 }

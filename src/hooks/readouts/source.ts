@@ -196,7 +196,7 @@ const FREE_AXES: ReadonlySet<Axis> = new Set(["batch", "pos", "query", "key"]);
 
 /** The size the model gives an axis, or `actual` where it depends on the input. */
 function fixedSize(spec: ModelSpec, axis: Axis, point: Pick<Point, "layer" | "module">, actual: number): number {
-  return FREE_AXES.has(axis) ? actual : axisSize(axis, { spec, lengths: [1], starts: [0] }, point);
+  return FREE_AXES.has(axis) ? actual : axisSize(axis, { spec, lengths: [1] }, point);
 }
 
 /** The chosen layers, of 0 to `most`; all when none are chosen. @throws HookError for no layer, or one that does not exist. */

@@ -218,6 +218,7 @@ describe("refused by name", () => {
       compressed("pack-quantized", { strategy: "group", num_bits: 3 }),
       /weights\.num_bits = 3 is not read \(read: 4, 8\)/,
     ],
+    [compressed("int-quantized", { strategy: "group" }), /weights\.group_size = null/],
     [compressed("int-quantized", { strategy: "token" }), /weights\.strategy = "token"/],
     [compressed("int-quantized", { strategy: "group", actorder: "group" }), /weights\.actorder = "group"/],
     [compressed("float-quantized", { strategy: "block" }), /weights\.block_structure = missing/],
@@ -264,6 +265,27 @@ describe("parts that do not fit together", () => {
           : tensor,
       /up_proj\.weight is quantised, and model\.layers\.0\.mlp\.up_proj\.weight_scale of the shape/,
     );
+  });
+
+  it("scales of groups of another size than the config's", async () => {
+    const scheme = SCHEMES.find(({ name }) => name === "int8, groups of 16") as Scheme;
+    const quantization = compressed("int-quantized", { strategy: "group", group_size: 8 });
+    await broken(
+      { ...scheme, quantization },
+      (tensor) => tensor,
+      /weight_scale has 4 scales for 64 columns, .* of 8 do/,
+    );
+    const twoSizes = {
+      ...quantization.config_groups,
+      group_1: (scheme.quantization as typeof quantization).config_groups.group_0,
+    };
+    const { quantized, plain } = await pairOf({
+      ...scheme,
+      quantization: { ...quantization, config_groups: twoSizes },
+    });
+    const name = "model.layers.0.mlp.up_proj.weight";
+    const expected = valuesOf(plain.tensors.find((tensor) => tensor.name === name) as TensorEntry);
+    expect(await numbers(await opened(quantized), name)).toEqual(expected);
   });
 
   it("f8 without its scale", async () => {

@@ -33,6 +33,8 @@ const QUICK: Readonly<Record<string, string>> = {
   "`createKvCache`": "allocates",
   "`model.withModules`": "makes a view",
   "`circuit`": "chooses edges of a graph that is there",
+  "`graph.prune`, of an attribution graph": "chooses nodes and edges that are there",
+  "`graph.toCircuitTracer`": "writes down a graph that is there",
   "`repeatedRandomTokens`": "draws tokens",
   "`buildSuperposition`": "writes small matrices",
   "`initialWeights`": "not async: it draws numbers",

@@ -10,6 +10,7 @@ import { HookError } from "../../errors.ts";
 import type { Recorder } from "../../gpu/recorder.ts";
 import { gather } from "../../kernels/calls.ts";
 import { packedView, type View } from "../../kernels/view.ts";
+import { likeliest, logSoftmax } from "../../model/drafts/log-softmax.ts";
 import type { TokenInput } from "../../model/input.ts";
 import { LONG_CALL_FIELDS, type LongCallOptions, reportProgress } from "../../model/long-call.ts";
 import type { RowTable } from "../../ops/rows.ts";
@@ -25,6 +26,7 @@ import { DICTIONARIES } from "../modules/splice.ts";
 import { PROMPT, sequenceOf } from "../patching/experiment.ts";
 import { type CopiesPass, copiesPerPass, runCopies } from "../paths/copies.ts";
 import { resolvePoint } from "../points.ts";
+import { dot } from "../readouts/directions.ts";
 import { AttributionGraph } from "./graph.ts";
 import { influenceOf } from "./influence.ts";
 import { assertLinear, frozenPoints, givenPoint, linearModel, type Transcoder, transcodersOf } from "./linear.ts";
@@ -87,7 +89,7 @@ export async function attributionGraph(
   const inputs = found.map(({ module }) => module.hookIn);
   assertLinear(linear.spec, new Set(frozen), [...inputs, "logits"]);
   const features = await readFeatures(model, found, ids, firstPosition, signal);
-  using run = await captureAlone(linear, [ids], [...frozen, ...inputs, "hook_embed", "logits"], { signal });
+  using run = await captureAlone(linear, [ids], [...frozen, ...inputs, EMBED], { signal });
   const remainders = await readRemainders(found, features, run.cache);
   const edits = frozen.map((at): Edit => ({ at, op: "set", value: run.cache.tensor(at) }));
   const reads = new Map<string, Float32Array>();
@@ -167,7 +169,7 @@ class Attribution {
     const { ids, model } = this.prompt;
     const { maxLogits = 10, logitProbability = 0.95, signal } = this.options;
     using whole = await model.forward([[...ids]], { logits: "last", signal });
-    const chosen = likeliest(await whole.logits.at(0, -1), maxLogits, logitProbability);
+    const chosen = chooseTokens(await whole.logits.at(0, -1), maxLogits, logitProbability);
     const { vocabSize } = model.spec;
     const nodes: Omit<LogitNode, "leftOut">[] = [];
     const mean = constant.reduce((sum, value) => sum + value, 0) / vocabSize;
@@ -257,24 +259,25 @@ class Attribution {
     const { features, remainders, ids } = this.prompt;
     const row = new Float32Array(this.#sourceCount);
     const length = ids.length;
-    const at = (hook: string, position: number, width: number) => {
-      const start = (copy * length + position) * width;
-      return gradients.get(hook)?.subarray(start, start + width);
+    const along = (written: ArrayLike<number>, hook: string, position: number) => {
+      const start = (copy * length + position) * written.length;
+      const gradient = gradients.get(hook)?.subarray(start, start + written.length);
+      return gradient ? dot(written, gradient) : 0; // none at what the target does not read
     };
     features.forEach(({ position, activation, decoders }, index) => {
       let sum = 0;
-      for (const [hook, direction] of decoders) sum += dot(direction, at(hook, position, direction.length));
+      for (const [hook, direction] of decoders) sum += along(direction, hook, position);
       row[index] = activation * sum;
     });
     let index = this.#featureCount;
     for (const { hook, error } of remainders) {
       const width = error.length / length;
       for (let position = 0; position < length; position++)
-        row[index++] = dot(error.subarray(position * width, (position + 1) * width), at(hook, position, width));
+        row[index++] = along(error.subarray(position * width, (position + 1) * width), hook, position);
     }
     const width = embeds.length / length;
     for (let position = 0; position < length; position++)
-      row[index++] = dot(embeds.subarray(position * width, (position + 1) * width), at(EMBED, position, width));
+      row[index++] = along(embeds.subarray(position * width, (position + 1) * width), EMBED, position);
     return row;
   }
 
@@ -344,25 +347,15 @@ function alongEncoders(targets: readonly ActiveFeature[]) {
 }
 
 /** The likeliest tokens, until they have a probability together or are as many as there may be. */
-function likeliest(logits: Float32Array, most: number, enough: number): { token: number; probability: number }[] {
-  const largest = logits.reduce((max, value) => Math.max(max, value), Number.NEGATIVE_INFINITY);
-  const powers = Float64Array.from(logits, (value) => Math.exp(value - largest));
-  const total = powers.reduce((sum, value) => sum + value, 0);
-  const order = [...powers.keys()].sort((a, b) => (powers[b] as number) - (powers[a] as number)).slice(0, most);
+function chooseTokens(logits: Float32Array, most: number, enough: number): { token: number; probability: number }[] {
+  const logProbs = logSoftmax(logits);
   const chosen: { token: number; probability: number }[] = [];
   let sum = 0;
-  for (const token of order) {
-    const probability = (powers[token] as number) / total;
+  for (const token of likeliest(logProbs, most)) {
+    const probability = Math.exp(logProbs[token] as number);
     chosen.push({ token, probability });
     sum += probability;
     if (sum >= enough) break;
   }
   return chosen;
-}
-
-function dot(a: ArrayLike<number>, b: ArrayLike<number> | undefined): number {
-  if (!b) return 0;
-  let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
-  return sum;
 }

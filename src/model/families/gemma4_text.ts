@@ -75,7 +75,7 @@ function bothWays(config: ConfigReader): boolean {
   return stated === "all";
 }
 
-function layersOf(config: ConfigReader, { nLayers, dMlp }: ModelSpec, types: readonly string[]): LayerSpec[] {
+function layersOf(config: ConfigReader, { dMlp }: ModelSpec, types: readonly string[]): LayerSpec[] {
   const stated = config.integer("sliding_window", 512);
   const window = bothWays(config) ? Math.floor(stated / 2) + 1 : stated;
   const sources = keySources(config, types);
@@ -88,7 +88,7 @@ function layersOf(config: ConfigReader, { nLayers, dMlp }: ModelSpec, types: rea
     return {
       ...layer,
       ...sizes(i),
-      ...(isShared && { keysFrom, ...(isWide && nLayers > 0 && { dMlp: 2 * dMlp }) }),
+      ...(isShared && { keysFrom, ...(isWide && { dMlp: 2 * dMlp }) }),
       ...(!isShared && valuesFromKeys && types[i] === "full_attention" && { valuesFromKeys }),
     };
   });

@@ -86,11 +86,11 @@ function preNorms(bias: boolean): Weights {
   };
 }
 
-function gatedMlp(bias: boolean): Weights {
+export function gatedMlp(bias: boolean, module = `${BLOCK}.mlp`): Weights {
   return {
-    ...linear("mlp.gate", `${BLOCK}.mlp.gate_proj`, { bias }),
-    ...linear("mlp.in", `${BLOCK}.mlp.up_proj`, { bias }),
-    ...linear("mlp.out", `${BLOCK}.mlp.down_proj`, { bias }),
+    ...linear("mlp.gate", `${module}.gate_proj`, { bias }),
+    ...linear("mlp.in", `${module}.up_proj`, { bias }),
+    ...linear("mlp.out", `${module}.down_proj`, { bias }),
   };
 }
 

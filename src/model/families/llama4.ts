@@ -4,9 +4,9 @@
  */
 import type { ConfigReader } from "../config.ts";
 import type { ExpertsSpec, LayerSpec, TensorSource } from "../spec.ts";
-import { type Family, linear, rmsNorm, type Weights } from "./common.ts";
+import { type Family, rmsNorm, type Weights } from "./common.ts";
 import { gateThenUp, router, sharedMlp, withExperts } from "./experts.ts";
-import { BLOCK, llamaLike } from "./llama-like.ts";
+import { BLOCK, gatedMlp, llamaLike } from "./llama-like.ts";
 
 const DEFAULTS = {
   nLayers: 48,
@@ -44,7 +44,7 @@ export const llama4Text: Family = (config) => {
     shared: { dMlp: dExpert, gate: false },
   };
   const layers = llama4Layers(config, spec.nLayers, normsQk);
-  const dense = { ...spec, attention, layers, weights: { ...spec.weights, ...denseMlp() } };
+  const dense = { ...spec, attention, layers, weights: { ...spec.weights, ...gatedMlp(false, MLP) } };
   return withExperts(dense, experts, expertWeights(dExpert), denseLayers(config, spec.nLayers));
 };
 
@@ -83,14 +83,6 @@ function denseLayers(config: ConfigReader, nLayers: number): (layer: number) => 
   const every = Array.from({ length: nLayers }, (_, layer) => layer).filter((layer) => (layer + 1) % step === 0);
   const sparse = new Set(config.list("moe_layers", every));
   return (layer) => !sparse.has(layer);
-}
-
-function denseMlp(): Weights {
-  return {
-    ...linear("mlp.gate", `${MLP}.gate_proj`, { bias: false }),
-    ...linear("mlp.in", `${MLP}.up_proj`, { bias: false }),
-    ...linear("mlp.out", `${MLP}.down_proj`, { bias: false }),
-  };
 }
 
 /** All experts of a layer in one tensor, [expert, in, out]. */

@@ -4,6 +4,7 @@
  * second Ctrl-C waits for nothing.
  */
 
+import { abortable } from "../abort.ts";
 import { note, noteJson, wantsJson } from "./output.ts";
 
 /** Exit code of a program ended by SIGINT, as shells count it: 128 + 2. */
@@ -48,11 +49,8 @@ class Stop {
   }
 
   /** `work`, or the signal's reason as soon as it comes: for work that holds nothing which must end in order. */
-  async until<T>(work: Promise<T>): Promise<T> {
-    const aborted = new Promise<never>((_, reject) => {
-      this.signal.addEventListener("abort", () => reject(this.signal.reason), { once: true });
-    });
-    return Promise.race([work, aborted]);
+  until<T>(work: Promise<T>): Promise<T> {
+    return abortable(work, this.signal);
   }
 
   #end(exitCode: number, reason: string): void {

@@ -147,14 +147,25 @@ export interface ModelParts {
  */
 export async function openModelSource(from: ModelSource, given: OpenModelOptions = {}): Promise<Checkpoint> {
   const source = s.readArgument(MODEL_SOURCE, from, "openModelSource", "source");
-  return open(source, watchCallbacks(s.readOptions(OPEN_OPTIONS, given, "openModelSource")).options);
+  const { options, end } = watchCallbacks(s.readOptions(OPEN_OPTIONS, given, "openModelSource"));
+  try {
+    return await open(source, options, end);
+  } catch (error) {
+    end();
+    throw error;
+  }
 }
 
-async function open(source: ModelSource, options: OpenModelOptions): Promise<Checkpoint> {
+async function open(source: ModelSource, options: OpenModelOptions, onClose = () => {}): Promise<Checkpoint> {
   const { signal, onProgress, onNotice } = options;
   signal?.throwIfAborted();
   const opened = await abortable(resolveSource(source, options), signal);
-  return openCheckpoint(obeying(opened.source, signal), { file: options.file ?? opened.file, onProgress, onNotice });
+  const files = obeying(opened.source, signal);
+  const close = async () => {
+    onClose();
+    await files.close?.();
+  };
+  return openCheckpoint({ ...files, close }, { file: options.file ?? opened.file, onProgress, onNotice });
 }
 
 /** The source that a model is in, and the file in it that was named. The caller closes it. */
@@ -227,9 +238,10 @@ export async function loadParts(from: ModelSource, given: LoadOptions = {}): Pro
   const { onNotice: notify = read.quiet ? () => {} : warn } = read;
   const { options, settled, end } = watchCallbacks({ ...read, onNotice: notify });
   const { onNotice, signal } = options;
-  const stored = await open(source, options);
+  let stored: Checkpoint | undefined;
   let gpu: Gpu | undefined;
   try {
+    stored = await open(source, options);
     const { spec, checkpoint, config } = await readFitted(stored, onNotice, read);
     const text = await openTokenizer(checkpoint, spec, onNotice);
     if (text.tokenizerError) onNotice(withoutTokenizer(text.tokenizerError));
@@ -247,7 +259,7 @@ export async function loadParts(from: ModelSource, given: LoadOptions = {}): Pro
       if (signal.aborted) void gpu?.destroyWhenIdle();
       else gpu?.destroy();
     }
-    await stored.close();
+    await stored?.close();
     throw error;
   } finally {
     end();

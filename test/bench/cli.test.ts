@@ -2,7 +2,7 @@
 import { get } from "node:http";
 import { describe, expect, it } from "vitest";
 import type { BenchDocument } from "../../src/bench/index.ts";
-import { LLAMA, ROOT, superlens } from "../cli/support.ts";
+import { LLAMA, ROOT, superlens, superlensProcess } from "../cli/support.ts";
 
 const SMALL = ["bench", "--shape", "tiny", "-p", "16", "-n", "4", "-r", "2", "-d", "8"];
 
@@ -98,7 +98,7 @@ describe("what cannot run is exit code 1 and one line", () => {
 
 describe("a driver that is fast and wrong", () => {
   it("ends with exit code 1 and no figures", async () => {
-    const { code, stdout, stderr } = await superlens([...SMALL, "-p", "0", "--quiet", "--json"], undefined, [
+    const { code, stdout, stderr } = await superlensProcess([...SMALL, "-p", "0", "--quiet", "--json"], undefined, [
       "--import",
       `${ROOT}test/bench/wrong-driver.mjs`,
     ]);
@@ -111,13 +111,16 @@ describe("a driver that is fast and wrong", () => {
 describe("the page's server", () => {
   it("prints its address, serves until Ctrl-C, and lets pages have a fine clock", async () => {
     const seen: { status: number | undefined; policy: unknown }[] = [];
-    const { code, stdout } = await superlens(["bench", "--serve", "--port", "0", "--quiet"], (child, address) => {
-      get(address.trim(), (response) => {
-        seen.push({ status: response.statusCode, policy: response.headers["cross-origin-opener-policy"] });
-        response.resume();
-        child.kill("SIGINT");
-      });
-    });
+    const { code, stdout } = await superlensProcess(
+      ["bench", "--serve", "--port", "0", "--quiet"],
+      (child, address) => {
+        get(address.trim(), (response) => {
+          seen.push({ status: response.statusCode, policy: response.headers["cross-origin-opener-policy"] });
+          response.resume();
+          child.kill("SIGINT");
+        });
+      },
+    );
     expect(stdout).toMatch(/^http:\/\/localhost:\d+\/#view=bench\n$/);
     expect({ code, seen }).toEqual({ code: 130, seen: [{ status: 200, policy: "same-origin" }] });
   });

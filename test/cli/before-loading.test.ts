@@ -14,7 +14,7 @@ import type { GpuProvider } from "../../src/hosts/adapters.ts";
 import { registerHost } from "../../src/hosts/host.ts";
 import { inTempFolder } from "../checkpoint/support.ts";
 import { TEST_HOST } from "../support/host.ts";
-import { LLAMA, ROOT, superlens } from "./support.ts";
+import { LLAMA, ROOT, superlensProcess } from "./support.ts";
 
 const WIRE = "a GPU was asked for";
 const CONSTRUCTED = `${ROOT}weights/superposition`;
@@ -306,7 +306,7 @@ describe("a run that fails", () => {
       await mkdir(join(folder, "cache"));
       try {
         const args = ["forward", LLAMA, "--ids", "5", "--capture", "nowhere", "--out", join(folder, "o.safetensors")];
-        const { code, stderr } = await superlens(args, undefined, [], { tune: true });
+        const { code, stderr } = await superlensProcess(args, undefined, [], { tune: true });
         expect({ code, lines: stderr.split("\n").length }).toEqual({ code: 1, lines: 2 });
         expect(stderr).toMatch(/^superlens: "nowhere" matches no point/);
         expect(await readdir(join(folder, "cache"))).toEqual([]);

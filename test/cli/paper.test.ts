@@ -7,7 +7,7 @@ import { describe, expect, it } from "vitest";
 import { slurmOptions } from "../../src/cli/paper/slurm.ts";
 import { buildProgram } from "../../src/cli/program.ts";
 import { inTempFolder } from "../checkpoint/support.ts";
-import { ROOT, superlens } from "./support.ts";
+import { ROOT, superlens, superlensProcess } from "./support.ts";
 
 const MODEL = `${ROOT}test/fixtures/paper/lc-d16-l2-h2`;
 /** Its answers are spelled, a character a token. */
@@ -93,7 +93,7 @@ it("writes the script of a job array where there is no Slurm, and it runs", asyn
   await inTempFolder(async (folder) => {
     const out = join(folder, "it's here");
     const args = [...MIXTURES, "--out", out, "--slurm", "--tasks=2", "--", "--partition=gpu", "--comment=a b"];
-    const { code, stdout, stderr } = await superlens(args, undefined, [], { env: { PATH: folder } });
+    const { code, stdout, stderr } = await superlensProcess(args, undefined, [], { env: { PATH: folder } });
     expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
     expect(stderr).toMatch(/^superlens: There is no sbatch on this machine\. .*shards\.sh is written/);
     const script = await readFile(join(out, "shards.sh"), "utf8");
@@ -160,7 +160,10 @@ it.each(["decode", "purity"])(
       });
       expect(given.includes("--text")).toBe(figure === "decode");
       const args = ["paper", figure, "--slurm", ...given, "--tasks", "3", "--", "--partition=gpu"];
-      expect(await superlens(args, undefined, [], { env: { PATH: folder } })).toMatchObject({ code: 1, stdout: "" });
+      expect(await superlensProcess(args, undefined, [], { env: { PATH: folder } })).toMatchObject({
+        code: 1,
+        stdout: "",
+      });
       const script = await readFile(join(folder, "shards.sh"), "utf8");
       expect(script.trim().split("\n").at(-1)).toMatch(
         ` --no-tune paper ${figure} ${given.join(" ")} --shard "$SLURM_ARRAY_TASK_ID/3"`,

@@ -8,7 +8,7 @@ import { inTempFolder } from "../checkpoint/support.ts";
 import { hooked } from "../hooks/support.ts";
 import { numberOf, titlesOf } from "../pictures/support.ts";
 import { relativeError } from "../support/numbers.ts";
-import { json, LLAMA, superlens } from "./support.ts";
+import { json, LLAMA, superlens, superlensProcess } from "./support.ts";
 
 const IDS = [5, 6, 7, 9];
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the terminal's codes
@@ -105,7 +105,7 @@ describe("patch", () => {
 
   it("prints it between 0 and 1, in colours if they are asked for", async () => {
     const grid = await activationPatch(model, { ...prompts, metric: metric.logitDiff(5, 7), at: "resid_pre" });
-    const { stdout } = await superlens(args, undefined, [], { env: { FORCE_COLOR: "1" } });
+    const { stdout } = await superlensProcess(args, undefined, [], { env: { FORCE_COLOR: "1" } });
     expect(stdout.match(CODES)).toHaveLength(2 * grid.values.length);
     const numbers = [...stdout.replace(CODES, "").matchAll(/-?\d\.\d{3}(?!\d)/g)].map(([number]) => Number(number));
     expect(numbers).toHaveLength(grid.values.length);

@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { inTempFolder } from "../checkpoint/support.ts";
-import { LLAMA, type OnOutput, ROOT, type Run, superlens } from "./support.ts";
+import { LLAMA, type OnOutput, ROOT, type Run, superlensProcess } from "./support.ts";
 
 const NOISY = ["--import", `${ROOT}test/cli/noisy-driver.mjs`];
 
@@ -14,7 +14,7 @@ async function withLavapipe(args: readonly string[], onOutput?: OnOutput): Promi
     const manifest = join(folder, "lvp_icd.json");
     await writeFile(manifest, JSON.stringify({ ICD: { library_path: "libvulkan_lvp.so", api_version: "1.3.0" } }));
     vi.stubEnv("VK_DRIVER_FILES", manifest);
-    run = await superlens(args, onOutput, NOISY);
+    run = await superlensProcess(args, onOutput, NOISY);
   });
   return run as Run;
 }

@@ -18,6 +18,7 @@ import {
   relativeDifference,
   rewriteWeights,
   superlens,
+  superlensProcess,
 } from "./support.ts";
 
 const TOLERANCE = 1e-4;
@@ -36,7 +37,15 @@ describe("superlens forward", () => {
       const out = join(folder, "out.safetensors");
       const ids = (await goldenIds()).flatMap((row) => ["--ids", row.join(" ")]);
       const captures = ["--capture", "blocks.*.hook_resid_post", "--capture", "blocks.1.attn.hook_pattern"];
-      const { code, stdout, stderr } = await superlens(["forward", LLAMA, ...ids, ...captures, "--out", out, "--json"]);
+      const { code, stdout, stderr } = await superlensProcess([
+        "forward",
+        LLAMA,
+        ...ids,
+        ...captures,
+        "--out",
+        out,
+        "--json",
+      ]);
       expect(stderr).toMatch(/^superlens: WebGPU adapter: .*\n$/);
       expect(code).toBe(0);
       const tensors = ["logits", "blocks.0.hook_resid_post", "blocks.1.attn.hook_pattern", "blocks.1.hook_resid_post"];
@@ -179,11 +188,11 @@ describe("superlens generate", () => {
 
   it("ends in order when it is interrupted, and when nobody reads", async () => {
     const args = ["generate", LLAMA, "--ids", "5 6 7", "--max-new-tokens", "120", "--quiet"];
-    const interrupted = await superlens(args, (child) => child.kill("SIGINT"));
+    const interrupted = await superlensProcess(args, (child) => child.kill("SIGINT"));
     expect(interrupted).toMatchObject({ code: 130, stderr: "" });
     expect(interrupted.stdout).toMatch(/^5 6 7( \d+)*\n$/);
     expect(interrupted.stdout.split(" ").length).toBeLessThan(120);
-    const unread = await superlens(args, (child) => child.stdout.destroy());
+    const unread = await superlensProcess(args, (child) => child.stdout.destroy());
     expect(unread).toMatchObject({ code: 0, stderr: "" });
   });
 });
@@ -243,7 +252,7 @@ describe("Ctrl-C", () => {
     await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
     try {
       const { port } = silent.address() as AddressInfo;
-      const run = superlens([command, `http://127.0.0.1:${port}/model/`, ...rest], undefined, [], {
+      const run = superlensProcess([command, `http://127.0.0.1:${port}/model/`, ...rest], undefined, [], {
         onStart: (process) => {
           child = process;
         },

@@ -1,4 +1,4 @@
-/** Runs the real command in a process of its own, as a person would. */
+/** Runs the command `superlens`: in this process, or in one of its own, as a person does. */
 import { spawn } from "node:child_process";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -6,6 +6,8 @@ import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
 import { type Checkpoint, type TensorEntry, toFloat32, writeSafetensors } from "../../src/checkpoint/index.ts";
 import { openModelSource } from "../../src/model/load.ts";
+import { isNight } from "../support/nightly.ts";
+import { superlensHere } from "./here.ts";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 export const LLAMA = `${ROOT}test/fixtures/families/llama`;
@@ -35,8 +37,17 @@ function start(args: readonly string[], nodeArgs: readonly string[], { tune = fa
   });
 }
 
-/** `superlens …args`, to its end; `nodeArgs` are Node's own. Without `tune` it runs with `--no-tune`. */
-export function superlens(
+/**
+ * `superlens …args` to its end, with `--no-tune`. By day it runs in this process, on a device that all such runs share: a process
+ * compiles every kernel anew, and 145 of them took half the time of all tests. At night each is a process of its own, and
+ * always with `--quiet`, which filters what native code writes to a process's stderr.
+ */
+export function superlens(args: readonly string[]): Promise<Run> {
+  return isNight || args.includes("--quiet") ? superlensProcess(args) : superlensHere(["--no-tune", ...args]);
+}
+
+/** `superlens …args` in a process of its own, to its end; `nodeArgs` are Node's. Without `tune` it runs with `--no-tune`. */
+export function superlensProcess(
   args: readonly string[],
   onOutput?: OnOutput,
   nodeArgs: readonly string[] = [],

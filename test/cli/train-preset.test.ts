@@ -3,7 +3,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { inTempFolder } from "../checkpoint/support.ts";
-import { superlens } from "./support.ts";
+import { superlens, superlensProcess } from "./support.ts";
 
 const TINY = {
   name: "tiny",
@@ -31,7 +31,7 @@ it("trains what a file describes, and a killed run goes on to the same bits", as
     expect(record.losses).toHaveLength(40);
 
     const again = ["train", file, "--seed", "3", "--out", killed, "--checkpoint-every", "1"];
-    const kill = await superlens(again, undefined, [], {
+    const kill = await superlensProcess(again, undefined, [], {
       onStart(child) {
         const look = setInterval(async () => {
           if ((await readFile(join(killed, "checkpoint.safetensors")).catch(() => "")).length > 0)

@@ -5,7 +5,7 @@ import { expect, it } from "vitest";
 import { type TensorEntry, writeSafetensors } from "../../src/checkpoint/index.ts";
 import { inTempFolder } from "../checkpoint/support.ts";
 import { recorded } from "../train/support.ts";
-import { ROOT, superlens } from "./support.ts";
+import { ROOT, superlens, superlensProcess } from "./support.ts";
 
 const MODEL = `${ROOT}test/fixtures/training/llama`;
 const BATCHES = `${MODEL}/run.safetensors`;
@@ -30,7 +30,7 @@ it("trains on the batches of a file, and a killed run goes on to the same bits",
     });
 
     const again = ["--out", killed, "--checkpoint-every", "1"];
-    const kill = await superlens(train(...batches, ...again), undefined, [], {
+    const kill = await superlensProcess(train(...batches, ...again), undefined, [], {
       onStart(child) {
         const look = setInterval(async () => {
           if ((await readFile(join(killed, "checkpoint.safetensors")).catch(() => "")).length > 0)

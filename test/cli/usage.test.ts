@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { writeSafetensors } from "../../src/checkpoint/index.ts";
 import { fileWithHeader, inTempFolder } from "../checkpoint/support.ts";
-import { LLAMA, ROOT, type Run, superlens } from "./support.ts";
+import { LLAMA, ROOT, type Run, superlens, superlensProcess } from "./support.ts";
 
 const COMMANDS = [
   "inspect",
@@ -229,7 +229,7 @@ describe("an error names its code", () => {
       // A process in which results cannot be printed, as no code expects.
       const broken =
         "data:text/javascript,const%20{stringify}=JSON;JSON.stringify=(v,r,s)=>s===2%3Fnull.x:stringify(v,r,s)";
-      const { code, stderr } = await superlens(["inspect", LLAMA, "--json"], undefined, ["--import", broken]);
+      const { code, stderr } = await superlensProcess(["inspect", LLAMA, "--json"], undefined, ["--import", broken]);
       expect(code).toBe(1);
       const { error } = JSON.parse(stderr);
       expect(error).toMatchObject({ code: "unexpected", message: expect.stringContaining("unexpected TypeError") });
@@ -249,7 +249,7 @@ describe("stdout", () => {
         path,
         writeSafetensors(names.map((name) => ({ name, dtype: "F32", shape: [0], data: new Float32Array() }))),
       );
-      const run = await superlens(["inspect", path], (child) => child.stdout.destroy());
+      const run = await superlensProcess(["inspect", path], (child) => child.stdout.destroy());
       expect({ code: run.code, stderr: run.stderr }).toEqual({ code: 0, stderr: "" });
       expect(run.stdout.length).toBeLessThan(200_000);
     });

@@ -2,6 +2,7 @@
  * Calls that can take more than a second: each ends when it is told to, and those of several passes say how far they are. The
  * table has them all: a call whose options have no signal must be listed below, with the reason.
  */
+import { getEventListeners } from "node:events";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CHECKED_CALLS } from "../../scripts/checked-calls.ts";
 import { MemoryStore } from "../../src/checkpoint/store.ts";
@@ -142,7 +143,9 @@ describe("each", () => {
   const reporting = [...Object.entries(LONG), ...Object.entries(SINGLE).filter(([name]) => name === "logitLens")];
   it.each(reporting)("says how far it is, and ends in between: %s", async (name, call) => {
     const seen: { done: number; total: number }[] = [];
-    await call({ signal: new AbortController().signal, onProgress: (progress) => seen.push(progress) });
+    const { signal } = new AbortController();
+    await call({ signal, onProgress: (progress) => seen.push(progress) });
+    expect(getEventListeners(signal, "abort"), "a signal may outlive many calls").toEqual([]);
     const { total } = seen[0] as { total: number };
     expect(seen.map(({ done }) => done)).toEqual(seen.map(({ done }) => done).sort((a, b) => a - b));
     expect(new Set(seen.map((each) => each.total))).toEqual(new Set([total]));

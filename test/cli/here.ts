@@ -1,0 +1,113 @@
+/**
+ * The command in the process of the tests, on one device that the runs share. A driver keeps what it compiled for a device, so
+ * that the second `forward` of a small model takes a fiftieth of the first one's time.
+ */
+import { run } from "../../src/cli/run.ts";
+import { registerHost } from "../../src/hosts/host.ts";
+import { NODE } from "../../src/hosts/node.node.ts";
+import { TEST_HOST } from "../support/host.ts";
+import type { Run } from "./support.ts";
+
+/** Adapters by choice. Nobody destroys their devices. */
+const adapters = new Map<string, Promise<GPUAdapter>>();
+
+const SHARED = {
+  ...NODE.adapters,
+  async requestAdapter(request: Parameters<typeof NODE.adapters.requestAdapter>[0]) {
+    const key = JSON.stringify(request);
+    const adapter = adapters.get(key) ?? NODE.adapters.requestAdapter(request).then(withOneDevice);
+    adapters.set(key, adapter);
+    // What cannot be found is looked for again.
+    adapter.catch(() => adapters.delete(key));
+    return adapter;
+  },
+};
+
+/** The adapter, whose devices are parts of one. */
+function withOneDevice(adapter: GPUAdapter): GPUAdapter {
+  let device: Promise<GPUDevice> | undefined;
+  return standIn(adapter, {
+    async requestDevice(descriptor: GPUDeviceDescriptor) {
+      device ??= adapter.requestDevice(descriptor);
+      return partOf(await device);
+    },
+  });
+}
+
+/** A device whose end frees its own buffers and leaves the rest of `device` alone. */
+function partOf(device: GPUDevice): GPUDevice {
+  const buffers = new Set<WeakRef<GPUBuffer>>();
+  let end: (info: GPUDeviceLostInfo) => void;
+  const lost = new Promise<GPUDeviceLostInfo>((resolve) => {
+    end = resolve;
+  });
+  return standIn(device, {
+    lost,
+    createBuffer(descriptor: GPUBufferDescriptor) {
+      const buffer = device.createBuffer(descriptor);
+      buffers.add(new WeakRef(buffer));
+      return buffer;
+    },
+    destroy() {
+      for (const buffer of buffers) buffer.deref()?.destroy();
+      end({ reason: "destroyed", message: "" } as GPUDeviceLostInfo);
+    },
+  });
+}
+
+/** `object` with some members replaced. */
+function standIn<Type extends object>(object: Type, members: object): Type {
+  return new Proxy(object, {
+    get(_, name) {
+      const value = Reflect.get(name in members ? members : object, name);
+      return typeof value === "function" ? value.bind(object) : value;
+    },
+  });
+}
+
+/** What a run listens to until its process ends. */
+const LISTENED: readonly [NodeJS.EventEmitter, string][] = [
+  [process, "SIGINT"],
+  [process.stdout, "error"],
+  [process.stderr, "error"],
+];
+
+let last: Promise<unknown> = Promise.resolve();
+
+/** `superlens …args` to its end. Runs wait for each other, since a process has one stdout and one list of arguments. */
+export function superlensHere(args: readonly string[]): Promise<Run> {
+  const next = last.then(() => runHere(args));
+  last = next.catch(() => undefined);
+  return next;
+}
+
+async function runHere(args: readonly string[]): Promise<Run> {
+  const { argv } = process;
+  const output = { stdout: "", stderr: "" };
+  const kept = (["stdout", "stderr"] as const).map((name) => {
+    const stream = process[name];
+    const { write } = stream;
+    stream.write = ((piece: string | Uint8Array) => {
+      output[name] += typeof piece === "string" ? piece : new TextDecoder().decode(piece);
+      return true;
+    }) as typeof write;
+    return () => {
+      stream.write = write;
+    };
+  });
+  const listeners = LISTENED.map(([emitter, name]) => {
+    const before = emitter.listeners(name);
+    return () => {
+      for (const each of emitter.listeners(name)) if (!before.includes(each)) emitter.off(name, each as () => void);
+    };
+  });
+  process.argv = [process.execPath, "superlens", ...args];
+  registerHost({ ...NODE, adapters: SHARED });
+  try {
+    return { code: await run(), ...output };
+  } finally {
+    registerHost(TEST_HOST);
+    process.argv = argv;
+    for (const restore of [...kept, ...listeners]) restore();
+  }
+}

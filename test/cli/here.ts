@@ -1,37 +1,27 @@
 /**
- * The command in the process of the tests, on one device that the runs share. A driver keeps what it compiled for a device, so
+ * The command in the process of the tests, on their device. A driver keeps what it compiled for a device, so
  * that the second `forward` of a small model takes a fiftieth of the first one's time.
  */
 import { run } from "../../src/cli/run.ts";
-import { registerHost } from "../../src/hosts/host.ts";
+import type { GpuProvider } from "../../src/hosts/adapters.ts";
+import { type Host, registerHost } from "../../src/hosts/host.ts";
 import { NODE } from "../../src/hosts/node.node.ts";
+import { testGpu } from "../support/gpu.ts";
 import { TEST_HOST } from "../support/host.ts";
 import type { Run } from "./support.ts";
 
-/** Adapters by choice. Nobody destroys their devices. */
-const adapters = new Map<string, Promise<GPUAdapter>>();
-
-const SHARED = {
-  ...NODE.adapters,
-  async requestAdapter(request: Parameters<typeof NODE.adapters.requestAdapter>[0]) {
-    const key = JSON.stringify(request);
-    const adapter = adapters.get(key) ?? NODE.adapters.requestAdapter(request).then(withOneDevice);
-    adapters.set(key, adapter);
-    // What cannot be found is looked for again.
-    adapter.catch(() => adapters.delete(key));
-    return adapter;
-  },
-};
-
-/** The adapter, whose devices are parts of one. */
-function withOneDevice(adapter: GPUAdapter): GPUAdapter {
-  let device: Promise<GPUDevice> | undefined;
-  return standIn(adapter, {
-    async requestDevice(descriptor: GPUDeviceDescriptor) {
-      device ??= adapter.requestDevice(descriptor);
-      return partOf(await device);
+/** Node, where the default adapter's only device is `device`. Any other adapter is looked for: a test asks what happens then. */
+function hostOn(device: GPUDevice): Host {
+  const { requestAdapter, defaultAdapter } = NODE.adapters;
+  const adapters: GpuProvider = {
+    ...NODE.adapters,
+    async requestAdapter(request) {
+      const adapter = await requestAdapter(request);
+      if (request.adapter !== defaultAdapter()) return adapter;
+      return standIn(adapter, { requestDevice: async () => partOf(device) });
     },
-  });
+  };
+  return { ...NODE, adapters };
 }
 
 /** A device whose end frees its own buffers and leaves the rest of `device` alone. */
@@ -82,6 +72,7 @@ export function superlensHere(args: readonly string[]): Promise<Run> {
 }
 
 async function runHere(args: readonly string[]): Promise<Run> {
+  const { device } = (await testGpu()).host;
   const { argv } = process;
   const output = { stdout: "", stderr: "" };
   const kept = (["stdout", "stderr"] as const).map((name) => {
@@ -102,7 +93,7 @@ async function runHere(args: readonly string[]): Promise<Run> {
     };
   });
   process.argv = [process.execPath, "superlens", ...args];
-  registerHost({ ...NODE, adapters: SHARED });
+  registerHost(hostOn(device));
   try {
     return { code: await run(), ...output };
   } finally {

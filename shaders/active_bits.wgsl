@@ -1,5 +1,6 @@
 // Which numbers of each row are not 0: a bit for each, 32 in a word, the first the lowest. x [rowCount, xStride], of which `width` numbers
-// from xStart on are looked at; out [rowCount, words]. One invocation a word. Grid: x = ceil(rowCount * words / 64), folded into y.
+// from xStart on are looked at; out [rowCount, words]. One invocation a word, which reads x by elements (1 or 4 numbers each): width,
+// xStart and xStride count elements. Grid: x = ceil(rowCount * words / 64), folded into y.
 
 struct Params {
   rowCount: u32,
@@ -10,7 +11,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(1) @binding(0) var<storage, read> x: array<f32>;
+@group(1) @binding(0) var<storage, read> x: array<Element>;
 @group(1) @binding(1) var<storage, read_write> out: array<u32>;
 
 @compute @workgroup_size(64)
@@ -20,12 +21,12 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   if (row >= params.rowCount) {
     return;
   }
-  let first = 32u * (index % params.words);
+  let first = 32u / SIZE * (index % params.words);
   let start = row * params.xStride + params.xStart + first;
-  let count = min(32u, params.width - first);
+  let count = min(32u / SIZE, params.width - first);
   var bits = 0u;
   for (var i = 0u; i < count; i++) {
-    bits |= select(0u, 1u << i, x[start + i] != 0.0);
+    bits |= bitsOf(x[start + i]) << (SIZE * i);
   }
   out[index] = bits;
 }

@@ -11,6 +11,7 @@ import { EDIT_OPS, type EditCall, type EditOp, editOp, isOneExpression } from ".
 import { layoutOf } from "../ops/places.ts";
 import * as s from "../schema/schema.ts";
 import { ActivationCache, type CacheEntry, ENTRY_PLACE_FIELDS } from "./activation-cache.ts";
+import { NdArray } from "./nd-array.ts";
 import { type Axis, isHeadFirst, type Point, resolvePoints } from "./points.ts";
 
 /**
@@ -18,7 +19,7 @@ import { type Axis, isHeadFirst, type Point, resolvePoints } from "./points.ts";
  * point: [batch, positions, dims], [batch, positions, heads, dims], or [batch, heads, queries, keys] for scores and pattern; or
  * an entry of a cache, read at the edited coordinates.
  */
-export type EditValue = number | s.NumberList | Tensor | CacheEntry;
+export type EditValue = number | s.NumberList | NdArray | Tensor | CacheEntry;
 
 /**
  * One change of an activation: at which point, at which places, what, with which value. Edits of one point apply in
@@ -55,11 +56,12 @@ const cacheEntry = s.object<CacheEntry>("an entry of an activation cache", {
 });
 
 export const EDIT_VALUE = s.byForm<EditValue>(
-  "a number, a flat list of numbers, a tensor, or an entry of a cache",
+  "a number, a flat list of numbers, an array of a cache, a tensor, or an entry of a cache",
   (given) => {
     if (typeof given === "number") return s.number;
     if (s.isListLike(given)) return s.numbers;
     if (given instanceof Tensor) return s.instance("a tensor", Tensor);
+    if (given instanceof NdArray) return s.instance("an array", NdArray);
     return typeof given === "object" && given !== null ? cacheEntry : undefined;
   },
 );
@@ -304,7 +306,9 @@ function valueSource(edit: CheckedEdit, point: Point, selection: Selection): Val
     throw fail(edit, "hook/value-shape", `its value tensor holds ${value.dtype}; activations are f32.`);
   if (value instanceof Tensor && value.destroyed)
     throw fail(edit, "hook/value-destroyed", "its value tensor was destroyed.");
-  return broadcastSource(edit, point, value instanceof Tensor ? value : Float32Array.from(value), selection);
+  if (value instanceof NdArray) return broadcastSource(edit, point, value.data, selection, value.shape);
+  if (value instanceof Tensor) return broadcastSource(edit, point, value, selection, value.shape);
+  return broadcastSource(edit, point, Float32Array.from(value), selection);
 }
 
 /**
@@ -316,6 +320,7 @@ function broadcastSource(
   point: Point,
   values: Tensor | Float32Array,
   { places, heads, dimCount, hasHeads }: Selection,
+  ownShape: readonly number[] = [],
 ): ValueSource {
   // As in a cache, sequences that are shorter have entries at the end, which are not read.
   const positions = Math.max(1, ...places.map(({ list }) => list.length));
@@ -333,7 +338,7 @@ function broadcastSource(
       `its value has ${values.length} numbers; the selection is [${read.join(", ")}], so it takes ${[...new Set(counts)].join(", or ")}.`,
     );
   }
-  if (values instanceof Tensor) checkTensorShape(edit, values, read);
+  checkShape(edit, ownShape, read);
   // Numbers from one entry of an axis to the next; 0 where the value is shared along it.
   const strideOf = (axis: number) => (axis >= 4 - axes ? (counts[3 - axis] as number) : 0);
   const [perRow, perHead, perPosition] = [0, headFirst ? 1 : 2, headFirst ? 2 : 1].map(strideOf) as [
@@ -347,10 +352,10 @@ function broadcastSource(
 }
 
 /**
- * A tensor says what its axes are: as many numbers in another order would be other values. One axis is read as a flat list;
- * axes of 1 may be left out.
+ * Tensors and arrays say what their axes are: as many numbers in another order would be other values. One axis is read as a
+ * flat list; axes of 1 may be left out.
  */
-function checkTensorShape(edit: CheckedEdit, { shape }: Tensor, selection: readonly number[]): void {
+function checkShape(edit: CheckedEdit, shape: readonly number[], selection: readonly number[]): void {
   const own = shape.slice(shape.findIndex((size) => size !== 1));
   const left = [...selection];
   const fits = (size: number) => {
@@ -361,7 +366,7 @@ function checkTensorShape(edit: CheckedEdit, { shape }: Tensor, selection: reado
   throw fail(
     edit,
     "hook/value-shape",
-    `its value tensor is [${shape.join(", ")}]; the selection is [${selection.join(", ")}], and a tensor has its last axes.`,
+    `its value is [${shape.join(", ")}]; the selection is [${selection.join(", ")}], and a value with axes has its last ones.`,
   );
 }
 

@@ -13,7 +13,7 @@ export type Cut = number | readonly [start: number, end: number] | null;
 /** Numbers in lists in lists. */
 export type NestedNumbers = number | NestedNumbers[];
 
-/** Numbers by several indices, such as a pattern by [batch, head, query, key]. Negative indices count from the end of an axis. */
+/** Numbers by several indices, such as a pattern by [batch, head, query, key]; an edit takes one as its value. Negative indices count from the end of an axis. */
 export class NdArray {
   /** The size of each axis. */
   readonly shape: readonly number[];
@@ -33,7 +33,7 @@ export class NdArray {
     this.#offset = place?.offset ?? 0;
   }
 
-  /** All numbers in the order of the axes, row-major: what an edit takes as its value, and what pictures read beside `shape`. */
+  /** All numbers in the order of the axes, row-major: what pictures read beside `shape`. */
   get data(): Float32Array {
     return this.toFlat();
   }

@@ -54,12 +54,25 @@ export function keepLargest(recorder: Recorder, x: View, rows: number, count: nu
   });
 }
 
-const ACTIVE_BITS = defineKernel({
-  name: "active bits",
-  sources: bitsSource,
-  bindings: { x: "read", out: "write" },
-  params: u32("rowCount", "width", "words", "xStart", "xStride"),
-});
+const activeBitsOf = (size: 1 | 4, element: string, bits: string) =>
+  defineKernel({
+    name: `active bits ${size}`,
+    sources: [
+      `alias Element = ${element};\nconst SIZE = ${size}u;\nfn bitsOf(x: Element) -> u32 {\n${bits}\n}`,
+      bitsSource,
+    ],
+    bindings: { x: "read", out: "write" },
+    params: u32("rowCount", "width", "words", "xStart", "xStride"),
+  });
+
+const ACTIVE_BITS = {
+  one: activeBitsOf(1, "f32", "  return select(0u, 1u, x != 0.0);"),
+  four: activeBitsOf(
+    4,
+    "vec4<f32>",
+    "  let bits = select(vec4<u32>(), vec4<u32>(1u, 2u, 4u, 8u), x != vec4<f32>());\n  return bits.x | bits.y | bits.z | bits.w;",
+  ),
+};
 
 const ACTIVE_WORDS = defineKernel({
   name: "active words",
@@ -85,10 +98,17 @@ const DECODE_ACTIVE = byStorage(decodeKernel);
 export function decodeActive(recorder: Recorder, x: View, rows: number, W: Matrix, out: View): void {
   W.parts.forEach((part, index) => {
     const words = Math.ceil(part.rows / 32);
-    const place = { rowCount: rows, words, xStart: x.start + part.firstRow, xStride: x.rowStride };
+    const place = { xStart: x.start + part.firstRow, xStride: x.rowStride };
     const activeBits = recorder.temp(rows, words);
-    recorder.dispatch(ACTIVE_BITS, {
-      params: { ...place, width: part.rows },
+    const step = [part.rows, place.xStart, place.xStride].every((length) => length % 4 === 0) ? 4 : 1;
+    recorder.dispatch(step === 4 ? ACTIVE_BITS.four : ACTIVE_BITS.one, {
+      params: {
+        rowCount: rows,
+        words,
+        width: part.rows / step,
+        xStart: place.xStart / step,
+        xStride: place.xStride / step,
+      },
       buffers: { x: x.buffer, out: activeBits },
       workgroups: elementGrid(recorder, rows * words),
     });
@@ -99,7 +119,7 @@ export function decodeActive(recorder: Recorder, x: View, rows: number, W: Matri
       workgroups: elementGrid(recorder, rows),
     });
     recorder.dispatch(DECODE_ACTIVE[part.storage ?? W.storage], {
-      params: { ...place, width: W.width, weightStride: W.stride },
+      params: { ...place, rowCount: rows, words, width: W.width, weightStride: W.stride },
       buffers: { x: x.buffer, weights: part, activeWords, out: out.buffer },
       workgroups: elementGrid(recorder, rows * Math.ceil(W.width / 16)),
       constants: index > 0 ? { ACCUMULATE: 1 } : {},

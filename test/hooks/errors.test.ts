@@ -7,6 +7,7 @@ import {
   type HookedForwardOptions,
   type HookedModel,
   metric,
+  NdArray,
   type SweepOptions,
 } from "../../src/hooks/index.ts";
 import type { ModelInput } from "../../src/model/input.ts";
@@ -122,11 +123,18 @@ describe("an edit", () => {
     expect(failure).toMatch(message);
   });
 
+  it("with an array turned round is refused, too", async () => {
+    const value = new NdArray(new Float32Array(64), [32, 2]);
+    expect(
+      await failureOf(() => model.forward(IDS, { edits: [edit({ batch: [0], positions: [0, 1], value })] })),
+    ).toMatch(/^HookError hook\/value-shape: .*its value is \[32, 2\]; the selection is \[1, 2, 32\]/);
+  });
+
   it("with a tensor turned round is refused, which has as many numbers", async () => {
     const place = { batch: [0], positions: [0, 1] };
     using turned = model.gpu.tensorFrom(new Float32Array(64), [32, 2], "value");
     expect(await failureOf(() => model.forward(IDS, { edits: [edit({ ...place, value: turned })] }))).toMatch(
-      /^HookError hook\/value-shape: .*its value tensor is \[32, 2\]; the selection is \[1, 2, 32\], and a tensor has its last axes/,
+      /^HookError hook\/value-shape: .*its value is \[32, 2\]; the selection is \[1, 2, 32\], and a value with axes has its last ones/,
     );
     for (const shape of [
       [64, 1],

@@ -1,7 +1,7 @@
 /** `NdArray` against nested lists, which index by hand, and `cache.array` against what `cache.read` gives. */
 import { describe, expect, it } from "vitest";
-import { type Cut, NdArray, type NestedNumbers } from "../../src/hooks/index.ts";
-import { withForward, withHooked } from "./support.ts";
+import { type Cut, type EditValue, NdArray, type NestedNumbers } from "../../src/hooks/index.ts";
+import { logitsOf, withForward, withHooked } from "./support.ts";
 
 const SHAPE = [2, 3, 4, 5];
 const COUNT = 120;
@@ -133,6 +133,25 @@ describe("cache.array", () => {
         expect(part.slice(0, 1, 0).toNested()).toEqual(pattern.slice(1, 3, 3).toNested());
         expect((await cache.array("blocks.0.hook_resid_pre")).shape).toEqual([2, 4, model.spec.dModel]);
         await expect(cache.array("blocks.1.hook_resid_pre")).rejects.toMatchObject({ code: "hook/not-captured" });
+      });
+    });
+  });
+
+  it("gives values of edits: the array, a slice and a mean", async () => {
+    await withHooked("llama", async (model) => {
+      const at = "blocks.1.hook_resid_post";
+      const logitsWith = (value: EditValue) => logitsOf(model, [1, 2, 3, 4], { edits: [{ at, op: "set", value }] });
+      await withForward(model, [5, 6, 7, 8], { capture: [at] }, async ({ cache }) => {
+        const array = await cache.array(at);
+        for (const value of [
+          array,
+          array.slice(0),
+          array.slice(0, 2),
+          array.slice(0, [1, 2]),
+          array.mean(0, 1),
+          array.mean(),
+        ])
+          expect(await logitsWith(value)).toEqual(await logitsWith(value.toFlat()));
       });
     });
   });

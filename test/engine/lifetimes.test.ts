@@ -278,11 +278,18 @@ describe("results that nobody destroyed", () => {
   it.each([false, true])("a device that was forgotten is named unless quiet (%s)", async (quiet) => {
     const warned = vi.spyOn(console, "warn").mockImplementation(() => undefined);
     try {
-      await (async () => (await newGpu()).endWhenForgotten("the model x", quiet))();
+      let hasEnded = false;
+      await (async () => {
+        const gpu = await newGpu();
+        void gpu.device.lost.then(() => {
+          hasEnded = true;
+        });
+        gpu.endWhenForgotten("the model x", quiet);
+      })();
       await turnOfEventLoop();
       const ofModel = () => warned.mock.calls.filter(([message]) => `${message}`.includes("the model x"));
-      await collectUntil(() => ofModel().length > 0);
-      await turnOfEventLoop();
+      await collectUntil(() => hasEnded);
+      expect(hasEnded).toBe(true);
       const named = expect.stringMatching(
         /^superlens: the garbage collector found that nobody had destroyed the model x/,
       );

@@ -72,13 +72,15 @@ const isWhole = (kernel: MatmulKernel) =>
   (kernel.expectedOn.length > 0 && (isNight || !/^tiled|^shared 16/.test(kernel.name)));
 
 /**
- * How weights are stored and how rows are read are pieces of WGSL of their own. So by day kernels that differ in their tile
- * read bf16 beside rows that lie in fours, and f32 beside others; features show f32 with both.
+ * How weights are stored and how rows are read are pieces of WGSL of their own. So by day all but the reference read f16 and bf16
+ * beside rows that lie in fours (bf16 alone if they differ from another kernel in their tile), and f32 beside others; features
+ * show f32 with both.
  */
 function storagesOf(kernel: MatmulKernel, { width }: Case): readonly StorageType[] {
-  if (isWhole(kernel)) return STORAGES;
+  if (kernel === MATMUL_FAMILY.reference || (isNight && isWhole(kernel))) return STORAGES;
   if (isNight) return ["f32", "bf16"];
-  return width % 4 === 0 ? ["bf16"] : ["f32"];
+  if (width % 4 !== 0) return ["f32"];
+  return isWhole(kernel) ? ["f16", "bf16"] : ["bf16"];
 }
 
 /** What this adapter cannot run is not in the tables; the cross-host tests run it where it can. */

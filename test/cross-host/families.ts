@@ -1,6 +1,6 @@
 /** Every family against what transformers computed: logits, residual around each block, attention pattern. */
 import { type ActivationCache, loadModel, parseHeader, toFloat32 } from "../../src/index.ts";
-import { type Check, type CheckContext, expectEqual } from "./harness.ts";
+import { type Check, type CheckContext, expectEqual, inChromiumByDay } from "./harness.ts";
 
 /** Largest difference allowed, as a part of the largest value expected. float32 gives about 1e-6. */
 export const TOLERANCE = 1e-4;
@@ -77,8 +77,23 @@ const weightCheck: Check = {
   },
 };
 
+/** Of each kind of positions, norms, blocks and heads one. */
+const byDay = inChromiumByDay([
+  "bloom",
+  "cohere",
+  "gemma2",
+  "gemma3",
+  "gpt2",
+  "gptj",
+  "gpt_neox",
+  "llama",
+  "opt",
+  "qwen3",
+]);
+
 const goldenChecks: Check[] = FAMILIES.map((family) => ({
   name: `${family} gives Hugging Face's logits, residuals and patterns`,
+  ...byDay(family),
   async run(context) {
     const golden = await fixtureTensors(context, `families/${family}/golden.safetensors`);
     const flat = [...(golden.get("input_ids") as Float32Array)];

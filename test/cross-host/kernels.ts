@@ -3,7 +3,7 @@
  *
  * Most of the time goes into compiling. `test/kernels` compiles every combination by day, on Node. At night so do the other
  * hosts. By day Deno, whose compiler is another, compiles each piece of each kernel's WGSL, and Chromium, whose compiler is
- * Node's, each kernel once.
+ * Node's, what its models take.
  */
 import { ATTENTION_FAMILY } from "../../src/kernels/attention.ts";
 import { isBlockStorage, STORAGE_TYPES, type StorageType } from "../../src/kernels/storage.ts";
@@ -24,11 +24,8 @@ function below(error: number, tolerance: number, what: string): number {
   return error;
 }
 
-/**
- * How a matrix is stored and how its rows are read are pieces of their own: by day bf16 is read by fours, and f32 by ones;
- * in Chromium only the largest that is read by fours.
- */
-function matmulCases(shapes: readonly Case[], { host, isNight }: CheckContext): [Case, StorageType][] {
+/** How a matrix is stored and how its rows are read are pieces of their own: by day bf16 is read by fours, and f32 by ones. */
+function matmulCases(shapes: readonly Case[], { isNight }: CheckContext): [Case, StorageType][] {
   if (isNight)
     return shapes.flatMap((shape): [Case, StorageType][] => [
       [shape, "f32"],
@@ -36,22 +33,16 @@ function matmulCases(shapes: readonly Case[], { host, isNight }: CheckContext): 
     ]);
   const byDay = shapes.map((shape): [Case, StorageType] => [shape, shape.width % 4 === 0 ? "bf16" : "f32"]);
   const lastOf = (wanted: StorageType) => byDay.filter(([, storage]) => storage === wanted).slice(-1);
-  return host === "deno" ? [...lastOf("bf16"), ...lastOf("f32")] : lastOf("bf16");
+  return [...lastOf("bf16"), ...lastOf("f32")];
 }
 
-/** What has every flag, which is the one of Chromium by day; Deno has what is compiled from other pieces of WGSL, too. */
-const ALL_FLAGS = "soft cap, window, ALiBi";
+/** Every flag and piece of WGSL once. */
 const PIECES: readonly string[] = [
-  ALL_FLAGS,
+  "soft cap, window, ALiBi",
   "sinks of 2500 keys, a soft cap and a window",
   "dHead 260, two slices of output",
   "both ways through a window, some rows of long sequences",
 ];
-
-function attentionShapes({ host, isNight }: CheckContext) {
-  if (isNight) return ATTENTION_SHAPES;
-  return ATTENTION_SHAPES.filter(({ name }) => (host === "deno" ? PIECES.includes(name) : name === ALL_FLAGS));
-}
 
 /** Weights in blocks: every storage, read four at a time and one at a time, and by the kernels that walk blocks. */
 const blocksCheck: Check = {
@@ -78,6 +69,7 @@ const blocksCheck: Check = {
 const matmulChecks: Check[] = ALL_MATMULS.filter(({ inBlocks }) => !inBlocks).flatMap((kernel) =>
   kernel.layouts.map((layout) => ({
     name: `matmul ${kernel.name}, ${layout}`,
+    atNightIn: ["browser"],
     async run(context) {
       const gpu = await context.gpu();
       const shapes = MATMUL_SHAPES.filter((shape) => suits(kernel, layout, shape));
@@ -95,9 +87,12 @@ const matmulChecks: Check[] = ALL_MATMULS.filter(({ inBlocks }) => !inBlocks).fl
 
 const attentionChecks: Check[] = [...ATTENTION_FAMILY.candidates, ATTENTION_FAMILY.reference].map((attention) => ({
   name: `attention ${attention.name}`,
+  atNightIn: ["browser"],
   async run(context) {
     const gpu = await context.gpu();
-    const shapes = attentionShapes(context).filter((shape) => canRun(gpu, attention, shape));
+    const shapes = ATTENTION_SHAPES.filter(
+      (shape) => (context.isNight || PIECES.includes(shape.name)) && canRun(gpu, attention, shape),
+    );
     if (shapes.length === 0) return "not for this adapter";
     let worst = 0;
     for (const shape of shapes) {

@@ -170,7 +170,7 @@ it("a tensor with queries before heads is refused where the sizes tell it", asyn
   const edit = (value: Edit["value"]): Edit => ({ at: PATTERN, op: "set", value, ...selection });
   using turned = model.gpu.tensorFrom(new Float32Array(32), [2, 4, 4], "queries, heads, keys");
   expect(await failureOf(() => model.forward(IDS, { edits: [edit(turned)] }))).toMatch(
-    /^HookError hook\/value-shape: .*tensor is \[2, 4, 4\]; the selection is \[1, 4, 2, 4\]/,
+    /^HookError hook\/value-shape: .*value is \[2, 4, 4\]; the selection is \[1, 4, 2, 4\]/,
   );
   using right = model.gpu.tensorFrom(new Float32Array(32), [4, 2, 4], "heads, queries, keys");
   (await model.forward(IDS, { edits: [edit(right)] })).destroy();

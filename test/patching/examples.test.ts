@@ -39,6 +39,11 @@ const PRINTS: Record<string, RegExp[]> = {
     /^-?\d+\.\d\d {2}\S+->\S+$/m,
     /^262 of 262 edges keep 1\.00/m,
   ],
+  features: [
+    /^step 40: \d+% unexplained$/m,
+    /^logit\(\S+\) - logit\(\S+\) = -?\d+\.\d\d\n(feature \d+ at \S+: -?\d+\.\d\d, exact -?\d+\.\d\d\n){6}/m,
+    /^without features [\d, ]+: \S+ \d+%, \S+ \d+%$/m,
+  ],
   injection: [/without injection/, /^L2 +-?\d+\.\d\d$/m],
   "paths-and-circuits-of-heads": [
     /^logit\(cat\) - logit\(bird\)[\s\S]*^L2( +-?\d+\.\d\d){5}$/m,

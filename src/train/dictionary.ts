@@ -111,9 +111,7 @@ export async function trainDictionary(options: TrainDictionaryOptions): Promise<
 
 /** The transcoder with a threshold in place of its k, as SAELens has it. */
 async function withThreshold(model: HookedModel, dictionary: Dictionary, threshold: number): Promise<Dictionary> {
-  const { k: _, ...config } = dictionary.config;
-  const changed = { ...config, architecture: "jumprelu_transcoder" };
-  const files = await dictionaryFiles(dictionary, { config: changed, threshold });
+  const files = await dictionaryFiles(dictionary, threshold);
   const finished = await loadDictionary(model, sourceOf(files));
   dictionary.destroy();
   return finished;

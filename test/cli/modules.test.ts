@@ -2,6 +2,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it } from "vitest";
+import { scanOf } from "../../src/cli/graph-list.ts";
 import { MaxActivating } from "../../src/hooks/index.ts";
 import { inTempFolder } from "../checkpoint/support.ts";
 import { randomArrays, stored } from "../modules/files.ts";
@@ -86,6 +87,13 @@ it("shows the features of a prompt, of a metric and of a text", async () => {
   expect((await superlens(["features", MODEL, "--sae", SAE, "--file", "x.json"])).code).toBe(2);
 });
 
+it("names the transcoders of a graph by their repository, as circuit-tracer does", () => {
+  expect(scanOf(["hf:owner/name"])).toBe("owner/name");
+  expect(scanOf(["hf:owner/name@a-revision"])).toBe("owner/name@a-revision");
+  for (const saes of [["./folder"], ["hf:owner/name/folder"], ["hf:owner/name", "hf:owner/other"]])
+    expect(scanOf(saes)).toBeUndefined();
+});
+
 it("writes the attribution graph of a prompt", async () => {
   await inTempFolder(async (folder) => {
     const shapes = { W_enc: [8, 32], W_dec: [8, 32], b_enc: [8], b_dec: [32] };
@@ -103,5 +111,18 @@ it("writes the attribution graph of a prompt", async () => {
     expect(metadata).toMatchObject({ slug: "a-graph", node_threshold: 0.8 });
     expect(JSON.parse(run.stdout)).toMatchObject({ file: out, nodes: nodes.length, links: links.length });
     expect((await superlens([...asked, "--max-features", "9"])).code).toBe(2);
+    // The viewer begins with the list of the folder's graphs, in which each is once.
+    const list = join(folder, "graph-metadata.json");
+    expect(JSON.parse(await readFile(list, "utf8"))).toEqual({ graphs: [metadata] });
+    for (const name of ["a-graph.json", "b-graph.json"]) {
+      const more = await superlens([...asked, "--graph", join(folder, name), "--max-features", "3"]);
+      expect(more.stdout).toContain(`${list}: names it`);
+    }
+    const { graphs } = JSON.parse(await readFile(list, "utf8"));
+    expect(graphs.map(({ slug }: { slug: string }) => slug)).toEqual(["a-graph", "b-graph"]);
+    expect((await superlens([...asked, "--graph", list])).code).toBe(2);
+    await writeFile(list, "[]");
+    const refused = await superlens([...asked, "--graph", out]);
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining("is no list of graphs") });
   });
 });

@@ -36,6 +36,8 @@ describe("trainDictionary", () => {
     await saveDictionary(dictionary, store);
     using again = await loadDictionary(model, store.source());
     expect(again.config.architecture).toBe(hookOut ? "jumprelu_transcoder" : "topk");
+    const where = { hook_name: hook, ...(hookOut && { hook_name_out: hookOut }) };
+    expect(again.config.metadata).toMatchObject({ ...where, sae_lens_version: "6.0.0", model_name: "gpt2" });
     const acts = `${hook}.hook_sae_acts_post`;
     const seen: Float32Array[] = [];
     for (const each of [dictionary, again]) {

@@ -22,6 +22,7 @@ import { splicedSpec } from "../../hooks/modules/splice.ts";
 import { positionAxis } from "../../hooks/patching/sites.ts";
 import { checkForward } from "../../hooks/plan.ts";
 import { toIds } from "../../model/input.ts";
+import { addToGraphList, GRAPH_LIST, type GraphList, graphListBeside, scanOf } from "../graph-list.ts";
 import { oneInput } from "../input.ts";
 import { type MetricOption, metricOption, resolveMetric } from "../metric-option.ts";
 import {
@@ -115,6 +116,8 @@ async function features(source: string, prompt: string | undefined, command: Com
   const lines = options.file === undefined ? undefined : await readPrompts(options.file);
   const input = lines ?? oneInput(command, prompt, options);
   for (const written of [options.out, options.graph]) if (written !== undefined) await checkWritable(written);
+  // The viewer asks for NAME.json, so that nothing else can be in its list.
+  const list = options.graph?.endsWith(".json") ? await graphListBeside(options.graph) : undefined;
   const resume = options.resume === undefined ? undefined : await MaxActivating.load(await readFile(options.resume));
   await withModel(source, options, {
     async prepare(facts) {
@@ -126,7 +129,7 @@ async function features(source: string, prompt: string | undefined, command: Com
     },
     async run(model, { ids, metric }) {
       if (options.graph !== undefined) {
-        await writeGraph(model, ids[0] as number[], options);
+        await writeGraph(model, ids[0] as number[], list, options);
         return;
       }
       using dictionary = await loadDictionary(model, options.sae[0] as string, { signal: stop.signal });
@@ -150,6 +153,11 @@ function checkOptions(
 ): void {
   if (graph === undefined && (sae.length > 1 || maxFeatures !== undefined))
     usageError(command, "several --sae, and --max-features, are about --graph; give it, or leave them out");
+  if (graph !== undefined && basename(graph) === GRAPH_LIST)
+    usageError(
+      command,
+      `${GRAPH_LIST} lists the graphs of a folder for circuit-tracer's viewer; give the graph another name`,
+    );
   if (graph !== undefined && (file !== undefined || metric))
     usageError(command, "--graph is of a prompt's likeliest tokens; leave out --file and --metric");
   if (file === undefined && (out !== undefined || resume !== undefined))
@@ -160,7 +168,12 @@ function checkOptions(
   if (out === undefined) usageError(command, "--file needs --out, the file to write");
 }
 
-async function writeGraph(model: HookedModel, ids: readonly number[], options: FeaturesOptions): Promise<void> {
+async function writeGraph(
+  model: HookedModel,
+  ids: readonly number[],
+  list: GraphList | undefined,
+  options: FeaturesOptions,
+): Promise<void> {
   const { sae, graph: file = "", maxFeatures, json, quiet = false } = options;
   const { signal } = stop;
   const transcoders: Dictionary[] = [];
@@ -175,11 +188,18 @@ async function writeGraph(model: HookedModel, ids: readonly number[], options: F
     const asked = { input: [ids], signal, onProgress, ...(maxFeatures !== undefined && { maxFeatures }) };
     const graph = await attributionGraph(model, transcoders, asked);
     display.end();
-    const content = graph.toCircuitTracer({ slug: basename(file).replace(/\.json$/, "") });
-    const size = await writeFileWhole(file, toChunks(new TextEncoder().encode(JSON.stringify(content))));
+    const scan = scanOf(sae);
+    const slug = basename(file).replace(/\.json$/, "");
+    const content = graph.toCircuitTracer({ slug, ...(scan !== undefined && { scan }) });
+    const size = await writeFileWhole(file, [new TextEncoder().encode(JSON.stringify(content))]);
+    if (list) await addToGraphList(list, content.metadata);
     const [nodes, links] = [content.nodes.length, content.links.length];
-    if (json) printJson({ file, bytes: size, nodes, links });
-    else print(`${file}: ${nodes} of ${graph.nodes.length} nodes, ${links} edges`);
+    if (json) printJson({ file, bytes: size, nodes, links, ...(list && { list: list.path }) });
+    else
+      print(
+        `${file}: ${nodes} of ${graph.nodes.length} nodes, ${links} edges`,
+        ...(list ? [`${list.path}: names it to circuit-tracer's viewer`] : []),
+      );
   } finally {
     display.end();
     for (const each of transcoders) each.destroy();
@@ -249,12 +269,8 @@ async function overText(
     ...(resume ? { resume } : { count: top }),
     ...{ onProgress, signal: stop.signal },
   }).finally(() => display.end());
-  const size = await writeFileWhole(out as string, toChunks(found.save()));
+  const size = await writeFileWhole(out as string, [found.save()]);
   const active = found.frequencies.filter((count) => count > 0).length;
   if (json) printJson({ file: out, bytes: size, lines: found.done, features: found.dSae, active });
   else print(`${out}: ${found.done} lines, ${active} of ${found.dSae} features active`);
-}
-
-async function* toChunks(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield bytes;
 }

@@ -11,7 +11,7 @@ import type { AttributionNode, GraphParts, PruneOptions } from "./nodes.ts";
 export interface CircuitTracerOptions extends PruneOptions {
   /** The name of the graph, by which the viewer asks for its file. */
   slug: string;
-  /** Which transcoders these are, by the viewer's name: it shows their features' examples. Default "custom". */
+  /** Which transcoders these are, for their features' examples: `owner/name` on the Hub; for Neuronpedia its name of the model. Default "custom". */
   scan?: string;
   /** The text of the prompt. Default: that of its tokens. */
   prompt?: string;
@@ -45,7 +45,7 @@ export interface CircuitTracerNode {
   activation: number | null;
 }
 
-/** What `toCircuitTracer` gives: `JSON.stringify` it into `slug.json`. */
+/** What `toCircuitTracer` gives: `JSON.stringify` it into `slug.json`; `graph-metadata.json` beside it, `{ graphs: [metadata] }`, names it to the viewer. */
 export interface CircuitTracerGraph {
   metadata: {
     slug: string;

@@ -1,4 +1,7 @@
-/** A dictionary as SAELens's folder, from its weights on the GPU. */
+/**
+ * A dictionary as SAELens's folder, from its weights on the GPU. Its settings are written from what the dictionary computes, not copied
+ * from the file that it was loaded from: that may be of another format, or have factors that are in the weights by now.
+ */
 
 import { writeSafetensors } from "../../checkpoint/index.ts";
 import { type FileStore, STORE, storeOf, writeText } from "../../checkpoint/store.ts";
@@ -10,9 +13,27 @@ import * as s from "../../schema/schema.ts";
 import { DICTIONARY } from "./active.ts";
 import { type Dictionary, type DictionaryModule, weightsOf } from "./dictionary.ts";
 
+/** SAELens's names of what can be saved, by the activation: of an autoencoder, and of a transcoder. */
+const ARCHITECTURES = {
+  relu: { autoencoder: "standard", transcoder: "transcoder" },
+  topk: { autoencoder: "topk", transcoder: undefined },
+  jumprelu: { autoencoder: "jumprelu", transcoder: "jumprelu_transcoder" },
+} as const;
+
+/** The version of the format. SAELens reads a file without it as one of before version 6, and drops the `metadata`. */
+const FORMAT_VERSION = "6.0.0";
+
+/** What settings say of the training. Version 6 has it in `metadata`; before, it lay among the other settings. */
+const PROVENANCE = [
+  ...["model_name", "model_class_name", "model_from_pretrained_kwargs", "prepend_bos", "exclude_special_tokens"],
+  ...["context_size", "seqpos_slice", "dataset_path", "neuronpedia_id", "sae_lens_training_version"],
+];
+
 /**
- * Writes `cfg.json` and `sae_weights.safetensors`, in float32: a dictionary that was trained here.
- * @throws HookError `hook/unsupported` for one whose weights are not those of a standard, topk or JumpReLU dictionary in float32
+ * Writes `cfg.json` and `sae_weights.safetensors`, in float32: a dictionary that was trained here, or one of any format that computes the
+ * same.
+ * @throws HookError `hook/unsupported` for one that is no standard, topk or JumpReLU dictionary in float32, and for a TopK transcoder,
+ * which SAELens does not have
  */
 export async function saveDictionary(dictionary: Dictionary, to: string | FileStore): Promise<void> {
   s.readArgument(DICTIONARY, dictionary, "saveDictionary", "dictionary");
@@ -22,18 +43,20 @@ export async function saveDictionary(dictionary: Dictionary, to: string | FileSt
   await store.write("sae_weights.safetensors", [weights]);
 }
 
-/** The contents of both files; with other settings and a threshold for every feature, where these are given. */
+/** The contents of both files; where a threshold is given, with it for every feature, as a JumpReLU dictionary. */
 export async function dictionaryFiles(
   dictionary: Dictionary,
-  changes: { readonly config?: Readonly<Record<string, unknown>>; readonly threshold?: number } = {},
+  givenThreshold?: number,
 ): Promise<{ config: string; weights: Uint8Array }> {
   dictionary.assertAlive();
   const [module] = dictionary.modules as [DictionaryModule];
   const [weights] = weightsOf(dictionary) as [Record<string, unknown>];
   const { W_enc, W_dec } = weights as { W_enc: Matrix; W_dec: Matrix };
-  const isGated = module.activation.kind === "gated";
-  const isPlain = !isGated && !module.hasSkip && !module.subtractsDecoderBias && !module.normalize;
-  if (dictionary.modules.length > 1 || !isPlain || W_enc.storage !== "f32" || W_dec.storage !== "f32")
+  const kind = givenThreshold === undefined ? module.activation.kind : "jumprelu";
+  const architecture = architectureOf(kind, module);
+  const isPlain = !module.hasSkip && !module.subtractsDecoderBias && !module.normalize;
+  const isFloat32 = W_enc.storage === "f32" && W_dec.storage === "f32";
+  if (architecture === undefined || dictionary.modules.length > 1 || !isPlain || !isFloat32)
     throw new HookError(
       "hook/unsupported",
       `The dictionary ${dictionary.label} cannot be saved: those that trainDictionary() gave can. Copy its files instead.`,
@@ -42,8 +65,7 @@ export async function dictionaryFiles(
   const encoder = await readMatrix(dictionary, W_enc);
   const turned = Float32Array.from(encoder, (_, i) => encoder[(i % dSae) * dIn + Math.floor(i / dSae)] as number);
   const { threshold: own } = weights as { threshold?: Tensor };
-  const given = changes.threshold === undefined ? undefined : new Float32Array(dSae).fill(changes.threshold);
-  const threshold = given ?? (await own?.read());
+  const threshold = givenThreshold === undefined ? await own?.read() : new Float32Array(dSae).fill(givenThreshold);
   const arrays = [
     { name: "W_enc", shape: [dIn, dSae], values: turned },
     { name: "W_dec", shape: [dSae, dOut], values: await readMatrix(dictionary, W_dec) },
@@ -54,8 +76,35 @@ export async function dictionaryFiles(
   const entries = arrays.map(({ name, shape, values }) => ({
     ...{ name, dtype: "F32" as const, shape, data: new Uint8Array(values.buffer) },
   }));
-  const config = changes.config ?? dictionary.config;
-  return { config: `${JSON.stringify(config, null, 1)}\n`, weights: writeSafetensors(entries) };
+  const settings = { architecture, ...settingsOf(module, kind), metadata: metadataOf(dictionary, module) };
+  return { config: `${JSON.stringify(settings, null, 1)}\n`, weights: writeSafetensors(entries) };
+}
+
+const isTranscoder = ({ hookIn, hookOut }: DictionaryModule) => hookIn !== hookOut;
+
+function architectureOf(kind: DictionaryModule["activation"]["kind"], module: DictionaryModule): string | undefined {
+  return kind === "gated" ? undefined : ARCHITECTURES[kind][isTranscoder(module) ? "transcoder" : "autoencoder"];
+}
+
+function settingsOf(module: DictionaryModule, kind: string): Record<string, unknown> {
+  const { dIn, dSae, dOut, activation, isOfHeads } = module;
+  return {
+    ...{ d_in: dIn, d_sae: dSae, ...(isTranscoder(module) && { d_out: dOut }) },
+    ...(kind === "topk" && activation.kind === "topk" && { k: activation.k }),
+    ...{ dtype: "float32", device: "cpu", apply_b_dec_to_input: false, normalize_activations: "none" },
+    reshape_activations: isOfHeads ? "hook_z" : "none",
+  };
+}
+
+/** Where it belongs, and what is known of its training. */
+function metadataOf({ config }: Dictionary, module: DictionaryModule): Record<string, unknown> {
+  const known = s.isRecord(config.metadata)
+    ? config.metadata
+    : Object.fromEntries(PROVENANCE.flatMap((name) => (name in config ? [[name, config[name]]] : [])));
+  return {
+    ...{ sae_lens_training_version: null, ...known, sae_lens_version: FORMAT_VERSION, hook_name: module.hookIn },
+    ...(isTranscoder(module) && { hook_name_out: module.hookOut }),
+  };
 }
 
 async function readMatrix({ gpu }: Dictionary, { parts, width, outWidth, stride }: Matrix): Promise<Float32Array> {

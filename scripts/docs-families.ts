@@ -1,20 +1,22 @@
 /**
- * Measures every family against Hugging Face on every host and writes the table into docs/families.md:
+ * Measures every family and further type against Hugging Face on every host and writes the tables into docs/families.md:
  *
  *   npm run docs:families
  *
  * It needs what the cross-host tests need, and lavapipe (Debian: mesa-vulkan-drivers). A host or family that fails ends it
- * before anything is written: a table holds measurements of one run, or it is the old one.
+ * before anything is written: the tables hold measurements of one run, or they are the old ones.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { FAMILY_NOTES } from "../src/model/families/notes.ts";
 import { FAMILIES, familyChecks } from "../test/cross-host/families.ts";
-import { createContext, runCheck } from "../test/cross-host/harness.ts";
-import type { CheckResult } from "../test/cross-host/protocol.ts";
+import { type Check, createContext, runCheck } from "../test/cross-host/harness.ts";
+import { type CheckResult, NIGHT, ONLY } from "../test/cross-host/protocol.ts";
 import { runChromium } from "../test/cross-host/run-chromium.ts";
 import { runDeno } from "../test/cross-host/run-deno.ts";
 import { SUITE_FOLDERS } from "../test/cross-host/runner.ts";
 import { suite } from "../test/cross-host/suite.ts";
+import { TYPES, typeChecks } from "../test/cross-host/types.ts";
 import { serve } from "./hosts/serve.ts";
 import "../src/node.ts";
 
@@ -74,9 +76,9 @@ export const HOSTS: {
 }[] = [
   { title: "Node (Dawn), lavapipe", adapter: "lavapipe", run: runNode },
   { title: "Node (Dawn), SwiftShader", adapter: "swiftshader", run: runNode },
-  { title: "Deno (wgpu), lavapipe", adapter: "lavapipe", run: async () => (await runDeno(true)).results },
-  { title: "Deno (wgpu), SwiftShader", adapter: "swiftshader", run: async () => (await runDeno(true)).results },
-  { title: "Chromium (Dawn), SwiftShader", adapter: "swiftshader", run: async () => (await runChromium(true)).results },
+  { title: "Deno (wgpu), lavapipe", adapter: "lavapipe", run: () => runElsewhere(runDeno) },
+  { title: "Deno (wgpu), SwiftShader", adapter: "swiftshader", run: () => runElsewhere(runDeno) },
+  { title: "Chromium (Dawn), SwiftShader", adapter: "swiftshader", run: () => runElsewhere(runChromium) },
 ];
 
 /** Relative errors of one family on one host. */
@@ -86,14 +88,21 @@ interface Errors {
   pattern: number;
 }
 
-/** For each host, the errors of each fixture. */
-export type Measurements = { title: string; errors: ReadonlyMap<string, Errors> }[];
+/** For each host, the errors of each family's fixture, and of the logits of each further type. */
+export type Measurements = { title: string; errors: ReadonlyMap<string, Errors>; types: ReadonlyMap<string, number> }[];
+
+const MEASURED: readonly Check[] = [...suite.slice(0, 1), ...familyChecks, ...typeChecks];
+
+async function runElsewhere(run: typeof runDeno): Promise<readonly CheckResult[]> {
+  const names = MEASURED.map(({ name }) => name).join("|");
+  return (await run({ isPrinting: true, args: [NIGHT, `${ONLY}^(${names})$`] })).results;
+}
 
 async function runNode(): Promise<readonly CheckResult[]> {
   const server = await serve(SUITE_FOLDERS);
   const context = createContext("node", server.origin, false);
   const results: CheckResult[] = [];
-  for (const check of [...suite.slice(0, 1), ...familyChecks]) results.push(await runCheck(check, context));
+  for (const check of MEASURED) results.push(await runCheck(check, context));
   (await context.gpu()).device.destroy();
   await server.close();
   return results;
@@ -108,7 +117,11 @@ async function measure(): Promise<Measurements> {
     if (failed) throw new Error(`${title}: ${failed.name}: ${failed.note}`);
     const named = results.find(({ name }) => name === suite[0]?.name);
     if (!named?.note.includes(`(${adapter})`)) throw new Error(`${title} ran on ${named?.note ?? "nothing"}.`);
-    measurements.push({ title, errors: new Map(FAMILIES.map((family) => [family, errorsOf(results, family)])) });
+    measurements.push({
+      title,
+      errors: new Map(FAMILIES.map((family) => [family, errorsOf(results, family)])),
+      types: new Map(TYPES.map((type) => [type, errorOf(results, type)])),
+    });
     console.error(`${title}: done`);
   }
   return measurements;
@@ -124,35 +137,70 @@ function errorsOf(results: readonly CheckResult[], family: (typeof FAMILIES)[num
   return { logits, residual, pattern };
 }
 
+function errorOf(results: readonly CheckResult[], type: (typeof TYPES)[number]): number {
+  const name = typeChecks[TYPES.indexOf(type)]?.name;
+  const match = /^logits (\S+)$/.exec(results.find((result) => result.name === name)?.note ?? "");
+  if (!match) throw new Error(`No result for ${type}.`);
+  return Number(match[1]);
+}
+
 const row = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
 /** In units of 1e-7, which is about the precision of float32. */
 const units = (value: number) => (value * 1e7).toFixed(1);
 
-/** A line a fixture and a column a host; a cell has the errors of logits, residuals and patterns. */
-function table(measurements: Measurements): string {
-  const lines = FAMILY_ROWS.map(({ fixture, modelType, special }) => {
-    const name = fixture === modelType ? `\`${modelType}\`` : `\`${modelType}\` (${fixture})`;
-    return row([name, special, ...measurements.map(({ errors }) => cell(errors.get(fixture) as Errors))]);
-  });
+/** Lines for fixtures and a column a host. */
+function table(measurements: Measurements, lines: readonly string[]): string {
   const heads = ["model_type", "what is special", ...measurements.map(({ title }) => title)];
   return [row(heads), row(heads.map((_, index) => (index < 2 ? "---" : "---:"))), ...lines].join("\n");
 }
 
+const labelOf = (fixture: string, type: string) => (fixture === type ? `\`${type}\`` : `\`${type}\` (${fixture})`);
+
+/** A cell has the errors of logits, residuals and patterns. */
+const familyTable = (measurements: Measurements) =>
+  table(
+    measurements,
+    FAMILY_ROWS.map(({ fixture, modelType, special }) =>
+      row([
+        labelOf(fixture, modelType),
+        special,
+        ...measurements.map(({ errors }) => cell(errors.get(fixture) as Errors)),
+      ]),
+    ),
+  );
+
 const cell = ({ logits, residual, pattern }: Errors) => [logits, residual, pattern].map(units).join(" · ");
 
-const START = "<!-- family errors: written by scripts/docs-families.ts -->";
-const END = "<!-- end of family errors -->";
+/** A cell has the error of the logits. */
+const typeTable = (measurements: Measurements) =>
+  table(
+    measurements,
+    TYPES.map((name) => {
+      const config = new URL(`../test/fixtures/types/${name}/config.json`, import.meta.url);
+      const { model_type: type } = JSON.parse(readFileSync(config, "utf8")) as { model_type: string };
+      const cells = measurements.map(({ types }) => units(types.get(name) as number));
+      return row([labelOf(name, type), FAMILY_NOTES[type] ?? "", ...cells]);
+    }),
+  );
 
-/** The page with its table replaced. */
-export function withTable(page: string, measurements: Measurements): string {
-  const [from, to] = [page.indexOf(START), page.indexOf(END)];
-  if (from < 0 || to < from)
-    throw new Error(`The page lacks the marks ${START} and ${END}: put them around its table.`);
-  return `${page.slice(0, from + START.length)}\n\n${table(measurements)}\n\n${page.slice(to)}`;
+/** The tables, by what stands before and after them. */
+const TABLES = [
+  ["<!-- family errors: written by scripts/docs-families.ts -->", "<!-- end of family errors -->", familyTable],
+  ["<!-- types: written by scripts/docs-families.ts -->", "<!-- end of types -->", typeTable],
+] as const;
+
+/** The page with its tables replaced. */
+export function withTables(page: string, measurements: Measurements): string {
+  return TABLES.reduce((text, [start, end, tableOf]) => {
+    const [from, to] = [text.indexOf(start), text.indexOf(end)];
+    if (from < 0 || to < from)
+      throw new Error(`The page lacks the marks ${start} and ${end}: put them around its table.`);
+    return `${text.slice(0, from + start.length)}\n\n${tableOf(measurements)}\n\n${text.slice(to)}`;
+  }, page);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const measurements = await measure();
   const file = fileURLToPath(new URL("../docs/families.md", import.meta.url));
-  writeFileSync(file, withTable(readFileSync(file, "utf8"), measurements));
+  writeFileSync(file, withTables(readFileSync(file, "utf8"), measurements));
 }

@@ -1,7 +1,5 @@
 /** What the page imports: the suite runs while the module is evaluated. */
-import { createContext, runAndPrint } from "./harness.ts";
-import { NIGHT } from "./protocol.ts";
+import { runAndPrint } from "./harness.ts";
 import { suite } from "./suite.ts";
 
-const isNight = new URL(import.meta.url).searchParams.getAll("arg").includes(NIGHT);
-await runAndPrint(suite, createContext("browser", location.origin, isNight));
+await runAndPrint(suite, "browser", location.origin, new URL(import.meta.url).searchParams.getAll("arg"));

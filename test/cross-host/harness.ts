@@ -3,7 +3,7 @@
  * outside can read. A check knows its host only through the context.
  */
 import { Gpu, type HostName, requestGpu } from "../../src/index.ts";
-import { type CheckResult, RESULT_MARK } from "./protocol.ts";
+import { type CheckResult, NIGHT, ONLY, RESULT_MARK } from "./protocol.ts";
 
 export interface CheckContext {
   host: HostName;
@@ -83,9 +83,16 @@ export async function runCheck(check: Check, context: CheckContext): Promise<Che
 /** The note of a check that compares numbers. */
 export const showWorst = (worst: number) => `worst ${worst.toExponential(1)}`;
 
-/** Runs all checks and prints each result; for hosts that are another process. */
-export async function runAndPrint(checks: readonly Check[], context: CheckContext): Promise<void> {
-  for (const check of checksOf(checks, context.host, context.isNight))
+/** Runs the checks that `args` ask for and prints each result; for hosts that are another process. */
+export async function runAndPrint(
+  checks: readonly Check[],
+  host: HostName,
+  origin: string,
+  args: readonly string[],
+): Promise<void> {
+  const context = createContext(host, origin, args.includes(NIGHT));
+  const only = new RegExp(args.find((arg) => arg.startsWith(ONLY))?.slice(ONLY.length) ?? "");
+  for (const check of checksOf(checks, host, context.isNight).filter(({ name }) => only.test(name)))
     console.log(RESULT_MARK + JSON.stringify(await runCheck(check, context)));
 }
 

@@ -24,7 +24,7 @@ describe("node", () => {
   });
   afterAll(() => server.close());
 
-  it.each(suite.filter(isNotTestedHere))("$name", async (check) => {
+  it.each(checksOf(suite, "node", isNight).filter(isNotTestedHere))("$name", async (check) => {
     const { ok, note } = await runCheck(check, context);
     expect(ok, note).toBe(true);
   });

@@ -12,3 +12,6 @@ export const RESULT_MARK = "@superlens-check ";
 
 /** The argument of a host that runs the cases of the night, too. */
 export const NIGHT = "night";
+
+/** Begins an argument of a host that runs those checks alone whose name has the rest of it, a regular expression. */
+export const ONLY = "only=";

@@ -1,8 +1,7 @@
 /** Runs the suite in Deno. */
 import { inDeno } from "../../scripts/hosts/deno.ts";
-import { type HostReport, runAsProgram, runSuite } from "./runner.ts";
+import { type HostReport, runAsProgram, runSuite, type SuiteRun } from "./runner.ts";
 
-export const runDeno = (isPrinting = false): Promise<HostReport> =>
-  runSuite("deno", "entry-deno.ts", inDeno, isPrinting);
+export const runDeno = (how: SuiteRun = {}): Promise<HostReport> => runSuite("deno", "entry-deno.ts", inDeno, how);
 
 await runAsProgram(import.meta.url, runDeno);

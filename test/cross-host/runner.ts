@@ -20,18 +20,24 @@ export const SUITE_FOLDERS = {
   "/weights/": fileURLToPath(new URL("../../weights/", import.meta.url)),
 };
 
+/** How the suite is run: whether its results are printed as they come, and the host's arguments (`protocol.ts`). */
+export interface SuiteRun {
+  isPrinting?: boolean;
+  args?: readonly string[];
+}
+
 /** Runs the suite's entry for a host there. What ends the host early goes into the log. */
 export async function runSuite(
   host: HostReport["host"],
   entry: string,
   run: (launch: Launch) => Promise<void>,
-  isPrinting: boolean,
+  { isPrinting = false, args = isNight ? [NIGHT] : [] }: SuiteRun,
 ): Promise<HostReport> {
   const report: HostReport = { host, results: [], log: [] };
   try {
     await run({
       entry: fileURLToPath(new URL(entry, import.meta.url)),
-      args: isNight ? [NIGHT] : [],
+      args: [...args],
       folders: SUITE_FOLDERS,
       onLine: collectLines(report, isPrinting),
       timeLimitMs: TIME_LIMIT_MS,
@@ -64,13 +70,10 @@ function tapLine({ host, results }: HostReport, { ok, name, milliseconds, note }
 }
 
 /** Runs a runner as a program of its own when `moduleUrl` is what Node was started with. */
-export async function runAsProgram(
-  moduleUrl: string,
-  run: (isPrinting: boolean) => Promise<HostReport>,
-): Promise<void> {
+export async function runAsProgram(moduleUrl: string, run: (how: SuiteRun) => Promise<HostReport>): Promise<void> {
   if (!process.argv[1] || pathToFileURL(process.argv[1]).href !== moduleUrl) return;
   console.log("TAP version 13");
-  const { results, log } = await run(true);
+  const { results, log } = await run({ isPrinting: true });
   console.log(`1..${results.length}`);
   for (const line of log) console.log(`# ${line}`);
   process.exitCode = results.length > 0 && results.every(({ ok }) => ok) ? 0 : 1;

@@ -1,26 +1,30 @@
 /**
- * The table of docs/families.md is the one that its script prints: measuring takes minutes and five adapters, so the page's
+ * The tables of docs/families.md are those that its script prints: measuring takes minutes and five adapters, so the page's
  * own measurements are read and printed again.
  */
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { expect, it } from "vitest";
-import { FAMILY_ROWS, HOSTS, type Measurements, withTable } from "../../scripts/docs-families.ts";
+import { FAMILY_ROWS, HOSTS, type Measurements, withTables } from "../../scripts/docs-families.ts";
 import { FAMILIES, TOLERANCE } from "../cross-host/families.ts";
+import { TYPES } from "../cross-host/types.ts";
 import { FAMILIES as FIXTURES } from "../support/fixtures.ts";
 
 const page = readFileSync(new URL("../../docs/families.md", import.meta.url), "utf8");
 
-/** Rows of the page's table of errors, as cells. */
-const rows = page
-  .slice(page.indexOf("<!-- family errors"), page.indexOf("<!-- end of family errors"))
-  .split("\n")
-  .filter((line) => line.startsWith("|"))
-  .map((line) =>
-    line
-      .split("|")
-      .slice(1, -1)
-      .map((cell) => cell.trim()),
-  );
+/** Rows of one of the page's tables, as cells, without the head. */
+const rowsOf = (name: string) =>
+  page
+    .slice(page.indexOf(`<!-- ${name}:`), page.indexOf(`<!-- end of ${name} -->`))
+    .split("\n")
+    .filter((line) => line.startsWith("|"))
+    .slice(2)
+    .map((line) =>
+      line
+        .split("|")
+        .slice(1, -1)
+        .map((cell) => cell.trim()),
+    );
+const [families, types] = [rowsOf("family errors"), rowsOf("types")];
 
 /** Errors that a cell shows, in units of 1e-7. */
 function errorsIn(cell = "") {
@@ -31,11 +35,12 @@ function errorsIn(cell = "") {
 /** A host's column, and where its errors stand. */
 const measurements: Measurements = HOSTS.map(({ title }, host) => ({
   title,
-  errors: new Map(FAMILY_ROWS.map(({ fixture }, row) => [fixture, errorsIn(rows[row + 2]?.[host + 2])])),
+  errors: new Map(FAMILY_ROWS.map(({ fixture }, row) => [fixture, errorsIn(families[row]?.[host + 2])])),
+  types: new Map(TYPES.map((type, row) => [type, Number(types[row]?.[host + 2]) / 1e7])),
 }));
 
 it("is what the script prints of its measurements: npm run docs:families", () => {
-  expect(withTable(page, measurements)).toBe(page);
+  expect(withTables(page, measurements)).toBe(page);
 });
 
 it("has every family, within the bound", () => {
@@ -44,4 +49,10 @@ it("has every family, within the bound", () => {
   const errors = measurements.flatMap((host) => [...host.errors.values()].flatMap((each) => Object.values(each)));
   expect(errors).toHaveLength(3 * HOSTS.length * FIXTURES.length);
   for (const error of errors) expect(error).toBeLessThanOrEqual(TOLERANCE);
+});
+
+it("has every further type, within the bound", () => {
+  expect(TYPES).toEqual(readdirSync(new URL("../fixtures/types/", import.meta.url)).sort());
+  for (const { types } of measurements)
+    for (const [type, error] of types) expect(error, type).toBeLessThanOrEqual(TOLERANCE);
 });

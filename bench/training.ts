@@ -25,7 +25,7 @@ interface Subject {
   readonly dispatches: number;
 }
 
-/** About 13 forwards and 26 backwards in a block; what is in none takes 21 (docs/decisions.md says which). */
+/** About 13 forwards and 26 backwards in a block; what is in none takes 21 here and 27 in GPT-2. */
 const dispatchAim = (layers: number) => (13 + 26) * layers + 21;
 
 const SUBJECTS: Record<string, (gpu: Gpu) => Promise<Subject>> = {

@@ -1,6 +1,6 @@
-// Which numbers of each row are not 0: a bit for each, 32 in a word, the first the lowest. x [rowCount, xStride], of which `width` numbers
-// from xStart on are looked at; out [rowCount, words]. One invocation a word, which reads x by elements (1 or 4 numbers each): width,
-// xStart and xStride count elements. Grid: x = ceil(rowCount * words / 64), folded into y.
+// Which numbers of each row are not 0: a bit for each, 32 in a word, the first the lowest. x [rowCount, xStride], of which `width` elements
+// from xStart on are looked at; out [rowCount, words]. An element is SIZE numbers, 1 or 4: kernels/dictionary.ts puts it before, with
+// `bitsOf`. One invocation a word. Grid: x = ceil(rowCount * words / 64), folded into y.
 
 struct Params {
   rowCount: u32,

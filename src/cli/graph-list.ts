@@ -18,43 +18,42 @@ const REPOSITORY = /^hf:([^/]+\/[^/]+)$/;
 export const scanOf = (saes: readonly string[]): string | undefined =>
   saes.length === 1 ? REPOSITORY.exec(saes[0] as string)?.[1] : undefined;
 
-/** The list beside a graph's file, as it is before the graph is in it. */
-export interface GraphList {
-  readonly path: string;
-  readonly graphs: readonly Record<string, unknown>[];
-}
+type Metadata = Record<string, unknown>;
 
-/** @throws SuperlensError `cli/not-writable`, also for a file of that name that is no list */
-export async function graphListBeside(file: string): Promise<GraphList> {
+/** The path of the list beside a graph's file. @throws SuperlensError `cli/not-writable`, also for a file of that name that is no list */
+export async function graphListBeside(file: string): Promise<string> {
   const path = join(dirname(file), GRAPH_LIST);
   await checkWritable(path);
+  await readList(path);
+  return path;
+}
+
+async function readList(path: string): Promise<Metadata & { graphs: Metadata[] }> {
   const content = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return '{ "graphs": [] }';
     throw error;
   });
-  const graphs = graphsOf(content);
-  if (graphs) return { path, graphs };
+  const list = listOf(content);
+  if (list) return list;
   throw new SuperlensError(
     "cli/not-writable",
     `${path} is there and is no list of graphs, { "graphs": [{ "slug": … }] }, to which the graph could be added. Move it, or name a file in another folder.`,
   );
 }
 
-function graphsOf(content: string): Record<string, unknown>[] | undefined {
+function listOf(content: string): (Metadata & { graphs: Metadata[] }) | undefined {
   try {
-    const { graphs } = JSON.parse(content);
-    return Array.isArray(graphs) && graphs.every(isRecord) ? graphs : undefined;
+    const list = JSON.parse(content);
+    return Array.isArray(list.graphs) && list.graphs.every(isRecord) ? list : undefined;
   } catch {
     return undefined;
   }
 }
 
-/** Writes the list with the graph in it, in place of one of the same name. */
-export async function addToGraphList(
-  { path, graphs }: GraphList,
-  metadata: CircuitTracerGraph["metadata"],
-): Promise<void> {
-  const others = graphs.filter(({ slug }) => slug !== metadata.slug);
-  const text = `${JSON.stringify({ graphs: [...others, metadata] }, null, 1)}\n`;
+/** Writes the list, as it is by now, with the graph in it, in place of one of the same name. */
+export async function addToGraphList(path: string, metadata: CircuitTracerGraph["metadata"]): Promise<void> {
+  const list = await readList(path);
+  const others = list.graphs.filter(({ slug }) => slug !== metadata.slug);
+  const text = `${JSON.stringify({ ...list, graphs: [...others, metadata] }, null, 1)}\n`;
   await writeFileWhole(path, [new TextEncoder().encode(text)]);
 }

@@ -156,14 +156,21 @@ export async function openModelSource(from: ModelSource, given: OpenModelOptions
   }
 }
 
-async function open(source: ModelSource, options: OpenModelOptions, onClose = () => {}): Promise<Checkpoint> {
+async function open(
+  source: ModelSource,
+  options: OpenModelOptions & { signal: AbortSignal },
+  onClose = () => {},
+): Promise<Checkpoint> {
   const { signal, onProgress, onNotice } = options;
-  signal?.throwIfAborted();
+  signal.throwIfAborted();
   const opened = await abortable(resolveSource(source, options), signal);
   const files = obeying(opened.source, signal);
   const close = async () => {
-    onClose();
-    await files.close?.();
+    try {
+      await files.close?.();
+    } finally {
+      onClose();
+    }
   };
   return openCheckpoint({ ...files, close }, { file: options.file ?? opened.file, onProgress, onNotice });
 }

@@ -5,23 +5,25 @@
 import { run } from "../../src/cli/run.ts";
 import type { GpuProvider } from "../../src/hosts/adapters.ts";
 import { type Host, registerHost } from "../../src/hosts/host.ts";
-import { NODE } from "../../src/hosts/node.node.ts";
 import { testGpu } from "../support/gpu.ts";
 import { TEST_HOST } from "../support/host.ts";
 import type { Run } from "./support.ts";
 
-/** Node, where the default adapter's only device is `device`. Any other adapter is looked for: a test asks what happens then. */
+/**
+ * Node, where the default adapter's only device is `device`. Any other adapter is looked for: a test asks what happens then.
+ * Nothing else may ask for a GPU meanwhile.
+ */
 function hostOn(device: GPUDevice): Host {
-  const { requestAdapter, defaultAdapter } = NODE.adapters;
+  const { requestAdapter, defaultAdapter } = TEST_HOST.adapters;
   const adapters: GpuProvider = {
-    ...NODE.adapters,
+    ...TEST_HOST.adapters,
     async requestAdapter(request) {
       const adapter = await requestAdapter(request);
       if (request.adapter !== defaultAdapter()) return adapter;
       return standIn(adapter, { requestDevice: async () => partOf(device) });
     },
   };
-  return { ...NODE, adapters };
+  return { ...TEST_HOST, adapters };
 }
 
 /** A device whose end frees its own buffers and leaves the rest of `device` alone. */
@@ -31,6 +33,7 @@ function partOf(device: GPUDevice): GPUDevice {
   const lost = new Promise<GPUDeviceLostInfo>((resolve) => {
     end = resolve;
   });
+  void device.lost.then((info) => end(info));
   return standIn(device, {
     lost,
     createBuffer(descriptor: GPUBufferDescriptor) {

@@ -37,12 +37,18 @@ function matmulCases(shapes: readonly Case[], { isNight }: CheckContext): [Case,
 }
 
 /** Every flag and piece of WGSL once. */
-const PIECES: readonly string[] = [
+const PIECES = [
   "soft cap, window, ALiBi",
+  "ALiBi rounded to bfloat16",
+  "chunks of 5",
   "sinks of 2500 keys, a soft cap and a window",
   "dHead 260, two slices of output",
   "both ways through a window, some rows of long sequences",
-];
+].map((piece) => {
+  const shape = ATTENTION_SHAPES.find(({ name }) => name === piece);
+  if (!shape) throw new Error(`There is no shape "${piece}".`);
+  return shape;
+});
 
 /** Weights in blocks: every storage, read four at a time and one at a time, and by the kernels that walk blocks. */
 const blocksCheck: Check = {
@@ -90,9 +96,7 @@ const attentionChecks: Check[] = [...ATTENTION_FAMILY.candidates, ATTENTION_FAMI
   atNightIn: ["browser"],
   async run(context) {
     const gpu = await context.gpu();
-    const shapes = ATTENTION_SHAPES.filter(
-      (shape) => (context.isNight || PIECES.includes(shape.name)) && canRun(gpu, attention, shape),
-    );
+    const shapes = (context.isNight ? ATTENTION_SHAPES : PIECES).filter((shape) => canRun(gpu, attention, shape));
     if (shapes.length === 0) return "not for this adapter";
     let worst = 0;
     for (const shape of shapes) {

@@ -80,7 +80,7 @@ export const TYPES = [
   "vaultgemma",
 ] as const;
 
-/** By day those that have several kernels or ways through the graph that the families do not have; Deno takes two seconds for each. */
+/** By day types that have several kernels no family has; Deno takes two seconds for each. */
 const BY_DAY: readonly string[] = ["glm4_moe", "gpt_oss", "ministral3", "opt350m"];
 
 /** Chromium's compiler is Node's. On Node `test/families/types.test.ts` has all. */

@@ -141,8 +141,10 @@ describe("cache.array", () => {
     await withHooked("llama", async (model) => {
       const at = "blocks.1.hook_resid_post";
       const logitsWith = (value: EditValue) => logitsOf(model, [1, 2, 3, 4], { edits: [{ at, op: "set", value }] });
+      const plain = await logitsOf(model, [1, 2, 3, 4]);
       await withForward(model, [5, 6, 7, 8], { capture: [at] }, async ({ cache }) => {
         const array = await cache.array(at);
+        expect(await logitsWith(array)).not.toEqual(plain);
         for (const value of [
           array,
           array.slice(0),

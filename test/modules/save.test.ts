@@ -113,7 +113,10 @@ describe("saveDictionary", () => {
     };
     const refused = async (source: ReturnType<typeof filesOf>) => {
       using dictionary = await loadDictionary(model, source);
-      await expect(saveDictionary(dictionary, new MemoryStore())).rejects.toMatchObject({ code: "hook/unsupported" });
+      await expect(saveDictionary(dictionary, new MemoryStore())).rejects.toMatchObject({
+        code: "hook/unsupported",
+        message: expect.stringMatching(/it must be standard, TopK \(no transcoder\) or JumpReLU/),
+      });
     };
     await refused(saeLens({ ...config, architecture: "standard", apply_b_dec_to_input: true }));
     await refused(

@@ -2,13 +2,10 @@
 import { describe, expect, it } from "vitest";
 import { Recorder } from "../../src/gpu/recorder.ts";
 import { STORAGE_USAGE } from "../../src/gpu/usage.ts";
-import { matmul } from "../../src/kernels/calls.ts";
 import { compactActive, countActive, decodeActive, keepLargest } from "../../src/kernels/dictionary.ts";
-import { matmulTransposed } from "../../src/kernels/gradients.ts";
 import type { Matrix } from "../../src/kernels/matrix.ts";
 import { packedView } from "../../src/kernels/view.ts";
 import { testGpu } from "../support/gpu.ts";
-import { isNight } from "../support/nightly.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
 
 /** W [rows, width] in f32, in parts of so many rows. */
@@ -104,38 +101,4 @@ describe("active features", () => {
     expect([...found].filter((_, i) => i % 2 === 0)).toEqual(expected.map((i) => i % width));
     expect([...new Float32Array(found.buffer)].filter((_, i) => i % 2 === 1)).toEqual(expected.map((i) => x[i]));
   });
-
-  const cost = "cost a tenth of encoding at most, with 100 of 16384 active";
-  // A clock's verdict: at night, when the machine is quiet.
-  if (isNight) it(cost, { timeout: 600_000 }, decodesInATenth);
 });
-
-async function decodesInATenth(): Promise<void> {
-  const gpu = await testGpu();
-  const [rows, features, width] = [32, 16384, 1024];
-  const encoder = await matrixOf(gaussians(seeded(1), features * width), features, width);
-  using x = gpu.tensorFrom(gaussians(seeded(2), rows * width), [rows, width], "x");
-  using acts = gpu.tensor([rows, features], "acts");
-  using out = gpu.tensor([rows, width], "out");
-  const timed = async (record: (recorder: Recorder) => void) => {
-    const times: number[] = [];
-    for (let run = 0; run < 4; run++) {
-      const start = performance.now();
-      await Recorder.run(gpu, "timed", record);
-      await gpu.idle();
-      times.push(performance.now() - start);
-    }
-    return Math.min(...times.slice(1));
-  };
-  const encode = await timed((recorder) => matmul(recorder, x, rows, encoder, acts));
-  await Recorder.run(gpu, "keep", (recorder) => keepLargest(recorder, packedView(acts, features), rows, 100));
-  const decode = await timed((recorder) =>
-    decodeActive(recorder, packedView(acts, features), rows, encoder, packedView(out, width)),
-  );
-  const dense = await timed((recorder) =>
-    matmulTransposed(recorder, packedView(acts, features), rows, encoder, packedView(out, width), {}),
-  );
-  console.log(`encode ${encode.toFixed(1)} ms, decode ${decode.toFixed(1)} ms, as a matmul ${dense.toFixed(1)} ms`);
-  expect(decode).toBeLessThan(encode / 10);
-  for (const { buffer } of encoder.parts) gpu.destroyBuffer(buffer as GPUBuffer);
-}

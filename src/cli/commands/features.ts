@@ -22,7 +22,7 @@ import { splicedSpec } from "../../hooks/modules/splice.ts";
 import { positionAxis } from "../../hooks/patching/sites.ts";
 import { checkForward } from "../../hooks/plan.ts";
 import { toIds } from "../../model/input.ts";
-import { addToGraphList, GRAPH_LIST, type GraphList, graphListBeside, scanOf } from "../graph-list.ts";
+import { addToGraphList, GRAPH_LIST, graphListBeside, scanOf } from "../graph-list.ts";
 import { oneInput } from "../input.ts";
 import { type MetricOption, metricOption, resolveMetric } from "../metric-option.ts";
 import {
@@ -171,7 +171,7 @@ function checkOptions(
 async function writeGraph(
   model: HookedModel,
   ids: readonly number[],
-  list: GraphList | undefined,
+  list: string | undefined,
   options: FeaturesOptions,
 ): Promise<void> {
   const { sae, graph: file = "", maxFeatures, json, quiet = false } = options;
@@ -194,11 +194,11 @@ async function writeGraph(
     const size = await writeFileWhole(file, [new TextEncoder().encode(JSON.stringify(content))]);
     if (list) await addToGraphList(list, content.metadata);
     const [nodes, links] = [content.nodes.length, content.links.length];
-    if (json) printJson({ file, bytes: size, nodes, links, ...(list && { list: list.path }) });
+    if (json) printJson({ file, bytes: size, nodes, links, ...(list && { list }) });
     else
       print(
         `${file}: ${nodes} of ${graph.nodes.length} nodes, ${links} edges`,
-        ...(list ? [`${list.path}: names it to circuit-tracer's viewer`] : []),
+        ...(list ? [`${list}: names it to circuit-tracer's viewer`] : []),
       );
   } finally {
     display.end();

@@ -59,7 +59,7 @@ export async function dictionaryFiles(
   if (architecture === undefined || dictionary.modules.length > 1 || !isPlain || !isFloat32)
     throw new HookError(
       "hook/unsupported",
-      `The dictionary ${dictionary.label} cannot be saved: those that trainDictionary() gave can. Copy its files instead.`,
+      `The dictionary ${dictionary.label} cannot be saved as SAELens's: it must be standard, TopK (no transcoder) or JumpReLU, of one block, in float32, without a skip, without b_dec subtracted from what is read and without normalized rows. Copy its files instead.`,
     );
   const { dIn, dSae, dOut } = module;
   const encoder = await readMatrix(dictionary, W_enc);

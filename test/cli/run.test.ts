@@ -324,7 +324,7 @@ describe("superlens tune", () => {
     await inTempFolder(async (folder) => {
       vi.stubEnv("SUPERLENS_CACHE", folder);
       try {
-        const { code, stdout } = await superlens(["tune", LLAMA, "--budget", "3", "--json"]);
+        const { code, stdout } = await superlensProcess(["tune", LLAMA, "--budget", "3", "--json"]);
         expect(code).toBe(0);
         const { choices, timings } = JSON.parse(stdout) as TuneReport;
         expect(timings.map((timing) => timing.class)).toContain("1 row, linear, f32");

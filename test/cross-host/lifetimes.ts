@@ -42,29 +42,21 @@ async function forgottenResults(context: CheckContext): Promise<string> {
   return `${made} bytes freed`;
 }
 
-/**
- * Who holds a device does so each time. On a busy machine Deno has twice kept those of three devices for twenty seconds, and never in
- * runs of its own; why is not known. So there are three attempts, and the message says what was held.
- */
 async function destroyedDevices(context: CheckContext): Promise<string> {
-  let alive: string[] = [];
-  for (let attempt = 1; attempt <= 3; attempt++) {
-    const references = new Map<string, WeakRef<object>>();
-    const use = async (time: number) => {
-      const gpu = new Gpu(await requestGpu({ quiet: true }));
-      const model = await load(context, gpu);
-      for (const [name, object] of Object.entries({ gpu, device: gpu.device, model }))
-        references.set(`${name} ${time}`, new WeakRef<object>(object));
-      model.destroy();
-      gpu.destroy();
-    };
-    for (let time = 0; time < 3; time++) await use(time);
-    const held = () => [...references].filter(([, reference]) => reference.deref()).map(([name]) => name);
-    await collectUntil(() => held().length === 0);
-    alive = held();
-    if (alive.length === 0) return `in attempt ${attempt}`;
-  }
-  throw new Error(`still there: ${alive.join(", ")}`);
+  const references = new Map<string, WeakRef<object>>();
+  const use = async (time: number) => {
+    const gpu = new Gpu(await requestGpu({ quiet: true }));
+    const model = await load(context, gpu);
+    for (const [name, object] of Object.entries({ gpu, device: gpu.device, model }))
+      references.set(`${name} ${time}`, new WeakRef<object>(object));
+    model.destroy();
+    gpu.destroy();
+  };
+  for (let time = 0; time < 3; time++) await use(time);
+  const held = () => [...references].filter(([, reference]) => reference.deref()).map(([name]) => name);
+  await collectUntil(() => held().length === 0);
+  if (held().length > 0) throw new Error(`still there: ${held().join(", ")}`);
+  return "of three devices";
 }
 
 async function destroyedWork(context: CheckContext): Promise<string> {

@@ -20,9 +20,9 @@ export const TYPE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: "types: values are widened with what lay in memory",
-    file: "src/ops/head-parts.ts",
-    from: "zeroRows(recorder, rows.count, out);",
-    to: "",
+    file: "src/ops/concat.ts",
+    from: "if (!x) zeroRows(recorder, rows.count, place);",
+    to: "if (!x) return;",
     tests: ["test/kernels/head-parts.test.ts"],
   },
   {

@@ -1,7 +1,7 @@
 /** Vectors side by side in a row: the gradient of a stacked projection's result, of those of its parts. */
 import { copy, zeroRows } from "../kernels/elementwise.ts";
 import type { View } from "../kernels/view.ts";
-import { defineOp, type OpSink, type Shape, type Value } from "./op.ts";
+import { defineOp, type Lowering, type OpSink, type Shape, type Value } from "./op.ts";
 
 export interface ConcatAttributes {
   /** Elements of each part, and whether it is an input or zero. */
@@ -22,20 +22,22 @@ export const CONCAT = defineOp<ConcatAttributes>({
     });
     return [out];
   },
-  lower({ recorder, attributes: { parts }, inputs, outputs, rows }) {
-    const [whole] = outputs as [View];
-    eachPart(parts, (size, start, input) => {
-      const out = { ...whole, start: whole.start + start, width: size };
-      if (input === undefined) {
-        zeroRows(recorder, rows.count, out);
-        return;
-      }
-      const x = inputs[input] as View;
-      if (x.buffer === whole.buffer) return; // It was written there.
-      copy(recorder, { ...x, heads: 1, width: size }, out, rows.count);
-    });
-  },
+  lower: (call) => lowerParts(call, (x, { width }) => ({ ...x, heads: 1, width })),
 });
+
+/** Records the parts of an output: each input, as `read` reads it for its place there, and zeros. What was written there stays. */
+export function lowerParts(
+  { recorder, attributes: { parts }, inputs, outputs, rows }: Lowering<ConcatAttributes>,
+  read: (x: View, place: View) => View,
+): void {
+  const [whole] = outputs as [View];
+  eachPart(parts, (size, start, input) => {
+    const place = { ...whole, start: whole.start + start, width: size };
+    const x = input === undefined ? undefined : (inputs[input] as View);
+    if (!x) zeroRows(recorder, rows.count, place);
+    else if (x.buffer !== whole.buffer) copy(recorder, read(x, place), place, rows.count);
+  });
+}
 
 /** Visits each part with where it begins in a row and which input it is. */
 export function eachPart(

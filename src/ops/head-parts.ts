@@ -2,9 +2,9 @@
  * Parts of each head's vector: a stretch of it, and vectors put together from parts. Latent attention turns one part of a query and lets
  * all heads share one part of a key; values that are narrower than keys are widened with zeros, which attention mixes as it mixes others.
  */
-import { copy, zeroRows } from "../kernels/elementwise.ts";
+import { copy } from "../kernels/elementwise.ts";
 import type { View } from "../kernels/view.ts";
-import { type ConcatAttributes, eachPart } from "./concat.ts";
+import { type ConcatAttributes, eachPart, lowerParts } from "./concat.ts";
 import { defineOp, type OpKind, type Value } from "./op.ts";
 import { SUM_HEADS } from "./sum-heads.ts";
 
@@ -82,17 +82,5 @@ export const JOIN_HEADS: OpKind<JoinHeadsAttributes> = defineOp<JoinHeadsAttribu
       return heads > 1 && inputs[input]?.heads === 1 ? sink.one(SUM_HEADS, [own], {}) : own;
     });
   },
-  lower({ recorder, attributes: { parts }, inputs, outputs, rows }) {
-    const [whole] = outputs as [View];
-    eachPart(parts, (size, start, input) => {
-      const out = { ...whole, start: whole.start + start, width: size };
-      if (input === undefined) {
-        zeroRows(recorder, rows.count, out);
-        return;
-      }
-      const x = inputs[input] as View;
-      const headStride = x.heads === 1 ? 0 : x.headStride;
-      copy(recorder, { ...x, heads: whole.heads, headStride }, out, rows.count);
-    });
-  },
+  lower: (call) => lowerParts(call, (x, { heads }) => ({ ...x, heads, headStride: x.heads === 1 ? 0 : x.headStride })),
 });

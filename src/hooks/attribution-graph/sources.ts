@@ -2,12 +2,11 @@
 import type { Gpu } from "../../gpu/gpu.ts";
 import { Recorder } from "../../gpu/recorder.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
-import { embed } from "../../kernels/calls.ts";
 import type { Matrix } from "../../kernels/matrix.ts";
-import { RowTable } from "../../ops/rows.ts";
 import type { ActivationCache } from "../activation-cache.ts";
 import type { HookedModel } from "../hooked-model.ts";
 import { activeFeatures } from "../modules/active.ts";
+import { recordRows } from "../readouts/directions.ts";
 import { givenPoint, type Transcoder } from "./linear.ts";
 
 /** An active feature at a position. */
@@ -71,18 +70,8 @@ async function readRows(
   const perRead = Math.max(1, Math.floor(ROW_ELEMENTS / width));
   for (let first = 0; first < rows.length; first += perRead) {
     const some = rows.slice(first, first + perRead);
-    const table = new RowTable(some.length);
-    some.forEach((row, index) => {
-      table.set(index, 0, 0, 0, row);
-    });
-    using out = gpu.tensor([some.length, width], "rows of a dictionary");
-    await Recorder.run(
-      gpu,
-      "rows of a dictionary",
-      (recorder) => embed(recorder, recorder.upload(table.data), some.length, matrix, out, { by: "token" }),
-      { signal },
-    );
-    const values = await out.read();
+    const record = (recorder: Recorder) => recorder.readback(recordRows(recorder, matrix, some));
+    const values = new Float32Array((await Recorder.run(gpu, "rows of a dictionary", record, { signal })).bytes);
     for (const [index, row] of some.entries()) found.set(row, values.subarray(index * width, (index + 1) * width));
   }
   return found;

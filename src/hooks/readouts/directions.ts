@@ -79,17 +79,22 @@ export async function normFactor(
 /** Rows of W_U, [dModel] each. */
 async function unembedRows(model: HookedModel, tokens: readonly number[]): Promise<Map<number, Float32Array>> {
   const { dModel } = model.spec;
-  const table = new RowTable(tokens.length);
-  tokens.forEach((token, row) => {
-    table.set(row, 0, 0, 0, token);
-  });
-  const read = await model.engine.record("unembedding rows", (recorder) => {
-    const rows = recorder.temp(tokens.length, dModel);
-    embed(recorder, recorder.upload(table.data), tokens.length, model.engine.weights.W_U, rows, { by: "token" });
-    return recorder.readback(rows);
-  });
+  const read = await model.engine.record("unembedding rows", (recorder) =>
+    recorder.readback(recordRows(recorder, model.engine.weights.W_U, tokens)),
+  );
   const values = new Float32Array(read.bytes);
   return new Map(tokens.map((token, row) => [token, values.subarray(row * dModel, (row + 1) * dModel)]));
+}
+
+/** A temporary [rows.length, width] of some rows of a matrix, in float32. */
+export function recordRows(recorder: Recorder, matrix: Matrix, rows: readonly number[]): Tensor {
+  const table = new RowTable(rows.length);
+  rows.forEach((row, index) => {
+    table.set(index, 0, 0, 0, row);
+  });
+  const out = recorder.temp(rows.length, matrix.width);
+  embed(recorder, recorder.upload(table.data), rows.length, matrix, out, { by: "token" });
+  return out;
 }
 
 /** A temporary [rows, directions.length] of dot products of x [rows, width] with each direction [width]. */

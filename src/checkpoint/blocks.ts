@@ -2,27 +2,40 @@
  * Quantised weights as a type that tensors may have beside the floats: rows of blocks, each with codes of a few bits and the scales
  * that make numbers of them. The layouts, and what a block stands for, are in `gguf/blocks.ts`.
  */
-import { bytesPerElement, type Dtype, f32ToF16 } from "./dtype.ts";
-import { BLOCK_TYPES, type BlockTypeName } from "./gguf/blocks.ts";
+import { bytesPerElement, type Dtype, f32ToF16, toFloat32 } from "./dtype.ts";
+import { BLOCK_TYPES, type Blocks, blocksRead } from "./gguf/blocks.ts";
 
-export type BlockType = Exclude<BlockTypeName, "F32" | "F16" | "BF16">;
+/**
+ * 128 floats of eight bits (E4M3), and the f32 that each is multiplied by. No file has it: codes and scales of f8 checkpoints are
+ * brought together in it (`quantized/scaled.ts`).
+ */
+const FP8 = blocksRead(128, 132, (block, at, out, to) => {
+  const scale = block.getFloat32(at + 128, true);
+  const codes = new Uint8Array(block.buffer, block.byteOffset + at, 128);
+  for (const [i, code] of toFloat32(codes, "F8_E4M3").entries()) out[to + i] = code * scale;
+});
+
+const TYPES = { ...BLOCK_TYPES, FP8 };
+type TypeName = keyof typeof TYPES;
+
+export type BlockType = Exclude<TypeName, "F32" | "F16" | "BF16">;
 
 /** A type that weights may have. */
 export type TensorType = Dtype | BlockType;
 
 export function isBlockType(text: string): text is BlockType {
-  return Object.hasOwn(BLOCK_TYPES, text) && BLOCK_TYPES[text as BlockTypeName].weights > 1;
+  return Object.hasOwn(TYPES, text) && TYPES[text as TypeName].weights > 1;
 }
 
 /** Weights of a block, and its bytes. */
 export function blockSize(type: BlockType): { elements: number; bytes: number } {
-  const { weights, bytes } = BLOCK_TYPES[type];
+  const { weights, bytes }: Blocks = TYPES[type];
   return { elements: weights, bytes };
 }
 
 /** Whole blocks to the numbers that they stand for. */
 export function dequantize(bytes: Uint8Array, type: BlockType): Float32Array {
-  const { weights, bytes: size, dequantise } = BLOCK_TYPES[type];
+  const { weights, bytes: size, dequantise }: Blocks = TYPES[type];
   const out = new Float32Array((bytes.length / size) * weights);
   dequantise(bytes, out);
   return out;

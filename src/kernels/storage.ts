@@ -6,6 +6,7 @@ import weightsBf16 from "../../shaders/weights_bf16.wgsl";
 import weightsBlocks from "../../shaders/weights_blocks.wgsl";
 import weightsF16 from "../../shaders/weights_f16.wgsl";
 import weightsF32 from "../../shaders/weights_f32.wgsl";
+import weightsFp8 from "../../shaders/weights_fp8.wgsl";
 import weightsKNumbers from "../../shaders/weights_k_numbers.wgsl";
 import weightsMxfp4 from "../../shaders/weights_mxfp4.wgsl";
 import weightsQ2K from "../../shaders/weights_q2_k.wgsl";
@@ -21,7 +22,7 @@ import weightsQ80 from "../../shaders/weights_q8_0.wgsl";
 
 /** One number an element. */
 export type FloatStorage = "f32" | "f16" | "bf16";
-/** Codes and scales in blocks, the types of ggml. */
+/** Codes and scales in blocks: the types of ggml, and floats of eight bits. */
 export type BlockStorage =
   | "q8_0"
   | "q4_0"
@@ -29,6 +30,7 @@ export type BlockStorage =
   | "q5_0"
   | "q5_1"
   | "mxfp4"
+  | "fp8"
   | "q2_k"
   | "q3_k"
   | "q4_k"
@@ -91,6 +93,7 @@ export const BLOCK_LAYOUTS: Readonly<Record<BlockStorage, BlockLayout>> = {
       [0, 1],
     ],
   },
+  fp8: { blocks: 1, elements: 128, words: 33, fields: [[0, 132]] },
   q2_k: { blocks: 1, elements: 256, words: 21, fields: [[0, 84]] },
   q3_k: { blocks: 1, elements: 256, words: 28, fields: [[0, 110]] },
   q4_k: { blocks: 1, elements: 256, words: 36, fields: [[0, 144]] },
@@ -116,6 +119,7 @@ export const STORAGE_SOURCE: Readonly<Record<StorageType, string>> = {
   q5_0: inBlocks(weightsQ50),
   q5_1: inBlocks(weightsQ51),
   mxfp4: inBlocks(weightsMxfp4),
+  fp8: inBlocks(weightsFp8),
   q2_k: inBlocks(weightsQ2K),
   q3_k: inBlocks(weightsQ3K),
   q4_k: inBlocks(`${weightsKNumbers}\n${weightsQ4K}`),

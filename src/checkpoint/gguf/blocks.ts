@@ -9,9 +9,7 @@
 import { f16ToNumber, toFloat32 } from "../dtype.ts";
 
 /** One way to store weights. */
-export interface BlockType {
-  /** Its number in a GGUF file, ggml's `enum ggml_type`. */
-  readonly id: number;
+export interface Blocks {
   /** Weights of a block; 1 for the types that store plain floats. */
   readonly weights: number;
   /** Bytes of a block. */
@@ -22,6 +20,11 @@ export interface BlockType {
    * @param out `[blocks * this.weights]`, filled
    */
   dequantise(bytes: Uint8Array, out: Float32Array): void;
+}
+
+export interface BlockType extends Blocks {
+  /** Its number in a GGUF file, ggml's `enum ggml_type`. */
+  readonly id: number;
 }
 
 /** Reads one block: its bytes from `at` on, its weights to `out` from `to` on. */
@@ -182,7 +185,8 @@ const q6_K: ReadBlock = (block, at, out, to) => {
   }
 };
 
-function blocks(id: number, weights: number, bytes: number, read: ReadBlock): BlockType {
+/** A type whose blocks, of so many weights in so many bytes, are read one by one. */
+export function blocksRead(weights: number, bytes: number, read: ReadBlock): Blocks {
   const dequantise = (source: Uint8Array, out: Float32Array): void => {
     const view = new DataView(source.buffer, source.byteOffset, source.byteLength);
     const count = source.byteLength / bytes;
@@ -191,8 +195,10 @@ function blocks(id: number, weights: number, bytes: number, read: ReadBlock): Bl
     }
     for (let block = 0; block < count; block++) read(view, block * bytes, out, block * weights);
   };
-  return { id, weights, bytes, dequantise };
+  return { weights, bytes, dequantise };
 }
+
+const blocks = (id: number, ...type: Parameters<typeof blocksRead>): BlockType => ({ id, ...blocksRead(...type) });
 
 const floats = (id: number, bytes: number, dtype: "F32" | "F16" | "BF16"): BlockType => ({
   id,

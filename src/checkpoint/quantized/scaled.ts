@@ -7,17 +7,17 @@
  * a row, a block, or all. A weight may be several matrices, [.., rows, columns], with scales for each.
  *
  * Integers whose scales f16 can hold become ggml's blocks of 32, which say the same with f16 scales: Q8_0 of eight bits, Q4_0 of
- * four. All others become f32.
+ * four. Floats of eight bits of which 128 share a scale become blocks of FP8. All others become f32.
  */
 import { CheckpointError } from "../../errors.ts";
-import { type BlockType, blockSize } from "../blocks.ts";
+import { blockSize } from "../blocks.ts";
 import { bytesPerElement, type Dtype, f16ToNumber, f32ToF16, isFloat, toFloat32 } from "../dtype.ts";
 import type { ReadTensor, TensorInfo } from "../tensor-info.ts";
 import type { CodeLayout, Quantization } from "./config.ts";
 import { broken, type Derived, type Parts, product } from "./derived.ts";
 
 /** Codes of one number each, whole rows one after the other. */
-type Codes = Int8Array | Float32Array;
+type Codes = Int8Array | Uint8Array;
 
 /** How codes are kept. */
 interface Coding {
@@ -25,14 +25,16 @@ interface Coding {
   /** Codes of an element of the tensor. */
   readonly perElement: number;
   decode(bytes: Uint8Array): Codes;
+  /** What each code stands for, where that is not itself. */
+  readonly numbers?: Float32Array;
   /** The blocks that hold the same codes. */
-  readonly blocks?: BlockType;
+  readonly blocks: keyof typeof BLOCKS;
 }
 
 const asBytes = ({ buffer, byteOffset, byteLength }: Uint8Array) => new Int8Array(buffer, byteOffset, byteLength);
 
 /** Words of unsigned codes, the first in the lowest bits; what they stand for is less by half their range. */
-function packed(bits: 4 | 8, blocks: BlockType): Coding {
+function packed(bits: 4 | 8, blocks: "Q8_0" | "Q4_0"): Coding {
   const [perElement, mask, half] = [32 / bits, 2 ** bits - 1, 2 ** (bits - 1)];
   const decode = (bytes: Uint8Array) => {
     const words = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -46,10 +48,15 @@ function packed(bits: 4 | 8, blocks: BlockType): Coding {
   return { dtype: "I32", perElement, decode, blocks };
 }
 
+const F8 = toFloat32(
+  Uint8Array.from({ length: 256 }, (_, code) => code),
+  "F8_E4M3",
+);
+
 const CODINGS: Readonly<Record<Exclude<CodeLayout, "mxfp4">, readonly Coding[]>> = {
   numbers: [
     { dtype: "I8", perElement: 1, decode: asBytes, blocks: "Q8_0" },
-    { dtype: "F8_E4M3", perElement: 1, decode: (bytes) => toFloat32(bytes, "F8_E4M3") },
+    { dtype: "F8_E4M3", perElement: 1, decode: (bytes) => bytes, numbers: F8, blocks: "FP8" },
   ],
   "packed 4": [packed(4, "Q4_0")],
   "packed 8": [packed(8, "Q8_0")],
@@ -92,14 +99,14 @@ export function scaledWeight(parts: Parts, quantization: Quantization, exact: bo
       const numbers = await readScales(read, parts, grid, coding, first, last);
       return blocks
         ? toBlocks(values, numbers.scales, grid, first, blocks, info)
-        : toFloats(values, numbers, grid, first);
+        : toFloats(values, coding, numbers, grid, first);
     },
   };
 }
 
-/** ggml's blocks, where they hold the same numbers: scales of at most f16's precision, for whole blocks. */
-function blocksOf({ scales, zeros }: Parts, { blocks }: Coding, { columns, width }: Grid): BlockType | undefined {
-  if (!blocks || zeros || (scales.dtype !== "F16" && scales.dtype !== "BF16")) return undefined;
+/** The blocks, where they hold the same numbers: scales of at most their precision, for whole blocks. */
+function blocksOf({ scales, zeros }: Parts, { blocks }: Coding, { columns, width }: Grid) {
+  if (zeros || !BLOCKS[blocks].scaleTypes.includes(scales.dtype)) return undefined;
   const { elements } = blockSize(blocks);
   return columns % elements === 0 && width % elements === 0 ? blocks : undefined;
 }
@@ -187,11 +194,20 @@ function eachRun(
   }
 }
 
-function toFloats(codes: Codes, { scales, zeros }: Scales, grid: Grid, first: number): Uint8Array {
+function toFloats(
+  codes: Codes,
+  { numbers }: Coding,
+  { scales, zeros }: Scales,
+  grid: Grid,
+  first: number,
+): Uint8Array {
   const out = new Float32Array(codes.length);
   eachRun(codes.length, grid, first, (from, to, at) => {
     const [scale, zero] = [scales[at] as number, zeros?.[at] ?? 0];
-    for (let i = from; i < to; i++) out[i] = ((codes[i] as number) - zero) * scale;
+    for (let i = from; i < to; i++) {
+      const code = codes[i] as number;
+      out[i] = ((numbers?.[code] ?? code) - zero) * scale;
+    }
   });
   return new Uint8Array(out.buffer);
 }
@@ -201,40 +217,69 @@ function toBlocks(
   scales: Float32Array,
   grid: Grid,
   first: number,
-  type: BlockType,
+  type: keyof typeof BLOCKS,
   info: TensorInfo,
 ): Uint8Array {
-  const halves = f32ToF16(scales);
-  const lost = scales.findIndex((scale, i) => f16ToNumber(halves[i] as number) !== scale);
-  if (lost >= 0) {
-    throw new CheckpointError(
-      "checkpoint/not-representable",
-      `${info.file}: a scale of ${info.name} is ${scales[lost]}, which f16 cannot hold, and ${type} has f16 scales. Load the model with dtype: "float32".`,
-    );
-  }
   const { elements, bytes } = blockSize(type);
+  const { scaleBytes, scaleAt, codesAt, put } = BLOCKS[type];
+  const stored = scaleBytes(scales, info);
+  const size = stored.length / scales.length;
   const out = new Uint8Array((codes.length / elements) * bytes);
-  const put = PUT[type] as PutBlock;
   eachRun(codes.length, grid, first, (from, to, scale) => {
+    const ofScale = stored.subarray(scale * size, (scale + 1) * size);
     for (let block = from; block < to; block += elements) {
       const at = (block / elements) * bytes;
-      out[at] = (halves[scale] as number) & 0xff;
-      out[at + 1] = (halves[scale] as number) >> 8;
-      put(out, at + 2, codes, block);
+      out.set(ofScale, at + scaleAt);
+      put(out, at + codesAt, codes.subarray(block, block + elements), info);
     }
   });
   return out;
 }
 
-/** Puts the 32 codes from `first` on behind a block's scale. */
-type PutBlock = (out: Uint8Array, at: number, codes: Codes, first: number) => void;
+/** How codes and their scale lie in a block. */
+interface InBlock {
+  readonly scaleTypes: readonly string[];
+  readonly scaleAt: number;
+  readonly codesAt: number;
+  /** Scales as the blocks have them. */
+  scaleBytes(scales: Float32Array, info: TensorInfo): Uint8Array;
+  put(out: Uint8Array, at: number, codes: Codes, info: TensorInfo): void;
+}
 
-const PUT: Partial<Record<BlockType, PutBlock>> = {
-  Q8_0: (out, at, codes, first) => {
-    for (let i = 0; i < 32; i++) out[at + i] = codes[first + i] as number;
-  },
-  Q4_0: (out, at, codes, first) => {
-    for (let i = 0; i < 16; i++)
-      out[at + i] = ((codes[first + i] as number) + 8) | (((codes[first + 16 + i] as number) + 8) << 4);
+const notRepresentable = ({ file }: TensorInfo, detail: string) =>
+  new CheckpointError("checkpoint/not-representable", `${file}: ${detail}. Load the model with dtype: "float32".`);
+
+/** ggml's: the scale comes first. */
+const WITH_HALVES = {
+  scaleTypes: ["F16", "BF16"],
+  scaleAt: 0,
+  codesAt: 2,
+  scaleBytes(scales: Float32Array, info: TensorInfo) {
+    const halves = f32ToF16(scales);
+    const lost = scales.findIndex((scale, i) => f16ToNumber(halves[i] as number) !== scale);
+    if (lost < 0) return new Uint8Array(halves.buffer);
+    const detail = `a scale of ${info.name} is ${scales[lost]}, which f16 cannot hold, and ${info.dtype} has f16 scales`;
+    throw notRepresentable(info, detail);
   },
 };
+
+const BLOCKS = {
+  Q8_0: { ...WITH_HALVES, put: (out, at, codes) => out.set(codes, at) },
+  Q4_0: {
+    ...WITH_HALVES,
+    put(out, at, codes) {
+      for (let i = 0; i < 16; i++) out[at + i] = ((codes[i] as number) + 8) | (((codes[i + 16] as number) + 8) << 4);
+    },
+  },
+  FP8: {
+    scaleTypes: ["F32", "F16", "BF16"],
+    scaleAt: 128,
+    codesAt: 0,
+    scaleBytes: (scales) => new Uint8Array(scales.buffer, scales.byteOffset, scales.byteLength),
+    put(out, at, codes, info) {
+      // Kernels make a number of every code.
+      if (codes.some((code) => (code & 0x7f) === 0x7f)) throw notRepresentable(info, `${info.name} has a NaN`);
+      out.set(codes, at);
+    },
+  },
+} satisfies Readonly<Record<string, InBlock>>;

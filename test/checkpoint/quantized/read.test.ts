@@ -167,6 +167,15 @@ describe("on the GPU", () => {
     expect(notices).toEqual([expect.stringMatching(/made to quantise its activations.*float32/)]);
   });
 
+  it("fp8 in blocks of 128 stays eight bits on the GPU", async () => {
+    const scheme = SCHEMES.find(({ readAs }) => readAs === "FP8") as Scheme;
+    const { quantized, plain } = await pairOf(scheme);
+    const { weights } = await expectSame(quantized, plain);
+    expect(weights.blocks.map(({ W_out }) => W_out?.storage)).toEqual(weights.blocks.map(() => "fp8"));
+    const bytes = weights.blocks[0]?.W_out?.parts.reduce((sum, { buffer }) => sum + buffer.size, 0);
+    expect(bytes).toBe((128 * 256 * 132) / 128);
+  });
+
   it("gate and up of gpt-oss, whose rows come by turns, are read expert by expert", async () => {
     const { quantized } = await gptOss();
     const reads: string[] = [];
@@ -325,6 +334,23 @@ describe("parts that do not fit together", () => {
       code: "checkpoint/quantized",
       message: expect.stringContaining("up_proj.weight_g_idx gives columns an order of their own"),
     });
+  });
+
+  it("f8 that is no number, until the model is loaded in float32", async () => {
+    const scheme = SCHEMES.find(({ readAs }) => readAs === "FP8") as Scheme;
+    const { quantized } = await pairOf(scheme);
+    const tensors = quantized.tensors.map((tensor) =>
+      isFirst(tensor.name) && tensor.dtype === "F8_E4M3"
+        ? { ...tensor, data: Uint8Array.from(tensor.data as Uint8Array, (code, i) => (i === 700 ? 0xff : code)) }
+        : tensor,
+    );
+    const name = "model.layers.0.mlp.up_proj.weight";
+    const files = { ...quantized, tensors };
+    await expect((await opened(files)).read(name)).rejects.toMatchObject({
+      code: "checkpoint/not-representable",
+      message: expect.stringMatching(/up_proj\.weight has a NaN\. Load the model with dtype: "float32"/),
+    });
+    expect((await numbers(await opened(files, true), name))[700]).toBeNaN();
   });
 
   it("a scale that f16 cannot hold, until the model is loaded in float32", async () => {

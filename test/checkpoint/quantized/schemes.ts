@@ -4,6 +4,7 @@
  */
 import { type Dtype, f32ToBf16, f32ToF16, type TensorEntry, toFloat32 } from "../../../src/checkpoint/index.ts";
 import { entryOf, type FixtureFiles, fixtureFiles, valuesOf } from "../../support/fixtures.ts";
+import { gaussians, seeded } from "../../support/numbers.ts";
 
 /** The tensors of a quantised weight, and what they stand for, [rows, columns]. */
 export interface Quantized {
@@ -17,6 +18,8 @@ export interface Scheme {
   /** The type that the weights are read as. */
   readAs: string;
   quantize(weight: TensorEntry): Quantized;
+  /** How many times as wide as the fixture the model is; its weights are random then. */
+  wider?: number;
 }
 
 type Kind = "I8" | "F8_E4M3" | "packed 4" | "packed 8";
@@ -242,6 +245,29 @@ export const SCHEMES: readonly Scheme[] = [
     "F32",
     { ...f8, block: () => [24, 24], scale: "F32" },
   ),
+  {
+    ...scheme(
+      "fp8 in blocks of 128",
+      { quant_method: "fp8", activation_scheme: "dynamic", fmt: "e4m3", weight_block_size: [128, 128] },
+      "FP8",
+      { ...f8, block: () => [128, 128], scale: "F32" },
+    ),
+    wider: 4,
+  },
+  {
+    ...scheme(
+      "fp8, a scale a row of 128",
+      compressed("float-quantized", { strategy: "channel", type: "float" }),
+      "FP8",
+      {
+        ...ct,
+        codes: "F8_E4M3",
+        block: row,
+        scale: "BF16",
+      },
+    ),
+    wider: 4,
+  },
   scheme("fp8 of one scale", { quant_method: "fp8", activation_scheme: "static", weight_block_size: null }, "F32", {
     ...f8,
     block: all,
@@ -252,12 +278,32 @@ export const SCHEMES: readonly Scheme[] = [
 
 export const isQuantized = ({ name }: TensorEntry) => /_proj\.weight$/.test(name);
 
+/** A fixture with all its sizes but the vocabulary's so many times as large, and random weights. */
+function widened({ config, tensors }: FixtureFiles, times: number): FixtureFiles {
+  const random = seeded(11);
+  const sizes = ["hidden_size", "intermediate_size", "head_dim"].map((key) => [key, times * Number(config[key])]);
+  return {
+    config: { ...config, ...Object.fromEntries(sizes) },
+    tensors: tensors.map(({ name, shape }) => {
+      const wide = shape.map((size) => (size === config.vocab_size ? size : times * size));
+      const count = wide.reduce((a, b) => a * b, 1);
+      return entryOf(
+        name,
+        wide,
+        gaussians(random, count).map((value) => 0.1 * value),
+      );
+    }),
+  };
+}
+
 /** A fixture with its projections quantised, and the same with the numbers that they stand for. */
 export async function pairOf({
   quantization,
   quantize,
+  wider,
 }: Scheme): Promise<{ quantized: FixtureFiles; plain: FixtureFiles }> {
-  const { config, tensors } = await fixtureFiles("llama");
+  const fixture = await fixtureFiles("llama");
+  const { config, tensors } = wider ? widened(fixture, wider) : fixture;
   const made = tensors.map((tensor) => {
     if (!isQuantized(tensor)) return { own: [tensor], plain: tensor };
     const { tensors: own, values } = quantize(tensor);

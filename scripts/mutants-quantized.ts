@@ -23,8 +23,8 @@ export const QUANTIZED_MUTANTS: readonly Mutant[] = [
   {
     name: "quantized: zero points are left out",
     file: SCALED,
-    from: "((codes[i] as number) - zero) * scale",
-    to: "((codes[i] as number) - 0 * zero) * scale",
+    from: "?? code) - zero) * scale",
+    to: "?? code) - 0 * zero) * scale",
     tests: READ,
   },
   {
@@ -58,9 +58,9 @@ export const QUANTIZED_MUTANTS: readonly Mutant[] = [
   {
     name: "quantized: the smallest floats of eight bits have a leading one",
     file: "shaders/weights_fp8.wgsl",
-    from: "let isSmall = size < vec4<u32>(0x00800000u);",
-    to: "let isSmall = size < vec4<u32>(0u);",
-    tests: ["test/kernels/matmul.test.ts"],
+    from: "let number = min(size, size + size - vec4<f32>(0x1p-6));",
+    to: "let number = size;",
+    tests: ["test/kernels/fp8.test.ts"],
   },
   {
     name: "quantized: a block of FP8 has the scale of the first",

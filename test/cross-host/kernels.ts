@@ -8,6 +8,7 @@
 import { ATTENTION_FAMILY } from "../../src/kernels/attention.ts";
 import { isBlockStorage, STORAGE_TYPES, type StorageType } from "../../src/kernels/storage.ts";
 import { SHAPES as ATTENTION_SHAPES, attentionError, canRun, toleranceOf } from "../kernels/attention.cases.ts";
+import { everyFp8 } from "../kernels/fp8.cases.ts";
 import {
   ALL_MATMULS,
   type Case,
@@ -72,6 +73,16 @@ const blocksCheck: Check = {
   },
 };
 
+const fp8Check: Check = {
+  name: "every float of eight bits is its number",
+  async run(context) {
+    const { actual, expected } = await everyFp8(await context.gpu());
+    const wrong = actual.findIndex((value, code) => value !== expected[code]);
+    if (wrong >= 0) throw new Error(`three times code ${wrong} is ${actual[wrong]}, and should be ${expected[wrong]}`);
+    return "256 codes";
+  },
+};
+
 const matmulChecks: Check[] = ALL_MATMULS.filter(({ inBlocks }) => !inBlocks).flatMap((kernel) =>
   kernel.layouts.map((layout) => ({
     name: `matmul ${kernel.name}, ${layout}`,
@@ -119,6 +130,6 @@ const subgroupCheck: Check = {
 };
 
 /** What `test/kernels` has as tables of its own. */
-export const kernelTables: readonly Check[] = [...matmulChecks, blocksCheck, ...attentionChecks];
+export const kernelTables: readonly Check[] = [...matmulChecks, blocksCheck, fp8Check, ...attentionChecks];
 
 export const kernelChecks: readonly Check[] = [subgroupCheck, ...kernelTables];

@@ -194,13 +194,7 @@ function eachRun(
   }
 }
 
-function toFloats(
-  codes: Codes,
-  { numbers }: Coding,
-  { scales, zeros }: Scales,
-  grid: Grid,
-  first: number,
-): Uint8Array {
+function toFloats(codes: Codes, { numbers }: Coding, { scales, zeros }: Scales, grid: Grid, first: number): Uint8Array {
   const out = new Float32Array(codes.length);
   eachRun(codes.length, grid, first, (from, to, at) => {
     const [scale, zero] = [scales[at] as number, zeros?.[at] ?? 0];

@@ -40,10 +40,10 @@ function start(args: readonly string[], nodeArgs: readonly string[], { tune = fa
 /**
  * `superlens …args` to its end, with `--no-tune`. By day it runs in this process, on the device of the tests: a process compiles every
  * kernel anew, and 145 of them were half of what all tests waited for compilers (831 of 1616 s). At night each is a process of its
- * own, and always with `--quiet`, which filters what native code writes to a process's stderr.
+ * own; `--quiet` filters what native code writes to that process's stderr, of which nothing is seen here.
  */
 export function superlens(args: readonly string[]): Promise<Run> {
-  return isNight || args.includes("--quiet") ? superlensProcess(args) : superlensHere(["--no-tune", ...args]);
+  return isNight ? superlensProcess(args) : superlensHere(["--no-tune", ...args]);
 }
 
 /** `superlens …args` in a process of its own, to its end; `nodeArgs` are Node's. Without `tune` it runs with `--no-tune`. */

@@ -74,7 +74,8 @@ every task has at least a fifth of its share.
 **How long it takes.** \`npm run paper\`, which is \`--quick\` on two models, takes 70 s on two quiet cores with SwiftShader. Without
 \`--quick\`, all figures but \`seeds\` took 15 minutes in all on two cores that other work shared, for one model of the package, in
 seconds of CPU time: \`mixtures\` 3, \`others\` 4, \`ablation\` 7, \`top-k\` 9, \`lambda\` 47, \`purity\` 18, \`cost\` 12, \`decode\`
-64, \`scale\` 11, \`heads\` 11, \`vectors\` 18, \`steer\` 29, \`convex\` 11. \`seeds\` trains twelve models, an hour or more.
+64, \`scale\` 11, \`heads\` 11, \`vectors\` 18, \`steer\` 29, \`convex\` 11. \`seeds\` trains twelve models:
+18 minutes with lavapipe, an hour or more with SwiftShader.
 `;
 
 const row = (cells: readonly string[]) => `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;

@@ -3,7 +3,7 @@
  * another, every sum in order. The fixtures of transformers vouch for it, and it vouches for specs they do not cover.
  */
 import type { TensorEntry } from "../../src/checkpoint/index.ts";
-import { resolveWeight, tensorOf } from "../../src/model/families/resolve.ts";
+import { resolveWeight } from "../../src/model/families/resolve.ts";
 import { dependsOnLength, ropeTable } from "../../src/model/rope.ts";
 import type {
   Activation,
@@ -60,7 +60,8 @@ function ofExperts(
   const count = expertsIn(spec, name);
   if (!isSparse(spec, layer)) return undefined;
   const parts = Array.from({ length: count }, (_, expert): Vector[] => {
-    const found = tensors.get(tensorOf(source, layer, expert)) as TensorEntry;
+    const tensor = resolveWeight(spec, name, layer, (each) => tensors.has(each), expert) ?? "";
+    const found = tensors.get(tensor) as TensorEntry;
     if (source.tensor.includes("{e}")) return rowsOf(found, source);
     const values = valuesOf(found);
     const size = values.length / count;

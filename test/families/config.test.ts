@@ -137,6 +137,17 @@ describe("older keys give the same spec", () => {
     const wrapped = spec({ model_type: "gemma3", text_config: text, vision_config: {} });
     expect(wrapped).toEqual({ ...spec(fixtureConfig("gemma3")), family: "gemma3" });
   });
+
+  it.each(["gemma3", "../types/gemma4_text", "qwen3"])(
+    "reads is_causal of a text model of %s once, within a config for pictures and text",
+    (fixture) => {
+      const text = { ...fixtureConfig(fixture), is_causal: false };
+      const { tie_word_embeddings } = text as { tie_word_embeddings?: boolean };
+      const wrapped = spec({ model_type: "llava", tie_word_embeddings, text_config: text });
+      expect(wrapped).toEqual({ ...spec(text), family: "llava" });
+      expect(wrapped.attention.causal).toBe(false);
+    },
+  );
 });
 
 describe("settings that change the computation reach the spec", () => {

@@ -31,7 +31,7 @@ describe("an unknown model type", () => {
     expect(text).toContain(message);
   });
 
-  it.each(["exaone", "gpt3", "gemma4", "cohere2_vision", "opt-iml", "pixtral", "xyz"])(
+  it.each(["exaone", "gpt3", "gemma3n", "cohere2_vision", "opt-iml", "pixtral", "xyz"])(
     "%s suggests no other family",
     (type) => {
       expect(failure(type).message).not.toContain("Did you mean");

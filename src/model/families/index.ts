@@ -157,18 +157,30 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map<string, Family>([
   ["qwen3_vl", qwen3Vl],
   ["seed_oss", seedOss],
   ["vaultgemma", vaultgemma],
-  ["llava", (config) => textModel(config, "llava", { family: (type = "llama") => FAMILIES.get(type) })],
-  [
-    "mistral3",
-    (config) => textModel(config, "mistral3", { family: (type = "mistral") => FAMILIES.get(type), tied: true }),
-  ],
+  ["gemma4", (config) => textModel(config, "gemma4", { family: textFamily("gemma4_text"), tied: true })],
+  ["llama4", (config) => textModel(config, "llama4", { family: textFamily("llama4_text") })],
+  ["llava", (config) => textModel(config, "llava", { family: textFamily("llama") })],
+  ["mistral3", (config) => textModel(config, "mistral3", { family: textFamily("mistral"), tied: true })],
 ]);
+
+/** The family of a text model of any type; of a type that is usual where the config names none. */
+const textFamily =
+  (usual: string) =>
+  (type = usual) =>
+    familyOf(type);
 
 /** Families that do not read `is_causal`, or read it elsewhere: gpt_neo's mask is a part of the model. */
 const OWN_CAUSALITY: ReadonlySet<string> = new Set([
   ...["custom", "gemma3", "gemma4_text", "gpt_neo"],
-  ...["llava", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"],
+  ...["gemma4", "llama4", "llava", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"],
 ]);
+
+/** The family of a type, `is_causal` obeyed. */
+function familyOf(modelType: string): Family | undefined {
+  const family = FAMILIES.get(modelType);
+  if (!family || OWN_CAUSALITY.has(modelType)) return family;
+  return (config) => withCausality(config, family(config));
+}
 
 /**
  * The spec of a model, from the parsed contents of its `config.json`; `label` is the file's name, for messages.
@@ -177,11 +189,10 @@ const OWN_CAUSALITY: ReadonlySet<string> = new Set([
 export function specFromConfig(config: unknown, label: string): ModelSpec {
   const reader = withoutQuantization(ConfigReader.from(config, label), config, label);
   const modelType = reader.text("model_type");
-  const family = FAMILIES.get(modelType);
+  const family = familyOf(modelType);
   if (!family) throw unknownType(modelType, label);
   reader.requireFixed(FIXED_EVERYWHERE);
-  const spec = family(reader);
-  return validateSpec(OWN_CAUSALITY.has(modelType) ? spec : withCausality(reader, spec), label);
+  return validateSpec(family(reader), label);
 }
 
 /** How weights are quantised changes nothing but where they come from: `dequantized` obeys it. What it does not obey is refused. */

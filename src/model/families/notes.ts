@@ -21,6 +21,7 @@ export const FAMILY_NOTES: Readonly<Record<string, string>> = {
   gemma2: "norms before and after, soft caps, alternating window",
   gemma3: "the text model of a checkpoint for pictures and text",
   gemma3_text: "two RoPEs, q and k norm, five windows to one full layer",
+  gemma4: "the text model of a checkpoint for pictures, sound and text: gemma4_text",
   gemma4_text: "heads of two widths, v norm, shared keys and values, embeddings for each block, a factor after it",
   glm: "interleaved RoPE on half of each head, gate and up packed",
   glm4: "glm with norms before and after attention and MLP",
@@ -43,6 +44,7 @@ export const FAMILY_NOTES: Readonly<Record<string, string>> = {
   internlm2: "Llama under other names, q, k, v packed by key-value head",
   jais2: "LayerNorm, a plain MLP of squared ReLUs, biases everywhere",
   llama: "RMSNorm, RoPE, gated MLP, grouped-query attention",
+  llama4: "the text model of a checkpoint for pictures and text: llama4_text",
   llama4_text:
     "chunked attention, layers without RoPE whose queries are scaled, experts that read what the router weighs",
   llava: "the text model of a checkpoint for pictures and text, of any family",

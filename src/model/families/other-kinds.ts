@@ -23,8 +23,8 @@ const KINDS: Record<string, string> = {
     "rembert roberta roberta-prelayernorm roformer squeezebert xlm xlm-roberta xlm-roberta-xl xlnet xmod",
   "a model of pictures or sound and text together":
     "align aria aya_vision blip blip-2 chameleon chinese_clip clip cohere2_vision deepseek_vl deepseek_vl_hybrid emu3 " +
-    "florence2 fuyu gemma3n gemma4 git glm4v glm4v_moe got_ocr2 granite_speech idefics idefics2 idefics3 instructblip internvl janus kosmos-2 " +
-    "llama4 llava_next llava_next_video llava_onevision minicpmv mllama molmo moshi ovis2 paligemma phi3_v " +
+    "florence2 fuyu gemma3n git glm4v glm4v_moe got_ocr2 granite_speech idefics idefics2 idefics3 instructblip internvl janus kosmos-2 " +
+    "llava_next llava_next_video llava_onevision minicpmv mllama molmo moshi ovis2 paligemma phi3_v " +
     "phi4_multimodal pixtral qwen2_5_omni qwen2_audio qwen3_vl_moe siglip siglip2 " +
     "smolvlm ultravox video_llava vipllava voxtral",
   "a model of sound":

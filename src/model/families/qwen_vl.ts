@@ -4,7 +4,7 @@
  */
 import type { ConfigReader } from "../config.ts";
 import type { ModelSpec } from "../spec.ts";
-import type { Family } from "./common.ts";
+import { type Family, withCausality } from "./common.ts";
 import { llamaLike, qkNorms } from "./llama-like.ts";
 import { qwenLayers } from "./qwen2.ts";
 import { textModel } from "./text-model.ts";
@@ -37,16 +37,16 @@ function qwen2Text(config: ConfigReader): ModelSpec {
   const norm = { kind: "rms", eps: config.number("rms_norm_eps", 1e-5), weightOffset: 0 } as const;
   const options = { norm, qkvBias: true, outBias: false, rope: { theta: 1e6, aliases } };
   const spec = llamaLike(config, "qwen2_vl", DEFAULTS_2, options);
-  return { ...spec, layers: qwenLayers(config, spec.nLayers, 80) };
+  return withCausality(config, { ...spec, layers: qwenLayers(config, spec.nLayers, 80) });
 }
 
 function qwen3Text(config: ConfigReader): ModelSpec {
   const spec = llamaLike(config, "qwen3_vl", DEFAULTS_3, { rope: { theta: 500000, aliases } });
-  return {
+  return withCausality(config, {
     ...spec,
     attention: { ...spec.attention, qkNorm: "head" },
     weights: { ...spec.weights, ...qkNorms() },
-  };
+  });
 }
 
 export const qwen2Vl: Family = (config) => textModel(config, "qwen2_vl", { family: () => qwen2Text, isFlat: true });

@@ -1,10 +1,10 @@
 /** The text model of a checkpoint for pictures and text: its config stands in `text_config`, and its tensors one level deeper. */
 import type { ConfigReader } from "../config.ts";
 import type { ModelSpec } from "../spec.ts";
-import { type Family, FIXED_EVERYWHERE, withCausality } from "./common.ts";
+import { type Family, FIXED_EVERYWHERE } from "./common.ts";
 
 export interface TextModelOptions {
-  /** The family of the text model, whose `model_type` is given where `text_config` has one. */
+  /** The family of the text model, `is_causal` obeyed; its `model_type` is given where `text_config` has one. */
   family: (modelType: string | undefined) => Family | undefined;
   /** Whether older configs have the text model's settings beside the others. */
   isFlat?: boolean;
@@ -28,5 +28,5 @@ export function textModel(
   if (!read) return text.refuse("model_type", "is no text model that superlens runs");
   const isTied = config.value("tie_word_embeddings") ?? tied ?? text.value("tie_word_embeddings");
   const inner = isTied === undefined ? text : text.set("tie_word_embeddings", isTied);
-  return { ...withCausality(inner, read(inner)), family: modelType };
+  return { ...read(inner), family: modelType };
 }

@@ -69,6 +69,7 @@ const readers: Check = {
 /** The same metric as expressions, and a wrong gradient of it. */
 const ownMetric: Check = {
   name: "a metric of WGSL expressions is the one that is built in, and a wrong gradient is refused",
+  atNightIn: ["browser"],
   async run(context) {
     using model = await loadModel(`${context.fixtureUrl}families/gpt2`, { gpu: await context.gpu() });
     const ids = [

@@ -49,6 +49,13 @@ export const QUANTIZED_MUTANTS: readonly Mutant[] = [
     tests: READ,
   },
   {
+    name: "quantized: blocks of what has to be turned stay blocks",
+    file: "src/model/load.ts",
+    from: "return turned.size === 0 ?",
+    to: "return turned.size >= 0 ?",
+    tests: READ,
+  },
+  {
     name: "quantized: NaN in eight bits becomes 480",
     file: SCALED,
     from: "=== 0x7f)) throw",

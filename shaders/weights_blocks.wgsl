@@ -2,7 +2,7 @@
 // weights of them: weight = scale * code + least, with a scale and a least for each 16 neighbouring weights, or more. A storage's own
 // file has two functions: `numbersAt` gives both for the 16 weights from 16 * unit on, `codesAt` the codes of the four from
 // 4 * four on. `src/kernels/storage.ts` says how many elements and words a block has, and which bytes of the checkpoint's block come
-// where; `src/checkpoint/gguf/blocks.ts` defines each type. Elements are counted as they are in the other storages, so that a kernel
+// where; `src/checkpoint/blocks.ts` and `src/checkpoint/gguf/blocks.ts` define the types. Elements are counted as they are in the other storages, so that a kernel
 // need not know of blocks: rows are padded to whole ones. See weights_f32.wgsl.
 
 @group(1) @binding(1) var<storage, read> weights: array<u32>;

@@ -1,6 +1,6 @@
 /**
  * Quantised weights as a type that tensors may have beside the floats: rows of blocks, each with codes of a few bits and the scales
- * that make numbers of them. The layouts, and what a block stands for, are in `gguf/blocks.ts`.
+ * that make numbers of them. The layouts of ggml's types, and what a block stands for, are in `gguf/blocks.ts`.
  */
 import { bytesPerElement, type Dtype, f32ToF16, toFloat32 } from "./dtype.ts";
 import { BLOCK_TYPES, type Blocks, blocksRead } from "./gguf/blocks.ts";

@@ -11,7 +11,7 @@ import {
   openSource,
 } from "../checkpoint/index.ts";
 import { dequantized } from "../checkpoint/quantized/checkpoint.ts";
-import { readQuantization } from "../checkpoint/quantized/config.ts";
+import { type Quantization, readQuantization } from "../checkpoint/quantized/config.ts";
 import { obeying } from "../checkpoint/source-abortable.ts";
 import { ConfigError } from "../errors.ts";
 import { Gpu } from "../gpu/gpu.ts";
@@ -21,11 +21,13 @@ import * as s from "../schema/schema.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/index.ts";
 import { watchCallbacks } from "./callbacks.ts";
 import { specFromConfig } from "./families/index.ts";
+import { resolveTensorName } from "./families/resolve.ts";
 import type { TextModel } from "./input.ts";
 import type { ModelSpec } from "./spec.ts";
 import { type TuningOptions, takeTuning } from "./tuning.ts";
 import { type FittedModel, fitCheckpoint } from "./weights/fit.ts";
 import { loadWeights } from "./weights/load.ts";
+import { neededTensors } from "./weights/needed.ts";
 import { WEIGHTS_AS, type WeightsAs } from "./weights/plan.ts";
 import { RESIDENCIES } from "./weights/residency.ts";
 import { type Weights, weightBuffers } from "./weights/weights.ts";
@@ -224,10 +226,22 @@ export async function readFitted(
 ): Promise<FittedCheckpoint> {
   const { spec, config } = await readSpec(stored);
   const quantization = readQuantization(config, `${stored.label}/config.json`);
-  const checkpoint = quantization ? dequantized(stored, quantization, dtype === "float32") : stored;
+  const checkpoint = quantization ? withNumbers(stored, quantization, spec, dtype === "float32") : stored;
   const fitted = await fitCheckpoint(spec, checkpoint, onNotice);
   if (quantization?.quantizesActivations) onNotice(`${stored.label}: ${ACTIVATIONS_ARE_FLOATS}`);
   return { ...fitted, checkpoint, config };
+}
+
+/** Blocks lie along rows as they are stored. So a matrix that is stored [in, out] and has to be turned is read as floats. */
+function withNumbers(stored: Checkpoint, quantization: Quantization, spec: ModelSpec, isFloat: boolean): Checkpoint {
+  if (isFloat) return dequantized(stored, quantization, () => true);
+  const checkpoint = dequantized(stored, quantization);
+  const turned = new Set<string>();
+  for (const [name, { weight }] of neededTensors(spec)) {
+    const found = resolveTensorName(name, (each) => checkpoint.tensors.has(each));
+    if (found && spec.weights[weight]?.transpose && !checkpoint.tensors.get(found)?.isTurned) turned.add(found);
+  }
+  return turned.size === 0 ? checkpoint : dequantized(stored, quantization, (name) => turned.has(name));
 }
 
 const ACTIVATIONS_ARE_FLOATS =

@@ -90,7 +90,10 @@ async function namesOf(files: TokenizerSource): Promise<NamingFiles> {
  */
 async function configuredEos(files: TokenizerSource, { onNotice }: TokenizerContext): Promise<number[] | undefined> {
   for (const name of ["generation_config.json", "config.json"]) {
-    const given = [(await readObject(files, name)).eos_token_id ?? undefined].flat();
+    const settings = await readObject(files, name);
+    // Of a checkpoint for pictures and text perhaps that of its text model alone.
+    const { text_config: text } = settings;
+    const given = [settings.eos_token_id ?? (isObject(text) ? text.eos_token_id : undefined) ?? undefined].flat();
     const ids = given.filter(isId);
     for (const id of given) {
       if (id === undefined || isId(id)) continue;

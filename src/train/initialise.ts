@@ -66,7 +66,10 @@ export function initialFiles(given: object, options: InitialWeightsOptions = {})
   const { init = "fan-in", seed = 0 } = s.readOptions(INITIAL_WEIGHTS_OPTIONS, options, "initialWeights");
   const config: Record<string, unknown> = "model_type" in own ? own : { model_type: "custom", spec: own };
   const spec = specFromConfig(config, "config");
-  const range = ConfigReader.from(config, "config").number("initializer_range", 0.02);
+  const reader = ConfigReader.from(config, "config");
+  // A checkpoint for pictures and text may have it for its text model alone.
+  const holder = reader.has("initializer_range") ? reader : (reader.child("text_config") ?? reader);
+  const range = holder.number("initializer_range", 0.02);
   const entries = [...neededTensors(spec)].map(([name, tensor]): TensorEntry => {
     const data = valuesOf(spec, tensor, INITS[init], range, RandomStream.fromSeed(seed, fnv1a(name)));
     return { name, dtype: "F32", shape: tensor.shape, data };

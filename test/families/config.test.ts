@@ -37,6 +37,11 @@ describe("older keys give the same spec", () => {
     ["gpt2, no tie_word_embeddings", "gpt2", edited("gpt2", { tie_word_embeddings: undefined })],
     ["llama, rope_theta", "llama", edited("llama", { ...OLD_THETA, head_dim: undefined })],
     ["llama, no rope keys at all", "llama", edited("llama", { rope_parameters: undefined })],
+    [
+      "llama4, its tuning as a number",
+      "../types/llama4_text",
+      edited("../types/llama4_text", { attn_temperature_tuning: 4 }),
+    ],
     ["llama, swish", "llama", edited("llama", { hidden_act: "swish" })],
     ["llama, no biases stated", "llama", edited("llama", { attention_bias: undefined, mlp_bias: undefined })],
     [

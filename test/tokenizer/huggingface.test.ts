@@ -234,6 +234,8 @@ describe("where BOS and EOS come from", () => {
     const config = { "config.json": { eos_token_id: 7 } };
     expect((await load("byte-level", config)).eosIds).toEqual([0, 5]);
     expect((await load("byte-level", { ...config, "generation_config.json": {} })).eosIds).toEqual([7]);
+    const ofText = { "config.json": { text_config: { eos_token_id: [7, 8] } }, "generation_config.json": {} };
+    expect((await load("byte-level", ofText)).eosIds).toEqual([7, 8]);
   });
 
   it.each([

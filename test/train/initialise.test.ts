@@ -52,6 +52,11 @@ describe.each(INIT_NAMES)("%s", (init) => {
   it.each([
     ["llama", LLAMA, 0.02],
     ["llama with a range of its own", { ...LLAMA, initializer_range: 0.05 }, 0.05],
+    [
+      "llama in a config for pictures and text",
+      { model_type: "llava", text_config: { ...LLAMA, initializer_range: 0.05 } },
+      0.05,
+    ],
     ["gpt2, stored [in, out] and packed", GPT2, 0.02],
     ["gemma, whose norms add 1 to their weights", { ...LLAMA, model_type: "gemma", head_dim: 16 }, 0.02],
   ])("spreads %s as said", async (_, config, range) => {

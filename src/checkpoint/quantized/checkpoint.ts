@@ -12,15 +12,20 @@ import { mxfp4Weight } from "./mxfp4.ts";
 import { scaledWeight } from "./scaled.ts";
 
 /**
- * @param exact whether weights that ggml's blocks would hold are f32 all the same
+ * @param isFloat whether a weight, by its name, is f32 though blocks would hold it
  * @throws CheckpointError `checkpoint/quantized` for parts that do not fit together, and codes without scales
  */
-export function dequantized(checkpoint: Checkpoint, quantization: Quantization, exact = false): Checkpoint {
+export function dequantized(
+  checkpoint: Checkpoint,
+  quantization: Quantization,
+  isFloat: (name: string) => boolean = () => false,
+): Checkpoint {
   const { tensors, label } = checkpoint;
   const derived = new Map<string, Derived>();
   const consumed = new Set<string>();
   for (const parts of weightsOf(tensors, quantization)) {
-    const weight = quantization.layout === "mxfp4" ? mxfp4Weight(parts) : scaledWeight(parts, quantization, exact);
+    const weight =
+      quantization.layout === "mxfp4" ? mxfp4Weight(parts) : scaledWeight(parts, quantization, isFloat(parts.name));
     derived.set(parts.name, weight);
     for (const part of [parts.codes, parts.scales, parts.zeros]) if (part) consumed.add(part.name);
   }

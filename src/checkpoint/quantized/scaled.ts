@@ -167,7 +167,7 @@ async function readScales(
   const size = bytesPerElement(scales.dtype as Dtype);
   const numbers = toFloat32(await read(scales, from * size, to * size), scales.dtype);
   if (!zeros) return { scales: numbers, zeros: undefined };
-  if (perElement === 1) return { scales: numbers, zeros: decode(await read(zeros, from, to)) };
+  if (perElement === 1) return { scales: numbers, zeros: asBytes(await read(zeros, from, to)) };
   const [row, end] = [scaleRow(first), scaleRow(last - 1) + 1];
   const wordRow = Math.floor(row / perElement);
   const words = await read(zeros, 4 * wordRow * perRow, 4 * Math.ceil(end / perElement) * perRow);

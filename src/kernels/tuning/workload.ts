@@ -74,7 +74,7 @@ const EXPONENT: Record<FloatStorage, { keep: number; exponent: number }> = {
   bf16: { keep: 0x807f807f, exponent: 0x3f003f00 },
 };
 
-/** Whatever half of a word is a scale is then one of 0.5 to 2, and no byte is an exponent out of range. */
+/** Whatever half of a word is a scale is then one of 0.5 to 2, a whole word one of 2^-15 to 2, and no byte is an exponent out of range. */
 const IN_BLOCKS = { keep: 0x87878787, exponent: 0x38383838 };
 
 /** `count` words of random numbers, by xorshift32. */

@@ -64,7 +64,9 @@ function llama4Layers(config: ConfigReader, nLayers: number, normsQk: boolean): 
   if (types.some((type) => type !== "chunked_attention" && type !== "full_attention"))
     config.refuse("layer_types", "has an unsupported entry (supported: chunked_attention, full_attention)");
   const chunk = config.integer("attention_chunk_size", 8192);
-  const isTuned = config.boolean("attn_temperature_tuning", true);
+  // transformers 4.51 saved a number, of which only zero says no.
+  const tuning = config.value("attn_temperature_tuning");
+  const isTuned = typeof tuning === "number" ? tuning !== 0 : config.boolean("attn_temperature_tuning", true);
   const queryScale = {
     factor: config.number("attn_scale", 0.1),
     span: config.integer("floor_scale", 8192),

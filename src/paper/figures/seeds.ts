@@ -56,7 +56,7 @@ function settingsOf({ model }: Subject, quick: boolean): Settings {
   if (heads === undefined)
     throw new PaperError(
       "paper/own-models",
-      `The figure "seeds" trains twelve models of its own, in an hour or more, and takes no other. Run it alone and without a model: superlens paper seeds.`,
+      `The figure "seeds" trains twelve models of its own, in twenty minutes to an hour or more, and takes no other. Run it alone and without a model: superlens paper seeds.`,
     );
   return { heads: Number(heads), seed: Number(seed), quick, prompts: quick ? 10 : 100 };
 }

@@ -27,7 +27,7 @@ import { compressed, isQuantized, pairOf, SCHEMES, type Scheme } from "./schemes
 async function opened(files: FixtureFiles, exact = false): Promise<Checkpoint> {
   const quantization = readQuantization(files.config, "config.json");
   if (!quantization) throw new Error("not quantised");
-  return dequantized(await openCheckpoint(sourceOf(files)), quantization, exact);
+  return dequantized(await openCheckpoint(sourceOf(files)), quantization, () => exact);
 }
 
 async function numbers(checkpoint: Checkpoint, name: string, ...range: [number?, number?]): Promise<Float32Array> {
@@ -175,6 +175,16 @@ describe("on the GPU", () => {
     const bytes = weights.blocks[0]?.W_out?.parts.reduce((sum, { buffer }) => sum + buffer.size, 0);
     expect(bytes).toBe((128 * 256 * 132) / 128);
   });
+
+  it.each(["fp8 of one scale", "int8, one scale"])(
+    "%s: matrices that are stored [in, out] are read as floats",
+    async (name) => {
+      const scheme = SCHEMES.find((each) => each.name === name) as Scheme;
+      const { quantized, plain } = await pairOf(scheme, "gpt2", ({ name }) => name.endsWith("c_fc.weight"));
+      const { weights } = await expectSame(quantized, plain);
+      expect(weights.blocks.map(({ W_in }) => W_in?.storage)).toEqual(weights.blocks.map(() => "f32"));
+    },
+  );
 
   it("gate and up of gpt-oss, whose rows come by turns, are read expert by expert", async () => {
     const { quantized } = await gptOss();

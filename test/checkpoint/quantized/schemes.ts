@@ -297,15 +297,15 @@ function widened({ config, tensors }: FixtureFiles, times: number): FixtureFiles
 }
 
 /** A fixture with its projections quantised, and the same with the numbers that they stand for. */
-export async function pairOf({
-  quantization,
-  quantize,
-  wider,
-}: Scheme): Promise<{ quantized: FixtureFiles; plain: FixtureFiles }> {
-  const fixture = await fixtureFiles("llama");
+export async function pairOf(
+  { quantization, quantize, wider }: Scheme,
+  family = "llama",
+  isCoded = isQuantized,
+): Promise<{ quantized: FixtureFiles; plain: FixtureFiles }> {
+  const fixture = await fixtureFiles(family);
   const { config, tensors } = wider ? widened(fixture, wider) : fixture;
   const made = tensors.map((tensor) => {
-    if (!isQuantized(tensor)) return { own: [tensor], plain: tensor };
+    if (!isCoded(tensor)) return { own: [tensor], plain: tensor };
     const { tensors: own, values } = quantize(tensor);
     return { own, plain: entryOf(tensor.name, tensor.shape, values) };
   });

@@ -2,6 +2,7 @@
  * What tests that compute share: one GPU a process, reached the way users reach it (`SUPERLENS_ADAPTER` chooses), and
  * GPUs with smaller limits over the same device, so that splitting and folding happen at sizes a test can afford.
  */
+import { EventEmitter, setMaxListeners } from "node:events";
 import { Gpu } from "../../src/gpu/gpu.ts";
 import type { GpuHost } from "../../src/gpu/host.ts";
 import type { AdapterChoice } from "../../src/hosts/adapters.ts";
@@ -17,8 +18,22 @@ let shared: Promise<Gpu> | undefined;
 
 /** The process's GPU. Nobody destroys it. */
 export function testGpu(): Promise<Gpu> {
-  shared ??= newGpu();
+  shared ??= withoutListenerLimit(newGpu);
   return shared;
+}
+
+/**
+ * Each `Gpu` on the shared device listens for errors until its end. Node warns of the eleventh, on stderr, whichever test is running.
+ * The device keeps its listeners in an object that only the limit for new ones reaches.
+ */
+async function withoutListenerLimit<Made>(make: () => Promise<Made>): Promise<Made> {
+  const usual = EventEmitter.defaultMaxListeners;
+  setMaxListeners(0);
+  try {
+    return await make();
+  } finally {
+    setMaxListeners(usual);
+  }
 }
 
 /**

@@ -28,7 +28,7 @@ import { type TuningOptions, takeTuning } from "./tuning.ts";
 import { type FittedModel, fitCheckpoint } from "./weights/fit.ts";
 import { loadWeights } from "./weights/load.ts";
 import { neededTensors } from "./weights/needed.ts";
-import { WEIGHTS_AS, type WeightsAs } from "./weights/plan.ts";
+import { isStoredTurned, WEIGHTS_AS, type WeightsAs } from "./weights/plan.ts";
 import { RESIDENCIES } from "./weights/residency.ts";
 import { type Weights, weightBuffers } from "./weights/weights.ts";
 
@@ -238,8 +238,10 @@ function withNumbers(stored: Checkpoint, quantization: Quantization, spec: Model
   const checkpoint = dequantized(stored, quantization);
   const turned = new Set<string>();
   for (const [name, { weight }] of neededTensors(spec)) {
-    const found = resolveTensorName(name, (each) => checkpoint.tensors.has(each));
-    if (found && spec.weights[weight]?.transpose && !checkpoint.tensors.get(found)?.isTurned) turned.add(found);
+    const source = spec.weights[weight];
+    const found = source?.transpose && resolveTensorName(name, (each) => checkpoint.tensors.has(each));
+    const info = found && checkpoint.tensors.get(found);
+    if (info && isStoredTurned({ source, info })) turned.add(found);
   }
   return turned.size === 0 ? checkpoint : dequantized(stored, quantization, (name) => turned.has(name));
 }

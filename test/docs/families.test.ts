@@ -5,6 +5,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import { FAMILY_ROWS, HOSTS, type Measurements, withTables } from "../../scripts/docs-families.ts";
+import { FAMILIES as MODEL_TYPES } from "../../src/model/families/index.ts";
 import { FAMILIES, TOLERANCE } from "../cross-host/families.ts";
 import { TYPES } from "../cross-host/types.ts";
 import { FAMILIES as FIXTURES } from "../support/fixtures.ts";
@@ -55,4 +56,16 @@ it("has every further type, within the bound", () => {
   expect(TYPES).toEqual(readdirSync(new URL("../fixtures/types/", import.meta.url)).sort());
   for (const { types } of measurements)
     for (const [type, error] of types) expect(error, type).toBeLessThanOrEqual(TOLERANCE);
+});
+
+it("README and the page of tests count the types and say how far they agree", () => {
+  const read = (file: string) => readFileSync(new URL(`../../${file}`, import.meta.url), "utf8");
+  const readme = read("README.md").replaceAll(/\s+/g, " ");
+  const worst = (errors: Iterable<number>) => Math.ceil(1e6 * Math.max(...errors));
+  const first = worst(measurements.flatMap(({ errors }) => [...errors.values()].map(({ logits }) => logits)));
+  const further = worst(measurements.flatMap(({ types }) => [...types.values()]));
+  expect(readme).toContain(`safetensors of ${MODEL_TYPES.size - 1} model types`); // all but "custom"
+  expect(readme).toContain(`All ${FIXTURES.length} fixtures of the first families agree to ${first}e-6`);
+  expect(readme).toContain(`${TYPES.length} of further types and settings to ${further}e-6`);
+  expect(read("docs/testing.md")).toContain(`| ${TYPES.length} further model types and settings`);
 });

@@ -3,7 +3,7 @@
  * form, and how many bytes that takes. `load.ts` carries the plan out, `inspect` adds up its bytes, and `fit.ts` finds the
  * tensors that it does not use.
  */
-import type { Checkpoint } from "../../checkpoint/index.ts";
+import type { Checkpoint, TensorInfo } from "../../checkpoint/index.ts";
 import type { Matrix, MatrixPart } from "../../kernels/matrix.ts";
 import { ELEMENT_BYTES, isBlockStorage, rowStep, type StorageType } from "../../kernels/storage.ts";
 import type { ModelSpec, TensorSource } from "../spec.ts";
@@ -163,7 +163,7 @@ function pieceOf(
 }
 
 /** Whether the file has a piece's tensor as [in, out]. */
-export const isStoredTurned = ({ source, info }: Pick<Piece, "source" | "info">): boolean =>
+export const isStoredTurned = ({ source, info }: { source: TensorSource; info: TensorInfo }): boolean =>
   source.transpose === true && info.isTurned !== true;
 
 /** Elements of a row in memory: a multiple of four, or of the elements of a block. */

@@ -10,5 +10,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   for (var k = 0u; k < params.width; k++) {
     sum = fma(rows[rowBase(id.y) + k], weightAt(id.x, k), sum);
   }
-  store(id.y, id.x, sum);
+  store(params, id.y, id.x, sum);
 }

@@ -32,26 +32,27 @@ override TURNED: bool = false;
 @group(1) @binding(2) var<storage, read> bias: array<f32>;
 @group(1) @binding(3) var<storage, read_write> out: array<f32>;
 
-fn store(row: u32, column: u32, sum: f32) {
-  if (row >= params.rowCount || column >= params.outWidth) {
+// `call` is a copy of the parameters: SwiftShader would read each of them again for every number.
+fn store(call: Params, row: u32, column: u32, sum: f32) {
+  if (row >= call.rowCount || column >= call.outWidth) {
     return;
   }
   var value = sum;
   if (HAS_BIAS) {
-    value += bias[params.biasStart + column];
+    value += bias[call.biasStart + column];
   }
-  value = activate(value * params.scale);
+  value = activate(value * call.scale);
   if (HAS_SOFT_CAP) {
-    value = params.softCap * safeTanh(value / params.softCap);
+    value = call.softCap * safeTanh(value / call.softCap);
   }
-  put(row, column, value);
+  put(call, row, column, value);
 }
 
-fn store4(row: u32, column: u32, sums: vec4<f32>) {
-  store(row, column, sums.x);
-  store(row, column + 1u, sums.y);
-  store(row, column + 2u, sums.z);
-  store(row, column + 3u, sums.w);
+// A loop, so that SwiftShader, which unrolls none, compiles `store` once and not four times.
+fn store4(call: Params, row: u32, column: u32, sums: vec4<f32>) {
+  for (var i = 0u; i < 4u; i++) {
+    store(call, row, column + i, sums[i]);
+  }
 }
 
 // Rows past the end read the last one instead; `store` drops what they give.

@@ -64,8 +64,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   let row = firstRow + blockRow * 4u;
   let column = firstColumn + blockColumn * 4u;
-  store4(row, column, sum0);
-  store4(row + 1u, column, sum1);
-  store4(row + 2u, column, sum2);
-  store4(row + 3u, column, sum3);
+  let call = params;
+  store4(call, row, column, sum0);
+  store4(call, row + 1u, column, sum1);
+  store4(call, row + 2u, column, sum2);
+  store4(call, row + 3u, column, sum3);
 }

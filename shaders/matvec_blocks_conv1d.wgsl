@@ -28,6 +28,6 @@ fn main(
     block += next;
   }
   for (var c = 0u; c < FOURS; c++) {
-    store4(0u, column + 4u * c, fma(sums[c], PLACE, scaled * offsetIn(unit)));
+    store4(params, 0u, column + 4u * c, fma(sums[c], PLACE, scaled * offsetIn(unit)));
   }
 }

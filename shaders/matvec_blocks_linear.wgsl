@@ -47,6 +47,6 @@ fn main(
     }
   }
   for (var c = 0u; c < COLUMNS; c++) {
-    store(0u, column + c * LANES, sums[c]);
+    store(params, 0u, column + c * LANES, sums[c]);
   }
 }

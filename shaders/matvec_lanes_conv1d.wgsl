@@ -43,7 +43,8 @@ fn main(
       base[c] += STEP * next;
     }
   }
+  let call = params;
   for (var c = 0u; c < COLUMNS4; c++) {
-    store4(0u, column + 4u * c, sums[c]);
+    store4(call, 0u, column + 4u * c, sums[c]);
   }
 }

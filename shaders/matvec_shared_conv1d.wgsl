@@ -20,6 +20,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = 1u; i < SLICES; i++) {
       sum += partial[thread + i * LANES];
     }
-    store4(group.y, column, sum);
+    store4(params, group.y, column, sum);
   }
 }

@@ -38,6 +38,6 @@ fn main(
     for (var i = 0u; i < LANES; i++) {
       total += partial[thread - lane + i][lane];
     }
-    store(row + lane, column, total);
+    store(params, row + lane, column, total);
   }
 }

@@ -6,16 +6,16 @@
 @group(1) @binding(5) var<storage, read_write> keys: array<f32>;
 @group(1) @binding(6) var<storage, read_write> values: array<f32>;
 
-fn put(row: u32, column: u32, value: f32) {
-  let n = params.biasStart + column; // of the whole matrix, of which this may be a part
-  if (n < params.queryWidth) {
-    out[params.outStart + row * params.outStride + column] = value;
+fn put(call: Params, row: u32, column: u32, value: f32) {
+  let n = call.biasStart + column; // of the whole matrix, of which this may be a part
+  if (n < call.queryWidth) {
+    out[call.outStart + row * call.outStride + column] = value;
     return;
   }
-  let at = rowTable[row].z * params.kvWidth + n - params.queryWidth;
-  if (n < params.queryWidth + params.kvWidth) {
+  let at = rowTable[row].z * call.kvWidth + n - call.queryWidth;
+  if (n < call.queryWidth + call.kvWidth) {
     keys[at] = value;
   } else {
-    values[at - params.kvWidth] = value;
+    values[at - call.kvWidth] = value;
   }
 }

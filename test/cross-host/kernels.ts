@@ -12,6 +12,7 @@ import { everyFp8 } from "../kernels/fp8.cases.ts";
 import {
   ALL_MATMULS,
   type Case,
+  isForTheNight,
   SHAPES as MATMUL_SHAPES,
   matmulError,
   shape as shapeOf,
@@ -86,7 +87,7 @@ const fp8Check: Check = {
 const matmulChecks: Check[] = ALL_MATMULS.filter(({ inBlocks }) => !inBlocks).flatMap((kernel) =>
   kernel.layouts.map((layout) => ({
     name: `matmul ${kernel.name}, ${layout}`,
-    atNightIn: ["browser"],
+    atNightIn: isForTheNight(kernel) ? ["browser", "deno"] : ["browser"],
     async run(context) {
       const gpu = await context.gpu();
       const shapes = MATMUL_SHAPES.filter((shape) => suits(kernel, layout, shape));

@@ -15,6 +15,7 @@ import { describeOnGrids } from "./harness.ts";
 import {
   ALL_MATMULS,
   type Case,
+  isForTheNight,
   matmulError,
   SHAPES,
   shape,
@@ -122,7 +123,8 @@ describe("matmul of weights in blocks", () => {
 });
 
 describe("matmul", () => {
-  for (const kernel of ALL_MATMULS.filter(({ inBlocks }) => !inBlocks)) describeKernel(testGpu, kernel);
+  const kernels = ALL_MATMULS.filter((kernel) => !kernel.inBlocks && (isNight || !isForTheNight(kernel)));
+  for (const kernel of kernels) describeKernel(testGpu, kernel);
   it.each(ACTIVATION_CASES)("activation $name", async (test) => {
     expect(await matmulError(await testGpu(), MATMUL_FAMILY.reference, "linear", "bf16", test)).toBeLessThan(TOLERANCE);
   });

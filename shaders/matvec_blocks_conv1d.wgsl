@@ -27,7 +27,8 @@ fn main(
     scaled += x;
     block += next;
   }
+  let call = params;
   for (var c = 0u; c < FOURS; c++) {
-    store4(params, 0u, column + 4u * c, fma(sums[c], PLACE, scaled * offsetIn(unit)));
+    store4(call, 0u, column + 4u * c, fma(sums[c], PLACE, scaled * offsetIn(unit)));
   }
 }

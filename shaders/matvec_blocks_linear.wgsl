@@ -46,7 +46,8 @@ fn main(
       block[c] += BLOCK_WORDS;
     }
   }
+  let call = params;
   for (var c = 0u; c < COLUMNS; c++) {
-    store(params, 0u, column + c * LANES, sums[c]);
+    store(call, 0u, column + c * LANES, sums[c]);
   }
 }

@@ -5,21 +5,15 @@ import type { LocalServer } from "../../src/cli/local-server.ts";
 import "../../src/node.ts";
 import { testGpu } from "../support/gpu.ts";
 import { isNight } from "../support/nightly.ts";
-import { familyChecks } from "./families.ts";
 import { type Check, type CheckContext, checksOf, createContext, runCheck } from "./harness.ts";
 import { kernelTables } from "./kernels.ts";
 import { runChromium } from "./run-chromium.ts";
 import { runDeno } from "./run-deno.ts";
 import { type HostReport, SUITE_FOLDERS } from "./runner.ts";
 import { suite } from "./suite.ts";
-import { typeChecks } from "./types.ts";
 
-/**
- * On Node `test/kernels` compares the same kernels on the same shapes, and more, `test/engine/golden` the same families, and
- * `test/families/types` the same types: by day the latter are not run twice.
- */
-const TESTED_HERE = [...kernelTables, ...(isNight ? [] : [...familyChecks, ...typeChecks])];
-const isNotTestedHere = (check: Check) => !TESTED_HERE.includes(check);
+/** On Node `test/kernels` compares the same kernels on the same shapes, and more. */
+const isNotTestedHere = (check: Check) => !kernelTables.includes(check);
 
 describe("node", () => {
   let server: LocalServer;

@@ -13,6 +13,7 @@ const FLAGS = [
   "--enable-unsafe-webgpu",
   "--use-webgpu-adapter=swiftshader",
   "--enable-features=Vulkan",
+  "--disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension", // as src/hosts/dawn.node.ts
 ];
 
 /** Runs a program in a page to its end. Fails with the page's error, a crash, or the time limit. */

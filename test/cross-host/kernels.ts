@@ -52,6 +52,9 @@ const PIECES = [
   return shape;
 });
 
+/** Kernels for GPUs, by day with two shapes: WGSL for what a shape asks for is the same in all kernels, and SwiftShader takes longest for these. */
+const NO_SOFTWARE_TAKES = ["tiled", "single"];
+
 /** Weights in blocks: every storage, read four at a time and one at a time, and by the kernels that walk blocks. */
 const blocksCheck: Check = {
   name: "matmul of weights in blocks",
@@ -108,7 +111,8 @@ const attentionChecks: Check[] = [...ATTENTION_FAMILY.candidates, ATTENTION_FAMI
   atNightIn: ["browser"],
   async run(context) {
     const gpu = await context.gpu();
-    const shapes = (context.isNight ? ATTENTION_SHAPES : PIECES).filter((shape) => canRun(gpu, attention, shape));
+    const pieces = NO_SOFTWARE_TAKES.includes(attention.name) ? PIECES.slice(-2) : PIECES;
+    const shapes = (context.isNight ? ATTENTION_SHAPES : pieces).filter((shape) => canRun(gpu, attention, shape));
     if (shapes.length === 0) return "not for this adapter";
     let worst = 0;
     for (const shape of shapes) {

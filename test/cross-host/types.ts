@@ -83,7 +83,7 @@ export const TYPES = [
 ] as const;
 
 /** By day, in Deno, types that have several kernels no family has; each takes two seconds. */
-const BY_DAY: readonly string[] = ["glm4_moe", "gpt_oss", "ministral3", "opt350m"];
+const BY_DAY: readonly string[] = ["gpt_oss", "ministral3", "opt350m"];
 
 /** Chromium's compiler is Node's. On Node `test/families/types.test.ts` has all. */
 const atNightIn = (name: string): Check["atNightIn"] => {

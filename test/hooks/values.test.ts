@@ -150,7 +150,8 @@ it("shows what the formulas say where attention looks both ways, through a windo
 });
 
 /** Fusions differ by norm, its place, the kind of MLP, and where positions enter. */
-describe.each(["gpt2", "gemma2", "gpt_neox", "olmo2", "granite", "bloom", "cohere"])("%s", (family) => {
+const FUSED = ["gpt2", "gemma2", "gpt_neox", "olmo2", "granite", "bloom", "cohere"];
+describe.each(byDay(FUSED, ["gpt2", "gemma2", "gpt_neox"]))("%s", (family) => {
   it("computes and shows the same whichever point is looked at", async () => {
     const { ids } = await golden(family);
     await withHooked(family, async (model) => {

@@ -8,7 +8,7 @@ import { Oracle } from "../../src/theory/oracle.ts";
 import { encodePrompt, type Prompt, promptIds } from "../../src/theory/prompts.ts";
 import { samplePrompt } from "../../src/theory/sampling.ts";
 import { SparseMatrix } from "../../src/theory/sparse.ts";
-import { isNight } from "../support/nightly.ts";
+import { byDay, isNight } from "../support/nightly.ts";
 import { check, randomTasks, seeded } from "./helpers.ts";
 
 const FLOAT64_BOUND = 1e-9;
@@ -34,11 +34,11 @@ const GRID = [
   [9, 15, 8, 5, 100],
   [48, 10, 3, 48, 20],
   [512, 3, 3, 2, 20],
-  [6, 1000, 2, 2, 1],
+  [6, 1000, 2, 2, 1], // takes as long as all the others
 ] as const;
 
 describe("exactness", () => {
-  it.each(GRID)(
+  it.each(byDay(GRID, GRID.slice(0, -1)))(
     "d = %i, m = %i, n = %i, K = %i, over %i prompts",
     (d, m, n, K, prompts) => {
       const random = seeded(1000 * d + m);

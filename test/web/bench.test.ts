@@ -4,10 +4,11 @@ import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { launch } from "../../scripts/hosts/chromium.ts";
 import type { BenchDocument } from "../../src/bench/index.ts";
+import { RandomSource } from "../../src/bench/random-source.ts";
+import { SHAPES } from "../../src/bench/shapes.ts";
 import type { LocalServer } from "../../src/cli/local-server.ts";
 import { serveSite } from "../../src/cli/site.ts";
 import { type Handler, serveFiles, startServer } from "../checkpoint/support.ts";
-import { LLAMA } from "../cli/support.ts";
 
 const RUN_MS = 110_000;
 const RUN = "button:text-is('Run')";
@@ -103,9 +104,14 @@ describe("the Bench view", () => {
   });
 
   it("measures a model at an address, and one in files", async () => {
-    const names = ["/config.json", "/model.safetensors"];
-    const files = Object.fromEntries(names.map((name) => [name, readFileSync(LLAMA + name)]));
-    const models = await startServer(forAllPages, serveFiles(files));
+    // Of a shape for which the tuner has chosen already.
+    const tiny = await RandomSource.create(SHAPES.tiny);
+    const names = await tiny.list();
+    const files = await Promise.all(names.map(async (name) => Buffer.from(await tiny.readAll(name))));
+    const models = await startServer(
+      forAllPages,
+      serveFiles(Object.fromEntries(names.map((name, file) => [`/${name}`, files[file] as Buffer]))),
+    );
     try {
       const { page } = await open({ subject: "address", address: models.url, p: "8", n: "0", r: "1", ceilings: "0" });
       expect((await measure(page)).reports).toMatchObject([
@@ -115,7 +121,7 @@ describe("the Bench view", () => {
       await page.selectOption("select", "files");
       await page.setInputFiles(
         "#bench-files",
-        names.map((name) => LLAMA + name),
+        names.map((name, file) => ({ name, mimeType: "", buffer: files[file] as Buffer })),
       );
       expect((await measure(page)).reports).toMatchObject([{ isRandom: false, tests: [{ name: "pp8", check: "ok" }] }]);
       await page.close();

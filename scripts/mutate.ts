@@ -2,10 +2,11 @@
  * Re-introduces plausible bugs, one at a time, and expects the tests to notice. A wrong kernel writes fluent text, so a
  * suite that stays green over one of these is worth nothing, and this script fails.
  *
- * Everything happens in a temporary copy of the tree. `npm run mutate -- sweep` runs the mutants whose name has "sweep",
+ * Everything happens in temporary copies of the tree, one for each of the mutants that are tried at a time. `npm run mutate -- sweep` runs the mutants whose name has "sweep",
  * `npm run mutate -- --quick` the few that `.ci/run` runs.
  */
-import { spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -19,6 +20,8 @@ interface Outcome {
 }
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
+/** Most of a mutant's time goes into starting vitest, on one core. */
+const AT_A_TIME = 2;
 const COPIED = ["src", "shaders", "scripts", "test", "package.json", "tsconfig.json", "vitest.config.ts"];
 
 function copyTree(): string {
@@ -38,13 +41,16 @@ interface Report {
 }
 
 /** The vitest report of some test files; undefined when there was none. */
-function runTests(copy: string, tests: readonly string[], bail: number): Report | undefined {
+async function runTests(copy: string, tests: readonly string[], bail: number): Promise<Report | undefined> {
   const file = join(copy, "report.json");
   rmSync(file, { force: true });
   const vitest = join("node_modules", "vitest", "vitest.mjs");
   const options = ["run", `--bail=${bail}`, "--reporter=json", `--outputFile=${file}`, ...tests];
   const env = { ...process.env, SUPERLENS_NIGHTLY: "1" }; // the test that notices may be one of the night
-  spawnSync(process.execPath, [vitest, ...options], { cwd: copy, env, stdio: "ignore", timeout: 600_000 });
+  await once(
+    spawn(process.execPath, [vitest, ...options], { cwd: copy, env, stdio: "ignore", timeout: 600_000 }),
+    "exit",
+  );
   return existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as Report) : undefined;
 }
 
@@ -62,7 +68,7 @@ function judge(report: Report | undefined): Outcome {
   return { verdict: "killed", note: failure.fullName };
 }
 
-function tryMutant(copy: string, { file, from, to, tests }: Mutant): Outcome {
+async function tryMutant(copy: string, { file, from, to, tests }: Mutant): Promise<Outcome> {
   const path = join(copy, file);
   const original = readFileSync(path, "utf8");
   const count = original.split(from).length - 1;
@@ -72,37 +78,41 @@ function tryMutant(copy: string, { file, from, to, tests }: Mutant): Outcome {
     original.replace(from, () => to),
   );
   try {
-    return judge(runTests(copy, tests, 1));
+    return judge(await runTests(copy, tests, 1));
   } finally {
     writeFileSync(path, original);
   }
 }
 
-function main(wanted: string): number {
+async function main(wanted: string): Promise<number> {
   const mutants = MUTANTS.filter(({ name, quick }) => (wanted === "--quick" ? quick : name.includes(wanted)));
   if (mutants.length === 0) {
     console.error(`No mutant's name has "${wanted}".`);
     return 1;
   }
-  const copy = copyTree();
+  const copies = Array.from({ length: AT_A_TIME }, copyTree);
   try {
-    const baseline = runTests(copy, [...new Set(mutants.flatMap(({ tests }) => tests))], 0);
+    const baseline = await runTests(copies[0] as string, [...new Set(mutants.flatMap(({ tests }) => tests))], 0);
     if (!baseline || baseline.numTotalTests === 0 || failuresOf(baseline).length > 0) {
       console.error("The tests must pass before bugs are put in.");
       for (const { fullName } of baseline ? failuresOf(baseline) : []) console.error(`  ${fullName}`);
       return 1;
     }
     let killed = 0;
-    for (const mutant of mutants) {
-      const { verdict, note } = tryMutant(copy, mutant);
-      if (verdict === "killed") killed += 1;
-      console.log(`${verdict.padEnd(9)} ${mutant.name.padEnd(72)} ${note}`);
-    }
+    const waiting = mutants.values();
+    const tryAll = async (copy: string) => {
+      for (const mutant of waiting) {
+        const { verdict, note } = await tryMutant(copy, mutant);
+        if (verdict === "killed") killed += 1;
+        console.log(`${verdict.padEnd(9)} ${mutant.name.padEnd(72)} ${note}`);
+      }
+    };
+    await Promise.all(copies.map(tryAll));
     console.log(`\n${killed} of ${mutants.length} mutants killed.`);
     return killed === mutants.length ? 0 : 1;
   } finally {
-    rmSync(copy, { recursive: true });
+    for (const copy of copies) rmSync(copy, { recursive: true });
   }
 }
 
-process.exitCode = main(process.argv[2] ?? "");
+process.exitCode = await main(process.argv[2] ?? "");

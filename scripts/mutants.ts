@@ -183,13 +183,6 @@ export const MUTANTS: readonly Mutant[] = [
     tests: MEASURES,
   },
   {
-    name: "sweeps: a projection beside logits reaches no further than the logits do",
-    file: "src/hooks/sweep-plan.ts",
-    from: '[...(logits ? ["logits"] : []), ...names]',
-    to: 'logits ? ["logits"] : names',
-    tests: MEASURES,
-  },
-  {
     name: "sweeps: the first cell's projection for all",
     file: "src/hooks/sweep.ts",
     from: "[point === undefined ? row : place, output]",

@@ -1,9 +1,9 @@
 /**
- * Re-introduces plausible bugs, one at a time, and expects the tests to notice. A wrong kernel writes fluent text, so a
+ * Re-introduces plausible bugs, each by itself, and expects the tests to notice. A wrong kernel writes fluent text, so a
  * suite that stays green over one of these is worth nothing, and this script fails.
  *
- * Everything happens in temporary copies of the tree, one for each of the mutants that are tried at a time. `npm run mutate -- sweep` runs the mutants whose name has "sweep",
- * `npm run mutate -- --quick` the few that `.ci/run` runs.
+ * Everything happens in temporary copies of the tree, one for each mutant that is tried at a time. `npm run mutate -- sweep`
+ * runs the mutants whose name has "sweep", `npm run mutate -- --quick` the few that `.ci/run` runs.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -20,9 +20,9 @@ interface Outcome {
 }
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-/** Most of a mutant's time goes into starting vitest, on one core. */
-const AT_A_TIME = 2;
 const COPIED = ["src", "shaders", "scripts", "test", "package.json", "tsconfig.json", "vitest.config.ts"];
+/** Most of a mutant's time goes into starting vitest, on one core: the 14 quick ones took 82 s in place of 133 s. */
+const AT_A_TIME = 2;
 
 function copyTree(): string {
   const copy = mkdtempSync(join(tmpdir(), "superlens-mutate-"));

@@ -4,7 +4,13 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Browser, chromium } from "playwright-core";
-import { chromiumPackage, readBrotli, unpackOnce, unpackTar } from "../../src/hosts/swiftshader.node.ts";
+import {
+  chromiumPackage,
+  readBrotli,
+  SWIFTSHADER_SWITCH,
+  unpackOnce,
+  unpackTar,
+} from "../../src/hosts/swiftshader.node.ts";
 import { bundle, type Launch } from "./launch.ts";
 import { serve } from "./serve.ts";
 
@@ -13,7 +19,7 @@ const FLAGS = [
   "--enable-unsafe-webgpu",
   "--use-webgpu-adapter=swiftshader",
   "--enable-features=Vulkan",
-  "--disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension", // as src/hosts/dawn.node.ts
+  `--${SWIFTSHADER_SWITCH}`,
 ];
 
 /** Runs a program in a page to its end. Fails with the page's error, a crash, or the time limit. */

@@ -19,7 +19,7 @@ import {
 import { memoryLeftOfProcess } from "./memory.node.ts";
 import { noAdapterError } from "./no-adapter.ts";
 import { paceSoftwareAdapter } from "./pacing.node.ts";
-import { unpackSwiftShader } from "./swiftshader.node.ts";
+import { SWIFTSHADER_SWITCH, unpackSwiftShader } from "./swiftshader.node.ts";
 import { hasGpuDeviceFile, vulkanDrivers, withVulkanDrivers } from "./vulkan.node.ts";
 
 type Dawn = typeof import("webgpu");
@@ -30,17 +30,6 @@ type Route = { manifests: string[] | undefined; loader?: string } | { unavailabl
 type SpecificChoice = Exclude<AdapterChoice, "auto">;
 
 const ORDER: readonly SpecificChoice[] = ["hardware", "lavapipe", "swiftshader"];
-
-/**
- * Dawn's switches, by choice. SwiftShader compiles a zero of workgroup memory as one store for each number of it; without
- * that extension of Vulkan, Dawn writes a loop. The memory is zero either way. The tests of attention took 25 s in place of
- * 38 s of processor time (medians of three in turn); on lavapipe it makes no difference.
- */
-const SWITCHES: Record<SpecificChoice, string[]> = {
-  hardware: [],
-  lavapipe: [],
-  swiftshader: ["disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension"],
-};
 
 const RTLD_NODELETE = 0x1000; // keep the loader when dlopen's caller gives up on it; not among Node's constants
 
@@ -104,7 +93,7 @@ async function tryRoute(
   if ("unavailable" in route) return route.unavailable;
   if (route.loader) loadVulkanLoader(route.loader);
   return withVulkanDrivers(route.manifests, async () => {
-    const gpu = instances.get(choice) ?? dawn.create(SWITCHES[choice]);
+    const gpu = instances.get(choice) ?? dawn.create(choice === "swiftshader" ? [SWIFTSHADER_SWITCH] : []);
     instances.set(choice, gpu);
     const adapter = await gpu.requestAdapter({ powerPreference });
     if (!adapter) return "the installed drivers offer no adapter that Dawn accepts";

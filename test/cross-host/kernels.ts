@@ -38,22 +38,29 @@ function matmulCases(shapes: readonly Case[], { isNight }: CheckContext): [Case,
   return [...lastOf("bf16"), ...lastOf("f32")];
 }
 
+const shapesNamed = (names: readonly string[]) =>
+  names.map((wanted) => {
+    const shape = ATTENTION_SHAPES.find(({ name }) => name === wanted);
+    if (!shape) throw new Error(`There is no shape "${wanted}".`);
+    return shape;
+  });
+
+/** By day these take two shapes: SwiftShader takes longest for them, and what shapes ask for is the same WGSL in all kernels. */
+const LONGEST_TO_COMPILE = ["tiled", "single"];
+const FEW_PIECES = shapesNamed([
+  "dHead 260, two slices of output",
+  "both ways through a window, some rows of long sequences",
+]);
+
 /** Every flag and piece of WGSL once. */
-const PIECES = [
+const PIECES = shapesNamed([
   "soft cap, window, ALiBi",
   "ALiBi rounded to bfloat16",
   "chunks of 5",
   "sinks of 2500 keys, a soft cap and a window",
   "dHead 260, two slices of output",
   "both ways through a window, some rows of long sequences",
-].map((piece) => {
-  const shape = ATTENTION_SHAPES.find(({ name }) => name === piece);
-  if (!shape) throw new Error(`There is no shape "${piece}".`);
-  return shape;
-});
-
-/** Kernels for GPUs, by day with two shapes: WGSL for what a shape asks for is the same in all kernels, and SwiftShader takes longest for these. */
-const NO_SOFTWARE_TAKES = ["tiled", "single"];
+]);
 
 /** Weights in blocks: every storage, read four at a time and one at a time, and by the kernels that walk blocks. */
 const blocksCheck: Check = {
@@ -111,7 +118,7 @@ const attentionChecks: Check[] = [...ATTENTION_FAMILY.candidates, ATTENTION_FAMI
   atNightIn: ["browser"],
   async run(context) {
     const gpu = await context.gpu();
-    const pieces = NO_SOFTWARE_TAKES.includes(attention.name) ? PIECES.slice(-2) : PIECES;
+    const pieces = LONGEST_TO_COMPILE.includes(attention.name) ? FEW_PIECES : PIECES;
     const shapes = (context.isNight ? ATTENTION_SHAPES : pieces).filter((shape) => canRun(gpu, attention, shape));
     if (shapes.length === 0) return "not for this adapter";
     let worst = 0;

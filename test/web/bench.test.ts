@@ -106,12 +106,10 @@ describe("the Bench view", () => {
   it("measures a model at an address, and one in files", async () => {
     // Of a shape for which the tuner has chosen already.
     const tiny = await RandomSource.create(SHAPES.tiny);
-    const names = await tiny.list();
-    const files = await Promise.all(names.map(async (name) => Buffer.from(await tiny.readAll(name))));
-    const models = await startServer(
-      forAllPages,
-      serveFiles(Object.fromEntries(names.map((name, file) => [`/${name}`, files[file] as Buffer]))),
-    );
+    const fileOf = async (name: string) => ({ name, mimeType: "", buffer: Buffer.from(await tiny.readAll(name)) });
+    const files = await Promise.all((await tiny.list()).map(fileOf));
+    const served = Object.fromEntries(files.map(({ name, buffer }) => [`/${name}`, buffer]));
+    const models = await startServer(forAllPages, serveFiles(served));
     try {
       const { page } = await open({ subject: "address", address: models.url, p: "8", n: "0", r: "1", ceilings: "0" });
       expect((await measure(page)).reports).toMatchObject([
@@ -119,10 +117,7 @@ describe("the Bench view", () => {
       ]);
       await page.click("button:text-is('Clear')");
       await page.selectOption("select", "files");
-      await page.setInputFiles(
-        "#bench-files",
-        names.map((name, file) => ({ name, mimeType: "", buffer: files[file] as Buffer })),
-      );
+      await page.setInputFiles("#bench-files", files);
       expect((await measure(page)).reports).toMatchObject([{ isRandom: false, tests: [{ name: "pp8", check: "ok" }] }]);
       await page.close();
     } finally {

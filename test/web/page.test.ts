@@ -482,16 +482,16 @@ describe("the page itself", () => {
 
   it.each(["light", "dark"] as const)("has nothing that axe finds serious, in %s", async (colorScheme) => {
     await page.emulateMedia({ colorScheme });
+    // Colours are all that differs in the dark.
+    const options = colorScheme === "dark" ? '{ runOnly: ["color-contrast"] }' : "{}";
     const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
     for (const view of ["model", "prompt", "lens", "attention", "patch", "attribution"]) {
       await go({ view });
       await rests();
       if (view === "lens") await page.waitForSelector(".grid .cell");
       await page.evaluate(axe);
-      // Colours are all that differs in the dark.
-      const rules = colorScheme === "dark" ? '{ runOnly: ["color-contrast"] }' : "{}";
       const found = await page.evaluate<{ violations: { id: string; impact: string; nodes: { html: string }[] }[] }>(
-        `axe.run(${rules})`,
+        `axe.run(${options})`,
       );
       const serious = found.violations.filter(({ impact }) => impact === "serious" || impact === "critical");
       expect(serious.map(({ id, nodes }) => `${view}: ${id}: ${nodes[0]?.html}`)).toEqual([]);

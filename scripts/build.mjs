@@ -138,9 +138,9 @@ function buildTypes() {
   execFileSync(process.execPath, [tsc, "-p", join(root, "tsconfig.build.json")], { stdio: "inherit" });
 }
 
-/** True when dist/cli.js is missing or older than any source file. */
-export function isStale() {
-  const built = modified(join(dist, "cli.js"));
+/** True when a file of dist/ is missing or older than any source file. */
+export function isStale(name = "cli.js") {
+  const built = modified(join(dist, name));
   return ["src", "shaders", "scripts/build.mjs", "package.json"].some((name) => newest(join(root, name)) > built);
 }
 

@@ -55,6 +55,8 @@ export interface CeilingOptions {
   sizes?: CeilingSizes;
   /** Candidates beside the default; default: all there are. */
   matmuls?: readonly MatmulKernel[];
+  /** How long each is timed. Default: `RATE_TIMING`. */
+  timing?: Timing;
   /** Of the model whose decoding is compared with the rate of weights. */
   weightBytes?: number;
 }
@@ -77,10 +79,10 @@ export class CeilingProbe {
 
   /** Tries every kernel. The caller ends it with `destroy()`. */
   static async find(gpu: Gpu, options: CeilingOptions = {}): Promise<CeilingProbe> {
-    const { onDetail = () => undefined, sizes = GPT2_SIZES, weightBytes = 0 } = options;
+    const { onDetail = () => undefined, sizes = GPT2_SIZES, timing = RATE_TIMING, weightBytes = 0 } = options;
     onDetail(`${DISPATCHES} dispatches`);
-    const { dispatchMs, waitMs } = await dispatchCost(gpu, options.signal);
-    const search: Search = { ...options, gpu, onDetail, timing: { ...RATE_TIMING, waitMs } };
+    const { dispatchMs, waitMs } = await dispatchCost(gpu, timing, options.signal);
+    const search: Search = { ...options, gpu, onDetail, timing: { ...timing, waitMs } };
     const oneRowBytes = Math.min(weightBytes, MOST_WEIGHT_BYTES);
     const many = await fastest(search, sizes.manyRows, 0);
     const one = await fastest(search, sizes.oneRow, oneRowBytes);
@@ -196,12 +198,12 @@ interface DispatchCost {
   waitMs: number;
 }
 
-async function dispatchCost(gpu: Gpu, signal: AbortSignal | undefined): Promise<DispatchCost> {
+async function dispatchCost(gpu: Gpu, timing: Timing, signal: AbortSignal | undefined): Promise<DispatchCost> {
   using x = gpu.tensor([64], "nothing");
-  const timer = new Timer(gpu, "dispatches", RATE_TIMING, signal);
+  const timer = new Timer(gpu, "dispatches", timing, signal);
   const medianOf = async (dispatches: number) => {
     const times: number[] = [];
-    while (times.length < RATE_TIMING.runs)
+    while (times.length < timing.runs)
       times.push(await timer.run((recorder) => combine(recorder, gpu.zeros, x, 4, "add"), dispatches));
     return median(times);
   };

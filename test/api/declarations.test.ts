@@ -9,7 +9,7 @@ import { dirname, join, relative } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, describe, expect, it } from "vitest";
 import { byDay } from "../support/nightly.ts";
-import { emitDeclarations, ROOT } from "./emit.ts";
+import { declarationsByPath, ROOT } from "./emit.ts";
 
 /** What a user writes. It is compiled, never run. */
 const SOURCE = `
@@ -68,7 +68,7 @@ const COMPILERS = ["typescript", "typescript-newest"] as const;
 function userProject(): string {
   const project = mkdtempSync(join(tmpdir(), "superlens-types-"));
   const installed = join(project, "node_modules/superlens");
-  for (const [path, text] of emitDeclarations()) {
+  for (const [path, text] of declarationsByPath()) {
     const copy = join(installed, relative(ROOT, path));
     mkdirSync(dirname(copy), { recursive: true });
     writeFileSync(copy, text);

@@ -1,16 +1,31 @@
-/** The declarations that the package ships, made in memory. */
-import { existsSync } from "node:fs";
+/** The declarations that the package ships: those of the last build, or made in memory where the sources are newer. */
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
+import { isStale } from "../../scripts/build.mjs";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
-/** The declarations by path, as the build writes them. */
-export function emitDeclarations(): Map<string, string> {
+const TYPES = join(ROOT, "dist/types");
+
+let declarations: ReadonlyMap<string, string> | undefined;
+
+/** The declarations by path. */
+export function declarationsByPath(): ReadonlyMap<string, string> {
+  declarations ??= isStale("types/index.d.ts") ? emitted() : built();
+  return declarations;
+}
+
+function built(): Map<string, string> {
+  const paths = readdirSync(TYPES, { recursive: true, encoding: "utf8" }).filter((path) => path.endsWith(".d.ts"));
+  return new Map(paths.map((path) => [join(TYPES, path), readFileSync(join(TYPES, path), "utf8")]));
+}
+
+function emitted(): Map<string, string> {
   const config = ts.getParsedCommandLineOfConfigFile(
     join(ROOT, "tsconfig.build.json"),
-    { outDir: join(ROOT, "dist/types"), noCheck: true },
+    { outDir: TYPES, noCheck: true },
     { ...ts.sys, onUnRecoverableConfigFileDiagnostic: () => {} },
   ) as ts.ParsedCommandLine;
   const written = new Map<string, string>();

@@ -5,7 +5,7 @@
 import { join, relative } from "node:path";
 import ts from "typescript";
 import { expect, it } from "vitest";
-import { emitDeclarations, programOf, ROOT } from "./emit.ts";
+import { declarationsByPath, programOf, ROOT } from "./emit.ts";
 
 const TYPES = join(ROOT, "dist/types");
 const ENTRIES = ["index", "theory/index", "paper/index", "train/index", "bench/index", "pictures/index"];
@@ -35,7 +35,7 @@ const INTERNAL = new Set([
 
 const program = programOf(
   ENTRIES.map((entry) => join(TYPES, `${entry}.d.ts`)),
-  emitDeclarations(),
+  declarationsByPath(),
   {
     module: ts.ModuleKind.ESNext,
     moduleResolution: ts.ModuleResolutionKind.Bundler,

@@ -1,6 +1,6 @@
 /** The run itself: what a report holds, and what ends it. */
 import { beforeAll, describe, expect, it } from "vitest";
-import { CeilingProbe, type CeilingSizes } from "../../src/bench/ceilings.ts";
+import { CeilingProbe, type CeilingSizes, RATE_TIMING } from "../../src/bench/ceilings.ts";
 import {
   type BenchOptions,
   DEFAULT_OPTIONS,
@@ -130,11 +130,14 @@ describe("what cannot be measured", () => {
   });
 });
 
-/** Two of each number of rows and a layout; at night every candidate, most of whose time is compiling. */
-const FEW = ["block 16x8x8", "block 8x8x8", "lanes 8x8", "shared 4x16"].map(matmulNamed);
+/** One for many rows and one for few; at night every candidate, most of whose time is compiling. */
+const FEW = ["block 16x8x8", "lanes 8x8"].map(matmulNamed);
+
+/** Long enough to tell a fast kernel from a slow one on these sizes. */
+const SHORT = { ...RATE_TIMING, runMs: 10, runs: 3 };
 
 async function expectCeilings(gpu: Gpu, sizes: CeilingSizes): Promise<void> {
-  const probe = await CeilingProbe.find(gpu, { sizes, ...(!isNight && { matmuls: FEW }) });
+  const probe = await CeilingProbe.find(gpu, { sizes, timing: SHORT, ...(!isNight && { matmuls: FEW }) });
   const again = await probe.measure();
   const { ceilings } = probe;
   expect(ceilings).toMatchObject({ matmul: { rows: 32, kernel: expect.any(String) }, weights: { outWidth: 128 } });
@@ -169,7 +172,7 @@ describe("ceilings", () => {
       manyRows: [{ rows: 128, width: 256, outWidth: 256 }],
       oneRow: [{ rows: 1, width: 256, outWidth: 256 }],
     };
-    const probe = await CeilingProbe.find(gpu, { sizes, matmuls: [HASTY, BROKEN] });
+    const probe = await CeilingProbe.find(gpu, { sizes, timing: SHORT, matmuls: [HASTY, BROKEN] });
     await probe.measure();
     const defaultOf = (rows: number) =>
       (["linear", "conv1d"] as const).map(

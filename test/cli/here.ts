@@ -5,6 +5,7 @@
 import { run } from "../../src/cli/run.ts";
 import type { GpuProvider } from "../../src/hosts/adapters.ts";
 import { type Host, registerHost } from "../../src/hosts/host.ts";
+import { partOf, standIn } from "../support/device-part.ts";
 import { testGpu } from "../support/gpu.ts";
 import { TEST_HOST } from "../support/host.ts";
 import type { Run } from "./support.ts";
@@ -24,38 +25,6 @@ function hostOn(device: GPUDevice): Host {
     },
   };
   return { ...TEST_HOST, adapters };
-}
-
-/** A device whose end frees its own buffers and leaves the rest of `device` alone. */
-function partOf(device: GPUDevice): GPUDevice {
-  const buffers = new Set<WeakRef<GPUBuffer>>();
-  let end: (info: GPUDeviceLostInfo) => void;
-  const lost = new Promise<GPUDeviceLostInfo>((resolve) => {
-    end = resolve;
-  });
-  void device.lost.then((info) => end(info));
-  return standIn(device, {
-    lost,
-    createBuffer(descriptor: GPUBufferDescriptor) {
-      const buffer = device.createBuffer(descriptor);
-      buffers.add(new WeakRef(buffer));
-      return buffer;
-    },
-    destroy() {
-      for (const buffer of buffers) buffer.deref()?.destroy();
-      end({ reason: "destroyed", message: "" } as GPUDeviceLostInfo);
-    },
-  });
-}
-
-/** `object` with some members replaced. */
-function standIn<Type extends object>(object: Type, members: object): Type {
-  return new Proxy(object, {
-    get(_, name) {
-      const value = Reflect.get(name in members ? members : object, name);
-      return typeof value === "function" ? value.bind(object) : value;
-    },
-  });
 }
 
 /** What a run listens to until its process ends. */

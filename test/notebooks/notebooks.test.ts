@@ -2,18 +2,16 @@
  * The notebooks of examples/notebooks are their scripts, and the scripts' numbers are the definitions written out here. The
  * scripts run as a user's do, with the built package, on a fixture with random weights and a vocabulary of the prompts' pieces.
  */
-import { execFile } from "node:child_process";
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { buildNode, isStale } from "../../scripts/build.mjs";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { NOTEBOOKS, names, notebookOf } from "../../scripts/notebooks.ts";
 import { type Edit, type HookedModel, loadModel } from "../../src/node.ts";
 import { testGpu } from "../support/gpu.ts";
 import { pieceTokenizer } from "../support/piece-tokenizer.ts";
+import { runScript } from "../support/script.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const PIECES = [
@@ -27,7 +25,6 @@ const PIECES = [
 let folder: string;
 let model: HookedModel;
 beforeAll(async () => {
-  if (isStale()) await buildNode();
   folder = mkdtempSync(join(tmpdir(), "superlens-notebooks-"));
   for (const name of ["config.json", "model.safetensors"])
     cpSync(join(ROOT, "test/fixtures/families/gpt2", name), join(folder, name));
@@ -83,17 +80,15 @@ interface Analysis {
 const GRIDS = ["residual", "attention", "mlps", "z", "values", "pattern"] as const;
 type Grids = Record<(typeof GRIDS)[number], GridValues>;
 
-let ran: Promise<{ stdout: string }> | undefined;
-
-/** What a notebook exports and prints. One process runs all of them, on one device: half of their time went into compiling the same kernels. */
+/** What a notebook exports, as JSON has it, and prints. */
 async function run<Values>(name: string): Promise<{ values: Values; printed: string }> {
-  const load = ["tsx", "./test/patching/one-device.mjs"].flatMap((each) => ["--import", each]);
-  ran ??= promisify(execFile)(process.execPath, [...load, "test/notebooks/run-notebooks.ts", folder, ...names()], {
-    cwd: ROOT,
-    env: { ...process.env, MODEL: folder },
-  });
-  const own = (await ran).stdout.split("@notebook ").find((text) => text.startsWith(`${name}\n`));
-  return { values: JSON.parse(readFileSync(join(folder, `${name}.json`), "utf8")), printed: own ?? "" };
+  vi.stubEnv("MODEL", folder);
+  const { exported, printed } = await runScript<{ model: HookedModel }>(`${NOTEBOOKS}${name}.ts`);
+  vi.unstubAllEnvs();
+  const { model: theirs, ...values } = exported;
+  theirs.destroy();
+  const plain = (_: string, value: unknown) => (ArrayBuffer.isView(value) ? Array.from(value as Float32Array) : value);
+  return { values: JSON.parse(JSON.stringify(values, plain)), printed };
 }
 
 it.each(names())("%s.ipynb is what its script says", (name) => {

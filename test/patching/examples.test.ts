@@ -1,7 +1,6 @@
 /**
- * The scripts in examples/ run, and the recipes show them as they are. They import the built package, as a user's do (from
- * the sources each took a second more), and run on a fixture with a vocabulary of a few pieces: what they print means nothing
- * there, but it has to be there. Most of the time went into compiling the same kernels for each, so one process runs them all.
+ * The scripts in examples/ run, and the recipes show them as they are. They import the built package, as a user's do, and run
+ * on a fixture with a vocabulary of a few pieces: what they print means nothing there, but it has to be there.
  */
 import { execFile } from "node:child_process";
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -9,12 +8,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, expect, it } from "vitest";
 import { buildNode, isStale } from "../../scripts/build.mjs";
+import { byDay } from "../support/nightly.ts";
+import { runScript } from "../support/script.ts";
 
-const RUNNER = "test/patching/run-examples.ts";
-/** Goes before the output of each, with its name. */
-const MARK = "@example ";
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 /** The pieces that the prompts fall into: as in the documented model, a space before the text and spaces after words. */
 const PIECES = [
@@ -100,9 +98,6 @@ function storyTokenizer() {
   };
 }
 
-const execute = async (nodeArgs: readonly string[]) =>
-  (await promisify(execFile)(process.execPath, ["--import", "tsx", ...nodeArgs], { cwd: ROOT })).stdout;
-
 const scripts = readdirSync(join(ROOT, "examples")).filter((name) => name.endsWith(".ts"));
 
 it("covers every script", () => {
@@ -113,28 +108,23 @@ it("covers every script", () => {
   );
 });
 
-function expectPrinted(output: string | undefined, name: string): void {
+function expectPrinted(output: string, name: string): void {
   for (const pattern of PRINTS[name] as RegExp[]) expect(output).toMatch(pattern);
   expect(output).not.toMatch(/NaN|undefined|Infinity/);
 }
 
-it("attention-pattern runs by itself, as a person runs it", async () => {
-  expectPrinted(await execute(["examples/attention-pattern.ts", folder]), "attention-pattern");
+const names = Object.keys(PRINTS);
+
+it.each(names)("%s runs", async (name) => {
+  expectPrinted((await runScript(join(ROOT, `examples/${name}.ts`), [folder])).printed, name);
 });
 
-describe("in one process, on one device", () => {
-  /** What each printed. */
-  const outputs = new Map<string, string>();
-  beforeAll(async () => {
-    const names = Object.keys(PRINTS);
-    const all = await execute(["--import", "./test/patching/one-device.mjs", RUNNER, folder, ...names]);
-    for (const text of all.split(MARK).slice(1)) outputs.set(text.slice(0, text.indexOf("\n")), text);
-  });
-
-  it.each(Object.keys(PRINTS))("%s runs", (name) => expectPrinted(outputs.get(name), name));
+it.each(byDay(names, ["attention-pattern"]))("%s runs by itself, as a person runs it", async (name) => {
+  const args = ["--import", "tsx", `examples/${name}.ts`, folder];
+  expectPrinted((await promisify(execFile)(process.execPath, args, { cwd: ROOT })).stdout, name);
 });
 
-it.each(Object.keys(PRINTS))("%s is what its recipe shows", (name) => {
+it.each(names)("%s is what its recipe shows", (name) => {
   const page = readFileSync(join(ROOT, name === "pictures" ? "docs/pictures.md" : `docs/recipes/${name}.md`), "utf8");
   const shown = [...page.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => code);
   expect(shown).toContain(readFileSync(join(ROOT, `examples/${name}.ts`), "utf8"));

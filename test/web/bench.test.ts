@@ -30,14 +30,19 @@ afterAll(async () => {
   await server.close();
 });
 
-/** A new page with these settings, and every uncaught error of it. */
-async function open(settings: Record<string, string> = {}): Promise<{ page: Page; errors: string[] }> {
-  const page = await visitor.newPage();
-  const errors: string[] = [];
-  page.on("pageerror", ({ message }) => errors.push(message));
+/** Goes to the view with these settings. */
+async function go(page: Page, settings: Record<string, string>): Promise<void> {
   const parts = Object.entries(settings).map(([name, value]) => [`bench.${name}`, value] as [string, string]);
   await page.goto(`${server.origin}/#${new URLSearchParams([["view", "bench"], ...parts])}`);
   await page.waitForSelector(`${RUN}:enabled`);
+}
+
+/** A new page with these settings, and every uncaught error of it. */
+async function open(settings: Record<string, string>): Promise<{ page: Page; errors: string[] }> {
+  const page = await visitor.newPage();
+  const errors: string[] = [];
+  page.on("pageerror", ({ message }) => errors.push(message));
+  await go(page, settings);
   return { page, errors };
 }
 
@@ -125,17 +130,20 @@ describe("the Bench view", () => {
     }
   });
 
-  it.each([
-    [{ subject: "address" }, "There is no address. Give hf:owner/name, or the URL of a model's folder."],
-    [{ subject: "files" }, "No files are chosen. Choose config.json and model.safetensors."],
-    [{ subject: "huge" }, 'There is no subject "huge". Subjects are gpt2, mini, tiny, llama-mini, address, files.'],
-    [{ p: "sixteen" }, 'prompt lengths are "sixteen". Give whole numbers from 0, with commas between them.'],
-    [{ n: "0x10" }, 'tokens to decode are "0x10". Give whole numbers from 0, with commas between them.'],
-    [{ r: "2,3" }, 'runs are "2,3". Give one whole number from 1.'],
-  ] as const)("says what is missing or wrong: %j", async (settings, problem) => {
-    const { page } = await open({ ...settings });
-    await page.click(RUN);
-    expect(await page.textContent(FAILED)).toContain(problem);
+  it("says what is missing or wrong", async () => {
+    const page = await visitor.newPage();
+    for (const [settings, problem] of [
+      [{ subject: "address" }, "There is no address. Give hf:owner/name, or the URL of a model's folder."],
+      [{ subject: "files" }, "No files are chosen. Choose config.json and model.safetensors."],
+      [{ subject: "huge" }, 'There is no subject "huge". Subjects are gpt2, mini, tiny, llama-mini, address, files.'],
+      [{ p: "sixteen" }, 'prompt lengths are "sixteen". Give whole numbers from 0, with commas between them.'],
+      [{ n: "0x10" }, 'tokens to decode are "0x10". Give whole numbers from 0, with commas between them.'],
+      [{ r: "2,3" }, 'runs are "2,3". Give one whole number from 1.'],
+    ] as const) {
+      await go(page, settings);
+      await page.click(RUN);
+      await expect.poll(() => page.textContent(FAILED)).toContain(problem);
+    }
     await page.close();
   });
 });

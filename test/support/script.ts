@@ -1,0 +1,34 @@
+/**
+ * A user's script in the process of the tests. It imports the built package, as a user's does, and whatever asks for a device
+ * gets a part of the tests' own: in processes of their own, scripts took most of their time to compile the same kernels again.
+ */
+import { format } from "node:util";
+import { vi } from "vitest";
+import { globals } from "webgpu";
+import { buildNode, isStale } from "../../scripts/build.mjs";
+import { partOf } from "./device-part.ts";
+import { testGpu } from "./gpu.ts";
+
+/** What the script at `path` exports and prints, run with `args`. */
+export async function runScript<Exports>(
+  path: string,
+  args: readonly string[] = [],
+): Promise<{ exported: Exports; printed: string }> {
+  if (isStale()) await buildNode();
+  const { device } = (await testGpu()).host;
+  const { prototype } = (globals as { GPUAdapter: typeof GPUAdapter }).GPUAdapter;
+  const lines: string[] = [];
+  const { argv } = process;
+  const restored = [
+    vi.spyOn(prototype, "requestDevice").mockImplementation(async () => partOf(device)),
+    vi.spyOn(console, "log").mockImplementation((...said) => lines.push(format(...said))),
+  ];
+  process.argv = [process.execPath, path, ...args];
+  try {
+    const exported = (await import(path)) as Exports;
+    return { exported, printed: `${lines.join("\n")}\n` };
+  } finally {
+    process.argv = argv;
+    for (const each of restored) each.mockRestore();
+  }
+}

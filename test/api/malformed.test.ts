@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { SuperlensError } from "../../src/errors.ts";
 import { fixtureFiles, sourceOf } from "../support/fixtures.ts";
 import { ownGpu } from "../support/gpu.ts";
-import { byDay } from "../support/nightly.ts";
+import { byDay, isNight } from "../support/nightly.ts";
 import { type Call, callsOf } from "./calls.ts";
 import * as api from "./public.ts";
 
@@ -152,12 +152,20 @@ describe("a call", () => {
 
   it("with a malformed option answers or refuses", async () => {
     const failures: string[] = [];
-    for (const { name, args, run, options } of calls) {
-      for (const option of Object.keys(options?.fields ?? {})) {
-        for (const [label, value] of MALFORMED) {
-          const given = args.with(-1, { ...(args.at(-1) as object), [option]: value });
-          failures.push(...wrong(await outcome(() => run(...given)), `${name}, ${option} is ${label}`));
-        }
+    for (const { name, args, run, options } of calls.filter((call) => call.options)) {
+      const usual = args.at(-1) as object;
+      const withOptions = async (changed: object, what: string) =>
+        failures.push(
+          ...wrong(await outcome(() => run(...args.with(-1, { ...usual, ...changed }))), `${name}, ${what}`),
+        );
+      const names = Object.keys(options?.fields ?? {});
+      const left = names.filter((option) => !(option in usual));
+      // Answered by the whole call: 7.7 of the 9.3 s of all options and values when each is left out on its own.
+      await withOptions(Object.fromEntries(left.map((option) => [option, undefined])), "the others are undefined");
+      for (const option of names) {
+        for (const [label, value] of MALFORMED)
+          if (isNight || value !== undefined || option in usual)
+            await withOptions({ [option]: value }, `${option} is ${label}`);
       }
     }
     expect(failures).toEqual([]);

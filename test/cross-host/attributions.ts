@@ -17,7 +17,7 @@ import {
   pathPatch,
 } from "../../src/index.ts";
 import { checkClose, fixtureTensors } from "./families.ts";
-import { type Check, type CheckContext, expectEqual, inChromiumByDay, showWorst } from "./harness.ts";
+import { byDayIn, type Check, type CheckContext, expectEqual, showWorst } from "./harness.ts";
 
 const [UP, DOWN] = [5, 7];
 const METRIC = metric.logitDiff(UP, DOWN);
@@ -82,9 +82,9 @@ const half = (values: Float32Array, which: number) =>
 /** Gives the largest error. */
 type Body = (fixture: Fixture) => Promise<number>;
 
-const byDay = inChromiumByDay([
-  "attribution patching is PyTorch's gradient times difference, exact cells what an edit gives",
-]);
+const byDay = byDayIn({
+  browser: ["attribution patching is PyTorch's gradient times difference, exact cells what an edit gives"],
+});
 
 function fixtureCheck(name: string, body: Body, family = "gpt2"): Check {
   return {

@@ -1,7 +1,7 @@
 /** Interventions against PyTorch hooks on the Hugging Face models: the logits after each edit. */
 import { type Edit, loadModel } from "../../src/index.ts";
 import { checkClose, FAMILIES, fixtureTensors } from "./families.ts";
-import { type Check, inChromiumByDay } from "./harness.ts";
+import { byDayIn, type Check } from "./harness.ts";
 
 interface EditCase {
   name: string;
@@ -13,7 +13,10 @@ interface EditCase {
 }
 
 /** LayerNorm and RMSNorm, each kind of positions, blocks side by side, soft caps with windows, norms of heads. */
-const byDay = inChromiumByDay(["bloom", "gemma2", "gpt2", "gptj", "qwen3"]);
+const byDay = byDayIn({
+  browser: ["gemma2", "gpt2", "gptj"],
+  deno: ["bloom", "cohere", "gemma2", "gpt2", "gptj", "olmo2", "qwen3"],
+});
 
 export const editChecks: Check[] = FAMILIES.map((family) => ({
   name: `${family} changes under edits as the PyTorch model does`,

@@ -1,6 +1,6 @@
 /** Every family against what transformers computed: logits, residual around each block, attention pattern. */
 import { type ActivationCache, loadModel, parseHeader, toFloat32 } from "../../src/index.ts";
-import { type Check, type CheckContext, expectEqual, inChromiumByDay } from "./harness.ts";
+import { byDayIn, type Check, type CheckContext, expectEqual } from "./harness.ts";
 
 /** Largest difference allowed, as a part of the largest value expected. float32 gives about 1e-6. */
 export const TOLERANCE = 1e-4;
@@ -78,7 +78,7 @@ const weightCheck: Check = {
 };
 
 /** Of each kind of positions, norms, blocks and heads one. */
-const byDay = inChromiumByDay(["bloom", "gemma2", "gpt2", "gptj", "opt", "qwen3"]);
+const byDay = byDayIn({ browser: ["bloom", "gemma2", "gpt2", "gptj"] });
 
 const goldenChecks: Check[] = FAMILIES.map((family) => ({
   name: `${family} gives Hugging Face's logits, residuals and patterns`,

@@ -1,14 +1,14 @@
 /** Gradients on every host are PyTorch's: of the residual stream, of patterns, and of all weights. */
 import { loadModel, metric } from "../../src/index.ts";
 import { checkClose, fixtureTensors } from "./families.ts";
-import { type Check, expectEqual, inChromiumByDay, showWorst } from "./harness.ts";
+import { byDayIn, type Check, expectEqual, showWorst } from "./harness.ts";
 
 /** Soft caps, windows, norms after and a tied head; weights as [in, out] and a table of positions. */
 const FAMILIES = ["gemma2", "gpt2"];
 
 const ofPyTorch: Check[] = FAMILIES.map((family) => ({
   name: `${family} gives PyTorch's gradients of points and weights`,
-  ...inChromiumByDay(["gemma2"])(family),
+  ...byDayIn({ browser: ["gemma2"] })(family),
   async run(context) {
     const golden = await fixtureTensors(context, `families/${family}/golden.safetensors`);
     const expected = await fixtureTensors(context, `families/${family}/grads.safetensors`);

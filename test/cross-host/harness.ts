@@ -21,7 +21,10 @@ export interface CheckContext {
 
 export interface Check {
   name: string;
-  /** Where it is left to the night: in Chromium, whose Dawn is Node's, what others of its kind show there by day. */
+  /**
+   * Where it is left to the night: in Chromium, whose Dawn is Node's, what others of its kind show there by day; in Deno what takes
+   * long and is no new WGSL.
+   */
   atNightIn?: readonly HostName[];
   /** Throws when the check fails; a returned text is shown beside the result. */
   run(context: CheckContext): Promise<string | undefined>;
@@ -59,11 +62,12 @@ export function createContext(
 export const checksOf = (checks: readonly Check[], host: HostName, isNight: boolean): readonly Check[] =>
   checks.filter(({ atNightIn }) => isNight || !atNightIn?.includes(host));
 
-/** For checks of a list: left to the night in Chromium but for those named. */
-export const inChromiumByDay =
-  (day: readonly string[]) =>
-  (name: string): Pick<Check, "atNightIn"> =>
-    day.includes(name) ? {} : { atNightIn: ["browser"] };
+/** For checks of a list: left to the night in these hosts but for those named. */
+export const byDayIn =
+  (day: Partial<Record<HostName, readonly string[]>>) =>
+  (name: string): Required<Pick<Check, "atNightIn">> => ({
+    atNightIn: (Object.keys(day) as HostName[]).filter((host) => !day[host]?.includes(name)),
+  });
 
 export async function runCheck(check: Check, context: CheckContext): Promise<CheckResult> {
   const start = performance.now();

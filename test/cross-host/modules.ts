@@ -2,7 +2,7 @@
 import { FilesSource, writeSafetensors } from "../../src/checkpoint/index.ts";
 import { attributionGraph, loadDictionary, loadModel } from "../../src/index.ts";
 import { checkClose, fixtureTensors } from "./families.ts";
-import { type Check, inChromiumByDay, showWorst } from "./harness.ts";
+import { byDayIn, type Check, showWorst } from "./harness.ts";
 
 const CASES = [
   "gemma2-jumprelu",
@@ -14,7 +14,7 @@ const CASES = [
   "pythia-gated",
 ];
 
-const byDay = inChromiumByDay(["gpt2-topk", "gemma2-jumprelu"]);
+const byDay = byDayIn({ browser: ["gpt2-topk", "gemma2-jumprelu"] });
 
 const spliceChecks: Check[] = CASES.map((name) => ({
   name: `${name} is spliced in as SAELens does`,

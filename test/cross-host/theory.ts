@@ -4,7 +4,7 @@ import { largestDifference, runProgram } from "../../src/theory/mixture.ts";
 import { inputIds, pointOf } from "../../src/theory/observe.ts";
 import { samplePrompt } from "../../src/theory/sampling.ts";
 import { seeded as seededRandom } from "../../src/theory/verify/random-tasks.ts";
-import { type Check, inChromiumByDay, showWorst } from "./harness.ts";
+import { byDayIn, type Check, showWorst } from "./harness.ts";
 
 /** Bound on |p - p*| in float32, see docs/theory.md. */
 const BOUND = 2e-5;
@@ -40,7 +40,7 @@ const shipped: Check = {
   },
 };
 
-const verifiedByDay = inChromiumByDay(["exactness", "heads"]);
+const verifiedByDay = byDayIn({ browser: ["exactness"], deno: ["exactness", "heads", "resources"] });
 
 const verified = GROUPS.map(
   (group): Check => ({

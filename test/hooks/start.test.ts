@@ -2,12 +2,16 @@
 import { describe, expect, it } from "vitest";
 import { metric } from "../../src/hooks/index.ts";
 import { FAMILIES } from "../support/fixtures.ts";
+import { byDay } from "../support/nightly.ts";
 import { relativeError, seeded } from "../support/numbers.ts";
 import { failureOf, hooked, randomIds, readAll } from "./support.ts";
 
 const LENGTHS = [6, 3];
 
-describe.each(FAMILIES)("in %s", (family) => {
+/** Positions that are learnt, turned and slopes; blocks in parallel; windows and soft caps; a tied table that scales; norms of heads. */
+const DAY = ["bloom", "cohere", "gemma2", "gpt2", "gpt_neo", "gptj", "granite", "olmo2", "opt", "qwen3", "smollm3"];
+
+describe.each(byDay(FAMILIES, DAY))("in %s", (family) => {
   it("logits, captures, edits and gradients are those of the whole pass", async () => {
     using model = await hooked(family);
     const ids = LENGTHS.map((length) => randomIds(seeded(length), length));

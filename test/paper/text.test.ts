@@ -18,6 +18,7 @@ import {
 } from "../../src/paper/index.ts";
 import { loadChanged } from "../support/fixtures.ts";
 import "../support/host.ts";
+import { byDay } from "../support/nightly.ts";
 import { LINES, nextOf } from "./support.ts";
 
 let subject: Subject;
@@ -44,18 +45,23 @@ async function summaryOf(figure: AnyFigure): Promise<Summary> {
 
 /** These are for models that are presets. */
 const OWN = ["seeds", "purity"];
+const SHARED = FIGURES.filter(({ name }) => !OWN.includes(name));
+/** Compiled for seconds; on a preset they run by day, too (test/paper/runs.test.ts). */
+const LONG = ["steer", "cost"];
 
 describe("a figure", () => {
-  it.each(FIGURES.filter(({ name }) => !OWN.includes(name)))(
-    "$name has numbers, and says that the context had room for less",
-    async (figure) => {
-      const { table, plots, sentence } = await summaryOf(figure);
-      expect(table.rows.flat()).toContain("words");
-      for (const row of table.rows) for (const value of row) expect(value).not.toBeNaN();
-      for (const { picture } of plots) expect(await picture.svg()).not.toMatch(/NaN|undefined|Infinity/);
-      expect(sentence).toMatch(/The context had room for fewer examples: 4 instead of \d+ for words/);
-    },
-  );
+  it.each(
+    byDay(
+      SHARED,
+      SHARED.filter(({ name }) => !LONG.includes(name)),
+    ),
+  )("$name has numbers, and says that the context had room for less", async (figure) => {
+    const { table, plots, sentence } = await summaryOf(figure);
+    expect(table.rows.flat()).toContain("words");
+    for (const row of table.rows) for (const value of row) expect(value).not.toBeNaN();
+    for (const { picture } of plots) expect(await picture.svg()).not.toMatch(/NaN|undefined|Infinity/);
+    expect(sentence).toMatch(/The context had room for fewer examples: 4 instead of \d+ for words/);
+  });
 
   it("says of a model that does no task that it does none", async () => {
     expect((await summaryOf(figureOf("lambda"))).sentence).toMatch(

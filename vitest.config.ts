@@ -57,6 +57,7 @@ export default defineConfig({
   test: {
     pool: "forks",
     env: KEEP_MEMORY,
+    server: { deps: { external: [/\/dist\/.*\.js$/] } },
     setupFiles: ["test/support/equality.ts"],
     maxWorkers: 2,
     sequence: { sequencer: LongestFirst },

@@ -64,7 +64,7 @@ async function madeOf(model: HookedModel, family: string, reader: string, x: Flo
 const isOfHeads = (name: string) => name !== "hook_mlp_in";
 
 /** Each kind of norm, place of it, and block; multi-query; weights as [in, out]. */
-const DAY = ["gpt2", "gemma2", "gptj", "olmo2", "cohere", "falcon", "bloom", "phi", "smollm3"];
+const DAY = ["gpt2", "gemma2", "gptj", "olmo2", "falcon", "bloom"];
 
 describe.each(byDay(FAMILIES, DAY))("in %s", (family) => {
   let model: HookedModel;

@@ -9,6 +9,7 @@ import { SHAPES } from "../../src/bench/shapes.ts";
 import type { LocalServer } from "../../src/cli/local-server.ts";
 import { serveSite } from "../../src/cli/site.ts";
 import { type Handler, serveFiles, startServer } from "../checkpoint/support.ts";
+import { byDay } from "../support/nightly.ts";
 
 const RUN_MS = 110_000;
 const RUN = "button:text-is('Run')";
@@ -108,7 +109,8 @@ describe("the Bench view", () => {
     await page.close();
   });
 
-  it("measures a model at an address, and one in files", async () => {
+  // By day files are read in test/web/page.test.ts.
+  it.each(byDay(["address", "files"] as const, ["address"]))("measures a model of one's own: %s", async (subject) => {
     // Of a shape for which the tuner has chosen already.
     const tiny = await RandomSource.create(SHAPES.tiny);
     const fileOf = async (name: string) => ({ name, mimeType: "", buffer: Buffer.from(await tiny.readAll(name)) });
@@ -116,14 +118,11 @@ describe("the Bench view", () => {
     const served = Object.fromEntries(files.map(({ name, buffer }) => [`/${name}`, buffer]));
     const models = await startServer(forAllPages, serveFiles(served));
     try {
-      const { page } = await open({ subject: "address", address: models.url, p: "8", n: "0", r: "1", ceilings: "0" });
+      const { page } = await open({ subject, address: models.url, p: "8", n: "0", r: "1", ceilings: "0" });
+      if (subject === "files") await page.setInputFiles("#bench-files", files);
       expect((await measure(page)).reports).toMatchObject([
-        { model: models.url, isRandom: false, tests: [{ name: "pp8", check: "ok" }] },
+        { ...(subject === "address" && { model: models.url }), isRandom: false, tests: [{ name: "pp8", check: "ok" }] },
       ]);
-      await page.click("button:text-is('Clear')");
-      await page.selectOption("select", "files");
-      await page.setInputFiles("#bench-files", files);
-      expect((await measure(page)).reports).toMatchObject([{ isRandom: false, tests: [{ name: "pp8", check: "ok" }] }]);
       await page.close();
     } finally {
       await models.close();

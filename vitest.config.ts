@@ -57,6 +57,7 @@ export default defineConfig({
   test: {
     pool: "forks",
     env: KEEP_MEMORY,
+    // Examples import the built package; transformed once more, it took two seconds.
     server: { deps: { external: [/\/dist\/.*\.js$/] } },
     setupFiles: ["test/support/equality.ts"],
     maxWorkers: 2,

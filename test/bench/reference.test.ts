@@ -1,6 +1,6 @@
 /** The check of outputs must pass what is right and stop what is not. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { CeilingProbe, RATE_TIMING } from "../../src/bench/ceilings.ts";
+import { CeilingProbe } from "../../src/bench/ceilings.ts";
 import { measureTests } from "../../src/bench/measure.ts";
 import type { TestPlan } from "../../src/bench/options.ts";
 import { promptBatch } from "../../src/bench/prompts.ts";
@@ -9,8 +9,8 @@ import { checkGreedy, checkLogits, Reference, TOLERANCE } from "../../src/bench/
 import { SHAPES } from "../../src/bench/shapes.ts";
 import { type BenchTest, makeTest } from "../../src/bench/tests.ts";
 import { type HookedModel, loadModel } from "../../src/hooks/index.ts";
-import { matmulNamed } from "../kernels/altered.ts";
 import { testGpu } from "../support/gpu.ts";
+import { FEW, SHORT, SMALL } from "./small-ceilings.ts";
 
 let model: HookedModel;
 beforeAll(async () => {
@@ -61,12 +61,7 @@ const measure = async (plan: TestPlan, reference: Reference) => (await measureAl
 
 describe("a run beside its ceilings", () => {
   it("says which part of them each test reached", async () => {
-    const sizes = {
-      manyRows: [{ rows: 32, width: 64, outWidth: 128 }],
-      oneRow: [{ rows: 1, width: 64, outWidth: 128 }],
-    };
-    const matmuls = [matmulNamed("block 16x8x8"), matmulNamed("lanes 8x8")];
-    const find = () => CeilingProbe.find(model.gpu, { sizes, matmuls, timing: { ...RATE_TIMING, runMs: 10, runs: 3 } });
+    const find = () => CeilingProbe.find(model.gpu, { sizes: SMALL, matmuls: FEW, timing: SHORT });
     const results = await measureAll(PLANS, new Reference(model), find);
     expect(results.map(({ name }) => name)).toEqual(PLANS.map(({ name }) => name));
     for (const { fractionOfCeiling, boundBy } of results) {

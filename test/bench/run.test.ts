@@ -1,6 +1,6 @@
 /** The run itself: what a report holds, and what ends it. */
 import { beforeAll, describe, expect, it } from "vitest";
-import { CeilingProbe, type CeilingSizes, RATE_TIMING } from "../../src/bench/ceilings.ts";
+import { CeilingProbe } from "../../src/bench/ceilings.ts";
 import {
   type BenchOptions,
   DEFAULT_OPTIONS,
@@ -15,9 +15,10 @@ import { SHAPES } from "../../src/bench/shapes.ts";
 import { median } from "../../src/bench/statistics.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { MATMUL_FAMILY } from "../../src/kernels/matmul.ts";
-import { BROKEN, HASTY, matmulNamed } from "../kernels/altered.ts";
+import { BROKEN, HASTY } from "../kernels/altered.ts";
 import { ownGpu, testGpu } from "../support/gpu.ts";
 import { isNight } from "../support/nightly.ts";
+import { FEW, SHORT, SMALL as SMALL_SIZES } from "./small-ceilings.ts";
 
 const PLAN: BenchOptions = {
   ...DEFAULT_OPTIONS,
@@ -130,14 +131,8 @@ describe("what cannot be measured", () => {
   });
 });
 
-/** One for many rows and one for few; at night every candidate, most of whose time is compiling. */
-const FEW = ["block 16x8x8", "lanes 8x8"].map(matmulNamed);
-
-/** Long enough to tell a fast kernel from a slow one on these sizes. */
-const SHORT = { ...RATE_TIMING, runMs: 10, runs: 3 };
-
-async function expectCeilings(gpu: Gpu, sizes: CeilingSizes): Promise<void> {
-  const probe = await CeilingProbe.find(gpu, { sizes, timing: SHORT, ...(!isNight && { matmuls: FEW }) });
+async function expectCeilings(gpu: Gpu): Promise<void> {
+  const probe = await CeilingProbe.find(gpu, { sizes: SMALL_SIZES, timing: SHORT, ...(!isNight && { matmuls: FEW }) });
   const again = await probe.measure();
   const { ceilings } = probe;
   expect(ceilings).toMatchObject({ matmul: { rows: 32, kernel: expect.any(String) }, weights: { outWidth: 128 } });
@@ -152,15 +147,11 @@ async function expectCeilings(gpu: Gpu, sizes: CeilingSizes): Promise<void> {
 describe("ceilings", () => {
   it("are positive, name their kernel and leave no memory behind", async () => {
     const gpu = await ownGpu();
-    const sizes = {
-      manyRows: [{ rows: 32, width: 64, outWidth: 128 }],
-      oneRow: [{ rows: 1, width: 64, outWidth: 128 }],
-    };
     // What the longest submit needed stays, and how long that is depends on how busy the machine is; a leak would go on.
     let before = 0;
     for (let turn = 0; turn < 4 && gpu.memory.bytes !== before; turn++) {
       before = gpu.memory.bytes;
-      await expectCeilings(gpu, sizes);
+      await expectCeilings(gpu);
     }
     expect(gpu.memory.bytes).toBe(before);
     gpu.trim();

@@ -12,7 +12,7 @@ interface EditCase {
   logits: string;
 }
 
-/** LayerNorm and RMSNorm, each kind of positions, blocks side by side, soft caps with windows, norms of heads. */
+/** Deno: LayerNorm and RMSNorm, each kind of positions, blocks side by side, soft caps with windows, norms of heads. */
 const byDay = byDayIn({
   browser: ["gemma2", "gpt2", "gptj"],
   deno: ["bloom", "cohere", "gemma2", "gpt2", "gptj", "olmo2", "qwen3"],

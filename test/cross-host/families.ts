@@ -77,7 +77,7 @@ const weightCheck: Check = {
   },
 };
 
-/** Of each kind of positions, norms, blocks and heads one. */
+/** Positions that are learnt and turned, both norms, blocks side by side. */
 const byDay = byDayIn({ browser: ["gemma2", "gpt2", "gptj"] });
 
 const goldenChecks: Check[] = FAMILIES.map((family) => ({

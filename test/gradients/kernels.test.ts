@@ -34,10 +34,11 @@ function storagesOf({ kind, weights = {} }: OneOp): readonly Storage[] {
 
 /** Flags of attention that others have with more of them; each is compiled for a second. */
 const NIGHT = ["chunks of 2", "both ways", "a soft cap", "sinks"];
-const day = named.filter(([kind, what]) => kind !== "attention" || !NIGHT.includes(what.replace(", some rows", "")));
+const isForDay = ([kind, what]: (typeof named)[number]) =>
+  kind !== "attention" || !NIGHT.includes(what.replace(", some rows", ""));
 
 describe("gradients on the GPU", () => {
-  it.each(byDay(named, day))("of %s, %s", async (_, __, op) => {
+  it.each(byDay(named, isForDay))("of %s, %s", async (_, __, op) => {
     const passes = passesOf(op);
     for (const lengths of passes) {
       // By day the longest pass alone meets every storage.

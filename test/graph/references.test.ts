@@ -9,51 +9,53 @@ import { prune } from "../../src/graph/prune.ts";
 import { trace } from "../../src/model/trace.ts";
 import { FUSED, PRIMITIVES } from "../../src/ops/index.ts";
 import { EXPERT_TYPES, FAMILIES, golden } from "../support/fixtures.ts";
-import { isNight } from "../support/nightly.ts";
+import { byDay } from "../support/nightly.ts";
 import { relativeError } from "../support/numbers.ts";
 import { fixture, referencePass, rowsOf } from "./support.ts";
 
 /** Types with what no other has: scaled queries, xIELU, a layer before the unembedding, embeddings for each block. */
 const FURTHER = ["ministral3", "apertus", "modernbert-decoder", "gemma4_text_ple"].map((name) => `../types/${name}`);
 
-/** Whose graphs with copies are computed by day. */
-const COPIED = ["bloom", "gemma2", "gpt2", "gptj", "granite", "phi3", "../types/deepseek_v3", "../types/gpt_oss"];
+const ALL = [...FAMILIES, ...EXPERT_TYPES, ...FURTHER];
+
+/** Whose graphs with copies are computed. */
+const COPIED = byDay(ALL, [
+  ...["bloom", "gemma2", "gpt2", "gptj", "granite", "phi3"],
+  ...["../types/deepseek_v3", "../types/gpt_oss"],
+]);
 
 describe("the references of ops", () => {
   const seen = new Set<string>();
 
-  it.each([...FAMILIES, ...EXPERT_TYPES, ...FURTHER])(
-    "of %s, one by one and fused, give transformers' logits",
-    async (family) => {
-      const { spec, weight } = await fixture(family);
-      const { ids, values } = await golden(family);
-      const rows = rowsOf(ids);
-      const pass = referencePass(spec, 64);
-      const graph = trace(spec);
-      const whole = prune(graph);
-      const fused = fuse(whole);
-      const primitive = evaluate(whole, { rows, weight, pass });
-      const logits = primitive.get(whole.output as never) as Float64Array;
-      // Seen: 1e-6; transformers computed in float32.
-      expect(relativeError(logits, values.get("logits") as Float32Array)).toBeLessThan(3e-6);
-      const atOnce = evaluate(fused, { rows, weight, pass }).get(fused.output as never) as Float64Array;
-      expect(relativeError(atOnce, logits)).toBeLessThan(1e-12);
-      const before = fuse(whole, rulesBeforeGradients(FUSION_RULES));
-      const ofGradients = evaluate(before, { rows, weight, pass }).get(before.output as never) as Float64Array;
-      expect(relativeError(ofGradients, logits)).toBeLessThan(1e-12);
-      // Every head and every MLP reads a copy of the residual.
-      const copied = prune(trace(spec, { changed: { has: () => true } }));
-      for (const graph of isNight || COPIED.includes(family) ? [copied, fuse(copied)] : []) {
-        const apart = evaluate(graph, { rows, weight, pass }).get(graph.output as never) as Float64Array;
-        expect(relativeError(apart, logits)).toBeLessThan(1e-12);
-      }
-      expect(copied.ops.length).toBeGreaterThan(whole.ops.length);
-      for (const { kind } of [...whole.ops, ...fused.ops, ...before.ops, ...copied.ops]) seen.add(kind.name);
-      // A norm between RoPE and the store keeps those apart, and so do the parts of heads of latent attention.
-      const most = spec.attention.qkNormAfterRope || spec.attention.latent ? 0.65 : 0.6;
-      expect(fused.ops.length).toBeLessThan(most * whole.ops.length);
-    },
-  );
+  it.each(ALL)("of %s, one by one and fused, give transformers' logits", async (family) => {
+    const { spec, weight } = await fixture(family);
+    const { ids, values } = await golden(family);
+    const rows = rowsOf(ids);
+    const pass = referencePass(spec, 64);
+    const graph = trace(spec);
+    const whole = prune(graph);
+    const fused = fuse(whole);
+    const primitive = evaluate(whole, { rows, weight, pass });
+    const logits = primitive.get(whole.output as never) as Float64Array;
+    // Seen: 1e-6; transformers computed in float32.
+    expect(relativeError(logits, values.get("logits") as Float32Array)).toBeLessThan(3e-6);
+    const atOnce = evaluate(fused, { rows, weight, pass }).get(fused.output as never) as Float64Array;
+    expect(relativeError(atOnce, logits)).toBeLessThan(1e-12);
+    const before = fuse(whole, rulesBeforeGradients(FUSION_RULES));
+    const ofGradients = evaluate(before, { rows, weight, pass }).get(before.output as never) as Float64Array;
+    expect(relativeError(ofGradients, logits)).toBeLessThan(1e-12);
+    // Every head and every MLP reads a copy of the residual.
+    const copied = prune(trace(spec, { changed: { has: () => true } }));
+    for (const graph of COPIED.includes(family) ? [copied, fuse(copied)] : []) {
+      const apart = evaluate(graph, { rows, weight, pass }).get(graph.output as never) as Float64Array;
+      expect(relativeError(apart, logits)).toBeLessThan(1e-12);
+    }
+    expect(copied.ops.length).toBeGreaterThan(whole.ops.length);
+    for (const { kind } of [...whole.ops, ...fused.ops, ...before.ops, ...copied.ops]) seen.add(kind.name);
+    // A norm between RoPE and the store keeps those apart, and so do the parts of heads of latent attention.
+    const most = spec.attention.qkNormAfterRope || spec.attention.latent ? 0.65 : 0.6;
+    expect(fused.ops.length).toBeLessThan(most * whole.ops.length);
+  });
 
   it.each(["gpt2", "gptj", "gemma2", "granite"])(
     "of %s give some rows the logits they have among all",

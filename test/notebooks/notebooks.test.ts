@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { buildNode, isStale } from "../../scripts/build.mjs";
 import { NOTEBOOKS, names, notebookOf } from "../../scripts/notebooks.ts";
 import { type Edit, type HookedModel, loadModel } from "../../src/node.ts";
 import { testGpu } from "../support/gpu.ts";
@@ -25,6 +26,7 @@ const PIECES = [
 let folder: string;
 let model: HookedModel;
 beforeAll(async () => {
+  if (isStale()) await buildNode();
   folder = mkdtempSync(join(tmpdir(), "superlens-notebooks-"));
   for (const name of ["config.json", "model.safetensors"])
     cpSync(join(ROOT, "test/fixtures/families/gpt2", name), join(folder, name));

@@ -114,10 +114,7 @@ const embedded = EMBEDDED_MODELS.filter((name) => existsSync(`${WEIGHTS}${name}`
 /** Those that are trained twice; the others differ from it in sizes. */
 const twice = byDay(embedded, ["lc"]);
 /** Those that are trained by day; the others take three seconds each. */
-const trained = byDay(
-  embedded,
-  embedded.filter((name) => !name.endsWith("mix10")),
-);
+const trained = byDay(embedded, (name) => !name.endsWith("mix10"));
 
 const recordOf = (name: string) =>
   JSON.parse(readFileSync(`${WEIGHTS}${name}/training.json`, "utf8")) as TrainingRecord;

@@ -4,8 +4,12 @@
  */
 export const isNight = process.env.SUPERLENS_NIGHTLY === "1";
 
-/** All cases at night; by day those whose kind no other of `day` has. */
-export function byDay<Case>(all: readonly Case[], day: readonly Case[]): readonly Case[] {
+/** All cases at night; by day those of `chosen`, a list or what holds for them: one of each kind. */
+export function byDay<Case>(
+  all: readonly Case[],
+  chosen: readonly Case[] | ((each: Case, index: number) => boolean),
+): readonly Case[] {
+  const day = typeof chosen === "function" ? all.filter(chosen) : chosen;
   const unknown = day.filter((each) => !all.includes(each));
   if (day.length === 0 || unknown.length > 0) throw new Error(`By day there is no case ${unknown}.`);
   return isNight ? all : day;

@@ -1,11 +1,10 @@
 /**
- * A user's script in the process of the tests. It imports the built package, as a user's does, and whatever asks for a device
+ * A user's script in the process of the tests. It imports the built package, which must be there, as a user's does, and whatever asks for a device
  * gets a part of the tests' own: in processes of their own, scripts took most of their time to compile the same kernels again.
  */
 import { format } from "node:util";
 import { vi } from "vitest";
 import { globals } from "webgpu";
-import { buildNode, isStale } from "../../scripts/build.mjs";
 import { partOf } from "./device-part.ts";
 import { testGpu } from "./gpu.ts";
 
@@ -14,7 +13,6 @@ export async function runScript<Exports>(
   path: string,
   args: readonly string[] = [],
 ): Promise<{ exported: Exports; printed: string }> {
-  if (isStale()) await buildNode();
   const { device } = (await testGpu()).host;
   const { prototype } = (globals as { GPUAdapter: typeof GPUAdapter }).GPUAdapter;
   const lines: string[] = [];

@@ -26,6 +26,7 @@ export async function bundle(entry: string, external: string[] = []): Promise<Ui
     entryPoints: [entry],
     external,
     sourcemap: "inline",
+    sourcesContent: false, // files and lines of a stack trace are enough; with the sources it takes 0.9 s for 0.6
     write: false,
     outdir: "/", // names the output, which is not written
   });

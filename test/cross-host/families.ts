@@ -77,8 +77,9 @@ const weightCheck: Check = {
   },
 };
 
-/** Positions that are learnt and turned, both norms, blocks side by side. */
-const byDay = byDayIn({ browser: ["gemma2", "gpt2", "gptj"] });
+/** Positions that are learnt and turned, both norms, blocks side by side. In Node test/engine/golden.test.ts has all. */
+const FEW = ["gemma2", "gpt2", "gptj"];
+const byDay = byDayIn({ node: FEW, browser: FEW });
 
 const goldenChecks: Check[] = FAMILIES.map((family) => ({
   name: `${family} gives Hugging Face's logits, residuals and patterns`,

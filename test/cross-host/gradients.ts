@@ -1,14 +1,14 @@
 /** Gradients on every host are PyTorch's: of the residual stream, of patterns, and of all weights. */
 import { loadModel, metric } from "../../src/index.ts";
 import { checkClose, fixtureTensors } from "./families.ts";
-import { byDayIn, type Check, expectEqual, showWorst } from "./harness.ts";
+import { type Check, expectEqual, showWorst } from "./harness.ts";
 
 /** Soft caps, windows, norms after and a tied head; weights as [in, out] and a table of positions. */
 const FAMILIES = ["gemma2", "gpt2"];
 
 const ofPyTorch: Check[] = FAMILIES.map((family) => ({
   name: `${family} gives PyTorch's gradients of points and weights`,
-  ...byDayIn({ browser: ["gemma2"] })(family),
+  atNightIn: ["browser", "node"], // attributions.ts; test/gradients/passes.test.ts
   async run(context) {
     const golden = await fixtureTensors(context, `families/${family}/golden.safetensors`);
     const expected = await fixtureTensors(context, `families/${family}/grads.safetensors`);
@@ -47,6 +47,7 @@ const ofPyTorch: Check[] = FAMILIES.map((family) => ({
 /** What each head and MLP reads has a gradient of its own. */
 const readers: Check = {
   name: "gradients of the residuals that heads and MLPs read add up to that of the residual",
+  atNightIn: ["browser"],
   async run(context) {
     using model = await loadModel(`${context.fixtureUrl}families/gemma2`, { gpu: await context.gpu() });
     const inputs = ["q", "k", "v"].map((name) => `blocks.1.hook_${name}_input`);

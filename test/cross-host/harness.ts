@@ -22,8 +22,8 @@ export interface CheckContext {
 export interface Check {
   name: string;
   /**
-   * Where it is left to the night: in Chromium, whose Dawn is Node's, what others of its kind show there by day; in Deno what takes
-   * long and is no new WGSL.
+   * Where it is left to the night: in Node what its own tests ask by day; in Chromium, whose Dawn is Node's, what others of its kind
+   * show there by day; in Deno what takes long and is no new WGSL.
    */
   atNightIn?: readonly HostName[];
   /** Throws when the check fails; a returned text is shown beside the result. */

@@ -21,6 +21,7 @@ const BOUND = 1e-5;
 export const paperChecks: Check[] = [
   {
     name: "mixtures of an embedded model are those of its logits, and of other hosts",
+    atNightIn: ["browser"],
     async run(context) {
       const gpu = await context.gpu();
       const figure = figureOf("mixtures");

@@ -52,7 +52,7 @@ describe("gradients on the GPU", () => {
 });
 
 describe("gradients on the GPU, grid folded", () => {
-  it.each(named)("of %s, %s", async (_, __, op) => {
+  it.each(byDay(named, isForDay))("of %s, %s", async (_, __, op) => {
     const gpu = await gpuWithLimits({ maxComputeWorkgroupsPerDimension: 7 });
     expect(await worst(gpu, op, [9, 1, 7], {})).toBeLessThan(TOLERANCE);
   });

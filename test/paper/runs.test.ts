@@ -16,6 +16,7 @@ import { taskFamily } from "../../src/paper/tasks/index.ts";
 import { Vocabulary } from "../../src/paper/tasks/vocabulary.ts";
 import { heatMap } from "../../src/pictures/index.ts";
 import { testGpu } from "../support/gpu.ts";
+import { byDay } from "../support/nightly.ts";
 
 const MODEL = fileURLToPath(new URL("../fixtures/paper/lc-d16-l2-h2", import.meta.url));
 
@@ -238,7 +239,9 @@ describe("a comparison", () => {
 describe("figures", () => {
   /** `seeds` trains models of its own, see comparisons.test.ts; `decode` takes answers of several tokens, see decode.test.ts. */
   const asked = FIGURES.map(({ name }) => name).filter((name) => name !== "seeds" && name !== "decode");
-  it.each(asked)("%s gives every row a number, and drawings without NaN", async (name) => {
+  /** Two take seconds, and their numbers have tests of their own. */
+  const quick = byDay(asked, (name) => name !== "steer" && name !== "vectors");
+  it.each(quick)("%s gives every row a number, and drawings without NaN", async (name) => {
     const store = new MemoryStore();
     const summary = await runFigure(figureOf(name), subject, { store, quick: true });
     expect(summary?.table.rows.length).toBeGreaterThan(1);

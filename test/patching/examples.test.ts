@@ -115,7 +115,8 @@ function expectPrinted(output: string, name: string): void {
 
 const names = Object.keys(PRINTS);
 
-it.each(names)("%s runs", async (name) => {
+/** One trains for ten seconds; what it calls runs by day in test/modules. */
+it.each(byDay(names, (name) => name !== "features"))("%s runs", async (name) => {
   expectPrinted((await runScript(join(ROOT, `examples/${name}.ts`), [folder])).printed, name);
 });
 

@@ -1,6 +1,6 @@
 /** The Bench view in headless Chromium: a person chooses a shape, presses Run, and gets plots, tables and JSON. */
 import { readFileSync } from "node:fs";
-import type { Browser, BrowserContext, Page } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { launch } from "../../scripts/hosts/chromium.ts";
 import type { BenchDocument } from "../../src/bench/index.ts";
@@ -17,13 +17,15 @@ const FAILED = ".problem";
 
 let server: LocalServer;
 let browser: Browser;
-/** One visitor: what the tuner chose is kept between pages, and need not be timed again. */
-let visitor: BrowserContext;
+/** One visitor on one page: what was compiled and what the tuner chose is there for the next test. */
+let page: Page;
+const errors: string[] = [];
 
 beforeAll(async () => {
   server = await serveSite(0);
   browser = await launch();
-  visitor = await browser.newContext();
+  page = await browser.newPage();
+  page.on("pageerror", ({ message }) => errors.push(message));
 });
 
 afterAll(async () => {
@@ -32,23 +34,14 @@ afterAll(async () => {
 });
 
 /** Goes to the view with these settings. */
-async function go(page: Page, settings: Record<string, string>): Promise<void> {
+async function go(settings: Record<string, string>): Promise<void> {
   const parts = Object.entries(settings).map(([name, value]) => [`bench.${name}`, value] as [string, string]);
   await page.goto(`${server.origin}/#${new URLSearchParams([["view", "bench"], ...parts])}`);
   await page.waitForSelector(`${RUN}:enabled`);
 }
 
-/** A new page with these settings, and every uncaught error of it. */
-async function open(settings: Record<string, string>): Promise<{ page: Page; errors: string[] }> {
-  const page = await visitor.newPage();
-  const errors: string[] = [];
-  page.on("pageerror", ({ message }) => errors.push(message));
-  await go(page, settings);
-  return { page, errors };
-}
-
 /** Runs what the page is set to, and gives its JSON. */
-async function measure(page: Page): Promise<BenchDocument> {
+async function measure(): Promise<BenchDocument> {
   await page.click(RUN);
   await page.waitForSelector(`#json, ${FAILED}`, { state: "attached", timeout: RUN_MS });
   expect(await page.locator(FAILED).allTextContents()).toEqual([]);
@@ -56,7 +49,7 @@ async function measure(page: Page): Promise<BenchDocument> {
 }
 
 /** Runs what the page is set to, and stops it in the test of that name. */
-async function stopRun(page: Page, test: string): Promise<void> {
+async function stopRun(test: string): Promise<void> {
   await page.click(RUN);
   await page.waitForSelector(`.status:has-text("${test}")`, { timeout: RUN_MS });
   await page.click("button:text-is('Stop')");
@@ -75,10 +68,10 @@ const forAllPages: Handler = ({ method }, response) => {
 
 describe("the Bench view", () => {
   it("stops when it is told to and shows nothing; then measures, and shows plots, tables and JSON", async () => {
-    const { page, errors } = await open({ subject: "tiny", p: "16", n: "4", r: "1000000", ceilings: "0" });
-    await stopRun(page, "pp16");
+    await go({ subject: "tiny", p: "16", n: "4", r: "1000000", ceilings: "0" });
+    await stopRun("pp16");
     await page.fill("[name=r]", "2");
-    const { reports } = await measure(page);
+    const { reports } = await measure();
     expect(reports).toMatchObject([{ host: "chrome", backend: "Dawn", model: "tiny", isRandom: true }]);
     expect(reports[0]?.commit).toMatch(/^[\da-f]{7,}\+?$|^\d+\.\d+\.\d+/);
     expect(reports[0]?.tests.map(({ name, runs, check }) => [name, runs.length, check])).toEqual([
@@ -106,7 +99,6 @@ describe("the Bench view", () => {
     await page.click("button:text-is('Clear')");
     expect(await page.locator("#json").count()).toBe(0);
     expect(errors).toEqual([]);
-    await page.close();
   });
 
   // By day files are read in test/web/page.test.ts.
@@ -118,19 +110,18 @@ describe("the Bench view", () => {
     const served = Object.fromEntries(files.map(({ name, buffer }) => [`/${name}`, buffer]));
     const models = await startServer(forAllPages, serveFiles(served));
     try {
-      const { page } = await open({ subject, address: models.url, p: "8", n: "0", r: "1", ceilings: "0" });
+      await go({ subject, address: models.url, p: "8", n: "0", r: "1", ceilings: "0" });
       if (subject === "files") await page.setInputFiles("#bench-files", files);
-      expect((await measure(page)).reports).toMatchObject([
+      expect((await measure()).reports).toMatchObject([
         { ...(subject === "address" && { model: models.url }), isRandom: false, tests: [{ name: "pp8", check: "ok" }] },
       ]);
-      await page.close();
+      await page.click("button:text-is('Clear')");
     } finally {
       await models.close();
     }
   });
 
   it("says what is missing or wrong", async () => {
-    const page = await visitor.newPage();
     for (const [settings, problem] of [
       [{ subject: "address" }, "There is no address. Give hf:owner/name, or the URL of a model's folder."],
       [{ subject: "files" }, "No files are chosen. Choose config.json and model.safetensors."],
@@ -139,11 +130,10 @@ describe("the Bench view", () => {
       [{ n: "0x10" }, 'tokens to decode are "0x10". Give whole numbers from 0, with commas between them.'],
       [{ r: "2,3" }, 'runs are "2,3". Give one whole number from 1.'],
     ] as const) {
-      await go(page, settings);
+      await go(settings);
       await page.click(RUN);
       await expect.poll(() => page.textContent(FAILED)).toContain(problem);
     }
-    await page.close();
   });
 });
 

@@ -413,51 +413,18 @@ describe("what goes wrong", () => {
     await page.click("button:text-is('Sweep')");
     await expect.poll(() => page.locator(".grid .cell").count(), { timeout: WAIT }).toBe(2 * CLEAN_IDS.length);
   });
-
-  it("a device that is lost is named with its remedy, and loading again takes a new one", async () => {
-    const other = await browser.newPage();
-    const losing = `{
-      const { requestDevice } = GPUAdapter.prototype;
-      GPUAdapter.prototype.requestDevice = async function (...given) {
-        const device = await requestDevice.apply(this, given);
-        new BroadcastChannel("lose").onmessage = () => device.destroy();
-        return device;
-      };
-    }`;
-    await other.route("**/engine.js", async (route) => {
-      const response = await route.fetch();
-      await route.fulfill({ response, body: losing + (await response.text()) });
-    });
-    await other.goto(`${server.origin}/#${new URLSearchParams({ ...BASE, view: "prompt" })}`);
-    await other.waitForSelector(".bars tbody tr", { timeout: WAIT });
-    await other.evaluate("new BroadcastChannel('lose').postMessage('now')");
-    await other.locator(".token").first().click();
-    await other.waitForSelector(".problem:has-text('gpu/device-lost')");
-    await other.click("nav >> text=Model");
-    await other.click(".choices >> text=trained on mixed prompts");
-    await other.click("nav >> text=Prompt");
-    await other.waitForSelector(".bars tbody tr", { timeout: WAIT });
-    expect(await other.locator(".problem").count()).toBe(0);
-    await other.close();
-  });
 });
 
 describe("the page itself", () => {
-  it("goes back and forward, and a link shows what one sees", async () => {
+  it("goes back and forward", async () => {
     await go({ view: "prompt" });
     await page.waitForSelector(".bars tbody tr");
     await page.click("nav >> text=Logit lens");
     await page.waitForSelector(".grid .cell");
-    const link = page.url();
     await page.goBack();
     await page.waitForSelector("text=The next token after");
     await page.goForward();
     await page.waitForSelector(".grid .cell");
-    const other = await browser.newPage();
-    await other.goto(link);
-    await other.waitForSelector(".grid .cell", { timeout: WAIT });
-    expect(await other.locator(".grid .cell").allTextContents()).toEqual(await texts(".grid .cell"));
-    await other.close();
   });
 
   it("stays responsive: a sweep leaves no task of 50 ms on the main thread", async () => {
@@ -480,21 +447,23 @@ describe("the page itself", () => {
     expect(Math.min(...longest)).toBeLessThanOrEqual(50);
   });
 
-  it.each(["light", "dark"] as const)("has nothing that axe finds serious, in %s", async (colorScheme) => {
-    await page.emulateMedia({ colorScheme });
-    // Colours are all that differs in the dark.
-    const options = colorScheme === "dark" ? '{ runOnly: ["color-contrast"] }' : "{}";
-    const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+  it("has nothing that axe finds serious, in light and in dark", async () => {
+    await page.evaluate(readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8"));
     for (const view of ["model", "prompt", "lens", "attention", "patch", "attribution"]) {
       await go({ view });
       await rests();
       if (view === "lens") await page.waitForSelector(".grid .cell");
-      await page.evaluate(axe);
-      const found = await page.evaluate<{ violations: { id: string; impact: string; nodes: { html: string }[] }[] }>(
-        `axe.run(${options})`,
-      );
-      const serious = found.violations.filter(({ impact }) => impact === "serious" || impact === "critical");
-      expect(serious.map(({ id, nodes }) => `${view}: ${id}: ${nodes[0]?.html}`)).toEqual([]);
+      for (const [colorScheme, options] of [
+        ["light", "{}"],
+        ["dark", '{ runOnly: ["color-contrast"] }'], // colours are all that differs
+      ] as const) {
+        await page.emulateMedia({ colorScheme });
+        const found = await page.evaluate<{ violations: { id: string; impact: string; nodes: { html: string }[] }[] }>(
+          `axe.run(${options})`,
+        );
+        const serious = found.violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+        expect(serious.map(({ id, nodes }) => `${view}, ${colorScheme}: ${id}: ${nodes[0]?.html}`)).toEqual([]);
+      }
     }
     await page.emulateMedia({ colorScheme: null });
   });
@@ -528,4 +497,44 @@ describe("the page itself", () => {
   });
 
   it("has thrown nothing", () => expect(errors).toEqual([]));
+});
+
+describe("another visitor", () => {
+  let other: Page;
+  beforeAll(async () => {
+    other = await browser.newPage();
+    other.setDefaultTimeout(WAIT);
+    const losing = `{
+      const { requestDevice } = GPUAdapter.prototype;
+      GPUAdapter.prototype.requestDevice = async function (...given) {
+        const device = await requestDevice.apply(this, given);
+        new BroadcastChannel("lose").onmessage = () => device.destroy();
+        return device;
+      };
+    }`;
+    await other.route("**/engine.js", async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, body: losing + (await response.text()) });
+    });
+  });
+
+  it("sees through a link what one sees", async () => {
+    await go({ view: "prompt" });
+    await page.click("nav >> text=Logit lens");
+    await page.waitForSelector(".grid .cell");
+    await other.goto(page.url());
+    await other.waitForSelector(".grid .cell");
+    expect(await other.locator(".grid .cell").allTextContents()).toEqual(await texts(".grid .cell"));
+  });
+
+  it("whose device is lost is told a remedy, and loading again takes a new device", async () => {
+    await other.evaluate("new BroadcastChannel('lose').postMessage('now')");
+    await other.click("nav >> text=Prompt");
+    await other.waitForSelector(".problem:has-text('gpu/device-lost')");
+    await other.click("nav >> text=Model");
+    await other.click(".choices >> text=trained on mixed prompts");
+    await other.click("nav >> text=Prompt");
+    await other.waitForSelector(".bars tbody tr");
+    expect(await other.locator(".problem").count()).toBe(0);
+  });
 });

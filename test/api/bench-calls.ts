@@ -2,6 +2,7 @@
 import { SHAPES } from "../../src/bench/index.ts";
 import { RUN_OPTIONS } from "../../src/bench/run.ts";
 import { isRecord } from "../../src/schema/schema.ts";
+import { onPartsOfTestGpu } from "../support/gpu.ts";
 import type { Call } from "./calls.ts";
 import * as api from "./public.ts";
 
@@ -15,6 +16,8 @@ const PLAN = { ...api.DEFAULT_OPTIONS, prompts: [1], generate: [0], runs: 1, tun
 
 const SMALL = { ...PLAN, commit: "x", quiet: true };
 
+const runBench: typeof api.runBench = (subject, options) => onPartsOfTestGpu(() => api.runBench(subject, options));
+
 /** Begins a benchmark, and ends it when its model is loaded; when its device is there, if nobody is to be told of progress. */
 async function beginBench(subject: api.Subject, options: api.RunOptions): Promise<void> {
   const stop = new AbortController();
@@ -27,7 +30,7 @@ async function beginBench(subject: api.Subject, options: api.RunOptions): Promis
     onProgress: (progress: api.BenchProgress) => isLoaded(progress) && end(),
     ...(isRecord(options) && "onProgress" in options && { onAdapter: end }),
   };
-  await api.runBench(subject, isRecord(options) ? { ...ends, ...options } : options).catch((error: unknown) => {
+  await runBench(subject, isRecord(options) ? { ...ends, ...options } : options).catch((error: unknown) => {
     if (!(error instanceof Loaded)) throw error;
   });
 }
@@ -41,7 +44,7 @@ const CEILINGS: api.Report["ceilings"] = {
 
 /** The calls, on a report that a run gave. */
 export async function benchCalls(): Promise<Call[]> {
-  const report = { ...(await api.runBench({ shape: "tiny" }, SMALL)), ceilings: CEILINGS };
+  const report = { ...(await runBench({ shape: "tiny" }, SMALL)), ceilings: CEILINGS };
   const source = await api.RandomSource.create(SHAPES.tiny);
   const ofReports = { barPlots: api.barPlots, tablesOf: api.tablesOf, notesOf: api.notesOf, markdown: api.markdown };
   return [

@@ -16,7 +16,7 @@ import { median } from "../../src/bench/statistics.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { MATMUL_FAMILY } from "../../src/kernels/matmul.ts";
 import { BROKEN, HASTY } from "../kernels/altered.ts";
-import { ownGpu, testGpu } from "../support/gpu.ts";
+import { onPartsOfTestGpu, ownGpu, testGpu } from "../support/gpu.ts";
 import { isNight } from "../support/nightly.ts";
 import { FEW, SHORT, SMALL as SMALL_SIZES } from "./small-ceilings.ts";
 
@@ -38,8 +38,10 @@ describe("a report", () => {
   /** Of the same tests, which are profiled then. */
   let second: Report;
   beforeAll(async () => {
-    report = await runBench({ shape: "tiny" }, { ...SMALL, onProgress: ({ stage }) => stages.push(stage) });
-    second = await runBench({ shape: "tiny" }, { ...SMALL, profile: true });
+    await onPartsOfTestGpu(async () => {
+      report = await runBench({ shape: "tiny" }, { ...SMALL, onProgress: ({ stage }) => stages.push(stage) });
+      second = await runBench({ shape: "tiny" }, { ...SMALL, profile: true });
+    });
   });
 
   it("has every test with its times, work and check, and how long loading took", () => {

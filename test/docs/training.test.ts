@@ -7,6 +7,7 @@ import { loadModel } from "../../src/node.ts";
 import { presetModel, trainingPreset, trainPreset } from "../../src/paper/index.ts";
 import { saveModel, train } from "../../src/train/index.ts";
 import { inTempFolder } from "../checkpoint/support.ts";
+import { onPartsOfTestGpu } from "../support/gpu.ts";
 import { folderOf } from "../train/support.ts";
 
 const page = readFileSync(new URL("../../docs/training.md", import.meta.url), "utf8");
@@ -31,7 +32,8 @@ async function run(program: string, folder: string): Promise<unknown[]> {
 it("shows programs that run", async () => {
   expect(blocks).toHaveLength(3);
   const [beginning, preset, checkpoints] = blocks as [string, string, string];
-  await inTempFolder(async (folder) => {
+  const inFolder = (use: (folder: string) => Promise<void>) => onPartsOfTestGpu(() => inTempFolder(use));
+  await inFolder(async (folder) => {
     const [line] = await run(beginning + checkpoints, folder);
     const [, first, last] = /^loss (.*), then (.*)$/.exec(line as string) ?? [];
     expect(Number(last)).toBeLessThan(Number(first) / 2);

@@ -21,16 +21,16 @@ import { tune } from "../../src/kernels/tuning/tuner.ts";
 import type { KvCache } from "../../src/model/kv-cache.ts";
 import { collectUntil } from "../support/collect.ts";
 import { loadFixture } from "../support/fixtures.ts";
-import { newGpu } from "../support/gpu.ts";
+import { newGpu, ownGpu } from "../support/gpu.ts";
 
 const IDS = [5, 6, 7, 8];
 
 let gpu: Gpu;
 let notices: string[] = [];
 beforeAll(async () => {
-  gpu = await newGpu();
+  gpu = await ownGpu();
 });
-afterAll(() => gpu.destroy());
+afterAll(() => gpu.trim());
 
 const hooked = async (on = gpu) => new HookedModel(await loadFixture("llama", { gpu: on }));
 

@@ -4,29 +4,22 @@
  */
 import { format } from "node:util";
 import { vi } from "vitest";
-import { globals } from "webgpu";
-import { partOf } from "./device-part.ts";
-import { testGpu } from "./gpu.ts";
+import { onPartsOfTestGpu } from "./gpu.ts";
 
 /** What the script at `path` exports and prints, run with `args`. */
 export async function runScript<Exports>(
   path: string,
   args: readonly string[] = [],
 ): Promise<{ exported: Exports; printed: string }> {
-  const { device } = (await testGpu()).host;
-  const { prototype } = (globals as { GPUAdapter: typeof GPUAdapter }).GPUAdapter;
   const lines: string[] = [];
   const { argv } = process;
-  const restored = [
-    vi.spyOn(prototype, "requestDevice").mockImplementation(async () => partOf(device)),
-    vi.spyOn(console, "log").mockImplementation((...said) => lines.push(format(...said))),
-  ];
+  const log = vi.spyOn(console, "log").mockImplementation((...said) => lines.push(format(...said)));
   process.argv = [process.execPath, path, ...args];
   try {
-    const exported = (await import(path)) as Exports;
+    const exported = await onPartsOfTestGpu(() => import(path) as Promise<Exports>);
     return { exported, printed: `${lines.join("\n")}\n` };
   } finally {
     process.argv = argv;
-    for (const each of restored) each.mockRestore();
+    log.mockRestore();
   }
 }

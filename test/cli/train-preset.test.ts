@@ -3,6 +3,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { inTempFolder } from "../checkpoint/support.ts";
+import { byDay } from "../support/nightly.ts";
 import { superlens, superlensProcess } from "./support.ts";
 
 const TINY = {
@@ -16,7 +17,10 @@ const TINY = {
   warmup: 5,
 };
 
-it("trains what a file describes, and a killed run goes on to the same bits", async () => {
+/** By day a killed run goes on in train.test.ts. */
+const ENDS = ["in one go", "and a killed run goes on to the same bits"] as const;
+
+it.each(byDay(ENDS, ENDS.slice(0, 1)))("trains what a file describes, %s", async (end) => {
   await inTempFolder(async (folder) => {
     const file = join(folder, "tiny.json");
     await writeFile(file, JSON.stringify(TINY));
@@ -29,6 +33,7 @@ it("trains what a file describes, and a killed run goes on to the same bits", as
     const record = JSON.parse(await readFile(join(whole, "training.json"), "utf8"));
     expect(record.spec).toEqual({ ...TINY, seed: 3 });
     expect(record.losses).toHaveLength(40);
+    if (end === "in one go") return;
 
     const again = ["train", file, "--seed", "3", "--out", killed, "--checkpoint-every", "1"];
     const kill = await superlensProcess(again, undefined, [], {

@@ -2,7 +2,7 @@
 import { SHAPES } from "../../src/bench/index.ts";
 import { RUN_OPTIONS } from "../../src/bench/run.ts";
 import { isRecord } from "../../src/schema/schema.ts";
-import { onPartsOfTestGpu } from "../support/gpu.ts";
+import { onPartsOfTestGpu } from "../support/device-part.ts";
 import type { Call } from "./calls.ts";
 import * as api from "./public.ts";
 

@@ -16,7 +16,8 @@ import { median } from "../../src/bench/statistics.ts";
 import type { Gpu } from "../../src/gpu/gpu.ts";
 import { MATMUL_FAMILY } from "../../src/kernels/matmul.ts";
 import { BROKEN, HASTY } from "../kernels/altered.ts";
-import { onPartsOfTestGpu, ownGpu, testGpu } from "../support/gpu.ts";
+import { onPartsOfTestGpu } from "../support/device-part.ts";
+import { ownGpu, testGpu } from "../support/gpu.ts";
 import { isNight } from "../support/nightly.ts";
 import { FEW, SHORT, SMALL as SMALL_SIZES } from "./small-ceilings.ts";
 

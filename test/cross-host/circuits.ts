@@ -7,7 +7,7 @@ import type { Check } from "./harness.ts";
 export const circuitChecks: Check[] = [
   {
     name: "the designed circuit is as faithful as the whole, and gradients find edges of it alone",
-    atNightIn: ["browser", "deno", "node"], // test/gradients/designed-circuit.test.ts
+    atNightIn: ["browser", "deno", "node"], // in Node test/gradients/designed-circuit.test.ts has it
     async run(context) {
       const { model } = await loadSuperposition(inMemory(built), { gpu: await context.gpu() });
       try {

@@ -6,7 +6,7 @@ import type { Check } from "./harness.ts";
 export const ggufChecks: Check[] = [
   {
     name: "a GGUF file gives Hugging Face's logits",
-    atNightIn: ["browser", "node"], // test/checkpoint/gguf/golden.test.ts
+    atNightIn: ["browser", "node"], // in Node test/checkpoint/gguf/golden.test.ts has it
     async run(context) {
       const golden = await fixtureTensors(context, "gguf/qwen2-q4_k/golden.safetensors");
       const flat = [...(golden.get("input_ids") as Float32Array)];

@@ -8,7 +8,7 @@ const FAMILIES = ["gemma2", "gpt2"];
 
 const ofPyTorch: Check[] = FAMILIES.map((family) => ({
   name: `${family} gives PyTorch's gradients of points and weights`,
-  atNightIn: ["browser", "node"], // attributions.ts; test/gradients/passes.test.ts
+  atNightIn: ["browser", "node"], // attributions.ts has some of them, in Node test/gradients/passes.test.ts all
   async run(context) {
     const golden = await fixtureTensors(context, `families/${family}/golden.safetensors`);
     const expected = await fixtureTensors(context, `families/${family}/grads.safetensors`);

@@ -55,7 +55,7 @@ async function numbersOf(model: HookedModel): Promise<string> {
 export const streamedChecks: Check[] = [
   {
     name: "streamed weights give a resident model's numbers, to the bit",
-    atNightIn: ["node"], // test/engine/streamed.test.ts
+    atNightIn: ["node"], // test/engine/streamed.test.ts has it
     async run(context) {
       const gpu = await context.gpu();
       const resident = await loadModel(`${context.fixtureUrl}${FAMILY}/`, { gpu, quiet: true });

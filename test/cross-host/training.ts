@@ -51,7 +51,7 @@ async function run(context: CheckContext, store: MemoryStore, end: number, resum
 export const trainingChecks: Check[] = [
   {
     name: "training gives PyTorch's losses, and goes on from a checkpoint",
-    atNightIn: ["browser", "node"], // the page trains (test/web/page.test.ts); test/train
+    atNightIn: ["browser", "node"], // by day test/web/page.test.ts and test/train train there
     async run(context) {
       const unbroken = await run(context, new MemoryStore(), COMPARED);
       const store = new MemoryStore();

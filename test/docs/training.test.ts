@@ -7,7 +7,7 @@ import { loadModel } from "../../src/node.ts";
 import { presetModel, trainingPreset, trainPreset } from "../../src/paper/index.ts";
 import { saveModel, train } from "../../src/train/index.ts";
 import { inTempFolder } from "../checkpoint/support.ts";
-import { onPartsOfTestGpu } from "../support/gpu.ts";
+import { onPartsOfTestGpu } from "../support/device-part.ts";
 import { folderOf } from "../train/support.ts";
 
 const page = readFileSync(new URL("../../docs/training.md", import.meta.url), "utf8");

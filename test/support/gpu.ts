@@ -3,13 +3,10 @@
  * GPUs with smaller limits over the same device, so that splitting and folding happen at sizes a test can afford.
  */
 import { EventEmitter, setMaxListeners } from "node:events";
-import { vi } from "vitest";
-import { globals } from "webgpu";
 import { Gpu } from "../../src/gpu/gpu.ts";
 import type { GpuHost } from "../../src/gpu/host.ts";
 import type { AdapterChoice } from "../../src/hosts/adapters.ts";
 import { requestGpu } from "../../src/hosts/request.ts";
-import { partOf } from "./device-part.ts";
 import "./host.ts";
 
 /** A device of its own, for tests that end it or count what is made on it. All that runs there is compiled for it again. */
@@ -55,21 +52,6 @@ export async function withGpu(use: (gpu: Gpu) => Promise<void>): Promise<void> {
     await use(gpu);
   } finally {
     gpu.trim();
-  }
-}
-
-/**
- * Runs `use` while every device that is asked for is a part of the tests' own: what makes and ends devices compiles nothing anew.
- * Nothing else may ask for one meanwhile.
- */
-export async function onPartsOfTestGpu<Result>(use: () => Promise<Result>): Promise<Result> {
-  const { device } = (await testGpu()).host;
-  const { prototype } = (globals as { GPUAdapter: typeof GPUAdapter }).GPUAdapter;
-  const asked = vi.spyOn(prototype, "requestDevice").mockImplementation(async () => partOf(device));
-  try {
-    return await use();
-  } finally {
-    asked.mockRestore();
   }
 }
 

@@ -4,7 +4,7 @@
  */
 import { format } from "node:util";
 import { vi } from "vitest";
-import { onPartsOfTestGpu } from "./gpu.ts";
+import { onPartsOfTestGpu } from "./device-part.ts";
 
 /** What the script at `path` exports and prints, run with `args`. */
 export async function runScript<Exports>(

@@ -1,6 +1,6 @@
 /** Interventions against PyTorch hooks on the Hugging Face models: the logits after each edit. */
 import { type Edit, loadModel } from "../../src/index.ts";
-import { checkClose, FAMILIES, fixtureTensors } from "./families.ts";
+import { checkClose, FAMILIES, fixtureTensors, IN_CHROMIUM } from "./families.ts";
 import { byDayIn, type Check } from "./harness.ts";
 
 interface EditCase {
@@ -14,7 +14,7 @@ interface EditCase {
 
 /** Deno: LayerNorm and RMSNorm, each kind of positions, blocks side by side, soft caps with windows, norms of heads. */
 const byDay = byDayIn({
-  browser: ["gemma2", "gpt2", "gptj"],
+  browser: IN_CHROMIUM,
   deno: ["bloom", "cohere", "gemma2", "gpt2", "gptj", "olmo2", "qwen3"],
 });
 

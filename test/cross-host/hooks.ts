@@ -12,16 +12,19 @@ import {
   metric,
   openCheckpoint,
 } from "../../src/index.ts";
-import { checkClose } from "./families.ts";
-import { type Check, type CheckContext, showWorst } from "./harness.ts";
+import { checkClose, IN_CHROMIUM } from "./families.ts";
+import { byDayIn, type Check, type CheckContext, showWorst } from "./harness.ts";
 
 const IDS = [3, 14, 15, 92, 65, 35, 89, 79, 32, 38];
 
 type Body = (model: HookedModel) => Promise<string | undefined>;
 
+const byDay = byDayIn({ browser: [...IN_CHROMIUM, "llama"] });
+
 function hookCheck(family: string, name: string, body: Body): Check {
   return {
     name: `${family}: ${name}`,
+    ...byDay(family),
     async run(context: CheckContext) {
       const model = await loadModel(`${context.fixtureUrl}families/${family}`, { gpu: await context.gpu() });
       try {

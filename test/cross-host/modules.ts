@@ -59,6 +59,7 @@ function transcoderFile(layer: number): Blob {
 
 const graphCheck: Check = {
   name: "the edges of an attribution graph add up to each feature and logit",
+  atNightIn: ["browser"],
   async run(context) {
     using model = await loadModel(`${context.fixtureUrl}families/llama`, { gpu: await context.gpu() });
     const files = [0, 1, 2].map((layer) => ({ name: `layer_${layer}.safetensors`, blob: transcoderFile(layer) }));

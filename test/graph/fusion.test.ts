@@ -50,7 +50,7 @@ describe.each([...FAMILIES, ...TYPES])("%s", (family) => {
     return { numbers, points };
   };
 
-  it.each(byDay(SETS, [1, 3]))("gives the same logits and captures however ops are fused, set %i", async (set) => {
+  it.each(byDay(SETS, [1]))("gives the same logits and captures however ops are fused, set %i", async (set) => {
     const random = seeded(100 * set + family.length);
     const names = [...pointTable(model.spec).keys()];
     const capture = names.filter((name) => random() < 0.15 && name !== "logits");

@@ -4,6 +4,7 @@ import type { Edit, HookedModel } from "../../src/hooks/index.ts";
 import { isHeadFirst } from "../../src/hooks/points.ts";
 import { EDIT_DEFINITIONS } from "../../src/ops/edit-reference.ts";
 import { layoutOf as layoutOfShape } from "../../src/ops/places.ts";
+import { byDay } from "../support/nightly.ts";
 import { gaussians, relativeError, seeded } from "../support/numbers.ts";
 import {
   captured,
@@ -77,7 +78,7 @@ function opsAt(model: HookedModel, name: string, shape: readonly number[], befor
 }
 
 /** Window, soft cap, gate, two norms a branch; parallel and interleaved; learned positions; ALiBi. */
-describe.each(["gemma2", "gptj", "gpt2", "bloom"])("%s", (family) => {
+describe.each(byDay(["gemma2", "gptj", "gpt2", "bloom"], ["gemma2", "gpt2"]))("%s", (family) => {
   it("applies every op at every point as its definition says", async () => {
     await withHooked(family, async (model) => {
       const ids = OPS.map(() => randomIds(seeded(5), LENGTH));

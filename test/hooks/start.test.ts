@@ -9,7 +9,7 @@ import { failureOf, hooked, randomIds, readAll } from "./support.ts";
 const LENGTHS = [6, 3];
 
 /** Positions that are learnt, turned and slopes; blocks in parallel; windows and soft caps; a tied table that scales; norms of heads. */
-const DAY = ["bloom", "cohere", "gemma2", "gpt2", "gpt_neo", "gptj", "granite", "olmo2", "opt", "qwen3", "smollm3"];
+const DAY = ["bloom", "cohere", "gemma2", "gpt2", "gptj", "olmo2"];
 
 describe.each(byDay(FAMILIES, DAY))("in %s", (family) => {
   it("logits, captures, edits and gradients are those of the whole pass", async () => {

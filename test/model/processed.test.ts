@@ -11,6 +11,7 @@ import { inTempFolder } from "../checkpoint/support.ts";
 import { captured, hooked, logitsOf, withHooked } from "../hooks/support.ts";
 import { FAMILIES, golden } from "../support/fixtures.ts";
 import { ownGpu } from "../support/gpu.ts";
+import { byDay } from "../support/nightly.ts";
 import { relativeError } from "../support/numbers.ts";
 
 /** Memory in use, without what is kept for reuse. */
@@ -36,7 +37,23 @@ function allowed({ spec }: HookedModel, step: keyof typeof OFF): boolean {
   return step !== "centerUnembed" || spec.unembed.softCap === null;
 }
 
-describe.each(FAMILIES)("%s", (family) => {
+/** Of each kind of norm, of what is side by side or after it, tied and with biases or without. */
+const DAY = [
+  "bloom",
+  "cohere",
+  "falcon",
+  "gemma2",
+  "gpt2",
+  "gpt_neox",
+  "gptj",
+  "llama",
+  "olmo2",
+  "opt",
+  "phi",
+  "qwen2",
+];
+
+describe.each(byDay(FAMILIES, DAY))("%s", (family) => {
   it("has the same logits after each step, and after all", async () => {
     await withHooked(family, async (model) => {
       const { ids } = await golden(family);

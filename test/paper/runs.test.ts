@@ -239,8 +239,8 @@ describe("a comparison", () => {
 describe("figures", () => {
   /** `seeds` trains models of its own, see comparisons.test.ts; `decode` takes answers of several tokens, see decode.test.ts. */
   const asked = FIGURES.map(({ name }) => name).filter((name) => name !== "seeds" && name !== "decode");
-  /** Two take seconds, and their numbers have tests of their own. */
-  const quick = byDay(asked, (name) => name !== "steer" && name !== "vectors");
+  /** One takes seconds; by day it has numbers in text.test.ts. */
+  const quick = byDay(asked, (name) => name !== "vectors");
   it.each(quick)("%s gives every row a number, and drawings without NaN", async (name) => {
     const store = new MemoryStore();
     const summary = await runFigure(figureOf(name), subject, { store, quick: true });

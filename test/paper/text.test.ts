@@ -47,7 +47,7 @@ async function summaryOf(figure: AnyFigure): Promise<Summary> {
 const OWN = ["seeds", "purity"];
 const SHARED = FIGURES.filter(({ name }) => !OWN.includes(name));
 /** Compiled for seconds; on a preset they run by day, too (test/paper/runs.test.ts). */
-const LONG = ["steer", "cost"];
+const LONG = ["steer", "cost", "heads", "top-k"];
 
 describe("a figure", () => {
   it.each(byDay(SHARED, ({ name }) => !LONG.includes(name)))(

@@ -12,7 +12,7 @@ const DIFF = metric.logitDiff(3, 40);
 const TOLERANCE = 1e-4;
 
 /** LayerNorm, grouped queries with RMS norms, and a parallel residual, of which experiments know nothing. */
-describe.each(byDay(["gpt2", "llama", "gpt_neox"], ["gpt2", "llama"]))("%s", (family) => {
+describe.each(byDay(["gpt2", "llama", "gpt_neox"], ["llama"]))("%s", (family) => {
   let model: HookedModel;
   let scale: number;
   const { clean, corrupted } = promptPair(family.length);

@@ -5,6 +5,7 @@
  * Two workers also where the adapter is software: two runs of a matmul benchmark side by side, on two cores, took 4.0 s
  * with lavapipe (one after the other 5.5 s) and 12.7 s with SwiftShader (15.3 s).
  */
+import { existsSync } from "node:fs";
 import { defineConfig, type Plugin } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
@@ -20,16 +21,26 @@ function wgslAsText(): Plugin {
   };
 }
 
+/** A name that has moved would be passed over, so that its file starts last or in a process with others. */
+function testFile(name: string): string {
+  const path = `test/${name}.test.ts`;
+  if (!existsSync(new URL(path, import.meta.url))) throw new Error(`There is no ${path}: correct vitest.config.ts.`);
+  return path;
+}
+
 /**
  * The files that take longest, longest first. Vitest starts with what took long the last time, but a fresh clone has no last
  * time: there a file of three minutes came last, and one worker waited for the other through half of it.
  */
-const LONGEST = ["cross-host/hosts", "kernels/matmul", "kernels/attention", "bench/page", "bench/cli"];
+const LONGEST = [
+  ...["cross-host/hosts", "web/page", "kernels/matmul", "web/bench"],
+  ...["gradients/kernels", "bench/cli", "kernels/attention"],
+].map(testFile);
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const place = ({ moduleId }: TestSpecification) => {
-      const index = LONGEST.findIndex((name) => moduleId.endsWith(`test/${name}.test.ts`));
+      const index = LONGEST.findIndex((path) => moduleId.endsWith(path));
       return index < 0 ? LONGEST.length : index;
     };
     return (await super.sort(files)).sort((a, b) => place(a) - place(b));
@@ -40,9 +51,7 @@ class LongestFirst extends BaseSequencer {
  * Files that change what a process's files share, each in a process of its own: the host, and the module of kernels. They come first:
  * for one in between, vitest ended a process whose 700 pipelines the next had to compile again.
  */
-const ALONE = ["checkpoint/source-spec", "cli/before-loading", "kernels/interfaces"].map(
-  (name) => `test/${name}.test.ts`,
-);
+const ALONE = ["checkpoint/source-spec", "cli/before-loading", "kernels/interfaces"].map(testFile);
 
 /**
  * SwiftShader's compiler takes and frees memory by the megabyte. glibc gives freed memory back to the system at once, and gets

@@ -32,8 +32,7 @@ async function run(program: string, folder: string): Promise<unknown[]> {
 it("shows programs that run", async () => {
   expect(blocks).toHaveLength(3);
   const [beginning, preset, checkpoints] = blocks as [string, string, string];
-  const inFolder = (use: (folder: string) => Promise<void>) => onPartsOfTestGpu(() => inTempFolder(use));
-  await inFolder(async (folder) => {
+  const runAll = async (folder: string) => {
     const [line] = await run(beginning + checkpoints, folder);
     const [, first, last] = /^loss (.*), then (.*)$/.exec(line as string) ?? [];
     expect(Number(last)).toBeLessThan(Number(first) / 2);
@@ -44,5 +43,6 @@ it("shows programs that run", async () => {
     expect(accuracy.countries).toBeGreaterThan(0);
     using tiny = await loadModel(join(folder, "tiny"));
     expect(tiny.spec.dModel).toBe(16);
-  });
+  };
+  await onPartsOfTestGpu(() => inTempFolder(runAll));
 });

@@ -1,6 +1,6 @@
 /**
- * A user's script in the process of the tests. It imports the built package, which must be there, as a user's does, and whatever asks for a device
- * gets a part of the tests' own: in processes of their own, scripts took most of their time to compile the same kernels again.
+ * A user's script in the process of the tests. It imports the built package, which must be there, as a user's does. Whatever asks for
+ * a device gets a part of the tests' own: in processes of their own, scripts took most of their time to compile the same kernels again.
  */
 import { format } from "node:util";
 import { vi } from "vitest";
